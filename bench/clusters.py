@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from bench.measure import Journey, against
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution
 from hven.engines._row_preparation import compute_position_keys
 from hven.engines.hats.cluster import SparkCluster
-from hven.engines.hats.cluster_plan import ClusterPlan
-from hven.engines.hats.spark_connect import iterate_batches
+from hven.engines.hats.cluster_plan import SparkClusterPlan
+from hven.engines.hats.spark_connect import iterate_answer_batches
 from hven.model.errors import OperationCancelledError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
@@ -100,8 +100,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         columns = {"_healpix_29": "BIGINT", "id": "BIGINT", "ra": "DOUBLE", "dec": "DOUBLE", "mag": "DOUBLE", "band": "BIGINT"}  # fmt: skip
 
         def asked(text: str, paths: dict[str, list[str]]) -> Callable[[], int]:
-            bound = bind_query(parse_query(text), StaticCatalogue([POINTS, OBJECTS]))
-            plan = ClusterPlan(far, bound)
+            bound = bind_query(parse_query(text), StaticTableCatalogue([POINTS, OBJECTS]))
+            plan = SparkClusterPlan(far, bound)
             memory = {"TAP_UPLOAD.objects": MemoryRelation(objects)}
             return lambda: sum(
                 batch.num_rows
@@ -113,8 +113,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             if " o " in text:
                 match = next(
                     iter(
-                        ClusterPlan(
-                            far, bind_query(parse_query(WORK["match"][0]), StaticCatalogue([POINTS, OBJECTS]))
+                        SparkClusterPlan(
+                            far, bind_query(parse_query(WORK["match"][0]), StaticTableCatalogue([POINTS, OBJECTS]))
                         ).spark_query.spread_matches.values()
                     )
                 )
@@ -123,7 +123,9 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                 )
             return lambda: sum(
                 batch.num_rows
-                for batch in iterate_batches(session.execute_relation(session.create_sql_relation(text, {}, views)))
+                for batch in iterate_answer_batches(
+                    session.execute_relation(session.create_sql_relation(text, {}, views))
+                )
             )
 
         for work, (adql, sql) in WORK.items():
@@ -143,15 +145,15 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
 def cancelled(far: SparkCluster, files: dict[str, list[str]], spark: object) -> Journey:
     """Measure how long a cancelled query keeps the cluster: until a short one is answered, which alone takes `short`."""
-    bound = bind_query(parse_query("SELECT SUM(SQRT(a.mag + b.mag)) AS s FROM sky.points AS a JOIN sky.points AS b ON a.band = b.band"), StaticCatalogue([POINTS]))  # fmt: skip
-    small = bind_query(parse_query("SELECT MAX(mag) AS m FROM sky.points"), StaticCatalogue([POINTS]))
-    quick = ClusterPlan(far, small)
+    bound = bind_query(parse_query("SELECT SUM(SQRT(a.mag + b.mag)) AS s FROM sky.points AS a JOIN sky.points AS b ON a.band = b.band"), StaticTableCatalogue([POINTS]))  # fmt: skip
+    small = bind_query(parse_query("SELECT MAX(mag) AS m FROM sky.points"), StaticTableCatalogue([POINTS]))
+    quick = SparkClusterPlan(far, small)
     one = {"sky.points": files["sky.points"][:1]}
     list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     begin = time.perf_counter()
     list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     short = time.perf_counter() - begin
-    execution = ClusterPlan(far, bound).execute(bound.literal_values, {}, ExecutionLimits(), files)
+    execution = SparkClusterPlan(far, bound).execute(bound.literal_values, {}, ExecutionLimits(), files)
     thread = threading.Thread(target=lambda: _swallowed(execution))
     thread.start()
     threading.Event().wait(4)

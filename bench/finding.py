@@ -55,7 +55,7 @@ def run(only: str) -> Iterator[Journey]:
         site.get_or_create(ValueIndex).make(tables, road)
         made = time.process_time() - begun
         begun = time.process_time()
-        ValueIndex().count_values(tables, road)  # as another process does
+        ValueIndex().index_tables(tables, road)  # as another process does
         mapped = time.process_time() - begun
         words = itertools.cycle(WORDS)
         said = word_search.collect_table_texts(catalogue.schemas, holdings.resources)

@@ -190,7 +190,7 @@ def words() -> Iterator[Journey]:
         reach = holdings.find_access_key()
 
         def prepare(sentence: str) -> None:
-            road._prepare_query(
+            road._get_or_plan_query(
                 sentence, ANONYMOUS_PRINCIPAL, site, holdings, reach, None, DEFAULT_POLICIES, None, None
             )
 

@@ -86,7 +86,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         for batch in given:
             staging.write(batch)
         snapshot = staging.finish()
-        engine.note_published(snapshot)
+        engine.note_published_snapshot(snapshot)
         took = time.perf_counter() - begun[0]
         cpu = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - begun[1]
         del given
@@ -102,11 +102,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
 def asker(engine: Any, snapshot: Any) -> Callable[..., Any]:
     from hven.adql import bind_query, parse_query
-    from hven.adql.scope import StaticCatalogue
+    from hven.adql.scope import StaticTableCatalogue
     from hven.engines import ExecutionLimits
 
     def ask(text: str) -> pa.Table:
-        bound = bind_query(parse_query(text), StaticCatalogue([table()]))
+        bound = bind_query(parse_query(text), StaticTableCatalogue([table()]))
         plan = engine.plan_query(bound)
 
         def call(values: Any = None) -> pa.Table:
@@ -136,7 +136,7 @@ def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
         lon, lat = next(turn)
         cone([lon if value == 10.0 else lat if value == 20.0 else value for value in cone.slots])  # type: ignore[attr-defined]
 
-    files = [str(engine.find_directory(snapshot.path) / name) for name, _ in snapshot.parts]
+    files = [str(engine.find_snapshot_directory(snapshot.path) / name) for name, _ in snapshot.parts]
     found = median(one, 400, 50) * 1e3
     yield against("hats.cone", found, 2.0, 1.0, unit="ms", note="0.1 deg, all columns")
     plainly = _plainly(cone, turn, snapshot)
@@ -251,11 +251,11 @@ def _plainly(cone: Any, turn: Iterator[tuple[float, float]], snapshot: Any) -> C
 def scale(home: Path) -> Iterator[Journey]:
     """Measure what a manifest of 10^10 rows costs: the choosing alone, beside one of few row groups."""
     from hven.adql import bind_query, parse_query
-    from hven.adql.scope import StaticCatalogue
+    from hven.adql.scope import StaticTableCatalogue
     from hven.engines.hats import manifest as manifests
-    from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
+    from hven.engines.hats.row_group_filters import RowGroupChooser, RowGroupLookupContext
 
-    bound = bind_query(parse_query("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1"), StaticCatalogue([table()]))  # fmt: skip
+    bound = bind_query(parse_query("SELECT * FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10.0, 20.0, 0.1)) = 1"), StaticTableCatalogue([table()]))  # fmt: skip
     choice = RowGroupChooser(bound)
     took: dict[int, float] = {}
     for count in (3_000, GROUPS):
@@ -276,8 +276,8 @@ def scale(home: Path) -> Iterator[Journey]:
         head = manifests.ManifestHead(rows=count * 16_384, files=files, schema=table().arrow.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
         manifests.write_manifest(directory / manifests.MANIFEST_FILE_NAME, head, groups)
         manifest = manifests.CatalogueManifest(directory)
-        asked = LookupContext(manifest, None, bound.literal_values)
-        took[count] = median(lambda asked=asked: choice.find_groups("sky.stars", asked), 200, 20)  # type: ignore[misc]
+        asked = RowGroupLookupContext(manifest, None, bound.literal_values)
+        took[count] = median(lambda asked=asked: choice.find_row_groups("sky.stars", asked), 200, 20)  # type: ignore[misc]
         size = (directory / manifests.MANIFEST_FILE_NAME).stat().st_size / MB
     yield against("hats.manifest", size, 60.0, 1.0, unit="MB", note=f"{GROUPS:,} row groups")
     yield against("hats.manifest.choosing", 1e3 * (took[GROUPS] - took[3_000]), 1.0, 1.0, unit="ms", note=f"more than with 3,000 row groups: {1e3 * took[GROUPS]:.2f} and {1e3 * took[3_000]:.2f} ms; half of a cone's 2 ms is allowed")  # fmt: skip

@@ -21,7 +21,7 @@ from bench.measure import Journey, against
 from hven.model.table import Column
 from hven.model.types import INT64, STRING
 from hven.sources import InputVersion, SourceContext
-from hven.sources.document_enrichment import STATE_COLUMN, EnrichOptions, RowDocuments
+from hven.sources.document_enrichment import STATE_COLUMN, DocumentEnrichmentOptions, RowDocuments
 
 DOCUMENTS, RATE, CARDS, PART = 100_000, 500.0, 400, 0.3
 PAGE = 10_000  # rows of a batch
@@ -96,7 +96,7 @@ def fetch(url: str, directory: str) -> None:
     """Read all rows with their headers."""
     context = SourceContext(cache_directory=Path(directory), allow_private=True)
     rows = Rows()
-    said = EnrichOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
+    said = DocumentEnrichmentOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
     source = RowDocuments(said, rows.columns(), context).wrap_source(rows)  # type: ignore[arg-type]
     seen = 0
     for batch in source.read_batches(["id", STATE_COLUMN, "pbl", "mode", "lst"]):

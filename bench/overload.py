@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from bench.measure import CACHE, Journey, against, served
 from hven.model import deadlines
-from hven.testing.site import describe_table, open_tiny_site
+from hven.testing.site import build_table_from_arrow, open_tiny_site
 
 MOST = 60_000  # requests of one crowd
 LONGEST = 60.0  # seconds that one lasts
@@ -433,7 +433,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         }
     )
     meant = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-    table = describe_table("big.main", rows)
+    table = build_table_from_arrow("big.main", rows)
     table = replace(
         table, primary=("id",), columns=tuple(replace(one, ucd=meant.get(one.name)) for one in table.columns)
     )

@@ -352,8 +352,8 @@ class Raw:
 def counted() -> Journey:
     """Count the tree in this process, from nothing."""
     from hven.model import settings
-    from hven.portal._explore.count_trees import CountTrees
-    from hven.portal._explore.page_queries import AnswerCache, QueryRunner
+    from hven.portal._explore.count_trees import CountTreeCache
+    from hven.portal._explore.page_queries import QueryAnswerCache, QueryRunner
     from hven.site import Site
     from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 
@@ -371,9 +371,9 @@ def counted() -> Journey:
         road.fetch_table(_first(tables))  # the engine is open
 
         def count() -> None:
-            site.get_or_create(AnswerCache)._entries.clear()  # nothing is remembered
+            site.get_or_create(QueryAnswerCache)._entries.clear()  # nothing is remembered
             if (
-                CountTrees().build_tree(road, tables, given.tree.levels, given.tree.branches, "public").row_count
+                CountTreeCache().build_tree(road, tables, given.tree.levels, given.tree.branches, "public").row_count
                 != ROWS + RECORDS
             ):
                 raise RuntimeError("the tree is not whole")

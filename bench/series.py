@@ -78,15 +78,15 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         pyramids.build_pyramid(directory, lambda *_: given, ["flux"], widths)
         made = perf_counter() - begun
         width = reductions.choose_bin_width(YEAR // SCREEN, step * SECOND) or 0
-        kept = pyramids.load_levels(directory)
+        kept = pyramids.load_pyramid_levels(directory)
         level = max(one for one in kept if not width % one)
         shown = sum(
-            map(len, reductions.reduce_bins(pyramids.iterate_bins(kept[level], level, 0, YEAR), width // level))
+            map(len, reductions.reduce_bins(pyramids.iterate_bin_chunks(kept[level], level, 0, YEAR), width // level))
         )
 
         def picture() -> None:
             for _ in reductions.reduce_bins(
-                pyramids.iterate_bins(kept[level], level, 0, YEAR), width // level, ["flux"]
+                pyramids.iterate_bin_chunks(kept[level], level, 0, YEAR), width // level, ["flux"]
             ):
                 pass
 

@@ -26,7 +26,7 @@ from bench import documents, endpoints, headers, heads, pushes
 from bench.measure import Journey, against, pairs
 from hven.descriptor import check_descriptor
 from hven.descriptor._merging import STANDARDS_DIRECTORY
-from hven.descriptor.compiled_mapping import PythonCall
+from hven.descriptor.compiled_mapping import PythonFunctionCall
 from hven.ingest import ingest_collection
 from hven.sources import SourceContext, sql
 from hven.sources.sql import odbc
@@ -95,7 +95,7 @@ def function(kind: str) -> Journey:
         apart, within = [], []
         for _ in range(ROUNDS):
             apart.append(_timed(lambda: ingest_collection(site, "stars")))
-            with mock.patch.object(PythonCall, "load_function", _inside):
+            with mock.patch.object(PythonFunctionCall, "load_curator_function", _inside):
                 within.append(_timed(lambda: ingest_collection(site, "stars")))
     value, reference = statistics.median(apart), statistics.median(within)
     return against(
@@ -208,7 +208,7 @@ def _arrow_odbc(line: str) -> Callable[[], int]:
             batch_size=32_768,
             max_bytes_per_batch=1 << 24,
             fetch_concurrently=False,
-            map_schema=odbc._map_schema,
+            map_schema=odbc._widen_requested_schema,
         )
         return sum(batch.num_rows for batch in batches)
 
@@ -248,7 +248,7 @@ def _spent(what: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def _inside(call: PythonCall, _: object = None) -> Callable[..., Any]:
+def _inside(call: PythonFunctionCall, _: object = None) -> Callable[..., Any]:
     """Import the file into this process, as a measure."""
     spec = importlib.util.spec_from_file_location("beside", str(call.path))
     if spec is None or spec.loader is None:

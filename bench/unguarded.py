@@ -26,7 +26,7 @@ if "ingest" in sys.argv:  # a server would take what has these for damaged
     )
 Deadline.check = nothing  # type: ignore[method-assign]
 MemoryWatchdog.watch_query = MemoryWatchdog.stop_watching_query = nothing  # type: ignore[method-assign, assignment]
-child_processes.Heartbeat.record_beat, child_processes.HEARTBEAT_TIMEOUT_SECONDS = nothing, float("inf")  # type: ignore[method-assign]
+child_processes.ProcessHeartbeat.record_beat, child_processes.HEARTBEAT_TIMEOUT_SECONDS = nothing, float("inf")  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     cli.main()

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.sql_writer import SqlWriter, write_sql
 from hven.engines.duckdb.dialect import SQL_MACROS, UDF_SIGNATURES, DuckDBDialect
 from hven.engines.duckdb.udf_registry import UdfRegistry
@@ -42,7 +42,7 @@ def run_query(
     """Run a query over tables and check that the result has the declared Arrow types."""
     pairs = list(tables)
     bound = bind_query(
-        parse_query(text), catalogue or StaticCatalogue(table for table, _ in pairs), functions=functions
+        parse_query(text), catalogue or StaticTableCatalogue(table for table, _ in pairs), functions=functions
     )
     if OTHER_RUNNERS and not lenient and functions is not MAPPING_FUNCTIONS:
         return OTHER_RUNNERS[-1](bound, pairs)

@@ -6,9 +6,9 @@ import datetime as dt
 
 import pyarrow as pa
 
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.table import Column, Table
-from hven.model.types import BOOLEAN, FLOAT32, FLOAT64, INT32, INT64, REGION, STRING, TIMESTAMP, Type
+from hven.model.types import BOOLEAN, FLOAT32, FLOAT64, INT32, INT64, REGION, STRING, TIMESTAMP, ColumnType
 
 STARS = Table(
     schema="sky", name="stars",
@@ -18,7 +18,7 @@ STARS = Table(
         Column(name="dec", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main"),
         Column(name="rmag", type=FLOAT32, unit="mag", ucd="phot.mag;em.opt.R"),
         Column(name="name", type=STRING, ucd="meta.id"),
-        Column(name="flag", type=Type("unsignedByte"), ucd="meta.code"),
+        Column(name="flag", type=ColumnType("unsignedByte"), ucd="meta.code"),
         Column(name="seen", type=TIMESTAMP, ucd="time.epoch"),
         Column(name="variable", type=BOOLEAN),
         Column(name="footprint", type=REGION),
@@ -44,7 +44,7 @@ TWINS = (
     Table(schema="sky", name="twin", columns=(Column(name="x"),)),
     Table(schema="lab", name="twin", columns=(Column(name="x"),)),
 )
-CATALOGUE = StaticCatalogue([STARS, PHOTOMETRY, LABELS, BRIGHT, BROKEN, OUROBOROS, *TWINS])
+CATALOGUE = StaticTableCatalogue([STARS, PHOTOMETRY, LABELS, BRIGHT, BROKEN, OUROBOROS, *TWINS])
 SQL_NAMES = {table.qualified_name: f'"{table.qualified_name}"' for table in (STARS, PHOTOMETRY, LABELS, *TWINS)}
 
 

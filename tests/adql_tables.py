@@ -6,10 +6,10 @@ import json
 import re
 
 from hven.adql.functions import QUERY_FUNCTIONS, FunctionSet
-from hven.adql.scope import StaticCatalogue
-from hven.adql.signatures import FunctionDefinition, FunctionParameter, Signature
+from hven.adql.scope import StaticTableCatalogue
+from hven.adql.signatures import FunctionDefinition, FunctionParameter, FunctionSignature
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, Type, parse_type
+from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, ColumnType, parse_type
 from shared import shared
 
 TYPE_WORDS = {
@@ -19,18 +19,18 @@ TYPE_WORDS = {
 }  # fmt: skip
 
 
-def parse_type_word(word: str, default: str = "double") -> Type:
+def parse_type_word(word: str, default: str = "double") -> ColumnType:
     word = word.strip()
     array = re.fullmatch(r"(\w+)\[(\d+)\]", word)
     if array:
-        return parse_type(f"{parse_type_word(array[1]).scalar.name}[{array[2]}]")
+        return parse_type(f"{parse_type_word(array[1]).scalar_type.name}[{array[2]}]")
     bare = re.sub(r"\(.*\)", "", word).strip()
     if bare in {"", "null"}:
         bare = default
     return parse_type(TYPE_WORDS.get(bare, TYPE_WORDS.get(bare.lower(), bare.lower())))
 
 
-def parse_vollt_tables(text: str) -> StaticCatalogue:
+def parse_vollt_tables(text: str) -> StaticTableCatalogue:
     """Parse ``aschema.foo(colS! VARCHAR, colI INTEGER); ..``; a name without ``!`` is in lower case."""
     tables = []
     for schema, name, mark, columns in re.findall(r"(?:(\w+)\.)?(\w+)(!?)\(([^)]*)\)", text):
@@ -45,7 +45,7 @@ def parse_vollt_tables(text: str) -> StaticCatalogue:
                 )
             )
         tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
-    return StaticCatalogue(tables)
+    return StaticTableCatalogue(tables)
 
 
 def parse_dachs_table(name: str, words: str) -> Table:
@@ -79,7 +79,7 @@ def parse_opencadc_table(name: str, words: str) -> Table:
     return Table(schema=schema, name=table, columns=tuple(columns))
 
 
-def build_table_sets() -> dict[str, StaticCatalogue]:
+def build_table_sets() -> dict[str, StaticTableCatalogue]:
     """Build all named table sets."""
     raw = json.loads(shared("corpora/adql/schemas.json").read_text())
     querytest = [parse_dachs_table(name, words) for name, words in raw["dachs-querytest"].items()]
@@ -98,10 +98,10 @@ def build_table_sets() -> dict[str, StaticCatalogue]:
         ),
     )
     return {
-        "dachs-adqltest": StaticCatalogue([*adqltest, upload, *build_tap_schema()]),
-        "dachs-querytest": StaticCatalogue([*querytest, *build_tap_schema()]),
-        "opencadc-mock": StaticCatalogue(mock),
-        tap_test: StaticCatalogue([everything, *build_tap_schema()]),
+        "dachs-adqltest": StaticTableCatalogue([*adqltest, upload, *build_tap_schema()]),
+        "dachs-querytest": StaticTableCatalogue([*querytest, *build_tap_schema()]),
+        "opencadc-mock": StaticTableCatalogue(mock),
+        tap_test: StaticTableCatalogue([everything, *build_tap_schema()]),
     }
 
 
@@ -135,7 +135,7 @@ RESULT_TYPES = {
     "VARCHAR": STRING,
     "INTEGER": INT32,
     "DOUBLE": FLOAT64,
-    "BIGINT": Type("long"),
+    "BIGINT": ColumnType("long"),
     "TIMESTAMP": TIMESTAMP,
     "POINT": POINT,
 }
@@ -151,7 +151,7 @@ def declare_functions(texts: list[str]) -> FunctionSet:
             FunctionParameter(name, PARAMETER_KINDS.get(word.upper(), "ANY"))
             for name, word in (item.split() for item in match[2].split(",") if item.strip())
         )
-        signature = Signature(args, match[3], text, RESULT_TYPES[match[3].upper()])
+        signature = FunctionSignature(args, match[3], text, RESULT_TYPES[match[3].upper()])
         name = match[1].upper()
         before = entries[name].signatures if name in entries else ()
         entries[name] = FunctionDefinition(name=name, signatures=(*before, signature), doc="", group="udf")

@@ -17,7 +17,7 @@ import pytest
 import adql_runner
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.hats.cluster import SparkCluster
-from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError
+from hven.engines.hats.cluster_plan import SparkClusterPlan, UnsupportedBySparkError
 
 TEST_MODULES = (
     "test_arrays", "test_bind_corpus", "test_constructs", "test_functions", "test_generated", "test_recursion", "test_refused_early", "test_vocabularies", "test_windows",
@@ -45,7 +45,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
             def asked(bound: Any, pairs: Any) -> pa.Table:
                 relations = {table.qualified_name: MemoryRelation(rows) for table, rows in pairs}
                 try:
-                    plan = ClusterPlan(opened, bound)
+                    plan = SparkClusterPlan(opened, bound)
                     execution = plan.execute(bound.literal_values, relations, ExecutionLimits(), {})
                     return pa.Table.from_batches(execution, schema=execution.schema)
                 except UnsupportedBySparkError as reason:

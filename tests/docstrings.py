@@ -192,7 +192,7 @@ def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
     }
     said = {
         name: id(one) in below
-        or re.search(r"#|description=|setting\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
+        or re.search(r"#|description=|setting(_metadata)?\(|said\(", "".join(lines[one.lineno - 1 : one.end_lineno]))
         for one, name in those
     }
     return [

@@ -15,7 +15,7 @@ import pytest
 from hven.adql import functions
 from hven.model import plugins
 from hven.portal._pages import load_templates
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from shared import ROOT
 
 PLUGIN_DIRECTORY = ROOT / "examples/plugins"
@@ -31,7 +31,7 @@ def _clear_caches() -> None:
         plugins.load_plugin,
         plugins._map_plugin_packages,
         functions.load_plugin_functions,
-        load_texts,
+        load_page_translations,
         load_templates,
     ):
         one.cache_clear()

@@ -137,7 +137,7 @@ def preload_modules() -> None:
         (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR)
         StateStore(site / "var").close()
         # ends with a look of the collector for the last time: in forks its marks would copy all these pages
-        processes._preload_modules(settings.load_settings(site))
+        processes._preload_worker_modules(settings.load_settings(site))
 
 
 def serve_forks(listener: socket.socket) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.jobs.health import SiteHealth
+from hven.jobs.health import SiteHealthMonitor
 from hven.portal._explore import count_trees as trees
 from hven.portal._explore import (
     coverage,
@@ -39,7 +39,7 @@ CALLS = {
         asking.QueryRunner.fetch_sample,
         asking.QueryRunner.fetch_number,
     ),
-    "wait_seconds": (SiteHealth.get_status,),
+    "wait_seconds": (SiteHealthMonitor.get_status,),
 }
 
 

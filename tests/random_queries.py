@@ -14,7 +14,7 @@ from hven.adql._expression_binder import CAST_TARGET_TYPES
 from hven.adql._function_syntax import ARGUMENT_LETTERS
 from hven.adql.functions import FRAME_FUNCTION_NAMES, QUERY_FUNCTIONS, WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.adql.signatures import FunctionDefinition, Signature
+from hven.adql.signatures import FunctionDefinition, FunctionSignature
 from hven.adql.value_kinds import classify_type
 from hven.adql.vocabularies import load_vocabularies
 from hven.model.table import Column, Table
@@ -76,7 +76,7 @@ def list_accepted_kinds(word: str) -> tuple[str, ...]:
     return KIND_CHOICES.get(word) or (KINDS_BY_TYPE_WORD[word],)
 
 
-def list_calls(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, Signature, str]]:
+def list_calls(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, FunctionSignature, str]]:
     """List the calls that give a kind: function, signature, and the kind of the arguments that decide the result."""
     found = []
     for entry in QUERY_FUNCTIONS:
@@ -407,7 +407,7 @@ class QueryWriter:
         self.scope = kept
         return text
 
-    def write_arguments(self, entry: FunctionDefinition, signature: Signature, same: str, depth: int) -> str:
+    def write_arguments(self, entry: FunctionDefinition, signature: FunctionSignature, same: str, depth: int) -> str:
         """Write a function name with its arguments."""
         count = self.random.randint(signature.min_argument_count, len(signature.parameters))
         if signature.parameters and signature.parameters[-1].is_repeated:
@@ -417,7 +417,7 @@ class QueryWriter:
         args, shared = [], same
         letters = ARGUMENT_LETTERS.get(entry.name, "").replace("?", "")  # where the grammar requires a literal
         for number in range(count if signature.parameters else 0):
-            arg = signature.find_parameter(number)
+            arg = signature.get_argument_parameter(number)
             if number < len(letters) and letters[number] in "iul" and self.draw_chance(1 - WRONG_SHARE):
                 args.append(
                     self.choose(

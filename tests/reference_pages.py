@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
+from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
 from hven.descriptor.value_schema import DescriptorSection
 from hven.model.settings import Settings, collect_setting_docs
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
-from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
+from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
 from shared import ROOT
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def write_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def find_section_keys(section: KeySection) -> list[str]:
+def find_section_keys(section: KeyReferenceSection) -> list[str]:
     """Return the keys of a section, in its order."""
     keys = KEY_RECORDS[section.record].key_types
     unknown = set(section.keys.split()) - keys.keys()
@@ -61,7 +61,7 @@ def find_section_keys(section: KeySection) -> list[str]:
     return section.keys.split() or list(keys)
 
 
-def write_key_section(section: KeySection) -> str:
+def write_key_section(section: KeyReferenceSection) -> str:
     """Write what a record is, a table of its keys, and their example."""
     record = KEY_RECORDS[section.record]
     lines = [""]
@@ -184,7 +184,7 @@ def write_settings() -> str:
     for title, example in GENERAL_EXAMPLES.items():
         table = write_settings_table(Settings, list_general_settings(example))
         lines += ["", f"## {title}", "", *table, "", "```toml", example.rstrip(), "```"]
-    sections = collect_sections()
+    sections = collect_settings_sections()
     docs = collect_setting_docs()
     for name in [*SECTION_ORDER, *sorted(sections.keys() - set(SECTION_ORDER))]:
         section = sections[name]

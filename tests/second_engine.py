@@ -23,7 +23,7 @@ class WatchedPlan:
     """A plan that records the tables that were queried, and refuses tables of other engines."""
 
     def __init__(self, engine: OtherEngine, plan: QueryPlan) -> None:
-        self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
+        self.engine, self.plan, self.is_quick, self.schema = engine, plan, plan.is_quick, plan.schema
 
     def execute(
         self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hven.model.shape_columns import explain_invalid_text
+from hven.model.shape_columns import explain_invalid_region_text
 from hven.model.table import Column
 
 
@@ -12,7 +12,7 @@ def is_shape(column: Column, value: object) -> bool:
     """Return whether a value of a shape column is valid; invalid values become missing."""
     kind = column.type.stored_xtype.adql if column.type.stored_xtype is not None else ""
     if kind == "REGION" and isinstance(value, str):
-        return not explain_invalid_text(value)
+        return not explain_invalid_region_text(value)
     if kind not in {"CIRCLE", "POLYGON"} or not isinstance(value, list):
         return True
     if any(number is None or not math.isfinite(number) for number in value):

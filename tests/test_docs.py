@@ -24,9 +24,9 @@ import typer
 from example_sites import EXAMPLES, prepare_example, start_data_sources
 from hven import formats
 from hven.app._cli import engine_verbs, verb_examples
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
-from hven.ingest import run_tests
+from hven.ingest import run_collection_tests
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
@@ -52,7 +52,7 @@ CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
 
 # --- reference ------------------------------------------------------------------------------------------------
 
-VERBS = typer.main.get_command(build_command()).commands  # type: ignore[attr-defined]
+VERBS = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-defined]
 
 
 def about(verb: str) -> str:
@@ -78,7 +78,7 @@ def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> 
         assert word in options, f"hven {verb} has no {word}"
 
 
-VERB_EXAMPLES_BY_NAME = {**verb_examples.VERB_EXAMPLES, **engine_verbs.list_examples()}
+VERB_EXAMPLES_BY_NAME = {**verb_examples.VERB_EXAMPLES, **engine_verbs.list_engine_verb_examples()}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -94,7 +94,7 @@ def parse_example(line: str) -> set[str]:
     words = words[: words.index(">")] if ">" in words else words
     assert words[0] == "hven"
     name = "hven"
-    command: Any = typer.main.get_command(build_command())
+    command: Any = typer.main.get_command(build_typer_app())
     context = command.make_context("hven", words[1:])
     used = set()
     while hasattr(command, "commands") and (rest := [*context._protected_args, *context.args]):
@@ -572,7 +572,7 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
             )
             for path in paths:
                 assert [str(fault) for fault in check_descriptor(path, settings)] == []
-                assert [str(fault) for fault in run_tests(site, path.stem)] == []
+                assert [str(fault) for fault in run_collection_tests(site, path.stem)] == []
 
 
 def test_the_ladder_is_listed() -> None:

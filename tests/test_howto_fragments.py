@@ -14,13 +14,13 @@ import pytest
 import typer
 import yaml
 
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.model.settings import load_settings
 from process_runner import run_hven
 from shared import ROOT
 
 PAGES = sorted((ROOT / "docs/howto").glob("*.md"))
-VERBS: dict[str, Any] = typer.main.get_command(build_command()).commands  # type: ignore[attr-defined]
+VERBS: dict[str, Any] = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-defined]
 SHELL_OPERATORS = {"|", ">", "&&", ";", "&"}
 # the parts of a descriptor that a fragment may show by itself
 PARTS = ["table", "link", "series", "access", "embargo", "endpoint", "column"]

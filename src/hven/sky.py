@@ -24,7 +24,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.model.sky import Circle, Moc, Polygon, Range, Regions, compute_distance, contours, frames, region_files
+from hven.model.sky import (
+    Circle,
+    Moc,
+    Polygon,
+    Range,
+    Regions,
+    compute_angular_distance,
+    contours,
+    frames,
+    region_files,
+)
 
 if TYPE_CHECKING:
     import os
@@ -42,8 +52,8 @@ directions = contours.build_regions_from_directions
 sun = contours.sun
 from_texts = region_files.parse_region_texts
 to_texts = region_files.write_region_texts
-from_geojson = region_files.from_geojson
-to_geojson = region_files.to_geojson
+from_geojson = region_files.parse_geojson
+to_geojson = region_files.write_geojson_features
 read_moc = region_files.read_moc
 write_moc = region_files.write_moc
 
@@ -75,9 +85,9 @@ def read_regions(
         The library for DS9 and CRTF files is not installed.
     """
     if isinstance(file, bytes):
-        return region_files.read_regions(file, name, make_valid=mend)
+        return region_files.parse_region_file(file, name, make_valid=mend)
     path = Path(file)
-    return region_files.read_regions(path.read_bytes(), name or path.name, make_valid=mend)
+    return region_files.parse_region_file(path.read_bytes(), name or path.name, make_valid=mend)
 
 
 __all__ = [
@@ -93,7 +103,7 @@ __all__ = [
     "Regions",
     "boxes",
     "chain_codes",
-    "compute_distance",
+    "compute_angular_distance",
     "directions",
     "frames",
     "from_geojson",

@@ -15,26 +15,26 @@ from hypothesis import strategies as st
 from adql_runner import get_connection, run_query, write_expression
 from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.adql_writer import write_adql
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
-from hven.model.types import INT32, INT64, Type
+from hven.model.types import INT32, INT64, ColumnType
 from shared import EXAMPLES_FACTOR
 
 COLUMNS = (
     Column(name="id", type=INT64, required=True),
     Column(name="n", type=INT32),
-    Column(name="flux", type=Type("double", "*"), unit="Jy", ucd="phot.flux"),
-    Column(name="three", type=Type("float", "3"), unit="mag"),
-    Column(name="counts", type=Type("int", "*")),
-    Column(name="image", type=Type("short", "2x3")),
-    Column(name="cube", type=Type("int", "2x2x*")),
-    Column(name="words", type=Type("char", "8x*")),
-    Column(name="flags", type=Type("boolean", "*")),
-    Column(name="span", type=Type("double", "2", "interval"), unit="d"),
-    Column(name="name", type=Type("char", "*")),
-    Column(name="place", type=Type("double", "2", "point")),
+    Column(name="flux", type=ColumnType("double", "*"), unit="Jy", ucd="phot.flux"),
+    Column(name="three", type=ColumnType("float", "3"), unit="mag"),
+    Column(name="counts", type=ColumnType("int", "*")),
+    Column(name="image", type=ColumnType("short", "2x3")),
+    Column(name="cube", type=ColumnType("int", "2x2x*")),
+    Column(name="words", type=ColumnType("char", "8x*")),
+    Column(name="flags", type=ColumnType("boolean", "*")),
+    Column(name="span", type=ColumnType("double", "2", "interval"), unit="d"),
+    Column(name="name", type=ColumnType("char", "*")),
+    Column(name="place", type=ColumnType("double", "2", "point")),
 )
 TABLE = Table(schema="s", name="t", columns=COLUMNS)
 ROWS = {
@@ -109,12 +109,14 @@ def asked(expression: str) -> list:
 )
 def test_value(expression, values, said):
     assert asked(expression) == values
-    (column,) = bind_query(parse_query(f"SELECT {expression} FROM s.t"), StaticCatalogue([TABLE])).columns
+    (column,) = bind_query(parse_query(f"SELECT {expression} FROM s.t"), StaticTableCatalogue([TABLE])).columns
     assert f"{column.type} {column.unit} {column.ucd}" == said
 
 
 def test_the_sum_of_an_empty_array_is_null_and_its_unit_follows():
-    (column,) = bind_query(parse_query("SELECT COALESCE(flux, flux)[1] FROM s.t"), StaticCatalogue([TABLE])).columns
+    (column,) = bind_query(
+        parse_query("SELECT COALESCE(flux, flux)[1] FROM s.t"), StaticTableCatalogue([TABLE])
+    ).columns
     assert column.name == "coalesce_flux_flux_1"
 
 
@@ -165,7 +167,7 @@ def test_elements_stand_everywhere(query, ids):
 )
 def test_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)):
-        bind_query(parse_query(query), StaticCatalogue([TABLE]))
+        bind_query(parse_query(query), StaticTableCatalogue([TABLE]))
 
 
 def test_expressions_of_descriptors_have_them_too():
@@ -193,7 +195,7 @@ def test_functions_as_python_computes_them(rows, place):
         name="v",
         columns=(
             Column(name="id", type=INT64),
-            Column(name="a", type=Type("double", "*")),
+            Column(name="a", type=ColumnType("double", "*")),
             Column(name="p", type=INT32),
         ),
     )

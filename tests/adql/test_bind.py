@@ -9,7 +9,7 @@ import pytest
 
 from adql_sky import BRIGHT, CATALOGUE, PHOTOMETRY, SQL_NAMES, STARS
 from hven.adql import bind_condition, bind_expression, bind_query, parse_condition, parse_expression, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.sql_writer import write_sql
 from hven.adql.syntax_tree import (
     ColumnRef,
@@ -111,9 +111,11 @@ def test_aliases_are_kept_as_written():
 def test_a_star_that_stands_for_nothing_is_refused(query):
     logs = Table(schema="s", name="logs", columns=(Column(name="secret_id", type=INT64, hidden=True),))
     with pytest.raises(BindError, match="stands for no column: all of them are hidden; name the columns") as caught:
-        columns(query, StaticCatalogue([logs]))
+        columns(query, StaticTableCatalogue([logs]))
     assert "secret_id" not in str(caught.value)
-    assert [column.name for column in columns("SELECT secret_id FROM logs", StaticCatalogue([logs]))] == ["secret_id"]
+    assert [column.name for column in columns("SELECT secret_id FROM logs", StaticTableCatalogue([logs]))] == [
+        "secret_id"
+    ]
 
 
 def test_chains_of_a_thousand_links_bind_wherever_they_stand():
@@ -192,7 +194,7 @@ def test_union_has_the_words_of_the_left_and_the_types_of_both():
 # --- names
 
 
-NAMED = StaticCatalogue(
+NAMED = StaticTableCatalogue(
     [
         Table(schema="My Schema", name="Mixed", columns=(Column(name="RAdeg"), Column(name="plain"))),
         Table(schema="other", name="mixed", columns=(Column(name="a"),)),
@@ -223,12 +225,12 @@ def test_case_of_names(query, fine):
 
 def test_the_catalogue_decides_what_errors_may_name():
     with pytest.raises(BindError) as caught:
-        bind_query(parse_query("SELECT * FROM photometri"), StaticCatalogue([STARS]))
+        bind_query(parse_query("SELECT * FROM photometri"), StaticTableCatalogue([STARS]))
     assert "photometry" not in str(caught.value)
 
 
 def test_file_facts_are_single_names_with_a_dot():
-    source = StaticCatalogue(
+    source = StaticTableCatalogue(
         [
             Table(
                 schema="",
@@ -368,7 +370,7 @@ def test_too_deep_is_an_error_not_a_crash():
 
 def test_wide_tables_do_not_confuse():
     wide = Table(schema="w", name="wide", columns=tuple(Column(name=f"c{number}") for number in range(400)))
-    bound = bind_query(parse_query("SELECT * FROM wide WHERE c399 > 1"), StaticCatalogue([wide]))
+    bound = bind_query(parse_query("SELECT * FROM wide WHERE c399 > 1"), StaticTableCatalogue([wide]))
     assert len(bound.columns) == 400
     assert bound.columns[17] is wide.columns[17]
 
@@ -397,5 +399,5 @@ ODD = (
 )
 def test_the_nearest_name_is_written_as_a_query_must_write_it(query, remedy):
     with pytest.raises(BindError) as caught:
-        bind_query(parse_query(query), StaticCatalogue(ODD))
+        bind_query(parse_query(query), StaticTableCatalogue(ODD))
     assert caught.value.remedy == remedy

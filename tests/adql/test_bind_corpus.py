@@ -10,7 +10,7 @@ from adql_runner import OTHER_RUNNERS, run_in_duckdb
 from adql_tables import build_table_sets, declare_functions, parse_type_word, parse_vollt_tables
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import FunctionSet
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from shared import shared
@@ -62,7 +62,7 @@ DECLARED = {
 NEEDS = {"schema", "types", "udf", "features", "coordsys"}
 
 
-def more() -> StaticCatalogue:
+def more() -> StaticTableCatalogue:
     tables = []
     for name, words in MORE.items():
         schema, _, table = name.rpartition(".") if '"' not in name else ("", "", name)
@@ -70,7 +70,7 @@ def more() -> StaticCatalogue:
             Column(name=item.split()[0], type=parse_type_word(item.partition(" ")[2])) for item in words.split(", ")
         )
         tables.append(Table(schema=schema, name=table, columns=columns))
-    return StaticCatalogue(tables)
+    return StaticTableCatalogue(tables)
 
 
 def records():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hven.adql import bind_query, locate_evaluation_error, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
@@ -24,7 +24,7 @@ FAULT = EvaluationError("'x' cannot be read as INTEGER", remedy="CASE")
 
 def blamed(text: str) -> EvaluationError:
     return locate_evaluation_error(
-        FAULT, text, bind_query(parse_query(text), StaticCatalogue((NOTES, VIEW, OUTER, PLAIN))).query
+        FAULT, text, bind_query(parse_query(text), StaticTableCatalogue((NOTES, VIEW, OUTER, PLAIN))).query
     )
 
 

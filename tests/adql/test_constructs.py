@@ -14,7 +14,7 @@ from adql_runner import run_query
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.adql.adql_writer import write_adql
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.table import Column, Table
 from hven.model.types import INT16, INT64, STRING
 
@@ -178,10 +178,10 @@ NUMBERS = pa.table({"n": [2**62, 2**62 - 1, None], "small": pa.array([32767, 327
 
 def test_sums_of_whole_numbers_do_not_overflow():
     query = "SELECT SUM(n), SUM(small), SUM(small * small), SUM(n) / 2, AVG(n) FROM s.big"
-    assert answer(query, [(BIG, NUMBERS)], StaticCatalogue([BIG])) == [
+    assert answer(query, [(BIG, NUMBERS)], StaticTableCatalogue([BIG])) == [
         (2**63 - 1, 65535, 2 * 32767**2 + 1, 2**62 - 1, (2**63 - 1) / 2)
     ]
-    columns = bind_query(parse_query(query), StaticCatalogue([BIG])).columns
+    columns = bind_query(parse_query(query), StaticTableCatalogue([BIG])).columns
     assert [str(column.type) for column in columns] == ["int64", "int64", "int64", "int64", "float64"]
 
 
@@ -202,7 +202,7 @@ def test_quoted_names_of_tap_schema():
         'SELECT c."column_name", c."size" FROM "TAP_SCHEMA"."columns" AS c WHERE c."std" = 0',
         'SELECT "TAP_SCHEMA"."columns"."column_name", columns."size" FROM "TAP_SCHEMA"."columns"',
     ):
-        assert answer(query, rows, StaticCatalogue([schema])) == [("ra", 1)]
+        assert answer(query, rows, StaticTableCatalogue([schema])) == [("ra", 1)]
 
 
 TEXTS = ["2020-01-01T00:00:00-05:00", "2020-01-01T07:00:00+02:00", "2020-01-01T05:00:00Z", "2020-01-01 10:30:00+05:30"]

@@ -14,7 +14,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
-from hven.model.types import parse_type, type_from_arrow
+from hven.model.types import build_type_from_arrow, parse_type
 from shared import EXAMPLES_FACTOR
 
 DISC = "disc(cx, cy, cdelt, cdelt, r, l0, b0)"
@@ -30,7 +30,7 @@ def compute():
         table = pa.table(columns or {"nothing": [0]})
         bound = bind_expression(
             parse_expression(text),
-            [Column(name=field.name, type=type_from_arrow(field.type)) for field in table.schema],
+            [Column(name=field.name, type=build_type_from_arrow(field.type)) for field in table.schema],
         )
         con.register("t0", table)
         found = con.execute(f"SELECT {write_expression(bound, DuckDBDialect())} AS v FROM t0").to_arrow_table()

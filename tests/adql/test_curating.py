@@ -29,7 +29,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
 from hven.model.sky import bodies, footprints, time_scales
 from hven.model.table import Column
-from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type
+from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType
 
 TYPES = {
     pa.float64(): FLOAT64,
@@ -55,7 +55,7 @@ def compute(con):
         known = [
             Column(
                 name=name,
-                type=TYPES.get(table.schema.field(name).type, Type("double", "*")),
+                type=TYPES.get(table.schema.field(name).type, ColumnType("double", "*")),
                 unit=(units or {}).get(name),
             )
             for name in table.schema.names
@@ -276,7 +276,7 @@ def test_west_becomes_east_with_its_bounds_swapped(compute):
 
 @pytest.mark.parametrize("body", ["Earth", "Mars", "Jupiter", "Saturn"])
 def test_planetocentric_latitudes_as_astropy(compute, body):
-    equator, pole = bodies.find_body(body).radii
+    equator, pole = bodies.find_solar_system_body(body).radii
 
     shape = {"_equatorial_radius": equator * u.km, "_flattening": (equator - pole) / equator * u.dimensionless_unscaled}
     Graphic = type(f"Graphic{body}", (BaseGeodeticRepresentation,), shape)  # noqa: N806  (classes)
@@ -340,7 +340,7 @@ def test_targets(compute, name, kind, written):
 
 def test_every_class_of_a_body_is_one_of_epn_tap():
     known = {"asteroid", "dwarf_planet", "planet", "satellite", "comet", "star"}
-    assert {word for body in bodies.iterate_bodies() for word in body.target_class.split("#")} == known
+    assert {word for body in bodies.iterate_solar_system_bodies() for word in body.target_class.split("#")} == known
 
 
 @given(st.lists(st.one_of(st.none(), st.text("ab# ", max_size=4)), min_size=1, max_size=5))

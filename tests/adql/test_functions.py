@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from adql_runner import evaluate_expression, get_connection, run_query, write_expression
 from hven.adql import bind_query, parse_expression, parse_query
 from hven.adql.binder import bind_expression
-from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, build_function_reference
-from hven.adql.scope import StaticCatalogue
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, write_function_reference
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
+from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, ColumnType
 from shared import EXAMPLES_FACTOR, ROOT
 
-ONE = StaticCatalogue([Table(schema="s", name="one", columns=())])
+ONE = StaticTableCatalogue([Table(schema="s", name="one", columns=())])
 
 
 # --- the table itself
@@ -374,7 +374,7 @@ def test_metadata(expression, type_, unit, ucd):
 def test_aggregates_say_what_they_are_in_the_ucd():
     table = Table(schema="s", name="t", columns=tuple(SKY))
     bound = bind_query(
-        parse_query("SELECT COUNT(*), MAX(mag), AVG(ra), SUM(n), MIN(name) FROM t"), StaticCatalogue([table])
+        parse_query("SELECT COUNT(*), MAX(mag), AVG(ra), SUM(n), MIN(name) FROM t"), StaticTableCatalogue([table])
     )
     said = [(column.name, str(column.type), column.unit, column.ucd) for column in bound.columns]
     assert said == [
@@ -388,7 +388,7 @@ def test_aggregates_say_what_they_are_in_the_ucd():
 
 def test_the_first_text_of_the_alphabet_is_no_statistic():
     table = Table(schema="s", name="t", columns=(Column(name="id", type=STRING, ucd="meta.id;src"),))
-    (column,) = bind_query(parse_query("SELECT MIN(id) AS least FROM t"), StaticCatalogue([table])).columns
+    (column,) = bind_query(parse_query("SELECT MIN(id) AS least FROM t"), StaticTableCatalogue([table])).columns
     assert column.ucd == "meta.id;src"
 
 
@@ -436,7 +436,7 @@ def test_infinity_and_nan_are_numbers():
 
 def test_the_reference_lists_every_function_as_it_is():
     text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
-    assert text.partition("reference() -->\n\n")[2].rstrip() == build_function_reference().rstrip()
+    assert text.partition("reference() -->\n\n")[2].rstrip() == write_function_reference().rstrip()
 
 
 # --- positions, spectra, MOCs: against astropy and mocpy
@@ -569,7 +569,8 @@ def test_histograms_say_what_they_need():
     for text, words in {"ivo_histogram(ra, 0, ra, 3)": "same in every row", "ivo_histogram(ra, 0, 1, 0)": "0 bins", "ivo_histogram(ra, 0, 1, 10000000)": "bins"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
             bind_query(
-                parse_query(f"SELECT {text} FROM t"), StaticCatalogue([Table(schema="s", name="t", columns=tuple(SKY))])
+                parse_query(f"SELECT {text} FROM t"),
+                StaticTableCatalogue([Table(schema="s", name="t", columns=tuple(SKY))]),
             )
 
 
@@ -603,7 +604,8 @@ def test_spectra_say_what_they_need():
     for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is no unit", "gavo_specconv(ra, 'Hz')": "'deg' is no unit"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
             bind_query(
-                parse_query(f"SELECT {text} FROM t"), StaticCatalogue([Table(schema="s", name="t", columns=tuple(SKY))])
+                parse_query(f"SELECT {text} FROM t"),
+                StaticTableCatalogue([Table(schema="s", name="t", columns=tuple(SKY))]),
             )
 
 
@@ -691,7 +693,7 @@ def test_arrays_are_values():
     table = Table(
         schema="s",
         name="t",
-        columns=(Column(name="a", type=Type("double", "3")), Column(name="v", type=Type("int", "*"))),
+        columns=(Column(name="a", type=ColumnType("double", "3")), Column(name="v", type=ColumnType("int", "*"))),
     )
     data = pa.table(
         {

@@ -10,7 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hven.adql import parse_query
-from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, extract_literals, parse_number, parse_string, tokenize
+from hven.adql.lexer import (
+    END,
+    NAME,
+    NUMBER,
+    QUOTED,
+    STRING,
+    extract_literals,
+    parse_number_literal,
+    parse_string_literal,
+    tokenize,
+)
 from hven.adql.reserved_words import RESERVED_WORDS, RESERVED_WORDS_2_0
 from hven.adql.syntax_tree import Literal, SyntaxNode
 from hven.model.errors import ParseError
@@ -65,13 +75,13 @@ def test_keywords_in_any_case(word):
     ],
 )
 def test_numbers(figures, value):
-    assert parse_number(figures) == value
-    assert type(parse_number(figures)) is type(value)
+    assert parse_number_literal(figures) == value
+    assert type(parse_number_literal(figures)) is type(value)
 
 
 @given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
 def test_every_double_is_read_exactly(value):
-    assert parse_number(repr(value)) == value
+    assert parse_number_literal(repr(value)) == value
 
 
 @given(
@@ -83,7 +93,7 @@ def test_every_double_is_read_exactly(value):
 )
 def test_strings_and_their_neighbours(parts):
     text = " --gap\n ".join("'" + part.replace("'", "''") + "'" for part in parts)
-    assert parse_string(text) == "".join(parts)
+    assert parse_string_literal(text) == "".join(parts)
     assert tokenize(text).values[0] == Literal("".join(parts))
 
 

@@ -8,7 +8,7 @@ import pytest
 from adql_runner import run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.table import Column, Table
 from hven.model.types import INT32, POINT
 
@@ -55,7 +55,9 @@ def test_a_null_coordinate_stays_one(shape):
 )  # fmt: skip
 def test_units_of_powers_and_none(expression, unit, value):
     functions = MAPPING_FUNCTIONS if "without" in expression else QUERY_FUNCTIONS
-    bound = bind_query(parse_query(f"SELECT {expression} AS x FROM s.t"), StaticCatalogue([TABLE]), functions=functions)
+    bound = bind_query(
+        parse_query(f"SELECT {expression} AS x FROM s.t"), StaticTableCatalogue([TABLE]), functions=functions
+    )
     assert bound.columns[0].unit == unit
     assert run_query(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [
         value
@@ -63,6 +65,8 @@ def test_units_of_powers_and_none(expression, unit, value):
 
 
 def test_an_exponent_is_part_of_the_plan():
-    bound = bind_query(parse_query("SELECT power(plx, -2) AS x FROM s.t WHERE angle > 7"), StaticCatalogue([TABLE]))
+    bound = bind_query(
+        parse_query("SELECT power(plx, -2) AS x FROM s.t WHERE angle > 7"), StaticTableCatalogue([TABLE])
+    )
     # the plan may be used again with another 7, but not with another 2
     assert [bound.literal_values[slot] for slot in bound.free_slots] == [7]

@@ -9,10 +9,10 @@ from hven.adql.adql_writer import write_adql
 from hven.adql.syntax_tree import (
     BetweenPredicate,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Comparison,
     Conjunction,
     DerivedTable,
@@ -30,13 +30,13 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
     Subquery,
     TableRef,
     UnaryOperation,
 )
-from hven.model.errors import ParseError, Place
+from hven.model.errors import ParseError, TextPlace
 
 
 def col(*parts):
@@ -75,7 +75,7 @@ def test_every_clause_has_its_field():
     tree = parse_query(text)
     assert tree == Query(
         Select(
-            (SelectItem(col("a")), SelectItem(col("t", "b"), Ident("x")), Star((Ident("t"),)), Star()),
+            (SelectItem(col("a")), SelectItem(col("t", "b"), Ident("x")), SelectStar((Ident("t"),)), SelectStar()),
             table("s", "t"),
             Comparison("=", col("a"), num(1)),
             (col("a"), col("b")),
@@ -126,10 +126,13 @@ def test_positions_and_slots():
         ("a || b || c", BinaryOperation("||", BinaryOperation("||", col("a"), col("b")), col("c"))),
         ("COUNT(DISTINCT a)", FunctionCall("COUNT", (col("a"),), distinct=True)),
         ("ivo_hasword(a, 'x')", FunctionCall("IVO_HASWORD", (col("a"), Literal("x")))),
-        ("CAST(a AS varchar(8))", Cast(col("a"), "VARCHAR", 8)),
-        ("CAST(a AS Double Precision)", Cast(col("a"), "DOUBLE PRECISION")),
-        ("CASE a WHEN 1 THEN b END", Case(col("a"), ((num(1), col("b")),), None)),
-        ("CASE WHEN a = 1 THEN b ELSE c END", Case(None, ((Comparison("=", col("a"), num(1)), col("b")),), col("c"))),
+        ("CAST(a AS varchar(8))", CastExpression(col("a"), "VARCHAR", 8)),
+        ("CAST(a AS Double Precision)", CastExpression(col("a"), "DOUBLE PRECISION")),
+        ("CASE a WHEN 1 THEN b END", CaseExpression(col("a"), ((num(1), col("b")),), None)),
+        (
+            "CASE WHEN a = 1 THEN b ELSE c END",
+            CaseExpression(None, ((Comparison("=", col("a"), num(1)), col("b")),), col("c")),
+        ),
         ("(SELECT a FROM t)", Subquery(SIMPLE)),
         ("((SELECT a FROM t) UNION SELECT b FROM u)", Subquery(Query(SetOperation("UNION", SIMPLE.body, OTHER.body)))),
     ],
@@ -199,7 +202,7 @@ ON_BC = Comparison("=", col("b", "x"), col("c", "x"))
             "((SELECT a FROM t) UNION ALL SELECT b FROM u) AS x",
             DerivedTable(Query(SetOperation("UNION", SIMPLE.body, OTHER.body, all=True)), Ident("x")),
         ),
-        ("(a NATURAL JOIN b) AS j", DerivedTable(Query(Select((Star(),), Join(A, B, natural=True))), Ident("j"))),
+        ("(a NATURAL JOIN b) AS j", DerivedTable(Query(Select((SelectStar(),), Join(A, B, natural=True))), Ident("j"))),
     ],
 )
 def test_from(text, tree):
@@ -232,7 +235,10 @@ def test_order_belongs_to_the_whole_or_to_the_parenthesis():
 
 def test_common_tables():
     tree = parse_query('WITH x AS (SELECT a FROM t), "Y" AS (SELECT b FROM u) SELECT a FROM x')
-    assert tree.ctes == (CommonTable(Ident("x"), SIMPLE), CommonTable(Ident("Y", quoted=True), OTHER))
+    assert tree.ctes == (
+        CommonTableExpression(Ident("x"), SIMPLE),
+        CommonTableExpression(Ident("Y", quoted=True), OTHER),
+    )
 
 
 def test_trees_are_equal_whatever_the_layout():
@@ -334,18 +340,18 @@ def test_faults_in_mappings_have_their_place(read, text, column, message):
         read(text)
     assert (caught.value.line, caught.value.column) == (1, column)
     with pytest.raises(ParseError, match=message) as caught:
-        read(text, Place(file="c.yaml", line=12, column=20))
-    assert caught.value.place == Place(file="c.yaml", line=12, column=20 + column - 1)
+        read(text, TextPlace(file="c.yaml", line=12, column=20))
+    assert caught.value.place == TextPlace(file="c.yaml", line=12, column=20 + column - 1)
     assert str(caught.value).startswith(f"c.yaml:12:{19 + column}: ")
 
 
 def test_fault_on_a_later_line_of_a_mapping():
     with pytest.raises(ParseError) as caught:
-        parse_expression("a\n  * / b", Place(file="c.yaml", line=12, column=20))
-    assert caught.value.place == Place(file="c.yaml", line=13, column=5)
+        parse_expression("a\n  * / b", TextPlace(file="c.yaml", line=12, column=20))
+    assert caught.value.place == TextPlace(file="c.yaml", line=13, column=5)
 
 
 def test_place_without_a_line_stays():
     with pytest.raises(ParseError) as caught:
-        parse_condition("a <", Place(file="c.yaml"))
+        parse_condition("a <", TextPlace(file="c.yaml"))
     assert str(caught.value).startswith("c.yaml: ")

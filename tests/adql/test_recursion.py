@@ -9,7 +9,7 @@ import pytest
 
 from adql_runner import run_query
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT16, INT32, STRING
@@ -58,7 +58,7 @@ def test_metadata_of_the_first_part_stands():
         parse_query(
             "WITH RECURSIVE a AS (SELECT id FROM s.t UNION ALL SELECT parent FROM a JOIN s.t USING (id)) SELECT id FROM a"
         ),
-        StaticCatalogue([TABLE]),
+        StaticTableCatalogue([TABLE]),
     ).columns
     assert (column.name, str(column.type), column.ucd) == ("id", "int32", "meta.id")
 
@@ -92,5 +92,5 @@ def test_metadata_of_the_first_part_stands():
 )
 def test_what_is_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)) as caught:
-        bind_query(parse_query(query), StaticCatalogue([TABLE]))
+        bind_query(parse_query(query), StaticTableCatalogue([TABLE]))
     assert caught.value.column > 1

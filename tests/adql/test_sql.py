@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adql_runner import get_connection, run_query, write_expression
 from adql_sky import CATALOGUE, ROWS, STARS
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.sql_writer import write_sql
 from hven.adql.syntax_tree import (
     BinaryOperation,
@@ -210,7 +210,7 @@ def test_strings_stay_strings(one, two):
             TableRef((Ident("t"),)),
         )
     )
-    bound = bind_query(made, StaticCatalogue([table]))
+    bound = bind_query(made, StaticTableCatalogue([table]))
     assert con.execute(write_sql(bound, DuckDBDialect(), names).sql).fetchall() == [(one, one + two, one == two)]
     if "\0" in one + two:
         with pytest.raises(ParseError):  # no text may hold NUL
@@ -219,7 +219,7 @@ def test_strings_stay_strings(one, two):
     tree = parse_query(
         f"SELECT {q(one)}, LOWER({q(one)}) || {q(two)} AS b FROM t WHERE {q(one)} LIKE {q(one)} OR 1 = 1"
     )
-    bound = bind_query(tree, StaticCatalogue([table]))
+    bound = bind_query(tree, StaticTableCatalogue([table]))
     written = write_sql(bound, DuckDBDialect(), names)
     assert len(one) < 4 or one not in written.sql
     (got,) = con.execute(written.sql, [bound.literal_values[slot] for slot in written.parameter_slots]).fetchall()
@@ -239,16 +239,16 @@ def test_names_stay_names(name, alias):
     names = {"s.t": f"(SELECT 'value' AS {DuckDBDialect().quote_identifier(name)})"}
     ident, other = Ident(name, quoted=True), Ident(alias, quoted=True)
     inner = Query(Select((SelectItem(ColumnRef(ident), alias=other),), TableRef((Ident("t"),), alias=other)))
-    from hven.adql.syntax_tree import CommonTable, DerivedTable
+    from hven.adql.syntax_tree import CommonTableExpression, DerivedTable
 
     made = Query(
         Select(
             (SelectItem(ColumnRef(other, (other,)), alias=ident),),
             DerivedTable(Query(Select((SelectItem(ColumnRef(other)),), TableRef((other,)))), other),
         ),
-        ctes=(CommonTable(other, inner),),
+        ctes=(CommonTableExpression(other, inner),),
     )
-    bound = bind_query(made, StaticCatalogue([table]))
+    bound = bind_query(made, StaticTableCatalogue([table]))
     answer = con.execute(write_sql(bound, DuckDBDialect(), names).sql).to_arrow_table()
     assert answer.column_names == [name]
     assert answer.column(0).to_pylist() == ["value"]

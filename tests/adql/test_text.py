@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.adql import parse_condition, parse_expression, parse_query, quote_name
-from hven.adql._function_syntax import classify_syntax
+from hven.adql import parse_condition, parse_expression, parse_query, quote_adql_name
+from hven.adql._function_syntax import infer_kind_letter
 from hven.adql.adql_writer import write_adql
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import (
     ArrayElement,
     BetweenPredicate,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Comparison,
     Conjunction,
     DerivedTable,
@@ -39,8 +39,8 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
     Subquery,
     TableRef,
     UnaryOperation,
@@ -79,7 +79,7 @@ def short(strategy):
 
 def only(*kinds):
     """Keep the values that the grammar lets stand where a number (a string) must."""
-    return lambda node: classify_syntax(node) in {"", *kinds}
+    return lambda node: infer_kind_letter(node) in {"", *kinds}
 
 
 def values(inner, conditions, queries):
@@ -94,10 +94,10 @@ def values(inner, conditions, queries):
         st.builds(FunctionCall, st.sampled_from(["LOWER", "UPPER"]), lists(STRINGS | COLUMNS, 1, 1)),
     )
     casts = st.builds(
-        Cast, inner, st.sampled_from(["INTEGER", "DOUBLE PRECISION", "TIMESTAMP", "POLYGON", "CHAR"])
-    ) | st.builds(Cast, inner, st.just("VARCHAR"), st.integers(0, 99))
-    cases = st.builds(Case, st.none(), lists(st.tuples(conditions, inner)), st.none() | inner) | st.builds(
-        Case, inner, lists(st.tuples(inner, inner)), st.none() | inner
+        CastExpression, inner, st.sampled_from(["INTEGER", "DOUBLE PRECISION", "TIMESTAMP", "POLYGON", "CHAR"])
+    ) | st.builds(CastExpression, inner, st.just("VARCHAR"), st.integers(0, 99))
+    cases = st.builds(CaseExpression, st.none(), lists(st.tuples(conditions, inner)), st.none() | inner) | st.builds(
+        CaseExpression, inner, lists(st.tuples(inner, inner)), st.none() | inner
     )
     return short(
         st.one_of(
@@ -145,7 +145,7 @@ def named_windows(inner):
 
 
 def predicates(inner, queries):
-    text = inner.filter(lambda node: classify_syntax(node) != "g")
+    text = inner.filter(lambda node: infer_kind_letter(node) != "g")
     return short(
         st.one_of(
             st.builds(Comparison, st.sampled_from(["=", "<>", "<", ">", "<=", ">="]), inner, inner),
@@ -176,7 +176,8 @@ def conditions_of(simple):
 
 def items(inner):
     return lists(
-        st.builds(SelectItem, inner, st.none() | IDENTS) | st.builds(Star, st.lists(IDENTS, max_size=3).map(tuple)),
+        st.builds(SelectItem, inner, st.none() | IDENTS)
+        | st.builds(SelectStar, st.lists(IDENTS, max_size=3).map(tuple)),
     )
 
 
@@ -242,7 +243,7 @@ VALUES = short(
 )
 CONDITIONS = short(conditions_of(predicates(VALUES, SMALL)))
 SUBQUERIES = short(queries_over(LEAVES, conditions_of(predicates(LEAVES, SMALL)), SMALL))
-CTES = st.lists(st.builds(CommonTable, IDENTS, SUBQUERIES), max_size=2).map(tuple)
+CTES = st.lists(st.builds(CommonTableExpression, IDENTS, SUBQUERIES), max_size=2).map(tuple)
 QUERIES = short(queries_over(VALUES, CONDITIONS, SUBQUERIES, CTES))
 
 
@@ -297,7 +298,9 @@ def test_literals_come_back_with_their_type(literal):
         (Select((SelectItem(Literal(1)),)), "SELECT 1"),
         (
             SetOperation(
-                "UNION", Select((Star(),), TableRef((Ident("t"),))), Select((Star(),), TableRef((Ident("u"),)))
+                "UNION",
+                Select((SelectStar(),), TableRef((Ident("t"),))),
+                Select((SelectStar(),), TableRef((Ident("u"),))),
             ),
             "SELECT * FROM t UNION SELECT * FROM u",
         ),
@@ -314,8 +317,8 @@ def test_names_after_a_dot_need_quotes_in_queries_only():
 
 
 def test_what_has_no_text():
-    with pytest.raises(TypeError, match="CommonTable"):
-        write_adql(CommonTable(Ident("x"), Query(Select((Star(),)))))
+    with pytest.raises(TypeError, match="CommonTableExpression"):
+        write_adql(CommonTableExpression(Ident("x"), Query(Select((SelectStar(),)))))
 
 
 @pytest.mark.parametrize(
@@ -330,5 +333,5 @@ def test_what_has_no_text():
     ],
 )
 def test_quote(name, text):
-    assert quote_name(name) == text
+    assert quote_adql_name(name) == text
     assert parse_query(f"SELECT * FROM {text}").body.source.parts[0].name == name

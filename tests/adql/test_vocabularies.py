@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adql_runner import evaluate_expression, run_query
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
 from hven.model.errors import BindError
 from hven.model.sky import q3c
@@ -21,7 +21,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from shared import EXAMPLES_FACTOR, shared
 
-ONE = StaticCatalogue([Table(schema="s", name="one", columns=())])
+ONE = StaticTableCatalogue([Table(schema="s", name="one", columns=())])
 NAMES = [
     "product-type",
     "datalink/core",
@@ -107,7 +107,7 @@ Q3C = [
 
 def test_pixels_are_those_of_q3c():
     lon, lat, pixels = (np.array(column) for column in zip(*Q3C, strict=True))
-    np.testing.assert_array_equal(q3c.compute_pixel_numbers(lon, lat), pixels)
+    np.testing.assert_array_equal(q3c.compute_q3c_pixel_numbers(lon, lat), pixels)
     table = Table(schema="s", name="t", columns=(Column(name="a", type=FLOAT64), Column(name="b", type=FLOAT64)))
     got = run_query(
         "SELECT gavo_ipix(a, b) AS p FROM s.t", [(table, pa.table({"a": lon.astype(float), "b": lat.astype(float)}))]
@@ -121,7 +121,7 @@ def test_pixels_are_those_of_q3c():
 @given(st.floats(0, 360), st.floats(-90, 90))
 def test_pixels_are_near_their_positions(lon, lat):
     """The number taken apart again, by the definition of the cube, leads back to the position."""
-    pixel = int(q3c.compute_pixel_numbers(np.array([lon]), np.array([lat]))[0])
+    pixel = int(q3c.compute_q3c_pixel_numbers(np.array([lon]), np.array([lat]))[0])
     face, rest = divmod(pixel, 1 << 60)
     x, y = (sum((rest >> (2 * bit + odd) & 1) << bit for bit in range(30)) / 2**29 - 1 + 2**-30 for odd in (0, 1))
     place = {0: (-y, x, 1), 1: (1, x, y), 2: (-x, 1, y), 3: (-1, -x, y), 4: (x, -1, y), 5: (y, x, -1)}[face]

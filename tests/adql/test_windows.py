@@ -16,7 +16,7 @@ from adql_runner import run_query
 from hven.adql import bind_query, parse_query
 from hven.adql._window_examples import WINDOW_EXAMPLES
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
@@ -161,7 +161,7 @@ def test_what_is_known_of_them():
         parse_query(
             "SELECT LAG(id) OVER (ORDER BY id), MAX(x) OVER () AS most, COUNT(*) OVER (), RANK() OVER (ORDER BY x) FROM s.t"
         ),
-        StaticCatalogue([TABLE]),
+        StaticTableCatalogue([TABLE]),
     ).columns
     assert [(item.name, str(item.type), item.unit) for item in columns] == [
         ("lag_id", "int64", None), ("most", "int32", "mag"), ("count_all", "int64", None), ("rank", "int64", None),
@@ -209,7 +209,7 @@ def test_what_is_known_of_them():
 )
 def test_what_is_refused(query, words):
     with pytest.raises((BindError, ParseError), match=re.escape(words)) as caught:
-        bind_query(parse_query(query), StaticCatalogue([TABLE]))
+        bind_query(parse_query(query), StaticTableCatalogue([TABLE]))
     assert caught.value.column > 1
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from hven.query import run_query
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 ROWS = 200
@@ -29,7 +29,7 @@ def site(tmp_path_factory):
 
 
 def ask(site, text, who=ANONYMOUS_PRINCIPAL):
-    result = run_query(text, who, site=site, policies=build_half_hidden_policies("n"))
+    result = run_query(text, who, site=site, policies=build_odd_rows_hidden_policies("n"))
     return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
@@ -89,7 +89,8 @@ def test_answers_do_not_wander_between_readers(site):
             {"c": ROWS}
         ]
     assert (
-        run_query(text, site=site, policies=build_half_hidden_policies("n")).scope != run_query(text, site=site).scope
+        run_query(text, site=site, policies=build_odd_rows_hidden_policies("n")).scope
+        != run_query(text, site=site).scope
     )
 
 

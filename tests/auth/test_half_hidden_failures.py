@@ -6,7 +6,7 @@ import pytest
 from hven.model.errors import BindError, EvaluationError
 from hven.query import run_query
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 ROWS = 400
@@ -60,7 +60,7 @@ def site(tmp_path_factory):
 
 
 def ask(site, text, who):
-    with run_query(text, who, site=site, policies=build_half_hidden_policies("n")) as result:
+    with run_query(text, who, site=site, policies=build_odd_rows_hidden_policies("n")) as result:
         return sum(batch.num_rows for batch in result.iterate_batches())
 
 

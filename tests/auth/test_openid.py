@@ -289,7 +289,7 @@ def test_claims_with_surprises(provider: OpenIdProvider, site: Site) -> None:
     assert LocalIdentityProvider(store, site.settings).build_principal(name).groups == {f"user:{name}", "spica"}, (
         "a token changes nothing kept"
     )
-    provider.find_or_create_account(store, {"sub": "anna", "groups": []}, update_groups=True)
+    provider.find_or_create_account(store, {"sub": "anna", "groups": []}, can_update_groups=True)
     assert LocalIdentityProvider(store, site.settings).build_principal(name).groups == {f"user:{name}"}
     assert provider.find_or_create_account(store, {"sub": "Anna"}) != name
     store.users.remove_account(name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hven.adql.syntax_tree import (
     BoundQuery,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Comparison,
     Conjunction,
     DerivedTable,
@@ -45,14 +45,14 @@ from hven.site.auth._access_control import (
     is_table_visible,
     serialize_tree,
 )
-from hven.testing.policies import HalfHiddenPolicy, build_half_hidden_policies
+from hven.testing.policies import OddRowsHiddenPolicy, build_odd_rows_hidden_policies
 
 N, X = Column(name="n", type=INT64), Column(name="x", type=FLOAT64)
 STARS = Table(schema="sky", name="stars", columns=(N, X))
 PLAIN = Table(schema="sky", name="plain", columns=(X,))
 SECRET = Table(schema="sky", name="secret", columns=(N, X), access="private")
-POLICIES = build_half_hidden_policies("n")
-HIDDEN = HalfHiddenPolicy("n").find_row_condition(STARS, ANONYMOUS_PRINCIPAL)
+POLICIES = build_odd_rows_hidden_policies("n")
+HIDDEN = OddRowsHiddenPolicy("n").find_row_condition(STARS, ANONYMOUS_PRINCIPAL)
 
 
 def ref(table, number=1, **more):
@@ -135,7 +135,9 @@ SOURCES = st.recursive(
             inner,
         ),
         st.builds(
-            lambda a, b: DerivedTable(Query(query(a).body, ctes=(CommonTable(Ident("w"), query(b)),)), Ident("c")),
+            lambda a, b: DerivedTable(
+                Query(query(a).body, ctes=(CommonTableExpression(Ident("w"), query(b)),)), Ident("c")
+            ),
             inner,
             inner,
         ),
@@ -158,7 +160,7 @@ def test_every_reference_is_filtered_wherever_it_stands(source):
 
 def test_names_of_with_are_left_alone_and_unbound_tables_are_refused():
     cte = TableRef((Ident("w"),), number=2, cte=True)
-    tree = Query(Select((), Join(ref(STARS), cte)), ctes=(CommonTable(Ident("w"), query(ref(STARS, 3))),))
+    tree = Query(Select((), Join(ref(STARS), cte)), ctes=(CommonTableExpression(Ident("w"), query(ref(STARS, 3))),))
     after, _ = apply_access_control(bound(tree, STARS), ANONYMOUS_PRINCIPAL, POLICIES)
     assert [one.where is None for one in refs(after.query)] == [False, True, False]
     with pytest.raises(ServiceError, match=r"sky\.plain"):
@@ -201,7 +203,7 @@ def test_policies_add_up():
     after, _ = apply_access_control(
         bound(query(ref(STARS)), STARS),
         ANONYMOUS_PRINCIPAL,
-        (DescriptorAccessPolicy(), Tagged(5), HalfHiddenPolicy("n")),
+        (DescriptorAccessPolicy(), Tagged(5), OddRowsHiddenPolicy("n")),
     )
     where = refs(after.query)[0].where
     assert isinstance(where, Conjunction)
@@ -254,7 +256,7 @@ def test_private_tables_need_a_yes_and_no_no():
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
     assert not is_table_visible(SECRET, OWNER_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, ())
-    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (HalfHiddenPolicy("n"),)), "no opinion is no yes"
+    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (OddRowsHiddenPolicy("n"),)), "no opinion is no yes"
     assert not apply_access_control(bound(query(ref(SECRET)), SECRET), OWNER_PRINCIPAL, DEFAULT_POLICIES)[1].is_public
     assert ANONYMOUS_PRINCIPAL.is_anonymous
     assert not OWNER_PRINCIPAL.is_anonymous
@@ -266,9 +268,9 @@ def test_half_hidden_is_what_the_binder_makes_of_it():
     text = 'MOD("n", 2) = 0'
     theirs = adql.bind_condition(adql.parse_condition(text), STARS.columns)
     assert theirs == HIDDEN
-    assert HalfHiddenPolicy("n").find_row_condition(PLAIN, ANONYMOUS_PRINCIPAL) is None
-    assert HalfHiddenPolicy("x").find_row_condition(STARS, ANONYMOUS_PRINCIPAL) is None, "no whole numbers"
-    assert HalfHiddenPolicy("n").find_row_condition(STARS, OWNER_PRINCIPAL) is None
+    assert OddRowsHiddenPolicy("n").find_row_condition(PLAIN, ANONYMOUS_PRINCIPAL) is None
+    assert OddRowsHiddenPolicy("x").find_row_condition(STARS, ANONYMOUS_PRINCIPAL) is None, "no whole numbers"
+    assert OddRowsHiddenPolicy("n").find_row_condition(STARS, OWNER_PRINCIPAL) is None
 
 
 def test_chains_of_thousands_are_filtered_whole():

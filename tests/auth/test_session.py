@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.site.auth import session
-from hven.site.auth.session import LoginAttempts, find_session_cookie, format_session_cookie, is_cross_site_change
+from hven.site.auth.session import LoginAttempts, find_cookie_value, format_session_cookie, is_cross_site_change
 
 HOME = {"https://vo.example.org"}
 
@@ -38,23 +38,23 @@ def test_whose_page_asks(headers, wanted):
 
 @given(st.text(alphabet=st.characters(codec="latin-1"), max_size=200))
 def test_any_cookie_can_be_read(text):
-    found = find_session_cookie({"cookie": text})
+    found = find_cookie_value({"cookie": text})
     assert found is None or found in text
 
 
 def test_cookies_as_browsers_send_them():
-    assert find_session_cookie({}) is None
-    assert find_session_cookie({"cookie": "a=b"}) is None
-    assert find_session_cookie({"cookie": f"a=b; {session.SESSION_COOKIE}=x.y; c=d"}) == "x.y"
-    assert find_session_cookie({"cookie": f"not{session.SESSION_COOKIE}=x.y"}) is None
-    assert find_session_cookie({"cookie": f"{session.SESSION_COOKIE}="}) is None
+    assert find_cookie_value({}) is None
+    assert find_cookie_value({"cookie": "a=b"}) is None
+    assert find_cookie_value({"cookie": f"a=b; {session.SESSION_COOKIE}=x.y; c=d"}) == "x.y"
+    assert find_cookie_value({"cookie": f"not{session.SESSION_COOKIE}=x.y"}) is None
+    assert find_cookie_value({"cookie": f"{session.SESSION_COOKIE}="}) is None
 
 
 def test_what_a_cookie_says():
-    said = format_session_cookie("x.y", path="/hven", secure=True)
+    said = format_session_cookie("x.y", path="/hven", is_secure=True)
     assert said == f"{session.SESSION_COOKIE}=x.y; Path=/hven; Max-Age={14 * 86400}; HttpOnly; SameSite=Lax; Secure"
     assert (
-        format_session_cookie(None, path="", secure=False)
+        format_session_cookie(None, path="", is_secure=False)
         == f"{session.SESSION_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
     )
 
@@ -65,7 +65,7 @@ def test_failures_are_told_ever_later_and_forgotten():
 
     def fail(address, account):
         pause = attempts.count_failure(address, account)
-        attempts.count_answer(address, account)
+        attempts.end_delayed_answer(address, account)
         return pause
 
     pauses = [fail("a", "anna") for _ in range(100)]
@@ -89,7 +89,7 @@ def test_while_wrong_ones_wait_for_their_answers_no_more_are_looked_at():
     assert not attempts.is_attempt_allowed("a", "anna")
     assert attempts.is_attempt_allowed("a", "bert")
     assert attempts.is_attempt_allowed("b", "anna")
-    attempts.count_answer("a", "anna")
+    attempts.end_delayed_answer("a", "anna")
     assert attempts.is_attempt_allowed("a", "anna")
 
 
@@ -98,6 +98,6 @@ def test_names_without_end_fill_no_memory(monkeypatch):
     attempts = LoginAttempts()
     for n in range(100):
         attempts.count_failure("a", str(n))
-        attempts.count_answer("a", str(n))
+        attempts.end_delayed_answer("a", str(n))
     assert len(attempts._failures) == 10
     assert attempts.count_failure("a", "x") == session.MAX_DELAY_SECONDS, "the address is not forgotten for it"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from browser_tab import BrowserTab
 
-from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._explore.baskets import Basket, BasketTablePart
 
 BASKET = Basket(
     parts=(
-        BasketPart(table_path="stars/main", row_keys=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
-        BasketPart(table_path="no/where", searches=("",)),
+        BasketTablePart(table_path="stars/main", row_keys=(("[1]",), ("[2]",)), searches=("vmag=..3",)),
+        BasketTablePart(table_path="no/where", searches=("",)),
     )
 )
 PAGES = {

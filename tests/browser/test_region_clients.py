@@ -131,7 +131,7 @@ def cells(body: str) -> Moc:
     """Give the cells of both parts of the third region."""
     both = [seen("parts", body), seen("other", body)]
     shapes = [Polygon((west, east, east, west), (south, south, north, north)) for west, east, south, north in both]
-    return functools.reduce(lambda one, more: one | more, (Moc(shape.cover(7), 7) for shape in shapes))
+    return functools.reduce(lambda one, more: one | more, (Moc(shape.cover_with_cells(7), 7) for shape in shapes))
 
 
 def fetch_query_result(place: Path, query: str, how: str = "votable") -> bytes:

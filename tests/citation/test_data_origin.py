@@ -14,7 +14,7 @@ from astropy.io.votable import parse
 
 from citation_site import PSZ2, build_site
 from hven.app._server import create_application
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model.settings import load_settings
 from hven.site import Site
 
@@ -80,7 +80,7 @@ def test_the_result_of_a_job_says_it_too(client: Client, site: Site) -> None:
     given = {"LANG": "ADQL", "QUERY": QUERY, "PHASE": "RUN"}
     made = client.post("/tap/async", **given)
     assert made.status == 303
-    assert run_next(site)
+    assert run_next_job(site)
     job = made.headers["location"].removeprefix("http://vo.example")
     found = infos(client.get(f"{job}/results/result").body)
     assert found["service_protocol"].startswith("ivo://ivoa.net/std/TAP")

@@ -32,8 +32,8 @@ NS = {"d": citations.DATACITE_NAMESPACE}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(settings.load_settings(build_site(tmp_path_factory.mktemp("cited"))), watch_for_changes=False) as site:
-        site.store.releases.add_releases("R4", ["psz2"], "The fourth list")
-        site.store.releases.add_releases("R6", ["psz2"])
+        site.store.releases.add_collection_releases("R4", ["psz2"], "The fourth list")
+        site.store.releases.add_collection_releases("R6", ["psz2"])
         site.refresh_published_state()
         yield site
 

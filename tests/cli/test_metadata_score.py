@@ -15,7 +15,7 @@ from hven import descriptor
 from hven.descriptor import FAIR_GROUPS, CompletenessScore, MissingMetadata, _completeness
 from hven.ingest import ingest_collection
 from hven.model import settings, units
-from hven.model.resource import Resource
+from hven.model.resource import CollectionSpec
 from hven.site import Site
 from process_runner import run_hven
 
@@ -79,7 +79,7 @@ def judged(site: Site, path: Path, *, sources: bool = True) -> tuple[Completenes
     known = site.get_published_state().tables_by_name
     tables = [known.get(f"stars.{one.table.name}") or Plain(table=one.table) for one in resource.tables]
     # what is published has the words that the descriptor has now: those are what is scored
-    return descriptor.score_collection(resource, site.settings, [one.table for one in tables]), list(
+    return descriptor.score_collection_metadata(resource, site.settings, [one.table for one in tables]), list(
         descriptor.list_missing_metadata(resource, site.settings, tables)
     )
 
@@ -265,14 +265,14 @@ def test_weights_are_those_of_the_page() -> None:
     [("phot.mag;em.opt.V", True), ("stat.error;pos.eq.ra", True), ("src.redshift", False), ("meta.id", False), ("stat.probability", False), (None, False), ("arith.ratio;phys.mass", False)],
 )  # fmt: skip
 def test_which_quantities_have_a_unit(ucd: str | None, has: bool) -> None:
-    assert units.has_unit(ucd) == has
+    assert units.is_quantity_with_unit(ucd) == has
 
 
 def test_half_points() -> None:
     place = Path("x.yaml")
     said: dict[str, Any] = {"name": "c", "title": "c", "path": place}
     found = [
-        descriptor.score_collection(Resource(**said, **more), settings.Settings(directory=Path()), []).points
+        descriptor.score_collection_metadata(CollectionSpec(**said, **more), settings.Settings(directory=Path()), []).points
         for more in ({"licence": "as you like"}, {"licence": "CC-BY-4.0"}, {"licence": "own", "licence_url": "https://x.example"}, {"citation": "x"})
     ]  # fmt: skip
     assert [one["licence"] for one in found] == [4.5, 9, 9, 0]

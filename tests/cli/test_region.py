@@ -94,7 +94,7 @@ def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
         out = tmp_path / f"out.{form}"
         run_hven("region", hfc, "--to", form, "-o", out)
         areas[form] = (
-            float(region_files.read_regions(out.read_bytes()).regions.compute_areas()[0])
+            float(region_files.parse_region_file(out.read_bytes()).regions.compute_areas()[0])
             if form != "polygon"
             else float(region_files.parse_region_texts([out.read_text()]).regions.compute_areas()[0])
         )
@@ -103,9 +103,9 @@ def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
         assert areas[form] == pytest.approx(areas["polygon"], rel=1e-4)
     assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["id"] == "a"
     run_hven("region", hfc, "--to", "moc", "-o", tmp_path / "all.fits")
-    assert region_files.read_regions((tmp_path / "all.fits").read_bytes()).regions.compute_areas()[0] == pytest.approx(
-        areas["polygon"], rel=0.011
-    )
+    assert region_files.parse_region_file((tmp_path / "all.fits").read_bytes()).regions.compute_areas()[
+        0
+    ] == pytest.approx(areas["polygon"], rel=0.011)
 
 
 @pytest.mark.parametrize("name", ["t.vot", "t.fits", "t.csv"])

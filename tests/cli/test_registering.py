@@ -14,14 +14,14 @@ import pytest
 from lxml import etree
 
 from hven.app import _cli as cli
-from hven.app._cli.enrolment import update_settings_text
+from hven.app._cli.registry_enrolment import update_settings_text
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
 from hven.model.resource import RegistryRecord
 from hven.services import registry_validation
-from hven.services._registry_records import PublishingRegistry, write_record
-from hven.services.face import ServiceContext, load_faces
+from hven.services._registry_records import PublishingRegistry, write_registry_record_xml
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from process_runner import run_hven
@@ -121,7 +121,7 @@ def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str,
 def test_five_columns_without_a_description_are_named(count: int, end: str) -> None:
     columns = "".join(f"<column><name>c{number}</name></column>" for number in range(count))
     record = etree.fromstring(f"<r><tableset><schema><table><name>s.t</name><description>T</description>{columns}</table></schema></tableset></r>")  # fmt: skip
-    ((_, message, *_),) = registry_validation._check_tableset(record)
+    ((_, message, *_),) = registry_validation._find_tableset_violations(record)
     assert message == f"columns of s.t without a description ({count}): c0, c1, c2, c3, {end}"
 
 
@@ -147,7 +147,7 @@ def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, sai
 def judging(directory: Path) -> Iterator[ServiceContext]:
     (directory / "hven.toml").write_text(TOML)
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
-        yield replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+        yield replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_service_faces())
 
 
 CONE = "ivo://tycho.example/tycho/stars/main/cone"
@@ -172,8 +172,8 @@ CONE = "ivo://tycho.example/tycho/stars/main/cone"
 )  # fmt: skip
 def test_each_code(judging: ServiceContext, ivoid: str, old: str, new: str, said: str) -> None:
     """A record that is spoilt in one thing is refused for that, and what is whole for nothing."""
-    records = registry_validation.draft_records(judging)
-    assert registry_validation.check_records(judging, records) == []
+    records = registry_validation.build_draft_records(judging)
+    assert registry_validation.find_record_faults(judging, records) == []
 
     def spoilt(one: RegistryRecord) -> RegistryRecord:
         changed = re.sub(old, new, one.body, flags=re.DOTALL)
@@ -181,30 +181,32 @@ def test_each_code(judging: ServiceContext, ivoid: str, old: str, new: str, said
         return replace(one, body=changed)
 
     bad = {part: [spoilt(one) if one.ivoid == ivoid else one for one in found] for part, found in records.items()}
-    told = [fault.message for fault in registry_validation.check_records(judging, bad)]
+    told = [fault.message for fault in registry_validation.find_record_faults(judging, bad)]
     assert [one for one in told if re.match(said, one)] if said != "none" else told == [], told
 
 
 def test_the_registry_itself_and_a_kind(judging: ServiceContext) -> None:
-    records = registry_validation.draft_records(judging)
+    records = registry_validation.build_draft_records(judging)
     none = {part: [one for one in found if one.kind != "vg:Registry"] for part, found in records.items()}
-    assert any(one.message.startswith("RI3.1.4a") for one in registry_validation.check_records(judging, none))
+    assert any(one.message.startswith("RI3.1.4a") for one in registry_validation.find_record_faults(judging, none))
     other = {part: [replace(one, kind="vs:DataService") if one.ivoid == CONE else one for one in found] for part, found in records.items()}  # fmt: skip
-    assert any(one.message.startswith(f"CS4.0a: {CONE}") for one in registry_validation.check_records(judging, other))
+    assert any(
+        one.message.startswith(f"CS4.0a: {CONE}") for one in registry_validation.find_record_faults(judging, other)
+    )
 
 
 def test_what_is_shown_is_what_is_told(judging: ServiceContext) -> None:
     around = judging
-    draft = {one.ivoid: one for found in registry_validation.draft_records(around).values() for one in found}
+    draft = {one.ivoid: one for found in registry_validation.build_draft_records(around).values() for one in found}
     PublishingRegistry(around).refresh()
     try:
         for ivoid, one in draft.items():
             told = around.site.store.registry.find_record(ivoid)
             assert told is not None
             assert (told.kind, told.body) == (one.kind, one.body)
-        again = [one for found in registry_validation.draft_records(around).values() for one in found]
-        assert [write_record(one) for one in again] == [
-            write_record(around.site.store.registry.find_record(one.ivoid)) for one in again
+        again = [one for found in registry_validation.build_draft_records(around).values() for one in found]
+        assert [write_registry_record_xml(one) for one in again] == [
+            write_registry_record_xml(around.site.store.registry.find_record(one.ivoid)) for one in again
         ]  # type: ignore[arg-type]
         assert all(one.changed for one in again)
         shown = etree.fromstring(registry_validation.format_record(again[0]))

@@ -57,11 +57,25 @@ INGEST = SITE | {"duckdb", "lxml"}
 SERVICES = INGEST | {"starlette"}
 NEEDED: dict[str, frozenset[str]] = (
     dict.fromkeys(("init", "referees"), frozenset())  # they open the site only when they run
-    | dict.fromkeys(("region", "judge"), frozenset({"numpy", "pyarrow", "lxml"}))  # columns of files and of answers
-    | dict.fromkeys(("verify", "backups", "members", "delegate"), SITE)
-    | {"ask": SITE | {"lxml"}}
-    | dict.fromkeys(("publish", "mirror", "operating"), INGEST)
-    | dict.fromkeys(("curate", "sync", "survey", "preparation", "register", "usage_counts", "doi", "labels"), SERVICES)
+    | dict.fromkeys(
+        ("region", "lint_command"), frozenset({"numpy", "pyarrow", "lxml"})
+    )  # columns of files and of answers
+    | dict.fromkeys(("verify", "backups", "project_members", "delegate"), SITE)
+    | {"query_commands": SITE | {"lxml"}}
+    | dict.fromkeys(("publish", "mirror", "status_commands"), INGEST)
+    | dict.fromkeys(
+        (
+            "descriptor_commands",
+            "sync",
+            "hips_command",
+            "preparation",
+            "register",
+            "usage_counts",
+            "doi",
+            "release_commands",
+        ),
+        SERVICES,
+    )
     | {"accounts": SERVICES | {"markdown_it"}, "serve": SERVICES | {"granian", "markdown_it"}}
 )
 PROGRAM = """
@@ -94,13 +108,13 @@ def test_every_verb_says_what_it_needs() -> None:
 
 
 def test_help_reads_of_each_verb_what_the_parser_of_python_reads() -> None:
-    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_verbs().values()):  # fmt: skip
+    for place in (*(f"hven.app._cli.{file}:{name}" for name, file in verbs.VERB_MODULES.items() if name), *engine_verbs.list_engine_verbs().values()):  # fmt: skip
         module, _, name = place.partition(":")
         spec = importlib.util.find_spec(module)
         assert spec is not None
         tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
         [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-        assert verbs._read_help(place) == ast.get_docstring(function), place
+        assert verbs._read_verb_docstring(place) == ast.get_docstring(function), place
 
 
 def test_help_reads_verbs_of_others_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,5 +122,5 @@ def test_help_reads_verbs_of_others_however_they_are_written(tmp_path: Path, mon
         "def other(caller):\n    return 1\n\ndef one(caller\n\n):\n    'Do one thing.'\n\ndef two(caller): 'Do two.'\n\ndef none(caller):\n    pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    told = [verbs._read_help(f"strange_engine:{name}") for name in ("one", "two", "none", "missing")]
+    told = [verbs._read_verb_docstring(f"strange_engine:{name}") for name in ("one", "two", "none", "missing")]
     assert told == ["Do one thing.", "Do two.", None, None]

@@ -12,7 +12,7 @@ import pytest
 from clocks import MovableClock
 from hven.app._cli import main
 from hven.model.errors import UnauthenticatedError
-from hven.model.settings import create_site, load_settings
+from hven.model.settings import create_site_directory, load_settings
 from hven.site.auth.local import LocalIdentityProvider
 from hven.site.store import StateStore
 from hven.site.store._grants import POLL_INTERVAL_SECONDS
@@ -21,7 +21,7 @@ from hven.site.store._grants import POLL_INTERVAL_SECONDS
 def test_from_a_token_to_its_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: MovableClock
 ) -> None:
-    create_site(tmp_path / "site")
+    create_site_directory(tmp_path / "site")
 
     def told(*words: str, besides: str = "") -> str:
         code = main([*words, "--site", str(tmp_path / "site")])

@@ -440,8 +440,10 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
         "    return {'name': name, 'here': str(caller.settings().directory), 'site': bool(caller.identity())}, not loud\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(engines, "load_engine_records", lambda: [engines.EngineRecord(verbs=("foreign_engine:greet",))])
-    cli._build_command.cache_clear()
+    monkeypatch.setattr(
+        engines, "load_engine_records", lambda: [engines.EnginePluginRecord(verbs=("foreign_engine:greet",))]
+    )
+    cli._build_verb_command.cache_clear()
     assert cli.main(["--help"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.strip()]
     assert names[names.index("restore") + 1 :][:2] == ["greet", "remove"]
@@ -449,7 +451,7 @@ def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatc
     assert capsys.readouterr().out == "hello Vega!\n"
     assert cli.main(["greet", "Vega", "--json", "--site", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out) == {"name": "Vega", "here": str(tmp_path), "site": True}
-    cli._build_command.cache_clear()
+    cli._build_verb_command.cache_clear()
 
 
 def test_an_ingest_loads_neither_syncs_nor_what_runs_jobs():

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import example_plugins
 from hven.adql import functions
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
 from hven.engines import postgres as engine
 from hven.model import plugins
@@ -73,7 +73,7 @@ def _airmass(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_airmass")
 class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[misc]
     def test_programs_and_people_find_it(self, tmp_path: Path) -> None:
-        with FaceContract().serve_site(tmp_path / "site") as ask:
+        with FaceContract().open_request_sender(tmp_path / "site") as ask:
             found = ask(
                 "/tap/sync",
                 {"LANG": "ADQL", "QUERY": "SELECT id, airmass(dec) AS x FROM tiny.stars", "RESPONSEFORMAT": "csv"},
@@ -88,7 +88,7 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
                 "did you mean 'AIRMASS'?"
                 in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
             )
-        assert "| `airmass(altitude)` | DOUBLE |" in functions.build_function_reference()
+        assert "| `airmass(altitude)` | DOUBLE |" in functions.write_function_reference()
 
     def test_its_name_must_be_new(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
@@ -112,10 +112,10 @@ class TestFunctionInPostgres(example_plugins.load_test_class("airmass")):  # typ
 
     def test_it_is_computed_there(self, tmp_path: Path) -> None:
         from hven.adql import bind_query, parse_query
-        from hven.adql.scope import StaticCatalogue
+        from hven.adql.scope import StaticTableCatalogue
 
         opened = self.open(tmp_path)
-        plan = opened.plan_query(bind_query(parse_query("SELECT AIRMASS(30) AS x"), StaticCatalogue([])))  # type: ignore[attr-defined]
+        plan = opened.plan_query(bind_query(parse_query("SELECT AIRMASS(30) AS x"), StaticTableCatalogue([])))  # type: ignore[attr-defined]
         assert "elsewhere" not in plan.explain().lower(), plan.explain()
         opened.close()  # type: ignore[attr-defined]
 
@@ -148,7 +148,7 @@ class TestFileSource(example_plugins.load_test_class("labels")):  # type: ignore
         source = module.open(
             module.Options(**options | {"files": "*.lbl*"}), SourceContext(directory=tmp_path, on_reject=refused.append)
         )
-        found = self.read_table(source, ["PRODUCT_ID", "file.name", ROW_NUMBER_COLUMN])
+        found = self.read_source_table(source, ["PRODUCT_ID", "file.name", ROW_NUMBER_COLUMN])
         assert found.to_pydict() == {
             "PRODUCT_ID": ["a", "b", "d"],
             "file.name": ["a.lbl", "b.lbl", "d.lbl.gz"],
@@ -160,11 +160,11 @@ class TestFileSource(example_plugins.load_test_class("labels")):  # type: ignore
     def test_its_files_are_known_by_name_and_content(self, tmp_path: Path) -> None:
         self.write_source_files(tmp_path)
         assert (
-            file_kinds.find_kind_by_name("data/*.LBL.gz")
-            == file_kinds.find_kind_of_file(tmp_path / "a.lbl")
+            file_kinds.find_file_kind_by_name("data/*.LBL.gz")
+            == file_kinds.detect_file_kind(tmp_path / "a.lbl")
             == self.kind
         )
-        assert file_kinds.find_kind_by_content(b"a,b\n1,2\n") == "csv"
+        assert file_kinds.find_file_kind_by_content(b"a,b\n1,2\n") == "csv"
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def _bars(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_bars")
 class TestFormat(example_plugins.load_test_class("bars")):  # type: ignore[misc]
     def test_services_give_it_and_texts_come_back(self, tmp_path: Path) -> None:
-        with FaceContract().serve_site(tmp_path) as ask:
+        with FaceContract().open_request_sender(tmp_path) as ask:
             query = "SELECT id, mag, 'a|b\\c' AS t FROM tiny.stars ORDER BY id"
             answer = ask("/tap/sync", {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "bars"})
             assert answer.text == "id|mag|t\na|1|a\\|b\\\\c\nb|2|a\\|b\\\\c\n"
@@ -207,10 +207,10 @@ class TestPane(example_plugins.load_test_class("counts")):  # type: ignore[misc]
     ("check", "was", "broken"),
     [
         ("test_it_has_the_name_of_its_entry_point", 'name="counts"', 'name="count"'),
-        ("test_it_applies_to_its_table_and_to_none_by_failing", "applies=lambda table: bool(magnitudes(table))", "applies=lambda table: bool(table.columns[0])"),
-        ("test_its_query_reads_the_rows_that_were_found", "FROM {found}", "FROM {quote(table.schema)}.{quote(table.name)}"),
-        ("test_it_shows_the_rows_and_none", "row.mag | int", "row.magnitude | int"),
-        ("test_it_shows_the_rows_and_none", "<table>", "{{ rows[0].mag + 1 }}<table>"),
+        ("test_applies_never_fails", "applies=lambda table: bool(magnitudes(table))", "applies=lambda table: bool(table.columns[0])"),
+        ("test_its_query_reads_from_the_row_source", "FROM {found}", "FROM {quote(table.schema)}.{quote(table.name)}"),
+        ("test_it_renders_with_rows_and_without", "row.mag | int", "row.magnitude | int"),
+        ("test_it_renders_with_rows_and_without", "<table>", "{{ rows[0].mag + 1 }}<table>"),
         ("test_texts_translate_its_title", '"Magnitudes": "Magnitudes", ', ""),
     ],
 )  # fmt: skip
@@ -227,7 +227,7 @@ def test_the_contract_finds_a_pane_that_breaks_it(tmp_path: Path, check: str, wa
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     with (
         example_plugins.install_plugin("counts", tmp_path / "site-packages"),
-        FaceContract().serve_site(tmp_path / "site") as ask,
+        FaceContract().open_request_sender(tmp_path / "site") as ask,
     ):
         here = "/collections/tiny/stars"
         searched = ask(here, {"mag": "1..1.5", "_cols": "id"}).text
@@ -263,11 +263,11 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         (folder / "stars.yaml").write_text(
             "collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {files: stars.csv}\n    columns: {id: string, mag: {type: float64, unit: mag, ucd: phot.mag}}\n"
         )
-        assert CliRunner().invoke(build_command(), ["--site", str(tmp_path), "ingest", "stars"]).exit_code == 0
-        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "check"])
+        assert CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), "ingest", "stars"]).exit_code == 0
+        said = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), "check"])
         assert f"the pane 'counts' fails for stars.main: {told}" in said.output
         assert said.exit_code == 1
-        with FaceContract().serve_site(tmp_path / "served") as ask:  # its error takes no page with it
+        with FaceContract().open_request_sender(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
             assert ("applies" in was) == ("it cannot be tried, in the plugin 'counts' of hven.panes" in caplog.text)
 
@@ -277,7 +277,7 @@ def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
         example_plugins.install_plugin("counts", tmp_path / "site-packages"),
         open_tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
     ):
-        assert [pane.check_tables(site) for pane in panes.list_panes()] == [[]]
+        assert [pane.find_pane_faults(site) for pane in panes.list_panes()] == [[]]
 
 
 def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told
         assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
         (tmp_path / "hven.toml").write_text('name = "x"\n')
         for verb in (["check"], ["serve", "--port", "1"]):
-            said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), *verb])
+            said = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), *verb])
             assert "the plugin 'airmass' of hven.functions" in said.output + str(said.exception), verb
             assert said.exit_code, verb
             assert "serve" in verb or "0 descriptors: 1 error" in said.output
@@ -377,7 +377,7 @@ def test_a_face_with_a_fault_is_no_fault_of_its_reader(
     with example_plugins.install_plugin("bright", place):
         path = place / "hven_bright.py"
         path.write_text(path.read_text().replace('"""Ask for the brightest first."""', body), encoding="utf-8")
-        with FaceContract().serve_site(tmp_path / "site") as ask:
+        with FaceContract().open_request_sender(tmp_path / "site") as ask:
             answer = ask("/bright/tiny.stars", {"LIMIT": "3"})
     assert answer.status_code == 500
     assert told in answer.text
@@ -401,10 +401,13 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
         descriptor.write_text(
             'collection: n\ntitle: n\ntables:\n  main:\n    source: {kind: nights, first: "2026-01-01", nights: 3}\n'
         )
-        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "ingest", "n"])
+        said = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), "ingest", "n"])
         assert isinstance(said.exception, ZeroDivisionError)
-        assert plugins.locate_error(said.exception) == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
-    assert plugins.locate_error(ZeroDivisionError()) == "Hven itself"
+        assert (
+            plugins.describe_error_origin(said.exception)
+            == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
+        )
+    assert plugins.describe_error_origin(ZeroDivisionError()) == "Hven itself"
 
 
 def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:

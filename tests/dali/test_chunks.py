@@ -39,7 +39,7 @@ def chunks(computed, *parts):
 )
 def test_the_opening(computed, parts, first, whole, left):
     made = chunks(computed, *parts)
-    assert made.read_opening() == (first, whole)
+    assert made.read_first_chunks() == (first, whole)
     assert list(iter(made.read_next, None)) == left
 
 
@@ -70,7 +70,9 @@ def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
         try:
             turn = TurnWaiter(lambda _: None, lambda: True)
             with pytest.raises(TimeLimitError, match="time limit"):
-                await answer._open_in_time(ResponseChunks(iter(lambda: ended.wait(60) and None, None), result), turn)
+                await answer._read_opening_in_time(
+                    ResponseChunks(iter(lambda: ended.wait(60) and None, None), result), turn
+                )
             told.append("told")
         finally:
             ended.set()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from hven.services import DocumentCache, answer_with_body, is_unchanged
-from hven.services._encoding import StreamCompressor, choose_encoding
+from hven.services._content_encoding import StreamCompressor, choose_encoding
 
 
 def request(method: str = "GET", **headers: str) -> Request:
@@ -26,7 +26,7 @@ def test_a_document_is_made_once() -> None:
 
 
 def test_the_oldest_go_when_the_bytes_are_too_many() -> None:
-    kept = DocumentCache(budget=100)
+    kept = DocumentCache(max_bytes=100)
     for name in "abc":
         kept.get_or_build(name, lambda: b"x" * 40)
     assert kept.total_bytes == 80

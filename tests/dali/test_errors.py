@@ -14,7 +14,7 @@ from hven.services.errors import (
     HTTP_STATUS_BY_ERROR,
     build_error_headers,
     find_http_status,
-    write_cone_error,
+    write_cone_search_error,
     write_error_message,
     write_votable_error,
 )
@@ -90,7 +90,7 @@ def test_documents_are_well_formed_whatever_the_message(text: str) -> None:
     (info,) = tree.xpath("v:RESOURCE[@type='results']/v:INFO[@name='QUERY_STATUS']", namespaces=V)
     assert info.get("value") == "ERROR"
     assert info.text
-    (info,) = etree.fromstring(write_cone_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
+    (info,) = etree.fromstring(write_cone_search_error(text)).xpath("v:INFO[@name='Error']", namespaces=V)
     assert info.get("value")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from hven.model.resource import ExampleQuery
-from hven.services._examples import VOCABULARY_URI, write_examples_document
+from hven.services._query_examples import VOCABULARY_URI, write_examples_document
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 made = st.builds(

@@ -20,7 +20,7 @@ from hven.services._threads import call_in_thread, hold_turn
 
 def test_who_waits_is_woken_and_who_has_no_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "TURN_CHECK_INTERVAL_SECONDS", 60.0)  # nobody looks by itself
-    one = QueryQueue(1, places=1)
+    one = QueryQueue(1, place_count=1)
     order: list[str] = []
 
     async def run() -> None:
@@ -52,7 +52,7 @@ def test_who_waits_is_woken_and_who_has_no_place_is_told(monkeypatch: pytest.Mon
 
 
 def test_who_leaves_gives_the_place_back() -> None:
-    one = QueryQueue(1, places=1)
+    one = QueryQueue(1, place_count=1)
 
     async def run() -> None:
         async with hold_turn(one):
@@ -70,7 +70,7 @@ def test_who_leaves_gives_the_place_back() -> None:
 def test_who_waits_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "TURN_CHECK_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.02)
-    one = QueryQueue(2, places=1)
+    one = QueryQueue(2, place_count=1)
 
     async def run() -> None:
         async with hold_turn(one), hold_turn(one):

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from lxml import etree
 
 from hven.app._server import create_application
-from hven.jobs._worker import run_next
-from hven.jobs.job_service import format_timestamp
+from hven.jobs._worker import run_next_job
+from hven.jobs.job_service import format_sortable_timestamp
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.settings._sections import JobLimits
 from hven.services import uws
@@ -173,10 +173,10 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
     assert len(etree.fromstring(client.get("/tap/async").body)) == 6
     assert client.get(f"{paths[2]}?WAIT=30").status == 200  # HELD never blocks (section 2.2.1.1)
     client.ask("DELETE", more[0])
-    while run_next(site):
+    while run_next_job(site):
         pass
     sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
-    assert run_next(site)
+    assert run_next_job(site)
     assert client.get(f"{paths[2]}/phase").text == "COMPLETED"
     made(client)
 
@@ -185,13 +185,13 @@ def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) 
     from hven.jobs.job_supervisor import JobSupervisor
 
     path, stays = made(client, PHASE="RUN"), made(client)
-    run_next(site)
+    run_next_job(site)
     assert client.get(f"{path}/results/result").status == 200
     client.post(f"{path}/destruction", DESTRUCTION="2020-01-01T00:00:00Z")
     with site.store._database.begin_write() as connection:  # archived an hour ago
-        moment = format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
+        moment = format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, UTC))
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(path)).values(destruction=moment))
-    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired()
+    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
     root = job(client, path)
     assert root.findtext(f"{UWS}phase") == "ARCHIVED"
     assert len(root.find(f"{UWS}results")) == 0
@@ -208,10 +208,11 @@ def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) 
 def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: Site, tmp_path: Path) -> None:
     for number in range(2):
         path = made(client, QUERY=f"SELECT TOP {number + 3} id FROM stars.main", PHASE="RUN")
-        run_next(site)
+        run_next_job(site)
     with site.store._database.begin_write() as connection:  # each took two seconds, on whatever machine
         begun, ended = (
-            format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC)) for ago in (62, 60)
+            format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC))
+            for ago in (62, 60)
         )
         connection.execute(sa.update(db.jobs).values(started=begun, ended=ended))
     assert fetch_json(client, path)["quote"] is None  # it has ended
@@ -222,11 +223,11 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     running = made(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
     held = site.store.jobs.claim_job()
     site.store.jobs.record_heartbeat(held, {"rows": 500, "share": 0.25})
-    begun = format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
+    begun = format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
     with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(running)).values(started=begun))
     waiting = made(client, QUERY="SELECT TOP 5 id FROM stars.main", PHASE="RUN")
-    now = format_timestamp(datetime.now(UTC))
+    now = format_sortable_timestamp(datetime.now(UTC))
     for asked in (pending, running, waiting):
         quote = client.get(f"{asked}/quote").text
         assert quote.endswith("Z")
@@ -366,10 +367,10 @@ def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, sit
             sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z")
         )
     keeper = JobSupervisor(replace(site.settings, jobs=JobLimits()), worker_limit=1, idle_seconds=1.0, parent_pid=None)
-    version = site.store.jobs.get_version()
+    version = site.store.jobs.get_phase_change_count()
     for _ in range(3):
-        keeper._delete_expired()
+        keeper._delete_expired_jobs()
     keeper._close_store()
     assert pages(client, "/tap/async") == [[many[7]]]
-    assert site.store.jobs.get_version() - version < 30
+    assert site.store.jobs.get_phase_change_count() - version < 30
     assert not place.exists()

@@ -49,7 +49,7 @@ def answered(
         with query.run_query("SELECT * FROM c.main", site=site, maxrec=100_000) as result:
             out = b"".join(
                 votable.write_votable(
-                    query.build_result_head(result),
+                    query.build_result_metadata(result),
                     result.iterate_batches(),
                     result.build_status,
                     {"serialization": "TABLEDATA"},
@@ -179,7 +179,7 @@ def test_ucds_of_the_source_that_are_old_or_none(tmp_path):
     with Site(made) as site:
         assert ingest_collection(site, "s").published
         with query.run_query("SELECT * FROM s.main", site=site, maxrec=9) as result:
-            assert [one.ucd or None for one in query.build_result_head(result).columns] == [
+            assert [one.ucd or None for one in query.build_result_metadata(result).columns] == [
                 "pos.eq.ra;meta.main",
                 None,
                 None,

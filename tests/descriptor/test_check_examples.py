@@ -8,19 +8,21 @@ from typing import get_args
 
 import pytest
 
-from hven.descriptor._check_examples import CHECK_EXAMPLES, CheckExample
-from hven.descriptor._keys import RuleSection
+from hven.descriptor._check_examples import CHECK_EXAMPLES, RuleCheckExample
+from hven.descriptor._keys import ValidationRuleSection
 from hven.ingest import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 from reference_pages import REFERENCE, keep_part, write_cell
 
 
 def test_every_check_has_an_example() -> None:
-    assert {example.check for example in CHECK_EXAMPLES} == set(get_args(RuleSection.record.key_types["check"]))
+    assert {example.check for example in CHECK_EXAMPLES} == set(
+        get_args(ValidationRuleSection.record.key_types["check"])
+    )
 
 
 @pytest.mark.parametrize("example", CHECK_EXAMPLES, ids=lambda example: example.check)
-def test_the_row_that_breaks_a_check_is_refused(example: CheckExample, tmp_path) -> None:
+def test_the_row_that_breaks_a_check_is_refused(example: RuleCheckExample, tmp_path) -> None:
     columns = ", ".join(f"{name}: {{type: {example.column_types.get(name, 'string')}}}" for name in example.passing_row)
     types = ", ".join(f"{name}: string" for name in example.passing_row if name not in example.column_types)
     descriptor = f"""\

@@ -16,7 +16,7 @@ from hven import descriptor
 from hven.descriptor.drafting import create_descriptor
 from hven.ingest import ingest_collection
 from hven.model.errors import SourceError, UsageError
-from hven.model.settings import Settings, create_site, load_settings
+from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -137,7 +137,7 @@ ERDDAP = """\
 
 @pytest.fixture
 def site(tmp_path: Path) -> Settings:
-    create_site(tmp_path / "site")
+    create_site_directory(tmp_path / "site")
     return load_settings(tmp_path / "site")
 
 

@@ -13,14 +13,14 @@ from textwrap import indent
 
 import pytest
 
-from hven.descriptor import build_json_schema, check_descriptor, load_descriptor
+from hven.descriptor import build_descriptor_json_schema, check_descriptor, load_descriptor
 from hven.descriptor._key_sections import KEY_SECTIONS
 from hven.model import plugins
 from hven.model.settings import Settings, collect_setting_docs, load_settings
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
-from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_sections
+from hven.model.settings._validation import NAMED_SECTION_CLASSES, collect_settings_sections
 from hven.sources._reading.data_files import FileOptions
-from hven.sources.document_enrichment import DocumentColumn, EnrichOptions
+from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
 from reference_pages import (
     REFERENCE,
     SECTIONS_BY_NAME,
@@ -65,7 +65,7 @@ def test_every_option_of_files_and_documents():
     page = REFERENCE / "sources.md"
     for name, options in {
         "of files": FileOptions,
-        "of documents": EnrichOptions,
+        "of documents": DocumentEnrichmentOptions,
         "of columns of documents": DocumentColumn,
     }.items():
         keep_part(page, f"<!-- options: {name} -->", "<!-- /options -->", write_options(options))
@@ -82,7 +82,7 @@ def test_every_setting():
 
 SETTING_EXAMPLES = {
     **GENERAL_EXAMPLES,
-    **{name: section.example_text for name, section in collect_sections().items()},
+    **{name: section.example_text for name, section in collect_settings_sections().items()},
 }
 
 
@@ -104,7 +104,7 @@ def test_the_example_of_a_section_is_loaded_and_changes_each_setting(name, tmp_p
     if name in GENERAL_EXAMPLES:
         assert all(getattr(settings, key) != getattr(usual, key) for key in written)
         return
-    section = collect_sections()[name]
+    section = collect_settings_sections()[name]
     wanted = {field.name for field in fields(section.settings_class) if field.metadata}
     entries = written[name] if section.is_repeated else [written[name]]
     if section.settings_class in NAMED_SECTION_CLASSES:
@@ -114,7 +114,7 @@ def test_the_example_of_a_section_is_loaded_and_changes_each_setting(name, tmp_p
 
 
 def test_every_setting_above_all_sections_is_in_an_example():
-    sections = collect_sections().keys()
+    sections = collect_settings_sections().keys()
     names = [name for name in collect_setting_docs() if "." not in name and name not in sections]
     shown = [name for example in GENERAL_EXAMPLES.values() for name in tomllib.loads(example)]
     assert sorted(shown) == sorted(names)
@@ -122,7 +122,7 @@ def test_every_setting_above_all_sections_is_in_an_example():
 
 def test_the_schema_for_editors():
     path = REFERENCE / "descriptor.schema.json"
-    made = json.dumps(build_json_schema(), indent=1, ensure_ascii=False) + "\n"
+    made = json.dumps(build_descriptor_json_schema(), indent=1, ensure_ascii=False) + "\n"
     if UPDATE:
         path.write_text(made, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == made

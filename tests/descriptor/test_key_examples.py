@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hven.descriptor._key_sections import KEY_SECTIONS, KeySection
+from hven.descriptor._key_sections import KEY_SECTIONS, KeyReferenceSection
 from hven.descriptor._keys import CollectionSection, ObscoreSection, TableSection
 from hven.descriptor._loading import read_descriptor
-from hven.descriptor.value_schema import FaultCollector, KeyRecord
-from hven.descriptor.written_yaml import WrittenMap, WrittenScalar, decode_page, parse_page
+from hven.descriptor.value_schema import FaultCollector, SectionKeySchema
+from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, decode_yaml_file, parse_yaml_file
 from hven.model.settings import load_settings
 from reference_pages import KEY_RECORDS, REFERENCE, SECTIONS_BY_NAME, find_section_keys
 
@@ -46,33 +46,33 @@ command = ["maser"]
 """
 
 
-def read_used_keys(section: KeySection, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+def read_used_keys(section: KeyReferenceSection, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """Read an example by the records of keys; return the keys of each record that it has."""
     used: dict[str, set[str]] = defaultdict(set)
-    read_map = KeyRecord.read_map
+    read_map = SectionKeySchema.read_section
 
-    def note(record: KeyRecord, value: Any, key_path: str, faults: FaultCollector) -> Any:
-        if isinstance(value, WrittenMap):
+    def note(record: SectionKeySchema, value: Any, key_path: str, faults: FaultCollector) -> Any:
+        if isinstance(value, LocatedYamlMap):
             used[record.name].update(map(str, value))
-        elif isinstance(value, WrittenScalar) and record.short_key:
+        elif isinstance(value, LocatedYamlScalar) and record.short_key:
             used[record.name].add(record.short_key)
         return read_map(record, value, key_path, faults)
 
     faults = FaultCollector()
-    page = decode_page(section.example.encode(), "example.yaml", faults.faults)
+    page = decode_yaml_file(section.example.encode(), "example.yaml", faults.faults)
     assert page is not None
-    written = parse_page(page, faults.faults)
-    assert isinstance(written, WrittenMap)
+    written = parse_yaml_file(page, faults.faults)
+    assert isinstance(written, LocatedYamlMap)
     records = {"collection": CollectionSection.record, "table": TableSection.record}
     with monkeypatch.context() as patch:
-        patch.setattr(KeyRecord, "read_map", note)
+        patch.setattr(SectionKeySchema, "read_section", note)
         for record in KEY_RECORDS.values():  # what they keep is bound to the method as it was
             patch.delitem(vars(record), "value_readers", raising=False)
         for key, value in written.items():
             used[section.parent].add(str(key))
             record = ObscoreSection.record if key == "obscore" else None  # it becomes a table before it is read
             if record is not None:
-                record.read_map(value, key, faults)
+                record.read_section(value, key, faults)
             else:
                 records[section.parent].value_readers[str(key)](value, str(key), faults)
     assert faults.faults == []
@@ -80,7 +80,7 @@ def read_used_keys(section: KeySection, monkeypatch: pytest.MonkeyPatch) -> dict
 
 
 @pytest.mark.parametrize("section", KEY_SECTIONS, ids=lambda section: section.name)
-def test_an_example_has_all_keys_of_its_section(section: KeySection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_has_all_keys_of_its_section(section: KeyReferenceSection, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = SECTIONS_BY_NAME[section.shown_in] if section.shown_in else section
     used = read_used_keys(shown, monkeypatch)
     assert set(find_section_keys(section)) <= used[section.record]
@@ -108,7 +108,7 @@ def read_faults(text: str, parent: str, directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("section", WITH_EXAMPLE, ids=lambda section: section.name)
-def test_an_example_is_read_without_a_fault(section: KeySection, tmp_path: Path) -> None:
+def test_an_example_is_read_without_a_fault(section: KeyReferenceSection, tmp_path: Path) -> None:
     assert read_faults(section.example, section.parent, tmp_path) == []
 
 

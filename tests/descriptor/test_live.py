@@ -9,16 +9,16 @@ import psycopg
 import pytest
 
 from hven import descriptor
-from hven.descriptor._database_tables import split_address
+from hven.descriptor._database_tables import split_database_address
 from hven.model.errors import Fault
 from hven.model.settings import Settings
 from hven.sources import SourceContext
 from hven.sources.live import (
-    IndexInfo,
+    LiveIndexInfo,
     LiveTableInfo,
     Options,
-    find_position_index,
-    list_index_hints,
+    find_cone_search_index,
+    list_missing_index_hints,
     table_info_from_json,
 )
 from hven.sources.live import open as open_source
@@ -143,18 +143,22 @@ def test_which_index_serves_cones(
     method: str, keys: tuple[str, ...], extensions: tuple[str, ...], expected: str
 ) -> None:
     look = LiveTableInfo(
-        name='"public"."t"', kind="r", columns=(), indexes=(IndexInfo(method=method, keys=keys),), extensions=extensions
+        name='"public"."t"',
+        kind="r",
+        columns=(),
+        indexes=(LiveIndexInfo(method=method, keys=keys),),
+        extensions=extensions,
     )
-    assert find_position_index(look, "ra", "dec") == expected
-    found = [hint.remedy for hint in list_index_hints(look, ("ra", "dec"), {"id": "the key"})]
+    assert find_cone_search_index(look, "ra", "dec") == expected
+    found = [hint.remedy for hint in list_missing_index_hints(look, ("ra", "dec"), {"id": "the key"})]
     assert any('("id")' in text for text in found)
     assert (len(found) == 2) == (expected == "")
     assert all(text.startswith("CREATE INDEX CONCURRENTLY ON") for text in found)
 
 
 def test_an_address_with_a_table_behind_it() -> None:
-    assert split_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
-    assert split_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
-    assert split_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
-    assert split_address("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
-    assert split_address("oracle://u@h/db/t") == ("", None)
+    assert split_database_address("postgresql://u@h/db/public.t") == ("postgresql://u@h/db", "public.t")
+    assert split_database_address("postgresql://u@/db/t?host=/tmp") == ("postgresql://u@/db?host=/tmp", "t")
+    assert split_database_address("postgresql://u@h/db") == ("postgresql://u@h/db", None)
+    assert split_database_address("mysql://u@h/db/t") == ("mysql://u@h/db", "t")
+    assert split_database_address("oracle://u@h/db/t") == ("", None)

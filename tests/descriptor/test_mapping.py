@@ -18,7 +18,7 @@ from hven.descriptor._mapping_compiler import MappingCompiler
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import DescriptorError
 from hven.model.settings import Settings
-from hven.model.table import Column, columns_from_arrow
+from hven.model.table import Column, build_columns_from_arrow
 from hven.model.types import parse_type
 from hven.sources import ROW_NUMBER_COLUMN
 
@@ -50,7 +50,7 @@ def descriptor(directory, text):
 
 def mapped(engine, resource, batch, columns=None):
     batch = batch.append_column(ROW_NUMBER_COLUMN, pa.array(range(1, batch.num_rows + 1), pa.int64()))
-    known = columns or columns_from_arrow(batch.schema)
+    known = columns or build_columns_from_arrow(batch.schema)
     mapping = mappings.compile_mapping(
         resource.tables[0], [column for column in known if column.name != ROW_NUMBER_COLUMN], resource
     )

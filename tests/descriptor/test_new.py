@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from hven import descriptor
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.descriptor._column_guesses import split_unit, to_identifier
+from hven.descriptor._column_guesses import split_heading_unit, to_adql_identifier
 from hven.descriptor._loading import check_descriptor
-from hven.descriptor.drafting import create_descriptor, format_flow_value, format_scalar, write_table_draft
+from hven.descriptor.drafting import create_descriptor, format_yaml_flow_value, format_yaml_scalar, write_table_draft
 from hven.model.errors import ConflictError, SourceError, UsageError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, file_kinds
@@ -55,15 +55,15 @@ def faults(tmp_path, text):
     ],
 )  # fmt: skip
 def test_names_become_identifiers(name, expected):
-    assert to_identifier(name) == expected
+    assert to_adql_identifier(name) == expected
 
 
 @given(st.text(max_size=80))
 def test_any_name_becomes_a_regular_identifier(name):
-    made = to_identifier(name)
+    made = to_adql_identifier(name)
     assert re.fullmatch(r"[a-z][a-z0-9_]*", made)
     assert made.upper() not in RESERVED_WORDS
-    assert to_identifier(made) == made
+    assert to_adql_identifier(made) == made
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_any_name_becomes_a_regular_identifier(name):
     ],
 )  # fmt: skip
 def test_units_in_headings(heading, expected):
-    assert split_unit(heading) == expected
+    assert split_heading_unit(heading) == expected
 
 
 # -- YAML -----------------------------------------------------------------------------------
@@ -84,8 +84,8 @@ def test_units_in_headings(heading, expected):
 
 @given(st.text(max_size=60) | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
 def test_any_scalar_reads_back_as_it_was(value):
-    assert read(f"k: {format_flow_value([value])}") == {"k": [value]} or (
-        isinstance(value, float) and float(read(format_flow_value([value]))[0]) == value
+    assert read(f"k: {format_yaml_flow_value([value])}") == {"k": [value]} or (
+        isinstance(value, float) and float(read(format_yaml_flow_value([value]))[0]) == value
     )
 
 
@@ -93,7 +93,7 @@ def test_any_scalar_reads_back_as_it_was(value):
     st.dictionaries(st.text(max_size=20), st.text(max_size=40) | st.lists(st.text(max_size=10), max_size=3), max_size=4)
 )
 def test_any_options_read_back_as_they_were(options):
-    assert read("source: " + format_flow_value(options)) == {"source": options}
+    assert read("source: " + format_yaml_flow_value(options)) == {"source": options}
 
 
 @given(
@@ -125,7 +125,7 @@ def test_any_options_read_back_as_they_were(options):
     )
 )
 def test_words_that_yaml_takes_for_something_else(key):
-    assert read(f"{format_scalar(key)}: {format_scalar(key)}") == {key: key}
+    assert read(f"{format_yaml_scalar(key)}: {format_yaml_scalar(key)}") == {key: key}
 
 
 def test_metadata_cannot_break_out(tmp_path, home):
@@ -239,7 +239,7 @@ REAL = [
 @pytest.mark.parametrize(("kind", "name", "width", "position"), REAL)
 def test_real_files_give_descriptors_without_faults(tmp_path, kind, name, width, position):
     path = shared(name)
-    assert file_kinds.find_kind_of_file(path) == kind
+    assert file_kinds.detect_file_kind(path) == kind
     text = write_table_draft("x", kind, {"files": str(path)}, path.parent)
     found = faults(tmp_path, text)
     odd = [one for one in found if "the source's UCDs are none" in one]  # nobody can guess those

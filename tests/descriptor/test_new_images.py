@@ -17,7 +17,7 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.descriptor.drafting import create_descriptor
 from hven.ingest import ingest_collection
-from hven.ingest._rejects_file import describe_value
+from hven.ingest._rejects_file import format_value_for_message
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -130,6 +130,6 @@ def test_a_structure_is_no_value_of_a_message(tmp_path):
     kept = Path(report.tables["images.main"].rejects).read_text()
     assert "the header names a projection that is none of FITS" in kept
     assert "fault" not in kept
-    assert describe_value({"fault": 0, "number": 0, "pixels": 12, "region": []}) == "a region of 12 pixels"
-    assert describe_value([{"a": 1}]) == '[{"a":1}]'
-    assert describe_value("plain") == "plain"
+    assert format_value_for_message({"fault": 0, "number": 0, "pixels": 12, "region": []}) == "a region of 12 pixels"
+    assert format_value_for_message([{"a": 1}]) == '[{"a":1}]'
+    assert format_value_for_message("plain") == "plain"

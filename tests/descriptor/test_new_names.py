@@ -6,7 +6,7 @@ import yaml
 
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.descriptor import check_descriptor, load_descriptor
-from hven.descriptor._column_guesses import to_identifier
+from hven.descriptor._column_guesses import to_adql_identifier
 from hven.descriptor.drafting import create_descriptor
 from hven.formats.votable.document import write_field
 from hven.model.settings import Settings
@@ -22,7 +22,7 @@ def draft_file(tmp_path, text, name="rows.csv", **options):
 
 
 def test_no_reserved_word_ends_in_an_underscore():
-    names = {word: to_identifier(word.title()) for word in RESERVED_WORDS}
+    names = {word: to_adql_identifier(word.title()) for word in RESERVED_WORDS}
     assert [word for word, name in names.items() if name.endswith("_") or name.upper() in RESERVED_WORDS] == []
     assert len(set(names.values())) == len(names)
 

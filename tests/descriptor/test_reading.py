@@ -7,10 +7,10 @@ import hashlib
 import jsonschema
 import pytest
 
-from hven.descriptor import build_json_schema, check_descriptor, load_descriptor, load_standard
+from hven.descriptor import build_descriptor_json_schema, check_descriptor, load_descriptor, load_standard_descriptor
 from hven.descriptor._keys import AssignedValueSection
 from hven.descriptor.value_schema import DescriptorSection
-from hven.model.errors import DescriptorError, Place
+from hven.model.errors import DescriptorError, TextPlace
 from hven.model.settings import Settings
 from hven.model.table import ForeignKey, TemplateExpression
 
@@ -174,7 +174,7 @@ def test_defaults_of_the_site_stand_below(site):
     )
     with pytest.raises(DescriptorError) as caught:
         load_descriptor(path, Settings(directory=site, defaults={**defaults, "contact": {"name": "A", "mail": "b"}}))
-    assert caught.value.faults[0].place == Place(file="hven.toml", line=8, column=1)
+    assert caught.value.faults[0].place == TextPlace(file="hven.toml", line=8, column=1)
 
 
 STANDARD = """
@@ -259,7 +259,7 @@ def test_what_a_standard_says_of_optional_columns_comes_with_them(site):
 
 def test_tap_schema_is_the_standards():
 
-    resource = load_standard("tap_schema")
+    resource = load_standard_descriptor("tap_schema")
     tables = {spec.table.name: spec.table for spec in resource.tables}
     assert {
         name: {column.name: column.required for column in table.columns} for name, table in tables.items()
@@ -280,7 +280,7 @@ def test_tap_schema_is_the_standards():
 
 
 def test_the_schema_for_editors_has_every_key_and_resolves():
-    made = build_json_schema()
+    made = build_descriptor_json_schema()
     records = {"collection": made, **made["$defs"]}
     for record in (
         one.record
@@ -324,7 +324,7 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
     ],
 )  # fmt: skip
 def test_the_schema_for_editors_accepts_each_way_of_writing_a_source(source, accepted):
-    validator = jsonschema.Draft202012Validator(build_json_schema())
+    validator = jsonschema.Draft202012Validator(build_descriptor_json_schema())
     assert validator.is_valid({"collection": "x", "tables": {"main": {"source": source}}}) is accepted
 
 

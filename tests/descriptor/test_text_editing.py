@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hven.descriptor import read_texts, replace_texts
+from hven.descriptor import read_descriptor_texts, replace_descriptor_texts
 from hven.model.errors import DescriptorError, UserError
 
 EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/*/**/*.yaml"))
@@ -45,7 +45,7 @@ def test_a_text_is_changed_where_it_stands() -> None:
         ("tables", "maps", "title"): {"en": "Maps", "fr": "Cartes: toutes"},
         ("tables", "maps", "description"): {"en": "Maps of ice", "fr": "Des cartes\nen trois\nlignes"},
     }
-    made = replace_texts(BEGIN.encode(), "cubes.yaml", wanted, "en").decode()
+    made = replace_descriptor_texts(BEGIN.encode(), "cubes.yaml", wanted, "en").decode()
     diff = list(difflib.unified_diff(BEGIN.splitlines(), made.splitlines(), n=0, lineterm=""))[2:]
     gone, come = ([line[1:] for line in diff if line[0] == sign] for sign in "-+")
     assert gone == [
@@ -68,7 +68,7 @@ def test_a_text_is_changed_where_it_stands() -> None:
         "        en trois",
         "        lignes",
     ]
-    assert read_texts(made.encode(), "", "en") | wanted == read_texts(made.encode(), "", "en")
+    assert read_descriptor_texts(made.encode(), "", "en") | wanted == read_descriptor_texts(made.encode(), "", "en")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_a_text_is_changed_where_it_stands() -> None:
     ],
 )  # fmt: skip
 def test_every_way_to_write_it(before: str, path: str, told: dict[str, str], after: str) -> None:
-    made = replace_texts(before.encode(), "a.yaml", {(path,): told}, "en")
+    made = replace_descriptor_texts(before.encode(), "a.yaml", {(path,): told}, "en")
     assert made.decode() == after
-    assert read_texts(made, "a.yaml", "en")[path,] == told
+    assert read_descriptor_texts(made, "a.yaml", "en")[path,] == told
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_every_way_to_write_it(before: str, path: str, told: dict[str, str], aft
 def test_what_is_written_together_with_something_else_is_refused(text: str, path: tuple[str, ...]) -> None:
     told = {} if text == "title: A\n" else {"en": "Other"}
     with pytest.raises(UserError, match="cannot be changed by itself"):
-        replace_texts(text.encode(), "a.yaml", {path: told}, "en")
+        replace_descriptor_texts(text.encode(), "a.yaml", {path: told}, "en")
 
 
 def test_a_file_that_cannot_be_read_is_told() -> None:
     for text in (b"title: [\n", b"\xff\xfe", b"a: 1\na: 2\n"):
         with pytest.raises(DescriptorError):
-            replace_texts(text, "a.yaml", {("title",): {"en": "A"}}, "en")
+            replace_descriptor_texts(text, "a.yaml", {("title",): {"en": "A"}}, "en")
     for text in (b"- a\n", b"", b"text"):
         with pytest.raises(UserError):
-            read_texts(text, "a.yaml", "en")
+            read_descriptor_texts(text, "a.yaml", "en")
 
 
 def test_any_text_in_any_example() -> None:
@@ -126,7 +126,7 @@ def test_any_text_in_any_example() -> None:
     for file in EXAMPLES:
         data = file.read_bytes()
         try:
-            known = read_texts(data, file.name, "en")
+            known = read_descriptor_texts(data, file.name, "en")
         except (UserError, DescriptorError):
             continue  # a standard of its own, or a part
         for path in known:
@@ -135,12 +135,12 @@ def test_any_text_in_any_example() -> None:
             if not told:
                 continue
             try:
-                made = replace_texts(data, file.name, {path: told}, "en")
+                made = replace_descriptor_texts(data, file.name, {path: told}, "en")
             except UserError:
                 tried["refused"] += 1
                 continue
             tried["written"] += 1
-            after = read_texts(made, file.name, "en")
+            after = read_descriptor_texts(made, file.name, "en")
             assert {**known, path: told} == {**after, path: after[path]}
             kept = Counter(line for line in data.decode().splitlines() if "#" in line) - Counter(made.decode().splitlines())  # fmt: skip
             assert all("title" in line or "description" in line for line in kept), "comments stay"

@@ -10,29 +10,29 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hven.descriptor.written_yaml import (
-    WrittenList,
-    WrittenMap,
-    WrittenScalar,
-    YamlPage,
-    decode_page,
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    YamlFileText,
+    decode_yaml_file,
     detect_misleading_retyping,
     detect_yaml_retyping,
-    parse_page,
+    parse_yaml_file,
 )
 
 
 def read(text):
     faults = []
-    value = parse_page(YamlPage("x.yaml", text), faults)
+    value = parse_yaml_file(YamlFileText("x.yaml", text), faults)
     assert faults == []
     return value
 
 
 def plainly(value):
     """The same structure in Python's own types, to compare with PyYAML's."""
-    if isinstance(value, WrittenMap):
+    if isinstance(value, LocatedYamlMap):
         return {str(key): plainly(item) for key, item in value.items()}
-    if isinstance(value, WrittenList):
+    if isinstance(value, LocatedYamlList):
         return [plainly(item) for item in value]
     return str(value)
 
@@ -64,11 +64,11 @@ def test_every_character_is_found_in_the_file(document, flow, style, width):
     lines = text.split("\n")
 
     def look(value):
-        if isinstance(value, WrittenMap):
+        if isinstance(value, LocatedYamlMap):
             for key, item in value.items():
                 look(key)
                 look(item)
-        elif isinstance(value, WrittenList):
+        elif isinstance(value, LocatedYamlList):
             for item in value:
                 look(item)
         else:
@@ -138,7 +138,7 @@ def test_what_yaml_retypes_is_a_trap(text):
         if isinstance(loaded.get("k"), (str, int, float, bool)) or loaded.get("k") is None
         else None
     )
-    if value is None or not isinstance(value, WrittenScalar) or isinstance(loaded["k"], str) or value.is_null:
+    if value is None or not isinstance(value, LocatedYamlScalar) or isinstance(loaded["k"], str) or value.is_null:
         return
     found = detect_yaml_retyping(value)
     assert found is not None, f"YAML reads {text} as {loaded['k']!r}"
@@ -160,9 +160,9 @@ def test_text_is_no_trap(text):
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_value_or_a_fault(data):
     faults = []
-    page = decode_page(data, "x.yaml", faults)
+    page = decode_yaml_file(data, "x.yaml", faults)
     if page is not None:
-        value = parse_page(page, faults)
+        value = parse_yaml_file(page, faults)
         assert (
             value is not None or faults or not page.text.strip() or page.text.lstrip().startswith(("#", "-", "%", "."))
         )
@@ -172,17 +172,17 @@ def test_any_bytes_give_a_value_or_a_fault(data):
 
 def test_crlf_and_bom_are_nothing_special():
     faults = []
-    page = decode_page(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n", "x.yaml", faults)
+    page = decode_yaml_file(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n", "x.yaml", faults)
     assert faults == []
-    value = parse_page(page, faults)
+    value = parse_yaml_file(page, faults)
     assert (str(value["b"]), str(value["b"].place)) == ("2", "x.yaml:2:4")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
-    from hven.descriptor.written_yaml import MAX_FILE_BYTES, read_page
+    from hven.descriptor.written_yaml import MAX_FILE_BYTES, read_yaml_file
 
     path = tmp_path / "big.yaml"
     path.write_bytes(b"# " + b"x" * MAX_FILE_BYTES)
     faults = []
-    assert read_page(path, "big.yaml", faults) is None
+    assert read_yaml_file(path, "big.yaml", faults) is None
     assert "a descriptor may have" in faults[0].message

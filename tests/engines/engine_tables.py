@@ -11,7 +11,7 @@ import pyarrow as pa
 from hven.adql import bind_query, parse_query
 from hven.adql._parser import parse_condition
 from hven.adql.binder import bind_condition
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
@@ -103,7 +103,7 @@ def stage_table(engine, table: Table, rows: pa.Table, step: int = 1000):
 
 
 def plan_query(engine, text: str, tables):
-    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    bound = bind_query(parse_query(text), StaticTableCatalogue(tables))
     return bound, engine.plan_query(bound)
 
 

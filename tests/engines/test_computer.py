@@ -29,7 +29,7 @@ from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.model import deadlines
 from hven.model.errors import EvaluationError, HvenError, OperationCancelledError, OverloadedError, TimeLimitError
 from hven.site import Site
-from hven.testing.site import describe_table, open_tiny_site
+from hven.testing.site import build_table_from_arrow, open_tiny_site
 from process_runner import is_gone
 from query_tables import PUBLISHED_TABLES, TABLES
 from random_queries import write_random_query
@@ -57,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     tables = {table.qualified_name: (table, given) for table, given in PUBLISHED_TABLES}
     with open_tiny_site(
-        tmp_path_factory.mktemp("apart"), {**tables, "s.big": (describe_table("s.big", rows), rows)}
+        tmp_path_factory.mktemp("apart"), {**tables, "s.big": (build_table_from_arrow("s.big", rows), rows)}
     ) as made:
         yield made
 
@@ -101,9 +101,9 @@ def test_made_queries_have_the_same_answers_there(
         text = write_random_query(seed, TABLES)
         if RANDOM_FUNCTIONS.search(text):
             continue
-        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: False)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive_query", lambda sql, relations: False)
         here = run_query(site, text)
-        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: True)
+        monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive_query", lambda sql, relations: True)
         there = run_query(site, text)
         kinds.add(type(there))
         if isinstance(here, HvenError) or isinstance(there, HvenError):
@@ -117,19 +117,21 @@ def test_made_queries_have_the_same_answers_there(
 
 def test_what_is_dear() -> None:
     small, big = (RelationRows(pa.table({"x": np.zeros(number)}), is_reusable=False) for number in (2_000, 60_000))
-    assert not query_process.is_expensive('SELECT x FROM "a"', {"a": small})
-    assert query_process.is_expensive('SELECT x FROM "a"', {"a": big})
-    assert not query_process.is_expensive('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
-    assert query_process.is_expensive('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), "rows times rows"
-    assert query_process.is_expensive("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
+    assert not query_process.is_expensive_query('SELECT x FROM "a"', {"a": small})
+    assert query_process.is_expensive_query('SELECT x FROM "a"', {"a": big})
+    assert not query_process.is_expensive_query('SELECT 1 FROM "a" AS t, "a" AS u', {"a": small})
+    assert query_process.is_expensive_query('SELECT 1 FROM "a" AS t, "a" AS u, "a" AS w', {"a": small}), (
+        "rows times rows"
+    )
+    assert query_process.is_expensive_query("SELECT 1 WHERE" + " AND 1 = 1" * 1000, {}), (
         "a long text takes long to be planned"
     )
     much = pa.table({"x": pa.nulls(query_process.MAX_SENT_BYTES // 8 + 1, pa.float64())})
-    assert not query_process.is_expensive('SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}), (
+    assert not query_process.is_expensive_query('SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=False)}), (
         "it would have to be sent"
     )
     snapshot = Snapshot(id="1", table="s.a", path="s.a/1", rows=much.num_rows)
-    assert query_process.is_expensive(
+    assert query_process.is_expensive_query(
         'SELECT x FROM "a"', {"a": RelationRows(much, is_reusable=True, source=(snapshot, None))}
     )
 
@@ -152,7 +154,7 @@ def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
     if not own.is_file():
         pytest.skip("this machine does not share itself among sessions")
     (process,) = engine.list_helper_processes()
-    expected = 0 if deadlines.is_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
+    expected = 0 if deadlines.is_session_priority_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
     eventually(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
 
 
@@ -246,7 +248,7 @@ def test_where_none_can_begin_queries_are_computed_here(
     site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    engine._query_process._release_in_thread()  # type: ignore[union-attr]
+    engine._query_process._release_process_in_thread()  # type: ignore[union-attr]
     for _ in range(3):
         assert len(rows_of(site)) == 97
     eventually(lambda: engine._query_process._next_start_time)  # type: ignore[union-attr]
@@ -278,7 +280,7 @@ def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     rows = pa.table({"n": np.arange(ROWS)})
-    with open_tiny_site(tmp_path, {"s.big": (describe_table("s.big", rows), rows)}) as site:
+    with open_tiny_site(tmp_path, {"s.big": (build_table_from_arrow("s.big", rows), rows)}) as site:
         site.engines.embedded_engine.delegate_long_queries()
         rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
         eventually(site.engines.embedded_engine.list_helper_processes)

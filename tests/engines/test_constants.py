@@ -8,7 +8,7 @@ import pytest
 from engine_tables import STARS, build_sky, plan_query, run_with_and_without_indexes, sort_rows, stage_table
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.value_kinds import require_meta
 from hven.engines._query_analysis.constants import compile_constant
 
@@ -74,8 +74,8 @@ def test_few_rows_are_candidates(engine, relations, condition):
     """What explain says is what is done: the look-up gives some of the rows, and not all."""
     _, prepared = plan_query(engine, f"SELECT id FROM sky.stars WHERE {condition}", (STARS,))
     (access,) = prepared._candidate_finder.index_accesses.values()
-    bound = bind_query(parse_query(f"SELECT id FROM sky.stars WHERE {condition}"), StaticCatalogue([STARS]))
-    found = access.find_candidates(engine.open_snapshot(relations["sky.stars"]), bound.literal_values, 20_000)
+    bound = bind_query(parse_query(f"SELECT id FROM sky.stars WHERE {condition}"), StaticTableCatalogue([STARS]))
+    found = access.find_candidate_rows(engine.open_snapshot(relations["sky.stars"]), bound.literal_values, 20_000)
     assert found is not None
     assert 0 < found.count < 20_000
 
@@ -106,7 +106,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("text", NUMBERS)
 def test_numbers_are_those_of_the_engine(engine, relations, text):
-    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticCatalogue([STARS]))
+    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticTableCatalogue([STARS]))
     expr = bound.query.body.items[0].expr
     found = compile_constant(expr, bound.free_slots)
     assert found is not None
@@ -123,7 +123,7 @@ def test_numbers_are_those_of_the_engine(engine, relations, text):
     "text", ["9000000000000000000 + 1", "99999999999 * 3", "RAND()", "ra + 1", "(SELECT MAX(ra) FROM sky.stars)"]
 )
 def test_what_is_left_to_the_engine(text):
-    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticCatalogue([STARS]))
+    bound = bind_query(parse_query(f"SELECT {text} AS x FROM sky.stars"), StaticTableCatalogue([STARS]))
     assert compile_constant(bound.query.body.items[0].expr, bound.free_slots) is None
 
 
@@ -133,7 +133,7 @@ def test_other_literals_are_looked_up_anew(engine, relations):
     other = text.replace("CIRCLE(10, 20, 1)", "CIRCLE(200, 40, 30)")
     prepared = plan_query(engine, text, (STARS,))[1]
     for query in (text, other, text):
-        bound = bind_query(parse_query(query), StaticCatalogue([STARS]))
+        bound = bind_query(parse_query(query), StaticTableCatalogue([STARS]))
         (row,) = [
             row
             for batch in prepared.execute(bound.literal_values, relations, plan_limits())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.engines._query_analysis.shape_covers import cover_shape
+from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 from hven.model.sky import Box, Circle, healpix
 from shared import EXAMPLES_FACTOR
 
@@ -17,7 +17,7 @@ CELLS = healpix.compute_cell_indexes(29, LON, LAT)
 
 
 def missed(shape) -> int:
-    return int((shape.contains(LON, LAT) & ~healpix.is_in_ranges(cover_shape(shape), CELLS)).sum())
+    return int((shape.contains(LON, LAT) & ~healpix.is_in_ranges(cover_shape_with_cells(shape), CELLS)).sum())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def missed(shape) -> int:
 def test_boxes_at_the_meridian_and_the_poles(box):
     shape = Box(*box)
     assert missed(shape) == 0
-    ranges = cover_shape(shape)
+    ranges = cover_shape_with_cells(shape)
     assert (ranges[1:, 0] > ranges[:-1, 1]).all()
 
 
@@ -62,7 +62,7 @@ def test_any_circle(lon, lat, radius):
 
 def test_a_cover_is_not_much_larger_than_its_shape():
     for shape in (Circle(40, 20, 0.1), Box(40, 20, 2, 3), Circle(0, 90, 5), Box(0, 0, 30, 30)):
-        ranges = cover_shape(shape)
+        ranges = cover_shape_with_cells(shape)
         area = float((ranges[:, 1] - ranges[:, 0]).sum()) / healpix.MAX_ORDER_CELL_COUNT * 129600 / np.pi
         assert area < 5 * shape.compute_area()
         assert len(ranges) < 200

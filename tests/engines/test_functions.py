@@ -16,7 +16,7 @@ from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.engines.duckdb.dialect import UDF_SIGNATURES
 from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.udf_registry import UDFS
-from hven.model.sky import contains, from_array, intersects
+from hven.model.sky import are_shapes_intersecting, build_shape_from_array, has_shape_inside
 from mocs import cover_positions
 from shared import EXAMPLES_FACTOR
 
@@ -40,7 +40,7 @@ def shapes(draw) -> list[float]:
 
 
 def shape(numbers):
-    return from_array({2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), numbers)
+    return build_shape_from_array({2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), numbers)
 
 
 @settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
@@ -48,9 +48,9 @@ def shape(numbers):
 def test_pairs_of_shapes(pairs):
     one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)
     inside = functions.SKY_FUNCTIONS["hven_contains"](one, two).to_pylist()
-    assert inside == [contains(shape(b), shape(a)) for a, b in pairs]
+    assert inside == [has_shape_inside(shape(b), shape(a)) for a, b in pairs]
     assert functions.SKY_FUNCTIONS["hven_intersects"](one, two).to_pylist() == [
-        intersects(shape(a), shape(b)) for a, b in pairs
+        are_shapes_intersecting(shape(a), shape(b)) for a, b in pairs
     ]
 
 
@@ -207,7 +207,7 @@ def test_areas_of_unions_are_those_of_one_by_one(unions, dali):
     for parts in unions:
         words = [f"{'Circle' if len(one) == 3 else 'Polygon'} {' '.join(map(str, one))}" for one in parts]
         texts.append(" ".join(words) if dali else f"Union ICRS ({' '.join(words)})")
-    found = functions._compute_text_area(
+    found = functions._compute_shape_text_areas(
         pa.array([*texts, "Union ICRS (Circle 1 2)", "Union (Circle 1 2 300)", *texts])
     ).to_pylist()
     expected = [parse_shape(text).compute_area() for text in texts]

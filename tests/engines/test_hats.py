@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, StorageEngine, _file_staging
 from hven.engines._snapshot_files import is_on_local_disk
 from hven.engines.hats import open as open_hats
 from hven.engines.hats import staging
 from hven.engines.hats.engine import OWNER_FILE_NAME, HatsEngine
 from hven.engines.hats.manifest import MANIFEST_FILE_NAME, CatalogueManifest
-from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
+from hven.engines.hats.row_group_filters import RowGroupChooser, RowGroupLookupContext
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout
 from hven.model.deadlines import Deadline
@@ -37,13 +37,13 @@ from hven.model.errors import (
     TimeLimitError,
     TooLargeError,
 )
-from hven.model.sky import compute_distance
+from hven.model.sky import compute_angular_distance
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
-from hven.testing.engine import STARS_TABLE, EngineContract, make_stars, read_sorted_rows
+from hven.testing.engine import STARS_TABLE, EngineContract, make_star_table, read_sorted_rows
 
 PLENTY = 1 << 40
-PLACED = [row for row in make_stars().to_pylist() if row["ra"] is not None]
+PLACED = [row for row in make_star_table().to_pylist() if row["ra"] is not None]
 
 
 def open_engine(directory: Path, **options: Any) -> StorageEngine:
@@ -78,12 +78,12 @@ def write(engine: StorageEngine, rows: pa.Table, name: str = "a", table: Table =
     for batch in rows.to_batches(max_chunksize=700):
         made.write(batch)
     found = made.finish()
-    engine.note_published(found)
+    engine.note_published_snapshot(found)
     return found
 
 
 def ask(engine: StorageEngine, text: str, relations: dict[str, Any], tables: tuple[Table, ...] = (STARS_TABLE,), limits: ExecutionLimits | None = None) -> list[dict[str, Any]]:  # fmt: skip
-    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    bound = bind_query(parse_query(text), StaticTableCatalogue(tables))
     execution = engine.plan_query(bound).execute(bound.literal_values, relations, limits or ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
@@ -96,19 +96,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         small(patch)
         engine = open_engine(directory, near_bytes=PLENTY)
         assert isinstance(engine, HatsEngine)
-        snapshot = write(engine, make_stars())
+        snapshot = write(engine, make_star_table())
         here = engine.embedded_engine.stage_snapshot(STARS_TABLE, "a")
-        for batch in make_stars().to_batches():
+        for batch in make_star_table().to_batches():
             here.write(batch)
         yield engine, snapshot, here.finish()
         engine.close()
 
 
 def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[CatalogueManifest, np.ndarray]:
-    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
     manifest = engine.open_manifest(snapshot)
-    return manifest, RowGroupChooser(bound).find_groups(
-        "sky.stars", LookupContext(manifest, engine.get_key_index(snapshot), bound.literal_values)
+    return manifest, RowGroupChooser(bound).find_row_groups(
+        "sky.stars", RowGroupLookupContext(manifest, engine.get_key_index(snapshot), bound.literal_values)
     )
 
 
@@ -118,10 +118,10 @@ def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Catalogue
 def test_a_snapshot_is_a_catalogue(world: Any) -> None:
     engine, snapshot, _ = world
     directory = engine.roots[0] / snapshot.path
-    said = catalogues.read_catalogue_properties((directory / hats_layout.PROPERTIES_FILE).read_bytes())
-    placed = sum(row["ra"] is not None for row in make_stars().to_pylist())
+    said = catalogues.parse_catalogue_properties((directory / hats_layout.PROPERTIES_FILE).read_bytes())
+    placed = sum(row["ra"] is not None for row in make_star_table().to_pylist())
     assert (said["hats_nrows"], said["hats_col_ra"], said["hats_col_dec"]) == (str(placed), "ra", "dec")
-    partitions = hats_layout.read_partition_info((directory / hats_layout.PARTITION_INFO_FILE).read_bytes())
+    partitions = hats_layout.parse_partition_info((directory / hats_layout.PARTITION_INFO_FILE).read_bytes())
     found = 0
     for order, pixel in partitions:
         opened_ = pq.ParquetFile(directory / hats_layout.format_partition_path(order, pixel))
@@ -154,19 +154,19 @@ def test_cells_lie_where_the_manifest_says(world: Any) -> None:
     engine, snapshot, _ = world
     manifest = engine.open_manifest(snapshot)
     rows = pa.Table.from_batches(list(engine.read_rows(snapshot)))
-    starts = np.concatenate([[0], np.cumsum(manifest.get_array("rows"))])
+    starts = np.concatenate([[0], np.cumsum(manifest.get_row_group_column("rows"))])
     for number in range(manifest.group_count):
         part = rows.slice(starts[number], starts[number + 1] - starts[number])
-        assert number in manifest.find_groups_between("id", None, None)
+        assert number in manifest.find_row_groups_between("id", None, None)
         for name in ("id", "mag", "name"):
             values = [value for value in part[name].to_pylist() if value is not None]
             for value in values[:3]:
-                assert number in manifest.find_groups_between(name, value, value)
+                assert number in manifest.find_row_groups_between(name, value, value)
             if values:
                 least, most = min(values), max(values)
                 outside = (least - 1, least - 1) if name != "name" else ("", "a")
-                assert number not in manifest.find_groups_between(name, *outside)
-                assert number in manifest.find_groups_between(name, most, None)
+                assert number not in manifest.find_row_groups_between(name, *outside)
+                assert number in manifest.find_row_groups_between(name, most, None)
 
 
 # --- which row groups --------------------------------------------------------------------------------------------
@@ -181,10 +181,12 @@ def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: flo
     text = f"SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1"
     manifest, groups = chosen(engine, snapshot, text)
     near = {
-        row["id"] for row in PLACED if float(compute_distance(row["ra"], row["dec"], lon, lat)) <= radius * (1 - 1e-12)
+        row["id"]
+        for row in PLACED
+        if float(compute_angular_distance(row["ra"], row["dec"], lon, lat)) <= radius * (1 - 1e-12)
     }
     held: set[int] = set()
-    for path, numbers in manifest.list_files(groups):
+    for path, numbers in manifest.list_row_group_files(groups):
         held |= set(pq.ParquetFile(path).read_row_groups(numbers, columns=["id"])["id"].to_pylist())
     assert near <= held
     if radius < 1:
@@ -285,7 +287,7 @@ def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject
         any(low < b and a <= high for a, b in ranges.tolist())
         for low, high in zip(first.tolist(), last.tolist(), strict=True)
     ]
-    assert manifest.find_groups_in_cells(ranges).tolist() == [number for number, held in enumerate(wanted) if held]
+    assert manifest.find_row_groups_in_cells(ranges).tolist() == [number for number, held in enumerate(wanted) if held]
 
 
 # --- streams -----------------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject
 
 def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
     engine, snapshot, _ = world
-    bound = bind_query(parse_query("SELECT id, mag + 1 AS m FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query("SELECT id, mag + 1 AS m FROM sky.stars"), StaticTableCatalogue([STARS_TABLE]))
     before, engine.near_bytes = engine.near_bytes, 0
     try:
         execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
@@ -314,17 +316,20 @@ def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
 
 def test_roads_are_explained(world: Any) -> None:
     engine, snapshot, _ = world
-    bound = bind_query(parse_query("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(
+        parse_query("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), StaticTableCatalogue([STARS_TABLE])
+    )
     plan = engine.plan_query(bound)
     assert "ranges of id" in plan.explain()
     assert "near, up to" in plan.explain()
-    (line,) = plan.estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})
+    (line,) = plan.describe_row_estimates(bound.literal_values, {"sky.stars": snapshot})
     manifest = engine.open_manifest(snapshot)
     assert f"near: 1 of {len(manifest.head.files)} files, 1 of {manifest.group_count} row groups" in line
     before, engine.near_bytes = engine.near_bytes, 0
     try:
         assert (
-            "too much without a cluster" in plan.estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})[0]
+            "too much without a cluster"
+            in plan.describe_row_estimates(bound.literal_values, {"sky.stars": snapshot})[0]
         )
     finally:
         engine.near_bytes = before
@@ -333,7 +338,7 @@ def test_roads_are_explained(world: Any) -> None:
 def test_what_is_not_read_is_not_estimated(world: Any) -> None:
     engine, snapshot, _ = world
     manifest = engine.open_manifest(snapshot)
-    first = int(manifest.get_array("rows")[0])
+    first = int(manifest.get_row_group_column("rows")[0])
     for text, said in (
         ("SELECT COUNT(*) AS n FROM sky.stars", "none is read"),
         (
@@ -343,8 +348,8 @@ def test_what_is_not_read_is_not_estimated(world: Any) -> None:
         (f"SELECT TOP {first + 1} * FROM sky.stars", f"2 of {manifest.group_count} row groups"),
         ("SELECT * FROM sky.stars", f"{manifest.group_count} of {manifest.group_count} row groups"),
     ):
-        bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
-        assert said in engine.plan_query(bound).estimate_row_counts(bound.literal_values, {"sky.stars": snapshot})[0]
+        bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
+        assert said in engine.plan_query(bound).describe_row_estimates(bound.literal_values, {"sky.stars": snapshot})[0]
 
 
 @pytest.mark.parametrize(
@@ -368,9 +373,11 @@ def test_uploads_are_joined_here_and_little_is_read_for_them(world: Any, source:
     mine = ask(engine, text, {"sky.stars": snapshot, "up.mine": rows}, tables)
     assert mine == ask(engine.embedded_engine, text, {"sky.stars": here, "up.mine": rows}, tables)
     assert mine
-    bound = bind_query(parse_query(text), StaticCatalogue(tables))
+    bound = bind_query(parse_query(text), StaticTableCatalogue(tables))
     plan = engine.plan_query(bound)
-    (wanted,) = plan._select_tables(bound.literal_values, {"sky.stars": snapshot, "up.mine": rows}).values()
+    (wanted,) = plan._select_row_groups_by_table(
+        bound.literal_values, {"sky.stars": snapshot, "up.mine": rows}
+    ).values()
     assert (len(wanted.group_numbers) * 4 < wanted.manifest.group_count) is narrowed
     assert ("cells around the positions of up.mine" in plan.explain()) is narrowed
 
@@ -385,15 +392,15 @@ def merged(
     for batch in changes.to_batches():
         made.write(batch)
     found = made.finish()
-    engine.note_published(found)
+    engine.note_published_snapshot(found)
     return found
 
 
 def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = open_engine(tmp_path)
-    base = write(engine, make_stars())
-    one = make_stars().slice(3000, 1)
+    base = write(engine, make_star_table())
+    one = make_star_table().slice(3000, 1)
     new = merged(engine, base, one.set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([77.5])))
     old_files, new_files = ({path.relative_to(tmp_path / "hats" / which.path): path.stat().st_ino for path in (tmp_path / "hats" / which.path).rglob("*.parquet") if "index" not in path.parts} for which in (base, new))  # fmt: skip
     assert old_files.keys() == new_files.keys()
@@ -410,17 +417,17 @@ def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: p
 def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = open_engine(tmp_path)
-    south = make_stars().slice(0, 1000)
+    south = make_star_table().slice(0, 1000)
     last = write(engine, south)
     for turn in range(1, 5):
-        last = merged(engine, last, make_stars().slice(turn * 1000, 1000), name=f"m{turn}")
+        last = merged(engine, last, make_star_table().slice(turn * 1000, 1000), name=f"m{turn}")
         manifest = engine.open_manifest(last)
         bounds = [
             hats_layout.compute_cell_range(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0
         ]
         assert all(one[1] <= two[0] for one, two in itertools.pairwise(bounds))
         assert all(file.rows <= 300 for file in manifest.head.files if file.pixel >= 0)
-    assert read_sorted_rows(engine, last) == sorted(make_stars().to_pylist(), key=lambda row: row["id"])
+    assert read_sorted_rows(engine, last) == sorted(make_star_table().to_pylist(), key=lambda row: row["id"])
     assert manifest.head.rows == 5000
     engine.close()
 
@@ -448,11 +455,11 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
     assert len(base.parts) == 7
     text = "SELECT n FROM s.events WHERE moment >= '1970-01-01T00:10:00' AND moment < '1970-01-01T00:10:03'"
     assert ask(engine, text, {"s.events": base}, (EVENTS,)) == [{"n": 600}, {"n": 601}, {"n": 602}]
-    bound = bind_query(parse_query(text), StaticCatalogue([EVENTS]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([EVENTS]))
     assert (
         len(
-            RowGroupChooser(bound).find_groups(
-                "s.events", LookupContext(engine.open_manifest(base), None, bound.literal_values)
+            RowGroupChooser(bound).find_row_groups(
+                "s.events", RowGroupLookupContext(engine.open_manifest(base), None, bound.literal_values)
             )
         )
         == 1
@@ -471,7 +478,7 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
 
 def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
-    known = write(engine, make_stars(50))
+    known = write(engine, make_star_table(50))
     left = tmp_path / "hats" / "sky.stars" / "x.staging"
     shutil.copytree(tmp_path / "hats" / known.path, left)
     theirs = tmp_path / "hats" / "gaia" / "dataset"
@@ -480,14 +487,14 @@ def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     living = engine.stage_snapshot(STARS_TABLE, "living")
     assert engine.remove_leftovers({known.path}) == ["sky.stars/x.staging"]
     assert theirs.is_dir()
-    living.write(make_stars(5).to_batches()[0])
+    living.write(make_star_table(5).to_batches()[0])
     assert living.finish().rows == 5
     engine.close()
 
 
 def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
-    known = write(engine, make_stars(50))
+    known = write(engine, make_star_table(50))
     handle = os.open(tmp_path / "hats" / known.path / staging.READERS_LOCK_NAME, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
     engine.remove_snapshot(known)
@@ -503,19 +510,19 @@ def test_a_root_is_one_sites(tmp_path: Path, begun: bool) -> None:
         (tmp_path / "hats").mkdir()
         (tmp_path / "hats" / OWNER_FILE_NAME).touch()
     first = open_engine(tmp_path, site="one")
-    write(first, make_stars(5))
+    write(first, make_star_table(5))
     second = open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "hats")], site="two")
     with pytest.raises(StorageError, match="is another site's"):
         second.stage_snapshot(STARS_TABLE, "b")
     with pytest.raises(StorageError, match="is another site's"):
         second.remove_leftovers(set())
-    assert write(open_engine(tmp_path, site="one"), make_stars(5), "c").rows == 5
+    assert write(open_engine(tmp_path, site="one"), make_star_table(5), "c").rows == 5
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "other"])
 def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     engine = open_engine(tmp_path)
-    known = write(engine, make_stars())
+    known = write(engine, make_star_table())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
     assert engine.find_missing_file(known) is None
     assert not engine.verify_snapshot(known, lambda _: None, {}).faults
@@ -538,7 +545,7 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
 
 def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
-    known = write(engine, make_stars(100))
+    known = write(engine, make_star_table(100))
     path = tmp_path / "hats" / known.path / MANIFEST_FILE_NAME
     path.chmod(0o644)
     path.write_bytes(b"nothing")
@@ -552,7 +559,7 @@ def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
 def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for anything of a file there waits until the mount is back."""
     engine = open_engine(tmp_path)
-    known = write(engine, make_stars())
+    known = write(engine, make_star_table())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
     back, stat = threading.Event(), os.stat
 
@@ -570,7 +577,7 @@ def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatc
                 {"sky.stars": known},
                 limits=ExecutionLimits(deadline=Deadline(0.3)),
             )
-        bound = bind_query(parse_query("SELECT * FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+        bound = bind_query(parse_query("SELECT * FROM sky.stars"), StaticTableCatalogue([STARS_TABLE]))
         execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": known}, ExecutionLimits())
         threading.Timer(0.2, execution.cancel).start()
         with pytest.raises(OperationCancelledError):
@@ -599,15 +606,15 @@ def waits_for_nothing(directory: Path) -> bool:
 def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an event loop may read: rows that stand in memory of the machine; where anything is to be waited for, it is not told to."""
     engine = open_engine(tmp_path)
-    snapshot = write(engine, make_stars())
-    places = [(row["ra"], row["dec"]) for row in make_stars().to_pylist()[::531] if row["ra"] is not None]
+    snapshot = write(engine, make_star_table())
+    places = [(row["ra"], row["dec"]) for row in make_star_table().to_pylist()[::531] if row["ra"] is not None]
 
     def asked() -> tuple[list[bool], list[Any]]:
         small, found = [], []
         for lon, lat in places:
-            bound = bind_query(parse_query(CONE.format(lon, lat)), StaticCatalogue([STARS_TABLE]))
+            bound = bind_query(parse_query(CONE.format(lon, lat)), StaticTableCatalogue([STARS_TABLE]))
             plan = engine.plan_query(bound)
-            assert plan.small
+            assert plan.is_quick
             execution = plan.execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
             small.append(execution.small)
             found.append(sorted((row for batch in execution for row in batch.to_pylist()), key=lambda row: row["id"]))
@@ -639,7 +646,7 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
 
 def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = open_engine(tmp_path)
-    snapshot = write(engine, make_stars())
+    snapshot = write(engine, make_star_table())
     back, stat = threading.Event(), os.stat
 
     def hanging(name: Any, *more: Any, **words: Any) -> os.stat_result:

@@ -19,7 +19,7 @@ import pytest
 from file_servers import ServedFiles, serve_http
 from hven import query
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
 from hven.engines.hats.settings import HatsSettings
@@ -29,9 +29,9 @@ from hven.model import plugins
 from hven.model.errors import HvenError, SourceError, StorageError, StorageUnavailableError, TooLargeError
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64, Type
+from hven.model.types import FLOAT64, INT64, ColumnType
 from hven.site.auth import OWNER_PRINCIPAL
-from hven.sources import CatalogueSource, SourceContext
+from hven.sources import InPlaceCatalogueSource, SourceContext
 from hven.sources._stores import web_hats_catalogues
 from hven.sources.remote_stores import WebHatsClient
 from hven.testing.site import open_site_with_descriptor
@@ -84,7 +84,7 @@ def adopt(tmp_path: Path, where: Path, table: Table = STARS) -> tuple[Any, Any]:
 
 
 def run_on_snapshot(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any]]:
-    bound = bind_query(parse_query(text), StaticCatalogue((STARS,)))
+    bound = bind_query(parse_query(text), StaticTableCatalogue((STARS,)))
     execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
@@ -98,10 +98,10 @@ def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
     cone = run_on_snapshot(
         engine, snapshot, "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
     )
-    from hven.model.sky import compute_distance
+    from hven.model.sky import compute_angular_distance
 
     assert {row["id"] for row in cone} == {
-        row["id"] for row in known if compute_distance(row["ra"], row["dec"], 40, 10) <= 12
+        row["id"] for row in known if compute_angular_distance(row["ra"], row["dec"], 40, 10) <= 12
     }
     bright = run_on_snapshot(engine, snapshot, "SELECT id FROM far.stars WHERE mag < 10")
     assert {row["id"] for row in bright} == {row["id"] for row in known if row["mag"] < 10}
@@ -125,9 +125,9 @@ def test_catalogues_without_cells_of_order_29_are_searched_by_partitions(tmp_pat
         )
     engine, snapshot = adopt(tmp_path, where)
     text = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
-    from hven.model.sky import compute_distance
+    from hven.model.sky import compute_angular_distance
 
-    assert {row["id"] for row in run_on_snapshot(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
+    assert {row["id"] for row in run_on_snapshot(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if compute_angular_distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
     engine.close()
 
 
@@ -370,7 +370,7 @@ def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there
         == len({pin.name for pin in source.list_input_versions()})
         == 12
     )
-    assert isinstance(source, CatalogueSource)
+    assert isinstance(source, InPlaceCatalogueSource)
     there.files["/far/dataset/_common_metadata"] = hats_layout.write_common_metadata(
         hats_layout.build_partition_schema(STARS.arrow_schema)
     )
@@ -381,7 +381,7 @@ def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there
         one for one in there.asked if one.endswith(".parquet")
     ]  # no partition is fetched for the names of columns
     closed = kind.open(kind.Options(path=f"{there.address}/far", token="$T"), SourceContext(allow_private=True, resolve_secret=lambda _: "t"))  # fmt: skip
-    assert not isinstance(closed, CatalogueSource)  # its rows are read: an engine is let in nowhere
+    assert not isinstance(closed, InPlaceCatalogueSource)  # its rows are read: an engine is let in nowhere
 
 
 # --- columns within columns, and no numbers -------------------------------------------------------------------------
@@ -409,12 +409,12 @@ def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=str(where)), SourceContext())
     kinds = {column.name: column.type for column in source.list_columns()}
-    assert kinds == {"id": INT64, "ra": FLOAT64, "dec": FLOAT64, "mag": FLOAT64, "lc_t": Type("double", "*"), "lc_flux": Type("float", "*")}  # fmt: skip
+    assert kinds == {"id": INT64, "ra": FLOAT64, "dec": FLOAT64, "mag": FLOAT64, "lc_t": ColumnType("double", "*"), "lc_flux": ColumnType("float", "*")}  # fmt: skip
     rows = {row["id"]: row for row in every.to_pylist()}
     read = pa.Table.from_batches(source.read_batches()).to_pylist()
     table = replace(STARS, columns=tuple(source.list_columns()))
     engine, snapshot = adopt(tmp_path, where, table)
-    bound = bind_query(parse_query("SELECT id, lc_t, lc_flux FROM far.stars"), StaticCatalogue((table,)))
+    bound = bind_query(parse_query("SELECT id, lc_t, lc_flux FROM far.stars"), StaticTableCatalogue((table,)))
     execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     served = [row for batch in execution for row in batch.to_pylist()]
     for found in (read, served):
@@ -422,7 +422,7 @@ def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
         for row in found:
             curve = rows[row["id"]]["lc"] or {"t": None, "flux": None}
             assert (row["lc_t"], row["lc_flux"]) == (curve["t"], curve["flux"])
-    bound = bind_query(parse_query("SELECT id FROM far.stars WHERE lc_flux[1] > 10"), StaticCatalogue((table,)))
+    bound = bind_query(parse_query("SELECT id FROM far.stars WHERE lc_flux[1] > 10"), StaticTableCatalogue((table,)))
     execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     bright = {row["id"] for batch in execution for row in batch.to_pylist()}
     assert bright == {ident for ident, row in rows.items() if row["lc"] and row["lc"]["flux"] and row["lc"]["flux"][0] > 10} != set()  # fmt: skip

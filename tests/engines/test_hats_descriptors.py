@@ -124,9 +124,9 @@ def answers(site: Path, name: str) -> list[dict[str, Any]]:
 
 
 def expected() -> list[dict[str, Any]]:
-    from hven.model.sky import compute_distance
+    from hven.model.sky import compute_angular_distance
 
-    found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
+    found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if compute_angular_distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
     return sorted(found, key=lambda row: int(row["objid"]))
 
 
@@ -297,11 +297,11 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
         found, known = (run_on_snapshot(*one, text) for one in ((engine, snapshot), (local, plain)))
         assert sorted(map(str, found)) == sorted(map(str, known)) != []
     manifest = engine.open_manifest(snapshot)
-    few = manifest.find_groups_in_cells(np.array([hats_layout.compute_cell_range(1, 5)], np.int64))
-    assert {manifest.head.files[one].pixel for one in manifest.get_array("file")[few]} == {
+    few = manifest.find_row_groups_in_cells(np.array([hats_layout.compute_cell_range(1, 5)], np.int64))
+    assert {manifest.head.files[one].pixel for one in manifest.get_row_group_column("file")[few]} == {
         5
     }  # both of its files, and no other
-    assert len(np.unique(manifest.get_array("file")[few])) == 2
+    assert len(np.unique(manifest.get_row_group_column("file")[few])) == 2
     assert engine.find_missing_file(snapshot) is None
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=str(where)), SourceContext())

@@ -21,7 +21,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import install_extensions, run_server
 from process_runner import wait_until
@@ -189,7 +189,7 @@ def test_the_order_is_that_of_the_copy(site: Site, text: str) -> None:
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_a_policy_hides_the_same_rows(site: Site, text: str) -> None:
-    policies = build_half_hidden_policies("cube_id")
+    policies = build_odd_rows_hidden_policies("cube_id")
     live = rows(site, text.format(t="ops"), policies=policies)
     assert sorted(live, key=repr) == sorted(rows(site, text.format(t="copied"), policies=policies), key=repr)
 

@@ -20,7 +20,7 @@ from hven.engines.postgres.live_dialect import (
     LiveSqlWriter,
     LiveTableWriter,
     find_unsupported_function,
-    inline_functions,
+    inline_hven_functions,
 )
 from hven.engines.postgres.position_search import PositionConditions
 from hven.model.errors import HvenError
@@ -60,7 +60,7 @@ SPECIAL = [
 def said(text: str) -> str:
     """Write an expression as a live table's query does."""
     writer = LiveSqlWriter(LivePostgresDialect(LiveTableWriter(PositionConditions(), {}, {}, "")), {}, frozenset())
-    return inline_functions(writer.write_expression(bind_expression(parse_expression(text), COLUMNS))).replace(
+    return inline_hven_functions(writer.write_expression(bind_expression(parse_expression(text), COLUMNS))).replace(
         "t0.", "t."
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from hven.engines import LiveColumn, LiveRelation
 from hven.engines.postgres.dialect import UnsupportedByPostgresError
-from hven.engines.postgres.live_dialect import find_raw_columns, inline_functions, write_live_rows
+from hven.engines.postgres.live_dialect import find_comparable_raw_columns, inline_hven_functions, write_live_rows_sql
 from hven.engines.postgres.live_query_plan import write_rows_as_constants
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
@@ -20,11 +20,11 @@ COLUMNS = (
 
 def test_only_what_is_needed_is_asked_for() -> None:
     live = LiveRelation("$X", '"public"."t"', "live $X", columns=COLUMNS)
-    assert write_live_rows(live, {'odd "name'}) == '(SELECT s."odd ""name" AS "odd ""name" FROM "public"."t" AS s)'
-    whole = write_live_rows(live)
+    assert write_live_rows_sql(live, {'odd "name'}) == '(SELECT s."odd ""name" AS "odd ""name" FROM "public"."t" AS s)'
+    whole = write_live_rows_sql(live)
     assert """nullif(s."mag", 'NaN') AS "mag", s."mag" AS "hven:raw:mag\"""" in whole
-    assert write_live_rows(live, set()) == '(SELECT  FROM "public"."t" AS s)'
-    assert find_raw_columns(live).guards == {"mag": "{0} <> 'NaN'"}
+    assert write_live_rows_sql(live, set()) == '(SELECT  FROM "public"."t" AS s)'
+    assert find_comparable_raw_columns(live).guards == {"mag": "{0} <> 'NaN'"}
 
 
 def test_rows_become_constants_whatever_stands_in_them() -> None:
@@ -38,7 +38,9 @@ def test_rows_become_constants_whatever_stands_in_them() -> None:
 
 
 def test_functions_are_written_out_but_not_inside_quotes() -> None:
-    text = inline_functions("SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", hven_distance(a, b, f(c, ')'), 4)")
+    text = inline_hven_functions(
+        "SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", hven_distance(a, b, f(c, ')'), 4)"
+    )
     assert text.startswith(
         "SELECT 'hven_distance(1, 2)' AS \"hven_distance(x)\", (CASE WHEN CAST(a AS double precision)"
     )
@@ -49,4 +51,4 @@ def test_functions_are_written_out_but_not_inside_quotes() -> None:
 @pytest.mark.parametrize("text", ["hven_in_ring(a, b, c)", "hven_distance(random(), b, c, d)", "hven_nothing(x)"])
 def test_what_is_no_expression_is_computed_elsewhere(text: str) -> None:
     with pytest.raises(UnsupportedByPostgresError):
-        inline_functions(text)
+        inline_hven_functions(text)

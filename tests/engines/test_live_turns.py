@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hven.engines.postgres import connection_turns
-from hven.engines.postgres.connection_turns import StatementTurnstile
+from hven.engines.postgres import statement_limiter
+from hven.engines.postgres.statement_limiter import StatementLimiter
 from hven.model.errors import OverloadedError
 
 
@@ -17,8 +17,8 @@ def never() -> bool:
 
 
 def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_turns, "MAX_SHORT_SECONDS", 60.0)
-    turnstile, lock, together = StatementTurnstile(2), threading.Lock(), threading.Barrier(2, timeout=60)
+    monkeypatch.setattr(statement_limiter, "MAX_SHORT_SECONDS", 60.0)
+    turnstile, lock, together = StatementLimiter(2), threading.Lock(), threading.Barrier(2, timeout=60)
     inside, most = 0, 0
 
     def work(_: int) -> None:
@@ -40,8 +40,8 @@ def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_long_statement_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_turns, "TURN_TIMEOUT_SECONDS", 60.0)
-    turnstile = StatementTurnstile(1)
+    monkeypatch.setattr(statement_limiter, "TURN_TIMEOUT_SECONDS", 60.0)
+    turnstile = StatementLimiter(1)
     long = turnstile.wait_for_turn(never)  # it never ends
     others = [turnstile.wait_for_turn(never) for _ in range(3)]
     assert len({long, *others}) == 4
@@ -53,9 +53,9 @@ def test_a_long_statement_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_turns, "MAX_SHORT_SECONDS", 60.0)
-    monkeypatch.setattr(connection_turns, "TURN_TIMEOUT_SECONDS", 0.02)
-    turnstile = StatementTurnstile(1)
+    monkeypatch.setattr(statement_limiter, "MAX_SHORT_SECONDS", 60.0)
+    monkeypatch.setattr(statement_limiter, "TURN_TIMEOUT_SECONDS", 0.02)
+    turnstile = StatementLimiter(1)
     turn = turnstile.wait_for_turn(never)
     with pytest.raises(OverloadedError, match="too many queries"):
         turnstile.wait_for_turn(never)
@@ -66,9 +66,9 @@ def test_who_waits_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stopped_query_leaves_the_turn_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("MAX_SHORT_SECONDS", "TURN_TIMEOUT_SECONDS"):
-        monkeypatch.setattr(connection_turns, limit, 60.0)
-    monkeypatch.setattr(connection_turns, "CANCEL_CHECK_INTERVAL_SECONDS", 0.005)
-    turnstile = StatementTurnstile(1)
+        monkeypatch.setattr(statement_limiter, limit, 60.0)
+    monkeypatch.setattr(statement_limiter, "CANCEL_CHECK_INTERVAL_SECONDS", 0.005)
+    turnstile = StatementLimiter(1)
     turn = turnstile.wait_for_turn(never)
     assert turnstile.wait_for_turn(lambda: True) is None
     stopped = threading.Event()

@@ -24,7 +24,7 @@ from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb import candidate_search
 from hven.model.deadlines import Deadline
 from hven.model.errors import OperationCancelledError
-from hven.model.sky import Polygon, compute_distance
+from hven.model.sky import Polygon, compute_angular_distance
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, INT64, POLYGON
 from shared import EXAMPLES_FACTOR
@@ -121,7 +121,7 @@ def test_every_form_is_matched_by_the_index(engine, relations, fewer, text):
         relations = fewer
     bound, prepared = plan_query(engine, text, TABLES)
     assert "by the position index" in prepared.explain(), prepared.explain()
-    reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
+    reduced = prepared._candidate_finder.find_candidate_rows(engine, bound.literal_values, relations, ExecutionLimits())
     assert reduced.replaced_conditions, "the pairs were not looked up"
     indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
     assert sort_rows(indexed) == sort_rows(scanned)
@@ -140,7 +140,7 @@ def test_pairs_are_those_of_numpy(engine, relations):
     for row in drivers.to_pylist():
         if row["lon"] is not None:
             with np.errstate(invalid="ignore"):
-                near = ids[compute_distance(ra, dec, row["lon"], row["lat"]) < 0.5]
+                near = ids[compute_angular_distance(ra, dec, row["lon"], row["lat"]) < 0.5]
             wanted |= {(row["n"], int(star)) for star in near}
         if row["lon"] is None or not len(near):
             lonely.add(row["n"])
@@ -207,7 +207,7 @@ def test_a_hundred_thousand_uploaded_rows(engine):
     ):
         bound, prepared = plan_query(engine, text, (table, CIRCLES))
         assert BY_INDEX.format("u") in prepared.explain()
-        assert prepared._candidate_finder.find_candidates(
+        assert prepared._candidate_finder.find_candidate_rows(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).replaced_conditions
         found = run_query(engine, text, relations, (table, CIRCLES))
@@ -226,7 +226,7 @@ def test_many_circles_around_few_stars_are_looked_up_too(engine):
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.1",
     ):
         bound, prepared = plan_query(engine, text, TABLES)
-        assert prepared._candidate_finder.find_candidates(
+        assert prepared._candidate_finder.find_candidate_rows(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).replaced_conditions
         found, wanted = run_with_and_without_indexes(engine, text, relations)

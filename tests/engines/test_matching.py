@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._key_matching import KeyLookup, group_into_pages
+from hven.engines._key_matching import PrimaryKeyLookup, group_batches_into_pages
 
 
 def test_keys_of_several_columns_are_found():
@@ -17,12 +17,12 @@ def test_keys_of_several_columns_are_found():
             "c": rng.integers(0, 3, 3000) / 2 - 0.5,
         }
     )
-    wanted = KeyLookup(keys.slice(0, 1000), ["a", "b", "c"])
+    wanted = PrimaryKeyLookup(keys.slice(0, 1000), ["a", "b", "c"])
     first = {}
     for number, row in enumerate(keys.slice(0, 1000).to_pylist()):
         first.setdefault(tuple(row.values()), number)
     assert wanted.duplicate_count == 1000 - len(first)
     found = np.concatenate(
-        [wanted.find_rows(page) for page in group_into_pages(keys.to_batches(max_chunksize=70), 200)]
+        [wanted.match_page_rows(page) for page in group_batches_into_pages(keys.to_batches(max_chunksize=70), 200)]
     )
     assert found.tolist() == [first.get(tuple(row.values()), -1) for row in keys.to_pylist()]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hven.engines import ExecutionLimits, MemoryRelation
-from hven.engines.duckdb.query_execution import ReadyExecution
+from hven.engines.duckdb.query_execution import ArrowExecution
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
 from shared import EXAMPLES_FACTOR
@@ -158,13 +158,13 @@ def test_what_clients_ask_of_tap_schema_needs_no_duckdb(engine, query):
         WORDY.arrow_schema,
     )
     bound, prepared = plan_query(engine, query, (WORDY,))
-    assert prepared.small
+    assert prepared.is_quick
     execution = prepared.execute(
         bound.literal_values,
         {WORDY.qualified_name: MemoryRelation(held, is_reused=True)},
         ExecutionLimits(row_limit=100),
     )
-    assert isinstance(execution, ReadyExecution)
+    assert isinstance(execution, ArrowExecution)
     assert execution.small
     assert sum(batch.num_rows for batch in execution)
 
@@ -174,12 +174,14 @@ def test_what_was_made_of_lasting_rows_goes_with_them(engine):
     before = len(engine._cleaned_tables)
     held = pa.table({"n": [1.0, math.nan]})
     first, again = (
-        engine.get_readable_rows(MemoryRelation(held, is_reused=True)),
-        engine.get_readable_rows(MemoryRelation(held, is_reused=True)),
+        engine.get_random_access_rows(MemoryRelation(held, is_reused=True)),
+        engine.get_random_access_rows(MemoryRelation(held, is_reused=True)),
     )
     assert first is again
     assert first.batches[0].column(0).null_count == 1
-    assert engine.get_readable_rows(MemoryRelation(held)) is not engine.get_readable_rows(MemoryRelation(held))
+    assert engine.get_random_access_rows(MemoryRelation(held)) is not engine.get_random_access_rows(
+        MemoryRelation(held)
+    )
     assert len(engine._cleaned_tables) == before + 1
     del held
     gc.collect()

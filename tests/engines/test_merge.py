@@ -26,9 +26,9 @@ from hven.engines import _file_staging, duckdb
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
 from hven.engines.duckdb import row_renumbering, snapshot_merging, staging
 from hven.engines.duckdb.snapshot_files import MANIFEST_FILE_NAME
-from hven.ingest._disk_space import measure_directory
+from hven.ingest._disk_space import measure_directory_bytes
 from hven.model.errors import DataError, StorageError
-from hven.model.table import Column, Partition, Table
+from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
 
 _count = itertools.count()
@@ -85,7 +85,7 @@ TABLES = {
     "by position": PLAIN.copy_with(position=("ra", "dec")),
     "by position, textual key": PLAIN.copy_with(position=("ra", "dec"), primary=("word", "n")),
     "by number": PLAIN,
-    "by time": PLAIN.copy_with(partition=Partition(by="time", column="seen", every="30 d")),
+    "by time": PLAIN.copy_with(partition=PartitionScheme(by="time", column="seen", every="30 d")),
     "as they came": PLAIN.copy_with(primary=("word", "id")),
     "key of three": PLAIN.copy_with(primary=("word", "n", "id")),
 }
@@ -189,10 +189,10 @@ def same(own, table, merged, anew) -> None:
         left, right = one.get_key_index(files.column), two.get_key_index(files.column)
         assert left.count == right.count
         assert (left.rows is None) or sorted(left.rows.tolist()) == sorted(
-            number[key] for key in wanted["id"].take(pa.array(right.list_rows(0, right.count))).to_pylist()
+            number[key] for key in wanted["id"].take(pa.array(right.list_row_numbers(0, right.count))).to_pylist()
         )
         values, others = (
-            found[files.column].take(pa.array(index.list_rows(0, index.count))).to_pylist()
+            found[files.column].take(pa.array(index.list_row_numbers(0, index.count))).to_pylist()
             for found, index in ((rows, left), (wanted, right))
         )
         assert values == others
@@ -454,16 +454,16 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
 def test_what_snapshots_share_is_counted_once(own):
     rows = build_sky(2000)
     base = stage_table(own, STARS, rows)
-    alone = measure_directory(own.directory)
+    alone = measure_directory_bytes(own.directory)
     merged = merge(own, STARS, base, rows.slice(0, 1))
     parts = [(own.directory / merged.path / name).stat().st_blocks * 512 for name, _ in merged.parts]
-    both = measure_directory(own.directory)
+    both = measure_directory_bytes(own.directory)
     own.remove_snapshot(merged)
-    assert measure_directory(own.directory) == alone
+    assert measure_directory_bytes(own.directory) == alone
     # what it would take alone
     assert merged.bytes >= sum((own.directory / base.path / name).stat().st_size for name, _ in base.parts)
     assert alone < both < alone + occupied_by_one(own, base) - sum(parts) / 2
 
 
 def occupied_by_one(engine, snapshot) -> int:
-    return measure_directory(engine.directory / snapshot.path)
+    return measure_directory_bytes(engine.directory / snapshot.path)

@@ -73,7 +73,7 @@ def test_the_index_changes_nothing_but_time(engine, relations, given):
         **({"where": "seen > '2000-01-01'"} | given if given.get("column") != "jd" else {"where": "jd > 0"} | given)
     )
     prepared = plan_query(engine, text, (TIMES,))[1]
-    found = prepared._candidate_finder.find_candidates(
+    found = prepared._candidate_finder.find_candidate_rows(
         engine, plan_query(engine, text, (TIMES,))[0].literal_values, relations, ExecutionLimits()
     )
     fewer = {number: table.num_rows for number, table in found.tables.items()}

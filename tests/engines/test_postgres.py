@@ -50,13 +50,13 @@ class _OtherWay(_Contract):
     test_the_primary_key_is_unique = None
     test_an_abandoned_staging_leaves_nothing = None
     test_a_dropped_snapshot_serves_its_readers = None
-    test_sweep_keeps_what_is_known_or_new = None
-    test_what_may_differ_holds_what_differs = None
-    test_what_cannot_be_merged_is_refused = None
+    test_remove_leftovers_keeps_listed_and_unpublished = None
+    test_differing_rows_include_all_differences = None
+    test_invalid_merges_are_refused = None
     test_conditions_order_and_groups = None
-    test_answers_have_the_promised_types = None
-    test_one_row_more_than_the_limit = None
-    test_what_cannot_be_computed_is_said_or_null = None
+    test_batches_have_the_types_of_the_query = None
+    test_an_execution_returns_one_row_more_than_the_limit = None
+    test_uncomputable_values_are_errors_or_null = None
     test_timeouts_and_cancellation = None
     test_threads_do_not_disturb_each_other = None
 

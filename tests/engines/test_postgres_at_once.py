@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, postgres
 from hven.engines.postgres import query_execution
-from hven.engines.postgres.query_execution import LATE_ANSWER_SECONDS, MAX_QUICK_SECONDS, AnswerPace
+from hven.engines.postgres.query_execution import LATE_ANSWER_SECONDS, MAX_QUICK_SECONDS, MeanAnswerTime
 from hven.model.errors import EvaluationError, OperationCancelledError, StorageError
-from hven.testing.engine import STARS_TABLE, make_stars
+from hven.testing.engine import STARS_TABLE, make_star_table
 from postgres_cluster import run_cluster
 
 KEY = "SELECT id, name FROM sky.stars WHERE id = 17"
@@ -40,7 +40,7 @@ def engine(machine, tmp_path_factory):
 @pytest.fixture(scope="module")
 def snapshot(engine):
     staging = engine.stage_snapshot(STARS_TABLE, "once")
-    for batch in make_stars().to_batches():
+    for batch in make_star_table().to_batches():
         staging.write(batch)
     return staging.finish()
 
@@ -56,7 +56,7 @@ def waited(execution, seconds=60.0):
     until = time.monotonic() + seconds
     while (
         (socket := getattr(execution, "awaited_file_descriptor", None)) is not None
-        and not execution.has_arrived()
+        and not execution.has_answer_arrived()
         and execution.awaited_file_descriptor is not None
     ):
         assert time.monotonic() < until
@@ -68,7 +68,7 @@ class Asked:
     """One query with its plan, which may be run again and again."""
 
     def __init__(self, engine, snapshot, text):
-        self.bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        self.bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
         self.plan, self.snapshot = engine.plan_query(self.bound), snapshot
 
     def run(self, **limits):
@@ -80,15 +80,15 @@ class Asked:
 
 def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
     asked = Asked(engine, snapshot, KEY)
-    assert not asked.plan.small
+    assert not asked.plan.is_quick
     first = asked.rows()
-    assert asked.plan.small
+    assert asked.plan.is_quick
     again = asked.run()
-    assert not again.small
+    assert not again.is_quick
     assert again.awaited_file_descriptor is not None
-    assert waited(again).small
+    assert waited(again).is_quick
     assert again.awaited_file_descriptor is None
-    assert again.has_arrived()
+    assert again.has_answer_arrived()
     assert [row for batch in again for row in batch.to_pylist()] == first
     assert len(first) == 1
     assert asked.rows(row_limit=0) == first  # one row more than the limit tells of the overflow
@@ -144,7 +144,7 @@ def test_many_rows_are_not_for_the_spot(engine, snapshot, patient):
     asked = Asked(engine, snapshot, MANY)
     wanted = asked.rows()
     found = waited(asked.run())
-    assert not found.small
+    assert not found.is_quick
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     assert len(wanted) > query_execution.MAX_INLINE_ROWS
 
@@ -153,7 +153,7 @@ def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapsho
     asked = Asked(engine, snapshot, "SELECT id, ra * 2 AS x FROM sky.stars WHERE id = 17")
     wanted = asked.rows()
     again = waited(asked.run())
-    assert again.small
+    assert again.is_quick
     assert [row for batch in again for row in batch.to_pylist()] == wanted
     beyond = Asked(engine, snapshot, "SELECT id, 1e200 * id * 1e200 AS x FROM sky.stars WHERE id = 17")
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
     with engine.query_pool.borrow_connection() as connection:
         pid = connection.info.backend_pid
     late = asked.run()
-    assert not late.small
+    assert not late.is_quick
     assert [row for batch in late for row in batch.to_pylist()] == wanted
     with engine.query_pool.borrow_connection() as connection:
         assert connection.info.backend_pid == pid
@@ -194,7 +194,7 @@ def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
     assert asked.rows() == [{"x": 18}]
     failing = Asked(engine, snapshot, BROKEN.format("many"))
     found = waited(asked.plan.execute(failing.bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits()))
-    assert not found.small
+    assert not found.is_quick
     with pytest.raises(EvaluationError):
         list(found)
     assert asked.rows() == [{"x": 18}]
@@ -206,12 +206,12 @@ def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot,
     machine.stop()
     machine.start()
     found = waited(asked.run())
-    assert not found.small
+    assert not found.is_quick
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     machine.stop()
     try:
         gone = waited(asked.run())
-        assert not gone.small
+        assert not gone.is_quick
         with pytest.raises(StorageError):
             list(gone)
     finally:
@@ -220,7 +220,7 @@ def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot,
 
 
 def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
-    pace = AnswerPace()
+    pace = MeanAnswerTime()
     assert not pace.is_quick  # what has no answer yet
     pace.reduce_mean()
     assert pace.is_quick
@@ -250,9 +250,9 @@ def test_to_look_never_waits(engine, snapshot, machine):
         other.execute(f'LOCK TABLE hven."{snapshot.path}"')
         late = asked.run()
         assert late.awaited_file_descriptor is not None
-        assert not late.has_arrived()
+        assert not late.has_answer_arrived()
         assert late.awaited_file_descriptor is not None
-        assert not late.small
+        assert not late.is_quick
         late.close()
         assert late.awaited_file_descriptor is None
     assert len(asked.rows()) == 1

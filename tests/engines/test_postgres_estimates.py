@@ -7,10 +7,10 @@ import pytest
 from engine_tables import CIRCLES, STARS, build_sky, plan_query, stage_table
 
 from hven.engines import MemoryRelation, postgres
-from hven.model.table import Partition
+from hven.model.table import PartitionScheme
 from postgres_cluster import run_server
 
-YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="5 years"))
+YEARS = STARS.copy_with(name="years", partition=PartitionScheme(by="time", column="seen", every="5 years"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def relations(engine):
 
 def estimate_rows(engine, relations, text):
     bound, prepared = plan_query(engine, text, (STARS, YEARS, CIRCLES))
-    return prepared.estimate_row_counts(bound.literal_values, relations)
+    return prepared.describe_row_estimates(bound.literal_values, relations)
 
 
 @pytest.mark.parametrize(

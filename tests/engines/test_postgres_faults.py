@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation, postgres
 from hven.model.errors import DataError, HvenError, OperationCancelledError, StorageError
 from hven.model.table import Column, Table
 from hven.model.types import STRING
-from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
+from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_star_table
 from postgres_cluster import run_cluster
 from process_runner import assert_takes_less
 
@@ -34,7 +34,7 @@ def engine(machine, tmp_path):
 
 
 def write(engine, rows=None, name="a", table=STARS_TABLE):
-    rows = make_stars() if rows is None else rows
+    rows = make_star_table() if rows is None else rows
     staging = engine.stage_snapshot(table, f"{name}{time.monotonic_ns()}")
     for batch in rows.to_batches(max_chunksize=1000):
         staging.write(batch)
@@ -42,7 +42,7 @@ def write(engine, rows=None, name="a", table=STARS_TABLE):
 
 
 def ask(engine, text, snapshot, limits=None):
-    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
     execution = engine.plan_query(bound).execute(
         bound.literal_values, {"sky.stars": snapshot}, limits or ExecutionLimits()
     )
@@ -78,7 +78,8 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
         assert len(ask(engine, "SELECT id FROM sky.stars", snapshot)) == STAR_COUNT
         assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": STAR_COUNT}]
     bound = bind_query(
-        parse_query("SELECT a.id AS x, b.mag AS y FROM sky.stars AS a, sky.stars AS b"), StaticCatalogue([STARS_TABLE])
+        parse_query("SELECT a.id AS x, b.mag AS y FROM sky.stars AS a, sky.stars AS b"),
+        StaticTableCatalogue([STARS_TABLE]),
     )
     running = iter(engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits()))
     next(running)
@@ -135,7 +136,7 @@ def test_strings_never_become_sql(engine):
         for word in odd:
             bound = bind_query(
                 parse_query(f"SELECT w FROM s.words WHERE w = '{word.replace(chr(39), chr(39) * 2)}'"),
-                StaticCatalogue([words]),
+                StaticTableCatalogue([words]),
             )
             found = [
                 row["w"]
@@ -155,7 +156,7 @@ def test_cancelling_takes_less_than_a_second(engine):
         parse_query(
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag > c.mag"
         ),
-        StaticCatalogue([STARS_TABLE]),
+        StaticTableCatalogue([STARS_TABLE]),
     )
 
     def once() -> float:
@@ -188,10 +189,10 @@ def test_a_relation_that_is_gone_is_said(engine):
 
 def test_a_merge_makes_a_new_snapshot_and_leaves_the_old_one(engine):
     old = write(engine)
-    rows = make_stars()
+    rows = make_star_table()
     changed = rows.slice(0, 50).set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([99.5] * 50))
     new = (
-        make_stars(STAR_COUNT + 20)
+        make_star_table(STAR_COUNT + 20)
         .slice(STAR_COUNT)
         .set_column(0, STARS_TABLE.arrow_schema.field("id"), pa.array(range(100_000, 100_020), pa.int64()))
     )
@@ -228,7 +229,7 @@ def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
     from hven.engines.postgres import engine as module
 
     base = write(engine)
-    engine.note_published(base)
+    engine.note_published_snapshot(base)
 
     def begin(name):
         if how == "merge":
@@ -242,7 +243,9 @@ def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
         begin("../x")
     with monkeypatch.context() as patch:
         patch.setattr(
-            module, {"stage": "TableStaging", "followed": "FirstStateStaging", "merge": "TableMerge"}[how], broken
+            module,
+            {"stage": "PostgresSnapshotStaging", "followed": "SharedTableStaging", "merge": "TableMergeStaging"}[how],
+            broken,
         )
         with pytest.raises(DataError, match="on fire"):
             begin(f"burnt-{how}")
@@ -263,4 +266,4 @@ def test_runs_are_ordered_by_the_server(engine, monkeypatch):
     assert cells[: len(known)] == known
     assert len(cells) == STAR_COUNT
     back = pa.Table.from_batches(list(engine.read_rows(snapshot))).sort_by("seen")
-    assert back.to_pylist() == make_stars().to_pylist()
+    assert back.to_pylist() == make_star_table().to_pylist()

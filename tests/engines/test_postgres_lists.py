@@ -11,7 +11,7 @@ from test_postgres_roads import Judged
 
 from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
-from hven.engines.postgres.dialect import format_array
+from hven.engines.postgres.dialect import format_postgres_array
 from hven.model.errors import EvaluationError, TooLargeError
 from postgres_cluster import run_server
 
@@ -77,7 +77,7 @@ def test_a_list_is_one_constant_of_the_plan(engine, relations, column, how):
     bound, prepared = plan_query(
         engine.engine, f"SELECT id FROM sky.stars WHERE {column} IN ({among(*range(400))})", (STARS,)
     )
-    work = prepared._build_work(bound.literal_values, relations)
+    work = prepared._build_parameterized_query(bound.literal_values, relations)
     assert not work.arguments
     assert not work.is_quick  # so no session keeps it
     with engine.engine.query_pool.borrow_connection() as connection:
@@ -86,10 +86,10 @@ def test_a_list_is_one_constant_of_the_plan(engine, relations, column, how):
 
 
 def test_arrays_are_written_as_postgresql_reads_them():
-    assert format_array(('a"b', "c\\d", "", "e\0f")) == ("text", '{"a\\"b","c\\\\d","","e\ufffef"}')
-    assert format_array((1, -(2**63))) == ("bigint", "{1,-9223372036854775808}")
-    assert format_array((1, 2**63)) == ("double precision", "{1.0,9.223372036854776e+18}")
-    assert format_array((0.5, 3)) == ("double precision", "{0.5,3.0}")
+    assert format_postgres_array(('a"b', "c\\d", "", "e\0f")) == ("text", '{"a\\"b","c\\\\d","","e\ufffef"}')
+    assert format_postgres_array((1, -(2**63))) == ("bigint", "{1,-9223372036854775808}")
+    assert format_postgres_array((1, 2**63)) == ("double precision", "{1.0,9.223372036854776e+18}")
+    assert format_postgres_array((0.5, 3)) == ("double precision", "{0.5,3.0}")
 
 
 LONG, REST = "x" * 20_000, "x" * 12_765

@@ -24,20 +24,20 @@ from hypothesis import strategies as st
 from hven.engines import ExecutionLimits, postgres
 from hven.engines import _statistics as statistics
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
-from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
+from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_moc
 from hven.engines.postgres import coverage_update, schema_installation, shared_tables, snapshot_merging, staging
 from hven.engines.postgres.connection_pool import build_application_name
 from hven.engines.postgres.partitions import build_partition_prefix
 from hven.ingest.sync._ledger_comparison import replace_nan_with_null
 from hven.model.deadlines import Deadline
 from hven.model.errors import StorageError
-from hven.model.table import Partition
+from hven.model.table import PartitionScheme
 from postgres_cluster import install_extensions, run_server
 from process_runner import run_hven, wait_until
 
 _count = itertools.count()
 FULL = os.environ.get("HVEN_PROOF") == "full"
-YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="10 years"))
+YEARS = STARS.copy_with(name="years", partition=PartitionScheme(by="time", column="seen", every="10 years"))
 TEXTS = STARS.copy_with(name="texts", primary=("name", "id"), position=None)
 
 
@@ -149,7 +149,7 @@ class Story:
         )
         self.shared += base_of(self.engine, base) == base_of(self.engine, made)
         assert made.rows == len(after)
-        self.engine.note_published(made)
+        self.engine.note_published_snapshot(made)
         self.kept.append((made, after))
         self.now = len(self.kept) - 1
 
@@ -159,7 +159,7 @@ class Story:
         made = merge(
             self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
         )
-        self.engine._release_name(made.path)  # as the end of the process does
+        self.engine._release_table_name(made.path)  # as the end of the process does
         assert made.path in self.engine.remove_leftovers({snapshot.path for snapshot, _ in self.kept})
 
     def abandon(self, rng, size) -> None:
@@ -187,7 +187,7 @@ class Story:
             )
         snapshot, known = self.kept[self.now]
         rows = pa.Table.from_pylist(list(known.values()), schema=self.table.arrow_schema)
-        facts = StatisticsCollector(self.table)
+        facts = ColumnStatisticsCollector(self.table)
         facts.add_rows(rows)
         for name, fact in facts.build_statistics().items():
             assert {**snapshot.statistics[name], "distinct": None} == {**fact, "distinct": None}, name
@@ -212,7 +212,7 @@ class Story:
         assert left(self.engine) == []
 
     def share(self, pair):
-        return self.engine._read_table_record(pair[0]).share or shared_tables.SharedState("", 0)
+        return self.engine._read_table_record(pair[0]).share or shared_tables.SharedTableState("", 0)
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +472,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
                 changes,
                 [{"id": key} for key in rows["id"].to_pylist()[turn * 40 + 20 : turn * 40 + 26]],
             )
-            engine.note_published(last)
+            engine.note_published_snapshot(last)
             states.append((last, states[-1][1] - 6 + 4))
         wait_until(lambda: min(seen) > 0 or faults)
     finally:
@@ -487,14 +487,14 @@ def test_nobody_waits(two, database, monkeypatch):
     """A reader in the middle of the old snapshot does not keep a merge waiting, and a merge in the middle of its transaction no reader."""
     engine, rows, _, first = two
     begun, go_on, made = threading.Event(), threading.Event(), []
-    seen = snapshot_merging.TableMerge._write_view_statements
+    seen = snapshot_merging.TableMergeStaging._write_view_statements
 
     def stop(self, share):
         begun.set()
         assert go_on.wait(120)
         yield from seen(self, share)
 
-    monkeypatch.setattr(snapshot_merging.TableMerge, "_write_view_statements", stop)
+    monkeypatch.setattr(snapshot_merging.TableMergeStaging, "_write_view_statements", stop)
     with psycopg.connect(database) as reader, reader.cursor("half") as half:
         half.execute(f'SELECT id FROM {engine.schema}."{first.path}"')
         assert len(half.fetchmany(10)) == 10
@@ -559,7 +559,7 @@ def test_indexes_serve_through_the_view(opened, position, table):
         f"SELECT id FROM {table.qualified_name} WHERE mag = 19.9",
     ):
         bound, made = plan_query(engine, text, (table,))
-        work = made._build_work(bound.literal_values, {table.qualified_name: last})
+        work = made._build_parameterized_query(bound.literal_values, {table.qualified_name: last})
         with engine.write_pool.borrow_connection() as connection, connection.transaction():
             connection.execute(f"SET LOCAL search_path = {engine.database_features.search_path}")
             for number, value in enumerate(work.arguments, 1):
@@ -575,7 +575,7 @@ def test_indexes_serve_through_the_view(opened, position, table):
         big = [node for node in scans if node["Node Type"] == "Seq Scan"]
         assert not big or table is YEARS, text
         assert any("Index" in node["Node Type"] or "Bitmap" in node["Node Type"] for node in scans), text
-        lines = made.estimate_row_counts(bound.literal_values, {table.qualified_name: last})
+        lines = made.describe_row_estimates(bound.literal_values, {table.qualified_name: last})
         assert lines[0].startswith(f"{table.qualified_name}: about "), lines
     assert run_query(
         engine, f"SELECT COUNT(*) AS n FROM {table.qualified_name}", {table.qualified_name: last}, (table,)

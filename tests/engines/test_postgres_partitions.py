@@ -25,14 +25,16 @@ from test_postgres_roads import Judged
 from hven.engines import MemoryRelation, duckdb, postgres
 from hven.engines.postgres import partitions
 from hven.model.errors import DataError, StorageError
-from hven.model.table import Column, Partition, Table
+from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import install_extensions, run_server
 from process_runner import run_hven
 
-YEARS = STARS.copy_with(partition=Partition(by="time", column="seen", every="1 year"), indexes=(("field", "name"),))
-CELLS = STARS.copy_with(partition=Partition(by="healpix", order=1))
+YEARS = STARS.copy_with(
+    partition=PartitionScheme(by="time", column="seen", every="1 year"), indexes=(("field", "name"),)
+)
+CELLS = STARS.copy_with(partition=PartitionScheme(by="healpix", order=1))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def read(found) -> tuple[set[str], set[str]]:
 def explained(engine, text: str, relations, table: Table, how: str) -> tuple[set[str], set[str]]:
     """Run a query's own SQL as it would be run: streamed, or prepared with one plan for these values or one for all."""
     bound, made = plan_query(engine.engine, text, (table, CIRCLES))
-    work = made._build_work(bound.literal_values, relations)
+    work = made._build_parameterized_query(bound.literal_values, relations)
     with connection(engine) as con, con.transaction():
         con.execute(f"SET LOCAL search_path = {engine.engine.database_features.search_path}")
         if how == "streamed":
@@ -243,7 +245,7 @@ def test_keys_stay_unique_over_all_partitions(engine):
 
 def test_a_partitioned_table_is_swept_whole_and_dropped_whole(engine, whole):
     path = stage_table(engine.engine, YEARS.copy_with(name="crashed"), whole).path
-    engine.engine._release_name(path)
+    engine.engine._release_table_name(path)
     known = {name for (name,) in _tables(engine) if name != path}
     assert engine.engine.remove_leftovers(known) == [path]
     assert not [name for (name,) in _tables(engine, "%crashed%")]
@@ -278,7 +280,7 @@ def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypat
 
 
 def test_too_many_partitions_are_refused_with_the_remedy(engine, whole):
-    table = STARS.copy_with(name="many", partition=Partition(by="time", column="seen", every="1 h"))
+    table = STARS.copy_with(name="many", partition=PartitionScheme(by="time", column="seen", every="1 h"))
     with pytest.raises(DataError, match="more than 400 partitions by seen") as caught:
         stage_table(engine.engine, table, whole)
     assert "longer time" in caught.value.remedy
@@ -296,13 +298,15 @@ def test_every_number_lies_between_the_ends_of_its_partition(kind, values, days)
         schema="s",
         name="t",
         columns=(Column(name="t", type=kind, unit="d"),),
-        partition=Partition(by="time", column="t", every=days),
+        partition=PartitionScheme(by="time", column="t", every=days),
     )
-    pieces = partitions.create_partitions(table, "x", "s_t")
+    pieces = partitions.build_table_partitions(table, "x", "s_t")
     column = pa.array(values, pa.float32()).cast(kind.arrow, safe=False)
     exact = np.asarray(column).astype(np.float64)
-    for key, value in zip(pieces._compute_keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True):
-        low, high, _ = pieces._write_bounds(key)
+    for key, value in zip(
+        pieces._compute_partition_keys(pa.table({"t": column}), None).tolist(), exact.tolist(), strict=True
+    ):
+        low, high, _ = pieces._write_partition_bounds(key)
         ends = [float(np.asarray(float(end.strip("'"))).astype(np.asarray(column).dtype)) for end in (low, high)]
         assert ends[0] <= value < ends[1]
 
@@ -317,12 +321,12 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
         schema="s",
         name="t",
         columns=(Column(name="t", type=TIMESTAMP),),
-        partition=Partition(by="time", column="t", every=every),
+        partition=PartitionScheme(by="time", column="t", every=every),
     )
-    pieces = partitions.create_partitions(table, "x", "s_t")
+    pieces = partitions.build_table_partitions(table, "x", "s_t")
     column = pa.array(values, pa.int64()).cast(pa.timestamp("us"))
-    for key, value in zip(pieces._compute_keys(pa.table({"t": column}), None).tolist(), values, strict=True):
-        low, high, word = pieces._write_bounds(key)
+    for key, value in zip(pieces._compute_partition_keys(pa.table({"t": column}), None).tolist(), values, strict=True):
+        low, high, word = pieces._write_partition_bounds(key)
         ends = [np.datetime64(end.strip("'").replace(" ", "T"), "us").astype(np.int64) for end in (low, high)]
         assert ends[0] <= value < ends[1]
         assert len(word) <= 14
@@ -352,7 +356,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         schema="s",
         name="log",
         columns=(Column(name="t", type=TIMESTAMP), Column(name="n", type=INT32)),
-        partition=Partition(by="time", column="t"),
+        partition=PartitionScheme(by="time", column="t"),
     )
     rows = pa.table({"t": whole.column("seen"), "n": pa.array(np.arange(whole.num_rows), pa.int32())})
     stored = pa.Table.from_batches(engine.read_rows(stage_table(engine, flat, rows)))

@@ -10,7 +10,7 @@ from test_postgres_roads import Judged
 
 from hven.engines import ExecutionLimits, duckdb, postgres
 from hven.engines.postgres import query_execution
-from hven.engines.postgres.partition_ranges import may_overflow
+from hven.engines.postgres.overflow_fallback import can_overflow
 from hven.model.deadlines import Deadline
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
@@ -113,4 +113,4 @@ def test_only_arithmetic_is_watched(engine):
     )
     assert not watched("SELECT COUNT(*) AS n, MAX(x) AS m FROM sky.stars")
     assert watched("SELECT x - y AS d FROM sky.stars")
-    assert not may_overflow(())
+    assert not can_overflow(())

@@ -17,7 +17,7 @@ from test_regions import FIELDS, RINGS, TEXTS
 
 from hven.adql import bind_query, parse_condition, parse_query
 from hven.adql.binder import bind_condition
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import postgres
 from hven.model.table import Table
@@ -60,7 +60,7 @@ def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
 
 
 def planned(engine, table: Table, text: str, policy: str = ""):
-    bound = bind_query(parse_query(text), StaticCatalogue([table]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([table]))
     if policy:
         where = remove_literal_slots(bind_condition(parse_condition(policy), table.columns))
         query = transform_tree(
@@ -79,7 +79,7 @@ def sent(
     engine, relations, policy: str, text: str = "SELECT id FROM sky.stars WHERE mag > 3", table: Table = STARS
 ) -> str:
     plan, bound = planned(engine, table, text, policy)
-    return plan._build_work(bound.literal_values, relations).prepared_sql
+    return plan._build_parameterized_query(bound.literal_values, relations).prepared_sql
 
 
 def copied(engine, relations, *policies: str, table: Table = STARS) -> list[str]:
@@ -103,7 +103,7 @@ def settle(engine) -> None:
 def road(engine, request, monkeypatch):
     engine.accessible_copies.forget_copies()
     if request.param == "copying":
-        monkeypatch.setattr(engine.accessible_copies, "_find_or_build", lambda *_: None)
+        monkeypatch.setattr(engine.accessible_copies, "_find_or_build_copy", lambda *_: None)
     yield request.param
     settle(engine)
     engine.accessible_copies.forget_copies()

@@ -10,8 +10,13 @@ import pyarrow as pa
 import pytest
 
 from hven.engines import ExecutionLimits, postgres
-from hven.engines.postgres.connection_pool import MAX_PREPARED_STATEMENTS, DatabaseServer
-from hven.engines.postgres.query_execution import MAX_BATCHES_AHEAD, BatchReadAhead, PostgresExecution, QueryWork
+from hven.engines.postgres.connection_pool import MAX_PREPARED_STATEMENTS, DatabaseConnector
+from hven.engines.postgres.query_execution import (
+    MAX_BATCHES_AHEAD,
+    BatchReadAhead,
+    ParameterizedQuery,
+    PostgresExecution,
+)
 from postgres_cluster import run_cluster
 
 
@@ -24,7 +29,7 @@ def machine():
 @pytest.fixture(params=["main thread", "other thread"])
 def asked(request, machine):
     """Give a session and its `fetched`, called where the parameter says: the two wait in different ways."""
-    session = DatabaseServer(machine.url, schema="hven", path="pg_catalog").open_psycopg_connection()
+    session = DatabaseConnector(machine.url, schema="hven", search_path="pg_catalog").open_psycopg_connection()
     with ThreadPoolExecutor(1) as pool:
 
         def call(sql, *arguments):
@@ -95,7 +100,7 @@ def test_a_streamed_answer_begins_with_little(machine, tmp_path):
 
     def first(soon: bool) -> tuple[int, int]:
         sql = "SELECT n::BIGINT AS n FROM generate_series(1, 300000) AS n"
-        work = QueryWork(prepared_sql=sql, copy_sql=sql, arguments=(), sends_early=soon)
+        work = ParameterizedQuery(prepared_sql=sql, copy_sql=sql, arguments=(), sends_early=soon)
         schema = pa.schema([("n", pa.int64())])
         sizes = [
             batch.num_rows

@@ -31,7 +31,7 @@ from test_regions import (  # noqa: F401  (the same tests, with the engine of th
 )
 
 from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, duckdb, postgres
-from hven.engines.postgres.regions import build_cell_lists, write_query_cells
+from hven.engines.postgres.regions import build_region_cell_lists, write_shape_cell_array
 from hven.model.sky import Circle, Moc, Point, Polygon, healpix
 from hven.model.table import Table
 from postgres_cluster import install_extensions, run_server
@@ -68,7 +68,7 @@ def engine(request, database, tmp_path_factory):
     ],
 )
 def test_a_query_asks_for_the_cells_of_its_shape_and_for_those_around_them(shape):
-    numbers = set(json.loads(write_query_cells(shape).replace("{", "[").replace("}", "]")))
+    numbers = set(json.loads(write_shape_cell_array(shape).replace("{", "[").replace("}", "]")))
     lons, lats = (
         np.random.default_rng(3).uniform(0, 360, 4000),
         np.degrees(np.arcsin(np.random.default_rng(4).uniform(-1, 1, 4000))),
@@ -79,13 +79,13 @@ def test_a_query_asks_for_the_cells_of_its_shape_and_for_those_around_them(shape
         np.append(lats, shape.compute_centroid().lat)[inside],
         strict=True,
     ):
-        kept = build_cell_lists(pa.array([[lon, lat, 1e-4]]))[0].as_py()
+        kept = build_region_cell_lists(pa.array([[lon, lat, 1e-4]]))[0].as_py()
         assert numbers & set(kept)
-    assert write_query_cells(Moc.parse("3/10-20")) is None
+    assert write_shape_cell_array(Moc.parse("3/10-20")) is None
 
 
 def test_what_a_row_keeps():
-    kept = build_cell_lists(pa.array([None, [10.0, 20.0, 1.0], [10.0, 95.0, 1.0], [200.0, -60.0, 120.0]]))
+    kept = build_region_cell_lists(pa.array([None, [10.0, 20.0, 1.0], [10.0, 95.0, 1.0], [200.0, -60.0, 120.0]]))
     assert len(kept[0]) == 0 == len(kept[2])
     own = [number for number in kept[1].as_py() if number > 0]
     assert {healpix.MAX_ORDER for number in own if number >= 4 ** (healpix.MAX_ORDER + 1)} == set()
@@ -111,7 +111,7 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
     bound, prepared = plan_query(
         engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,)
     )
-    work = prepared._build_work(bound.literal_values, {"sky.fields": snapshot})
+    work = prepared._build_parameterized_query(bound.literal_values, {"sky.fields": snapshot})
     with engine.engine.query_pool.borrow_connection() as connection:
         shown = "\n".join(
             row[0]
@@ -182,7 +182,12 @@ def test_a_union_asks_for_the_cells_of_each_member(engine, relation):  # noqa: F
         assert sort_rows(indexed) == sort_rows(scanned)
         found += len(indexed)
         bound, prepared = plan_query(engine, text, (FIELDS,))
-        assert prepared._build_work(bound.literal_values, relation).prepared_sql.count('"hven:cells ring" &&') == 2
+        assert (
+            prepared._build_parameterized_query(bound.literal_values, relation).prepared_sql.count(
+                '"hven:cells ring" &&'
+            )
+            == 2
+        )
         assert prepared.explain().count("position index of the regions in ring") == 2
     assert found > 10
 
@@ -205,7 +210,7 @@ def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
         assert sort_rows(indexed) == sort_rows(scanned)
         assert len(indexed) > 10
         _, prepared = plan_query(engine, text, tables)
-        assert "hven_cells_at" in prepared._build_work((1, 20, 1), relations).prepared_sql
+        assert "hven_cells_at" in prepared._build_parameterized_query((1, 20, 1), relations).prepared_sql
 
 
 def test_circles_and_polygons_find_regions_by_cells(engine):
@@ -227,10 +232,10 @@ def test_circles_and_polygons_find_regions_by_cells(engine):
         assert sort_rows(indexed) == sort_rows(scanned)
         assert indexed
         bound, prepared = plan_query(engine, text, tables)
-        assert "hven_cells_around" in prepared._build_work(bound.literal_values, relations).prepared_sql
+        assert "hven_cells_around" in prepared._build_parameterized_query(bound.literal_values, relations).prepared_sql
     bound, prepared = plan_query(engine, "SELECT n FROM sky.patches WHERE INTERSECTS(around, patch) = 1", tables)
     assert (
-        "hven_cells_around" not in prepared._build_work(bound.literal_values, relations).prepared_sql
+        "hven_cells_around" not in prepared._build_parameterized_query(bound.literal_values, relations).prepared_sql
     )  # of one row both are at hand
 
 

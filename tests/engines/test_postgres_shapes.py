@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hven.engines import postgres
-from hven.model.sky import contains, from_array, healpix, intersects
+from hven.model.sky import are_shapes_intersecting, build_shape_from_array, has_shape_inside, healpix
 from postgres_cluster import run_server
 from shared import EXAMPLES_FACTOR
 
@@ -41,10 +41,10 @@ def test_pairs_of_shapes(connection):
     rng = np.random.default_rng(5)
     for _ in range(400 * EXAMPLES_FACTOR):
         one, two = shape(rng), shape(rng)
-        here, there = (from_array(KINDS.get(len(numbers), "polygon"), numbers) for numbers in (one, two))
+        here, there = (build_shape_from_array(KINDS.get(len(numbers), "polygon"), numbers) for numbers in (one, two))
         text = "SELECT hven_contains($1::float8[], $2::float8[]), hven_intersects($1::float8[], $2::float8[]), hven_area($1::float8[])"
         inside, touch, area = connection.execute(text, [one, two]).fetchone()
-        assert (inside, touch) == (contains(there, here), intersects(here, there)), (one, two)
+        assert (inside, touch) == (has_shape_inside(there, here), are_shapes_intersecting(here, there)), (one, two)
         assert area == pytest.approx(here.compute_area(), rel=1e-9, abs=1e-12)
 
 

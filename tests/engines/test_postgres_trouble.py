@@ -14,13 +14,13 @@ import pyarrow as pa
 import pytest
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, postgres
 from hven.engines.postgres import schema_installation
 from hven.model.errors import StorageError
-from hven.model.table import Column, Partition, Table
+from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import INT64, STRING
-from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
+from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_star_table
 from postgres_cluster import install_extensions, run_cluster
 from process_runner import wait_until
 from requirements import report_missing, require
@@ -43,7 +43,7 @@ def open_engine(machine, directory, **how):
 
 
 def write(engine, table=STARS_TABLE, rows=None, name="a"):
-    rows = make_stars() if rows is None else rows
+    rows = make_star_table() if rows is None else rows
     staging = engine.stage_snapshot(table, f"{name}{time.monotonic_ns()}")
     for batch in rows.to_batches(max_chunksize=1000):
         staging.write(batch)
@@ -51,7 +51,7 @@ def write(engine, table=STARS_TABLE, rows=None, name="a"):
 
 
 def ask(engine, text, snapshot):
-    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
     execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
 
@@ -154,7 +154,7 @@ def test_a_statement_that_the_server_ends_is_a_timeout(machine, tmp_path):
         connection.execute("SET statement_timeout = '20ms'")
         with pytest.raises(psycopg.Error) as caught:
             connection.execute("SELECT pg_sleep(2)")
-    assert type(error_translation.translate_error(caught.value)).__name__ == "TimeLimitError"
+    assert type(error_translation.translate_postgres_error(caught.value)).__name__ == "TimeLimitError"
 
 
 def test_connections_that_are_killed_over_and_over(machine, tmp_path):
@@ -240,7 +240,11 @@ def small_disk(machine):
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_full_disk_during_copy_keeps_the_old_state(machine, small_disk, tmp_path, cut):
     engine = open_engine(machine, tmp_path, schema="small", url=small_disk)
-    table = STARS_TABLE.copy_with(partition=Partition(by="time", column="seen", every="1 year")) if cut else STARS_TABLE
+    table = (
+        STARS_TABLE.copy_with(partition=PartitionScheme(by="time", column="seen", every="1 year"))
+        if cut
+        else STARS_TABLE
+    )
     before = write(engine, table)
     wanted = ask(engine, CONE, before)
     big = Table(

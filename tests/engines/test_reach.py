@@ -13,7 +13,7 @@ from test_regions import FIELDS, RINGS, TEXTS
 
 from hven.adql import bind_query, parse_condition, parse_query
 from hven.adql.binder import bind_condition
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import ExecutionLimits
 from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset
@@ -62,7 +62,7 @@ def unordered(found: pa.Table) -> pa.Table:
 
 def run_twice(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
     """Ask twice, as plans and what they look at are kept; `policy`: as `auth.permit` would have it asked."""
-    bound = bind_query(parse_query(text), StaticCatalogue([table]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([table]))
     if policy:
         where = remove_literal_slots(bind_condition(parse_condition(policy), table.columns))
         query = transform_tree(
@@ -145,14 +145,19 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     assert isinstance(reach, AccessibleRows)
     assert reach.rows == reach.table.num_rows == reach.select_columns(("mag",)).num_rows == 10
     assert (
-        max(reach.get_projection(("id",)).take_rows(reach.get_key_index("id").list_rows(0, 10)).column(0).to_pylist())
+        max(
+            reach.get_projection(("id",))
+            .take_rows(reach.get_key_index("id").list_row_numbers(0, 10))
+            .column(0)
+            .to_pylist()
+        )
         == 27
     )
-    assert not reach.files
+    assert not reach.part_names_by_inode
     written = {name for name, one in vars(OpenSnapshot).items() if not name.startswith("__")}
     # what is not written anew reads what is, or the files, of which there are none; `nearest_rows_cache` begins empty, and is filled from `get_key_index` and `get_projection`
     assert written - {*vars(AccessibleRows)} == {
-        "_check_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "files", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
+        "_check_file_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "part_names_by_inode", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
     }  # fmt: skip
     assert reach.nearest_rows_cache is not reach.full_snapshot.nearest_rows_cache
 

@@ -13,7 +13,7 @@ from test_regions import FIELDS, regions
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb.position_pairs import find_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
-from hven.model.sky import Circle, intersects
+from hven.model.sky import Circle, are_shapes_intersecting
 
 TABLES = (FIELDS, CIRCLES, REGIONS)
 INSIDE = "1 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
@@ -51,7 +51,7 @@ def test_every_form_is_matched_by_the_index(engine, relations, text):
     bound, prepared = plan_query(engine, text, TABLES)
     column = "ring" if "f.ring" in text else "s_region"
     assert f"by the position index of the regions in {column}" in prepared.explain(), prepared.explain()
-    assert prepared._candidate_finder.find_candidates(
+    assert prepared._candidate_finder.find_candidate_rows(
         engine, bound.literal_values, relations, ExecutionLimits()
     ).replaced_conditions, "the pairs were not looked up"
     indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
@@ -62,7 +62,7 @@ def test_every_form_is_matched_by_the_index(engine, relations, text):
 def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
     text = "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 0 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
     bound, prepared = plan_query(engine, text, TABLES)
-    assert not prepared._candidate_finder.find_candidates(
+    assert not prepared._candidate_finder.find_candidate_rows(
         engine, bound.literal_values, relations, ExecutionLimits()
     ).replaced_conditions
 
@@ -93,7 +93,7 @@ def test_circles_around_regions_leave_few_pairs_and_none_that_touches_out(engine
         (number, row)
         for number, one in enumerate(asked)
         for row, ring in enumerate(rings)
-        if ring is not None and intersects(one, ring)
+        if ring is not None and are_shapes_intersecting(one, ring)
     }
     owner, row = find_touching_pairs(index, (lon, lat, radius))
     found = set(zip(owner.tolist(), row.tolist(), strict=True))

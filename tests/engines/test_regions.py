@@ -13,7 +13,7 @@ from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.engines._region_cells import cover_region_column, create_full_sky_caps
 from hven.engines.duckdb.position_pairs import find_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
-from hven.model.sky import Circle, Moc, healpix, intersects, polygon_arrays, sphere
+from hven.model.sky import Circle, Moc, are_shapes_intersecting, healpix, polygon_arrays, sphere
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from mocs import cover_positions
@@ -112,7 +112,7 @@ def test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does(engine, re
         engine, relation, f"INTERSECTS({text}, s_region) = 1" if turned else f"1 = INTERSECTS(s_region, {text})"
     )
     plain = {number: shape for number, shape in enumerate(SHAPES) if shape is not None and not isinstance(shape, Moc)}
-    assert found & plain.keys() == {number for number, shape in plain.items() if intersects(shape, circle)}
+    assert found & plain.keys() == {number for number, shape in plain.items() if are_shapes_intersecting(shape, circle)}
 
 
 @settings(quick, max_examples=2 * EXAMPLES_FACTOR)
@@ -216,7 +216,7 @@ def test_few_regions_are_looked_at(engine, relation):
     meeting = {
         number
         for number, ring in enumerate(RINGS)
-        if ring is not None and intersects(Circle(*ring), Circle(10.0, 20.0, 0.1))
+        if ring is not None and are_shapes_intersecting(Circle(*ring), Circle(10.0, 20.0, 0.1))
     }
     assert meeting <= set(rows.tolist())
     assert len(rows) < len(RINGS) / 3

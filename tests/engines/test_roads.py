@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.model.table import Table
 from shared import EXAMPLES_FACTOR
@@ -230,7 +230,7 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
         "SELECT id, field FROM sky.stars WHERE id IN (3, 6, 9, 12, 15, 18)",
     ):
         bound, scope = apply_access_control(
-            bind_query(parse_query(text), StaticCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
+            bind_query(parse_query(text), StaticTableCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
         )
         assert scope != PUBLIC_SCOPE
         prepared = engine.plan_query(bound)
@@ -281,7 +281,7 @@ def test_a_plan_serves_other_literals(engine, relations):
 def test_small(engine, relations, text, small):
     bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
-    assert (prepared.small and execution.small) is small
+    assert (prepared.is_quick and execution.small) is small
     execution.close()
 
 
@@ -293,7 +293,7 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
         engine, "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 170)) = 1", (STARS,)
     )
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
-    assert prepared.small
+    assert prepared.is_quick
     assert not execution.small
     execution.close()
 

@@ -16,9 +16,9 @@ from engine_tables import CIRCLES, STARS, build_sky, plan_query, run_query, stag
 
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation, duckdb
-from hven.engines.duckdb.error_translation import translate_error, translate_evaluation_error
+from hven.engines.duckdb.error_translation import translate_duckdb_error, write_evaluation_error_message
 from hven.engines.duckdb.query_execution import DeadlineWatcher
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
@@ -198,7 +198,7 @@ def test_time_limit_of_a_match(engine, relations):
 def test_mapping_expressions_over_batches(engine):
     source = Table(schema="", name="source", columns=(Column(name="w", type=STRING), Column(name="x", type=FLOAT64)))
     text = "SELECT CAST(w AS INTEGER) AS n, SQRT(x) AS r, w || '!' AS t, 10 / CAST(w AS INTEGER) AS q, CASE WHEN x > 0 THEN 'up' ELSE 'down' END AS c FROM source"
-    bound = bind_query(parse_query(text), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS)
+    bound = bind_query(parse_query(text), StaticTableCatalogue([source]), functions=MAPPING_FUNCTIONS)
     batch = pa.record_batch({"w": ["1", "x", None, "0"], "x": [4.0, -4.0, None, 0.25]})
     for _ in range(2):  # the second time with the plan kept
         found = engine.evaluate_query(bound, {"source": batch})
@@ -217,7 +217,7 @@ def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
     source = Table(schema="", name="source", columns=(Column(name="w", type=STRING),))
     items = ", ".join(f"UPPER(w || '{number}') AS t{number}" for number in range(20))
     bound = bind_query(
-        parse_query(f"SELECT {items} FROM source"), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS
+        parse_query(f"SELECT {items} FROM source"), StaticTableCatalogue([source]), functions=MAPPING_FUNCTIONS
     )
     batch = pa.record_batch({"w": [f"{number:x}" * 20 for number in range(10_000)]})
     engines = [duckdb.open(tmp_path / str(threads), memory=2**29, threads=threads) for threads in (4, 1)]
@@ -245,7 +245,7 @@ def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
 def test_many_rows_of_a_mapping_have_all_threads(tmp_path):
     source = Table(schema="", name="source", columns=(Column(name="x", type=INT64),))
     bound = bind_query(
-        parse_query("SELECT x + 1 AS y FROM source"), StaticCatalogue([source]), functions=MAPPING_FUNCTIONS
+        parse_query("SELECT x + 1 AS y FROM source"), StaticTableCatalogue([source]), functions=MAPPING_FUNCTIONS
     )
     rows = pa.table({"x": range(300_000)})
     engine = duckdb.open(tmp_path, memory=2**29)
@@ -287,12 +287,14 @@ def test_a_new_snapshot_is_read_by_the_same_plan(engine):
 
 def test_words_of_errors():
     assert (
-        translate_evaluation_error("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
+        write_evaluation_error_message("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
         == "a value cannot be computed: the text 'ab' cannot be read as INTEGER"
     )
-    assert isinstance(translate_error(OSError("IO Error: No space left on device")), StorageError)
-    assert isinstance(translate_error(RuntimeError("Catalog Error: no such thing")), ServiceError)
-    assert "12.5 s" in str(translate_error(InterruptedError("INTERRUPT"), stop_reason="timeout", timeout_seconds=12.5))
+    assert isinstance(translate_duckdb_error(OSError("IO Error: No space left on device")), StorageError)
+    assert isinstance(translate_duckdb_error(RuntimeError("Catalog Error: no such thing")), ServiceError)
+    assert "12.5 s" in str(
+        translate_duckdb_error(InterruptedError("INTERRUPT"), stop_reason="timeout", timeout_seconds=12.5)
+    )
 
 
 def test_arrow_takes_arrays_after_the_engine_was_opened_first(tmp_path):

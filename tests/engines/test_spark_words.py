@@ -16,14 +16,14 @@ import pyarrow as pa
 import pytest
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.engines.hats import error_translation
 from hven.engines.hats.cell_matches import choose_cell_order, find_cell_matches, find_largest_radius, list_circle_cells
-from hven.engines.hats.cluster import ClusterFacts, SparkCluster
-from hven.engines.hats.cluster_checks import list_cluster_problems
-from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError, cast_batch
-from hven.engines.hats.spark_connect import ResponseStream, load_protocol
+from hven.engines.hats.cluster import SparkCluster, SparkClusterFacts
+from hven.engines.hats.cluster_checks import list_spark_cluster_problems
+from hven.engines.hats.cluster_plan import SparkClusterPlan, UnsupportedBySparkError, cast_answer_batch
+from hven.engines.hats.spark_connect import ReattachableResponseStream, load_spark_protocol
 from hven.model.errors import (
     EvaluationError,
     HvenError,
@@ -35,7 +35,7 @@ from hven.model.errors import (
     TooLargeError,
     UsageError,
 )
-from hven.model.sky import compute_distance, healpix
+from hven.model.sky import compute_angular_distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, parse_type
 from hven.testing.engine import STARS_TABLE
@@ -71,7 +71,7 @@ from process_runner import run_hven, wait_until
     ],
 )  # fmt: skip
 def test_errors_say_what_helps(text, kind, said):
-    found = error_translation.translate_error(RuntimeError(text))
+    found = error_translation.translate_spark_error(RuntimeError(text))
     assert type(found) is kind
     with pytest.raises(kind, match=said):
         raise found
@@ -79,10 +79,11 @@ def test_errors_say_what_helps(text, kind, said):
 
 def test_what_was_stopped_is_said_so():
     assert isinstance(
-        error_translation.translate_error(RuntimeError("x"), stop_reason="timeout", timeout_seconds=3), TimeLimitError
+        error_translation.translate_spark_error(RuntimeError("x"), stop_reason="timeout", timeout_seconds=3),
+        TimeLimitError,
     )
     assert isinstance(
-        error_translation.translate_error(RuntimeError("x"), stop_reason="cancel"), OperationCancelledError
+        error_translation.translate_spark_error(RuntimeError("x"), stop_reason="cancel"), OperationCancelledError
     )
 
 
@@ -90,7 +91,7 @@ def test_a_plan_needs_no_cluster():
     """It is written and explained without one; nobody is at that address."""
     cluster = SparkCluster("sc://127.0.0.1:9")
     text = "SELECT IVO_HEALPIX_INDEX(3, ra, dec) AS c, COUNT(*) AS n FROM sky.stars WHERE name = 'a\\b''c' GROUP BY IVO_HEALPIX_INDEX(3, ra, dec)"
-    plan = ClusterPlan(cluster, bind_query(parse_query(text), StaticCatalogue([STARS_TABLE])))
+    plan = SparkClusterPlan(cluster, bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE])))
     told = plan.explain({"sky.stars": [f"/data/Npix={number}.parquet" for number in range(9)]})
     assert "sky.stars: 9 files (Npix=0.parquet, Npix=1.parquet, Npix=2.parquet, ..)" in told
     assert "`_healpix_29`" in plan.spark_query.sql
@@ -101,7 +102,7 @@ def test_a_plan_needs_no_cluster():
 @contextmanager
 def server(answer: Callable[[str, Any, Any], Any]) -> Iterator[str]:
     """Serve Spark Connect's protocol: `answer` is given the name of a call, the messages, and the request."""
-    messages = load_protocol()
+    messages = load_spark_protocol()
     import grpc
     from pyspark.sql.connect.proto import base_pb2_grpc
 
@@ -183,7 +184,7 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
             asked.append(1)
             entered.set()
             let.wait(30)
-            raise error_translation.build_no_answer_error(where)
+            raise error_translation.build_spark_no_answer_error(where)
 
     class Counted:
         def __init__(self) -> None:
@@ -236,7 +237,7 @@ class Part:
         self.cancelled = True
 
 
-def pieces_of(*parts: Part) -> tuple[ResponseStream, list[str]]:
+def pieces_of(*parts: Part) -> tuple[ReattachableResponseStream, list[str]]:
     asked: list[str] = []
     left = list(parts[1:])
 
@@ -244,7 +245,7 @@ def pieces_of(*parts: Part) -> tuple[ResponseStream, list[str]]:
         asked.append(last)
         return left.pop(0)
 
-    return ResponseStream(lambda: parts[0], again), asked
+    return ReattachableResponseStream(lambda: parts[0], again), asked
 
 
 def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,16 +281,16 @@ def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     assert next(pieces).response_id == "a"
     with pytest.raises(RuntimeError) as fault:
         next(pieces)
-    assert "has forgotten the query" in str(error_translation.translate_error(fault.value))
+    assert "has forgotten the query" in str(error_translation.translate_spark_error(fault.value))
 
 
 def test_what_is_wrong_with_a_cluster_is_told() -> None:
-    facts = ClusterFacts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
-    said = [f"{text}; {remedy}" for text, remedy in list_cluster_problems(facts)]
+    facts = SparkClusterFacts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
+    said = [f"{text}; {remedy}" for text, remedy in list_spark_cluster_problems(facts)]
     assert [next(word for word in ("Python 3.1.4", "no Hven", "Hven 9.9", "/data", "no workers") if word in line) for line in said] == [
         "no workers", "Python 3.1.4", "no Hven", "Hven 9.9", "/data",
     ]  # fmt: skip
-    assert not list(list_cluster_problems(ClusterFacts(version="4.3.0")))
+    assert not list(list_spark_cluster_problems(SparkClusterFacts(version="4.3.0")))
 
 
 def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +310,9 @@ def test_what_spark_does_not_compute_is_elsewhere():
         "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
     ):
         with pytest.raises(UnsupportedBySparkError):
-            ClusterPlan(SparkCluster("sc://127.0.0.1:9"), bind_query(parse_query(text), StaticCatalogue([STARS_TABLE])))
+            SparkClusterPlan(
+                SparkCluster("sc://127.0.0.1:9"), bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
+            )
 
 
 def test_no_address_is_refused_early():
@@ -319,10 +322,12 @@ def test_no_address_is_refused_early():
 
 def test_a_server_that_is_not_there_is_told():
     nobody = SparkCluster("sc://127.0.0.1:9")
-    bound = bind_query(parse_query("SELECT 1 AS n FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query("SELECT 1 AS n FROM sky.stars"), StaticTableCatalogue([STARS_TABLE]))
     with pytest.raises(StorageUnavailableError, match=r"127.0.0.1:9 does not answer"):
         list(
-            ClusterPlan(nobody, bound).execute(bound.literal_values, {}, ExecutionLimits(), {"sky.stars": ["/nowhere"]})
+            SparkClusterPlan(nobody, bound).execute(
+                bound.literal_values, {}, ExecutionLimits(), {"sky.stars": ["/nowhere"]}
+            )
         )
     assert "does not answer" in nobody.find_outage()
     nobody.close()
@@ -344,7 +349,7 @@ def test_cells_hold_whatever_a_circle_touches(radius):
             near = np.clip(lat + share * radius * np.cos(angle), -90, 90)
             width = np.maximum(np.cos(np.radians(near)), 1e-9)
             there = lon + np.clip(share * radius * np.sin(angle) / width, -180, 180)
-            inside = compute_distance(lon, lat, there, near) <= radius
+            inside = compute_angular_distance(lon, lat, there, near) <= radius
             cell = healpix.compute_cell_indexes(order, there, near)
             for row in np.flatnonzero(inside).tolist():
                 assert cell[row] in listed[row].as_py()
@@ -370,7 +375,7 @@ UPLOAD = Table(
 )
 def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     text = f"SELECT a.id FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON {condition}"
-    matches = [*find_cell_matches(bind_query(parse_query(text), StaticCatalogue([STARS_TABLE, UPLOAD]))).values()]
+    matches = [*find_cell_matches(bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE, UPLOAD]))).values()]
     assert [match.radius for match in matches] == ([] if radius is None else [radius])
     if not matches:
         return
@@ -395,8 +400,8 @@ def test_lists_of_fixed_length_are_made_of_any():
     three = parse_type("float64[3]").arrow
     for rows in ([[1.0, 2.0, 3.0], None, [4.0, 5.0, None]], [None, None], [], [[1.0, 2.0, 3.0]]):
         batch = pa.record_batch([pa.array(rows, pa.list_(pa.float64()))], names=["x"])
-        found = cast_batch(batch.slice(0), pa.schema([("a", three)]))
+        found = cast_answer_batch(batch.slice(0), pa.schema([("a", three)]))
         assert found.to_pydict() == {"a": rows}
-        assert cast_batch(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
+        assert cast_answer_batch(batch.slice(1), pa.schema([("a", three)])).to_pydict() == {"a": rows[1:]}
     with pytest.raises(pa.ArrowInvalid, match="2 elements, where 3"):
-        cast_batch(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))
+        cast_answer_batch(pa.record_batch([pa.array([[1.0, 2.0]])], names=["x"]), pa.schema([("a", three)]))

@@ -253,7 +253,7 @@ def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
         get_text=lambda row: None,
         get_texts=lambda rows: pa.nulls(len(rows)),
     )
-    begin, end = index.find_range(low, high, low_open=low_open, high_open=high_open)
+    begin, end = index.find_range(low, high, is_low_open=low_open, is_high_open=high_open)
 
     def inside(value):
         above = low is None or (value > low if low_open else value >= low)
@@ -278,7 +278,7 @@ def test_spans_of_text(values, low, low_open):
         get_text=ordered.__getitem__,
         get_texts=lambda rows: pa.array([ordered[row] for row in rows]),
     )
-    begin, end = index.find_range(low, None, low_open=low_open)
+    begin, end = index.find_range(low, None, is_low_open=low_open)
     assert ordered[begin:end] == [
         text for text in ordered if text.encode() > low.encode() or (text == low and not low_open)
     ]

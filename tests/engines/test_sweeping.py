@@ -45,7 +45,7 @@ def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
     kept = writing.finish()
     assert other.remove_leftovers(set()) == []  # it may not be published yet
     assert run_query(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
-    own.note_published(kept)
+    own.note_published_snapshot(kept)
     assert other.remove_leftovers(set()) == ["sky.stars/new"]
     own.close()
     other.close()

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.engines import ExecutionLimits, MemoryRelation
-from hven.model.sky import compute_distance, healpix
+from hven.model.sky import compute_angular_distance, healpix
 from hven.model.table import Table
 from shared import EXAMPLES_FACTOR
 
@@ -70,8 +70,10 @@ def test_every_form_uses_the_members_indexes(engine, relations, text):
     assert (
         "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
     )
-    reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
-    assert any(side.union_members for _, side in reduced.match_sides), "the pairs were not looked up in the members"
+    reduced = prepared._candidate_finder.find_candidate_rows(engine, bound.literal_values, relations, ExecutionLimits())
+    assert any(side.union_member_numbers for _, side in reduced.match_sides), (
+        "the pairs were not looked up in the members"
+    )
     indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
     assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 5
@@ -82,7 +84,7 @@ def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch
     ranges = healpix.cover_cones
     monkeypatch.setattr(healpix, "cover_cones", lambda lon, *rest: covered.append(len(lon)) or ranges(lon, *rest))
     bound, prepared = plan_query(engine, FORMS[0], TABLES)
-    prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
+    prepared._candidate_finder.find_candidate_rows(engine, bound.literal_values, relations, ExecutionLimits())
     assert covered == [60]
 
 
@@ -99,7 +101,7 @@ def test_what_is_filled_up_grouped_or_made_distinct_is_as_it_was(engine, relatio
     bound, prepared = plan_query(engine, text, TABLES)
     assert not any(
         side.parts
-        for _, side in prepared._candidate_finder.find_candidates(
+        for _, side in prepared._candidate_finder.find_candidate_rows(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).match_sides
     )
@@ -111,7 +113,7 @@ def test_what_is_filled_up_grouped_or_made_distinct_is_as_it_was(engine, relatio
 def test_explain_tells_which_rows_are_read(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM sky.stars AS a JOIN {ALL} AS o ON DISTANCE(o.x, o.y, a.ra, a.dec) < 0.01 WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3"
     bound, prepared = plan_query(engine, text, TABLES)
-    told, told_of = prepared.explain(), prepared.estimate_row_counts(bound.literal_values, relations)
+    told, told_of = prepared.explain(), prepared.describe_row_estimates(bound.literal_values, relations)
     assert (
         "o: matched with a by the position index of sky.stars, sky.north; positions of sky.south are computed first, whichever"
         in told
@@ -141,7 +143,7 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
     ids, ra, dec, _ = read("sky.north")
     wanted = []
     with np.errstate(invalid="ignore"):
-        drivers = np.flatnonzero(compute_distance(ra, dec, lon, lat) < 4)
+        drivers = np.flatnonzero(compute_angular_distance(ra, dec, lon, lat) < 4)
         for name, sign, more, east, limit in (
             ("sky.stars", 1, 0, 0, faint),
             ("sky.north", -1, 0, 0, min(faint, 12)),
@@ -152,6 +154,6 @@ def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
             band = np.abs(rows[2] - lat) < 4 + radius + 0.1
             other, x, y, mag = (column[band] for column in rows)
             for at in drivers:
-                near = (compute_distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)
+                near = (compute_angular_distance(x + east, y, ra[at], dec[at]) < radius) & (mag < limit)
                 wanted += [(int(ids[at]), sign * int(one) + more) for one in other[near]]
     assert sorted(found) == sorted(wanted)

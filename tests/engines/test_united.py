@@ -20,7 +20,7 @@ from test_roads import conditions, quick
 
 from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
-from hven.model.types import STRING, Type
+from hven.model.types import STRING, ColumnType
 
 ITEMS = (
     "id, 'x' || name AS a, 2 AS b, 1.5 AS c, 'word' AS d",
@@ -83,7 +83,7 @@ def test_unions(engine, relations, condition, items, top):
 def test_small(engine, relations, text, small):
     bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
-    assert (prepared.small and execution.small) is small
+    assert (prepared.is_quick and execution.small) is small
     execution.close()
 
 
@@ -109,7 +109,7 @@ def test_limits_and_windows_cut_a_union(engine, relations):
 
 
 def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
-    circle = Type("double", "3", "circle")
+    circle = ColumnType("double", "3", "circle")
     table = Table(
         schema="odd",
         name="odd",
@@ -134,7 +134,7 @@ def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
 
 
 def test_places_of_rows_without_a_region(engine):
-    region = Type("double", "3", "circle")
+    region = ColumnType("double", "3", "circle")
     columns = (
         Column(name="id", type=STRING),
         Column(name="ra"),
@@ -163,12 +163,12 @@ def test_places_of_rows_without_a_region(engine):
 
 def test_a_row_filter_holds_in_a_union(engine, relations):
     from hven.adql import bind_query, parse_query
-    from hven.adql.scope import StaticCatalogue
+    from hven.adql.scope import StaticTableCatalogue
     from hven.site.auth._access_control import Principal, apply_access_control
 
     text = f"SELECT n, kind FROM {UNION} WHERE n BETWEEN 30 AND 600"
     bound, _ = apply_access_control(
-        bind_query(parse_query(text), StaticCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
+        bind_query(parse_query(text), StaticTableCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
     )
     prepared = engine.plan_query(bound)
     first, second = (  # the second time its rows are known

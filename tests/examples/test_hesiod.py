@@ -21,7 +21,7 @@ from asgi_client import Client
 from example_sites import EXAMPLES
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest import run_tests
+from hven.ingest import run_collection_tests
 from hven.model import settings
 from hven.site import Site
 from process_runner import wait_until, write_shell_program
@@ -95,7 +95,7 @@ def test_its_descriptors_have_no_fault_and_no_row_is_rejected(walked: Walked) ->
     assert {path.stem for path in paths} == {*walked.site.store.list_publication_times()}
     for path in paths:
         assert [str(fault) for fault in check_descriptor(path, walked.site.settings)] == []
-        assert [str(fault) for fault in run_tests(walked.site, path.stem)] == []
+        assert [str(fault) for fault in run_collection_tests(walked.site, path.stem)] == []
 
 
 def test_rows_of_then_and_now(walked: Walked) -> None:

@@ -19,7 +19,7 @@ from hven.portal._explore.plots import DensityGrid, PlotPoints
 from hven.portal._explore.query_answers import build_answer_search
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 QUERIES = [
@@ -58,7 +58,7 @@ def test_any_query_is_a_table_for_plots(site: Site, asking: QueryRunner, text: s
     assert [one.name for one in search.table.columns] == rows.column_names
     assert row_pages.count_rows(search, road).rows == rows.num_rows
     first, second = search.table.columns[:2]
-    found = plots.fetch_points(search, [first, second], road)
+    found = plots.fetch_plot_points(search, [first, second], road)
     assert sorted(
         map(repr, zip(*(found.values.column(number).to_pylist() for number in (0, 1)), strict=True))
     ) == sorted(map(repr, zip(*(rows.column(number).to_pylist() for number in (0, 1)), strict=True)))
@@ -91,7 +91,7 @@ def test_only_what_the_reader_may_see_is_counted(site: Site) -> None:
     road = QueryRunner(
         site=site,
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
     search, theirs = build_answer_search('SELECT id, "size" FROM stars.main', road)
@@ -110,7 +110,9 @@ def result(
     path = tmp_path_factory.mktemp("kept") / f"result{fmt.extension}"
     with query.run_query('SELECT id, target_name, "size", time_min FROM stars.main ORDER BY id', site=site) as found:
         path.write_bytes(
-            b"".join(fmt.write(query.build_result_head(found), found.iterate_batches(), found.build_status, options))
+            b"".join(
+                fmt.write(query.build_result_metadata(found), found.iterate_batches(), found.build_status, options)
+            )
         )
     with query.run_query('SELECT id, target_name, "size", time_min FROM stars.main ORDER BY id', site=site) as found:
         return path, fmt.media_types[0], found.read_table()
@@ -127,7 +129,9 @@ def test_a_kept_result_is_drawn_as_its_query_would_be(result: tuple[Path, str, p
     assert sum(drawn.counts) == len(size)
     assert drawn.missing_count == rows.num_rows - len(size)
     assert (drawn.low, drawn.high) == (pytest.approx(size.min()), pytest.approx(size.max()))
-    points = job_results.build_result_points(path, media_type, [columns["id"], columns["size"], columns["target_name"]])
+    points = job_results.build_result_points_or_density(
+        path, media_type, [columns["id"], columns["size"], columns["target_name"]]
+    )
     assert isinstance(points, PlotPoints)
     assert points.values.column(0).to_pylist() == rows.column("id").to_pylist()
     with pytest.raises(ParamError, match="no numbers"):
@@ -139,7 +143,7 @@ def test_many_rows_are_a_density(result: tuple[Path, str, pa.Table], monkeypatch
     monkeypatch.setattr(job_results, "MAX_POINTS", 250)
     found = read_first_rows(path, media_type, 1)
     assert found is not None
-    drawn = job_results.build_result_points(
+    drawn = job_results.build_result_points_or_density(
         path, media_type, [found[1].find_column("id"), found[1].find_column("size")]
     )
     if formats.select_format(media_type)[0].read is None:  # the beginning is all that is looked at
@@ -156,8 +160,8 @@ def test_a_kept_result_is_written_in_other_formats(result: tuple[Path, str, pa.T
     fmt, options = formats.select_format("csv")
     if formats.select_format(media_type)[0].read is None:
         with pytest.raises(ParamError, match="not written again"):
-            list(job_results.convert_result(path, media_type, fmt, options))
+            list(job_results.convert_result_file(path, media_type, fmt, options))
         return
-    lines = b"".join(job_results.convert_result(path, media_type, fmt, options)).decode().splitlines()
+    lines = b"".join(job_results.convert_result_file(path, media_type, fmt, options)).decode().splitlines()
     assert lines[0].split(",") == rows.column_names
     assert len(lines) == rows.num_rows + 1

@@ -16,10 +16,10 @@ from hven.model.table import Column, Table
 from hven.model.types import INT32, STRING
 from hven.portal._explore import page_queries as room
 from hven.portal._explore import parse_search
-from hven.portal._explore.page_queries import AnswerCache, QueryRunner
+from hven.portal._explore.page_queries import QueryAnswerCache, QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 TABLE = Table(
@@ -53,13 +53,13 @@ def test_readers_who_see_other_rows_have_other_answers(site: Site) -> None:
     count = parse_search([("id", "..99")], TABLE).build_count_query()
     assert [
         road(site, policies).fetch_number(count)
-        for policies in (DEFAULT_POLICIES, build_half_hidden_policies("id"), DEFAULT_POLICIES)
+        for policies in (DEFAULT_POLICIES, build_odd_rows_hidden_policies("id"), DEFAULT_POLICIES)
     ] == [100, 50, 100]
 
 
 def test_a_sample_is_read_under_the_readers_policies(site: Site) -> None:
     count = parse_search([], TABLE).build_count_query()
-    for policies, rows in ((DEFAULT_POLICIES, 1000), (build_half_hidden_policies("id"), 500)):
+    for policies, rows in ((DEFAULT_POLICIES, 1000), (build_odd_rows_hidden_policies("id"), 500)):
         found, share = road(site, policies).fetch_sample(count, sample_rows=1000)
         assert found.column(0)[0].as_py() == pytest.approx(rows, rel=0.05)
         assert share == pytest.approx(0.05, rel=0.05)
@@ -80,7 +80,7 @@ def test_a_sample_comes_from_all_over_the_table(site: Site, monkeypatch: pytest.
 
 
 def test_those_who_ask_at_once_wait_for_one() -> None:
-    answers, begun, going, computed = AnswerCache(), threading.Event(), threading.Event(), []
+    answers, begun, going, computed = QueryAnswerCache(), threading.Event(), threading.Event(), []
 
     def compute() -> room.SampledAnswer:
         computed.append(1)
@@ -98,7 +98,7 @@ def test_those_who_ask_at_once_wait_for_one() -> None:
 
 
 def test_if_the_first_fails_the_next_one_computes() -> None:
-    answers, begun, going = AnswerCache(), threading.Event(), threading.Event()
+    answers, begun, going = QueryAnswerCache(), threading.Event(), threading.Event()
 
     def late() -> room.SampledAnswer:
         begun.set()
@@ -118,7 +118,7 @@ def test_if_the_first_fails_the_next_one_computes() -> None:
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "MAX_CACHE_BYTES", 50_000)
     monkeypatch.setattr(room, "MAX_CACHED_ANSWER_BYTES", 10_000)
-    answers = AnswerCache()
+    answers = QueryAnswerCache()
     small, big = pa.table({"a": range(500)}), pa.table({"a": range(5000)})
     answers.get_or_compute("big", lambda: (big, 1.0))
     assert answers.find("big") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.descriptor import load_standard
+from hven.descriptor import load_standard_descriptor
 from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import parse_type
 from hven.portal._explore.column_labels import (
@@ -13,14 +13,14 @@ from hven.portal._explore.column_labels import (
     find_coordinate_frame,
     load_standard_labels,
 )
-from hven.portal._pages.texts import list_languages, load_texts
+from hven.portal._pages.texts import list_languages, load_page_translations
 
 FRAMES = ("celestial", "body", "cartesian", "spherical", "cylindrical")
 
 
 def epn(kind: str = "", **columns: Column) -> Table:
     """Return EPN-TAP's table in a frame, with columns of one's own."""
-    loaded = load_standard("epn-tap-2.0").tables[0]
+    loaded = load_standard_descriptor("epn-tap-2.0").tables[0]
     table = loaded.table
     ucds = {"celestial": "pos.eq.ra", "body": "pos.bodyrc.lon", "cartesian": "pos.cartesian.x", "spherical": "pos.spherical.r", "cylindrical": "pos.cylindrical.r"}  # fmt: skip
     framed = [
@@ -36,9 +36,11 @@ def epn(kind: str = "", **columns: Column) -> Table:
 @pytest.mark.parametrize("kind", ["", *FRAMES, "healpix"])
 @pytest.mark.parametrize("language", list_languages())
 def test_every_column_of_a_standard_has_words_in_every_frame_and_language(name: str, kind: str, language: str) -> None:
-    table = load_standard(name).tables[0].table
+    table = load_standard_descriptor(name).tables[0].table
     table = Table(schema="ivoa", name="obscore" if "obscore" in name else "epn_core", columns=table.columns)
-    labels = ColumnLabels(table=table, language=language, translations=load_texts(language, "columns"), frame=kind)
+    labels = ColumnLabels(
+        table=table, language=language, translations=load_page_translations(language, "columns"), frame=kind
+    )
     said = {one.name: labels.label_column(one) for one in table.columns}
     assert [name for name, label in said.items() if label == name or "_" in label] == []
     assert len(set(said.values())) == len(said), "two columns are not called alike"
@@ -47,8 +49,8 @@ def test_every_column_of_a_standard_has_words_in_every_frame_and_language(name: 
 
 @pytest.mark.parametrize("language", list_languages()[1:])
 def test_every_word_is_translated_and_nothing_else(language: str) -> None:
-    wanted = set(RANGE_END_LABELS).union(*(one.list_texts() for one in load_standard_labels().values()))
-    assert set(load_texts(language, "columns")) == wanted
+    wanted = set(RANGE_END_LABELS).union(*(one.list_label_texts() for one in load_standard_labels().values()))
+    assert set(load_page_translations(language, "columns")) == wanted
 
 
 @pytest.mark.parametrize("kind", FRAMES)
@@ -68,7 +70,7 @@ def test_coordinates_are_called_by_their_frame() -> None:
 
 def test_the_descriptors_word_goes_first_and_other_columns_keep_their_names() -> None:
     table = epn("body", own=Column(name="orbit_number"), said=Column(name="ice", label="Ice <b>index</b>"))
-    labels = ColumnLabels(table=table, language="fr", translations=load_texts("fr", "columns"))
+    labels = ColumnLabels(table=table, language="fr", translations=load_page_translations("fr", "columns"))
     assert [labels.label_field(one) for one in ("orbit_number", "ice", "target_name", "nowhere")] == ["orbit_number", "Ice <b>index</b>", "Cible", "nowhere"]  # fmt: skip
     assert [labels.label_field(one) for one in ("c1min", "phase_max")] == ["Longitude, ouest", "Angle de phase, max."]
 
@@ -90,7 +92,7 @@ def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
     kind, level = table.find_column("dataproduct_type"), table.find_column("processing_level")
     english, french = (
         ColumnLabels(table=table),
-        ColumnLabels(table=table, language="fr", translations=load_texts("fr", "columns")),
+        ColumnLabels(table=table, language="fr", translations=load_page_translations("fr", "columns")),
     )
     assert [english.translate_code(kind, one) for one in ("sc", "im#sp", "xx", "")] == ["spectral cube", "image, spectrum", "xx", ""]  # fmt: skip
     assert english.translate_code(kind, "sc", is_plural=True) == "spectral cubes"
@@ -102,7 +104,9 @@ def test_what_is_told_when_one_points_at_a_column() -> None:
     labels = ColumnLabels(table=table)
     assert labels.describe_column(table.find_column("time_min")).startswith("time_min: Begin of")
     assert [labels.describe_column(table.find_column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
-    assert [labels.find_unit(table.find_column(one)) for one in ("time_min", "c1_resol_min", "phase_min")] == [
+    assert [
+        labels.find_unit_or_time_scale(table.find_column(one)) for one in ("time_min", "c1_resol_min", "phase_min")
+    ] == [
         "UTC",
         "",
         "deg",

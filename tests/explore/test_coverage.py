@@ -16,7 +16,7 @@ from hven.portal._explore import coverage
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 BOUNDS = (("c1min", "lon", "min"), ("c1max", "lon", "max"), ("c2min", "lat", "min"), ("c2max", "lat", "max"))
@@ -133,9 +133,9 @@ def test_points_are_drawn_where_they_are(site: Site) -> None:
 
 
 def test_what_is_hidden_is_not_drawn(site: Site) -> None:
-    found = coverage.draw_ground_coverage(BOXED, asking(site, policies=build_half_hidden_policies()))
+    found = coverage.draw_ground_coverage(BOXED, asking(site, policies=build_odd_rows_hidden_policies()))
     assert cells(found) == touched(BOXES[::2])
-    line = coverage.draw_time_coverage(BOXED, asking(site, policies=build_half_hidden_policies()))
+    line = coverage.draw_time_coverage(BOXED, asking(site, policies=build_odd_rows_hidden_policies()))
     assert line is not None
     last = datetime.fromisoformat(line.end)
     assert (last - datetime(2003, 12, 27)).days == (len(BOXES) - 1) // 2 * 2

@@ -12,11 +12,11 @@ from hven.model.table import Column, Table, build_localized_text
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import data_search
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.value_index import ValueIndex, fold_text
-from hven.portal._pages.texts import load_texts
+from hven.portal._explore.value_index import ValueIndex, normalize_search_text
+from hven.portal._pages.texts import load_page_translations
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until
 
@@ -105,8 +105,8 @@ def search_data(
     )
     tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, policies).iterate_tables())
     known = [one for one in tables if one.schema in {"names", "maps", "stars", "cubes", "views"}]
-    site.get_or_create(ValueIndex).catalogues = (load_texts("fr", "columns"),)
-    site.get_or_create(ValueIndex).count_values(known, road)
+    site.get_or_create(ValueIndex).catalogues = (load_page_translations("fr", "columns"),)
+    site.get_or_create(ValueIndex).index_tables(known, road)
     counted: list[data_search.DataSearchResult] = []
 
     def complete() -> bool:
@@ -180,7 +180,7 @@ def test_the_counts_are_those_of_the_links(site: Site) -> None:
 
 
 def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
-    said = {"maps.main": fold_text("Mineral maps")}
+    said = {"maps.main": normalize_search_text("Mineral maps")}
     assert list_found_values(search_data(site, "olivine mineral", said)) == [("olivine", 24)] or list_found_values(
         search_data(site, "olivine mineral", said)
     ) == [("Olivine", 24)]
@@ -203,11 +203,11 @@ def test_places_lead_to_the_rows_around_them(site: Site) -> None:
 
 
 def test_what_is_hidden_is_neither_found_nor_counted(site: Site) -> None:
-    policies = build_half_hidden_policies("number")
+    policies = build_odd_rows_hidden_policies("number")
     assert search_data(site, "psz2", policies=policies).values == ()
     assert list_found_values(search_data(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]
     assert list_found_values(search_data(site, "psz2")) == [("PSZ2 G062.94+43.69", 1)]
-    half = build_half_hidden_policies("id")
+    half = build_odd_rows_hidden_policies("id")
     assert search_data(site, "crism", policies=half).values == ()
     assert list_found_values(search_data(site, "olivine", policies=half))[0][1] == 12
     (around,) = search_data(site, "M31", policies=policies).place_matches

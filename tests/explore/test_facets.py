@@ -18,7 +18,7 @@ from hven.portal._explore import facets, parse_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 TARGETS = ["Mars", "Mars#Phobos", "Phobos#Mars", "Venus", None, "Mars#Mars", "100% Sun", "a_b"]
@@ -100,7 +100,7 @@ def test_all_rows_and_those_of_a_condition(asking: QueryRunner, name: str) -> No
 @pytest.mark.parametrize("name", ["target_name", "level", "good"])
 def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: QueryRunner, name: str) -> None:
     for choice in of(asking, name, ("size", "..20")).choices:
-        search = parse_search([("size", "..20"), (name, facets.write_choices([choice.value]))], TABLE)
+        search = parse_search([("size", "..20"), (name, facets.write_choice_condition([choice.value]))], TABLE)
         assert search.faults == ()
         with query.run_query(search.build_count_query(), site=site) as result:
             assert result.read_table().column(0)[0].as_py() == choice.row_count, choice
@@ -164,7 +164,7 @@ def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.Mo
     asking = QueryRunner(
         site=site,
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
     mine = of(asking, "level", EVERY)
@@ -237,11 +237,11 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(
 def test_columns_are_put_together_by_their_combinations(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     published = asking.find_published_table(TABLE)
     columns = [TABLE.find_column(name) for name in ("Mixed", "target_name", "level", "good")]
-    assert [[one.name for one in bundle] for bundle in facets._group_columns(columns, published)] == [
+    assert [[one.name for one in bundle] for bundle in facets._group_columns_by_cardinality(columns, published)] == [
         ["good", "level", "target_name", "Mixed"]
     ]
     monkeypatch.setattr(facets, "MAX_COMBINATIONS", 50)
-    assert [[one.name for one in bundle] for bundle in facets._group_columns(columns, published)] == [
+    assert [[one.name for one in bundle] for bundle in facets._group_columns_by_cardinality(columns, published)] == [
         ["good", "level"],
         ["target_name"],
         ["Mixed"],
@@ -250,7 +250,7 @@ def test_columns_are_put_together_by_their_combinations(asking: QueryRunner, mon
 
 def test_what_statistics_know_stands_without_counts(site: Site, asking: QueryRunner) -> None:
     search = parse_search([("level", "2"), ("size", "..20")], TABLE)
-    known = {one.name: facets.build_known_facet(search, one, asking) for one in TABLE.columns}
+    known = {one.name: facets.build_facet_from_statistics(search, one, asking) for one in TABLE.columns}
     level, good = known["level"], known["good"]
     assert level is not None
     assert good is not None
@@ -266,10 +266,10 @@ def test_what_statistics_know_stands_without_counts(site: Site, asking: QueryRun
     hidden = QueryRunner(
         site=site,
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
-    assert facets.build_known_facet(search, TABLE.find_column("level"), hidden) is None
+    assert facets.build_facet_from_statistics(search, TABLE.find_column("level"), hidden) is None
 
 
 def test_hidden_rows_are_not_counted(site: Site, asking: QueryRunner) -> None:
@@ -278,7 +278,7 @@ def test_hidden_rows_are_not_counted(site: Site, asking: QueryRunner) -> None:
         QueryRunner(
             site=site,
             principal=ANONYMOUS_PRINCIPAL,
-            policies=build_half_hidden_policies("id"),
+            policies=build_odd_rows_hidden_policies("id"),
             published_state=site.get_published_state(),
         ),
         "level",

@@ -20,7 +20,7 @@ from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, STRING, TIMESTAMP, parse_type
 from hven.portal._explore import cadence, parse_search, search_fields
 from hven.portal._explore.column_labels import ColumnLabels
-from hven.portal._explore.search_fields import FieldParts
+from hven.portal._explore.search_fields import FormFieldParts
 from hven.portal._views import search_form as drawn
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -29,23 +29,23 @@ from hven.testing.site import open_tiny_site
 @pytest.mark.parametrize(
     ("parts", "text"),
     [
-        (FieldParts(), ""),
-        (FieldParts(low="1", high="2"), "1..2"),
-        (FieldParts(low="1", high="2", unit="m"), "1..2 m"),
-        (FieldParts(low="1", unit="m"), "1 m.."),
-        (FieldParts(high="2", unit="m"), "..2 m"),
-        (FieldParts(low="3", high="3"), "3"),
-        (FieldParts(low="2004-01-01T12:00", margin="30", unit="min"), "2004-01-01T12:00~30 min"),
+        (FormFieldParts(), ""),
+        (FormFieldParts(low="1", high="2"), "1..2"),
+        (FormFieldParts(low="1", high="2", unit="m"), "1..2 m"),
+        (FormFieldParts(low="1", unit="m"), "1 m.."),
+        (FormFieldParts(high="2", unit="m"), "..2 m"),
+        (FormFieldParts(low="3", high="3"), "3"),
+        (FormFieldParts(low="2004-01-01T12:00", margin="30", unit="min"), "2004-01-01T12:00~30 min"),
     ],
 )
-def test_parts_and_their_condition(parts: FieldParts, text: str) -> None:
-    assert search_fields.write_condition(parts) == text
-    assert search_fields.split_condition([text] if text else [], is_time="~" in text) == parts
+def test_parts_and_their_condition(parts: FormFieldParts, text: str) -> None:
+    assert search_fields.write_field_condition(parts) == text
+    assert search_fields.split_field_condition([text] if text else [], is_time="~" in text) == parts
 
 
 @pytest.mark.parametrize("text", ["..6", "1,2", "!null", "<6", "null", "=5", "bright", '"a, b"', "1..2,5..6"])
 def test_a_whole_condition_in_the_first_part_is_taken_as_it_is(text: str) -> None:
-    assert search_fields.write_condition(FieldParts(low=text, unit="km")) == text
+    assert search_fields.write_field_condition(FormFieldParts(low=text, unit="km")) == text
 
 
 @given(
@@ -76,19 +76,21 @@ def test_what_a_form_shows_is_sent_back_the_same(text: str) -> None:
     first = parse_search([("size", text)], TABLE)
     if first.faults or not first.conditions:
         return
-    parts = search_fields.split_condition(first.conditions[0][1])
-    again = parse_search([("size", search_fields.write_condition(parts))], TABLE)
+    parts = search_fields.split_field_condition(first.conditions[0][1])
+    again = parse_search([("size", search_fields.write_field_condition(parts))], TABLE)
     assert again.faults == ()
     assert again.build_condition() == first.build_condition()
 
 
 def test_a_range_with_a_stroke_is_a_range() -> None:
-    assert search_fields.split_condition(["350/10"]) == FieldParts(low="350", high="10")
-    assert search_fields.split_condition(["1/2 km"]) == FieldParts(low="1", high="2", unit="km")
-    assert search_fields.split_condition(["2004/2005-06"], is_time=True) == FieldParts(low="2004", high="2005-06")
-    assert search_fields.split_condition(["10 km/s"]) == FieldParts(low="10", high="10", unit="km/s")
-    assert search_fields.write_condition(FieldParts(low="350/10")) == "350/10", "written into the first part"
-    assert search_fields.write_condition(FieldParts(low="10 km/s")) == "10 km/s.."
+    assert search_fields.split_field_condition(["350/10"]) == FormFieldParts(low="350", high="10")
+    assert search_fields.split_field_condition(["1/2 km"]) == FormFieldParts(low="1", high="2", unit="km")
+    assert search_fields.split_field_condition(["2004/2005-06"], is_time=True) == FormFieldParts(
+        low="2004", high="2005-06"
+    )
+    assert search_fields.split_field_condition(["10 km/s"]) == FormFieldParts(low="10", high="10", unit="km/s")
+    assert search_fields.write_field_condition(FormFieldParts(low="350/10")) == "350/10", "written into the first part"
+    assert search_fields.write_field_condition(FormFieldParts(low="10 km/s")) == "10 km/s.."
 
 
 @pytest.mark.parametrize("date", ["2012", "2012-09", "2012-09-03"])
@@ -101,10 +103,12 @@ def test_a_date_alone_is_all_of_it(date: str) -> None:
         parts = [("seen", sent[0]), ("_to.seen", sent[1]), ("_pm.seen", ""), ("_as.seen", "min")]
         assert search_fields.join_field_parts(parts) == ([("seen", condition)], True)
         assert (
-            search_fields.write_condition(search_fields.split_condition([condition], is_time=True), is_time=True)
+            search_fields.write_field_condition(
+                search_fields.split_field_condition([condition], is_time=True), is_time=True
+            )
             == condition
         ), "shown and sent again"
-    assert search_fields.split_condition([f"{date}.."], is_time=True) == FieldParts(low=f"{date}..")
+    assert search_fields.split_field_condition([f"{date}.."], is_time=True) == FormFieldParts(low=f"{date}..")
     assert search_fields.join_field_parts([("size", "2012"), ("_to.size", "")]) == ([("size", "2012..")], True), (
         "a number is none"
     )
@@ -146,7 +150,7 @@ def begun(*more: Column, form: tuple[str, ...] = ()) -> list[str]:
         for name, kind, ucd, section in known
     ]
     table = Table(schema="a", name="epn_core", columns=(*columns, *more), form=form)
-    made = drawn.build_form(parse_search([], table), None, ColumnLabels(table=table))
+    made = drawn.build_search_form(parse_search([], table), None, ColumnLabels(table=table))
     (first,) = [one for one in made["sections"] if one["name"] == "main"]
     assert first["open"]
     return [one["name"] for one in first["fields"]]
@@ -201,7 +205,7 @@ def test_a_form_without_scripts_asks_for_the_same() -> None:
 
 
 def test_kinds_and_units() -> None:
-    kinds = {column.name: search_fields.classify_field(column, TABLE) for column in TABLE.columns}
+    kinds = {column.name: search_fields.classify_form_field(column, TABLE) for column in TABLE.columns}
     assert kinds == {
         "id": "range",
         "target_name": "text",

@@ -17,7 +17,7 @@ from hven.portal._explore.search import TableSearch
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 FEATURES = [
@@ -113,7 +113,7 @@ def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
 
 def test_places_of_a_body_are_completed(site: Site) -> None:
     road = asking(site)
-    found = place_names.complete_name("olymp", CUBES, road, tables=every(site))
+    found = place_names.complete_place_name("olymp", CUBES, road, tables=every(site))
     assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], (
         "of Mars alone, for the table has Mars alone"
     )
@@ -122,30 +122,34 @@ def test_places_of_a_body_are_completed(site: Site) -> None:
     assert mons.radius_degrees == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
     assert mons.radius_degrees >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
     assert "610" in mons.note
-    assert place_names.complete_name("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
-    assert [one.name for one in place_names.complete_name("%", CUBES, road, tables=every(site))] == []
-    assert [one.name for one in place_names.complete_name("100%_", CUBES, road, tables=every(site))] == ["100%_odd"]
-    free = place_names.complete_name("vieta", GAZETTEER, road, tables=every(site))
+    assert place_names.complete_place_name("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
+    assert [one.name for one in place_names.complete_place_name("%", CUBES, road, tables=every(site))] == []
+    assert [one.name for one in place_names.complete_place_name("100%_", CUBES, road, tables=every(site))] == [
+        "100%_odd"
+    ]
+    free = place_names.complete_place_name("vieta", GAZETTEER, road, tables=every(site))
     assert sorted(one.name for one in free) == ["Vieta (Mars)", "Vieta (Moon)"]
     assert [
         one.name
-        for one in place_names.complete_name("lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")])
+        for one in place_names.complete_place_name(
+            "lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")]
+        )
     ] == ["Mare Olympia"]
 
 
 def test_a_place_becomes_a_position(site: Site) -> None:
     road = asking(site)
-    assert place_names.locate_name("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
-    assert place_names.locate_name("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
+    assert place_names.locate_place_name("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
+    assert place_names.locate_place_name("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
         "longitudes go from 0 to 360"
     )
-    assert place_names.locate_name("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
+    assert place_names.locate_place_name("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
-        place_names.locate_name("vieta", GAZETTEER, road, tables=every(site))
+        place_names.locate_place_name("vieta", GAZETTEER, road, tables=every(site))
     with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; searched: names\.features"):
-        place_names.locate_name("Mare Olympia", CUBES, road, tables=every(site))
+        place_names.locate_place_name("Mare Olympia", CUBES, road, tables=every(site))
     with pytest.raises(UserError, match="no table here has names of places"):
-        place_names.locate_name("Gale", CUBES, road, tables=(CUBES,))
+        place_names.locate_place_name("Gale", CUBES, road, tables=(CUBES,))
 
 
 def test_a_search_asks_around_a_place(site: Site) -> None:
@@ -153,7 +157,7 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
     search = parse_search(
         [("_near", "Vieta (Mars), 2")],
         GAZETTEER,
-        locate=lambda name: place_names.locate_name(name, GAZETTEER, road, tables=every(site)),
+        locate=lambda name: place_names.locate_place_name(name, GAZETTEER, road, tables=every(site)),
     )
     assert search.faults == ()
     assert search.near is not None
@@ -195,26 +199,26 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
 
 def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
     road = asking(site)
-    assert place_names.locate_name("sirius", STARS, road) == (101.287, -16.716)
-    offered = place_names.complete_name("si", STARS, road)
+    assert place_names.locate_place_name("sirius", STARS, road) == (101.287, -16.716)
+    offered = place_names.complete_place_name("si", STARS, road)
     assert offered[0].note == "101.287 -16.716", "the row's own; then what everybody knows, each name once"
     assert [one.name for one in offered].count("Sirius") == 1
-    assert place_names.locate_name("M 31", STARS, road) == (10.6847, 41.269)
+    assert place_names.locate_place_name("M 31", STARS, road) == (10.6847, 41.269)
     with pytest.raises(UserError, match="nobody knows the name 'Double'"):
-        place_names.locate_name("Double", STARS, road)
+        place_names.locate_place_name("Double", STARS, road)
     with pytest.raises(UserError, match="moves across the sky"):
-        place_names.locate_name("Mars", STARS, road)
+        place_names.locate_place_name("Mars", STARS, road)
 
 
 def test_hidden_places_are_neither_offered_nor_found(site: Site) -> None:
-    policies = build_half_hidden_policies("number")
+    policies = build_odd_rows_hidden_policies("number")
     road = asking(site, policies=policies)
-    assert [one.note for one in place_names.complete_name("sirius", STARS, road)] == ["star"], "no row's"
-    assert [one.name for one in place_names.complete_name("dou", STARS, road)] == ["Double"]
-    assert place_names.locate_name("Sirius", STARS, road) == (101.2872, -16.7161), (
+    assert [one.note for one in place_names.complete_place_name("sirius", STARS, road)] == ["star"], "no row's"
+    assert [one.name for one in place_names.complete_place_name("dou", STARS, road)] == ["Double"]
+    assert place_names.locate_place_name("Sirius", STARS, road) == (101.2872, -16.7161), (
         "of the list of bright objects, not the row's"
     )
-    assert place_names.locate_name("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
+    assert place_names.locate_place_name("Double", STARS, road) == (1.0, 1.0), "of the two only one is seen"
 
 
 def test_planets_and_moons_are_offered() -> None:

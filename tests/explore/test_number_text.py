@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hven.model.table import Column, Table, set_column_epochs
-from hven.model.types import FLOAT64, STRING, Type
-from hven.portal._explore.cell_text import TextCell, build_headings, format_cells
+from hven.model.types import FLOAT64, STRING, ColumnType
+from hven.portal._explore.cell_text import TextCell, build_column_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
-from hven.portal._explore.column_pairs import find_column_pairs, join_cells, order_columns
-from hven.portal._explore.number_formatting import choose_usual_scale, format_number, format_numbers, format_unit
+from hven.portal._explore.column_pairs import find_range_column_pairs, join_range_cells, order_columns
+from hven.portal._explore.number_formatting import choose_usual_unit_scale, format_number, format_numbers, format_unit
 from hven.portal._explore.row_pages import RowPage
 
 
@@ -49,15 +49,15 @@ def column(unit: str, ucd: str = "", **more: Any) -> Column:
     ],
 )
 def test_the_unit_is_that_of_the_size_of_numbers(one: Column, low: float, high: float, unit: str) -> None:
-    assert choose_usual_scale(one, {"minimum": low, "maximum": high}).unit == unit
-    assert choose_usual_scale(one, {}).unit == (one.unit or ""), "of nothing known"
+    assert choose_usual_unit_scale(one, {"minimum": low, "maximum": high}).unit == unit
+    assert choose_usual_unit_scale(one, {}).unit == (one.unit or ""), "of nothing known"
 
 
 def test_light_by_its_wavelength_is_what_astropy_says() -> None:
     from astropy import units as u
 
     for one, values in ((column("Hz", "em.freq"), [6e13, 8e14]), (column("Hz", "em.freq"), [1e18, 3e18]), (column("m", "em.wl"), [3e-7, 5e-7])):  # fmt: skip
-        scale = choose_usual_scale(one, {"minimum": values[0], "maximum": values[1]})
+        scale = choose_usual_unit_scale(one, {"minimum": values[0], "maximum": values[1]})
         right = (values * u.Unit(one.unit)).to_value(u.Unit(scale.unit), u.spectral())
         assert [scale.convert(value) for value in values] == pytest.approx(list(right), rel=1e-9)
 
@@ -125,33 +125,33 @@ OTHER = Column(name="granule_uid", type=STRING)
 
 def test_frequencies_are_told_as_wavelengths_under_their_name() -> None:
     found, labels = page((OTHER, ["a"]), (LOW, [5.889e13]), (HIGH, [8.226e14]))
-    heads = build_headings(found, labels.table, labels=labels)
+    heads = build_column_headings(found, labels.table, labels=labels)
     assert [(one.label, one.unit) for one in heads[1:]] == [("Longest wavelength", "um"), ("Shortest wavelength", "um")]
     (row,) = format_cells(found, labels.table, labels=labels)
     assert [row[1].text, row[1].title] == ["5.09072", "58890000000000.0 Hz"]  # type: ignore[union-attr]
-    (pair,) = find_column_pairs(heads, labels)
+    (pair,) = find_range_column_pairs(heads, labels)
     assert (pair.label, pair.low_number, pair.high_number) == ("Wavelength", 2, 1), "from the shortest to the longest"
     assert order_columns(heads, [pair]) == [0, pair]
     wanted = (("spectral_range_min", "GHz"),)
-    heads = build_headings(found, labels.table, wanted, labels=labels)
+    heads = build_column_headings(found, labels.table, wanted, labels=labels)
     assert [heads[1].label, heads[1].unit] == ["Lowest frequency", "GHz"]
-    assert find_column_pairs(heads, labels) == [], "in two units they are two columns"
-    assert [one.unit for one in build_headings(found, labels.table)] == ["", "Hz", "Hz"], (
+    assert find_range_column_pairs(heads, labels) == [], "in two units they are two columns"
+    assert [one.unit for one in build_column_headings(found, labels.table)] == ["", "Hz", "Hz"], (
         "answers of queries stay as they are"
     )
 
 
 def test_names_as_queries_write_them_keep_units_digits_and_pairs_apart() -> None:
     found, labels = page((LOW, [5.889123456e13]), (HIGH, [8.226e14]), is_raw=True)
-    heads = build_headings(found, labels.table, labels=labels)
+    heads = build_column_headings(found, labels.table, labels=labels)
     assert [(one.label, one.unit) for one in heads] == [("spectral_range_min", "Hz"), ("spectral_range_max", "Hz")]
-    assert find_column_pairs(heads, labels) == []
+    assert find_range_column_pairs(heads, labels) == []
     assert format_cells(found, labels.table, labels=labels)[0][0].title == "5.889123456e+13"  # type: ignore[union-attr]
 
 
 def test_two_cells_are_one() -> None:
     day = TextCell(text="2004-01-01 03:55:33"), TextCell(text="2004-01-01 04:00:00", title="JD 2")
-    assert [one and (one.text, one.title) for one in (join_cells(*day), join_cells(TextCell(text="1"), TextCell(text="1")), join_cells(None, TextCell(text="1")), join_cells(TextCell(text="1"), None), join_cells(None, None))] == [
+    assert [one and (one.text, one.title) for one in (join_range_cells(*day), join_range_cells(TextCell(text="1"), TextCell(text="1")), join_range_cells(None, TextCell(text="1")), join_range_cells(TextCell(text="1"), None), join_range_cells(None, None))] == [
         ("2004-01-01 03:55:33 \u2013 04:00:00", "2004-01-01 03:55:33 \u2013 JD 2"), ("1", ""), ("… \u2013 1", ""), ("1 \u2013 …", ""), None
     ]  # fmt: skip
 
@@ -163,11 +163,11 @@ def test_three_hundred_columns_take_no_time() -> None:
         for end in ("min", "max")
     ]
     found, labels = page(*described)
-    heads = build_headings(found, labels.table, labels=labels)
-    assert len(order_columns(heads, find_column_pairs(heads, labels))) == 150
+    heads = build_column_headings(found, labels.table, labels=labels)
+    assert len(order_columns(heads, find_range_column_pairs(heads, labels))) == 150
     assert len(labels._scales) == 300
 
 
 def test_single_precision_shows_what_it_has() -> None:
-    found, labels = page((Column(name="x", type=Type("float")), [float(np.float32(0.1)), 0.25]))
+    found, labels = page((Column(name="x", type=ColumnType("float")), [float(np.float32(0.1)), 0.25]))
     assert [row[0].text for row in format_cells(found, labels.table, labels=labels)] == ["0.10", "0.25"]  # type: ignore[union-attr]

@@ -24,7 +24,7 @@ from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import TableSearch
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 NUMBER = 6000
@@ -105,10 +105,10 @@ def test_frames_are_found_in_the_columns() -> None:
     assert (disc.said, disc.unit) == ("helioprojective", "arcsec")
     assert disc.radius > 900
     assert map_frames.find_map_frame(TABLE) is None
-    assert map_frames.classify_map(TABLE) == "sky"
+    assert map_frames.classify_table_map(TABLE) == "sky"
     # a position that is said to be one, on a body
     assert map_frames.find_map_frame(replace(SPOTS, position=("lon", "lat"))) == spots
-    assert map_frames.classify_map(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
+    assert map_frames.classify_table_map(replace(TABLE, columns=(*TABLE.columns, *SPOTS.columns[1:]))) == "sky"
 
 
 @pytest.mark.parametrize("table", [BOXES, SPOTS, DISC])
@@ -126,7 +126,7 @@ def test_many_rows_are_counted_in_a_grid(asking: QueryRunner, table: Table) -> N
     wanted: dict[tuple[int, int], int] = {}
     for at in zip(across.tolist(), up.tolist(), strict=True):
         wanted[at] = wanted.get(at, 0) + 1
-    found = map_places.find_body_places(TableSearch(table=table), asking)
+    found = map_places.find_row_places_on_body(TableSearch(table=table), asking)
     assert (found.total_rows, sum(found.counts), found.keys) == (NUMBER, NUMBER, ())
     corners = [tuple(map(float, shape.split()[:2])) for shape in found.shapes if shape is not None]
     got = {
@@ -137,7 +137,7 @@ def test_many_rows_are_counted_in_a_grid(asking: QueryRunner, table: Table) -> N
 
 
 def test_few_rows_are_drawn_themselves(asking: QueryRunner) -> None:
-    found = map_places.find_body_places(parse_search([("id", "..9")], SPOTS), asking)
+    found = map_places.find_row_places_on_body(parse_search([("id", "..9")], SPOTS), asking)
     assert (found.total_rows, found.counts) == (10, ())
     rows = DATA["spots"].slice(0, 10)
     shapes = {
@@ -181,7 +181,7 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
         }
     )
     with open_tiny_site(tmp_path, {"a.boxes": (table, data)}) as site:
-        found = map_places.find_body_places(
+        found = map_places.find_row_places_on_body(
             TableSearch(table=table),
             QueryRunner(
                 site=site,
@@ -211,7 +211,7 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
 
 def test_a_table_without_places_says_so(asking: QueryRunner) -> None:
     with pytest.raises(UserError, match="no places on a body"):
-        map_places.find_body_places(TableSearch(table=TABLE), asking)
+        map_places.find_row_places_on_body(TableSearch(table=TABLE), asking)
 
 
 def load(data: bytes, directory: Path) -> MOC:
@@ -262,7 +262,7 @@ def test_what_rows_cover(asking: QueryRunner, site: Site, tmp_path: Path) -> Non
     half = QueryRunner(
         site=site,
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
     seen = load(region_files.write_moc(search_regions.build_rows_moc(TableSearch(table=TABLE), half)), tmp_path)
@@ -288,7 +288,7 @@ def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -
     table = whole_discs()
     framed = map_frames.find_map_frame(table)
     assert framed is not None
-    assert (framed.bounds, framed.fields, map_frames.classify_map(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
+    assert (framed.bounds, framed.fields, map_frames.classify_table_map(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
     covered = map_frames.find_map_frame(whole_discs("deg"))
     assert covered is not None
     assert covered.bounds == ("c1min", "c2min", "c1max", "c2max"), "what is covered goes first"
@@ -302,7 +302,7 @@ def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -
             policies=DEFAULT_POLICIES,
             published_state=site.get_published_state(),
         )
-        found = map_places.find_body_places(TableSearch(table=table), asking)
+        found = map_places.find_row_places_on_body(TableSearch(table=table), asking)
         assert found.total_rows == 3
         assert sorted(found.shapes) == ["180 0 180 0", "350 -7 350 -7", "5 3 5 3"]
         near = parse_search([("subobserver_longitude", "340..10")], table)

@@ -12,13 +12,13 @@ from search_table import ROWS, TABLE
 from hven.adql import syntax_tree
 from hven.model.errors import UserError
 from hven.portal._explore import parse_search
-from hven.portal._explore.facets import count_facet, find_facet_columns, write_choices
+from hven.portal._explore.facets import count_facet, find_facet_columns, write_choice_condition
 from hven.portal._explore.number_formatting import UnitScale
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.plots import build_density, build_histogram, fetch_points, find_value_range
+from hven.portal._explore.plots import build_density_grid, build_histogram, fetch_plot_points, find_value_range
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 
@@ -65,7 +65,7 @@ def test_bins_are_even_in_what_values_are_told_in(asking: QueryRunner, scale: Un
     assert found.scale == scale
     assert np.abs(np.array(found.counts) - counts).sum() <= 2
     assert (found.low, found.high) == (pytest.approx(edges[0]), pytest.approx(edges[-1]))
-    cells = build_density(
+    cells = build_density_grid(
         search, TABLE.find_column("size"), TABLE.find_column("ra"), asking, cell_count=8, scales=(scale, None)
     )
     assert cells is not None
@@ -99,8 +99,8 @@ def test_few_whole_numbers_have_a_bin_each(asking: QueryRunner) -> None:
 def test_nothing_has_no_histogram(asking: QueryRunner) -> None:
     search = parse_search([("id", "..-1")], TABLE)
     assert build_histogram(search, TABLE.find_column("size"), asking) is None
-    assert build_density(search, TABLE.find_column("ra"), TABLE.find_column("dec"), asking) is None
-    assert fetch_points(search, [TABLE.find_column("ra")], asking).values.num_rows == 0
+    assert build_density_grid(search, TABLE.find_column("ra"), TABLE.find_column("dec"), asking) is None
+    assert fetch_plot_points(search, [TABLE.find_column("ra")], asking).values.num_rows == 0
 
 
 def test_text_is_not_drawn(asking: QueryRunner) -> None:
@@ -110,17 +110,17 @@ def test_text_is_not_drawn(asking: QueryRunner) -> None:
 
 def test_points_have_keys_and_say_when_there_are_more(asking: QueryRunner) -> None:
     search = parse_search([("id", "100..199")], TABLE)
-    found = fetch_points(search, [TABLE.find_column("ra"), TABLE.find_column("dec")], asking, row_limit=1000)
+    found = fetch_plot_points(search, [TABLE.find_column("ra"), TABLE.find_column("dec")], asking, row_limit=1000)
     assert not found.has_more
     assert dict(zip(found.keys, found.values.column("ra").to_pylist(), strict=True)) == {
         f"[{n}]": ROWS[n]["ra"] for n in range(100, 200)
     }
-    some = fetch_points(search, [TABLE.find_column("ra")], asking, row_limit=10)
+    some = fetch_plot_points(search, [TABLE.find_column("ra")], asking, row_limit=10)
     assert (some.has_more, some.values.num_rows) == (True, 10)
 
 
 def test_a_density_counts_every_row_once(asking: QueryRunner) -> None:
-    found = build_density(
+    found = build_density_grid(
         parse_search([], TABLE), TABLE.find_column("ra"), TABLE.find_column("dec"), asking, cell_count=8
     )
     assert found is not None
@@ -144,7 +144,7 @@ def test_choices_are_counted_without_their_own_condition(asking: QueryRunner) ->
 
 @pytest.mark.parametrize("value", ["Moon", "Venus, the planet", "a*b", "1..2", "!x", "<3", " blanks ", None])
 def test_a_choice_as_a_condition_finds_its_rows(value: str | None) -> None:
-    search = parse_search([("target_name", write_choices([value]))], TABLE)
+    search = parse_search([("target_name", write_choice_condition([value]))], TABLE)
     assert search.faults == ()
     (test,) = search.tests
     if value is None:
@@ -168,7 +168,7 @@ def test_columns_with_few_values_are_offered(asking: QueryRunner) -> None:
 
 
 def test_hidden_rows_are_nowhere(site: Site) -> None:
-    policies = build_half_hidden_policies("id")
+    policies = build_odd_rows_hidden_policies("id")
     asking = QueryRunner(
         site=site, principal=ANONYMOUS_PRINCIPAL, policies=policies, published_state=site.get_published_state()
     )
@@ -177,7 +177,7 @@ def test_hidden_rows_are_nowhere(site: Site) -> None:
     found = build_histogram(search, TABLE.find_column("id"), asking)
     assert found is not None
     assert sum(found.counts) == 150
-    assert fetch_points(search, [TABLE.find_column("ra")], asking).values.num_rows == 150
+    assert fetch_plot_points(search, [TABLE.find_column("ra")], asking).values.num_rows == 150
     choices = count_facet(search, TABLE.find_column("target_name"), asking)
     assert choices is not None
     assert sum(choice.row_count for choice in choices.choices) == 150

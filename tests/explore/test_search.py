@@ -17,7 +17,7 @@ from hven import query
 from hven.model.errors import UserError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, POLYGON
-from hven.portal._condition_values import parse_field_values, write_value
+from hven.portal._condition_values import parse_field_values, quote_field_value
 from hven.portal._explore import SearchCircle, TableSearch, parse_search
 from hven.site import Site
 from hven.testing.site import open_tiny_site
@@ -157,14 +157,14 @@ def test_order_columns_and_the_panes_own_words_are_kept(site: Site) -> None:
     assert search.order == (("size", True), ("id", False))
     assert [column.name for column in search.list_shown_columns()] == ["id", "size"]
     assert search.rest == (("_map", "1;2;3"), ("_view", "grid"))
-    assert parse_query_string(search.write_address()) == search
+    assert parse_query_string(search.write_query_string()) == search
     with query.run_query(search.build_query(limit=3), site=site) as result:
         assert result.read_table().column("id").to_pylist() == [299, 298, 296]  # 297 is a multiple of 11
 
 
 def test_counts_of_choices_leave_their_own_condition_out() -> None:
     search = parse_query_string("target_name=Mars&size=1..2")
-    assert search.build_condition(without="target_name") == parse_query_string("size=1..2").build_condition()
+    assert search.build_condition(excluded_name="target_name") == parse_query_string("size=1..2").build_condition()
 
 
 WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
@@ -192,10 +192,10 @@ NAME = st.sampled_from(
 @given(st.lists(st.tuples(NAME, VALUE), max_size=8))
 def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tuple[str, str]]) -> None:
     first = parse_search(pairs, TABLE)
-    again = parse_search(parse_qsl(first.write_address(), keep_blank_values=True), TABLE)
+    again = parse_search(parse_qsl(first.write_query_string(), keep_blank_values=True), TABLE)
     assert again.faults == ()
     assert again == first
-    assert again.write_address() == first.write_address()
+    assert again.write_query_string() == first.write_query_string()
     first.write_adql()
 
 
@@ -205,5 +205,5 @@ def test_what_was_understood_is_written_so_that_it_reads_the_same(pairs: list[tu
 def test_values_that_are_written_are_read_again(values: list[str | None]) -> None:
     """Choices and branches of the tree are conditions in addresses: each must lead to its own value, whatever that is."""
     if values:
-        words = parse_field_values(",".join(map(write_value, values)))
+        words = parse_field_values(",".join(map(quote_field_value, values)))
         assert [None if word.is_null else word.text for word in words] == values

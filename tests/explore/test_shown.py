@@ -10,7 +10,7 @@ import pytest
 from hven.model import units
 from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.row_pages import RowPage
 from hven.portal._explore.search_fields import DISPLAY_UNIT_GROUPS, list_display_units
 
@@ -28,7 +28,7 @@ def shown(
     described = set_column_epochs(Table(schema="a", name="b", columns=tuple(one for one, _ in every.values()), **table))
     rows = pa.table({name: pa.array(given, one.type.arrow) for name, (one, given) in every.items()})
     page = RowPage(columns=described.columns, rows=rows, keys=("",) * len(values), offset=0, has_more=False)
-    assert len(build_headings(page, described, wanted)) == len(every)
+    assert len(build_column_headings(page, described, wanted)) == len(every)
     return [row[0] for row in format_cells(page, described, wanted, is_full=whole)]
 
 
@@ -154,7 +154,7 @@ def test_units_that_can_be_chosen() -> None:
         assert list_display_units(column) == ()
     for family in DISPLAY_UNIT_GROUPS:
         for unit in family:
-            assert units.is_convertible(family[0], unit), unit
+            assert units.are_units_convertible(family[0], unit), unit
 
 
 def test_of_a_long_address_one_reads_the_file_or_whose_service_it_is() -> None:

@@ -15,10 +15,10 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP
 from hven.portal._explore import overview_strip, parse_search
 from hven.portal._explore.page_queries import QueryRunner
-from hven.portal._explore.strip_bins import ColumnBins, choose_bins, to_float_values
+from hven.portal._explore.strip_bins import ColumnBins, choose_column_bins, to_float_values
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 RANDOM = np.random.default_rng(5)
@@ -68,7 +68,7 @@ def test_what_a_bin_counts_its_condition_finds(name: str, kinds: tuple[QueryRunn
     road, table = kinds
     column, array = arrow(name)
     values = to_float_values(array, column)
-    made = choose_bins(column, values, (float(np.nanmin(values)), float(np.nanmax(values))))
+    made = choose_column_bins(column, values, (float(np.nanmin(values)), float(np.nanmax(values))))
     assert made is not None
     counts = made.count_values(values)
     assert counts[0] == 0
@@ -82,7 +82,7 @@ def test_what_a_bin_counts_its_condition_finds(name: str, kinds: tuple[QueryRunn
 
 def made(name: str, bounds: tuple[float, float] | None = None) -> ColumnBins:
     column, array = arrow(name)
-    found = choose_bins(column, to_float_values(array, column), bounds)
+    found = choose_column_bins(column, to_float_values(array, column), bounds)
     assert found is not None
     return found
 
@@ -112,7 +112,7 @@ def test_what_lies_far_out_does_not_press_the_rest_together() -> None:
 )  # fmt: skip
 def test_odd_values_have_no_bins_or_whole_ones(values: list[float | None]) -> None:
     array = pa.array(values, pa.float64())
-    found = choose_bins(NUMBER, to_float_values(array, NUMBER), None)
+    found = choose_column_bins(NUMBER, to_float_values(array, NUMBER), None)
     if found is not None:
         assert np.all(np.diff(found.edges) > 0)
         assert found.count_values(to_float_values(array, NUMBER)).sum() == len(values)
@@ -130,9 +130,9 @@ def test_nulls_and_infinities_are_counted_apart_or_at_the_ends() -> None:
 )  # fmt: skip
 def test_a_condition_is_shown_as_a_band(written: str, band: tuple[float, float] | None) -> None:
     values = RANDOM.uniform(0, 1, 999)
-    found = choose_bins(NUMBER, values, (0.0, 1.0))
+    found = choose_column_bins(NUMBER, values, (0.0, 1.0))
     assert found is not None
-    assert found.find_selected_band([written]) == (None if band is None else pytest.approx(band))
+    assert found.find_selected_bin_range([written]) == (None if band is None else pytest.approx(band))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def asking(site: Site) -> QueryRunner:
 
 
 def test_the_strip_has_time_map_and_what_tells_most(asking: QueryRunner) -> None:
-    found = overview_strip.find_strip_layout(TABLE, asking)
+    found = overview_strip.find_overview_strip_layout(TABLE, asking)
     assert found.time is not None
     assert found.time.column.name == "time_min"
     assert found.overview_map is not None
@@ -166,9 +166,9 @@ def test_the_strip_has_time_map_and_what_tells_most(asking: QueryRunner) -> None
 
 @pytest.mark.parametrize("pairs", [[], [("dec", "0..")], [("target_name", "Moon"), ("size", "5..")], [("id", "<0")]])
 def test_counts_are_numpys(asking: QueryRunner, pairs: list[tuple[str, str]]) -> None:
-    chosen = overview_strip.find_strip_layout(TABLE, asking)
+    chosen = overview_strip.find_overview_strip_layout(TABLE, asking)
     search = parse_search(pairs, TABLE)
-    found = overview_strip.count_strip(search, asking, chosen)
+    found = overview_strip.count_overview_strip_rows(search, asking, chosen)
     assert found is not None
     tests = {"dec": lambda row: row["dec"] >= 0, "size": lambda row: (row["size"] or 0) >= 5,
              "target_name": lambda row: row["target_name"] == "Moon", "id": lambda row: row["id"] < 0}  # fmt: skip
@@ -189,11 +189,11 @@ def test_hidden_rows_are_neither_counted_nor_seen_in_the_choice(site: Site) -> N
     theirs = QueryRunner(
         site=site,
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
-    chosen = overview_strip.find_strip_layout(TABLE, theirs)
-    found = overview_strip.count_strip(parse_search([], TABLE), theirs, chosen)
+    chosen = overview_strip.find_overview_strip_layout(TABLE, theirs)
+    found = overview_strip.count_overview_strip_rows(parse_search([], TABLE), theirs, chosen)
     assert found is not None
     assert 0 < found.rows < len(ROWS)
     assert found.rows == theirs.fetch_number(parse_search([], TABLE).build_count_query())
@@ -205,21 +205,21 @@ def test_who_sees_no_row_is_shown_nothing(tmp_path_factory: pytest.TempPathFacto
         theirs = QueryRunner(
             site=hidden,
             principal=ANONYMOUS_PRINCIPAL,
-            policies=build_half_hidden_policies("id"),
+            policies=build_odd_rows_hidden_policies("id"),
             published_state=hidden.get_published_state(),
         )
-        assert overview_strip.find_strip_layout(TABLE, theirs) == overview_strip.StripLayout()
+        assert overview_strip.find_overview_strip_layout(TABLE, theirs) == overview_strip.OverviewStripLayout()
 
 
 def test_a_large_table_is_counted_by_a_sample_and_says_so(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("MAX_EXACT_ROWS", 100), ("COUNT_SAMPLE_ROWS", 128), ("MAX_RECOUNTED_ROWS", 20)):
         monkeypatch.setattr(overview_strip, name, number)
-    chosen = overview_strip.find_strip_layout(TABLE, asking)
-    found = overview_strip.count_strip(parse_search([], TABLE), asking, chosen)
+    chosen = overview_strip.find_overview_strip_layout(TABLE, asking)
+    found = overview_strip.count_overview_strip_rows(parse_search([], TABLE), asking, chosen)
     assert found is not None
     assert not found.is_exact
     assert found.rows == pytest.approx(300, abs=1)
-    few = overview_strip.count_strip(parse_search([("id", "5..9")], TABLE), asking, chosen)
+    few = overview_strip.count_overview_strip_rows(parse_search([("id", "5..9")], TABLE), asking, chosen)
     assert few is not None
     assert (few.is_exact, few.rows) == (True, 5)
 
@@ -256,11 +256,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRunner]:
 @pytest.mark.parametrize("name", ODD)
 def test_odd_tables_have_a_strip_or_none(name: str, odd: QueryRunner) -> None:
     table = odd.published_state.tables_by_name[f"odd.{name}"].table
-    chosen = overview_strip.find_strip_layout(table, odd)
+    chosen = overview_strip.find_overview_strip_layout(table, odd)
     assert len(chosen.histograms) == {"wide": overview_strip.MAX_HISTOGRAMS, "infinite": 1}.get(name, 0)
     assert (chosen.time is not None) == (name == "far")
     assert bool(chosen.column_names) == (name in {"wide", "infinite", "far"})
     if chosen.column_names:
-        found = overview_strip.count_strip(parse_search([], table), odd, chosen)
+        found = overview_strip.count_overview_strip_rows(parse_search([], table), odd, chosen)
         assert found is not None
         assert found.rows == len(ODD[name][1])

@@ -17,7 +17,7 @@ from hven.portal._explore import overview_strip, parse_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 from postgres_cluster import run_server
 
@@ -55,10 +55,12 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site
 def test_odd_tables_have_the_strip_that_they_have_here(sites: tuple[Site, Site], name: str) -> None:
     one, other = (asked_of(site) for site in sites)
     table = one.published_state.tables_by_name[name].table
-    assert alike(overview_strip.find_strip_layout(table, one), overview_strip.find_strip_layout(table, other))
+    assert alike(
+        overview_strip.find_overview_strip_layout(table, one), overview_strip.find_overview_strip_layout(table, other)
+    )
 
 
-def alike(one: overview_strip.StripLayout, other: overview_strip.StripLayout) -> bool:
+def alike(one: overview_strip.OverviewStripLayout, other: overview_strip.OverviewStripLayout) -> bool:
     edges = [[each.edges.tolist() for each in some.bins] for some in (one, other)]
     return edges[0] == edges[1] and (one.ranked_names, one.overview_map, one.column_names) == (
         other.ranked_names,
@@ -72,16 +74,16 @@ def alike(one: overview_strip.StripLayout, other: overview_strip.StripLayout) ->
 def test_counts_are_those_of_the_embedded_engine(
     sites: tuple[Site, Site], pairs: list[tuple[str, str]], hidden: bool
 ) -> None:
-    policies = build_half_hidden_policies("id") if hidden else DEFAULT_POLICIES
+    policies = build_odd_rows_hidden_policies("id") if hidden else DEFAULT_POLICIES
     roads = [
         QueryRunner(
             site=site, principal=ANONYMOUS_PRINCIPAL, policies=policies, published_state=site.get_published_state()
         )
         for site in sites
     ]
-    chosen = overview_strip.find_strip_layout(TABLE, roads[0])
-    assert alike(overview_strip.find_strip_layout(TABLE, roads[1]), chosen)
-    one, other = (overview_strip.count_strip(parse_search(pairs, TABLE), road, chosen) for road in roads)
+    chosen = overview_strip.find_overview_strip_layout(TABLE, roads[0])
+    assert alike(overview_strip.find_overview_strip_layout(TABLE, roads[1]), chosen)
+    one, other = (overview_strip.count_overview_strip_rows(parse_search(pairs, TABLE), road, chosen) for road in roads)
     assert one is not None
     assert other is not None
     assert [counts.tolist() for counts in other.counts] == [counts.tolist() for counts in one.counts]
@@ -93,27 +95,27 @@ def test_a_large_table_is_counted_by_a_sample_of_it(sites: tuple[Site, Site], mo
         monkeypatch.setattr(overview_strip, name, number)
     road = asked_of(sites[1])
     table = TABLE.copy_with(name="many")
-    chosen = overview_strip.find_strip_layout(table, road)
-    found = overview_strip.count_strip(parse_search([], table), road, chosen)
+    chosen = overview_strip.find_overview_strip_layout(table, road)
+    found = overview_strip.count_overview_strip_rows(parse_search([], table), road, chosen)
     assert found is not None
     assert not found.is_exact
     assert 0.15 < found.share < 0.6
     assert found.rows == pytest.approx(MANY, rel=0.001)
-    every = overview_strip.count_strip(parse_search([], table), asked_of(sites[0]), chosen)
+    every = overview_strip.count_overview_strip_rows(parse_search([], table), asked_of(sites[0]), chosen)
     assert every is not None
     filled = every.counts[0] > 300
     assert found.counts[0][filled] == pytest.approx(every.counts[0][filled], rel=0.3), "from all over it"
     theirs = QueryRunner(
         site=sites[1],
         principal=ANONYMOUS_PRINCIPAL,
-        policies=build_half_hidden_policies("id"),
+        policies=build_odd_rows_hidden_policies("id"),
         published_state=sites[1].get_published_state(),
     )
-    half = overview_strip.count_strip(parse_search([], table), theirs, chosen)
+    half = overview_strip.count_overview_strip_rows(parse_search([], table), theirs, chosen)
     assert half is not None
     assert not half.is_exact
     assert half.rows == pytest.approx(MANY / 2, rel=0.1), "policies hold in a sample, too"
-    few = overview_strip.count_strip(parse_search([("id", "5..9")], table), road, chosen)
+    few = overview_strip.count_overview_strip_rows(parse_search([("id", "5..9")], table), road, chosen)
     assert few is not None
     assert (few.is_exact, few.rows) == (True, 5), "so few are counted one by one"
 

@@ -65,7 +65,7 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
     drawn = draw_time_coverage(table, road)
     assert drawn is not None
     assert (drawn.begin, drawn.end) == ("2004-01-01", "2005-01-30")
-    assert {search_fields.classify_field(one, table) for one in table.columns[1:]} == {"time"}
+    assert {search_fields.classify_form_field(one, table) for one in table.columns[1:]} == {"time"}
     assert "mjd_obs >= 53005.0 AND mjd_obs < 53006.0" in parse_search([("mjd_obs", "2004-01-01")], table).write_adql()
 
 
@@ -101,11 +101,11 @@ def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site:
     begin, end = table.find_column("mjd_obs"), table.find_column("exp_mjd_end")
     drawn = plots_json.histogram_to_json(plots.build_histogram(search, begin, road), begin)
     assert (drawn["low"], sum(drawn["counts"]), drawn["time"]) == (2453005.75, 1, True)
-    assert plots_json.points_to_json(plots.fetch_points(search, [begin, end], road), 1)["values"] == [
+    assert plots_json.points_to_json(plots.fetch_plot_points(search, [begin, end], road), 1)["values"] == [
         [2453005.75],
         [2453006.0],
     ]
-    assert plots_json.density_to_json(plots.build_density(search, begin, end, road), [begin, end], 1)["density"][
+    assert plots_json.density_to_json(plots.build_density_grid(search, begin, end, road), [begin, end], 1)["density"][
         "box"
     ] == (
         2453005.75,

@@ -49,10 +49,10 @@ class TestTsv(FormatContract):
     def read_rows(self, data):
         return list(csv.DictReader(io.StringIO(data.decode()), delimiter="\t", quoting=csv.QUOTE_NONE))
 
-    def check_row_count(self, data, rows):
+    def check_row_count(self, data, expected_count):
         lines = data.decode().split("\n")
         assert lines[-1] == ""
-        assert len(lines) == rows + 2
+        assert len(lines) == expected_count + 2
         assert len({line.count("\t") for line in lines[:-1]}) == 1
 
 
@@ -90,10 +90,10 @@ class TestTfcat(FormatContract):
 class TestText(FormatContract):
     name = "text"
 
-    def check_row_count(self, data, rows):
+    def check_row_count(self, data, expected_count):
         lines = data.decode().split("\n")
         assert lines[-1] == ""
-        assert len([line for line in lines[:-1] if line != "(there are more rows)"]) == rows + 2
+        assert len([line for line in lines[:-1] if line != "(there are more rows)"]) == expected_count + 2
 
 
 class TestParquet(FormatContract):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hven import formats
 from hven.formats import ResultStatus, TableMetadata
-from hven.formats._spreadsheet_formulas import escape_formula, escape_formulas
+from hven.formats._spreadsheet_formulas import escape_spreadsheet_formula, escape_spreadsheet_formulas
 from hven.model.errors import ParamError
 from hven.model.table import Column
 from hven.model.types import parse_type
@@ -59,6 +59,6 @@ def test_another_value_is_refused() -> None:
 
 @given(st.lists(st.one_of(st.none(), st.text(st.characters(blacklist_categories=("Cs",)), max_size=4)), max_size=8))
 def test_columns_and_single_texts_are_escaped_alike(texts: list[str | None]) -> None:
-    found = escape_formulas(pa.array(texts, pa.string())).to_pylist()
-    assert found == [None if text is None else escape_formula(text) for text in texts]
+    found = escape_spreadsheet_formulas(pa.array(texts, pa.string())).to_pylist()
+    assert found == [None if text is None else escape_spreadsheet_formula(text) for text in texts]
     assert not any(text and text[0] in SIGNS for text in found)

@@ -66,8 +66,8 @@ def test_equal_positions_are_not_divided_for_ever() -> None:
 
 def test_partitions_are_read_back() -> None:
     found = [(1, 0), (2, 4), (2, 5), (1, 40)]
-    assert hats_layout.read_partition_info(hats_layout.write_partition_info(reversed(found))) == found
-    assert hats_layout.read_partition_info(b"Norder,Dir,Npix\n1,0,44\n1,0,44\n\n") == [(1, 44)]
+    assert hats_layout.parse_partition_info(hats_layout.write_partition_info(reversed(found))) == found
+    assert hats_layout.parse_partition_info(b"Norder,Dir,Npix\n1,0,44\n1,0,44\n\n") == [(1, 44)]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_partitions_are_read_back() -> None:
 )
 def test_partitions_that_cannot_be_are_refused(text: bytes, said: str) -> None:
     with pytest.raises(SourceError) as fault:
-        hats_layout.read_partition_info(text)
+        hats_layout.parse_partition_info(text)
     assert said in str(fault.value)
 
 
@@ -92,14 +92,14 @@ def test_properties_are_read_back(title: str) -> None:
     text = hats_layout.write_catalogue_properties(
         "sky.stars", row_count=7, position=("ra", "dec"), order=3, further_properties={"obs_title": f"a\n{title}"}
     )
-    found = catalogues.read_catalogue_properties(text)
+    found = catalogues.parse_catalogue_properties(text)
     assert found["obs_title"] == f"a\n{title}"
     assert (found["obs_collection"], found["hats_nrows"], found["hats_col_dec"]) == ("sky_stars", "7", "dec")
 
 
 def test_older_properties_have_the_names_of_today() -> None:
     text = b"#HATS catalog\ncatalog_name = gaia\ncatalog_type=object\ntotal_rows=12\nobs_title=two \\\n   lines\n"
-    found = catalogues.read_catalogue_properties(text)
+    found = catalogues.parse_catalogue_properties(text)
     assert found == {
         "obs_collection": "gaia",
         "dataproduct_type": "object",
@@ -107,7 +107,7 @@ def test_older_properties_have_the_names_of_today() -> None:
         "obs_title": "two lines",
     }
     with pytest.raises(SourceError, match="dataproduct_type is not said"):
-        catalogues.read_catalogue_properties(b"<html>")
+        catalogues.parse_catalogue_properties(b"<html>")
 
 
 def test_the_map_of_the_sky_is_what_astropy_reads() -> None:

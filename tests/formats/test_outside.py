@@ -163,9 +163,9 @@ def test_schema_of_real_tables_written_back(tmp_path):
 
 
 def test_schema_of_an_error_document(tmp_path):
-    from hven.formats.votable import write_error
+    from hven.formats.votable import write_votable_error
 
-    validates(write_error("no column <größe> & co"), tmp_path / "error.vot")
+    validates(write_votable_error("no column <größe> & co"), tmp_path / "error.vot")
 
 
 # In a binary stream STIL 4.x loses its place after a variable array of complex numbers, and votlint after a polygon (it fails

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hven import formats
-from hven.formats import Format, ResultStatus, TableMetadata, select_format
+from hven.formats import ResultStatus, TableFormat, TableMetadata, select_format
 from hven.model.table import Column
 from hven.model.types import parse_type
 from reference_pages import REFERENCE, keep_part
@@ -48,7 +48,7 @@ def is_text(data: bytes) -> bool:
     return re.sub(r"[\n\r\t]", "", text).isprintable()
 
 
-def read_by_example(table_format: Format, data: bytes, directory, monkeypatch: pytest.MonkeyPatch) -> str:
+def read_by_example(table_format: TableFormat, data: bytes, directory, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the example of a format on an answer; return what its last line gives."""
     monkeypatch.chdir(directory)
     (directory / f"answer.{table_format.extension}").write_bytes(data)
@@ -58,7 +58,7 @@ def read_by_example(table_format: Format, data: bytes, directory, monkeypatch: p
     return str(eval(expression, names))
 
 
-def write_example(table_format: Format, directory, monkeypatch: pytest.MonkeyPatch) -> str:
+def write_example(table_format: TableFormat, directory, monkeypatch: pytest.MonkeyPatch) -> str:
     name = TEXT_NAMES.get(table_format.name, table_format.name)
     data = write_answer(name)
     lines = [f"### {table_format.name}", "", f"`RESPONSEFORMAT={name}`, `hven query --format {name}`:", ""]

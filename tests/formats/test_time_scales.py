@@ -12,10 +12,10 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 
-from hven.formats.media import FileSamples, open_product
+from hven.formats.media import FileTimeSamples, open_product
 from hven.model.errors import SourceError
 from hven.model.sky import time_scales
-from hven.model.table import TimeDecoding, TimeSeries
+from hven.model.table import TimeDecoding, TimeSeriesSpec
 
 SCALES = ("TAI", "TT", "TDB", "GPS")
 
@@ -31,9 +31,9 @@ def utc(micros: npt.NDArray[np.int64], scale: str) -> npt.NDArray[np.int64]:
 
 
 def moments(path: Path, **clock: Any) -> npt.NDArray[np.int64]:
-    said = TimeSeries(id="x", path="x", time="T", parameters=("V",), clock=TimeDecoding(**clock))
+    said = TimeSeriesSpec(id="x", path="x", time="T", parameters=("V",), clock=TimeDecoding(**clock))
     with open_product(path, path.name, includes_text_tables=True) as product:
-        return FileSamples(product, said, path.name).instants
+        return FileTimeSamples(product, said, path.name).instants
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -9,7 +9,7 @@ import pytest
 from hven import formats
 from hven.formats import ResultStatus, TableMetadata
 from hven.model.table import Column
-from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
+from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, ColumnType
 
 ROWS = 11
 KINDS = (
@@ -20,17 +20,17 @@ KINDS = (
     FLOAT64,
     TIMESTAMP,
     STRING,
-    Type("boolean"),
+    ColumnType("boolean"),
     POINT,
     POLYGON,
-    Type("int", "3"),
-    Type("double", "*"),
-    Type("unsignedByte"),
+    ColumnType("int", "3"),
+    ColumnType("double", "*"),
+    ColumnType("unsignedByte"),
 )
 NULL = np.arange(ROWS) % 3 != 0
 
 
-def held(type_: Type, rest: int) -> pa.Array:
+def held(type_: ColumnType, rest: int) -> pa.Array:
     """Make a column whose every third value is not NULL; `rest` lies under the others."""
     values = np.where(NULL, rest, 1)
     mask, arrow = pa.array(NULL), type_.arrow

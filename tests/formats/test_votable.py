@@ -18,11 +18,11 @@ from lxml import etree
 from samples import ASCII, FLOAT64, VALUES, tables
 
 from hven.formats import ResultStatus, TableMetadata
-from hven.formats.votable import assign_field_ids, read_votable, write_small_votable, write_votable
-from hven.formats.votable.binary_writer import MAX_SMALL_BATCH_ROWS, BinaryEncoder
+from hven.formats.votable import assign_xml_ids, read_votable, write_small_votable, write_votable
+from hven.formats.votable.binary_writer import MAX_SMALL_BATCH_ROWS, VotableBinaryEncoder
 from hven.model.errors import SourceError, TimeLimitError, UserError
 from hven.model.table import Column
-from hven.model.types import Type, parse_type
+from hven.model.types import ColumnType, parse_type
 from hven.testing.format import make_all_types_batch, write_document
 
 SERIALIZATIONS = ("TABLEDATA", "BINARY", "BINARY2")
@@ -58,7 +58,7 @@ def test_a_few_rows_have_the_bytes_that_they_have_among_many(sample, repeated):
     columns = tuple(
         column.copy_with(type=parse_type("unicode")) if column.type.is_string else column for column in columns
     )
-    encoder = BinaryEncoder(columns, "BINARY2")
+    encoder = VotableBinaryEncoder(columns, "BINARY2")
     few = b"".join(bytes(piece) for piece in encoder.encode_batch(batch))
     times = repeated * MAX_SMALL_BATCH_ROWS
     many = pa.Table.from_batches([batch] * times).combine_chunks().to_batches()
@@ -72,7 +72,7 @@ LISTS = [["a", 'quote "', "back\\slash"], [], None, ["é", "a,b", "tab\t"]]
 @pytest.mark.parametrize("serialization", SERIALIZATIONS)
 def test_astropy_reads_arrays_of_strings_written_as_json(serialization):
     columns = (
-        Column(name="names", type=Type("unicodeChar", "16x*"), ucd="meta.id"),
+        Column(name="names", type=ColumnType("unicodeChar", "16x*"), ucd="meta.id"),
         Column(name="n", type=parse_type("int32")),
     )
     batch = pa.record_batch({"names": pa.array(LISTS, pa.list_(pa.string())), "n": pa.array([1, 2, 3, 4], pa.int32())})
@@ -142,7 +142,7 @@ def test_a_nul_and_what_is_beyond_the_first_plane_are_the_same_among_few_and_man
                 "n": pa.array([float("inf"), None, -0.0, 1e-45, 3.0, None][: len(texts)], pa.float32()),
             }
         )
-        encoder = BinaryEncoder(columns, "BINARY2")
+        encoder = VotableBinaryEncoder(columns, "BINARY2")
         few = b"".join(bytes(piece) for piece in encoder.encode_batch(batch))
         many = pa.Table.from_batches([batch] * MAX_SMALL_BATCH_ROWS).combine_chunks().to_batches()[0]
         assert b"".join(bytes(piece) for piece in encoder.encode_batch(many)) == few * MAX_SMALL_BATCH_ROWS
@@ -337,7 +337,7 @@ def test_without_columns_there_is_no_table():
 
 
 def test_ids_are_xml_names_and_unique():
-    assert assign_field_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == (
+    assert assign_xml_ids(("ra", "n obs", "1st", "größe", "ra", "", "a.b-c")) == (
         "ra",
         "n_obs",
         "_1st",
@@ -451,7 +451,7 @@ def test_a_null_in_an_array_of_bytes_needs_a_declared_value(serialization):
 
 
 def test_strings_of_any_length_in_arrays_get_a_width():
-    columns = [Column(name="v", type=Type("char", "*x*"))]
+    columns = [Column(name="v", type=ColumnType("char", "*x*"))]
     first, second = (
         pa.RecordBatch.from_arrays([pa.array([texts])], names=["v"]) for texts in (["a" * 20, "b"], ["c" * 40])
     )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hven.formats.votable import read_votable, reader
 from hven.model.errors import SourceError
-from hven.model.types import Type
+from hven.model.types import ColumnType
 from hven.testing.format import make_all_types_batch, write_document
 from shared import shared
 
@@ -207,23 +207,23 @@ def test_byte_order_mark_and_gzip():
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
-        ('datatype="int"', Type("int")),
-        ('datatype="Double"', Type("double")),
-        ('datatype="int" arraysize="1"', Type("int")),
-        ('datatype="char"', Type("char")),
-        ('datatype="char" arraysize=" 10* "', Type("char", "10*")),
-        ('arraysize="*"', Type("char", "*")),
-        ('datatype="string"', Type("char", "*")),
-        ('datatype="unicodeString"', Type("unicodeChar", "*")),
-        ('datatype="integer"', Type("int")),
-        ('datatype="char" arraysize="*" xtype="timestamp"', Type("char", "*", "timestamp")),
-        ('datatype="char" arraysize="19" xtype="adql:TIMESTAMP"', Type("char", "19", "adql:TIMESTAMP")),
-        ('datatype="int" xtype="timestamp"', Type("int")),
-        ('datatype="double" arraysize="2" xtype="point"', Type("double", "2", "point")),
-        ('datatype="double" arraysize="*" xtype="point"', Type("double", "*")),
-        ('datatype="float" arraysize="2x3x*"', Type("float", "2x3x*")),
-        ('datatype="long" arraysize="2x4*"', Type("long", "2x4*")),
-        ('datatype="double" xtype="mjd"', Type("double", None, "mjd")),
+        ('datatype="int"', ColumnType("int")),
+        ('datatype="Double"', ColumnType("double")),
+        ('datatype="int" arraysize="1"', ColumnType("int")),
+        ('datatype="char"', ColumnType("char")),
+        ('datatype="char" arraysize=" 10* "', ColumnType("char", "10*")),
+        ('arraysize="*"', ColumnType("char", "*")),
+        ('datatype="string"', ColumnType("char", "*")),
+        ('datatype="unicodeString"', ColumnType("unicodeChar", "*")),
+        ('datatype="integer"', ColumnType("int")),
+        ('datatype="char" arraysize="*" xtype="timestamp"', ColumnType("char", "*", "timestamp")),
+        ('datatype="char" arraysize="19" xtype="adql:TIMESTAMP"', ColumnType("char", "19", "adql:TIMESTAMP")),
+        ('datatype="int" xtype="timestamp"', ColumnType("int")),
+        ('datatype="double" arraysize="2" xtype="point"', ColumnType("double", "2", "point")),
+        ('datatype="double" arraysize="*" xtype="point"', ColumnType("double", "*")),
+        ('datatype="float" arraysize="2x3x*"', ColumnType("float", "2x3x*")),
+        ('datatype="long" arraysize="2x4*"', ColumnType("long", "2x4*")),
+        ('datatype="double" xtype="mjd"', ColumnType("double", None, "mjd")),
     ],
 )
 def test_types_as_they_are_written(said, kind):
@@ -553,9 +553,9 @@ def test_rows_beyond_measure_are_looked_at_a_few_times(monkeypatch):
     monkeypatch.setattr(reader, "_PIECE_BYTES", 1 << 10)
     monkeypatch.setattr(reader, "read_utf8_chunks", lambda file: iter(lambda: file.read(1 << 10), b""))
     looks = []
-    unpack = reader.binary_reader.BinaryDecoder.decode_rows
+    unpack = reader.binary_reader.VotableBinaryDecoder.decode_rows
     monkeypatch.setattr(
-        reader.binary_reader.BinaryDecoder,
+        reader.binary_reader.VotableBinaryDecoder,
         "decode_rows",
         lambda self, data, first: looks.append(len(data)) or unpack(self, data, first),
     )

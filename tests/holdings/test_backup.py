@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hven import query
 from hven.ingest import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
-from hven.model.settings import Settings, create_site, load_settings
+from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.site import Site
 from hven.site.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -53,7 +53,7 @@ def other() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     """A site with two collections in two engines, a release, a job that has ended and one that ran."""
-    directory = create_site(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
+    directory = create_site_directory(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
     (directory / "secrets.toml").write_text("SECRET = 'x'\n")
     (directory / "standards").mkdir()
     (directory / "standards" / "notes.txt").write_text("ours")
@@ -65,7 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     with Site(load_settings(directory, {})) as site:
         for name in ("things", "others"):
             ingest_collection(site, name)
-        site.store.releases.add_releases("dr1", ["things"], "the first")
+        site.store.releases.add_collection_releases("dr1", ["things"], "the first")
         ingest_collection(site, "things")
         for name, phase in (("j1", "COMPLETED"), ("j2", "EXECUTING")):
             results = [{"id": "result", "file": "r.csv", "media_type": "text/csv", "bytes": 3}] if name == "j1" else []
@@ -116,7 +116,7 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
             )
             assert (back.snapshot.engine, back.snapshot.coverage) == (record.snapshot.engine, record.snapshot.coverage)
         assert again.store.releases.list_releases("things") == site.store.releases.list_releases("things")
-        assert again.store.list_events("things") == site.store.list_events("things")
+        assert again.store.list_publication_events("things") == site.store.list_publication_events("things")
         assert again.store.runs.list_runs("things") == site.store.runs.list_runs("things")
         assert [again.store.jobs.get_job(name).phase for name in ("j1", "j2")] == ["COMPLETED", "QUEUED"]
         assert (tmp_path / "again" / "var" / "jobs" / "j1" / "r.csv").read_text() == "a\n1"
@@ -156,7 +156,7 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
-    directory = create_site(tmp_path / "site")
+    directory = create_site_directory(tmp_path / "site")
     (directory / "hven.toml").write_text(
         f'engine = "{OTHER_NAME}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
     )
@@ -197,7 +197,7 @@ def test_a_backup_while_an_ingest_prunes(made: Path, tmp_path: Path, monkeypatch
             ingest_collection(site, "things")
             ingest_collection(site, "things")
 
-        write_backup(site, tmp_path / "x.tar", on_table=meanwhile)
+        write_backup(site, tmp_path / "x.tar", notify_table=meanwhile)
     assert verify_archive(tmp_path / "x.tar")["data"]
     restore_archive(tmp_path / "x.tar", tmp_path / "again")
 
@@ -317,7 +317,7 @@ def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypa
             restore_archive(archive, tmp_path / "two")
         with Site(load_settings(tmp_path / "one")) as site:
             here = answers(site)
-            assert site.store.list_events("things")[0].number > 0
+            assert site.store.list_publication_events("things")[0].number > 0
             ingest_collection(site, "things")
             write_backup(site, tmp_path / "again.tar")
             moved = answers(site)

@@ -23,7 +23,9 @@ CATALOGUE = Catalogue(
 def find(*parts: Ident | str) -> list[str]:
     return [
         found.qualified_name
-        for found in CATALOGUE.find([part if isinstance(part, Ident) else Ident(part) for part in parts])
+        for found in CATALOGUE.find_tables_by_identifiers(
+            [part if isinstance(part, Ident) else Ident(part) for part in parts]
+        )
     ]
 
 
@@ -46,13 +48,15 @@ def test_ambiguous_names_give_all():
 
 def test_other_catalogs_and_empty_names_give_nothing():
     assert find("db", "cat", "only") == []
-    assert CATALOGUE.find([]) == []
+    assert CATALOGUE.find_tables_by_identifiers([]) == []
 
 
 def test_uploads_extend_a_copy():
     more = CATALOGUE.with_tables([table("TAP_UPLOAD", "mine"), table("cat", "new")])
-    assert [found.qualified_name for found in more.find([Ident("tap_upload"), Ident("MINE")])] == ["TAP_UPLOAD.mine"]
-    assert [found.qualified_name for found in more.find([Ident("new")])] == ["cat.new"]
+    assert [
+        found.qualified_name for found in more.find_tables_by_identifiers([Ident("tap_upload"), Ident("MINE")])
+    ] == ["TAP_UPLOAD.mine"]
+    assert [found.qualified_name for found in more.find_tables_by_identifiers([Ident("new")])] == ["cat.new"]
     assert find("new") == []
     assert more.access_key != CATALOGUE.access_key
     assert "TAP_UPLOAD.mine" in more.list_names()

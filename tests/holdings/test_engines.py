@@ -18,7 +18,7 @@ from hven.descriptor import check_descriptor
 from hven.engines.postgres import schema_installation
 from hven.engines.postgres.connection_pool import build_application_name
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest import ingest_collection, move_collection
+from hven.ingest import ingest_collection, move_collection_to_engine
 from hven.model.errors import DescriptorError, HvenError, NotFoundError, StorageError, UserError
 from hven.model.settings import Settings, load_settings
 from hven.site import Site
@@ -89,10 +89,10 @@ def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None
     with open_site(tmp_path) as site:
         ingest_collection(site, "things")
         record = site.store.read_published_records()[1]["things.a"]
-        row = snapshots.record_to_row(record)
+        row = snapshots.snapshot_record_to_row(record)
         row["record"] = row["record"].replace('"engine": "duckdb", ', "").replace(', "engine": "duckdb"', "")
         assert "engine" not in row["record"]
-        again = snapshots.record_from_row(type("Row", (), row))
+        again = snapshots.snapshot_record_from_row(type("Row", (), row))
         assert again == record
 
 
@@ -109,23 +109,23 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
         ingest_collection(site, "things")
         before = site.store.read_published_records()[1]
         version = site.get_published_state().version
-        assert len(move_collection(site, "things", OTHER_NAME)) == 2
+        assert len(move_collection_to_engine(site, "things", OTHER_NAME)) == 2
         assert kept(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
         assert numbers(site) == [2, 3]
         assert site.get_published_state().version != version
         now = site.store.read_published_records()[1]["things.a"]
         assert now.provenance["moved"][0]["from"] == before["things.a"].id
         assert now.created == before["things.a"].created, "the rows are as old as they were"
-        assert move_collection(site, "things", OTHER_NAME) == []
+        assert move_collection_to_engine(site, "things", OTHER_NAME) == []
         site.store.roll_back("things")
         assert kept(site) == {"things.a": "duckdb", "things.b": "duckdb"}
         site.refresh_published_state()
         assert numbers(site) == [2, 3]
         assert [run.kind for run in site.store.runs.list_runs("things")] == ["move", "ingest"]
         with pytest.raises(NotFoundError):
-            move_collection(site, "nothing", OTHER_NAME)
+            move_collection_to_engine(site, "nothing", OTHER_NAME)
         with pytest.raises(UserError, match="no engine is called 'x'"):
-            move_collection(site, "things", "x")
+            move_collection_to_engine(site, "things", "x")
 
 
 @pytest.mark.parametrize("where", ["stage", "write", "finish", "publish", "lost"])
@@ -158,7 +158,7 @@ def test_a_move_that_breaks_off_changes_nothing(
         if where == "publish":
             monkeypatch.setattr(site.store, "publish_collection", broken)
         with pytest.raises(StorageError, match="of which 1 arrived" if where == "lost" else "full"):
-            move_collection(site, "things", OTHER_NAME)
+            move_collection_to_engine(site, "things", OTHER_NAME)
         monkeypatch.undo()
         assert site.store.read_published_records()[1] == before
         assert numbers(site) == [2, 3]
@@ -203,7 +203,7 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
             return real(name)
 
         monkeypatch.setattr(engines, "load_engine_record", opening)
-        assert site.engines.list_sections_in_use() == []
+        assert site.engines.list_settings_sections_in_use() == []
         assert OTHER_NAME in site.engines.map_open_engines()
 
 
@@ -284,8 +284,8 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
                 pg_ctl(address, "start")
             wait_until(lambda: not site.get_published_state().problems)
             assert numbers(site) == [2, 3]
-            assert len(move_collection(site, "things", "duckdb")) == 2
-            assert len(move_collection(site, "near", "postgres")) == 1
+            assert len(move_collection_to_engine(site, "things", "duckdb")) == 2
+            assert len(move_collection_to_engine(site, "near", "postgres")) == 1
             assert numbers(site) == [2, 3]
 
 

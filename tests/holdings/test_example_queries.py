@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import ingest_collection, run_examples
+from hven.ingest import ingest_collection, run_collection_examples
 from hven.site import Site, list_example_queries
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site
 
 CAT = """\
 collection: cat
@@ -87,13 +87,13 @@ def test_rows_that_are_hidden_lend_no_place(tmp_path):
         assert not any(
             "CIRCLE" in item.query
             for item in list_example_queries(
-                site.get_published_state(), ANONYMOUS_PRINCIPAL, build_half_hidden_policies("number")
+                site.get_published_state(), ANONYMOUS_PRINCIPAL, build_odd_rows_hidden_policies("number")
             )
         )
 
 
 def test_they_are_run(site):
-    told = run_examples(site, "cat")
+    told = run_collection_examples(site, "cat")
     assert [(fault.severity, fault.message) for fault in told] == [("warning", "the example 'Nothing' gives no row")]
     assert (told[0].place.line, told[0].place.column) == (21, 29)
 
@@ -104,7 +104,7 @@ def test_one_that_fails_has_its_place(tmp_path):
     ) as site:
         ingest_collection(site, "cat")
         site.refresh_published_state()
-        (fault, _) = run_examples(site, "cat")
+        (fault, _) = run_collection_examples(site, "cat")
         assert fault.severity == "error"
         assert "did you mean" in fault.message
         assert str(fault.place).endswith("cat.yaml:20:12")
@@ -112,7 +112,7 @@ def test_one_that_fails_has_its_place(tmp_path):
 
 def test_a_place_on_a_body_is_in_no_system_of_the_sky(tmp_path):
     rows_ = pa.table({"ra": [10.0], "dec": [10.0]})
-    table = describe_table("mars.craters", rows_)
+    table = build_table_from_arrow("mars.craters", rows_)
     table = table.copy_with(
         columns=tuple(
             column.copy_with(ucd=ucd)

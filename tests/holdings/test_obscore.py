@@ -14,7 +14,7 @@ from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from postgres_cluster import run_server
 
 IMAGES = """\
@@ -140,7 +140,7 @@ def test_eyes_of_each_reader(site):
 
 
 def test_rows_that_a_policy_hides_are_hidden_here_too(site):
-    policies = build_half_hidden_policies("n")
+    policies = build_odd_rows_hidden_policies("n")
     found = ask(
         site,
         "SELECT obs_collection, COUNT(*) AS n FROM ivoa.obscore GROUP BY obs_collection ORDER BY 1",

@@ -14,11 +14,11 @@ from hven import query
 from hven.engines.duckdb.query_plan import DuckPlan
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
-from hven.model.table import Table, columns_from_arrow
+from hven.model.table import Table, build_columns_from_arrow
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from shared import EXAMPLES_FACTOR
 
 FIELDS = """\
@@ -124,7 +124,7 @@ UPLOAD = pa.table(
         "name": ["east7", "north3", "west9", "x", None],
     }
 )
-UPLOADED = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_from_arrow(UPLOAD.schema)))
+UPLOADED = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(build_columns_from_arrow(UPLOAD.schema)))
 
 
 def ask(site, text, who=ANONYMOUS_PRINCIPAL, **more):
@@ -199,7 +199,7 @@ READERS = [ANONYMOUS_PRINCIPAL, OWNER]
     form=st.sampled_from(FORMS),
     condition=conditions,
     who=st.sampled_from(READERS),
-    policies=st.sampled_from([None, build_half_hidden_policies("n")]),
+    policies=st.sampled_from([None, build_odd_rows_hidden_policies("n")]),
 )
 @example(  # a filter of a hash join's keys that DuckDB hands down to a scan of Arrow rows, which refuses it
     form="SELECT name FROM TAP_UPLOAD.mine AS m WHERE NOT EXISTS (SELECT 1 FROM ivoa.obscore WHERE obs_id = m.name AND {})",

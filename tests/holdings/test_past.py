@@ -25,11 +25,11 @@ def count(site, as_of=None, table="a.t", who=OWNER_PRINCIPAL):
 
 def test_as_of(tmp_path, clock):
     with open_tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
-        first = site.store.list_events("b")[0].at
+        first = site.store.list_publication_events("b")[0].at
         states = []
         for n in (2, 3, 4):
             record = publish_rows(site, site.get_published_state().tables_by_name["a.t"].table, rows(n))
-            states.append((record, site.store.list_events("a")[0].at))
+            states.append((record, site.store.list_publication_events("a")[0].at))
         site.refresh_published_state()
         assert count(site) == 4
         assert [count(site, at) for _, at in states] == [2, 3, 4]
@@ -63,7 +63,7 @@ def test_as_of(tmp_path, clock):
 def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
     table = Table(schema="p", name="t", columns=(Column(name="id", type=type_of("int32")),), access="private")
     with open_tiny_site(tmp_path, {"p.t": (table, rows(1))}) as site:
-        at = site.store.list_events("p")[0].at
+        at = site.store.list_publication_events("p")[0].at
         for n in (2, 3):
             publish_rows(site, table, rows(n))
         site.engines.drop_snapshots(site.store.prune_snapshots("p", 1))
@@ -77,7 +77,7 @@ def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
 
 def test_what_was_taken_away_stays_away(tmp_path):
     with open_tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
-        at = site.store.list_events("b")[0].at
+        at = site.store.list_publication_events("b")[0].at
         site.store.unpublish_collection("a")
         site.refresh_published_state()
         assert count(site, at, "b.t") == 10

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.ingest import move_collection
-from hven.model.settings import create_site, load_settings
-from hven.model.table import Column, Partition, Table
+from hven.ingest import move_collection_to_engine
+from hven.model.settings import create_site_directory, load_settings
+from hven.model.table import Column, PartitionScheme, Table
 from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.archive import write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.engine import STARS_TABLE, make_stars
+from hven.testing.engine import STARS_TABLE, make_star_table
 from hven.testing.site import publish_rows
 from postgres_cluster import run_server
 from process_runner import run_hven
@@ -58,7 +58,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, database: str) -> Iterator[Site]:
-    directory = create_site(tmp_path / "site", name="Uraniborg")
+    directory = create_site_directory(tmp_path / "site", name="Uraniborg")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS moved CASCADE")
     with (directory / "hven.toml").open("a") as file:
@@ -67,9 +67,9 @@ def site(tmp_path: Path, database: str) -> Iterator[Site]:
         publish_rows(
             made,
             STARS_TABLE.copy_with(
-                partition=Partition(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)
+                partition=PartitionScheme(by="time", column="seen", every="2 months"), indexes=(("band", "mag"),)
             ),
-            make_stars(),
+            make_star_table(),
         )
         publish_rows(made, ODD, odd())
         made.refresh_published_state()
@@ -99,7 +99,7 @@ def test_there_and_back_again(site: Site, database: str) -> None:
     before = answers(site)
     first = site.store.read_published_records()[1]
     for name in ("sky", "odd"):
-        move_collection(site, name, "postgres")
+        move_collection_to_engine(site, name, "postgres")
     assert homes(site) == {"postgres"}
     assert answers(site) == before
     there = site.store.read_published_records()[1]
@@ -110,7 +110,7 @@ def test_there_and_back_again(site: Site, database: str) -> None:
         )
         assert parts.fetchone()[0] >= 4  # type: ignore[index]
     for name in ("sky", "odd"):
-        move_collection(site, name, "duckdb")
+        move_collection_to_engine(site, name, "duckdb")
     assert answers(site) == before
     back = site.store.read_published_records()[1]
     for name, record in back.items():
@@ -125,7 +125,7 @@ def test_there_and_back_again(site: Site, database: str) -> None:
 def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, tmp_path: Path, home: str) -> None:
     if home == "postgres":
         for name in ("sky", "odd"):
-            move_collection(site, name, "postgres")
+            move_collection_to_engine(site, name, "postgres")
     before = answers(site)
     write_backup(site, tmp_path / "whole.tar")
     with psycopg.connect(database, autocommit=True) as connection:

@@ -9,7 +9,7 @@ import pytest
 
 from hven import descriptor
 from hven.model import settings
-from hven.model.resource import Resource
+from hven.model.resource import CollectionSpec
 from hven.site import descriptor_watch
 
 TEXT = "collection: {name}\ntitle: {title}\ntables:\n  main:\n    source: rows.csv\n    columns: {{id: string}}\n"
@@ -28,7 +28,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     load = descriptor.load_descriptor
 
-    def noted(path: Path, site: settings.Settings) -> Resource:
+    def noted(path: Path, site: settings.Settings) -> CollectionSpec:
         found.append(path.stem)
         return load(path, site)
 

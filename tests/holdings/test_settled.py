@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.ingest import ingest_collection, move_collection
+from hven.ingest import ingest_collection, move_collection_to_engine
 from hven.model.errors import ConflictError, HvenError, StorageError
-from hven.model.settings import ReloadableSettings, create_site, load_settings
+from hven.model.settings import ReloadableSettings, create_site_directory, load_settings
 from hven.site import Site
 from hven.site import server_processes as room
 from hven.site._engine_registry import EngineRegistry
@@ -30,7 +30,7 @@ FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = tr
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = create_site(tmp_path / "site")
+    site = create_site_directory(tmp_path / "site")
     (site / "hven.toml").write_text(FIRST)
     path = site / "collections" / "a"
     path.mkdir()
@@ -130,12 +130,12 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(
     monkeypatch.setattr(room, "SERVER_WAIT_SECONDS", 0.0)
     wait_until(lambda: bool(list_server_processes(server.settings)))
     with Site(load_settings(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
-        move_collection(site, "a", "postgres")  # nor has this command: that is said first, and of itself
+        move_collection_to_engine(site, "a", "postgres")  # nor has this command: that is said first, and of itself
     # this command has it, the server has not
     monkeypatch.setenv("HVEN_POSTGRES_URL", "postgresql://nobody@127.0.0.1:9/x")
     with Site(load_settings(place)) as site:
         with pytest.raises(ConflictError, match="cannot read rows in postgres: the engine postgres has no database"):
-            move_collection(site, "a", "postgres")
+            move_collection_to_engine(site, "a", "postgres")
         check_servers_can_read(site.settings, site.store, "duckdb")
         server.close()
         check_servers_can_read(site.settings, site.store, "postgres")  # nobody serves
@@ -146,13 +146,13 @@ def test_rows_go_nowhere_where_a_server_does_not_look(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     wait_until(lambda: bool(list_server_processes(server.settings)))
-    before = server.store.read_pointers()
+    before = server.store.read_published_snapshot_ids()
     other = {"data": "elsewhere", "store": f"sqlite:///{place}/other.sqlite"}[name]
     monkeypatch.setenv(f"HVEN_{name.upper()}", other)
     said = run_hven("ingest", "a", "--site", place, expected_code=1).stderr
     assert f"restart needed: the server (process {os.getpid()} on" in said
     assert f"began with {name} " in said
-    assert server.store.read_pointers() == before
+    assert server.store.read_published_snapshot_ids() == before
     server.close()
     with Site(load_settings(place)) as site:
         check_servers_can_read(site.settings, site.store, "duckdb")

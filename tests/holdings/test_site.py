@@ -24,8 +24,8 @@ from hven.site.auth._access_control import (
     PUBLIC_SCOPE,
     Principal,
 )
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
 
 STARS = pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [-1.0, 0.0, 1.0], "name": ["a", "é", None]})
 
@@ -86,7 +86,7 @@ def test_a_tiny_site_publishes_rows(tmp_path):
 def test_nothing_changes_until_something_does(site):
     first = site.get_published_state()
     assert site.refresh_published_state() is first
-    publish_rows(site, describe_table("cat.more", pa.table({"a": [1]})), pa.table({"a": [1]}))
+    publish_rows(site, build_table_from_arrow("cat.more", pa.table({"a": [1]})), pa.table({"a": [1]}))
     second = site.refresh_published_state()
     assert second.version != first.version
     assert set(first.tables_by_name) == {"cat.stars"}  # the old picture stays as it was
@@ -294,14 +294,14 @@ def test_a_store_that_fails_later_keeps_the_last_state_and_says_so(site, monkeyp
     def broken() -> int:
         raise StorageError("the disk is gone")
 
-    monkeypatch.setattr(site.store, "get_version", broken)
+    monkeypatch.setattr(site.store, "get_phase_change_count", broken)
     holdings = site.refresh_published_state()
     assert holdings.tables_by_name.keys() == good.tables_by_name.keys()
     assert any("the disk is gone" in problem for problem in holdings.problems)
     monkeypatch.undo()
     assert site.refresh_published_state().problems == ()
     with Site(site.settings) as other:
-        monkeypatch.setattr(other.store, "get_version", broken)
+        monkeypatch.setattr(other.store, "get_phase_change_count", broken)
         with pytest.raises(StorageError):
             other.get_published_state()
 
@@ -489,7 +489,7 @@ def test_rows_are_hidden_under_a_view(tmp_path):
         publish_rows(site, TABLE, ROWS)
         site.refresh_published_state()
         with query.run_query(
-            "SELECT star FROM cat.brighter", site=site, policies=build_half_hidden_policies("id")
+            "SELECT star FROM cat.brighter", site=site, policies=build_odd_rows_hidden_policies("id")
         ) as result:
             assert [row["star"] for batch in result.iterate_batches() for row in batch.to_pylist()] == [2]
             assert not result.scope.is_public
@@ -506,7 +506,7 @@ class Counts:
         return True
 
     def find_row_condition(self, table, who):
-        return build_half_hidden_policies("id")[1].find_row_condition(table, who)
+        return build_odd_rows_hidden_policies("id")[1].find_row_condition(table, who)
 
 
 def test_policies_are_asked_once_about_each_reader(site):
@@ -522,15 +522,15 @@ def test_policies_are_asked_once_about_each_reader(site):
         "other policies that see the same"
     )
     assert holdings.find_access_key(Principal(name="ann")) == "public"
-    assert holdings.find_access_key(OWNER_PRINCIPAL, build_half_hidden_policies("id")) != first
+    assert holdings.find_access_key(OWNER_PRINCIPAL, build_odd_rows_hidden_policies("id")) != first
 
 
 def test_a_reach_is_the_same_in_every_process(site):
     """Remembered answers are keyed by it: nothing in it may depend on the process's hashes."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom hven.site import Site\nfrom hven.model.settings import Settings\n"
-        "from hven.testing.policies import build_half_hidden_policies\n"
-        "with Site(Settings(directory=Path(sys.argv[1]))) as site:\n    print(site.get_published_state().find_access_key(policies=build_half_hidden_policies('id')))"
+        "from hven.testing.policies import build_odd_rows_hidden_policies\n"
+        "with Site(Settings(directory=Path(sys.argv[1]))) as site:\n    print(site.get_published_state().find_access_key(policies=build_odd_rows_hidden_policies('id')))"
     )
     found = {
         subprocess.run(
@@ -542,7 +542,7 @@ def test_a_reach_is_the_same_in_every_process(site):
         ).stdout.strip()
         for seed in ("1", "2")
     }
-    assert found == {site.get_published_state().find_access_key(policies=build_half_hidden_policies("id"))}
+    assert found == {site.get_published_state().find_access_key(policies=build_odd_rows_hidden_policies("id"))}
 
 
 def test_settings_reach_the_site(tmp_path):

@@ -108,7 +108,7 @@ def test_it_describes_itself_with_all_columns_of_the_standard(holdings):
         ("keys", "tables", "target_table", "table_name"),
         ("key_columns", "keys", "key_id", "key_id"),
     }
-    for table in tap_schema.load_own_schema().tables:
+    for table in tap_schema.load_tap_schema_definition().tables:
         relation = catalogue.memory_relations[table.qualified_name].rows
         assert relation.schema.names == [column.name for column in table.columns]
 
@@ -134,7 +134,7 @@ def test_every_reference_leads_somewhere_and_nothing_is_an_empty_string(holdings
             assert all(value != "" for row in rows(catalogue, name) for value in row.values())
             required = [
                 column.name
-                for table in tap_schema.load_own_schema().tables
+                for table in tap_schema.load_tap_schema_definition().tables
                 if table.name == name
                 for column in table.columns
                 if column.required

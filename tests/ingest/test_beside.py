@@ -13,9 +13,9 @@ from hven import query
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, DescriptorError, SourceError, UserError
-from hven.model.settings import PythonLimits
+from hven.model.settings import DescriptorPythonLimits
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.sources.curator_process import CuratorCodeError, PythonProcess, find_first_failing_row
+from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row
 from hven.testing.site import open_site_with_descriptor
 from process_runner import wait_until
 
@@ -54,7 +54,7 @@ BAD = {  # what the function does at a row, and how it is told
 @pytest.fixture
 def loops(monkeypatch):
     """Let the time of an answer begin when the code loops; gives what names the directory that it loops in."""
-    answer, known, where = PythonProcess.receive_answer, [0], []
+    answer, known, where = CuratorProcess.receive_answer, [0], []
 
     def answer_of_loop(self, seconds):
         def loops_since():
@@ -69,7 +69,7 @@ def loops(monkeypatch):
                 known[0] += loops_since()
             raise
 
-    monkeypatch.setattr(PythonProcess, "receive_answer", answer_of_loop)
+    monkeypatch.setattr(CuratorProcess, "receive_answer", answer_of_loop)
     return where.append
 
 
@@ -88,7 +88,10 @@ def values(site):
 def home(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("beside")
     with open_site_with_descriptor(
-        directory, TEXT, {"d.csv": ROWS, "f.py": GOOD}, python=PythonLimits(seconds=request.param, memory=MEMORY)
+        directory,
+        TEXT,
+        {"d.csv": ROWS, "f.py": GOOD},
+        python=DescriptorPythonLimits(seconds=request.param, memory=MEMORY),
     ) as site:
         ingest_collection(site, "c")
         yield site, directory / "collections/c/f.py"
@@ -127,7 +130,7 @@ def test_nothing_is_left_running(tmp_path, apart):
         "import os, subprocess, sys\nimport pyarrow as pa\n\ndef f():\n"
         f"    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1e6)'], start_new_session={apart})\n    return pa.array([os.getpid(), child.pid])\n"
     )
-    python = PythonProcess()
+    python = CuratorProcess()
     pids = python.call_function(tmp_path / "f.py", "f", []).to_pylist()
     assert os.getpid() not in pids
     ends = [os.pidfd_open(pid) for pid in pids]
@@ -145,7 +148,7 @@ def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_pat
     (tmp_path / "f.py").write_text(
         "import os, pyarrow as pa\n\ndef f():\n    return pa.array([f'{k}={v}' for k, v in os.environ.items()])\n"
     )
-    python = PythonProcess(PythonLimits(environment={"CDF_LIB": "/opt/cdf"}))
+    python = CuratorProcess(DescriptorPythonLimits(environment={"CDF_LIB": "/opt/cdf"}))
     seen = python.call_function(tmp_path / "f.py", "f", []).to_pylist()
     python.stop_process()
     assert {"TZ=UTC", "OMP_NUM_THREADS=2", "CDF_LIB=/opt/cdf", f"PATH={os.environ['PATH']}"} <= {*seen}
@@ -155,14 +158,14 @@ def test_nothing_of_the_servers_environment_is_seen_but_where_things_are(tmp_pat
 def test_code_that_closes_the_way_to_its_process_is_stopped(tmp_path):
     (tmp_path / "f.py").write_text("import os, time\n\ndef f():\n    os.closerange(3, 1 << 20)\n    time.sleep(1e6)\n")
     with pytest.raises(CuratorCodeError, match="it closed the way to its process, which was stopped"):
-        PythonProcess().call_function(tmp_path / "f.py", "f", [])
+        CuratorProcess().call_function(tmp_path / "f.py", "f", [])
 
 
 def test_one_process_is_asked_many_times_and_begun_anew_after_its_end(tmp_path):
     (tmp_path / "f.py").write_text(
         "import os\nimport pyarrow as pa\nx = []\n\ndef f(v):\n    x.append(1)\n    if v[0].as_py(): os.kill(os.getpid(), 15)\n    return pa.array([len(x)])\n"
     )
-    python = PythonProcess()
+    python = CuratorProcess()
     asked = [python.call_function(tmp_path / "f.py", "f", [pa.array([0])])[0].as_py() for _ in range(3)]
     assert asked == [1, 2, 3]
     with pytest.raises(CuratorCodeError, match="SIGTERM"):
@@ -204,7 +207,7 @@ def frame(v):
     return pa.array([type(v.to_pandas()).__name__] * len(v))
 """)
     values = pa.array([1.5, float("nan")])
-    apart = PythonProcess()
+    apart = CuratorProcess()
     try:
         assert apart.call_function(tmp_path / "f.py", "plain", [values]).to_pylist() == [False, False]
         pytest.importorskip("pandas")
@@ -262,7 +265,7 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
     seconds = 2.0 if "within 2 s" in words else 60.0  # what takes its time on a busy machine is not what is tried here
     with (
         open_site_with_descriptor(
-            tmp_path, SOURCE, {"w.py": text}, python=PythonLimits(seconds=seconds, memory=MEMORY)
+            tmp_path, SOURCE, {"w.py": text}, python=DescriptorPythonLimits(seconds=seconds, memory=MEMORY)
         ) as site,
         pytest.raises((SourceError, DescriptorError), match=words),
     ):
@@ -271,7 +274,7 @@ def test_whatever_a_source_does_is_told_with_how_far_it_came(tmp_path, line, wor
 
 def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
     """The limit is the time without a row, not that of a batch, nor of everything: here it is over behind each row."""
-    begin, allowed = PythonProcess._start_process, tmp_path / "collections" / "s" / "allowed"
+    begin, allowed = CuratorProcess._start_process, tmp_path / "collections" / "s" / "allowed"
     timeouts = []
 
     class Impatient:
@@ -285,10 +288,10 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
 
         def poll(self, _seconds):
             # whoever waits has counted the rows so far: only now the next row may come, or it would be counted with them
-            rows = self.python.row_count
+            rows = self.python.yielded_row_count
             allowed.write_text("x" * (rows + 1))
-            wait_until(lambda: self.python.row_count > rows or self.channel.poll(0), 300)
-            if self.python.row_count == rows:
+            wait_until(lambda: self.python.yielded_row_count > rows or self.channel.poll(0), 300)
+            if self.python.yielded_row_count == rows:
                 return True
             timeouts.append(rows)
             return False
@@ -297,14 +300,14 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
         begin(python)
         python._channel = Impatient(python._channel, python)
 
-    monkeypatch.setattr(PythonProcess, "_start_process", begin_impatiently)
+    monkeypatch.setattr(CuratorProcess, "_start_process", begin_impatiently)
     # there are as many looks without an answer as rows; the first row may be there before anybody waits for it
     text = (
         "import os, time\n\nFILE = os.path.join(os.path.dirname(__file__), 'allowed')\n\ndef rows():\n    for n in range(8):\n"
         "        while n >= os.path.getsize(FILE): time.sleep(0.005)\n        yield {'id': n}\n"
     )
     with open_site_with_descriptor(
-        tmp_path, SOURCE, {"w.py": text, "allowed": ""}, python=PythonLimits(seconds=2.0, memory=MEMORY)
+        tmp_path, SOURCE, {"w.py": text, "allowed": ""}, python=DescriptorPythonLimits(seconds=2.0, memory=MEMORY)
     ) as site:
         assert ingest_collection(site, "s").row_count == 8
     assert len(timeouts) >= 7

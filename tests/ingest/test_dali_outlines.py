@@ -16,7 +16,7 @@ from hven.model.settings import Settings
 from hven.portal._explore import map_places
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import TableSearch
-from hven.query.result_head import build_result_head as heading
+from hven.query.result_head import build_result_metadata as heading
 from hven.site import Site
 from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -257,6 +257,8 @@ def test_maps_of_the_sky_draw_shapes_of_numbers(tmp_path):
         site.refresh_published_state()
         holdings = site.get_published_state()
         asking = QueryRunner(site=site, principal=OWNER_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=holdings)
-        found = map_places.find_sky_places(TableSearch(table=holdings.tables_by_name["maps.epn_core"].table), asking)
+        found = map_places.find_row_places_on_sky(
+            TableSearch(table=holdings.tables_by_name["maps.epn_core"].table), asking
+        )
         assert found.shapes[0] == "polygon 10 5 10 6 12 6 12 5"
         assert len(found.shapes) == 3

@@ -13,7 +13,7 @@ from hven import descriptor, query
 from hven.descriptor.drafting import write_table_draft
 from hven.ingest import ingest_collection
 from hven.ingest.sampling import find_sample_faults
-from hven.model import Deviation, DeviationKind, add_deviation
+from hven.model import DeviationKind, ReadDeviation, add_deviation
 from hven.model._deviations import MAX_DEVIATIONS
 from hven.query import uploads
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -89,7 +89,7 @@ def test_an_answer_with_the_upload_warns(tmp_path, file):
         uploaded = uploads.read_uploads(
             [uploads.UploadReference(name="mine", uri="param:f")], {"f": file}, site.settings
         )
-        (info,) = uploads.list_warnings(uploaded)
+        (info,) = uploads.list_upload_warnings(uploaded)
         assert info.value.startswith("the upload 'mine': moment: digits below a microsecond are left out (2 values")
         with query.run_query(
             "SELECT COUNT(*) AS c FROM TAP_UPLOAD.mine", OWNER_PRINCIPAL, site=site, uploads=uploaded
@@ -98,17 +98,17 @@ def test_an_answer_with_the_upload_warns(tmp_path, file):
 
 
 def test_records_of_one_kind_column_and_sentence_are_added_up():
-    known: list[Deviation] = []
+    known: list[ReadDeviation] = []
     for row, count in ((3, 2), (9, 5)):
-        add_deviation(known, Deviation(kind=DeviationKind.NULL, column="a", message="m", count=count, row=row))
-    add_deviation(known, Deviation(kind=DeviationKind.NULL, column="b", message="m"))
-    add_deviation(known, Deviation(kind=DeviationKind.NULL, column="b", message="m"))
+        add_deviation(known, ReadDeviation(kind=DeviationKind.NULL, column="a", message="m", count=count, row=row))
+    add_deviation(known, ReadDeviation(kind=DeviationKind.NULL, column="b", message="m"))
+    add_deviation(known, ReadDeviation(kind=DeviationKind.NULL, column="b", message="m"))
     assert [(item.column, item.count, item.row) for item in known] == [("a", 7, 3), ("b", None, None)]
 
 
 def test_the_list_is_bounded():
-    known: list[Deviation] = []
+    known: list[ReadDeviation] = []
     for number in range(MAX_DEVIATIONS + 1000):
-        add_deviation(known, Deviation(kind=DeviationKind.NULL, column=f"c{number}", message="m", count=1))
+        add_deviation(known, ReadDeviation(kind=DeviationKind.NULL, column=f"c{number}", message="m", count=1))
     assert len(known) == MAX_DEVIATIONS + 1
     assert known[-1].count == 1000

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from example_sites import prepare_example
 from hven import query
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.descriptor import drafting
 from hven.ingest import ingest_collection
@@ -123,7 +123,7 @@ def test_hfc(made):
     assert not bursts
     for name in ("epn_core", "skeletons"):
         asked = ["query", f"SELECT * FROM hfc1t3.{name}", "--format", "tfcat", "-o", str(home / f"{name}.tfcat")]
-        assert CliRunner().invoke(build_command(), ["--site", str(home.parent), *asked]).exit_code == 0
+        assert CliRunner().invoke(build_typer_app(), ["--site", str(home.parent), *asked]).exit_code == 0
         text = (home / f"{name}.tfcat").read_text()
         done = validate_tfcat(home / f"{name}.tfcat")
         assert done.returncode == 0, done.stdout

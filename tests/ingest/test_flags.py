@@ -13,7 +13,7 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import ingest_collection
-from hven.ingest.quality import FlagStatistics, format_percent, quality_from_json
+from hven.ingest.quality import QualityFlagStatistics, format_percent, parse_flag_statistics
 from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -176,7 +176,7 @@ def test_flags_are_searched_and_described(site):
     }  # fmt: skip
     assert report.tables["obs.main"].rejected == 0
     assert (
-        quality_from_json(json.loads(json.dumps(report.tables["obs.main"].quality.to_json())))
+        parse_flag_statistics(json.loads(json.dumps(report.tables["obs.main"].quality.to_json())))
         == report.tables["obs.main"].quality
     )
 
@@ -335,9 +335,9 @@ def test_shares_are_never_rounded_to_all_or_none():
     ]
     assert format_percent(98_220, 100_000) == "98.22 %"
     assert format_percent(0, 0) == "-"
-    assert quality_from_json({"column": "q"}) is None
-    assert quality_from_json(None) is None
-    assert FlagStatistics(column="q", bits={}).format_text() == "q: - of 0 rows without a flag"
+    assert parse_flag_statistics({"column": "q"}) is None
+    assert parse_flag_statistics(None) is None
+    assert QualityFlagStatistics(column="q", bits={}).format_text() == "q: - of 0 rows without a flag"
 
 
 GIVEN = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hven import query
-from hven.ingest import IngestProgress, ingest_collection, run_tests
+from hven.ingest import IngestProgress, ingest_collection, run_collection_tests
 from hven.model.errors import ConflictError, DataError, DescriptorError, NotFoundError, SourceError, StorageError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -275,11 +275,11 @@ tests:
         with pytest.raises(DataError, match=r"2 of 3 tests of cat failed: SELECT COUNT.* n is 4, expected 3"):
             ingest_collection(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
-        assert run_tests(site, "cat") == []
+        assert run_collection_tests(site, "cat") == []
         (site.settings.collections_directory / "cat" / "cat.yaml").write_text(
             STARS + tests.replace("n: 3", "n: 12").replace("FROM cat.stars WHERE", "FROM cat.nope WHERE")
         )
-        first, second = run_tests(site, "cat")
+        first, second = run_collection_tests(site, "cat")
         assert str(first).endswith(
             "cat.yaml:14:13: the test SELECT COUNT(*) AS n FROM cat.stars failed: n is 3, expected 12"
         )
@@ -312,7 +312,8 @@ def test_what_a_test_expects_of_all_rows(tmp_path):
         ingest_collection(site, "cat")
         (site.settings.collections_directory / "cat" / "cat.yaml").write_text(STARS + tests)
         told = {
-            str(fault.message).split("the test ")[1].split(" ")[0]: fault.message for fault in run_tests(site, "cat")
+            str(fault.message).split("the test ")[1].split(" ")[0]: fault.message
+            for fault in run_collection_tests(site, "cat")
         }
     assert set(told) == {f"t{n}" for n, (_, fault) in enumerate(said) if fault} | {"some"}
     for n, (_, fault) in enumerate(said):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from hven import query
-from hven.ingest import find_stale_tables, ingest_collection
+from hven.ingest import find_stale_table_warnings, ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -115,7 +115,7 @@ def test_followers_elsewhere_are_made_anew_in_the_same_moment(site):
         "summary.bright": held["summary.bright"].id,
         "summary.seen": names,
     }
-    assert find_stale_tables(held) == []
+    assert find_stale_table_warnings(held) == []
 
 
 def test_a_follower_that_fails_stays_and_is_stale(site):
@@ -128,7 +128,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     )
     assert rows(site, "SELECT n FROM raw.targets WHERE target = 'Mars'") == [{"n": 11}]
     assert rows(site, "SELECT n FROM summary.bright") == [{"n": 2}]
-    [line] = find_stale_tables(site.store.read_published_records()[1])
+    [line] = find_stale_table_warnings(site.store.read_published_records()[1])
     assert line.startswith("summary.bright was made from raw.targets as it was before ")
     (site.settings.directory / "hven.toml").write_text('name = "test"\n')
     told = run_hven("status", cwd=site.settings.directory).stdout
@@ -138,7 +138,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
 def test_a_sample_leaves_followers_alone(site):
     report = ingest_collection(site, "raw", sample_rows=1)
     assert not report.followers
-    assert len(find_stale_tables(site.store.read_published_records()[1])) == 1
+    assert len(find_stale_table_warnings(site.store.read_published_records()[1])) == 1
 
 
 def test_circles_are_refused_with_their_place(site):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from hven import query
-from hven.engines._sky_functions import _compute_text_area
+from hven.engines._sky_functions import _compute_shape_text_areas
 from hven.ingest import ingest_collection
 from hven.lint import regions
 from hven.model import shape_columns
@@ -72,7 +72,7 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
         for row in rows.values():  # the reader of lint says the same
             assert all(
                 regions.has_wrong_orientation(one, seen_from_outside=True) is bool(astray_rows)
-                for one in regions.parse_shapes(row["s_region"])
+                for one in regions.parse_region_shapes(row["s_region"])
             )
         assert rows["two"]["a"] == pytest.approx(
             2 * rows["one"]["a"] * np.cos(np.radians(43.7)) / np.cos(np.radians(20)), rel=1e-4
@@ -123,7 +123,7 @@ TEXTS = [
 def test_polygons_turn_and_nothing_else_changes():
     given = pa.array(TEXTS, pa.string())
     for outside in (False, True):
-        made = shape_columns.orient_polygons(given, seen_from_outside=outside)
+        made = shape_columns.orient_polygon_texts(given, seen_from_outside=outside)
         assert not shape_columns.parse_polygons(made).find_misoriented_rows(seen_from_outside=outside).any()
         assert shape_columns.parse_polygons(made).find_misoriented_rows(seen_from_outside=not outside).tolist() == [
             True,
@@ -147,7 +147,7 @@ def test_polygons_turn_and_nothing_else_changes():
                 read = (
                     shape_text.parse_stcs
                     if before[0].isupper()
-                    else lambda text: shape_text.parse_shape("multishape", text)
+                    else lambda text: shape_text.parse_dali_shape("multishape", text)
                 )
                 one, two = read(before), read(after)
                 assert (getattr(one, "shape", one).compute_area()) == pytest.approx(
@@ -207,7 +207,9 @@ def test_areas_of_a_column_are_those_of_its_polygons():
         "polygon " + " ".join(f"{lon!r} {lat!r}" for lon, lat in [(float(a), float(b)) for a, b in one])
         for one in corners
     ]
-    assert _compute_text_area(pa.array(texts)).to_pylist() == pytest.approx([excess(one) for one in corners], rel=1e-7)
+    assert _compute_shape_text_areas(pa.array(texts)).to_pylist() == pytest.approx(
+        [excess(one) for one in corners], rel=1e-7
+    )
     known = {
         "polygon 0 0 90 0 0 90": 4 * 180 * 180 / np.pi / 8,  # an octant
         "circle 10 20 90": 2 * 180 * 180 / np.pi,
@@ -217,7 +219,7 @@ def test_areas_of_a_column_are_those_of_its_polygons():
         "nothing": None,
     }
     for text, area in known.items():
-        assert _compute_text_area(pa.array([text, text])).to_pylist() == (
+        assert _compute_shape_text_areas(pa.array([text, text])).to_pylist() == (
             [None] * 2 if area is None else pytest.approx([area] * 2, rel=5e-3)
         )
 

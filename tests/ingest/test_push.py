@@ -21,9 +21,9 @@ from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import _disk_space as disk_space
-from hven.ingest import ingest_collection, move_collection
+from hven.ingest import ingest_collection, move_collection_to_engine
 from hven.ingest import push as client_writes
-from hven.ingest.push import KeyTakenError, RowsRefusedError, WriteRequest, WriteResult
+from hven.ingest.push import ClientWriteRequest, ClientWriteResult, KeyTakenError, RowsRefusedError
 from hven.ingest.sync import sync_collection
 from hven.model.errors import (
     NotFoundError,
@@ -84,12 +84,12 @@ def rows(
         return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
-def send(site: Site, action: str, given: Any = None, *, table: str = "night.lines", **more: Any) -> WriteResult:
+def send(site: Site, action: str, given: Any = None, *, table: str = "night.lines", **more: Any) -> ClientWriteResult:
     body = None
     if given is not None:
         body = site.settings.directory / "body"
         body.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
-    return client_writes.execute_write(site, table, WriteRequest(action=action, body=body, **more), ANNA)
+    return client_writes.execute_client_write(site, table, ClientWriteRequest(action=action, body=body, **more), ANNA)
 
 
 def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
@@ -207,7 +207,9 @@ def test_many_at_once(site: Site) -> None:
             body = site.settings.directory / f"{name}{number}"
             body.write_text(json.dumps({"time": "2026-11-23", "observer": name, "seeing": number}))
             told.append(
-                client_writes.execute_write(site, "night.lines", WriteRequest(action="POST", body=body), ANNA).ids[0]
+                client_writes.execute_client_write(
+                    site, "night.lines", ClientWriteRequest(action="POST", body=body), ANNA
+                ).ids[0]
             )
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
@@ -217,17 +219,17 @@ def test_many_at_once(site: Site) -> None:
         one.join()
     assert sorted(map(int, map(str, told))) == list(range(1, 13))
     assert len(rows(site)) == 12
-    _, state = client_writes.find_pushed_row(site, "night.lines", ("1",))
+    _, state = client_writes.find_pushed_row_or_file(site, "night.lines", ("1",))
     ends: list[str] = []
 
     def change(value: int) -> None:
         body = site.settings.directory / f"change{value}"
         body.write_text(json.dumps({"seeing": value}))
         try:
-            client_writes.execute_write(
+            client_writes.execute_client_write(
                 site,
                 "night.lines",
-                WriteRequest(action="PUT", body=body, key=("1",), expected_state=f'"{state}"'),
+                ClientWriteRequest(action="PUT", body=body, key=("1",), expected_state=f'"{state}"'),
                 ANNA,
             )
             ends.append(str(value))
@@ -420,7 +422,7 @@ def test_rows_and_state_in_postgresql(database: str, tmp_path: Path, monkeypatch
             assert rows(site) == [(1, None, 1.5, None)]
         place = site.settings.collections_directory / "night" / "night.yaml"
         place.write_text(LOG)
-        move_collection(site, "night", "duckdb")
+        move_collection_to_engine(site, "night", "duckdb")
         site.refresh_published_state()
         assert send(site, "POST", {"time": "2026-11-24", "observer": "c"}).ids == [3]
         assert rows(site) == [(1, None, 1.5, None), (3, "c", None, None)]

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from hven.ingest._read_ahead import GC_OBJECT_THRESHOLD, ReadAhead, WriteBehind
+from hven.ingest._read_ahead import GC_OBJECT_THRESHOLD, ReadAheadIterator, WriteBehindQueue
 
 
 def come(before):
@@ -26,7 +26,7 @@ def test_ahead_keeps_order_and_bounds_what_waits():
             made.append(number)
             yield number
 
-    with closing(ReadAhead(source(), size=2)) as ahead:
+    with closing(ReadAheadIterator(source(), size=2)) as ahead:
         for number in ahead:
             assert made[-1] - number <= 4
     assert made == list(range(50))
@@ -40,9 +40,9 @@ def test_the_collector_looks_rarely_while_anybody_reads():
             looked.append(gc.get_threshold()[0])
             yield number
 
-    with closing(ReadAhead(source(50), size=1)) as one:
+    with closing(ReadAheadIterator(source(50), size=1)) as one:
         assert next(iter(one)) == 0
-        with closing(ReadAhead(source(3))) as other:
+        with closing(ReadAheadIterator(source(3))) as other:
             assert list(other) == [0, 1, 2]
         assert gc.get_threshold()[0] >= GC_OBJECT_THRESHOLD  # the first one goes on
     assert gc.get_threshold() == usual
@@ -59,7 +59,7 @@ def test_ahead_carries_errors_and_closes_the_source():
         finally:
             closed.set()
 
-    with closing(ReadAhead(source())) as ahead, pytest.raises(ValueError, match="row 2"):
+    with closing(ReadAheadIterator(source())) as ahead, pytest.raises(ValueError, match="row 2"):
         assert list(ahead) == [1]
     assert closed.is_set()
 
@@ -75,7 +75,7 @@ def test_ahead_stops_when_its_reader_leaves():
             closed.set()
 
     before = threading.enumerate()
-    ahead = ReadAhead(source())
+    ahead = ReadAheadIterator(source())
     next(iter(ahead))
     ahead.close()
     assert closed.is_set()
@@ -84,7 +84,7 @@ def test_ahead_stops_when_its_reader_leaves():
 
 def test_behind_takes_in_order_and_tells_what_went_wrong():
     taken = []
-    behind = WriteBehind(taken.append)
+    behind = WriteBehindQueue(taken.append)
     for number in range(20):
         behind.enqueue(number)
     behind.wait_until_done()
@@ -99,12 +99,12 @@ def test_behind_takes_in_order_and_tells_what_went_wrong():
         for number in range(1000):
             behind.enqueue(number)
 
-    behind = WriteBehind(fail)
+    behind = WriteBehindQueue(fail)
     with pytest.raises(OSError, match="disk full"):
         give_all()
     behind.close()
     before = threading.enumerate()
-    behind = WriteBehind(taken.append)
+    behind = WriteBehindQueue(taken.append)
     assert come(before)
     behind.close()
     assert not come(before)

@@ -7,7 +7,7 @@ import pytest
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.ingest import ingest_collection
-from hven.query.result_head import build_result_head
+from hven.query.result_head import build_result_metadata
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
 
@@ -27,7 +27,7 @@ OBSCORE = "    obscore: {map: {calib_level: '2'}}\n"
 def fetch_rows(site, adql):
     with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         columns = {one.name: one for one in result.columns}
-        infos = [one.value for one in build_result_head(result).infos if one.name == "data_type"]
+        infos = [one.value for one in build_result_metadata(result).infos if one.name == "data_type"]
         return result.read_table().to_pylist(), columns, infos
 
 

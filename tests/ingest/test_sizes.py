@@ -100,7 +100,7 @@ def test_sizes_are_asked_once_and_failures_counted(server, tmp_path):
 
 def test_addresses_are_checked(server, tmp_path):
     running, base = server
-    asked = sizes.RemoteSizeReader()
+    asked = sizes.RemoteProductSizeReader()
     assert asked(pa.array([f"{base}/b1", None, "x/y.fits", "ftp://x/y"])).to_pylist() == [None] * 4
     assert [count for _, count, _ in asked.iterate_failures()] == [1]
     assert "not on the public internet" in next(asked.iterate_failures())[0]
@@ -110,7 +110,7 @@ def test_addresses_are_checked(server, tmp_path):
 def test_a_host_that_is_away_is_left_in_peace(monkeypatch):
     monkeypatch.setattr(sizes, "MAX_HOST_FAILURES", 3)
     monkeypatch.setattr(sizes, "MAX_CONCURRENT_REQUESTS", 1)
-    asked = sizes.RemoteSizeReader(allow_private=True)
+    asked = sizes.RemoteProductSizeReader(allow_private=True)
     with socket.socket() as held:  # nobody listens here, and nobody else gets the port meanwhile
         held.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{held.getsockname()[1]}"

@@ -108,7 +108,7 @@ def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, m
         monkeypatch.setenv("DB", f"postgresql://u:p@127.0.0.1:{server.getsockname()[1]}/x")
         path = tmp_path / "collections/stars/stars.yaml"
         resource, _ = descriptor.check_and_read_descriptor(path, site.settings)
-        (fault,) = source_checks.check_sources(resource, path.parent, site.settings)
+        (fault,) = source_checks.find_source_faults(resource, path.parent, site.settings)
     assert fault.message == "the database $DB does not answer: no answer within 0.2 s"
 
 

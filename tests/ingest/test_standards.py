@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven.ingest import ingest_collection
-from hven.ingest._unique_checks import SeenHashes
+from hven.ingest._unique_checks import SeenRowHashes
 from hven.model.literal import hash_rows
 from hven.testing.site import open_site_with_descriptor
 
@@ -225,14 +225,14 @@ def test_what_is_not_said_follows(tmp_path):
     )
 )
 def test_rows_seen_before_are_those_of_a_set(batches):
-    seen, known = SeenHashes(), set()
+    seen, known = SeenRowHashes(), set()
     for batch in batches:
         mask, code = hash_rows([pa.array(batch, pa.string())])
         expected = []
         for value in batch:
             expected.append(value is not None and value in known)
             known.add(value)
-        assert seen.find_repeated(code, mask).tolist() == expected
+        assert seen.find_repeated_rows(code, mask).tolist() == expected
 
 
 def test_hashes_of_slices_and_of_several_columns():

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.jobs._command import ProgramRunner
-from hven.jobs._worker import run_next
+from hven.jobs._program_runner import ProgramRunner
+from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError, UnauthenticatedError
-from hven.model.params import Param, RequestParams, Upload, collect_params
+from hven.model.params import Param, RequestParams, UploadedFile, collect_params
 from hven.model.types import INT32
 from hven.site import Site
 from hven.site.auth import Principal
@@ -46,11 +46,13 @@ def ran(
     """Make a job, run it, give it and its results."""
     desk = JobService(site, kind)
     given = collect_params([*pairs, ("PHASE", "RUN")])
-    parts = {name: Upload(name=name, file=io.BytesIO(body), size=len(body)) for name, body in (files or {}).items()}
+    parts = {
+        name: UploadedFile(name=name, file=io.BytesIO(body), size=len(body)) for name, body in (files or {}).items()
+    }
     job = desk.create_job(RequestParams(given.values, parts), HERE)
-    assert run_next(site)
+    assert run_next_job(site)
     job = site.store.jobs.get_job(job.id)
-    return job, {item["id"]: desk.find_result(job, item["id"])[0].read_bytes() for item in job.results}
+    return job, {item["id"]: desk.find_result_file(job, item["id"])[0].read_bytes() for item in job.results}
 
 
 def alive(pid: int) -> bool:
@@ -160,7 +162,7 @@ def test_a_program_that_is_not_there_any_more(site: Site) -> None:
     path = write_job_type(site.settings.directory, "gone", "title: Gone\ncommand: [./gone.py]\n", gone_py="print(1)\n")
     job = JobService(site, "gone").create_job(collect_params([("PHASE", "RUN")]), HERE)
     (path.parent / "gone.py").unlink()
-    assert run_next(site)
+    assert run_next_job(site)
     found = site.store.jobs.get_job(job.id)
     assert found.phase == "ERROR"
     assert "127" in str(found.error) or "does not exist" in str(found.error)
@@ -210,7 +212,7 @@ def running(site: Site) -> Iterator[Any]:
             family_py=FAMILY.format(pause=pause),
         )
         job = JobService(site, "family").create_job(collect_params([("PHASE", "RUN")]), HERE)
-        threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
+        threads.append(threading.Thread(target=lambda: run_next_job(site, stop_event=stop)))
         threads[-1].start()
         place = str(site.settings.var_directory / "jobs" / job.id / "run-1")
         wait_until(lambda: pause < 1 or (len(sleepers(place)) >= 5 and (Path(place) / "ready").exists()))

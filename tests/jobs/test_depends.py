@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.errors import ConflictError, ForbiddenError, NotFoundError, ParamError
@@ -58,14 +58,14 @@ def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: JobSe
     last = made(desk, first, second)
     assert now(site, last).depends_on == (first.id, second.id)
     assert phases(site, last) == ["QUEUED"]
-    assert not run_next(site)
+    assert not run_next_job(site)
     assert site.store.jobs.count_waiting() == 0  # no worker is forked for it
     desk.change_phase(second, "RUN")
-    assert run_next(site)
-    assert not run_next(site)
+    assert run_next_job(site)
+    assert not run_next_job(site)
     desk.change_phase(first, "RUN")
-    assert run_next(site)
-    assert run_next(site)
+    assert run_next_job(site)
+    assert run_next_job(site)
     assert phases(site, first, second, last) == ["COMPLETED"] * 3
 
 
@@ -73,22 +73,22 @@ def test_one_that_others_wait_for_lets_younger_jobs_pass(site: Site, desk: JobSe
     first = made(desk, run=False)
     waits = made(desk, first)
     free = made(desk)
-    assert run_next(site)
+    assert run_next_job(site)
     assert phases(site, waits, free) == ["QUEUED", "COMPLETED"]
 
 
 def test_what_is_completed_already_is_not_waited_for(site: Site, desk: JobService) -> None:
     first = made(desk)
-    run_next(site)
+    run_next_job(site)
     after = made(desk, first)
     assert site.store.jobs.count_waiting() == 1
-    assert run_next(site)
+    assert run_next_job(site)
     assert phases(site, after) == ["COMPLETED"]
 
 
 def end_in_error(desk: JobService, job: JobRecord) -> None:
     desk.change_phase(job, "RUN")
-    assert run_next(desk.site)
+    assert run_next_job(desk.site)
 
 
 def abort(desk: JobService, job: JobRecord) -> None:
@@ -194,7 +194,7 @@ def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -
     parts = [made(desk, run=False, PARENT=whole.id) for _ in range(3)]
     deeper = made(desk, PARENT=parts[0].id)
     running = made(desk, PARENT=whole.id)
-    assert sorted(desk.list_children(whole)) == sorted([*(part.id for part in parts), running.id])
+    assert sorted(desk.list_child_job_ids(whole)) == sorted([*(part.id for part in parts), running.id])
     done = made(desk, PARENT=whole.id)
     site.store.jobs.update_job(done.id, allowed_phases=("QUEUED",), phase="COMPLETED")
     held = site.store.jobs.claim_job()
@@ -203,7 +203,7 @@ def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -
     assert phases(site, whole, *parts, deeper, running) == ["ABORTED"] * 6
     assert phases(site, done) == ["COMPLETED"]
     assert f"the job {whole.id}, which this is part of, was aborted" in str(now(site, deeper).error)
-    assert site.store.jobs.check_ownership(held) is None  # its worker stops
+    assert site.store.jobs.find_duration_if_owned(held) is None  # its worker stops
     desk.destroy_job(now(site, whole))
     for job in (whole, *parts, deeper, running, done):
         with pytest.raises(NotFoundError):
@@ -222,12 +222,12 @@ def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: JobService)
 def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: JobService) -> None:
     whole = made(desk)
     part = made(desk, PARENT=whole.id)
-    while run_next(site):
+    while run_next_job(site):
         pass
     place = site.settings.var_directory / "jobs"
     assert {path.name for path in place.iterdir()} == {whole.id, part.id}
     site.store.jobs.update_job(whole.id, allowed_phases=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
-    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired()
+    JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
     with pytest.raises(NotFoundError):
         now(site, part)
     assert list(place.iterdir()) == []

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from hven.jobs import _worker as worker
 from hven.jobs import child_processes, job_supervisor, tap
-from hven.jobs._worker import run_next
-from hven.jobs.job_service import JobRequester, JobService, format_timestamp, parse_time
+from hven.jobs._worker import run_next_job
+from hven.jobs.job_service import JobRequester, JobService, format_sortable_timestamp, parse_time_parameter
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.errors import ConflictError, ForbiddenError, NotFoundError, ParamError, StorageError
 from hven.model.params import collect_params
@@ -104,10 +104,10 @@ def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
         made = [create_query_job(desk) for _ in range(3)]
         assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
         assert phase(site, create_query_job(desk, THERE)) == "QUEUED"
-        run_next(site)
+        run_next_job(site)
         desk.change_phase(made[2], "RUN")
         assert phase(site, made[2]) == "QUEUED"
-        while run_next(site):
+        while run_next_job(site):
             pass
         assert phase(site, made[2]) == "COMPLETED"
 
@@ -122,7 +122,7 @@ def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
         assert "delete" in told.value.remedy
         assert len(desk.list_jobs(collect_params([]), HERE)) == 2
         create_query_job(desk, THERE)
-        while run_next(site):
+        while run_next_job(site):
             pass
         assert phase(site, first) == "COMPLETED"
         create_query_job(desk)
@@ -154,7 +154,7 @@ def test_turns_are_as_the_rule_says_whatever_the_clock_does(
 ) -> None:
     """Against a model that has no clock: the fewest running jobs, then served longest ago, then waiting longest."""
     moments = (
-        format_timestamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap))
+        format_sortable_timestamp(datetime(2026, 11, 20, 12, tzinfo=UTC) + timedelta(seconds=leap))
         for leap in itertools.cycle(leaps)
     )
     with pytest.MonkeyPatch.context() as patch, site.store._database.begin_write() as connection:
@@ -213,7 +213,7 @@ def test_many_at_once_all_end_and_once(site: Site, desk: JobService, monkeypatch
             connection.execute(sa.insert(db.jobs).values(**_row(row)))
 
     def work() -> None:
-        while run_next(site):
+        while run_next_job(site):
             pass
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -256,7 +256,7 @@ def test_a_list_of_a_hundred_thousand_jobs_is_read_by_its_index(site: Site, desk
 
 def running(site: Site, stop: threading.Event | None = None) -> threading.Thread:
     """Run the next job in a thread, until its engine computes; a job of a second may be over by then."""
-    thread = threading.Thread(target=run_next, args=(site,), kwargs={"stop": stop})
+    thread = threading.Thread(target=run_next_job, args=(site,), kwargs={"stop_event": stop})
     thread.start()
     wait_until(lambda: site.store.jobs.list_executing() or not thread.is_alive())
     used = time.process_time()
@@ -319,9 +319,9 @@ def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
 
 
 def test_who_works_for_a_dead_process_is_to_stop() -> None:
-    assert not worker.StopEvent(os.getppid()).is_set()
-    assert worker.StopEvent(os.getppid() + 1).is_set()
-    assert not worker.StopEvent().is_set()
+    assert not worker.WorkerStopEvent(os.getppid()).is_set()
+    assert worker.WorkerStopEvent(os.getppid() + 1).is_set()
+    assert not worker.WorkerStopEvent().is_set()
 
 
 def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
@@ -339,7 +339,7 @@ def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(worker, "HEARTBEAT_TIMEOUT_SECONDS", 0.5)
-        patch.setattr(site.store.jobs, "check_ownership", broken)
+        patch.setattr(site.store.jobs, "find_duration_if_owned", broken)
         patch.setattr(site.store.jobs, "record_heartbeat", broken)
         patch.setattr(site.store.jobs, "finish_job", broken)
         thread.join(60)
@@ -416,7 +416,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: JobService, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("hven.jobs._job_types.os.fsync", full)
-    run_next(site)
+    run_next_job(site)
     ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert ended.error == {
@@ -435,7 +435,7 @@ def test_what_nobody_foresaw_is_no_traceback(
         raise ZeroDivisionError("the inmost secret")
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=broken))
-    run_next(site)
+    run_next_job(site)
     ended = site.store.jobs.get_job(job.id)
     assert ended.phase == "ERROR"
     assert "secret" not in ended.error["message"]
@@ -457,7 +457,7 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
 
     monkeypatch.setattr(site.store.jobs, "finish_job", flaky)
     monkeypatch.setattr(worker.time, "sleep", lambda _: None)
-    run_next(site)
+    run_next_job(site)
     assert phase(site, job) == "COMPLETED"
     assert len(failed) == 2
 
@@ -468,12 +468,12 @@ def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(
     job = create_query_job(desk)
 
     def late(work: Any) -> None:
-        with work.write_result("result", media_type="text/plain", extension=".txt") as file:
+        with work.open_result_file("result", media_type="text/plain", extension=".txt") as file:
             file.write(b"done")
         desk.change_phase(job, "ABORT")
 
     monkeypatch.setattr(tap, "JOB", replace(tap.JOB, run=late))
-    run_next(site)
+    run_next_job(site)
     ended = site.store.jobs.get_job(job.id)
     assert (ended.phase, tuple(ended.results)) == ("ABORTED", ())
     assert not list((site.settings.var_directory / "jobs").iterdir())
@@ -488,10 +488,10 @@ def due(site: Site, job: JobRecord) -> None:
 
 def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
     gone, stays = create_query_job(desk), create_query_job(desk)
-    while run_next(site):
+    while run_next_job(site):
         pass
     due(site, gone)
-    keep(site)._delete_expired()
+    keep(site)._delete_expired_jobs()
     with pytest.raises(NotFoundError):
         site.store.jobs.get_job(gone.id)
     assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [stays.id]
@@ -499,16 +499,16 @@ def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
 
 def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: JobService) -> None:
     job = create_query_job(desk)
-    run_next(site)
+    run_next_job(site)
     due(site, job)
-    keep(site, archive_days=36500)._delete_expired()
+    keep(site, archive_days=36500)._delete_expired_jobs()
     kept = site.store.jobs.get_job(job.id)
     assert (kept.phase, tuple(kept.results)) == ("ARCHIVED", ())
     assert not list((site.settings.var_directory / "jobs").iterdir())
     assert desk.list_jobs(collect_params([]), HERE) == []
     with pytest.raises(ConflictError, match="ARCHIVED"):
         desk.change_phase(kept, "RUN")
-    keep(site, archive_days=1)._delete_expired()
+    keep(site, archive_days=1)._delete_expired_jobs()
     with pytest.raises(NotFoundError):
         site.store.jobs.get_job(job.id)
 
@@ -517,12 +517,12 @@ def test_files_of_no_job_are_removed_when_they_are_old(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = create_query_job(desk)
-    run_next(site)
+    run_next_job(site)
     (site.settings.var_directory / "jobs" / "stray").mkdir()
-    keep(site)._delete_expired()
+    keep(site)._delete_expired_jobs()
     assert (site.settings.var_directory / "jobs" / "stray").exists()
     monkeypatch.setattr(job_supervisor, "STRAY_FILE_SECONDS", -1.0)
-    keep(site)._delete_expired()
+    keep(site)._delete_expired_jobs()
     assert [path.name for path in (site.settings.var_directory / "jobs").iterdir()] == [job.id]
 
 
@@ -532,19 +532,19 @@ def test_files_of_no_job_are_removed_when_they_are_old(
 @given(st.datetimes(timezones=st.timezones()))
 def test_times_are_read_in_any_zone(when: Any) -> None:
     try:
-        expected = format_timestamp(when)
+        expected = format_sortable_timestamp(when)
     except OverflowError:
         return
     offset = when.utcoffset()
     if offset is None or offset.total_seconds() % 60:
         return
-    assert format_timestamp(parse_time(when.isoformat(), "AFTER")) == expected
+    assert format_sortable_timestamp(parse_time_parameter(when.isoformat(), "AFTER")) == expected
 
 
 @given(st.text(max_size=30))
 def test_no_text_breaks_the_reading_of_times(text: str) -> None:
     try:
-        found = format_timestamp(parse_time(text, "AFTER"))
+        found = format_sortable_timestamp(parse_time_parameter(text, "AFTER"))
     except ParamError:
         return
     assert found.endswith("Z")

@@ -24,7 +24,7 @@ from lxml import etree
 
 from hven.app._server import create_application
 from hven.jobs import _worker as worker
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
@@ -101,7 +101,7 @@ def fetch_answer(client: Client, site: Site, mode: str, **params: object) -> byt
         .headers["location"]
         .removeprefix("http://vo.example")
     )
-    run_next(site)
+    run_next_job(site)
     answer = client.get(f"{path}/results/result")
     assert answer.status == 200, client.get(path).text
     return answer.body
@@ -176,7 +176,7 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
     client = Client(create_application(patient))
     answer = client.post("/tap/async", LANG="ADQL", QUERY=ENDLESS, PHASE="RUN", EXECUTIONDURATION=3)
     path = answer.headers["location"].removeprefix("http://vo.example")
-    running = threading.Thread(target=run_next, args=(patient,))
+    running = threading.Thread(target=run_next_job, args=(patient,))
     running.start()
     wait_until(lambda: client.get(f"{path}/phase").text == "EXECUTING")
     assert client.post(f"{path}/executionduration", EXECUTIONDURATION=5).status == 303
@@ -213,7 +213,7 @@ def test_a_job_runs_as_long_as_is_said(
         .removeprefix("http://vo.example")
     )
     assert client.get(f"{path}/executionduration").text == str(gets)
-    run_next(site)
+    run_next_job(site)
     found = json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body)
     assert found["phase"] == "ABORTED"
     assert f"{gets} seconds" in found["errorSummary"]["message"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hven.jobs._completion_estimate import CompletionEstimate, estimate_completion
-from hven.jobs.job_service import format_timestamp
+from hven.jobs.job_service import format_sortable_timestamp
 from hven.site.store import JobRecord, StateStore
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 
 
 def at(seconds: float) -> str:
-    return format_timestamp(NOON + timedelta(seconds=seconds))
+    return format_sortable_timestamp(NOON + timedelta(seconds=seconds))
 
 
 def add(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from hven.jobs import _remote_jobs as remote
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError
 from hven.model.params import collect_params
@@ -100,7 +100,7 @@ def worker(site: Site) -> Iterator[Any]:
     def begin() -> threading.Event:
         stop = threading.Event()
         stops.append(stop)
-        threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
+        threads.append(threading.Thread(target=lambda: run_next_job(site, stop_event=stop)))
         threads[-1].start()
         return stop
 
@@ -124,10 +124,10 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
     job = job_of(
         site, "far", ("QUERY", "SELECT id, x FROM stars.main WHERE id < 700 ORDER BY id"), ("RESPONSEFORMAT", "votable")
     )
-    assert run_next(site)
+    assert run_next_job(site)
     found = now(site, job)
     assert found.phase == "COMPLETED", found.error
-    path, media_type = JobService(site, "far").find_result(found, "result")
+    path, media_type = JobService(site, "far").find_result_file(found, "result")
     assert media_type.startswith("text/csv")
     lines = path.read_text().split()
     assert lines[0] == "id,x"
@@ -139,7 +139,7 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
 def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL}}\n")
     job = job_of(site, "far", ("QUERY", "SELECT id FROM stars.mane"))
-    assert run_next(site)
+    assert run_next_job(site)
     found = now(site, job)
     assert found.phase == "ERROR"
     assert "the job at 127.0.0.1 failed: line 1, column 16: " in str(found.error)
@@ -149,7 +149,7 @@ def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
 def test_a_refusal_is_told(site: Site, there: Server) -> None:
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
     job = job_of(site, "far", ("SECONDS", "1000"))
-    assert run_next(site)
+    assert run_next_job(site)
     assert "does not run the job: it answers 400: " in str(now(site, job).error)
     assert "SECONDS=1000 is out of range" in str(now(site, job).error)
 
@@ -157,16 +157,16 @@ def test_a_refusal_is_told(site: Site, there: Server) -> None:
 def test_files_go_there(site: Site, there: Server) -> None:
     import io
 
-    from hven.model.params import RequestParams, Upload
+    from hven.model.params import RequestParams, UploadedFile
 
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
     given = collect_params([("A", "1"), ("PHASE", "RUN")])
-    files = {"IMAGE": Upload(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
+    files = {"IMAGE": UploadedFile(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
     job = JobService(site, "far").create_job(RequestParams(given.values, files), HERE)
-    assert run_next(site)
+    assert run_next_job(site)
     found = now(site, job)
     assert found.phase == "COMPLETED", found.error
-    told = json.loads(JobService(site, "far").find_result(found, "stdout")[0].read_text())
+    told = json.loads(JobService(site, "far").find_result_file(found, "stdout")[0].read_text())
     assert told["argv"][0] == "1"
     assert told["argv"][1].endswith("/given-IMAGE")
 
@@ -177,9 +177,9 @@ def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> No
     with pytest.raises(ParamError):
         job_of(site, "far", ("B", "y"))
     job = job_of(site, "far", ("A", "mine"))
-    assert run_next(site)
+    assert run_next_job(site)
     found = now(site, job)
-    assert json.loads(JobService(site, "far").find_result(found, "stdout")[0].read_text())["argv"] == ["always"]
+    assert json.loads(JobService(site, "far").find_result_file(found, "stdout")[0].read_text())["argv"] == ["always"]
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_
     worker()
     (tmp_path / "bell").touch()
     wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
     # one job there did it all, and has gone
     wait_until(lambda: listed(there, "/jobs/sleep") == before - {path.rpartition("/")[2]})
 
@@ -252,12 +252,12 @@ def test_a_worker_that_dies_leaves_it_too(
     job, _, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     held = now(site, job)
     # as the keeper does when the holder is dead; the old worker finds it taken
-    assert site.store.jobs.requeue_job(held, count_attempt=True)
+    assert site.store.jobs.requeue_job(held, is_attempt_counted=True)
     worker()
     wait_until(lambda: now(site, job).attempts == 2)
     (tmp_path / "bell").touch()
     wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
 
 
 def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there(
@@ -265,16 +265,16 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
 ) -> None:
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     with monkeypatch.context() as context:
-        context.setattr(site.store.jobs, "check_ownership", lambda _: 3600)
+        context.setattr(site.store.jobs, "find_duration_if_owned", lambda _: 3600)
         context.setattr(site.store.jobs, "record_heartbeat", lambda *_: 3600)
-        assert site.store.jobs.requeue_job(now(site, job), count_attempt=True)
+        assert site.store.jobs.requeue_job(now(site, job), is_attempt_counted=True)
         (tmp_path / "bell").touch()
         worker.join()  # it has fetched the results, and finds that nobody wants them of it
     assert now(site, job).phase == "QUEUED"
     assert phase(there, path) == "COMPLETED"
     worker()
     wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
+    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
     wait_until(lambda: phase(there, path) == "404")
 
 
@@ -310,12 +310,12 @@ def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
     job, path, stop = sleeping(200)
     desk, requeue = JobService(site, "far"), site.store.jobs.requeue_job
 
-    def late(held: JobRecord, *, count_attempt: bool) -> bool:
+    def late(held: JobRecord, *, is_attempt_counted: bool) -> bool:
         if way == "abort":
             desk.change_phase(now(site, job), "ABORT")
         else:
             desk.destroy_job(now(site, job))
-        return requeue(held, count_attempt=count_attempt)
+        return requeue(held, is_attempt_counted=is_attempt_counted)
 
     monkeypatch.setattr(site.store.jobs, "requeue_job", late)
     stop.set()
@@ -344,7 +344,7 @@ def test_addresses_inside_are_not_asked(tmp_path: Path, there: Server) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
         write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
         job = job_of(site, "far", ("SECONDS", "1"))
-        assert run_next(site)
+        assert run_next_job(site)
         assert "not on the public internet" in str(now(site, job).error)
 
 
@@ -406,7 +406,7 @@ def job(phase: str, more: str = "") -> tuple[int, dict[str, str], str]:
 
 def ended(site: Site) -> JobRecord:
     made = job_of(site, "far", ("X", "1"))
-    assert run_next(site)
+    assert run_next_job(site)
     return now(site, made)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hven.jobs import declared_types
-from hven.jobs._command import ProgramRunner
+from hven.jobs._program_runner import ProgramRunner
 from hven.jobs._remote_jobs import RemoteJobRunner
 from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
@@ -69,8 +69,8 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
         2 << 30,
         None,
     )
-    assert declared_types.map_running_limits(settings(tmp_path)) == {"smooth": 2, "hips": 1, "prepare": 1}
-    assert declared_types.find_declaration_faults(settings(tmp_path)) == []
+    assert declared_types.map_running_job_limits(settings(tmp_path)) == {"smooth": 2, "hips": 1, "prepare": 1}
+    assert declared_types.find_job_declaration_faults(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ FAULTS = [
 @pytest.mark.parametrize(("text", "said"), FAULTS, ids=range(len(FAULTS)))
 def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, "bad", text, p_py="")
-    found = [str(fault) for fault in declared_types.find_declaration_faults(settings(tmp_path))]
+    found = [str(fault) for fault in declared_types.find_job_declaration_faults(settings(tmp_path))]
     assert any(fault.startswith(said) for fault in found), found
     with pytest.raises(DescriptorError):
         declared_types.load_all_job_types(settings(tmp_path))
@@ -187,10 +187,10 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
     assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(
-        declared_types.find_declaration_faults(settings(tmp_path))[0]
+        declared_types.find_job_declaration_faults(settings(tmp_path))[0]
     )
     program.chmod(0o755)
-    assert declared_types.find_declaration_faults(settings(tmp_path)) == []
+    assert declared_types.find_job_declaration_faults(settings(tmp_path)) == []
 
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "command", "worker", ""])

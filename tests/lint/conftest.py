@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tap_server import TapServer
 from valid_service import build_valid_service
 
-from hven.lint import LintLimits, LintReport, validate_service
+from hven.lint import LintReport, LintRequestLimits, validate_service
 from hven.sources import http_client
 
 
@@ -46,7 +46,9 @@ def judge_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
             )
 
         monkeypatch.setattr(http_client, "send_request_once", exchange)
-        found = validate_service(world.base, selected_codes=only, limits=LintLimits(row_limit=rows, pause_seconds=0.0))
+        found = validate_service(
+            world.base, selected_codes=only, limits=LintRequestLimits(row_limit=rows, pause_seconds=0.0)
+        )
         if world.database is not None:
             world.database.close()
         return found

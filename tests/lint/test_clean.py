@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tap_server import TapServer, serve
 
-from hven.lint import LintLimits, validate_service
+from hven.lint import LintRequestLimits, validate_service
 
 
 def format_findings(report) -> list[str]:
@@ -31,7 +31,7 @@ def test_a_big_clean_table_is_judged_by_its_own_sql(tap_server: TapServer, judge
 @pytest.mark.slow
 def test_over_http_it_is_the_same(tap_server: TapServer) -> None:
     with serve(tap_server) as url:
-        report = validate_service(url, limits=LintLimits(pause_seconds=0.0))
+        report = validate_service(url, limits=LintRequestLimits(pause_seconds=0.0))
         site = validate_service(url.removesuffix("/tap"), selected_codes=["vosi"])
     assert format_findings(report) == []
     assert format_findings(site) == []

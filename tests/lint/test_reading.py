@@ -22,13 +22,13 @@ from shared import shared
 
 def test_the_shape_of_a_document_is_that_of_its_schema() -> None:
     empty = xml_documents.parse_xml(b'<t:tableset xmlns:t="http://www.ivoa.net/xml/VOSITables/v1.0"/>')
-    assert [what for _, what in xml_documents.find_content_faults(empty)] == ["<schema> is missing"]
+    assert [what for _, what in xml_documents.find_content_model_faults(empty)] == ["<schema> is missing"]
     uws = (
         '<u:job xmlns:u="http://www.ivoa.net/xml/UWS/v1.0"><u:jobId>1</u:jobId><u:ownerId/><u:phase>PENDING</u:phase>{}<u:startTime/>'
         "<u:endTime/><u:executionDuration>1</u:executionDuration><u:destruction/><u:results/></u:job>"
     )
     for quote in ("", "<u:quote/>"):  # minOccurs is 0
-        assert not list(xml_documents.find_content_faults(xml_documents.parse_xml(uws.format(quote).encode())))
+        assert not list(xml_documents.find_content_model_faults(xml_documents.parse_xml(uws.format(quote).encode())))
 
 
 @pytest.mark.parametrize("serialization", ["tabledata", "binary", "binary2"])
@@ -79,7 +79,7 @@ places = st.tuples(st.floats(0, 359.999), st.floats(-80, 80))
 @given(st.lists(st.integers(0, 12 * 4**5 - 1), min_size=1, max_size=40, unique=True))
 def test_mocs_are_read_as_mocpy_writes_them(cells: list[int]) -> None:
     moc = MOC.from_healpix_cells(np.array(cells, np.uint64), np.full(len(cells), 5, np.uint8), 5)
-    found = regions.parse_moc_cells(moc.to_string("ascii"))
+    found = regions.parse_moc_cell_ranges(moc.to_string("ascii"))
     again = {
         cell >> 0
         for order, low, high in found
@@ -92,18 +92,18 @@ def test_mocs_are_read_as_mocpy_writes_them(cells: list[int]) -> None:
 @given(places, st.integers(2, 7))
 def test_a_place_is_in_the_moc_of_its_cell(place: tuple[float, float], order: int) -> None:
     moc = MOC.from_lonlat(SkyCoord(*place, unit="deg").ra, SkyCoord(*place, unit="deg").dec, max_norder=order)
-    assert regions.is_any_in_moc(regions.parse_moc_cells(moc.to_string("ascii")), [place])
+    assert regions.is_any_direction_in_moc(regions.parse_moc_cell_ranges(moc.to_string("ascii")), [place])
 
 
 @pytest.mark.parametrize("said", ["30/1", "3/800", "5", "3/9-4", "x/1", "3/1;4", "3/-4", "POLYGON 1 2 3 4 5 6"])
 def test_what_is_no_moc_is_refused(said: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        regions.parse_moc_cells(said)
+        regions.parse_moc_cell_ranges(said)
 
 
 def test_space_of_a_space_time_moc() -> None:
-    assert regions.parse_moc_cells("t61/1 3 5 s3/1-3") == [(3, 1, 3)]
-    assert regions.parse_moc_cells("1/1 2 4 2/12-14 21 8/") == [
+    assert regions.parse_moc_cell_ranges("t61/1 3 5 s3/1-3") == [(3, 1, 3)]
+    assert regions.parse_moc_cell_ranges("1/1 2 4 2/12-14 21 8/") == [
         (1, 1, 1),
         (1, 2, 2),
         (1, 4, 4),
@@ -121,7 +121,7 @@ def test_the_turn_of_a_polygon(place: tuple[float, float], radius: float, corner
         (angles if clockwise else angles[::-1]) * np.pi / 180 * 1.0 * _radian(), radius * _degree()
     )
     numbers = " ".join(f"{lon:.10f} {lat:.10f}" for lon, lat in zip(ring.ra.deg, ring.dec.deg, strict=True))
-    (shape,) = regions.parse_shapes(f"POLYGON ICRS {numbers}")
+    (shape,) = regions.parse_region_shapes(f"POLYGON ICRS {numbers}")
     assert regions.has_wrong_orientation(shape, seen_from_outside=True) is clockwise
     assert regions.has_wrong_orientation(shape, seen_from_outside=False) is (not clockwise)
 
@@ -141,7 +141,7 @@ def _degree():
 @given(places, places)
 def test_separations_are_astropys(a: tuple[float, float], b: tuple[float, float]) -> None:
     wanted = SkyCoord(*a, unit="deg").separation(SkyCoord(*b, unit="deg")).deg
-    assert regions.compute_separation(a, b) == pytest.approx(wanted, abs=1e-9)
+    assert regions.compute_angular_separation(a, b) == pytest.approx(wanted, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_separations_are_astropys(a: tuple[float, float], b: tuple[float, float]
     ],
 )
 def test_regions_in_all_spellings(said: object, kinds: list[str]) -> None:
-    assert [one.kind for one in regions.parse_shapes(said)] == kinds
+    assert [one.kind for one in regions.parse_region_shapes(said)] == kinds
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_regions_in_all_spellings(said: object, kinds: list[str]) -> None:
 )
 def test_what_is_no_region_is_refused(said: object) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        regions.parse_shapes(said)
+        regions.parse_region_shapes(said)
 
 
 def test_facts_are_those_of_taplints_own_stage() -> None:

@@ -13,14 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tap_server import TapServer, serve
 
-from hven.lint import LintLimits, validate_service
-from hven.lint.client import LintClient
+from hven.lint import LintRequestLimits, validate_service
+from hven.lint.client import LintHttpClient
 from hven.lint.xml_documents import NotXmlError, parse_xml
 from hven.model.errors import UsageError, UserError
 from hven.sources import http_client
 from process_runner import reserve_port, run_hven
 
-LITTLE = LintLimits(pause_seconds=0.0, byte_limit=1 << 20)
+LITTLE = LintRequestLimits(pause_seconds=0.0, byte_limit=1 << 20)
 
 
 @contextmanager
@@ -132,14 +132,14 @@ def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(http_client, "send_request_once", exchange)
     with pytest.raises(UserError, match="redirects too often"):
-        LintClient("http://127.0.0.1/tap", LITTLE).send_get("http://127.0.0.1/tap/capabilities")
+        LintHttpClient("http://127.0.0.1/tap", LITTLE).send_get("http://127.0.0.1/tap/capabilities")
     assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)
     assert {private for url, private in asked if "10.0.0.1" in url} == {False}
 
 
 def test_requests_are_counted_and_end(tap_server: TapServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(tap_server) as url:
-        report = validate_service(url, limits=LintLimits(pause_seconds=0.0, request_limit=8))
+        report = validate_service(url, limits=LintRequestLimits(pause_seconds=0.0, request_limit=8))
     assert report.request_count == 8
     assert any("the limit" in why for _, why in report.unjudged)
 

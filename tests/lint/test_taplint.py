@@ -8,7 +8,7 @@ import pytest
 from service_faults import FAULTS
 from tap_server import TapServer, serve
 
-from hven.lint import CHECK_GROUPS, LintLimits, validate_service
+from hven.lint import CHECK_GROUPS, LintRequestLimits, validate_service
 from stilts import run_stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
@@ -53,7 +53,7 @@ def _matching(code: str, words: str) -> set[str]:
 def test_in_the_clean_service_neither_finds_anything(tap_server: TapServer) -> None:
     with serve(tap_server) as url:
         assert taplint(url) == {}
-        assert validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings == ()
+        assert validate_service(url, limits=LintRequestLimits(pause_seconds=0.0)).findings == ()
 
 
 def test_what_taplint_finds_we_find(tap_server: TapServer) -> None:
@@ -63,7 +63,7 @@ def test_what_taplint_finds_we_find(tap_server: TapServer) -> None:
         fault.plant(tap_server)
     with serve(tap_server) as url:
         theirs = taplint(url)
-        ours = {one.code for one in validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings}
+        ours = {one.code for one in validate_service(url, limits=LintRequestLimits(pause_seconds=0.0)).findings}
     assert len(theirs) >= 15, theirs
     missed = {code: words for code, words in theirs.items() if not _matching(code, words) & ours}
     assert missed == {}

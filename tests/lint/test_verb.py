@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from tap_server import TapServer, serve
 
-from hven.testing.site import describe_table, open_tiny_site
+from hven.testing.site import build_table_from_arrow, open_tiny_site
 from process_runner import run_hven, serve_site
 
 
@@ -74,7 +74,7 @@ def test_scripts_read_json(tap_server: TapServer) -> None:
 @pytest.mark.slow
 def test_hvens_own_server_has_no_finding(tmp_path: Path) -> None:
     rows = pa.table({"name": ["Vega", "Deneb"], "ra": [279.23, 310.36], "dec": [38.78, 45.28]})
-    table = describe_table("stars.main", rows)
+    table = build_table_from_arrow("stars.main", rows)
     columns = tuple(
         replace(one, description=f"the {one.name}", unit="deg" if one.name != "name" else None) for one in table.columns
     )

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.engines._query_analysis.shape_parsing import parse_shape
-from hven.model import Cache, cache_results, literal, units
+from hven.model import LruCache, cache_results, literal, units
 from hven.model._cache import MAX_ARGUMENT_LENGTH
 from hven.model.errors import HvenError
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 150)), max_size=30))
 def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
-    there: Cache[int] = Cache(200, 100)
+    there: LruCache[int] = LruCache(200, 100)
     last: dict[int, int] = {}
     for key, size in asked:
         there.store(key, size, size)
@@ -32,7 +32,7 @@ def test_never_more_than_the_budget(asked: list[tuple[int, int]]) -> None:
 
 
 def test_what_was_asked_for_last_stays() -> None:
-    there: Cache[str] = Cache(30)
+    there: LruCache[str] = LruCache(30)
     for name in "abc":
         there.store(name, name, 10)
     there.find("a")
@@ -56,11 +56,11 @@ def test_long_texts_are_not_kept() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        literal.to_string_scalar,
-        units.check_ucd,
+        literal.to_arrow_string_scalar,
+        units.list_ucd_problems,
         units.parse_unit,
         parse_shape,
-        lambda text: units.compute_factor(text, "m"),
+        lambda text: units.compute_unit_factor(text, "m"),
         lambda text: units.compute_unit_product(text, "m"),
     ],
 )

@@ -22,7 +22,7 @@ STEPS = contours.HELIO_STEPS
 
 def made(codes: list[str | None], *, line: bool, x: float = 100.0, y: float = 10.0, dx: float = 1.0, dy: float = 2.0, table: Any = STEPS) -> list[Any]:  # fmt: skip
     one = np.ones(len(codes))
-    found = contours.write_chain_geometries(
+    found = contours.write_chain_codes_as_tfcat(
         pa.array(codes, pa.string()), x * one, y * one, (dx * one, dy * one), table, as_lines=line
     )
     return [None if text is None else json.loads(text) for text in found.to_pylist()]
@@ -71,7 +71,7 @@ def enclosed(code: str) -> int:
 def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[float, float]) -> None:
     codes = [closed(one) for one in walks]
     dx, dy = steps
-    system, faults = region_files.tfcat.parse_crs(CRS)
+    system, faults = region_files.tfcat.parse_tfcat_crs(CRS)
     assert not faults
     for code, one in zip(codes, made(codes, line=False, dx=dx, dy=dy), strict=True):
         drawn = shape(one)
@@ -85,10 +85,10 @@ def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[floa
         assert alone == pytest.approx(drawn.area)
         path = np.array(walk(code))
         assert drawn.bounds == pytest.approx((*(np.array([100.0, 10.0]) + np.min([path * steps - np.abs(steps) / 2], axis=(0, 1))), *(np.array([100.0, 10.0]) + np.max([path * steps + np.abs(steps) / 2], axis=(0, 1)))))  # fmt: skip
-        feature = region_files.tfcat.read_feature(
+        feature = region_files.tfcat.parse_tfcat_feature(
             json.dumps({"type": "Feature", "geometry": one, "properties": {}}), system, {}
         )
-        region_files.tfcat.find_crossings([feature])
+        region_files.tfcat.add_crossing_faults([feature])
         assert not feature.faults
 
 

@@ -27,7 +27,7 @@ def test_timestamps(values):
         else:
             assert dt.datetime.fromisoformat(text) == value
             assert len(text) == 19 or not text.endswith("0")
-    assert literal.parse_column(shown, TIMESTAMP).equals(array)
+    assert literal.parse_dali_literals(shown, TIMESTAMP).equals(array)
 
 
 @given(values=st.lists(MICRO, min_size=1, max_size=4))
@@ -54,19 +54,19 @@ def test_timestamps_of_all_years(values):
     ],
 )
 def test_timestamps_as_others_write_them(text, expected):
-    assert literal.parse_column(pa.array([text]), TIMESTAMP)[0].as_py() == expected
+    assert literal.parse_dali_literals(pa.array([text]), TIMESTAMP)[0].as_py() == expected
 
 
 def test_slices_and_nulls_with_something_behind_them():
     values = pa.array([1, 2, 3, 4, 5, 6], pa.float64())
     lists = pa.ListArray.from_arrays(pa.array([0, 2, 5, 6], pa.int32()), values, mask=pa.array([False, True, False]))
     kind = parse_type("float64[*]")
-    assert literal.format_column(lists, kind).to_pylist() == ["1 2", None, "6"]
-    assert literal.format_column(lists.slice(1), kind).to_pylist() == [None, "6"]
+    assert literal.format_dali_literals(lists, kind).to_pylist() == ["1 2", None, "6"]
+    assert literal.format_dali_literals(lists.slice(1), kind).to_pylist() == [None, "6"]
     offsets, flat = literal.flatten_lists(lists.slice(1))
     assert (offsets.tolist(), flat.to_pylist()) == ([0, 0, 1], [6.0])
     fixed = pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float64(), 2))
-    assert literal.format_column(fixed.slice(1), parse_type("point")).to_pylist() == [None, "3 4"]
+    assert literal.format_dali_literals(fixed.slice(1), parse_type("point")).to_pylist() == [None, "3 4"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_slices_and_nulls_with_something_behind_them():
     ],
 )
 def test_storage(array, kind, expected):
-    found = literal.cast_to_storage(array, parse_type(kind))
+    found = literal.cast_to_storage_type(array, parse_type(kind))
     assert found.type == parse_type(kind).arrow
     assert found.to_pylist() == expected
 
@@ -103,7 +103,7 @@ def test_the_first_rows_leave_early(rows):
 
 def test_pieces_are_bounded():
     batch = pa.RecordBatch.from_arrays([pa.array(["x" * 1_000_000] * 100)], names=["a"])
-    parts = list(literal.split_batch(batch, 10))
+    parts = list(literal.split_batch_by_written_size(batch, 10))
     assert len(parts) > 1
     assert sum(part.num_rows for part in parts) == 100
-    assert list(literal.split_batch(batch.slice(0, 0), 10)) == []
+    assert list(literal.split_batch_by_written_size(batch.slice(0, 0), 10)) == []

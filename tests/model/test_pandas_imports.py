@@ -9,12 +9,12 @@ import pytest
 
 PROGRAM = """
 import sys
-from hven.model import refuse_pandas_imports, is_installed, show_pandas
+from hven.model import refuse_pandas_imports, is_module_installed, restore_pandas_imports
 refuse_pandas_imports()
 import pyarrow as pa
 {first}
-print("pandas" in sys.modules and sys.modules["pandas"] is not None, is_installed("pandas"))
-show_pandas()
+print("pandas" in sys.modules and sys.modules["pandas"] is not None, is_module_installed("pandas"))
+restore_pandas_imports()
 import pandas
 print(pa.array(pandas.Series([1.5, float("nan")])).null_count)
 """

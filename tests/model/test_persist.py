@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.table import Column, ColumnGroup, ForeignKey, FrameRef, Table, table_from_json, table_to_json
-from hven.model.types import SCALAR_TYPES_BY_NAME, XTYPES_BY_NAME, Type, parse_type
+from hven.model.types import SCALAR_TYPES_BY_NAME, XTYPES_BY_NAME, ColumnType, parse_type
 
 words = st.text(min_size=1, max_size=8)
 maybe = st.none() | st.text(max_size=8)
 types = st.sampled_from([*SCALAR_TYPES_BY_NAME, *XTYPES_BY_NAME, "string[12]", "int16[3]", "float64[2x*]"]).map(
     parse_type
-) | st.just(Type("char", "4x*", "odd"))
+) | st.just(ColumnType("char", "4x*", "odd"))
 columns = st.builds(
     Column,
     name=words, type=types, unit=maybe, ucd=maybe, utype=maybe, description=maybe, label=maybe, null=maybe, rank=st.integers(1, 30),

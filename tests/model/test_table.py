@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.params import Param
-from hven.model.table import Column, Table, columns_from_arrow
+from hven.model.table import Column, Table, build_columns_from_arrow
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
 
 STARS = Table(
@@ -28,7 +28,7 @@ STARS = Table(
 )
 def test_rank_gives_verb_and_principal(rank, verbosity, principal):
     column = Column(name="x", rank=rank)
-    assert column.verbosity == verbosity
+    assert column.min_verbosity == verbosity
     assert column.is_principal == principal
 
 
@@ -59,7 +59,7 @@ def test_copies_differ_and_originals_stay():
 
 def test_an_arrow_schema_is_described_with_what_is_known():
     schema = pa.schema([("RA", pa.float64()), ("n", pa.int32()), ("t", pa.date32())])
-    columns = columns_from_arrow(schema, STARS.columns)
+    columns = build_columns_from_arrow(schema, STARS.columns)
     assert [column.name for column in columns] == ["RA", "n", "t"]
     assert columns[0] is STARS.find_column("RA")
     assert [str(column.type) for column in columns[1:]] == ["int32", "timestamp"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.literal import find_times_outside_years, is_plain_time, parse_times, to_plain_time
+from hven.model.literal import find_times_outside_year_range, is_portable_time_text, parse_times, to_portable_time_text
 
 REFUSED = [
     "0000-01-01", "10000-01-01", "-0001-01-01", "2020-01-01T00:00:00(TAI)", "2020-01-01T00:00:00 TAI", "2020-01-01T00:00:00 TT",
@@ -72,14 +72,14 @@ def test_what_python_writes_is_the_same_instant(moments, separator):
 def test_edges_of_the_calendar(text, wanted):
     # beside another value, so that no road is taken that one text alone would take
     assert read(text, None, "2000-01-01T00:00:00") == ([wanted, None, datetime(2000, 1, 1)], [False] * 3)
-    assert to_plain_time(text) == wanted.isoformat()
-    assert is_plain_time(wanted.isoformat())
+    assert to_portable_time_text(text) == wanted.isoformat()
+    assert is_portable_time_text(wanted.isoformat())
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_time_is_marked(text):
     assert read(text, "2000-01-01") == ([None, datetime(2000, 1, 1)], [True, False])
-    assert to_plain_time(text) is None
+    assert to_portable_time_text(text) is None
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
@@ -87,10 +87,10 @@ def test_years_of_binary_times(unit):
     low, high = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)
     kind = pa.timestamp(unit)
     edge = pa.array([low, high, None], kind)
-    assert find_times_outside_years(edge) is None
+    assert find_times_outside_year_range(edge) is None
     step = {"s": 1, "ms": 1000, "us": 1_000_000}[unit]
     beyond = pa.array([edge[0].value - 1, edge[1].value + step, None, edge[0].value], pa.int64()).cast(kind)
-    assert find_times_outside_years(beyond).to_pylist() == [True, True, False, False]
+    assert find_times_outside_year_range(beyond).to_pylist() == [True, True, False, False]
 
 
 @given(st.integers(-15 * 60, 15 * 60))

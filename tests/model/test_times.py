@@ -10,7 +10,7 @@ from hven.model.table import (
     Column,
     FrameRef,
     Table,
-    find_begin_and_end_columns,
+    find_begin_and_end_time_columns,
     list_epoch_warnings,
     set_column_epochs,
 )
@@ -79,7 +79,7 @@ def test_begin_and_end_by_ucd_alone() -> None:
     def found(*columns: Column) -> list[str]:
         return [
             one.name
-            for one in find_begin_and_end_columns(
+            for one in find_begin_and_end_time_columns(
                 set_column_epochs(Table(schema="s", name="t", columns=columns, frames=FRAMES))
             )
             if one is not None

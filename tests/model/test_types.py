@@ -7,13 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model import types
-from hven.model.types import LEGACY_XTYPE_ALIASES, SCALAR_TYPES, XTYPES_BY_NAME, Type, parse_type, type_from_arrow
+from hven.model.types import (
+    LEGACY_XTYPE_ALIASES,
+    SCALAR_TYPES,
+    XTYPES_BY_NAME,
+    ColumnType,
+    build_type_from_arrow,
+    parse_type,
+)
 
 SIZES = st.sampled_from([None, "1", "3", "12", "*", "5*", "2x3", "2x*", "2x3x4", "2x3x10*"])
-PLAIN = st.builds(Type, st.sampled_from([row.votable for row in SCALAR_TYPES]), SIZES)
+PLAIN = st.builds(ColumnType, st.sampled_from([row.votable for row in SCALAR_TYPES]), SIZES)
 SPECIAL = st.sampled_from(
-    [Type(row.votable, row.arraysize, row.name) for row in types.XTYPES]
-    + [Type("float", "2", "point"), Type("int", "2", "interval"), Type("float", "*", "polygon")]
+    [ColumnType(row.votable, row.arraysize, row.name) for row in types.XTYPES]
+    + [ColumnType("float", "2", "point"), ColumnType("int", "2", "interval"), ColumnType("float", "*", "polygon")]
     + [parse_type(word) for word in LEGACY_XTYPE_ALIASES]
 )
 TYPES = st.one_of(PLAIN, SPECIAL)
@@ -23,7 +30,7 @@ TYPES = st.one_of(PLAIN, SPECIAL)
 def test_what_is_written_is_read_back(kind):
     again = parse_type(str(kind))
     if kind.datatype in {"char", "unicodeChar"} and kind.arraysize is None:
-        assert again == Type(kind.datatype, "1")  # a lone char is a string of one
+        assert again == ColumnType(kind.datatype, "1")  # a lone char is a string of one
     else:
         assert again == kind
 
@@ -47,15 +54,15 @@ def test_scalars_are_their_own_words(row):
     assert kind.datatype == row.votable
     if row.rank:
         assert kind.is_numeric
-        assert type_from_arrow(kind.arrow) == kind
+        assert build_type_from_arrow(kind.arrow) == kind
         assert str(kind) == row.name
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("double", Type("double")), ("float", Type("float")), ("INT", Type("int")), ("string", Type("char", "*")), ("string[20]", Type("char", "20")), ("string[20*]", Type("char", "20*")), ("timestamp", types.TIMESTAMP), ("datetime", types.TIMESTAMP),
-        ("polygon", types.POLYGON), ("float32[2]:point", Type("float", "2", "point")), ("adql:REGION", types.REGION), ("adql:TIMESTAMP", Type("char", "*", "adql:TIMESTAMP")), ("bool", types.BOOLEAN), ("varchar", types.STRING), ("int16[3x4]", Type("short", "3x4")), ("unicode", Type("unicodeChar", "*")),
+        ("double", ColumnType("double")), ("float", ColumnType("float")), ("INT", ColumnType("int")), ("string", ColumnType("char", "*")), ("string[20]", ColumnType("char", "20")), ("string[20*]", ColumnType("char", "20*")), ("timestamp", types.TIMESTAMP), ("datetime", types.TIMESTAMP),
+        ("polygon", types.POLYGON), ("float32[2]:point", ColumnType("float", "2", "point")), ("adql:REGION", types.REGION), ("adql:TIMESTAMP", ColumnType("char", "*", "adql:TIMESTAMP")), ("bool", types.BOOLEAN), ("varchar", types.STRING), ("int16[3x4]", ColumnType("short", "3x4")), ("unicode", ColumnType("unicodeChar", "*")),
     ],
 )  # fmt: skip
 def test_words_of_descriptors(text, expected):
@@ -85,19 +92,19 @@ def test_unknown_words_are_refused(text):
 
 def test_every_known_word_is_read():
     for name in types.list_type_names():
-        assert isinstance(parse_type(name), Type)
+        assert isinstance(parse_type(name), ColumnType)
 
 
 @pytest.mark.parametrize(
     ("kind", "adql", "size", "shape"),
     [
-        (Type("char", "8"), "CHAR(8)", 8, (8,)), (Type("char", "8*"), "VARCHAR(8)", 8, (None,)), (Type("char", "*"), "VARCHAR", None, (None,)), (Type("char"), "CHAR(1)", None, ()), (Type("double"), "DOUBLE PRECISION", None, ()),
-        (types.TIMESTAMP, "TIMESTAMP", None, (None,)), (types.POINT, "POINT", 2, (2,)), (types.MOC, "MOC", None, (None,)), (Type("unsignedByte"), "SMALLINT", None, ()), (Type("int", "2x3"), "INTEGER", None, (2, 3)), (Type("double", "2x*"), "DOUBLE PRECISION", None, (2, None)),
+        (ColumnType("char", "8"), "CHAR(8)", 8, (8,)), (ColumnType("char", "8*"), "VARCHAR(8)", 8, (None,)), (ColumnType("char", "*"), "VARCHAR", None, (None,)), (ColumnType("char"), "CHAR(1)", None, ()), (ColumnType("double"), "DOUBLE PRECISION", None, ()),
+        (types.TIMESTAMP, "TIMESTAMP", None, (None,)), (types.POINT, "POINT", 2, (2,)), (types.MOC, "MOC", None, (None,)), (ColumnType("unsignedByte"), "SMALLINT", None, ()), (ColumnType("int", "2x3"), "INTEGER", None, (2, 3)), (ColumnType("double", "2x*"), "DOUBLE PRECISION", None, (2, None)),
     ],
 )  # fmt: skip
 def test_adql_names_sizes_and_shapes(kind, adql, size, shape):
     assert kind.adql == adql
-    assert kind.size == size
+    assert kind.tap_schema_size == size
     assert kind.shape == shape
 
 
@@ -112,7 +119,7 @@ def test_a_type_is_one_kind_of_thing(kind):
         kind.is_geometry,
     ]
     if (kind.stored_xtype is not None and kind.stored_xtype.adql == "INTERVAL") or (
-        kind.scalar.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype
+        kind.scalar_type.rank == 0 and kind.arraysize is None and "omplex" in kind.datatype
     ):
         assert not any(kinds)
     else:
@@ -123,11 +130,11 @@ def test_a_type_is_one_kind_of_thing(kind):
     ("arrow", "expected"),
     [
         (pa.int8(), types.INT16), (pa.uint16(), types.INT32), (pa.uint32(), types.INT64), (pa.float16(), types.FLOAT32), (pa.large_string(), types.STRING), (pa.string_view(), types.STRING), (pa.date32(), types.TIMESTAMP), (pa.timestamp("ns", "UTC"), types.TIMESTAMP),
-        (pa.dictionary(pa.int8(), pa.string()), types.STRING), (pa.list_(pa.int16()), Type("short", "*")), (pa.list_(pa.float64(), 3), Type("double", "3")), (pa.large_list(pa.bool_()), Type("boolean", "*")), (pa.decimal128(10, 2), types.FLOAT64), (pa.null(), types.STRING), (pa.binary(), Type("unsignedByte", "*")),
+        (pa.dictionary(pa.int8(), pa.string()), types.STRING), (pa.list_(pa.int16()), ColumnType("short", "*")), (pa.list_(pa.float64(), 3), ColumnType("double", "3")), (pa.large_list(pa.bool_()), ColumnType("boolean", "*")), (pa.decimal128(10, 2), types.FLOAT64), (pa.null(), types.STRING), (pa.binary(), ColumnType("unsignedByte", "*")),
     ],
 )  # fmt: skip
 def test_arrow_in_votables_words(arrow, expected):
-    assert type_from_arrow(arrow) == expected
+    assert build_type_from_arrow(arrow) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,11 +149,11 @@ def test_arrow_in_votables_words(arrow, expected):
 )
 def test_what_has_no_votable_form_is_refused(arrow):
     with pytest.raises(ValueError, match="no VOTable form"):
-        type_from_arrow(arrow)
+        build_type_from_arrow(arrow)
 
 
 @given(st.sampled_from(list(XTYPES_BY_NAME)))
 def test_geometries_say_so(name):
-    assert Type(XTYPES_BY_NAME[name].votable, XTYPES_BY_NAME[name].arraysize, name).is_geometry == (
+    assert ColumnType(XTYPES_BY_NAME[name].votable, XTYPES_BY_NAME[name].arraysize, name).is_geometry == (
         name in {"point", "circle", "range", "polygon", "moc", "shape", "multishape", "adql:REGION"}
     )

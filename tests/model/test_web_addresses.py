@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hven.model import join_address, split_address, split_address_or_none
+from hven.model import resolve_relative_address, split_address, split_address_or_empty
 from hven.model.errors import UserError
 
 WRONG = ["https://[", "http://[::1", "//[", "http://a]b/", "http://host:port/", "http://host:99999/"]
@@ -14,7 +14,7 @@ WRONG = ["https://[", "http://[::1", "//[", "http://a]b/", "http://host:port/", 
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UserError, match="no http or https address"):
         split_address(text)
-    assert not split_address_or_none(text).netloc
+    assert not split_address_or_empty(text).netloc
 
 
 def test_parts_are_those_of_the_standard_library() -> None:
@@ -26,10 +26,10 @@ def test_parts_are_those_of_the_standard_library() -> None:
         "/a/b",
         "c=d",
     )
-    assert split_address_or_none("/a?b") == split_address("/a?b")
+    assert split_address_or_empty("/a?b") == split_address("/a?b")
 
 
 def test_addresses_are_resolved() -> None:
-    assert join_address("https://host/a/", "b") == "https://host/a/b"
+    assert resolve_relative_address("https://host/a/", "b") == "https://host/a/b"
     with pytest.raises(UserError):
-        join_address("https://host/a/", "//[")
+        resolve_relative_address("https://host/a/", "//[")

@@ -213,7 +213,7 @@ def _run_scheduler(directory: Path, lease: float, machine: str | None) -> None:
     """Run a scheduler in this process."""
     from hven.jobs.scheduler import run_scheduler
     from hven.model import settings
-    from hven.model.errors import ChangeGuardError, SourceError
+    from hven.model.errors import ChangeLimitExceededError, SourceError
     from hven.site.store import _leases as leases
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -232,7 +232,7 @@ def _run_scheduler(directory: Path, lease: float, machine: str | None) -> None:
             if what == "fail":
                 raise SourceError("the source postgresql://reader:opensesame@host/db is away")
             if what == "guard":
-                raise ChangeGuardError("9 of 10 rows would be removed")
+                raise ChangeLimitExceededError("9 of 10 rows would be removed")
             if what == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "hold":

@@ -19,8 +19,8 @@ import pytest
 
 from hven.jobs import _alert_delivery as sending
 from hven.jobs._redaction import SecretRedactor
-from hven.model.settings import Settings, create_site, load_settings
-from hven.site.store import Alert, StateStore
+from hven.model.settings import Settings, create_site_directory, load_settings
+from hven.site.store import CollectionAlert, StateStore
 from hven.site.store._schedules import create_alert
 from process_runner import is_gone
 
@@ -97,7 +97,7 @@ def mail_server(*, refuses: bool = False) -> Iterator[Heard]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    made = create_site(tmp_path / "site", name="Uraniborg")
+    made = create_site_directory(tmp_path / "site", name="Uraniborg")
     (made / "secrets.toml").write_text(
         f"SOURCE = 'postgresql://reader:{SECRET}@db.example/stars'\nPLAIN = '{SECRET}'\n"
     )
@@ -112,10 +112,12 @@ def load_alert_settings(directory: Path, lines: str, *, private: bool = True) ->
     return load_settings(directory, {})
 
 
-def raised(settings: Settings, message: str = "the sync of stars failed: no answer") -> tuple[StateStore, Alert]:
+def raised(
+    settings: Settings, message: str = "the sync of stars failed: no answer"
+) -> tuple[StateStore, CollectionAlert]:
     store = StateStore(settings.var_directory, settings.store)
-    moment = store.schedules.get_current_time()
-    made = create_alert("stars", "failed", message, sending.list_channels(settings), moment, failures=1)
+    moment = store.schedules.get_database_time()
+    made = create_alert("stars", "failed", message, sending.list_alert_channels(settings), moment, failures=1)
     store.schedules.update_schedule("stars", lambda row, _: (row, [made]))
     return store, made
 
@@ -136,8 +138,8 @@ def test_three_ways(directory: Path) -> None:
             settings,
             f"the sync of stars failed: postgresql://reader:{SECRET}@db.example/stars?key=abcdef is away\r\nBcc: x@y",
         )
-        assert sending.send_alerts(settings, store) == 1
-        assert sending.send_alerts(settings, store) == 0
+        assert sending.send_due_alerts(settings, store) == 1
+        assert sending.send_due_alerts(settings, store) == 0
         (after,) = store.schedules.list_alerts()
         store.close()
     assert after.due is None
@@ -181,7 +183,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["true"]',
         )
         store, _ = raised(settings)
-        assert sending.send_alerts(settings, store) == 0
+        assert sending.send_due_alerts(settings, store) == 0
         (item,) = store.schedules.list_alerts()
         assert item.delivery_problem is not None
         assert "webhook: the webhook answers 503" in item.delivery_problem
@@ -189,14 +191,14 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         assert item.ways["command"]["sent"]
         web.status = 204
         time.sleep(0.05)
-        assert sending.send_alerts(settings, store) == 0
+        assert sending.send_due_alerts(settings, store) == 0
         (item,) = store.schedules.list_alerts()
         assert item.ways["webhook"]["attempts"] == 2
         assert "sent" in item.ways["webhook"]
         assert item.ways["command"]["attempts"] == 1  # not told twice
         monkeypatch.setattr(sending, "MAX_ATTEMPTS", 3)
         time.sleep(0.05)
-        sending.send_alerts(settings, store)
+        sending.send_due_alerts(settings, store)
         (item,) = store.schedules.list_alerts()
         # it has been tried often enough; status goes on saying so
         assert (item.due, item.ways["mail"]["attempts"]) == (None, 3)
@@ -221,7 +223,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
 def test_what_is_wrong_with_a_way_is_said_in_words(directory: Path, lines: str, private: bool, why: str) -> None:
     settings = load_alert_settings(directory, lines, private=private)
     store, _ = raised(settings)
-    sending.send_alerts(settings, store)
+    sending.send_due_alerts(settings, store)
     (item,) = store.schedules.list_alerts()
     store.close()
     assert why in (item.delivery_problem or "")
@@ -233,7 +235,7 @@ def test_redirects_are_not_followed(directory: Path) -> None:
         web.status = 302
         settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raised(settings)
-        sending.send_alerts(settings, store)
+        sending.send_due_alerts(settings, store)
         assert "answers 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
     assert len(web.messages) == 1
@@ -250,7 +252,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
     for seconds in (2, 60):  # a busy machine may need more until it has begun
         monkeypatch.setattr(sending, "PROGRAM_TIMEOUT_SECONDS", float(seconds))
         store, _ = raised(settings)
-        sending.send_alerts(settings, store)
+        sending.send_due_alerts(settings, store)
         assert f"did not end within {seconds} s" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
         if child.exists():
@@ -265,7 +267,7 @@ def test_two_that_deliver_tell_once(directory: Path) -> None:
         (item,) = store.schedules.list_due_alerts()
         assert store.schedules.claim_alert(item, 60)
         assert not store.schedules.claim_alert(item, 60)
-        assert sending.send_alerts(settings, store) == 0
+        assert sending.send_due_alerts(settings, store) == 0
         store.close()
     assert web.messages == []
 

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.ingest import ingest_collection, move_collection
+from hven.ingest import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.jobs._scheduled_run import sync_and_summarize
-from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, UNSCHEDULED_STATE, SiteHealth
-from hven.jobs.run_results import run_and_record
+from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, UNSCHEDULED_STATE, SiteHealthMonitor
+from hven.jobs.run_results import run_and_record_sync
 from hven.jobs.schedule_planning import MANUAL_TIMING
 from hven.model import settings
 from hven.model.errors import ConflictError, HvenError
@@ -37,7 +37,7 @@ sync: {{every: 1 h}}
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A site with a collection of rows, one made from it, and a source that has been spoilt since."""
-    site = settings.create_site(tmp_path / "site")
+    site = settings.create_site_directory(tmp_path / "site")
     for name, source in (("base", "rows.csv"), ("made", "{kind: query, adql: 'SELECT id, v + 1 AS v FROM base.main'}")):
         path = site / "collections" / name
         path.mkdir()
@@ -70,19 +70,19 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
         with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
-            sync_and_summarize(site, "base", unless_held=True)
+            sync_and_summarize(site, "base", skip_if_held=True)
         assert values(site, "base.main") == [1, 2]
         assert "held" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
         assert values(site, "base.main") == [1, 2]
         (found,) = [
-            one for one in SiteHealth(site).get_status(wait_seconds=None).collections if one.collection == "base"
+            one for one in SiteHealthMonitor(site).get_status(wait_seconds=None).collections if one.collection == "base"
         ]
         assert (found.state, found.next, found.limit) == (HELD_STATE, None, None)
         assert "hven schedule resume base" in str(found.reason)
         assert "held: base" in run_hven("status", "--site", place).stdout
         assert run_hven("schedule", "resume", "base", "--site", place).stdout == "base is scheduled again\n"
-        assert site.store.list_held_collections() == {}
-        sync_and_summarize(site, "base", unless_held=True)
+        assert site.store.map_held_collections() == {}
+        sync_and_summarize(site, "base", skip_if_held=True)
         assert values(site, "base.main") == [2, 999]
 
 
@@ -103,8 +103,8 @@ def test_going_back_waits_for_the_run_that_is_under_way(
         told = run_hven("rollback", "base", "--site", place, expected_code=int(again))
         assert "waiting: the sync of base is being done by process" in told.stderr
         assert ("base was published again in the meantime" in told.stderr) is again
-        assert ("base" in site.store.list_held_collections()) is not again
-        assert site.store.read_pointers()[1]["base.main"] == first.id
+        assert ("base" in site.store.map_held_collections()) is not again
+        assert site.store.read_published_snapshot_ids()[1]["base.main"] == first.id
 
 
 def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(place: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(
     with Site(settings.load_settings(place, {})) as site:
         site.store.unpublish_collection("base")
         with pytest.raises(ConflictError, match="base is not published"):
-            sync_and_summarize(site, "base", unless_held=True)
+            sync_and_summarize(site, "base", skip_if_held=True)
         assert "base is not published" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
         assert "base" not in site.store.list_publication_times()
         run_hven("sync", "base", "--site", place)  # a person's word
@@ -124,9 +124,9 @@ def test_a_sync_by_hand_ends_it_also_when_nothing_changed(place: Path) -> None:
         site.store.roll_back("base")
         rows(place, 1)  # the source has been put right
         assert not sync_collection(site, "base", dry_run=True).has_changes
-        assert list(site.store.list_held_collections()) == ["base"]
+        assert list(site.store.map_held_collections()) == ["base"]
         assert not sync_collection(site, "base").has_changes
-        assert site.store.list_held_collections() == {}
+        assert site.store.map_held_collections() == {}
 
 
 def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
@@ -146,21 +146,23 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
 def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
     with register_other_engine(), Site(settings.load_settings(place, {})) as site:
         site.store.roll_back("base")
-        move_collection(site, "base", OTHER_NAME)
-        assert list(site.store.list_held_collections()) == ["base"]
-        move_collection(site, "base", "duckdb")
+        move_collection_to_engine(site, "base", OTHER_NAME)
+        assert list(site.store.map_held_collections()) == ["base"]
+        move_collection_to_engine(site, "base", "duckdb")
     run_hven("schedule", "pause", "made", "--site", place, expected_code=1)  # no server ever planned it
     run_hven("backup", tmp_path / "all.tar", "--site", place)
     run_hven("restore", tmp_path / "all.tar", tmp_path / "again")
     with Site(settings.load_settings(tmp_path / "again", {})) as site:
-        assert list(site.store.list_held_collections()) == ["base"]
+        assert list(site.store.map_held_collections()) == ["base"]
 
 
 # --- runs that somebody begins by hand, or by cron ------------------------------------------------------------
 
 
 def state(site: Site) -> tuple[str, int]:
-    (found,) = [one for one in SiteHealth(site).get_status(wait_seconds=None).collections if one.collection == "base"]
+    (found,) = [
+        one for one in SiteHealthMonitor(site).get_status(wait_seconds=None).collections if one.collection == "base"
+    ]
     return found.state, found.failures
 
 
@@ -204,11 +206,11 @@ def test_a_good_run_by_hand_ends_the_failures_of_the_schedule(place: Path) -> No
             raise HvenError("no answer")
 
         with pytest.raises(HvenError):
-            run_and_record(site, "base", fail)
+            run_and_record_sync(site, "base", fail)
         row = site.store.schedules.get_schedule("base")
         assert (row.failures, row.timing, row.message) == (1, MANUAL_TIMING, "no answer")
         planned = replace(row, timing="every 1 h", failures=3)
         site.store.schedules.update_schedule("base", lambda _row, _now: (planned, ()))
         assert state(site) == (FAILING_STATE, 3)
-        run_and_record(site, "base", lambda: None)
+        run_and_record_sync(site, "base", lambda: None)
         assert state(site) == (FRESH_STATE, 0)

@@ -22,16 +22,16 @@ from hven.jobs.schedule_planning import (
     GUARD_OUTCOME,
     STALE_ALERT,
     STOPPED_OUTCOME,
-    RunOutcome,
-    alert_unless_known,
+    SyncRunOutcome,
+    build_alert_unless_sent,
     build_recurrence,
+    compute_schedule_after_run,
     compute_stale_time,
-    finish_run,
-    is_due,
+    is_run_due,
     plan_next_run,
 )
 from hven.model.errors import DescriptorError
-from hven.model.resource import Recurrence, Resource
+from hven.model.resource import CollectionSpec, Recurrence
 from hven.model.settings import AlertSettings, ScheduleSettings, Settings
 from hven.site.store import SyncScheduleRecord
 
@@ -40,8 +40,8 @@ HOUR = Recurrence(interval_seconds=3600.0)
 NIGHT = Recurrence(cron="15 3 * * *")
 SET = ScheduleSettings()
 TELL = AlertSettings()
-FAIL = RunOutcome(kind=FAILED_OUTCOME, phase="ERROR", message="the source is away")
-FINE = RunOutcome(kind=GOOD_OUTCOME, phase="COMPLETED", message="no change")
+FAIL = SyncRunOutcome(kind=FAILED_OUTCOME, phase="ERROR", message="the source is away")
+FINE = SyncRunOutcome(kind=GOOD_OUTCOME, phase="COMPLETED", message="no change")
 
 
 TABLE = "collection: c\ntitle: c\ntables:\n  main:\n    source: {kind: csv, files: a.csv}\n    columns: {n: {type: int32}}\n"
@@ -68,7 +68,7 @@ def test_what_never_comes_is_told_with_its_place(tmp_path: Path, sync: str, why:
         _loaded(tmp_path, sync)
 
 
-def _loaded(tmp_path: Path, sync: str) -> Resource:
+def _loaded(tmp_path: Path, sync: str) -> CollectionSpec:
     path = tmp_path / "collections" / "c" / "c.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(TABLE + f"sync: {sync}\n")
@@ -84,9 +84,9 @@ def row(**more: Any) -> SyncScheduleRecord:
 
 
 def ended(
-    item: SyncScheduleRecord, outcome: RunOutcome, now: float, timing: Recurrence = HOUR
+    item: SyncScheduleRecord, outcome: SyncRunOutcome, now: float, timing: Recurrence = HOUR
 ) -> tuple[SyncScheduleRecord, list[str]]:
-    after, told = finish_run(
+    after, told = compute_schedule_after_run(
         replace(item, holder="me", began=now - 5), timing, now, outcome, settings=SET, alerts=TELL, channels=["mail"]
     )
     return after, [alert.kind for alert in told]
@@ -110,7 +110,7 @@ def test_jitter_spreads_but_never_hastens() -> None:
 
 def test_what_was_missed_is_made_up_once() -> None:
     late = row(due=NOW - 10 * 3600)
-    assert is_due(plan_next_run(late, "c", HOUR, NOW, SET), NOW)
+    assert is_run_due(plan_next_run(late, "c", HOUR, NOW, SET), NOW)
     after, _ = ended(late, FINE, NOW)
     assert after.due == NOW - 5 + 3600  # not the nine other times that were missed
     night = row(timing=str(NIGHT), due=NOW - 5 * 86400)
@@ -170,14 +170,14 @@ def test_people_are_told_first_then_each_tenth_time_or_once_a_day_and_of_the_rec
 
 
 def test_a_guard_waits_for_the_next_time_and_is_told_as_such() -> None:
-    after, kinds = ended(row(), RunOutcome(kind=GUARD_OUTCOME, phase="ERROR", message="too much would go"), NOW)
+    after, kinds = ended(row(), SyncRunOutcome(kind=GUARD_OUTCOME, phase="ERROR", message="too much would go"), NOW)
     assert (after.due, after.failures, kinds) == (NOW - 5 + 3600, 1, ["guard"])
 
 
 def test_being_stopped_or_late_for_another_is_no_failure() -> None:
-    stopped, kinds = ended(row(failures=2), RunOutcome(kind=STOPPED_OUTCOME, phase="ABORTED"), NOW)
+    stopped, kinds = ended(row(failures=2), SyncRunOutcome(kind=STOPPED_OUTCOME, phase="ABORTED"), NOW)
     assert (stopped.due, stopped.failures, kinds, stopped.holder) == (NOW, 2, [], None)
-    busy, kinds = ended(row(), RunOutcome(kind=BUSY_OUTCOME, phase="ERROR", message="process 7 is at it"), NOW)
+    busy, kinds = ended(row(), SyncRunOutcome(kind=BUSY_OUTCOME, phase="ERROR", message="process 7 is at it"), NOW)
     assert (busy.due, busy.failures, kinds) == (NOW + 60, 0, [])
 
 
@@ -196,11 +196,12 @@ def test_data_are_stale_when_two_times_went_by() -> None:
     )
     assert compute_stale_time(HOUR, row(paused=NOW), NOW, 2) is None
     assert compute_stale_time(HOUR, row(), None, 2) is None
-    item, told = alert_unless_known(row(), STALE_ALERT, "old", NOW, settings=TELL, channels=[])
+    item, told = build_alert_unless_sent(row(), STALE_ALERT, "old", NOW, settings=TELL, channels=[])
     assert [alert.kind for alert in told] == ["stale"]
-    assert alert_unless_known(item, STALE_ALERT, "old", NOW + 80000, settings=TELL, channels=[])[1] == []
+    assert build_alert_unless_sent(item, STALE_ALERT, "old", NOW + 80000, settings=TELL, channels=[])[1] == []
     assert [
-        alert.kind for alert in alert_unless_known(item, STALE_ALERT, "old", NOW + 86400, settings=TELL, channels=[])[1]
+        alert.kind
+        for alert in build_alert_unless_sent(item, STALE_ALERT, "old", NOW + 86400, settings=TELL, channels=[])[1]
     ] == ["stale"]
 
 
@@ -226,10 +227,12 @@ def test_the_nights_of_the_clocks_have_one_run_each(
             now, item = middle - 86400, None
             while now < middle + 86400 / 2:
                 item = plan_next_run(item, "c", timing, now, SET)
-                if is_due(item, now):
+                if is_run_due(item, now):
                     begun[name].append(now)
                     item, now = replace(item, holder="me", began=now), now + lasts
-                    item, _ = finish_run(item, timing, now, FINE, settings=SET, alerts=TELL, channels=[])
+                    item, _ = compute_schedule_after_run(
+                        item, timing, now, FINE, settings=SET, alerts=TELL, channels=[]
+                    )
                 now += 300
     finally:
         monkeypatch.undo()
@@ -243,10 +246,10 @@ def test_the_nights_of_the_clocks_have_one_run_each(
 
 
 def test_paused_schedules_run_only_if_asked() -> None:
-    assert not is_due(row(paused=NOW - 10, due=NOW - 5), NOW)
-    assert is_due(row(paused=NOW - 10, asked=NOW - 1), NOW)
-    assert not is_due(row(due=NOW + 1), NOW)
-    assert not is_due(row(holder="me"), NOW)
+    assert not is_run_due(row(paused=NOW - 10, due=NOW - 5), NOW)
+    assert is_run_due(row(paused=NOW - 10, asked=NOW - 1), NOW)
+    assert not is_run_due(row(due=NOW + 1), NOW)
+    assert not is_run_due(row(holder="me"), NOW)
 
 
 def test_a_success_under_a_clock_that_was_ahead_does_not_stay_fresh():

@@ -29,7 +29,7 @@ def nursery() -> Iterator[SchedulerForkServer]:
 
 
 def begun(directory: Path, *lines: str) -> Path:
-    site = settings.create_site(directory)
+    site = settings.create_site_directory(directory)
     (site / "hven.toml").write_text(
         "\n".join([*lines, 'name = "Uraniborg"', "[schedule]", "retry = 1", "retry_most = 4", "runs = 2"])
     )

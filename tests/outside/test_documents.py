@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 
 from hven.testing.format import make_all_types_batch
-from hven.testing.site import describe_table, open_tiny_site
+from hven.testing.site import build_table_from_arrow, open_tiny_site
 from process_runner import Server, run_hven, serve_site, wait_until
 from requirements import require_program
 from shared import shared
@@ -32,10 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iter
         'name = "a <site> & more"\n[limits]\nmaxrec_default = 5\n[jobs]\nqueued = 2\narchive_days = 5\n'
     )
     columns, batch = make_all_types_batch()
-    every = describe_table("every.main", pa.table({"x": [1]})).copy_with(columns=tuple(columns))
+    every = build_table_from_arrow("every.main", pa.table({"x": [1]})).copy_with(columns=tuple(columns))
     stars = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40})
     ucds = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-    described = describe_table("s.t", stars)
+    described = build_table_from_arrow("s.t", stars)
     described = described.copy_with(
         columns=tuple(column.copy_with(ucd=ucds[column.name]) for column in described.columns)
     )

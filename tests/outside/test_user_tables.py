@@ -358,8 +358,8 @@ def _tidied(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
     from hven.query import user_tables
 
-    user_tables.delete_leftover_files(site)
-    return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.list_known_paths()}
+    user_tables.delete_user_table_leftovers(site)
+    return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.list_kept_snapshot_paths()}
 
 
 def _loading(parent: int, folder: Path) -> list[int]:

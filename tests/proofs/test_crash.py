@@ -209,13 +209,13 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
             if chance.random() < 0.5:  # the next ingest is the next child's, or ours
                 assert ingest_collection(site, "cat").published
                 assert served(site) == new
-                assert on_disk(site) == site.store.list_known_paths()
+                assert on_disk(site) == site.store.list_kept_snapshot_paths()
             shutil.rmtree(target, ignore_errors=True)
             states.add(before := served(site))
         assert killed >= len(deaths) * 49 // 50 - 2
         write(site, data(0))
         ingest_collection(site, "cat")
-        assert on_disk(site) == site.store.list_known_paths()
+        assert on_disk(site) == site.store.list_kept_snapshot_paths()
 
 
 @pytest.mark.slow
@@ -232,4 +232,4 @@ def test_a_full_disk_is_told_and_changes_nothing(site, size):
     write(site, data(2))
     assert ingest_collection(site, "cat").published
     assert served(site)[0][0] == 402
-    assert on_disk(site) == site.store.list_known_paths()
+    assert on_disk(site) == site.store.list_kept_snapshot_paths()

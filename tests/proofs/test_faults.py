@@ -77,7 +77,7 @@ PAIRS += [("two engines", *pair) for pair in (MOVES if FULL else [MOVES[DAY % le
 ZYGOTE = """
 import io, json, os, sys, contextlib
 from pathlib import Path
-import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.ask, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
+import hven.app._cli, hven.app._cli.publish, hven.app._cli.backups, hven.app._cli.sync, hven.app._cli.query_commands, hven.engines.duckdb.engine, hven.sources.csv, hven.sources.query
 import hven.descriptor.mapping, hven.site.archive, hven.site.restoration, hven.app._cli.verify
 from hven.ingest import _disk_space
 from hven.ingest import ingest_collection
@@ -254,7 +254,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert together(["--site", str(prepared), "move", "cat", "--to", home])[0][0] == 0
     stars.write_text(csv(now))
     with Site(load_settings(prepared, {})) as site:
-        snapshot = site.store.read_pointers()[1]["cat.stars"]
+        snapshot = site.store.read_published_snapshot_ids()[1]["cat.stars"]
     reading = Reading(server)
     reading.start()
     try:
@@ -278,7 +278,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     assert together(line("ingest", 0))[0][0] == 0
     assert read_served_versions(prepared) == (ROWS, now, now)
     with Site(load_settings(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
-        known = site.store.map_known_paths()
+        known = site.store.map_kept_snapshot_paths()
         there = {
             str(path.relative_to(site.embedded_engine.directory))
             for path in site.embedded_engine.directory.glob("*.*/*")

@@ -23,7 +23,7 @@ from fsspec import filesystem
 
 from hven import query
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.descriptor.drafting import create_descriptor
 from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
@@ -261,7 +261,7 @@ TABLE = Table(
 
 
 def run_on_snapshot(engine: Any, snapshot: Any, text: str, table: Table) -> pa.Table:
-    bound = bind_query(parse_query(text), StaticCatalogue((table,)))
+    bound = bind_query(parse_query(text), StaticTableCatalogue((table,)))
     execution = engine.plan_query(bound).execute(
         bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
     )
@@ -285,10 +285,10 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
     for batch in rows.to_batches(max_chunksize=50_000):
         staging.write(batch)
     snapshot = staging.finish()
-    engine.note_published(snapshot)
+    engine.note_published_snapshot(snapshot)
     wanted = cones()[:50]
     said = json.loads(
-        program(DISK, str(engine.find_directory(snapshot.path)), said=json.dumps(wanted)).splitlines()[-1]
+        program(DISK, str(engine.find_snapshot_directory(snapshot.path)), said=json.dumps(wanted)).splitlines()[-1]
     )
     assert (said["valid"], said["index"], said["rows"], sorted(said["key"])) == (True, True, ROWS, [7, 4711])
     assert said["partitions"] > 10
@@ -304,7 +304,9 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
     kind: Any = plugins.load_plugin("sources", "hats")
     told = {
         one.name: one
-        for one in kind.open(kind.Options(path=str(engine.find_directory(snapshot.path))), SourceContext()).columns()
+        for one in kind.open(
+            kind.Options(path=str(engine.find_snapshot_directory(snapshot.path))), SourceContext()
+        ).columns()
     }
     assert [told[one.name].unit for one in TABLE.columns] == [one.unit for one in TABLE.columns]
     assert (told["id"].ucd, told["g"].description) == ("meta.id;meta.main", "Magnitude")
@@ -338,6 +340,6 @@ def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path
     assert len(ours) == len(theirs) == sum(at % 7 for at in range(400))
     assert np.array_equal(ours, theirs)
     if way == "copied":  # and LSDB reads what was made of it
-        opened = program("import sys, lsdb; print(len(lsdb.open_catalog(sys.argv[1]).compute()['lc_mag'].dropna()))", str(engine.find_directory(snapshot.path)))  # fmt: skip
+        opened = program("import sys, lsdb; print(len(lsdb.open_catalog(sys.argv[1]).compute()['lc_mag'].dropna()))", str(engine.find_snapshot_directory(snapshot.path)))  # fmt: skip
         assert int(opened.split()[-1]) in {400, 400 - len([at for at in range(400) if at % 7 == 0])}
     engine.close()

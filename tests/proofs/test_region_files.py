@@ -45,14 +45,14 @@ def same(region: Regions, back: region_files.ParsedRegions | region_files.GeoJso
 @given(regions())
 def test_geojson(region: Regions):
     counted("GeoJSON", region)
-    text = region_files.to_geojson(region)
+    text = region_files.write_geojson_features(region)
     geometry = json.loads(text)["features"][0]["geometry"]
     shape = shapely.from_geojson(json.dumps(geometry)) if geometry else shapely.Polygon()
     assert shapely.is_valid(shape)
     for part in shapely.get_parts(shape):
         assert not geometry or part.exterior.is_ccw
         assert not any(hole.is_ccw for hole in part.interiors)
-    same(region, region_files.from_geojson(text))
+    same(region, region_files.parse_geojson(text))
 
 
 @LIMITS

@@ -113,7 +113,7 @@ def test_cells_of_slivers_leave_nothing_out(slivers):
     mocs, added = few.to_mocs()
     for row, moc in enumerate(mocs):
         one = few.take([row])
-        xyz = one.outlines.a
+        xyz = one.prepared_rings.edge_begin_vectors
         pick = rng.integers(0, len(xyz), 400)
         inside = xyz[pick] * rng.uniform(0, 1, 400)[:, None] + xyz[(len(xyz) - pick) % len(xyz)]
         lon, lat = placed(inside)
@@ -140,13 +140,13 @@ def regions_of_all_kinds(slivers):
 
 def beside(region, rng):
     """Points beside edges, at any distance of 2e-12 to 0.1 degrees, to both sides; the nearest edge is as far as said, or nearer."""
-    edges = region.outlines
-    pick = rng.integers(0, len(edges.a), POINTS)
+    edges = region.prepared_rings
+    pick = rng.integers(0, len(edges.edge_begin_vectors), POINTS)
     share = rng.uniform(0, 1, POINTS)[:, None]
-    foot = edges.a[pick] * (1 - share) + edges.b[pick] * share
+    foot = edges.edge_begin_vectors[pick] * (1 - share) + edges.edge_end_vectors[pick] * share
     foot /= np.linalg.norm(foot, axis=1, keepdims=True)
     far = np.radians(10 ** rng.uniform(np.log10(ROUNDING), -1, POINTS)) * rng.choice([-1, 1], POINTS)
-    lon, lat = placed(foot * np.cos(far)[:, None] + edges.normal[pick] * np.sin(far)[:, None])
+    lon, lat = placed(foot * np.cos(far)[:, None] + edges.edge_normals[pick] * np.sin(far)[:, None])
     return lon, lat
 
 
@@ -168,7 +168,7 @@ def test_every_point_beside_an_edge_is_decided_as_s2_decides(slivers):
         theirs += time.process_time() - begun
         odd = np.flatnonzero(inside != held)
         if len(odd):  # of points on the rounding of another edge, nobody can say
-            gap = np.array([one.outlines.gap(*np.full((2, len(one.rings) - 1), [[lon[at]], [lat[at]]])).min() for at in odd])  # fmt: skip
+            gap = np.array([one.prepared_rings.gap(*np.full((2, len(one.rings) - 1), [[lon[at]], [lat[at]]])).min() for at in odd])  # fmt: skip
             near += int((gap < ROUNDING / 2).sum())
             wrong += int((gap >= ROUNDING / 2).sum())
         judged += len(lon)

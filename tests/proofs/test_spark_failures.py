@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
 from hven.engines.hats.cluster import SparkCluster
-from hven.engines.hats.cluster_plan import ClusterPlan
+from hven.engines.hats.cluster_plan import SparkClusterPlan
 from hven.formats import hats_layout
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
@@ -36,7 +36,7 @@ from hven.model.errors import (
 )
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
-from hven.testing.engine import STARS_TABLE, make_stars
+from hven.testing.engine import STARS_TABLE, make_star_table
 from process_runner import wait_until
 from requirements import report_missing
 from spark_cluster import count_ticks, run_cluster
@@ -80,8 +80,8 @@ def files(tmp_path_factory):
 
 
 def execution(far, text, files, limits=None):
-    bound = bind_query(parse_query(text), StaticCatalogue([POINTS]))
-    return ClusterPlan(far, bound).execute(bound.literal_values, {}, limits or ExecutionLimits(), files)
+    bound = bind_query(parse_query(text), StaticTableCatalogue([POINTS]))
+    return SparkClusterPlan(far, bound).execute(bound.literal_values, {}, limits or ExecutionLimits(), files)
 
 
 def run_on_cluster(far, text, files, limits=None):
@@ -229,12 +229,12 @@ def staged(engine, rows, name):
     for batch in rows.to_batches():
         writing.write(batch)
     found = writing.finish()
-    engine.note_published(found)
+    engine.note_published_snapshot(found)
     return found
 
 
 def running_of(engine, text, snapshot, limits=None):
-    bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+    bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
     return engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, limits or ExecutionLimits())
 
 
@@ -243,7 +243,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     running, _ = spark
     far = "SELECT band, COUNT(*) AS n, SUM(mag) AS m, MAX(name) AS w, MIN(seen) AS t, MAX(ra) AS r FROM sky.stars GROUP BY band"
     near = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 4)) = 1"
-    snapshot = staged(engine, make_stars(), "gone")
+    snapshot = staged(engine, make_star_table(), "gone")
     rows = pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist()
     known = [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()]
     assert len(rows) == 5
@@ -269,7 +269,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
 
 def test_a_catalogue_replaced_while_it_is_read(engine, capsys):
     """A new snapshot is published, and the old one dropped and swept, while the cluster reads it: it is whole for who began."""
-    rows = make_stars()
+    rows = make_star_table()
     old = staged(engine, rows, "old")
     pairs = "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.mag > 5"
     execution_ = running_of(engine, pairs, old)

@@ -22,7 +22,7 @@ from hven.engines import Snapshot
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.jobs import snapshot_verification
-from hven.jobs.health import SiteHealth
+from hven.jobs.health import SiteHealthMonitor
 from hven.model import settings
 from hven.model.errors import StorageError, StorageUnavailableError
 from hven.query import user_tables
@@ -59,7 +59,7 @@ def write(place: Path, rows: int, others: int = 3) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = settings.create_site(tmp_path / "site")
+    site = settings.create_site_directory(tmp_path / "site")
     shutil.rmtree(site / "collections", ignore_errors=True)
     write(site, 1000)
     return site
@@ -85,7 +85,7 @@ def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None
         snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, records, limit_rate=removed)
         == []
     )
-    assert not site.store.verifications.list_damaged()
+    assert not site.store.verifications.map_verifications_of_damaged()
 
 
 def rows(site: Site, text: str = SUM) -> list[dict[str, object]]:
@@ -122,7 +122,7 @@ def flip(path: Path, bit: int) -> None:
 def verify(site: Site) -> list[str]:
     """Verify what is kept; give the damaged snapshots."""
     found = snapshot_verification.verify_snapshots(
-        site.settings, site.store, site.engines, snapshot_verification.list_records_to_verify(site.store)
+        site.settings, site.store, site.engines, snapshot_verification.list_all_snapshot_records(site.store)
     )
     site.refresh_published_state()
     return [one.snapshot for one in found if one.faults]
@@ -132,7 +132,7 @@ def test_what_is_as_it_was_published_is_told_so(site: Site) -> None:
     assert not verify(site)
     assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
     assert all(one.bytes > 0 and not one.unknown for one in site.store.verifications.list_verifications().values())
-    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
 
 
 def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
@@ -167,10 +167,10 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
     # and what is served instead is read before all else, should it not have been
-    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
-    site.store.verifications.request_verification()
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
+    site.store.verifications.request_full_verification()
     assert {old.id, new.id} < {
-        record.id for record in snapshot_verification.find_due_records(site.settings, site.store)[0]
+        record.id for record in snapshot_verification.find_snapshots_to_verify(site.settings, site.store)[0]
     }
     assert site.get_published_state().version != version  # what readers keep of before is not taken for this
     (damage,) = site.get_published_state().damages
@@ -181,8 +181,8 @@ def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: 
     assert (
         "published rows of a.main are damaged (00000.arrow: its rows are not those that were written)" in told.message
     )
-    health = SiteHealth(site)
-    checks = {check.name: check for check in health.run_checks(health.get_status(wait_seconds=None))}
+    health = SiteHealthMonitor(site)
+    checks = {check.name: check for check in health.run_health_checks(health.get_status(wait_seconds=None))}
     assert checks["holdings"].state == "warning"
     assert health.get_status(wait_seconds=None).collections[0].damaged == ("a.main",)
     infos = {info.name: info.value for info in query.run_query(SUM, site=site).origins}
@@ -229,7 +229,7 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     anna = Principal(name="anna")
     given = tmp_path / "mine.csv"
     given.write_text("n,word\n1,one\n2,two\n")
-    user_tables.store_table(site, anna, "mine", given)
+    user_tables.store_user_table(site, anna, "mine", given)
 
     def mine() -> list[dict[str, object]]:
         with contextlib.closing(
@@ -237,8 +237,10 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
         ) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-    kept = user_tables.find_table(site, anna, "mine").snapshot
-    assert kept.id in {record.id for record in snapshot_verification.find_due_records(site.settings, site.store)[0]}
+    kept = user_tables.find_user_table(site, anna, "mine").snapshot
+    assert kept.id in {
+        record.id for record in snapshot_verification.find_snapshots_to_verify(site.settings, site.store)[0]
+    }
     assert not verify(site)
     assert kept.id in site.store.verifications.list_verifications()
     part = next(path for path in files(site, kept) if path.suffix == ".arrow")
@@ -247,9 +249,9 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     with pytest.raises(StorageUnavailableError, match=r"the rows of tap_user\.mine are damaged"):
         mine()
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
-    user_tables.store_table(site, anna, "mine", given)
+    user_tables.store_user_table(site, anna, "mine", given)
     assert [row["n"] for row in mine()] == [1, 2]
-    user_tables.delete_table(site, anna, "mine")
+    user_tables.delete_user_table(site, anna, "mine")
     assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
 
 
@@ -288,7 +290,7 @@ def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Sit
         site.settings, site.store, site.engines, [site.store.get_record(second.id)]
     )
     assert [one.snapshot for one in found if one.faults] == [second.id]
-    assert set(site.store.verifications.list_damaged()) == {first.id, second.id}
+    assert set(site.store.verifications.map_verifications_of_damaged()) == {first.id, second.id}
     site.refresh_published_state()
     with pytest.raises(StorageUnavailableError, match="are damaged"):
         rows(site)
@@ -328,7 +330,7 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
         with pytest.raises(StorageUnavailableError, match="cannot be read now"):
             site.embedded_engine.open_snapshot(record.snapshot)
         assert site.embedded_engine.find_missing_file(record.snapshot) is None
-    assert site.store.verifications.list_damaged() == {}
+    assert site.store.verifications.map_verifications_of_damaged() == {}
     assert site.embedded_engine.file_faults == {}
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
 
@@ -349,11 +351,11 @@ def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_a
         path.write_bytes(aside.read_bytes()[:4096])
     elif how == "other":
         shutil.copy(files(site, old)[0], path)
-    site.check_files()
+    site.check_snapshot_files()
     assert now(site).id == old.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     aside.replace(path)
-    site.check_files()
+    site.check_snapshot_files()
     assert now(site).id == new.id
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
 
@@ -412,25 +414,25 @@ def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:
         if record.id not in {now(site).id, now(site, "a.other").id}:
             shutil.rmtree(directory / record.snapshot.path)  # as another process does it
     assert len(mapped(directory)) > 2
-    site.check_files()
+    site.check_snapshot_files()
     gc.collect()
     assert not [line for line in mapped(directory) if "deleted" in line]
 
 
 def test_what_is_new_is_due_at_once_the_rest_every_so_many_days_and_all_after_a_crash(site: Site) -> None:
-    records, urgent = snapshot_verification.find_due_records(site.settings, site.store)
+    records, urgent = snapshot_verification.find_snapshots_to_verify(site.settings, site.store)
     assert ({record.table.qualified_name for record in records}, urgent) == ({"a.main", "a.other"}, False)
     verify(site)
-    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
     weekly = replace(site.settings, health=replace(site.settings.health, verify_days=1e-9))
-    assert len(snapshot_verification.find_due_records(weekly, site.store)[0]) == 2
-    site.store.verifications.request_verification()
-    records, urgent = snapshot_verification.find_due_records(site.settings, site.store)
+    assert len(snapshot_verification.find_snapshots_to_verify(weekly, site.store)[0]) == 2
+    site.store.verifications.request_full_verification()
+    records, urgent = snapshot_verification.find_snapshots_to_verify(site.settings, site.store)
     assert (len(records), urgent) == (2, True)
     verify(site)
-    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
-    site.store.verifications.request_verification()  # who dies again and again does not have it all read again and again
-    assert snapshot_verification.find_due_records(site.settings, site.store) == ([], False)
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
+    site.store.verifications.request_full_verification()  # who dies again and again does not have it all read again and again
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
 
 
 def test_a_snapshot_of_an_older_version_is_not_known(site: Site) -> None:

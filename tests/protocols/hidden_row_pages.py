@@ -18,7 +18,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 
 VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
@@ -115,7 +115,7 @@ def open_twin_sites(directory: Path, *, said: str | None = None) -> Iterator[tup
             site.refresh_published_state()
             clients.append(
                 Client(
-                    create_application(site, policies=build_half_hidden_policies("n"))
+                    create_application(site, policies=build_odd_rows_hidden_policies("n"))
                     if said is None
                     else create_application(site)
                 )

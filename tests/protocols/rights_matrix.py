@@ -24,9 +24,9 @@ from starlette.routing import Route
 from hven import formats
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
-from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.services import citations
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
@@ -393,7 +393,7 @@ FORM = (("content-type", "application/x-www-form-urlencoded"),)
 def _build_basket() -> Basket:
     """Fill a basket with all rows and a search, as a user who sees everything would share it."""
     lines = tuple((f'["id{row.word}"]',) for row in ROWS)
-    return Basket(parts=(BasketPart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketPart(table_path="obs/bright", searches=("",)), BasketPart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
+    return Basket(parts=(BasketTablePart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketTablePart(table_path="obs/bright", searches=("",)), BasketTablePart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
 
 
 PATH_VALUES = {
@@ -504,7 +504,7 @@ class RightsSite:
     def ask(self, who: Person, ask: RightsRequest) -> Answer:
         """Send a request as a person."""
         if who.owner not in self._clients:
-            self._clients[who.owner] = Client(create_application(self.site, reader=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
+            self._clients[who.owner] = Client(create_application(self.site, identify_principal=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
         headers = dict(ask.headers)
         if who.account:
             headers["authorization"] = f"Bearer {self.tokens[who.account]}"
@@ -530,8 +530,8 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
             assert report.published, report.error
             site.refresh_published_state()
             if before:
-                first = site.store.read_pointers()[1]["obs.main"]
-                site.store.releases.add_releases(RELEASE, ["obs"])
+                first = site.store.read_published_snapshot_ids()[1]["obs.main"]
+                site.store.releases.add_collection_releases(RELEASE, ["obs"])
                 site.refresh_published_state()
         tokens = {one.account: site.store.users.add_account(one.account) for one in PEOPLE if one.account}
         for one in PEOPLE:
@@ -663,7 +663,7 @@ def run_job(
     if made.status != 303:
         yield RightsRequest("/tap/async", "POST", query), made
         return
-    while run_next(at.site):
+    while run_next_job(at.site):
         pass
     there = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
     for rest in ("", "/phase", "/results", "/results/result", "/error", "/parameters", "/parameters/query", "/owner"):

@@ -19,7 +19,7 @@ from asgi_client import Client
 from rights_clock import stop_policy_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 
-from hven.adql import Delegation
+from hven.adql import RowDelegation
 from hven.app._server import create_application, identification
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -101,7 +101,7 @@ class ChangingSite:
         self.policy: Atom = ATOMS[1]
         self.now = BEGIN
         self.people: dict[str, Any] = {"groups": {}, "aliases": {}}
-        self.delegations: list[tuple[str, str, Delegation]] = []  # id, to whom, what
+        self.delegations: list[tuple[str, str, RowDelegation]] = []  # id, to whom, what
         self.members: list[tuple[str, str, str]] = []  # id, account, role in the project
         self.write_people()
         self.write_policy()
@@ -166,7 +166,7 @@ class ChangingSite:
             return f"delegation ended: {who} {what}"
         until = chance.choice([None, self.now + timedelta(microseconds=chance.randint(1, 900_000))])
         moment = None if until is None else _count_microseconds(until) / 1e6
-        what = Delegation(
+        what = RowDelegation(
             chance.choice(["carl", "anna", "b o b"]),
             *chance.choice([("", ""), ("project", "p1"), ("project", "p2")]),
             until=math.inf if moment is None else moment * 1e6,

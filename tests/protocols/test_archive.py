@@ -218,10 +218,10 @@ def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for at, (name, body) in enumerate(made.items())
     ]  # fmt: skip
     packed = (ZipLayout if kind == "zip" else TarLayout)(members, CrcCache())
-    whole = b"".join(filter(None, packed.write_range(0, packed.size)))
+    whole = b"".join(filter(None, packed.stream_byte_range(0, packed.size)))
     assert len(whole) == packed.size
     assert all(
-        b"".join(filter(None, packed.write_range(at, at + 333))) == whole[at : at + 333]
+        b"".join(filter(None, packed.stream_byte_range(at, at + 333))) == whole[at : at + 333]
         for at in range(0, packed.size, 333)
     )
     if kind == "zip":
@@ -274,7 +274,7 @@ def test_files_without_checksums_are_not_taken_for_each_other() -> None:
     members = [ArchiveMember(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
     for _ in range(2):
         packed = ZipLayout(members, CrcCache())
-        with zipfile.ZipFile(io.BytesIO(b"".join(filter(None, packed.write_range(0, packed.size))))) as opened:
+        with zipfile.ZipFile(io.BytesIO(b"".join(filter(None, packed.stream_byte_range(0, packed.size))))) as opened:
             assert [opened.read(one) for one in opened.namelist()] == bodies
 
 

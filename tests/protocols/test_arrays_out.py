@@ -19,14 +19,14 @@ from astropy.io.votable import parse
 
 from hven.app._server import create_application
 from hven.model.table import Column, Table
-from hven.model.types import INT64, Type
+from hven.model.types import INT64, ColumnType
 from hven.testing.site import open_tiny_site
 
 FRAMES = Table(
     schema="sky", name="frames", primary=("id",),
     columns=(
-        Column(name="id", type=INT64, required=True), Column(name="flux", type=Type("double", "*"), unit="Jy"), Column(name="image", type=Type("short", "2x3")),
-        Column(name="cube", type=Type("int", "2x2x*")), Column(name="words", type=Type("char", "4x*")), Column(name="three", type=Type("float", "3")),
+        Column(name="id", type=INT64, required=True), Column(name="flux", type=ColumnType("double", "*"), unit="Jy"), Column(name="image", type=ColumnType("short", "2x3")),
+        Column(name="cube", type=ColumnType("int", "2x2x*")), Column(name="words", type=ColumnType("char", "4x*")), Column(name="three", type=ColumnType("float", "3")),
     ),
 )  # fmt: skip
 ROWS = {
@@ -126,7 +126,7 @@ def test_texts_in_arrays_have_the_width_that_they_need(tmp_path: Path) -> None:
     """Only the last axis may vary: ``*x*`` is no arraysize of any schema."""
     columns = (
         Column(name="id", type=INT64, required=True),
-        *(Column(name=name, type=Type("char", "*x*")) for name in ("words", "nothing")),
+        *(Column(name=name, type=ColumnType("char", "*x*")) for name in ("words", "nothing")),
     )
     table = Table(schema="sky", name="texts", primary=("id",), columns=columns)
     words = [["a" * (n % 41)] for n in range(50)]

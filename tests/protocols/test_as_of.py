@@ -13,7 +13,7 @@ from hven.testing.site import open_tiny_site, publish_rows
 @pytest.fixture
 def past(tmp_path):
     with open_tiny_site(tmp_path, {"a.t": pa.table({"id": pa.array([1], pa.int32())})}) as site:
-        first = site.store.read_pointers()[1]["a.t"]
+        first = site.store.read_published_snapshot_ids()[1]["a.t"]
         publish_rows(
             site, site.get_published_state().tables_by_name["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())})
         )

@@ -1,4 +1,4 @@
-"""/tap/async: UWS 1.1's resources and rules, asked in this process; jobs are run by `run_next`."""
+"""/tap/async: UWS 1.1's resources and rules, asked in this process; jobs are run by `run_next_job`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lxml import etree
 from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.services.uws import PhaseChangeWaiter
 from hven.site import Site
 from hven.site.auth import Principal
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 from requirements import require_program
 from shared import shared
@@ -104,7 +104,7 @@ def test_a_job_from_its_making_to_its_end(client: Client, site: Site) -> None:
     root = job(client, path)
     assert root.findtext(f"{UWS}phase") == "QUEUED"
     assert root.findtext(f"{UWS}jobInfo/place") == "1"
-    assert run_next(site)
+    assert run_next_job(site)
 
     root = job(client, path)
     assert root.findtext(f"{UWS}phase") == "COMPLETED"
@@ -127,7 +127,7 @@ def test_a_job_from_its_making_to_its_end(client: Client, site: Site) -> None:
 
 def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
     path = made(client, QUERY="SELECT magg FROM stars.main", PHASE="RUN")
-    run_next(site)
+    run_next_job(site)
     assert text(client, f"{path}/phase") == "ERROR"
     summary = job(client, path).find(f"{UWS}errorSummary")
     assert dict(summary.attrib) == {"type": "fatal", "hasDetail": "true"}
@@ -155,7 +155,7 @@ def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
 )
 def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: dict[str, str], words: str) -> None:
     path = made(client, **params, PHASE="RUN")
-    run_next(site)
+    run_next_job(site)
     assert words in error(client.get(f"{path}/error"))
 
 
@@ -168,7 +168,7 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
         query = f"SELECT id, CAST(CASE WHEN number = {last} THEN 'x' ELSE '1' END AS INTEGER) AS x FROM stars.main"
         for form in ("votable", "csv", "tsv", "fits", "json", "text", "parquet", "arrow"):
             path = made(client, QUERY=query, RESPONSEFORMAT=form, PHASE="RUN")
-            run_next(site)
+            run_next_job(site)
             assert "cannot be read as INTEGER" in error(client.get(f"{path}/error")), form
             assert client.get(f"{path}/results/result").status == 404
             assert not len(etree.fromstring(client.get(f"{path}/results").body)), form
@@ -178,7 +178,7 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
 
 def test_explain_gives_the_plan(client: Client, site: Site) -> None:
     path = made(client, EXPLAIN="true", PHASE="RUN")
-    run_next(site)
+    run_next_job(site)
     answer = client.get(f"{path}/results/result")
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.body == client.post("/tap/sync", LANG="ADQL", QUERY=QUERY, EXPLAIN="true").body
@@ -199,7 +199,7 @@ def test_an_upload_is_kept_until_the_job_runs(client: Client, site: Site) -> Non
         "POST", "/tap/async", body=body.encode(), headers={"content-type": "multipart/form-data; boundary=x"}
     )
     path = answer.headers["location"].removeprefix(HOST)
-    run_next(site)
+    run_next_job(site)
     assert text(client, f"{path}/phase") == "COMPLETED", error(client.get(f"{path}/error"))
     found = etree.fromstring(client.get(f"{path}/results/result").body)
     assert found.find(".//{*}INFO[@name='QUERY_STATUS']").get("value") == "OK"
@@ -221,7 +221,7 @@ def test_parameters_change_while_the_job_is_pending(client: Client, site: Site) 
     assert client.get(f"{path}/parameters/NOTHING").status == 404
     client.post(f"{path}/phase", PHASE="RUN")
     assert client.post(path, MAXREC=5).status == 403
-    run_next(site)
+    run_next_job(site)
     assert len(list(csv.reader(io.StringIO(client.get(f"{path}/results/result").text)))) == 3
     assert client.post(f"{path}/parameters", MAXREC=5).status == 403
 
@@ -296,14 +296,14 @@ def test_phases_only_go_where_they_may(client: Client, site: Site) -> None:
     client.post(f"{waiting}/phase", PHASE="RUN")
     client.post(f"{waiting}/phase", PHASE="ABORT")
     assert text(client, f"{waiting}/phase") == "ABORTED"
-    assert not run_next(site)
+    assert not run_next_job(site)
     assert job(client, waiting).findtext(f"{UWS}endTime") is not None
 
 
 def test_a_job_is_deleted_either_way(client: Client, site: Site) -> None:
     for way in ("DELETE", "POST"):
         path = made(client, PHASE="RUN")
-        run_next(site)
+        run_next_job(site)
         assert list((site.settings.var_directory / "jobs").glob("*/result-1.*"))
         answer = client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE")
         assert (answer.status, answer.headers["location"]) == (303, f"{HOST}/tap/async")
@@ -385,7 +385,7 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
         made(client, QUERY="SELECT '\u0001<&\"' FROM", PHASE="RUN"),
         made(client),
     )
-    while run_next(site):
+    while run_next_job(site):
         pass
     asked = [
         done,
@@ -411,7 +411,7 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
 
 def test_documents_have_the_elements_of_the_standards_own_example(client: Client, site: Site) -> None:
     path = made(client, PHASE="RUN", RUNID="x")
-    run_next(site)
+    run_next_job(site)
     theirs = etree.parse(shared("corpora/uws/UWS--UWSJobInstance.xml")).getroot()
     ours = job(client, path)
     assert ours.tag == theirs.tag
@@ -425,7 +425,7 @@ def test_documents_have_the_elements_of_the_standards_own_example(client: Client
 
 def test_json_says_the_same(client: Client, site: Site) -> None:
     path = made(client, PHASE="RUN")
-    run_next(site)
+    run_next_job(site)
     wanted = {"accept": "application/json"}
     told = json.loads(client.ask("GET", path, headers=wanted).body)
     root = job(client, path)
@@ -532,9 +532,9 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
 
 def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
     who = {"name": "tycho"}
-    client = Client(create_application(site, reader=lambda _: Principal(name=who["name"])))
+    client = Client(create_application(site, identify_principal=lambda _: Principal(name=who["name"])))
     path = made(client, PHASE="RUN", RESPONSEFORMAT="csv")
-    run_next(site)
+    run_next_job(site)
     assert job(client, path).findtext(f"{UWS}ownerId") == text(client, f"{path}/owner") == "tycho"
     who["name"] = "kepler"
     for part in ("", "/phase", "/parameters", "/results/result", "/error", "/owner"):
@@ -554,17 +554,19 @@ def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
 
 
 def test_a_job_sees_what_its_owner_may(site: Site) -> None:
-    client = Client(create_application(site, reader=lambda _: Principal(name="curator", groups=frozenset({"owner"}))))
+    client = Client(
+        create_application(site, identify_principal=lambda _: Principal(name="curator", groups=frozenset({"owner"})))
+    )
     path = made(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
-    run_next(site)
+    run_next_job(site)
     assert client.get(f"{path}/results/result").text.split() == ["n", "2000"]
 
 
 def test_a_job_runs_under_the_policies_of_the_site(site: Site) -> None:
-    policies = build_half_hidden_policies("number")
+    policies = build_odd_rows_hidden_policies("number")
     client = Client(create_application(site, policies=policies))
     path = made(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
-    run_next(site, policies=policies)
+    run_next_job(site, policies=policies)
     assert client.get(f"{path}/results/result").text.split() == ["n", "1000"]
 
 

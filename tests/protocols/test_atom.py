@@ -17,7 +17,7 @@ from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -98,7 +98,7 @@ def test_what_everybody_is_told(site: Site) -> None:
 
 
 def test_the_owner_is_told_of_private_tables(site: Site) -> None:
-    feed = read(Client(create_application(site, reader=lambda _: OWNER_PRINCIPAL)))
+    feed = read(Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL)))
     judged(feed)
     assert entries(feed) == [
         "secret: 1 row added, 0 changed, 1 removed",
@@ -108,7 +108,7 @@ def test_the_owner_is_told_of_private_tables(site: Site) -> None:
 
 
 def test_counts_are_not_told_to_who_sees_some_rows(site: Site) -> None:
-    assert entries(read(Client(create_application(site, policies=build_half_hidden_policies("n"))))) == [
+    assert entries(read(Client(create_application(site, policies=build_odd_rows_hidden_policies("n"))))) == [
         "main: published",
         "main: published",
     ]

@@ -18,7 +18,7 @@ from hven.ingest.sync import sync_collection
 from hven.ingest.sync.change_sets import list_change_sets
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL, DescriptorAccessPolicy
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
 
 STARS = """
@@ -81,9 +81,11 @@ class Made:
     def __init__(self, site: Site, path: Path) -> None:
         self.site, self.path = site, path
         self.all = Client(create_application(site))
-        self.policies = build_half_hidden_policies("n")
+        self.policies = build_odd_rows_hidden_policies("n")
         self.half = Client(create_application(site, policies=self.policies))
-        self.owner = Client(create_application(site, policies=self.policies, reader=lambda _: OWNER_PRINCIPAL))
+        self.owner = Client(
+            create_application(site, policies=self.policies, identify_principal=lambda _: OWNER_PRINCIPAL)
+        )
         ingest_collection(site, "stars")
         site.refresh_published_state()
         self.first, self.first_half = state(self.all), state(self.half)
@@ -146,13 +148,13 @@ def test_a_state_seen_under_other_rules_is_no_beginning(made: Made) -> None:
         assert "read the whole table" in answer.text
     # embargoes that end change what a policy says, and with it the name of the state
     third = Client(
-        create_application(made.site, policies=(DescriptorAccessPolicy(), *build_half_hidden_policies("id")[1:]))
+        create_application(made.site, policies=(DescriptorAccessPolicy(), *build_odd_rows_hidden_policies("id")[1:]))
     )
     assert third.get("/changes/stars.main", since=made.first_half).status == 410
 
 
 def test_times_are_states_too(made: Made) -> None:
-    events = made.site.store.list_events("stars")
+    events = made.site.store.list_publication_events("stars")
     assert listed(made.half.get("/changes/stars.main", since=events[-1].at, RESPONSEFORMAT="csv")) == HALF
     assert listed(made.all.get("/changes/stars.main", since=events[-1].run, RESPONSEFORMAT="csv")) == EVERYBODY
     assert made.all.get("/changes/stars.main", since="2001-01-01").status == 410
@@ -209,7 +211,10 @@ def test_tables_without_a_feed(made: Made) -> None:
         made.all.get("/changes/stars.secret").text.replace("secret", "none")[:200]
         == made.all.get("/changes/stars.none").text[:200]
     )
-    assert made.owner.get("/changes/stars.secret", since=made.site.store.list_events("stars")[-1].at).status == 200
+    assert (
+        made.owner.get("/changes/stars.secret", since=made.site.store.list_publication_events("stars")[-1].at).status
+        == 200
+    )
 
 
 def test_when_snapshots_are_gone(tmp_path: Path) -> None:

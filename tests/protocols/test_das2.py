@@ -157,10 +157,10 @@ def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
     rng = np.random.default_rng(4)
     values = np.vstack([values, rng.normal(size=(500, 1)) * 10.0 ** rng.integers(-300, 300, (500, 1))])
     times = START_MICROSECONDS + np.arange(len(values)) * SECOND_MICROSECONDS
-    plane = _das2_streams.PacketPlane("mag", "mag", (0, 2))
+    plane = _das2_streams.Das2PacketPlane("mag", "mag", (0, 2))
     both = np.hstack([values, values[::-1]])
-    form = _das2_streams.StreamFormat(version, is_text=True)
-    raw = b"".join(_das2_streams.write_stream([([plane._replace(axis_values=(1.0, 2.0), axis_name="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
+    form = _das2_streams.Das2StreamFormat(version, is_text=True)
+    raw = b"".join(_das2_streams.write_das2_stream([([plane._replace(axis_values=(1.0, 2.0), axis_name="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
     assert find_das2c_faults(raw) == []
     (packet,) = parse_stream(raw).packets
     assert packet.planes[1].type == "ascii24"
@@ -339,20 +339,20 @@ def test_kept_reductions_say_the_same(
     monkeypatch.setattr(pyramids, "MIN_LEVEL_BINS", 2)
     given = {"start_time": "2016-12-31T23:10", "end_time": "2017-01-01T01:00", "resolution": 130, "params": "lh"}
     before = data(client, LH, **given)
-    kept = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+    kept = site.get_or_create(pyramids.BinPyramidStore, site.settings.var_directory / "reductions")
     kept.wait_until_idle()
     places = [place for place in (site.settings.var_directory / "reductions").iterdir() if place.is_dir()]
     assert len(places) == 1
     assert {place.name for place in places[0].iterdir()} >= {"15000000.bins", "60000000.bins", "levels.json"}
     read = threading.Event()
-    inner = pyramids.iterate_bins
+    inner = pyramids.iterate_bin_chunks
 
     def seen(bins: object, width: int, *args: object) -> object:
         assert width == 60 * SECOND_MICROSECONDS
         read.set()
         return inner(bins, width, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pyramids, "iterate_bins", seen)
+    monkeypatch.setattr(pyramids, "iterate_bin_chunks", seen)
     monkeypatch.setattr(pyramids, "read_samples", None)  # none of them is read
     after = data(client, LH, **given)
     assert read.is_set()
@@ -410,9 +410,9 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
             reads.clear()
             for _ in range(2):  # the second time they are there
                 data(client, "grow/main", start_time="2016", end_time="2018", resolution=60)
-                site.get_or_create(pyramids.PyramidStore, place).wait_until_idle()
+                site.get_or_create(pyramids.BinPyramidStore, place).wait_until_idle()
             (one,) = [each for each in place.iterdir() if each.is_dir()]
-            return {width: np.array(bins) for width, bins in pyramids.load_levels(one).items()}
+            return {width: np.array(bins) for width, bins in pyramids.load_pyramid_levels(one).items()}
 
         write(np.arange(30_000))
         ingest_collection(site, "grow")
@@ -430,6 +430,6 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
         [pa.array(at[keep]), pa.array(mag[keep]), pa.array(list(field[keep]))], names=["hven_time", "mag", "field"]
     )
     pyramids.build_pyramid(tmp_path, lambda *_: [whole], ["mag", "field"], list(again))
-    for width, bins in pyramids.load_levels(tmp_path).items():
+    for width, bins in pyramids.load_pyramid_levels(tmp_path).items():
         for name in bins.dtype.names or ():
             np.testing.assert_allclose(again[width][name], bins[name], rtol=1e-6 if name[:2] == "m " else 0)

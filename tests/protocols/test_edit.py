@@ -349,7 +349,7 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
     file.unlink()
     file.symlink_to(outside)
     form = open_editor(client, "/edit/home", who)
-    form["parts"][0]["base"] = editable_texts.compute_digest("Far.")  # type: ignore[index]
+    form["parts"][0]["base"] = editable_texts.compute_text_digest("Far.")  # type: ignore[index]
     answer = send(client, "/edit/home", who, "publish", form, text__en="New")
     assert (answer.status, "lies outside of the site" in answer.text) == (403, True)
     assert outside.read_text() == "Far."

@@ -14,7 +14,7 @@ import pytest
 
 from example_sites import prepare_example
 from hven import query
-from hven.adql import Delegation
+from hven.adql import RowDelegation
 from hven.descriptor import check_descriptor
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -39,16 +39,16 @@ WHO = {
     "eve": {"eve"},
 }
 HANDED = {  # to eve: whose rows, where, until when
-    Delegation("anna berg", "progid", "098.B-0001"),
-    Delegation(
+    RowDelegation("anna berg", "progid", "098.B-0001"),
+    RowDelegation(
         "mella guillaume",
         "obs_collection",
         "SUV",
         (datetime(2026, 1, 1) - datetime(1970, 1, 1)) / timedelta(microseconds=1),
     ),
-    Delegation("carl mell", "proposal_subid", "A"),
-    Delegation("l. bourgès"),
-    Delegation("anna berg", "no_such_column", "1"),
+    RowDelegation("carl mell", "proposal_subid", "A"),
+    RowDelegation("l. bourgès"),
+    RowDelegation("anna berg", "no_such_column", "1"),
 }
 UNDATED = """\
 901,data/06.oifits,SUV,2,x,SCIENCE,,,,mella,,mella,,
@@ -195,7 +195,7 @@ def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dic
     with at(now):
         rights = here.get_published_state().tables_by_name["oidb.granules"].table.rights
         assert rights is not None
-        why = {one: rights.find_file_restriction(who, {"file_name": one}) for one in files}
+        why = {one: rights.find_file_embargo(who, {"file_name": one}) for one in files}
     assert {one for one in files if why[one] is not None} == shut
     assert why["data/03.oifits"] == (
         None if name in {"anna", "bourges"} else ("2027-07-01T12:00:00", "oidb@example.org")

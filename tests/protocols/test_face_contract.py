@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 import example_plugins
-from hven.descriptor import load_standard
+from hven.descriptor import load_standard_descriptor
 from hven.model import plugins
 from hven.model.table import Column, LinkTemplate, Table, TemplateExpression
 from hven.model.types import STRING
-from hven.services.face import load_faces
+from hven.services.face import load_service_faces
 from hven.testing.face import FaceContract
 
 
@@ -36,7 +36,7 @@ class TestDataLink(FaceContract):
     rows = pa.table({"id": ["a"], "access_url": ["https://x.example/a"]})
 
 
-STANDARD = load_standard("obscore-1.1").tables[0].table
+STANDARD = load_standard_descriptor("obscore-1.1").tables[0].table
 FILE = tuple(Column(name=name, type=STRING, hidden=True) for name in ("hven_url", "hven_format"))  # as ivoa.obscore has
 
 
@@ -77,7 +77,7 @@ class TestSoda(FaceContract):
 
     name = "soda"
     test_its_example_is_answered = None  # type: ignore[assignment]
-    test_what_it_does_not_know_is_named = None  # type: ignore[assignment]
+    test_ignored_parameters_are_named = None  # type: ignore[assignment]
     table = Table(
         schema="tiny",
         name="maps",
@@ -103,7 +103,7 @@ class TestOfAThirdParty(example_plugins.load_test_class("bright")):  # type: ign
     """Its own tests, as its author runs them."""
 
     def test_it_answers(self, tmp_path: Path) -> None:
-        with self.serve_site(tmp_path) as ask:
+        with self.open_request_sender(tmp_path) as ask:
             assert ask(self.path, {"LIMIT": "1.5", "RESPONSEFORMAT": "csv"}).text.splitlines()[1:] == ["a,83.6,22,1"]
 
 
@@ -111,11 +111,11 @@ class TestOfAThirdParty(example_plugins.load_test_class("bright")):  # type: ign
 def test_every_face_says_what_it_is(name: str) -> None:
     contract = FaceContract()
     contract.name = name  # type: ignore[misc]
-    contract.test_it_says_what_it_is()
+    contract.test_the_face_describes_itself()
 
 
 def test_every_face_with_parameters_is_tried() -> None:
-    assert {name for name, face in load_faces().items() if face.params} == {
+    assert {name for name, face in load_service_faces().items() if face.params} == {
         "cone",
         "tap",
         "archive",

@@ -11,14 +11,14 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.jobs.health import SiteHealth
-from hven.model import FailureLog
+from hven.jobs.health import SiteHealthMonitor
+from hven.model import RetryBackoffLog
 from hven.model._failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, STALE_SECONDS
 from hven.model.errors import TimeLimitError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import collection_overviews, facets, overview_strip, page_queries, parse_search, value_index
-from hven.portal._explore.count_trees import CountTrees
+from hven.portal._explore.count_trees import CountTreeCache
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
@@ -65,7 +65,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def clock(site: Site) -> Clock:
     moved = Clock()
-    site.get_or_create(FailureLog, moved)
+    site.get_or_create(RetryBackoffLog, moved)
     return moved
 
 
@@ -88,22 +88,22 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
-def tree(trees: CountTrees, asking: QueryRunner) -> dict[str | None, int | None]:
+def tree(trees: CountTreeCache, asking: QueryRunner) -> dict[str | None, int | None]:
     root = trees.build_tree(asking, [TABLE], LEVELS, BRANCHES, REACH)
     return {node.name: node.row_count for node in root.branches.values()}
 
 
 def test_pauses_grow_up_to_a_limit() -> None:
     clock = Clock()
-    failures = FailureLog(clock)
+    failures = RetryBackoffLog(clock)
     pauses = []
     for attempt in range(1, 12):
         failure = failures.record_failure("key", "counts", "late")
         assert failure.attempts == attempt
-        assert failures.is_paused("key")
+        assert failures.is_retry_paused("key")
         pauses.append(failure.due_at - clock.now)
         clock.now = failure.due_at
-        assert not failures.is_paused("key")
+        assert not failures.is_retry_paused("key")
     assert pauses[:3] == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
     assert pauses[-1] == MAX_PAUSE_SECONDS
     assert [one.subject for one in failures.list_failures()] == ["counts"]
@@ -115,7 +115,7 @@ def test_pauses_grow_up_to_a_limit() -> None:
 
 
 def test_a_tree_that_failed_is_counted_again(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    trees = CountTrees()
+    trees = CountTreeCache()
     assert tree(trees, asking) == {}
     assert trees.count_uncounted_tables(asking, [TABLE], LEVELS, BRANCHES, REACH) == 1
     assert trees.is_ready(asking, [TABLE], LEVELS, BRANCHES, REACH)  # nobody waits for it during the pause
@@ -125,30 +125,30 @@ def test_a_tree_that_failed_is_counted_again(asking: QueryRunner, clock: Clock, 
     assert not trees.is_ready(asking, [TABLE], LEVELS, BRANCHES, REACH)
     assert tree(trees, asking) == {"CRISM": 20, "OMEGA": 40}
     assert trees.count_uncounted_tables(asking, [TABLE], LEVELS, BRANCHES, REACH) == 0
-    assert asking.site.get_or_create(FailureLog).list_failures() == []
+    assert asking.site.get_or_create(RetryBackoffLog).list_failures() == []
 
 
 def test_one_process_counts_the_tree_for_all(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tree(CountTrees(), asking)
+    first = tree(CountTreeCache(), asking)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("it was counted already")
 
     monkeypatch.setattr(page_queries.QueryRunner, "run_query", refuse)
-    assert tree(CountTrees(), asking) == first == {"CRISM": 20, "OMEGA": 40}  # as another process has it
+    assert tree(CountTreeCache(), asking) == first == {"CRISM": 20, "OMEGA": 40}  # as another process has it
 
 
 def test_health_says_what_could_not_be_counted(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    trees = CountTrees()
+    trees = CountTreeCache()
     tree(trees, asking)
-    health = SiteHealth(asking.site)
-    (check,) = (one for one in health.run_checks() if one.name == "counts")
+    health = SiteHealthMonitor(asking.site)
+    (check,) = (one for one in health.run_health_checks() if one.name == "counts")
     assert (check.state, check.reason) == ("warning", "some counts of the pages failed and are tried again")
     assert "the tree's counts of obs.main: failed 1 times: too late" in str(check.message)
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS
     tree(trees, asking)
-    (check,) = (one for one in health.run_checks() if one.name == "counts")
+    (check,) = (one for one in health.run_health_checks() if one.name == "counts")
     assert check.state == "ok"
 
 
@@ -179,20 +179,20 @@ def test_counts_of_a_state_that_were_late_are_asked_again(
     asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch
 ) -> None:
     asked = parse_search([], TABLE).build_count_query()
-    assert asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0) is None
+    assert asking.fetch_cached_until_change(asked, TABLE, timeout_seconds=1.0) is None
     busy.undo()
-    assert asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0) is None
+    assert asking.fetch_cached_until_change(asked, TABLE, timeout_seconds=1.0) is None
     clock.now += FIRST_PAUSE_SECONDS
-    found = asking.fetch_lasting(asked, TABLE, timeout_seconds=1.0)
+    found = asking.fetch_cached_until_change(asked, TABLE, timeout_seconds=1.0)
     assert found is not None
     assert found.column(0).to_pylist() == [60]
 
 
 def test_a_strip_that_was_late_is_laid_out_again(asking: QueryRunner, clock: Clock, busy: pytest.MonkeyPatch) -> None:
-    assert overview_strip.find_strip_layout(TABLE, asking) == overview_strip.StripLayout()
+    assert overview_strip.find_overview_strip_layout(TABLE, asking) == overview_strip.OverviewStripLayout()
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS
-    assert overview_strip.find_strip_layout(TABLE, asking) != overview_strip.StripLayout()
+    assert overview_strip.find_overview_strip_layout(TABLE, asking) != overview_strip.OverviewStripLayout()
 
 
 def test_values_that_could_not_be_counted_are_counted_again(
@@ -210,7 +210,7 @@ def test_values_that_could_not_be_counted_are_counted_again(
 def test_a_card_that_lacks_something_is_made_again(
     asking: QueryRunner, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = collection_overviews.CollectionOverviews()
+    looks = collection_overviews.CollectionOverviewCache()
     years = ("2001-01-01", "2002-01-01")
 
     def late(*_: Any) -> None:

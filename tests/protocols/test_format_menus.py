@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import example_plugins
 from hven import formats
 from hven.app._server import create_application
-from hven.formats import Format
+from hven.formats import TableFormat
 from hven.ingest import ingest_collection
 from hven.model import plugins
 from hven.testing.site import open_site_with_descriptor
@@ -45,7 +45,7 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
     (about / "entry_points.txt").write_text("[hven.formats]\nroman = hven_roman\n", encoding="utf-8")
     module = ModuleType("hven_roman")
     write = formats.load_format("csv").write
-    vars(module)["FORMAT"] = Format(
+    vars(module)["FORMAT"] = TableFormat(
         name="roman", media_types=("text/x-roman",), extension="roman", write=write, title="Roman numbers"
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -69,7 +69,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 @pytest.mark.usefixtures("_foreign_format")
 def test_every_installed_format_is_in_every_menu(client: Client) -> None:
-    labels = dict(formats.list_menu_entries())
+    labels = dict(formats.list_format_labels())
     assert labels["roman"] == "Roman numbers"
     assert {"votable", "geojson", "tfcat", "parquet"} <= labels.keys()
     take = json.loads(client.ask("GET", "/collections/stars/main/take").body)
@@ -87,9 +87,9 @@ def test_every_installed_format_is_in_every_menu(client: Client) -> None:
 def test_the_help_of_query_names_every_installed_format(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [one for one in sys.modules if one.startswith("hven.app._cli")]:
         monkeypatch.delitem(sys.modules, name)  # its help is written when it is loaded
-    from hven.app._cli.verbs import build_command
+    from hven.app._cli.verbs import build_typer_app
 
-    told = CliRunner().invoke(build_command(), ["query", "--help"], env={"COLUMNS": "200"}).output
+    told = CliRunner().invoke(build_typer_app(), ["query", "--help"], env={"COLUMNS": "200"}).output
     assert [name for name in plugins.list_plugins("formats") if name not in told] == []
 
 

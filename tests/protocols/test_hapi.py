@@ -28,7 +28,7 @@ from referencing.jsonschema import DRAFT4
 from typer.testing import CliRunner
 
 from hven import descriptor
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -497,7 +497,7 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
     )
     vars(site.get_or_create(series.DataSetListCache)).update(vars(series.DataSetListCache()))  # forget
     who = [ANONYMOUS_PRINCIPAL]
-    client = Client(create_application(site, reader=lambda _: who[0]))
+    client = Client(create_application(site, identify_principal=lambda _: who[0]))
     everybody = {"goes_xrs", "goes_xrs_availability", "nancay_xrs"}
     owner = everybody | {"shut_xrs", "shut_xrs_availability", "quiet"}
     for reader, sets in (
@@ -713,7 +713,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     assert (one.place.file, one.place.line) == ("collections/x/x.yaml", 8)
     assert "goes_xrs" in one.remedy
     for arguments in (["check", "x"], ["check"]):
-        said = CliRunner().invoke(build_command(), ["--site", str(tmp_path), *arguments])
+        said = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), *arguments])
         assert said.output.count("there is no data set") == 1, said.output
 
 

@@ -38,8 +38,8 @@ from hven.ingest import ingest_collection
 from hven.services import tilings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, open_tiny_site, publish_rows
 from postgres_cluster import run_server
 
 ROWS = 6_000
@@ -79,7 +79,7 @@ def small_partitions() -> Iterator[None]:
 
 
 def made(directory: Path, rows: pa.Table, *, key: bool = True, **more: Any) -> Site:
-    table = replace(describe_table("stars.main", rows), primary=("id",) if key else ())
+    table = replace(build_table_from_arrow("stars.main", rows), primary=("id",) if key else ())
     return open_tiny_site(directory, {"stars.main": (table, rows)}, **more)
 
 
@@ -237,7 +237,7 @@ def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bo
 
 
 def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
-    table = replace(describe_table("stars.main", stars()), primary=("id",))
+    table = replace(build_table_from_arrow("stars.main", stars()), primary=("id",))
     with (
         run_server() as url,
         open_tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
@@ -434,7 +434,7 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         client = Client(create_application(site))
         users = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "bob")}
         refused(client.get("/hats/stars.secret/collection.properties"), 404, "no table")
-        owner = Client(create_application(site, reader=lambda _: OWNER_PRINCIPAL))
+        owner = Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
         secret = Catalogue(owner, "stars.secret")
         assert len(secret.all()) == RIGHTS
         refused(client.get(f"/hats/stars.secret/{secret.path(secret.pixels()[0])}"), 404, "no table")
@@ -529,19 +529,21 @@ def test_openapi_tells_of_partitions(site: Site) -> None:
 
 
 def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
-    policies = build_half_hidden_policies("n")
+    policies = build_odd_rows_hidden_policies("n")
     half = Catalogue(Client(create_application(site, policies=policies)))
     rows = half.all()
     with query.run_query("SELECT id FROM stars.main WHERE ra IS NOT NULL", site=site, policies=policies, maxrec=ROWS) as result:  # fmt: skip
         assert sorted(rows["id"].to_pylist()) == sorted(result.read_table()["id"].to_pylist())
     assert not any(value % 2 for value in rows["n"].to_pylist())
-    third = Client(create_application(site, policies=(DescriptorAccessPolicy(), *build_half_hidden_policies("id")[1:])))
+    third = Client(
+        create_application(site, policies=(DescriptorAccessPolicy(), *build_odd_rows_hidden_policies("id")[1:]))
+    )
     refused(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 
 def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path: Path) -> None:
     rows = stars().drop_columns([CELL])
-    table = replace(describe_table("stars.main", rows), primary=("id",))
+    table = replace(build_table_from_arrow("stars.main", rows), primary=("id",))
     with open_tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
         publish_rows(site, table, rows, engine_name="hats")
         site.refresh_published_state()
@@ -557,7 +559,7 @@ def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path
             assert read.ask(read.path(pixel)).body == place.read_bytes()
             assert len(read.rows(pixel, "columns=id,n")) == len(read.rows(pixel))  # part of it is made
         assert ordered(read.all().drop_columns([CELL])).equals(ordered(rows.filter(pc.is_valid(pc.field("ra")))))
-        half = Catalogue(Client(create_application(site, policies=build_half_hidden_policies("n"))))
+        half = Catalogue(Client(create_application(site, policies=build_odd_rows_hidden_policies("n"))))
         assert not any(value % 2 for value in half.all()["n"].to_pylist())
         shown = [one.copy_with(hidden=True) if one.name == "name" else one for one in table.columns]
         publish_rows(site, table.copy_with(columns=tuple(shown)), rows, engine_name="hats")
@@ -572,7 +574,7 @@ def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless
         monkeypatch.setattr(tilings, "MAX_SMALL_TABLE_ROWS", 100)
     monkeypatch.setattr(hats_layout, "ROW_GROUP_ROWS", 64)
     rows = stars().drop_columns([CELL])
-    table = replace(describe_table("stars.main", rows), primary=("id",))
+    table = replace(build_table_from_arrow("stars.main", rows), primary=("id",))
     layouts = []
     for name, most in (("all", 1 << 30), ("few", 12_000)):
         with open_tiny_site(

@@ -24,15 +24,15 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs import health
 from hven.model.errors import StorageError
-from hven.model.settings import create_site, load_settings
+from hven.model.settings import create_site_directory, load_settings
 from hven.model.settings._sections import HealthSettings
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from hven.site import HINDERED_MESSAGE, Site
-from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_shared_memory
+from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_counter_memory
 from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
 from hven.site.store.ingest_runs import ERROR_PHASE
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from process_runner import run_hven
 
 ADDRESSES = (
@@ -61,7 +61,7 @@ sync: {{every: 1 h}}
 
 def made(directory: Path, **more: Any) -> Site:
     """Open a site with a public collection, seen, and a private one, covert."""
-    create_site(directory, name="Uraniborg")
+    create_site_directory(directory, name="Uraniborg")
     for name, access in (("seen", "public"), ("covert", "private")):
         path = directory / "collections" / name
         path.mkdir()
@@ -332,7 +332,7 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
     hangs = threading.Event()
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: hangs.wait(60) and (0.0, {}))
     monkeypatch.setattr(health, "STATUS_LIFETIME_SECONDS", 0.0)
-    monkeypatch.setitem(health.SiteHealth.get_status.__kwdefaults__, "wait_seconds", health.STATUS_WAIT_SECONDS)
+    monkeypatch.setitem(health.SiteHealthMonitor.get_status.__kwdefaults__, "wait_seconds", health.STATUS_WAIT_SECONDS)
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")  # there is no older look
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["store"] == "warning"
@@ -341,7 +341,7 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
 
 
 def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(health.PUBLIC_REASONS) | set(health.STATE_REASONS.values()) <= set(load_texts("fr"))
+    assert set(health.PUBLIC_REASONS) | set(health.STATE_REASONS.values()) <= set(load_page_translations("fr"))
     usage = shutil.disk_usage(site.settings.data_directory)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(total=1000 * 1024**3, free=1024**2))
     monkeypatch.setattr(
@@ -366,7 +366,7 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
     }
     record = site.store.read_published_records()[1]["seen.main"]
     site.store.syncs.save_state(record.id, "seen.main", "seen", state)
-    looker, asked, mine = health.SiteHealth(site), list[str](), threading.get_ident()
+    looker, asked, mine = health.SiteHealthMonitor(site), list[str](), threading.get_ident()
 
     def heard(_connection: object, _cursor: object, text: str, *_: object) -> None:
         # the site's own threads look now and then, too; and how often the version is asked for depends on the time that passes
@@ -427,7 +427,7 @@ def test_operators_see_how_well_collections_are_described(site: Site, token: str
 
 
 def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
-    reader = Client(create_application(site, policies=build_half_hidden_policies("n")))
+    reader = Client(create_application(site, policies=build_odd_rows_hidden_policies("n")))
     (collection,) = parse_json(reader.get("/health"))["collections"]
     assert "rows" not in collection
     assert collection["tables"]["seen.main"]["rows"] is None
@@ -477,8 +477,8 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_shared_memory` sets it: afterwards it is as it was
-    create_shared_memory()
+    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_counter_memory` sets it: afterwards it is as it was
+    create_counter_memory()
     first = ProcessCounters.open_for_process()
     for _ in range(3):
         _child(lambda: _count(ProcessCounters.open_for_process()))

@@ -14,7 +14,7 @@ from asgi_client import Answer, Client
 from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.portal.faces import _jobs_page
 from hven.site import Site
 from hven.site.auth.session import VISITOR_COOKIE
@@ -53,7 +53,7 @@ def client(site: Site) -> Client:
 @pytest.fixture(autouse=True)
 def _nothing_waits(site: Site) -> None:
     """Run what other tests left in the queue: the next job that runs is this test's."""
-    while run_next(site):
+    while run_next_job(site):
         pass
 
 
@@ -90,7 +90,7 @@ def test_a_job_from_its_query_to_its_rows(client: Client, site: Site) -> None:
     visitor = Visitor(client)
     name = visitor.begin(RESPONSEFORMAT="csv")
     assert "waiting" in visitor.look(name).text
-    assert run_next(site)
+    assert run_next_job(site)
     page = visitor.look(name)
     assert page.status == 200
     assert page.headers["cache-control"] == "private, no-store"
@@ -103,7 +103,7 @@ def test_a_job_from_its_query_to_its_rows(client: Client, site: Site) -> None:
 def test_results_of_every_format(client: Client, site: Site, fmt: str) -> None:
     visitor = Visitor(client)
     name = visitor.begin("SELECT id, note FROM stars.main WHERE number < 7 ORDER BY number", RESPONSEFORMAT=fmt)
-    assert run_next(site)
+    assert run_next_job(site)
     page = visitor.look(name).text
     assert "/results/result" in page
     if fmt not in {"json", "text"}:
@@ -166,7 +166,7 @@ def test_a_button_pressed_twice_makes_one_job(client: Client, site: Site) -> Non
     first = visitor.begin("SELECT TOP 9 id FROM stars.main")
     assert visitor.begin("SELECT TOP 9 id FROM stars.main") == first
     assert visitor.begin("SELECT TOP 8 id FROM stars.main") != first
-    while run_next(site):
+    while run_next_job(site):
         pass
     assert visitor.begin("SELECT TOP 9 id FROM stars.main") != first, "one that has ended is run again"
 
@@ -206,7 +206,7 @@ def test_no_page_elsewhere_acts_for_a_visitor(client: Client, headers: dict[str,
 def test_a_failed_job_says_why_and_hostile_text_is_text(client: Client, site: Site) -> None:
     visitor = Visitor(client)
     name = visitor.begin("SELECT '<script>alert(1)</script>' AS x, nothing FROM stars.main")
-    while run_next(site):
+    while run_next_job(site):
         pass
     page = visitor.look(name).text
     assert "failed" in page
@@ -259,7 +259,7 @@ def test_in_french(client: Client) -> None:
 def test_why_a_job_failed_is_told_in_french(client: Client, site: Site) -> None:
     visitor = Visitor(client)
     name = visitor.begin("SELECT magg FROM stars.main")
-    run_next(site)
+    run_next_job(site)
     shown = {
         language: html.unescape(
             client.ask("GET", f"/jobs?job={name}", headers=visitor.headers(**{"accept-language": language})).text

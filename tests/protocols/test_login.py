@@ -322,9 +322,9 @@ def test_the_store_of_sessions(tmp_path: Path) -> None:
     raw = b"".join(path.read_bytes() for path in tmp_path.glob("hven.sqlite*"))
     assert secret.encode() not in raw, "only its digest is kept"
     assert store.sessions.find_session_owner(store.sessions.begin_session("anna", -1.0)) is None
-    assert store.user_tables.has_expired(format_current_time())
-    store.user_tables.delete_expired(format_current_time())
-    assert not store.user_tables.has_expired(format_current_time())
+    assert store.user_tables.has_expired_entries(format_current_time())
+    store.user_tables.delete_expired_tables_and_sessions(format_current_time())
+    assert not store.user_tables.has_expired_entries(format_current_time())
     many = [store.sessions.begin_session("anna", 1000.0 + n) for n in range(101)]
     assert store.sessions.find_session_owner(many[-1]) == "anna"
     assert [store.sessions.find_session_owner(one) for one in (proof, many[0])] == [None, None], (

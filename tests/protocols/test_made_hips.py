@@ -20,15 +20,15 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from hven.app._server import create_application
-from hven.formats.pictures import Look
+from hven.formats.pictures import PictureStyle
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import OperationCancelledError, ParamError, SourceError, TooLargeError, UserError
 from hven.model.sky import healpix, region_files
 from hven.services import registry_validation, surveys
-from hven.services.face import ServiceContext, load_faces
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from requirements import is_available
@@ -120,9 +120,9 @@ def around(site: Site) -> ServiceContext:
 
 
 @pytest.fixture(scope="module")
-def mixed(around: ServiceContext) -> surveys.PublishedSurvey:
+def mixed(around: ServiceContext) -> surveys.HipsSurvey:
     told: list[float] = []
-    made = surveys.create_survey(
+    made = surveys.build_hips_survey(
         around, OWNER_PRINCIPAL, "sky", "mixed", order=4, progress=ProgressMonitor(told.append)
     )
     assert told == sorted(told)
@@ -132,11 +132,11 @@ def mixed(around: ServiceContext) -> surveys.PublishedSurvey:
 
 
 @pytest.fixture(scope="module")
-def client(site: Site, mixed: surveys.PublishedSurvey) -> Client:
+def client(site: Site, mixed: surveys.HipsSurvey) -> Client:
     return Client(create_application(site))
 
 
-def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.PublishedSurvey) -> None:
+def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.HipsSurvey) -> None:
     assert mixed.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
     why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed.left_out.items()}
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
@@ -172,7 +172,7 @@ def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
 
 
 def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(
-    client: Client, mixed: surveys.PublishedSurvey
+    client: Client, mixed: surveys.HipsSurvey
 ) -> None:
     tile = int(healpix.compute_cell_indexes(3, [45.0], [10.0])[0])
     coarse = fits.getdata(mixed.place / "Norder3" / "Dir0" / f"Npix{tile}.fits")
@@ -211,9 +211,9 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
 
 
-def test_registries_are_told_of_the_list(mixed: surveys.PublishedSurvey, around: ServiceContext) -> None:
+def test_registries_are_told_of_the_list(mixed: surveys.HipsSurvey, around: ServiceContext) -> None:
     assert mixed
-    told = registry_validation.draft_records(replace(around, faces=load_faces()))
+    told = registry_validation.build_draft_records(replace(around, faces=load_service_faces()))
     (one,) = (one for found in told.values() for one in found if one.ivoid.endswith("/hips"))
     assert one.kind == "vs:DataService"
     assert 'standardID="ivo://ivoa.net/std/hips#hipslist-1.0"' in one.body
@@ -222,7 +222,7 @@ def test_registries_are_told_of_the_list(mixed: surveys.PublishedSurvey, around:
 
 def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: ServiceContext) -> None:
     """Whose values, times and places alike, are those of the cube; each order above is half as fine in both."""
-    made = surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
+    made = surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
     said = made.properties
     assert (said["dataproduct_type"], said["hips_tile_depth"], made.files) == ("spectral-cube", "16", ("images/deep.fits",))  # fmt: skip
     order, fine = int(said["hips_order"]), int(said["hips_order_freq"])
@@ -269,11 +269,11 @@ def test_nothing_else_is_given(client: Client, path: str) -> None:
 
 
 def test_who_may_not_take_the_images_does_not_know_of_it(client: Client, site: Site, around: ServiceContext) -> None:
-    surveys.create_survey(around, OWNER_PRINCIPAL, "shut", "dark", order=3)
+    surveys.build_hips_survey(around, OWNER_PRINCIPAL, "shut", "dark", order=3)
     at = "/collections/shut/hips/dark/properties"
     assert client.get(at).status == 404
     assert "dark" not in client.get("/hipslist").text
-    assert surveys.is_visible(around, OWNER_PRINCIPAL, next(surveys.list_surveys(site.settings, "shut")))
+    assert surveys.is_visible(around, OWNER_PRINCIPAL, next(surveys.list_hips_surveys(site.settings, "shut")))
 
 
 def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
@@ -286,7 +286,7 @@ def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
         made = client.ask("POST", "/jobs/hips", body=body, headers={**form, **who[name]})
         assert made.status == 303, made.text
         path = made.headers["location"].partition("/jobs")[2]
-        assert run_next(site)
+        assert run_next_job(site)
         assert phase in client.ask("GET", f"/jobs{path}/phase", headers=who[name]).text
     told = orjson.loads(client.ask("GET", f"/jobs{path}/results/made", headers=who["olga"]).body)
     assert (told["images"], told["name"]) == (2, "job")
@@ -295,33 +295,33 @@ def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
 
 def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: ServiceContext) -> None:
     home = site.settings.var_directory / "hips" / "sky"
-    old = surveys.create_survey(
-        around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=3, look=Look(colours="viridis")
+    old = surveys.build_hips_survey(
+        around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=3, look=PictureStyle(colours="viridis")
     )
     shares: list[float] = []
     with pytest.raises(OperationCancelledError):
-        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
+        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
     with pytest.raises(SourceError, match="none of 1"):
-        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
+        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
     with pytest.raises(TooLargeError):
-        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
+        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
     for words in ({"name": "../up"}, {"name": ""}, {"name": "kept", "patterns": ["*.png"]}):
         with pytest.raises(ParamError):
-            surveys.create_survey(around, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
+            surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
     (home / ".999999-dead.0").mkdir()  # of a process that died
-    again = surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope2.fits"], order=3)
+    again = surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope2.fits"], order=3)
     assert again.place != old.place
     assert not old.place.exists()
     names = {path.name for path in home.iterdir()}
     assert not any(name.startswith(".") for name in names)
-    surveys.delete_survey(site.settings, "sky", "kept")
+    surveys.delete_hips_survey(site.settings, "sky", "kept")
     assert {path.name for path in home.iterdir()} == {name for name in names if not name.startswith("kept")}
 
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
 def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: ServiceContext) -> None:
-    made = surveys.create_survey(
+    made = surveys.build_hips_survey(
         around, OWNER_PRINCIPAL, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
     )
     assert (made.files, [*made.left_out]) == (("images/slope.fits",), ["images/cut.fits"])
@@ -334,7 +334,7 @@ def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: 
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.PublishedSurvey, tmp_path: Path) -> None:
+def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.HipsSurvey, tmp_path: Path) -> None:
     shutil.copytree(mixed.place, tmp_path / "hips")
     (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/properties").text)
     java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.HIPSGEN_JAR]
@@ -348,4 +348,4 @@ def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.Published
 def test_hipsgen_that_is_not_there_is_told(around: ServiceContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveys, "HIPSGEN_JAR", Path(os.devnull) / "aladin.jar")
     with pytest.raises(UserError, match="not installed"):
-        surveys.create_survey(around, OWNER_PRINCIPAL, "sky", "gen", program="hipsgen")
+        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "gen", program="hipsgen")

@@ -26,7 +26,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.services._registry_records import PublishingRegistry
-from hven.services.face import Capability, ServiceContext, load_faces
+from hven.services.face import Capability, ServiceContext, load_service_faces
 from hven.services.faces import oai
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -315,13 +315,15 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
 
 def test_a_face_brings_its_own(made: Site) -> None:
     """What a plug-in says of itself stands in the registry as what is built in does."""
-    own = replace(load_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
-    around = replace(ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "own": own})
+    own = replace(load_service_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
+    around = replace(
+        ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "own": own}
+    )
     PublishingRegistry(around).refresh()
     told = made.store.registry.find_record("ivo://tycho.example/own")
     assert told is not None
     assert "ivo://x.example/std/own" in told.body
-    PublishingRegistry(replace(around, faces=load_faces())).refresh()
+    PublishingRegistry(replace(around, faces=load_service_faces())).refresh()
     gone = made.store.registry.find_record("IVO://Tycho.example/own")
     assert gone is not None
     assert gone.deleted
@@ -331,8 +333,10 @@ def test_a_face_that_fails_takes_no_other_away(made: Site, caplog: pytest.LogCap
     def fails(*_: object) -> list[Capability]:
         raise ZeroDivisionError("never mind")
 
-    bad = replace(load_faces()["hapi"], name="bad", list_capabilities=fails)
-    around = replace(ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "bad": bad})
+    bad = replace(load_service_faces()["hapi"], name="bad", list_capabilities=fails)
+    around = replace(
+        ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "bad": bad}
+    )
     before = {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted}
     PublishingRegistry(around).refresh()
     assert {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted} == before

@@ -22,9 +22,9 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.model.table import Schema
-from hven.services._registry_records import _RecordBuilder
-from hven.services.face import ServiceContext, load_faces
-from hven.services.faces.oai import DOCUMENT_OPENING, _write_record
+from hven.services._registry_records import _RegistryRecordBuilder
+from hven.services.face import ServiceContext, load_service_faces
+from hven.services.faces.oai import DOCUMENT_OPENING, _write_oai_record
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.site.store import _registry_records
@@ -244,9 +244,9 @@ def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
             one.qualified_name: PublishedTable(table=one, relation=None, updated="2026-01-01T00:00:00.000000Z", resource=resource, coverage="6/1 8/", statistics={})
             for one in tables
         }  # fmt: skip
-    around = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+    around = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_service_faces())
     now = PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
-    making = _RecordBuilder(around, now)
+    making = _RegistryRecordBuilder(around, now)
     assert set(making.digests_by_part) == {"", *resources}
     told = {part: ("x", making.build_records(part)) for part in making.digests_by_part}
     assert not site.store.registry.replace_records(told)
@@ -254,7 +254,7 @@ def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
         rows = site.store.registry.list_records(0, 100_000)
         assert len(rows) >= 2 * len(resources)
         request = "<responseDate>2026-01-01T00:00:00Z</responseDate><request verb='ListRecords'>https://vo.example/oai</request>"
-        body = f"{DOCUMENT_OPENING}{request}<ListRecords>{''.join(piece for one in rows for piece in _write_record(one, prefix))}</ListRecords></OAI-PMH>"
+        body = f"{DOCUMENT_OPENING}{request}<ListRecords>{''.join(piece for one in rows for piece in _write_oai_record(one, prefix))}</ListRecords></OAI-PMH>"
         etree.fromstring(body.encode())
         valid(directory, body.encode())
     return len(resources)

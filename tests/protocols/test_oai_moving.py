@@ -12,8 +12,8 @@ from hven import descriptor
 from hven.model import settings, sky
 from hven.model.table import Schema
 from hven.services._coverage import MAX_COVERAGE_CHARACTERS, _merge_coverages
-from hven.services._registry_records import _RecordBuilder
-from hven.services.face import ServiceContext, load_faces
+from hven.services._registry_records import _RegistryRecordBuilder
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from mocs import cover_positions
@@ -69,12 +69,12 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
             resources[name] = resource
             schemas.append(Schema(name=name, title=name, tables=found))
             published |= {one.qualified_name: PublishedTable(table=one, relation=None, updated="2026-01-01T00:00:00Z", resource=resource) for one in found}  # fmt: skip
-        faces = load_faces()
+        faces = load_service_faces()
         cutouts = [
             replace(one, applies=lambda table: table.observed) for one in faces["sia"].additional_faces
         ]  # files are the matter of other tests
         around = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces={**faces, "sia": replace(faces["sia"], additional_faces=cutouts)})  # fmt: skip
-        making = _RecordBuilder(
+        making = _RegistryRecordBuilder(
             around, PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
         )
         told = {one.ivoid: one for part in making.digests_by_part for one in making.build_records(part)}

@@ -15,13 +15,13 @@ from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 
-POLICIES = build_half_hidden_policies("n")
+POLICIES = build_odd_rows_hidden_policies("n")
 ROWS = 200
 # seen: `n` even, in the northern sky; hidden: odd, in the southern one, with words and numbers that nothing seen has
 DESCRIPTOR = """\
@@ -96,7 +96,7 @@ def half(site: Site) -> Client:
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
-    return Client(create_application(site, policies=POLICIES, reader=lambda _: OWNER_PRINCIPAL))
+    return Client(create_application(site, policies=POLICIES, identify_principal=lambda _: OWNER_PRINCIPAL))
 
 
 def table(client: Client, query: str, path: str = "/tap/sync") -> list[list[object]]:
@@ -157,7 +157,7 @@ def test_counts(half: Client, owner: Client) -> None:
 def test_async(site: Site, half: Client, query: str) -> None:
     answer = half.post("/tap/async", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
     path = answer.headers["location"].removeprefix("http://vo.example")
-    assert run_next(site, policies=POLICIES)
+    assert run_next_job(site, policies=POLICIES)
     assert half.get(f"{path}/phase").text.strip() == "COMPLETED"
     result = half.get(f"{path}/results/result")
     lines = result.text.splitlines()

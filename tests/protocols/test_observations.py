@@ -125,7 +125,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with Site(load_settings(directory, {})) as site:
         for name in ("cubes", "wide", "said"):
             ingest_collection(site, name)
-        site.store.releases.add_releases("R1", ["cubes"])
+        site.store.releases.add_collection_releases("R1", ["cubes"])
         site.refresh_published_state()
         yield Client(create_application(site))
 

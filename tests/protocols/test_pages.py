@@ -19,7 +19,7 @@ from star_tables import STARS, build_rows
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.portal._pages.assets import find_asset_name
-from hven.services.face import load_faces
+from hven.services.face import load_service_faces
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
 
@@ -175,7 +175,7 @@ def test_lines_to_copy_survive_the_shell(tmp_path: Path, name: str) -> None:
     table = STARS.copy_with(schema="odd", name=name)
     with open_tiny_site(tmp_path, {f"odd.{name}": (table, build_rows(5))}) as site:
         published = next(iter(site.get_published_state().tables_by_name.values()))
-        for way in load_faces()["tap"].list_usage_examples(published, "http://h"):
+        for way in load_service_faces()["tap"].list_usage_examples(published, "http://h"):
             if way.language == "shell":
                 words = subprocess.run(
                     [

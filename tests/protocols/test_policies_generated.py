@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hven import query
-from hven.adql import Delegation
+from hven.adql import RowDelegation
 from hven.ingest import ingest_collection
 from hven.model import settings as site_settings
 from hven.model.errors import StorageUnavailableError
@@ -162,7 +162,7 @@ WHO = st.builds(
     aliases=st.sets(st.sampled_from(["Carl", "x"])).map(frozenset),
     delegations=st.sets(
         st.builds(
-            Delegation,
+            RowDelegation,
             name=st.sampled_from(["anna", "bob"]),
             column=st.sampled_from(["", "project"]),
             value=st.sampled_from(["p1", "p2"]),
@@ -305,7 +305,7 @@ def test_levels_of_files(
                 assert found == sorted(Counter(data for _, url, data in wanted if url is not None).items())
                 for path in ("0.fits", "7.fits", "35.fits", "none.fits"):
                     shut = [row for row in ROWS if row["path"] == path and not holds(row, who, now, 3)]
-                    locked = rights.find_file_restriction(who, {"path": path})
+                    locked = rights.find_file_embargo(who, {"path": path})
                     assert (locked is not None) == bool(shut), (policy, who, now, path)
                     assert locked is None or locked.contact == "the observatory"
 

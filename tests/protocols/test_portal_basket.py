@@ -17,15 +17,15 @@ import pytest
 from asgi_client import Answer, Client
 from typer.testing import CliRunner
 
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import NotFoundError, ParamError, StorageError
 from hven.portal._explore import baskets
-from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.portal._pages import basket_store
-from hven.portal._pages.basket_store import BasketStore, parse_cookie
+from hven.portal._pages.basket_store import BasketStore, parse_basket_cookie
 from hven.services import scripts
 from hven.site import Site
 
@@ -382,29 +382,29 @@ def test_others_sites_change_no_basket(anna: Reader) -> None:
 def test_a_large_basket_is_kept_by_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = BasketStore(tmp_path)
     many = Basket(
-        parts=(BasketPart(table_path="a/b", row_keys=tuple((f'["{n * 7919 % 10**6}"]',) for n in range(3000))),)
+        parts=(BasketTablePart(table_path="a/b", row_keys=tuple((f'["{n * 7919 % 10**6}"]',) for n in range(3000))),)
     )
-    token = shelf.store_shared(many)
-    assert (len(token), shelf.open_shared(token), shelf.store_shared(many)) == (40, many, token)
-    few = Basket(parts=(BasketPart(table_path="a/b", row_keys=(("[1]",),)),))
-    assert shelf.open_shared(shelf.store_shared(few)) == few
+    token = shelf.store_shared_basket(many)
+    assert (len(token), shelf.read_shared_basket(token), shelf.store_shared_basket(many)) == (40, many, token)
+    few = Basket(parts=(BasketTablePart(table_path="a/b", row_keys=(("[1]",),)),))
+    assert shelf.read_shared_basket(shelf.store_shared_basket(few)) == few
     assert len(list((tmp_path / "shared").iterdir())) == 1
     monkeypatch.setattr(basket_store, "MAX_SHARED_BYTES", 100)
     with pytest.raises(StorageError, match="no more baskets"):
-        shelf.store_shared(Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
+        shelf.store_shared_basket(Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
     os.utime(tmp_path / "shared" / token, (0, 0))  # nobody read it for years
     with pytest.raises(StorageError, match="no more baskets"):
-        BasketStore(tmp_path).store_shared(
-            Basket(parts=(BasketPart(table_path="a/c", row_keys=many.parts[0].row_keys),))
+        BasketStore(tmp_path).store_shared_basket(
+            Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),))
         )
     with pytest.raises(NotFoundError, match="no basket"):
-        shelf.open_shared(token)
+        shelf.read_shared_basket(token)
 
 
 def test_a_file_that_is_no_basket_is_an_empty_one(tmp_path: Path) -> None:
     shelf = BasketStore(tmp_path)
     made = shelf.change_basket(
-        "anna", lambda mine: mine.merge(Basket(parts=(BasketPart(table_path="a/b", searches=("x=1",)),)))
+        "anna", lambda mine: mine.merge(Basket(parts=(BasketTablePart(table_path="a/b", searches=("x=1",)),)))
     )
     assert shelf.count_entries("anna")[0] == made.entry_count == 1
     (kept,) = (one for one in (tmp_path / "own").iterdir() if not one.name.startswith("."))
@@ -419,18 +419,20 @@ def test_lines_of_several_files_stay_together() -> None:
     again = one.merge(
         baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}')
     )
-    assert again.parts == (BasketPart(table_path="a/b", row_keys=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),)
-    less = again.remove_parts(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
-    assert less.parts == (BasketPart(table_path="a/b", row_keys=(("[1]",),), searches=("x=1",)),)
-    assert baskets.open_inline_token(again.to_inline_token()) == again
+    assert again.parts == (
+        BasketTablePart(table_path="a/b", row_keys=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),
+    )
+    less = again.remove_entries(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
+    assert less.parts == (BasketTablePart(table_path="a/b", row_keys=(("[1]",),), searches=("x=1",)),)
+    assert baskets.decode_inline_basket(again.to_inline_token()) == again
     with pytest.raises(ParamError):
         baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [[]]}, {}]}')
 
 
 def test_cookies_of_others() -> None:
-    assert parse_cookie("3.~abc") == (3, "~abc")
+    assert parse_basket_cookie("3.~abc") == (3, "~abc")
     for odd in ("", "x", "3", "3.", "-1.~abc", "3.~a b", "9999999.~abc", "٣.~abc", None):
-        assert parse_cookie(odd) == (0, "")
+        assert parse_basket_cookie(odd) == (0, "")
 
 
 def test_a_script_has_no_more_files_than_one_may_and_says_so(anna: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,7 +449,7 @@ def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, st
     reader = Reader(client, site.store.users.add_account("carl"))
     reader.post(ADD=text({"maps/main": ["a.fits"]}))
     assert reader.twin()["entries"] == 1
-    done = CliRunner().invoke(build_command(), ["--site", str(site.settings.directory), "user", "remove", "carl"])
+    done = CliRunner().invoke(build_typer_app(), ["--site", str(site.settings.directory), "user", "remove", "carl"])
     assert done.exit_code == 0, done.output
     assert Reader(client, site.store.users.add_account("carl")).twin()["entries"] == 0
 

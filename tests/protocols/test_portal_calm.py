@@ -14,9 +14,9 @@ from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.model.table import Column, ColumnGroup, Table
-from hven.model.types import FLOAT64, INT32, STRING, Type
+from hven.model.types import FLOAT64, INT32, STRING, ColumnType
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 HERE = "/collections/mars/cubes"
@@ -36,7 +36,7 @@ TABLE = Table(
         Column(name="kind", type=STRING, rank=3),
         Column(name="label", type=STRING, rank=3),
         Column(name="s_region", type=STRING, ucd="pos.outline;obs.field", rank=3),
-        Column(name="taken", type=Type("char", "*", "timestamp"), ucd="time.epoch", rank=3),
+        Column(name="taken", type=ColumnType("char", "*", "timestamp"), ucd="time.epoch", rank=3),
         Column(name="mass", type=FLOAT64, unit="kg", ucd="phys.mass;meta.main", rank=4),
         Column(name="mass_spread", type=FLOAT64, unit="kg", ucd="stat.error;phys.mass", rank=12),
         Column(name="flux", type=FLOAT64, unit="Jy", rank=12),
@@ -125,7 +125,7 @@ def test_a_reader_has_the_columns_that_they_choose(reader: Client) -> None:
 
 
 def test_what_is_counted_over_hidden_rows_is_not_told(published: Site) -> None:
-    page = Client(create_application(published, policies=build_half_hidden_policies("orbit"))).get(HERE).text
+    page = Client(create_application(published, policies=build_odd_rows_hidden_policies("orbit"))).get(HERE).text
     assert "200</b> of 200" in page
     assert said(page) == ""
     assert "target_name" in heads(page)

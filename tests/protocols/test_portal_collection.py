@@ -15,7 +15,7 @@ from mocpy import MOC
 from portal_site import HOSTILE_TEXT, build_site
 
 from hven.app._server import create_application
-from hven.portal._explore.table_summary import draw_sky_path
+from hven.portal._explore.table_summary import draw_moc_svg_path
 from hven.portal._views.dataset_metadata import write_bibtex
 from hven.site import Site
 
@@ -181,7 +181,7 @@ def inside(x: float, y: float, path: str) -> bool:
 def test_the_small_sky_shows_where_a_moc_is() -> None:
     made = np.random.default_rng(1572)
     moc = MOC.from_string("3/25 39 47 100 383 384 8/300000")
-    path = draw_sky_path(moc.to_string("ascii"))
+    path = draw_moc_svg_path(moc.to_string("ascii"))
     from astropy.coordinates import Latitude, Longitude
 
     lon, lat = made.uniform(0, 360, 3000), np.degrees(np.arcsin(made.uniform(-1, 1, 3000)))
@@ -202,6 +202,6 @@ def test_the_small_sky_shows_where_a_moc_is() -> None:
 
 
 def test_the_small_sky_of_everything_and_nothing() -> None:
-    assert draw_sky_path("0/0-11").count("M") > 192
-    assert len(draw_sky_path("0/0-11")) < 60_000
-    assert draw_sky_path("") == ""
+    assert draw_moc_svg_path("0/0-11").count("M") > 192
+    assert len(draw_moc_svg_path("0/0-11")) < 60_000
+    assert draw_moc_svg_path("") == ""

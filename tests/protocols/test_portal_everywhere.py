@@ -19,7 +19,7 @@ from remote_servers import open_hanging_server, reserve_closed_address, serve_no
 
 from hven import query
 from hven.app._server import create_application
-from hven.model.settings import RemoteService
+from hven.model.settings import RemoteTapService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
@@ -66,7 +66,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]]]:
+def services(there: Site) -> Iterator[tuple[tuple[RemoteTapService, ...], list[str]]]:
     with contextlib.ExitStack() as stack:
         good, seen = stack.enter_context(serve_site(there))
         silent, odd, gone = (
@@ -74,17 +74,17 @@ def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]
         )
         yield (
             (
-                RemoteService(
+                RemoteTapService(
                     name="good",
                     title="The <i>other</i> Hven",
                     url=good,
                     tables=("far.epn_core", "far.nothing"),
                     seconds=60.0,
                 ),
-                RemoteService(name="silent", url=silent, tables=("a.epn_core",), seconds=1.0),
-                RemoteService(name="gone", url=gone, tables=("b.epn_core",)),
-                RemoteService(name="odd", url=odd, tables=("c.epn_core",)),
-                RemoteService(name="sky", url=good, kind="obscore", tables=("ivoa.obscore",)),
+                RemoteTapService(name="silent", url=silent, tables=("a.epn_core",), seconds=1.0),
+                RemoteTapService(name="gone", url=gone, tables=("b.epn_core",)),
+                RemoteTapService(name="odd", url=odd, tables=("c.epn_core",)),
+                RemoteTapService(name="sky", url=good, kind="obscore", tables=("ivoa.obscore",)),
             ),
             seen,
         )
@@ -92,7 +92,7 @@ def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]
 
 @pytest.fixture(scope="module")
 def here(
-    tmp_path_factory: pytest.TempPathFactory, services: tuple[tuple[RemoteService, ...], list[str]]
+    tmp_path_factory: pytest.TempPathFactory, services: tuple[tuple[RemoteTapService, ...], list[str]]
 ) -> Iterator[Site]:
     one, two, hidden = (
         table("one"),
@@ -120,7 +120,7 @@ def lines(reader: Client, path: str) -> dict[str, dict[str, object]]:
 
 
 def test_nothing_is_sent_anywhere_until_something_is_asked(
-    reader: Client, services: tuple[tuple[RemoteService, ...], list[str]]
+    reader: Client, services: tuple[tuple[RemoteTapService, ...], list[str]]
 ) -> None:
     services[1].clear()
     for path in ("/search/epn", "/search/epn?_wait=1", "/search/obscore"):
@@ -195,7 +195,7 @@ def test_the_query_it_stands_for_runs_and_finds_as_many(here: Site, reader: Clie
     assert set(found.column("source_table").to_pylist()) == {"one.epn_core", "two.epn_core"}
 
 
-def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteService, ...], list[str]]) -> None:
+def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteTapService, ...], list[str]]) -> None:
     reader.ask("GET", "/search/epn/ask?target_name=Venus&_of=good/far.epn_core")
     services[1].clear()
     answer = reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=good/far.epn_core")
@@ -217,7 +217,7 @@ def test_faults_stay_in_their_fields(reader: Client) -> None:
 
 
 def test_a_private_address_is_not_asked_unless_the_site_allows_it(
-    tmp_path: pytest.TempPathFactory, services: tuple[tuple[RemoteService, ...], list[str]]
+    tmp_path: pytest.TempPathFactory, services: tuple[tuple[RemoteTapService, ...], list[str]]
 ) -> None:
     one = table("one")
     with open_tiny_site(tmp_path, {"one.epn_core": (one, rows(one, 3))}, remote=services[0][:1]) as site:  # type: ignore[arg-type]
@@ -294,7 +294,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
             )
 
         address, _ = stack.enter_context(serve_site(site("far", "sights-far")))
-        other = RemoteService(
+        other = RemoteTapService(
             name="other", title="Other", url=address, tables=("far.epn_core", "none.epn_core"), seconds=60.0
         )
         yield Client(create_application(site("near", "sights", remote=(other,)))), seen, base

@@ -26,7 +26,7 @@ from polib import pofile
 from hven.model.errors import (
     ParamError,
     ParseError,
-    Place,
+    TextPlace,
     TranslatableMessage,
     UserError,
     format_message,
@@ -34,8 +34,8 @@ from hven.model.errors import (
     message_from_json,
     suggest_spelling,
 )
-from hven.model.units import compute_factor
-from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_texts
+from hven.model.units import compute_unit_factor
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_page_translations
 from hven.portal._pages.translation import get_message_translator
 
 OTHERS = list_languages()[1:]
@@ -56,9 +56,9 @@ TABLES = frozenset({
     "_UPLOAD_PART_PATTERN", "_WANTED_PATHS_TABLE",
 })  # fmt: skip
 RETURNING = frozenset({
-    "_find_polygon_fault", "_find_shape_fault", "_suggest_remedy", "add_fault", "build_bind_error", "find_call_fault", "find_nearest_keyword",
+    "_find_polygon_fault", "_find_shape_fault", "_suggest_argument_remedy", "add_fault", "build_bind_error", "find_call_fault", "find_nearest_keyword",
     "find_nearest_unit", "find_recent_failure", "suggest_nearest_name", "suggest_parameters", "suggest_spelling", "suggest_text_cast",
-    "translate_fault",
+    "translate_message_and_remedy",
 })  # fmt: skip
 UNTRANSLATED = {
     '{"name": "anna", "token": "..."}': "an example of JSON",
@@ -93,14 +93,14 @@ def told_here() -> dict[str, str]:
 def test_every_message_has_a_translation(told_here: dict[str, str], language: str) -> None:
     assert len(told_here) > 900
     assert set(UNTRANSLATED) <= set(told_here), "an exception that is not needed"
-    known = load_texts(language, "faults")
+    known = load_page_translations(language, "faults")
     assert [where for text, where in told_here.items() if text not in known and text not in UNTRANSLATED] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_translation_belongs_to_a_message(language: str) -> None:
     written = set().union(*map(list_texts, SOURCE.rglob("*.py")))
-    assert set(load_texts(language, "faults")) - written == set()
+    assert set(load_page_translations(language, "faults")) - written == set()
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -119,7 +119,7 @@ def test_a_catalogue_is_whole(language: str) -> None:
 @pytest.mark.parametrize("language", OTHERS)
 def test_values_are_the_same(told_here: dict[str, str], language: str) -> None:
     templates = {text for path in list_files(ROOMS) for _, text, count in iterate_format_calls(path) if count}
-    for english, other in load_texts(language, "faults").items():
+    for english, other in load_page_translations(language, "faults").items():
         if english in templates:
             assert fields(english) == fields(other), english
 
@@ -211,7 +211,7 @@ def test_texts_are_joined(several: list[str]) -> None:
         (format_message("expected {expected}, found {found}", format_message("a comma or FROM"), format_message("the number {raw}", 5)), "attendu : une virgule ou FROM ; trouvé : le nombre 5"),
         (format_message("expected {expected}, found {found}", format_message("WHEN"), "'x'"), "attendu : WHEN ; trouvé : 'x'"),
         (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is no number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
-        (UserError("there is no query", place=Place(file="q.adql", line=2)), "q.adql:2 : il n'y a pas de requête"),
+        (UserError("there is no query", place=TextPlace(file="q.adql", line=2)), "q.adql:2 : il n'y a pas de requête"),
         ("there is no query", "il n'y a pas de requête"),
     ],
 )  # fmt: skip
@@ -248,7 +248,7 @@ def test_what_is_not_known_whole_stays_english(message: str) -> None:
 
 def test_errors_of_libraries_keep_what_was_said() -> None:
     with pytest.raises(ValueError, match="is no unit") as caught:
-        compute_factor("kmm", "m")
+        compute_unit_factor("kmm", "m")
     assert get_message_translator("fr")(format_message("{name}: {message}", "IN_UNIT", caught.value)) == (
         "IN_UNIT : 'kmm' n'est pas une unité : unité inconnue 'kmm', vouliez-vous dire 'um' ? (caractère 1)"
     )
@@ -311,9 +311,9 @@ def test_programs_read_english(client: Client) -> None:
 
 def test_an_error_keeps_its_own_words() -> None:
     error = ParamError("there is no query", remedy="write one, or begin with an example")
-    assert get_message_translator("fr").translate_fault(error) == {
+    assert get_message_translator("fr").translate_message_and_remedy(error) == {
         "message": "il n'y a pas de requête",
         "remedy": "écrivez-en une, ou partez d'un exemple",
     }
     assert str(error) == "there is no query; write one, or begin with an example"
-    assert get_message_translator("en").translate_fault(UserError("x")) == {"message": "x", "remedy": ""}
+    assert get_message_translator("en").translate_message_and_remedy(UserError("x")) == {"message": "x", "remedy": ""}

@@ -20,7 +20,7 @@ from hven.model.settings import load_settings
 from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_contrast, compute_contrast
 from hven.site import Site
 from hven.site.auth._access_control import Principal
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from process_runner import wait_until
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -189,13 +189,15 @@ def test_private_tables_are_nowhere(reader: Client) -> None:
 
 def test_the_owner_finds_private_tables(portal: Site) -> None:
     owner = Client(
-        create_application(portal, reader=lambda request: Principal(name="owner", groups=frozenset({"owner"})))
+        create_application(
+            portal, identify_principal=lambda request: Principal(name="owner", groups=frozenset({"owner"}))
+        )
     )
     assert data(owner, "/search?q=zweihaender")["hits"][0]["name"] == "images.letters.word"
 
 
 def test_hidden_rows_are_never_counted(portal: Site) -> None:
-    half = Client(create_application(portal, policies=build_half_hidden_policies("id")))
+    half = Client(create_application(portal, policies=build_odd_rows_hidden_policies("id")))
     assert data(half, "/tree")["rows"] == 203
     assert flat(data(half, "/tree")["branches"])[("SDO",)][0] == 100, "its numbers are even"
     assert flat(data(half, "/tree")["branches"])[("SOHO",)][0] == 100
@@ -214,7 +216,7 @@ def test_hidden_rows_are_never_counted(portal: Site) -> None:
 def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
     import pyarrow as pa
 
-    from hven.testing.site import describe_table, open_tiny_site, publish_rows
+    from hven.testing.site import build_table_from_arrow, open_tiny_site, publish_rows
 
     del portal
     descriptor = tmp_path / "collections/a/a.yaml"
@@ -227,7 +229,7 @@ def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
         assert data(client, "/tree")["rows"] == 3
         first = client.get("/").headers["etag"]
         rows = pa.table({"instrument": ["x", "z", "z", "z"]})
-        publish_rows(site, describe_table("a.t", rows), rows)
+        publish_rows(site, build_table_from_arrow("a.t", rows), rows)
         site.refresh_published_state()
         assert data(client, "/tree")["rows"] == 4
         assert {path[0] for path in flat(data(client, "/tree")["branches"])} == {"x", "z"}
@@ -445,7 +447,7 @@ def test_what_readers_switch_is_kept(reader: Client) -> None:
 
 
 def test_the_head_says_who_is_logged_in(portal: Site) -> None:
-    named = Client(create_application(portal, reader=lambda request: Principal(name="Sophie <b>")))
+    named = Client(create_application(portal, identify_principal=lambda request: Principal(name="Sophie <b>")))
     assert "Sophie &lt;b&gt;" in named.get("/").text
     assert "Sophie" not in Client(create_application(portal)).get("/").text
 
@@ -468,14 +470,14 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from hven.portal._explore import count_trees as trees
 
     counted: list[tuple[Site, str]] = []  # other sites of this process may just be counted, too
-    real = trees._count_table
+    real = trees._count_rows_by_levels
 
     def count(table: Any, asking: Any, *rest: Any) -> Any:
         found = real(table, asking, *rest)
         counted.append((asking.site, table.qualified_name))
         return found
 
-    monkeypatch.setattr(trees, "_count_table", count)
+    monkeypatch.setattr(trees, "_count_rows_by_levels", count)
     directory = tmp_path / "site"
     directory.mkdir()
     build_site(directory).close()

@@ -25,7 +25,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import search
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title></script><!--"
@@ -361,10 +361,10 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
     with open_tiny_site(
         tmp_path_factory.mktemp("half"), {f"{name}.main": (table, half_rows()) for name, table in names.items()}
     ) as site:
-        half = build_half_hidden_policies("number")
+        half = build_odd_rows_hidden_policies("number")
         yield (
             Client(create_application(site, policies=half)),
-            Client(create_application(site, policies=half, reader=lambda _: OWNER_PRINCIPAL)),
+            Client(create_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
         )
 
 

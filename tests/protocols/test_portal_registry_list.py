@@ -15,13 +15,17 @@ from remote_servers import reserve_closed_address, serve_nonsense, serve_site
 from test_portal_everywhere import rows, table
 
 from hven.app._server import create_application
-from hven.model.settings import RemoteService
+from hven.model.settings import RemoteTapService
 from hven.model.settings._sections import FederatedSearchSettings
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, MOC, STRING
 from hven.portal._explore import parse_search
 from hven.portal._explore.global_search import load_standard_table
-from hven.portal._explore.service_list import ServiceLists, _extract_search_ranges, _parse_registered_tables
+from hven.portal._explore.registered_tables import (
+    RegisteredTableCache,
+    _extract_search_ranges,
+    _parse_registered_tables,
+)
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until
@@ -125,7 +129,7 @@ def test_a_collection_here_may_be_the_registry(tmp_path: Path, far: tuple[str, l
 def test_what_hven_toml_names_is_not_asked_twice(
     tmp_path: Path, listing: tuple[str, list[str]], far: tuple[str, list[str]]
 ) -> None:
-    named = RemoteService(name="mine", title="Mine", url=far[0], tables=("far.epn_core",), seconds=60.0)
+    named = RemoteTapService(name="mine", title="Mine", url=far[0], tables=("far.epn_core",), seconds=60.0)
     with asking(tmp_path, listing[0], remote=(named,)) as site:
         page = json.loads(
             Client(create_application(site)).ask("GET", "/search/epn", headers={"accept": "application/json"}).body
@@ -139,7 +143,7 @@ def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_pa
         page = Client(create_application(site)).get("/search/epn", target_name="Mars")
         assert page.status == 200
         assert "the registry could not be queried" in page.text
-        known = ServiceLists(file=tmp_path / "kept")
+        known = RegisteredTableCache(file=tmp_path / "kept")
         known.tables_by_kind["epn"] = (0.0, ("known",))  # type: ignore[assignment]
 
         def broken(_: str) -> list[dict[str, Any]]:

@@ -178,7 +178,7 @@ def test_any_name_becomes_a_plain_one(text: str) -> None:
     assert not set(found) & set("/\0\n")
     assert not found.startswith((".", "-"))
     assert len(found.encode()) <= 255
-    done = scripts.UniqueNames()
+    done = scripts.UniqueFileNames()
     assert len({done.make_unique(found).casefold() for _ in range(5)}) == 5
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 
-from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_texts
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_page_translations
 
 ROOT = Path(__file__).parents[2]
 WORD = r'"((?:[^"\\]|\\.)*)"'
@@ -26,14 +26,14 @@ def test_no_text_lacks_a_translation(language: str) -> None:
     scripts = used(list((ROOT / "web" / "src").glob("*.js")), r"(?<!\w)t")
     assert len(pages) > 30
     assert len(scripts) > 100
-    assert pages - set(load_texts(language)) == set(), "texts of templates"
-    assert scripts - set(load_texts(language, "browser")) == set(), "texts of scripts"
+    assert pages - set(load_page_translations(language)) == set(), "texts of templates"
+    assert scripts - set(load_page_translations(language, "browser")) == set(), "texts of scripts"
 
 
 @pytest.mark.parametrize("section", ["pages", "browser"])
 @pytest.mark.parametrize("language", list_languages()[1:])
 def test_holes_are_the_same(language: str, section: str) -> None:
-    for english, other in load_texts(language, section).items():
+    for english, other in load_page_translations(language, section).items():
         assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", other)), english
 
 

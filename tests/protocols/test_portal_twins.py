@@ -14,7 +14,7 @@ from lxml import etree
 from portal_site import build_site
 
 from hven.app._server import create_application
-from hven.portal._pages.texts import CATALOGUE_DIRECTORY, load_texts
+from hven.portal._pages.texts import CATALOGUE_DIRECTORY, load_page_translations
 
 BEGIN = (
     "/",
@@ -150,7 +150,11 @@ def test_each_page_is_json_by_its_address_and_by_accept(reader: Client, pages: d
 
 
 def test_a_page_that_speaks_french_says_nothing_of_ours_in_english(reader: Client, pages: dict[str, Parts]) -> None:
-    ours = {english: french for english, french in load_texts("fr").items() if english != french and "{" not in english}
+    ours = {
+        english: french
+        for english, french in load_page_translations("fr").items()
+        if english != french and "{" not in english
+    }
     for path, page in pages.items():
         french = Parts(fetch_page(reader, path, "fr").text)
         assert french.language == "fr", path

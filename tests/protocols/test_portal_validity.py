@@ -11,7 +11,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 
 TEXT = """collection: logs
 title: Logs
@@ -63,7 +63,7 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
         assert "below the horizon" in page
         assert "75.00 %" in page
         (narrowed,) = json.loads(
-            Client(create_application(site, policies=build_half_hidden_policies("id")))
+            Client(create_application(site, policies=build_odd_rows_hidden_policies("id")))
             .get("/statistics/logs.json")
             .body
         )["tables"]

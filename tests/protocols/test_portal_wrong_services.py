@@ -14,7 +14,7 @@ from test_portal_everywhere import rows, table
 
 from hven.app._server import create_application
 from hven.model.errors import StorageError
-from hven.model.settings import RemoteService
+from hven.model.settings import RemoteTapService
 from hven.portal._explore import global_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
@@ -131,7 +131,7 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Face)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     remote = tuple(
-        RemoteService(
+        RemoteTapService(
             name=name, url=f"http://127.0.0.1:{server.server_port}/{name}/tap", tables=("a.epn_core",), seconds=60.0
         )
         for name in (*WRONG, *ODD, "good")
@@ -175,10 +175,10 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     asked: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a service elsewhere, and of a table here."""
-    well = global_search._query_service
+    well = global_search._query_tap_service
     monkeypatch.setattr(
         global_search,
-        "_query_service",
+        "_query_tap_service",
         lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest),
     )
     count = QueryRunner.fetch_number

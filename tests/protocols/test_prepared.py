@@ -18,7 +18,7 @@ from astropy.io import fits
 from hven.app._server import create_application
 from hven.formats.media import open_product, rotated_copies
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import DescriptorError, NotFoundError, OperationCancelledError, StorageError
@@ -116,7 +116,7 @@ def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     before = looked(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
         with open_product(site.settings.collections_directory / "cubes" / path) as product:
-            arrays, _ = rotations.choose_arrays(product)
+            arrays, _ = rotations.choose_arrays_to_rotate(product)
             size = sum(rotated_copies.estimate_copy_bytes(one) for one in arrays)
         made = rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path)
         assert made.bytes == size
@@ -202,7 +202,7 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
         ingest_collection(site, "cubes")
         found = orjson.loads(fetch_body(client, f"{CUBE}/parts.fits", spectrum="6 5"))["parts"][0]["values"]
         assert found == data[:, 4, 5].tolist()
-        assert run_next(site)  # of the site's owner, since there are copies
+        assert run_next_job(site)  # of the site's owner, since there are copies
         assert not list(home.iterdir())
 
 
@@ -213,8 +213,8 @@ def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Pat
         assert site.store.jobs.count_waiting() == 1
 
         def ran() -> dict[str, object]:
-            assert run_next(site)
-            assert not run_next(site)
+            assert run_next_job(site)
+            assert not run_next_job(site)
             (job,) = site.store.jobs.list_jobs("user owner", "prepare", row_limit=1)
             found = site.store.jobs.get_job(job.id)
             assert found.phase == "COMPLETED", found.error
@@ -280,7 +280,7 @@ def test_operators_alone_ask_for_it(site: Site) -> None:
     assert client.ask("POST", "/jobs/prepare", body=bad, headers={**form, **who["olga"]}).status == 400
     for name, phase in (("anna", "ERROR"), ("olga", "COMPLETED")):
         made = client.ask("POST", "/jobs/prepare", body=body, headers={**form, **who[name]})
-        assert run_next(site)
+        assert run_next_job(site)
         path = made.headers["location"].partition("/jobs")[2]
         assert phase in client.ask("GET", f"/jobs{path}/phase", headers=who[name]).text
 
@@ -297,7 +297,7 @@ def test_the_page_of_a_cube_offers_it_to_operators(tmp_path: Path) -> None:
         form = {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"}
         begun_ = client.ask("POST", "/jobs", body=body, headers={**token, **form})
         assert begun_.status == 303, begun_.text
-        assert run_next(site)
+        assert run_next_job(site)
         assert "made" in client.ask("GET", f"/jobs?{begun_.headers['location'].partition('?')[2]}", headers=token).text
         assert "prepare" not in client.ask("GET", f"{CUBE}/parts.fits", headers=token).text
 

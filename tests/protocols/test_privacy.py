@@ -17,7 +17,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
 
 EVERYTHING = [
@@ -42,13 +42,15 @@ def fetch_rows(client: Client, query: str) -> list[list[object]]:
 
 @pytest.fixture(scope="module")
 def halved(site: Site) -> Client:
-    return Client(create_application(site, policies=build_half_hidden_policies("number")))
+    return Client(create_application(site, policies=build_odd_rows_hidden_policies("number")))
 
 
 @pytest.fixture(scope="module")
 def owner(site: Site) -> Client:
     return Client(
-        create_application(site, policies=build_half_hidden_policies("number"), reader=lambda _: OWNER_PRINCIPAL)
+        create_application(
+            site, policies=build_odd_rows_hidden_policies("number"), identify_principal=lambda _: OWNER_PRINCIPAL
+        )
     )
 
 
@@ -146,11 +148,11 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
     ) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
-        half = build_half_hidden_policies("number")
+        half = build_odd_rows_hidden_policies("number")
         yield (
             Client(create_application(site)),
             Client(create_application(site, policies=half)),
-            Client(create_application(site, policies=half, reader=lambda _: OWNER_PRINCIPAL)),
+            Client(create_application(site, policies=half, identify_principal=lambda _: OWNER_PRINCIPAL)),
         )
 
 

@@ -31,9 +31,9 @@ from test_uploads import send
 from hven.app._server import create_application
 from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import install_extensions, run_server
 
@@ -103,10 +103,10 @@ def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> N
         ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0"),
     ):
         path = made(halved, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
-        run_next(site, policies=build_half_hidden_policies("number"))
+        run_next_job(site, policies=build_odd_rows_hidden_policies("number"))
         assert halved.get(f"{path}/results/result").text.split() == ["n", found]
     path = made(halved, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
-    run_next(site, policies=build_half_hidden_policies("number"))
+    run_next_job(site, policies=build_odd_rows_hidden_policies("number"))
     assert halved.get(f"{path}/phase").text == "ERROR"
     assert "no table 'secret.main'" in halved.get(f"{path}/error").text
 

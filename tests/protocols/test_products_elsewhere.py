@@ -31,7 +31,7 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import remote_stores
 from hven.sources._stores import s3_store
-from hven.sources.remote_stores import open_store
+from hven.sources.remote_stores import open_remote_store
 
 TABLE = """\
 tables:
@@ -189,7 +189,7 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
     (copy,) = (client.site.settings.var_directory / "cubes/far").glob("*/*.npy")
     assert np.array_equal(np.load(copy), np.moveaxis(CUBE, 0, -1))
     assert client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body == spectrum
-    made = surveys.create_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
+    made = surveys.build_hips_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
     assert (made.files, sorted(made.left_out)) == (("image.fits",), ["cube.fits", "text.fits"])
     wcs = WCS(fits.Header.fromstring(FILES["image.fits"][:2880]))
     (cell,) = healpix.compute_cell_indexes(3 + 9, np.array([10.1]), np.array([20.1]))
@@ -208,8 +208,8 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
             lambda *_, **__: (_ for _ in ()).throw(remote_stores.build_timeout_error()),
         )
         with pytest.raises(UpstreamError):
-            surveys.create_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
-        assert surveys.find_survey(client.site.settings, "far", "sky").place == made.place
+            surveys.build_hips_survey(around, OWNER_PRINCIPAL, "far", "sky", order=3)
+        assert surveys.find_hips_survey(client.site.settings, "far", "sky").place == made.place
         assert "does not answer in time" in client.get("/sia/far.main/cutouts", POS="10,20", SIZE="0.1").text
 
 
@@ -343,7 +343,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeyp
 
         def asked(**options):
             said = {**root.options, **options}
-            return open_store(
+            return open_remote_store(
                 replace(root, options=said), resolve_secret=lambda _: secret, allow_private=True, timeout_seconds=5.0
             )
 
@@ -386,7 +386,7 @@ def test_where_a_bucket_is_asked():
         ("s3://maps/x y/", {"endpoint_url": "https://s3.obs.example/"}, "https://s3.obs.example/maps/x%20y"),
     ):
         assert (
-            open_store(
+            open_remote_store(
                 FileRoot(address=address, options=options),
                 resolve_secret=None,
                 allow_private=False,
@@ -394,7 +394,7 @@ def test_where_a_bucket_is_asked():
             )._address
             == host
         )
-    there = open_store(
+    there = open_remote_store(
         FileRoot(address="s3://maps", options={"endpoint_url": "http://169.254.169.254"}),
         resolve_secret=None,
         allow_private=False,

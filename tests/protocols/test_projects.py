@@ -40,7 +40,7 @@ def site(place: Path, more: str = "", *, access: str = "public", watch: bool = F
     with Site(settings.load_settings(place), watch_for_changes=watch) as made:
         for name in ("stars", "psz2"):
             ingest_collection(made, name)
-        made.store.releases.add_releases("R4", ["psz2"])
+        made.store.releases.add_collection_releases("R4", ["psz2"])
         made.refresh_published_state()
         yield made
 

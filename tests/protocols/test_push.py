@@ -142,7 +142,7 @@ def test_who_may_write(site: Site, anna: Writer) -> None:
         assert bob(method, path.replace("night.lines", "no.such"), given).status == 404
     place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("title: A night log", "title: A night log\naccess: private"))
-    site.check_files(), site.refresh_published_state()
+    site.check_snapshot_files(), site.refresh_published_state()
     assert bob("POST", "/push/night.lines", LINE).status == 404, "there is no such table for him"
     assert anna("POST", "/push/night.lines", LINE).status == 201
 
@@ -161,7 +161,7 @@ def test_the_same_request_again(site: Site, anna: Writer) -> None:
     assert (json.loads(fresh.body)["ids"], count(anna)) == ([3], 2), "what was deleted meanwhile is written anew"
     place = site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(NIGHT.replace("[anna]", "[anna, bob]"))
-    site.check_files(), site.refresh_published_state()
+    site.check_snapshot_files(), site.refresh_published_state()
     other = Writer(site, "bob")("POST", "/push/night.lines", LINE, idempotency_key="k1")
     assert (other.status, "ids" in other.text) == (409, False), "nobody is told what another one wrote"
     assert anna("PUT", "/push/night.lines/1", {"seeing": 7}, idempotency_key="p").status == 204
@@ -171,7 +171,7 @@ def test_the_same_request_again(site: Site, anna: Writer) -> None:
 
 
 def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
-    before = site.store.read_pointers()
+    before = site.store.read_published_snapshot_ids()
     tried = anna("POST", "/push/night.lines?dry_run=true", LINE)
     told = json.loads(tried.body)
     assert (tried.status, told["report"]["dry_run"], told["report"]["changes"]["night.lines"]["added"]) == (
@@ -180,7 +180,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         1,
     )
     assert anna("POST", "/push/night.lines?dry_run=true", {**LINE, "seeing": 99}).status == 400
-    assert (site.store.read_pointers(), site.store.pushes.list_pushes("night.lines")) == (before, [])
+    assert (site.store.read_published_snapshot_ids(), site.store.pushes.list_pushes("night.lines")) == (before, [])
     assert anna("POST", "/push/night.lines?dry_run=perhaps", LINE).status == 400
 
 

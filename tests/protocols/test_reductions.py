@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import das2_streams
-from hven.services._pyramids import build_pyramid, iterate_bins, load_levels
+from hven.services._pyramids import build_pyramid, iterate_bin_chunks, load_pyramid_levels
 from hven.services._reductions import WIDTHS, choose_bin_width, reduce_bins, reduce_samples
 from shared import EXAMPLES_FACTOR, shared
 
@@ -100,7 +100,7 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
     given = batches(times, {"line": line, "spectra": spectra}, list(range(0, many, 7001)))
     widths = [each for each in WIDTHS if 15 * SECOND <= each <= 86_400 * SECOND]
     build_pyramid(tmp_path, lambda *_: given, ["line", "spectra"], widths)
-    levels = load_levels(tmp_path)
+    levels = load_pyramid_levels(tmp_path)
     assert list(levels) == widths
     missed = 0
     for _ in range(2_000 if EXAMPLES_FACTOR == 1 else 100_000):
@@ -112,7 +112,7 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
             missed += 1
             continue
         low, high = first // step * step, -(-last // step) * step
-        shown = list(reduce_bins(iterate_bins(levels[level], level, int(low), int(high)), step // level))
+        shown = list(reduce_bins(iterate_bin_chunks(levels[level], level, int(low), int(high)), step // level))
         inside = slice(*np.searchsorted(times, (low, high)))
         if inside.start == inside.stop:
             assert not shown

@@ -61,7 +61,7 @@ def site(place: Path, **said: str) -> Iterator[Site]:
     with Site(settings.load_settings(place)) as made:
         for name in ("psz2", "szcat"):
             ingest_collection(made, name)
-        made.store.releases.add_releases("R4", ["psz2", "szcat"], "the fourth")
+        made.store.releases.add_collection_releases("R4", ["psz2", "szcat"], "the fourth")
         write(place, rows=ROWS + "4,open\n", **said)
         ingest_collection(made, "psz2")
         made.refresh_published_state()
@@ -79,7 +79,7 @@ def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
         assert ids(here, "psz2_r4.main") == [1, 2, 3]
         assert ids(here, "psz2.main", as_of="R4") == ids(here, "psz2.main", as_of="latest") == [1, 2, 3]
         assert ids(here, "szcat_r4.main", as_of=None) == [1, 2, 3]
-        here.store.releases.add_releases("R6.1", ["psz2"])
+        here.store.releases.add_collection_releases("R6.1", ["psz2"])
         here.refresh_published_state()
         assert ids(here, "psz2_r6_1.main") == ids(here, "psz2.main", as_of="latest") == [1, 2, 3, 4]
         joined = "psz2_r4.main AS a RIGHT JOIN psz2.main AS b USING (id)"
@@ -146,7 +146,7 @@ def test_policies_of_now_hold_for_releases(tmp_path: Path) -> None:
 
 def test_a_release_of_what_a_reader_does_not_see_is_none(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.releases.add_releases("secret", ["szcat"])
+        here.store.releases.add_collection_releases("secret", ["szcat"])
         text = (tmp_path / "collections" / "szcat" / "szcat.yaml").read_text()
         (tmp_path / "collections" / "szcat" / "szcat.yaml").write_text(
             text.replace("access: public", "access: private").replace(
@@ -165,15 +165,15 @@ def test_labels(tmp_path: Path) -> None:
     with closing(StateStore(tmp_path)) as store:
         for label in ("latest", "", "a b", "a/b", "x" * 41, "list", "\u00fc"):
             with pytest.raises(UsageError, match="is not a valid label of a release; at most 40 letters"):
-                store.releases.add_releases(label, ["psz2"])
+                store.releases.add_collection_releases(label, ["psz2"])
 
 
 def test_a_release_never_changes(tmp_path: Path) -> None:
     with site(tmp_path) as here:
         with pytest.raises(ConflictError, match="psz2 has a release 'R4' already"):
-            here.store.releases.add_releases("r4", ["psz2"])
+            here.store.releases.add_collection_releases("r4", ["psz2"])
         with pytest.raises(NotFoundError, match="nothing of 'none' is published"):
-            here.store.releases.add_releases("R5", ["psz2", "none"])
+            here.store.releases.add_collection_releases("R5", ["psz2", "none"])
         assert [one.label for one in here.store.releases.list_releases("psz2")] == ["R4"]
         with pytest.raises(NotFoundError, match="psz2 has no release 'R5'"):
             here.store.releases.remove_label("R5", ["psz2"])
@@ -224,7 +224,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
         (folder / f"{name}.txt").write_text(name)
     with Site(settings.load_settings(tmp_path)) as here:
         ingest_collection(here, "psz2")
-        here.store.releases.add_releases("R4", ["psz2"])
+        here.store.releases.add_collection_releases("R4", ["psz2"])
         (folder / "psz2.yaml").write_text((folder / "psz2.yaml").read_text().replace("*.txt", "[sn]*.txt"))
         (folder / "new.txt").write_text("newer")
         ingest_collection(here, "psz2")
@@ -245,7 +245,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
 
 def test_the_page_of_a_table_lists_its_releases(tmp_path: Path) -> None:
     with site(tmp_path) as here:
-        here.store.releases.add_releases("R6", ["psz2"])
+        here.store.releases.add_collection_releases("R6", ["psz2"])
         here.refresh_published_state()
         client = Client(create_application(here))
         now, old, new = (client.get(f"/collections/{name}/main").text for name in ("psz2", "psz2_r4", "psz2_r6"))

@@ -23,10 +23,10 @@ from clocks import MovableClock
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs import declared_types
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model import settings
-from hven.portal._explore.baskets import Basket, BasketPart
+from hven.portal._explore.baskets import Basket, BasketTablePart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
@@ -118,7 +118,7 @@ class World:
             self.clock.move(1.0)
 
     def run_jobs(self) -> None:
-        while run_next(self.site):
+        while run_next_job(self.site):
             pass
 
 
@@ -420,7 +420,7 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
             assert one.ident not in page.text or own, who
     for one in jobs:
         if not loser.account:
-            JobSupervisor(world.site.settings, worker_limit=0, idle_seconds=1.0, parent_pid=None)._delete_expired()
+            JobSupervisor(world.site.settings, worker_limit=0, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
             assert not (world.site.settings.data_directory / "jobs" / one.ident).exists()
         elif not (gone or renewed):
             assert world.ask(f"{JOBS[one.kind].path}/{one.ident}", headers, "DELETE").status == 303, "its owner may"
@@ -538,7 +538,9 @@ def test_a_basket_shows_what_its_reader_may_see(world: World, loser: Loser) -> N
     headers = loser.begin(world)
     basket = Basket(
         parts=(
-            BasketPart(table_path=f"{loser.collection}/main", row_keys=(('["one"]',),), searches=("note=*sesame*",)),
+            BasketTablePart(
+                table_path=f"{loser.collection}/main", row_keys=(('["one"]',),), searches=("note=*sesame*",)
+            ),
         )
     )
     addresses = [f"/basket/{basket.to_inline_token()}", *(f"/basket/{basket.to_inline_token()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
@@ -586,7 +588,7 @@ def test_every_directory_of_kept_things_has_a_line(world: World) -> None:
         world.ask(line.path, headers, "POST", urlencode({**line.params(world, "zqnight", headers), "PHASE": "RUN"}))
     world.run_jobs()
     world.ask("/collections/zqnight/preview/data/one.fits", headers)
-    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketPart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
+    world.ask("/basket", headers, "POST", urlencode({"ADD": Basket(parts=(BasketTablePart(table_path="free/main", row_keys=(('["one"]',),)),)).to_text()}))  # fmt: skip
     places = {world.site.settings.data_directory, world.site.settings.var_directory}
     found = {path.name for place in places for path in place.iterdir()} - {place.name for place in places}
     assert found <= set(KEPT), f"directories without a line in KEPT: {sorted(found - set(KEPT))}"

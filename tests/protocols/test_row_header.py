@@ -90,7 +90,7 @@ def behind(site: Site, name: str) -> row_header.RowFileHeader | None:
     )
     tables = tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
     table = next(one for one in tables if one.qualified_name == "sun.images")
-    return row_header.read_row_header(
+    return row_header.read_row_fits_header(
         row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
     )
 
@@ -176,7 +176,7 @@ def test_the_header_of_a_file_is_for_who_may_take_the_file(tmp_path: Path) -> No
             published_state=site.get_published_state(),
         )
         free, locked = (
-            row_header.read_row_header(
+            row_header.read_row_fits_header(
                 row_pages.fetch_row(parse_search([], table), road, json.dumps([name])), table, road, tables
             )
             for name in ("free", "locked")

@@ -107,10 +107,10 @@ def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
 def test_shares_of_the_budget() -> None:
     streams = SampleStreamLimiter(2 * 1024**3)
     whole = streams.window_cells
-    with streams.count_stream(), streams.count_stream(), streams.count_stream():
+    with streams.reserve_stream_slot(), streams.reserve_stream_slot(), streams.reserve_stream_slot():
         assert streams.window_cells == whole // 3
     assert streams.window_cells == whole
     small = SampleStreamLimiter(1)
-    with small.count_stream(), pytest.raises(OverloadedError), small.count_stream():
+    with small.reserve_stream_slot(), pytest.raises(OverloadedError), small.reserve_stream_slot():
         pass
     assert small.window_cells == MIN_CELLS

@@ -28,12 +28,12 @@ from test_spans import read
 from das2_streams import parse_stream
 from file_servers import ServedFiles, serve_http
 from hven.app._server import create_application
-from hven.formats.media import FileSamples, open_product
+from hven.formats.media import FileTimeSamples, open_product
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.services import _pyramids as pyramids
-from hven.services.pyramid_building import build_missing_pyramids
+from hven.services.pyramid_building import build_missing_bin_pyramids
 from hven.site import Site
 from hven.sources import granules
 from shared import shared
@@ -422,8 +422,10 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
     site, client = open_client(tmp_path)
     with site:
         read: list[str] = []
-        ordered = FileSamples._order_times
-        monkeypatch.setattr(FileSamples, "_order_times", lambda self: read.append(self._name) or ordered(self))  # type: ignore[func-returns-value]
+        ordered = FileTimeSamples._read_and_sort_times
+        monkeypatch.setattr(
+            FileTimeSamples, "_read_and_sort_times", lambda self: read.append(self._name) or ordered(self)
+        )  # type: ignore[func-returns-value]
         first = rows(client, parameters="LL", start="2020-01-01T00:10Z", stop="2020-01-01T00:20Z")
         assert read[-1:] == ["x_20200101_V1.cdf"]
         read.clear()
@@ -591,7 +593,7 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
 
     with site:
         first = year()
-        own = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+        own = site.get_or_create(pyramids.BinPyramidStore, site.settings.var_directory / "reductions")
         own.wait_until_idle()
         assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == 1
         lines = [[line.split()[1:] for line in body.splitlines() if line.startswith(b":01:")] for body in (first, year())]  # fmt: skip
@@ -628,7 +630,7 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
 
     with site:
         hours()
-        own = site.get_or_create(pyramids.PyramidStore, site.settings.var_directory / "reductions")
+        own = site.get_or_create(pyramids.BinPyramidStore, site.settings.var_directory / "reductions")
         own.wait_until_idle()
         monkeypatch.setattr(pyramids, "read_samples", samples)
         cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03"), [1, 2], 3)
@@ -662,7 +664,7 @@ def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytes
     site, _ = open_client(tmp_path)
     with site:
         monkeypatch.setattr(pyramids.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-        build_missing_pyramids(site, "nda")
+        build_missing_bin_pyramids(site, "nda")
         assert len([*(site.settings.var_directory / "reductions").glob("*/levels.json")]) == there
 
 

@@ -133,7 +133,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Pa
     site, client = open_client(directory)
     with site:
         yield client, directory
-    file_readers.stop_readers()
+    file_readers.stop_idle_readers()
 
 
 def test_samples_are_those_of_the_file(world: tuple[Client, Path]) -> None:
@@ -208,7 +208,7 @@ def test_a_fault_behind_the_first_samples_cuts_no_line(world: tuple[Client, Path
 
 def test_it_sees_nothing_of_the_server(world: tuple[Client, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     client, directory = world
-    file_readers.stop_readers()
+    file_readers.stop_idle_readers()
     monkeypatch.setenv("HVEN_SECRET_OF_TESTS", "x")
     (directory / "mode").write_text("environment x_1")
     answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-02T00:10Z", stop="2020-01-02T00:20Z")
@@ -261,7 +261,7 @@ def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # numbers of files that `select` does not know
-    file_readers.stop_readers()
+    file_readers.stop_idle_readers()
     try:
         with ThreadPoolExecutor(6) as threads:
             found = list(threads.map(lambda _: numbers(rows(client, "2020-01-02", "2020-01-02T01:00Z")), range(12)))

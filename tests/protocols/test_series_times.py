@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.services.series import format_instant, parse_microseconds, write_times
+from hven.services.series import format_instant, parse_time_as_microseconds, write_times
 
 MOMENTS = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)  # years 1 to 9999
 
@@ -27,7 +27,7 @@ def test_times_are_written_as_numpy_writes_them(moments: list[int]) -> None:
 
 @given(MOMENTS)
 def test_what_is_written_is_read(moment: int) -> None:
-    assert parse_microseconds(format_instant(moment)) == moment
+    assert parse_time_as_microseconds(format_instant(moment)) == moment
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_what_is_written_is_read(moment: int) -> None:
     ],
 )
 def test_times_may_be_cut_off(text: str, whole: str) -> None:
-    assert parse_microseconds(text) == int(np.datetime64(whole, "us").astype(int))
+    assert parse_time_as_microseconds(text) == int(np.datetime64(whole, "us").astype(int))
 
 
 @pytest.mark.parametrize("text", ["", "now", "2003-13", "2003-02-30", "2003-366", "2003-000", "2003-05-21T25", "2003-05-21T10:60", "2003-05-21 10", "1", "2003-05-21T24:30", "2003-05-21T10:00:00+01:00"])  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        parse_microseconds(text)
+        parse_time_as_microseconds(text)

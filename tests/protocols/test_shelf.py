@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hven.formats.pictures import Look
+from hven.formats.pictures import PictureStyle
 from hven.services import _tile_files, drawings
 from hven.services._derived_files import DerivedFileStore
 
-SMALL = Look(size=32, axes=False)
+SMALL = PictureStyle(size=32, axes=False)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from asgi_client import Answer, Client
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
-from hven.model.settings._sections import IdentityProvider, PeopleSettings
+from hven.model.settings._sections import AccountGroupSettings, IdentityProviderSettings
 from hven.site import Site
 from hven.site.auth import _signed_addresses as signed_addresses
 from hven.site.auth._signed_addresses import remove_signature
@@ -116,8 +116,8 @@ def test_one_address_for_one_reader(client: Client, token: str) -> None:
 
 
 def test_groups_of_a_provider_count_as_in_the_session(here: Site) -> None:
-    ours = IdentityProvider(name="ours", issuer="x", client_id="y")
-    here.settings = replace(here.settings, identity=(ours,), people=PeopleSettings())
+    ours = IdentityProviderSettings(name="ours", issuer="x", client_id="y")
+    here.settings = replace(here.settings, identity=(ours,), people=AccountGroupSettings())
     facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
     token = here.store.users.add_account("bob")
     here.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)

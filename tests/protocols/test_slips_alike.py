@@ -12,7 +12,7 @@ from lxml import etree
 from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 
@@ -57,7 +57,7 @@ def test_alike(client: Client, site: Site, query: str, words: str) -> None:
     assert at_once.status == 400
     job = client.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN")
     location = job.headers["location"].removeprefix("http://vo.example")
-    assert run_next(site)
+    assert run_next_job(site)
     document = client.get(location)
     assert etree.fromstring(document.body).findtext("{*}phase") == "ERROR"
     later = client.get(f"{location}/error")

@@ -17,7 +17,7 @@ from lxml import etree
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.model.table import ServiceParameter
 from hven.services import cutouts
@@ -272,7 +272,7 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
     made = client.ask("POST", "/soda/async", body=body, headers={"content-type": "application/x-www-form-urlencoded"})
     assert made.status == 303
     path = made.headers["location"].partition("/soda")[2]
-    assert run_next(site)
+    assert run_next_job(site)
     job = client.get(f"/soda{path}").text
     assert "COMPLETED" in job
     results = [client.get(f"/soda{path}/results/cut{number}") for number in range(1, 5)]
@@ -387,10 +387,10 @@ def test_what_is_known_of_a_file_is_that_of_its_state(tmp_path: Path) -> None:
     path, known = tmp_path / "one.fits", cutouts.CutoutParameterCache()
     inputs = [ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS]
     cube().writeto(path)
-    found = cutouts.fit_parameters(inputs, path, known)
+    found = cutouts.fit_cutout_params_to_file(inputs, path, known)
     assert (found["PIXELS_1"].high, found["PIXELS_2"].high, "BAND" in found) == (("100",), ("80",), True)
-    assert cutouts.fit_parameters(inputs, path, known) is found
+    assert cutouts.fit_cutout_params_to_file(inputs, path, known) is found
     fits.PrimaryHDU(np.zeros((7, 9), "f4")).writeto(path, overwrite=True)
-    assert cutouts.fit_parameters(inputs, path, known)["PIXELS_1"].high == ("9",)
+    assert cutouts.fit_cutout_params_to_file(inputs, path, known)["PIXELS_1"].high == ("9",)
     path.write_text("no image")
-    assert cutouts.fit_parameters(inputs, path, known) == {}
+    assert cutouts.fit_cutout_params_to_file(inputs, path, known) == {}

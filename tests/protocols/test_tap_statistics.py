@@ -18,7 +18,7 @@ from pyvo.io import vosi
 from pyvo.utils.xml.exceptions import UnknownElementWarning
 
 from hven.app._server import create_application
-from hven.engines._statistics import MAX_TOP_VALUES, StatisticsCollector
+from hven.engines._statistics import MAX_TOP_VALUES, ColumnStatisticsCollector
 from hven.engines._statistics_update import update_statistics
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -26,7 +26,7 @@ from hven.model.table import Column, Table
 from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from requirements import require_program
 from shared import shared
 
@@ -134,7 +134,7 @@ def test_one_table_and_other_details(made: Site) -> None:
 def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
     everybody, owner = (
         Client(create_application(made)),
-        Client(create_application(made, reader=lambda _: OWNER_PRINCIPAL)),
+        Client(create_application(made, identify_principal=lambda _: OWNER_PRINCIPAL)),
     )
     for path in ("/tap/tables?detail=stats", "/tap/tables", "/tap/tables?detail=min"):
         few = fetch_table_elements(everybody, path)["stars.few"]
@@ -144,7 +144,7 @@ def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
     assert fetch_table_elements(owner)["stars.few"].findtext("nrows") == "8"
     assert fetch_table_elements(owner)["stars.closed"].findtext("nrows") == "8"
     assert list(fetch_table_elements(owner)["stars.few"].iter("stats"))
-    halved = fetch_table_elements(Client(create_application(made, policies=build_half_hidden_policies("number"))))[
+    halved = fetch_table_elements(Client(create_application(made, policies=build_odd_rows_hidden_policies("number"))))[
         "stars.main"
     ]
     assert halved.find("nrows") is None
@@ -189,7 +189,7 @@ def column(kind: str) -> Table:
 
 
 def count_top_values(kind: str, *parts: list[Any]) -> Any:
-    gathered = StatisticsCollector(column(kind))
+    gathered = ColumnStatisticsCollector(column(kind))
     for part in parts:
         gathered.add_rows(pa.table({"x": pa.array(part, parse_type(kind).arrow)}))
     return gathered.build_statistics()["x"].get("top")
@@ -233,7 +233,7 @@ def test_a_sync_counts_on(old: list[Any], gone: list[Any], come: list[Any], top:
     table = column("string")
 
     def found(values: list[Any]) -> Any:
-        gathered = StatisticsCollector(table)
+        gathered = ColumnStatisticsCollector(table)
         gathered.add_rows(pa.table({"x": pa.array(values, pa.string())}))
         return gathered.build_statistics()
 

@@ -31,9 +31,9 @@ from hven.model.params import RequestParams
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.services import series
-from hven.services._channels import resample_spectra
+from hven.services._spectrum_channels import resample_spectra
 from hven.services.faces import timelines
-from hven.services.faces.timelines import BINS_PER_TILE, MAX_TILE_ROWS, encode_values
+from hven.services.faces.timelines import BINS_PER_TILE, MAX_TILE_ROWS, encode_values_as_bytes
 from hven.site import Site
 
 SECOND = 1_000_000
@@ -250,7 +250,7 @@ def test_channels_that_change_stand_where_they_are() -> None:
     )
 )
 def test_bytes_are_numbers(picture: Any) -> None:
-    codes, headers = encode_values(picture)
+    codes, headers = encode_values_as_bytes(picture)
     known = np.isfinite(picture)
     assert np.array_equal(codes == 0, ~known)
     assert not (codes == 1).any()

@@ -98,13 +98,13 @@ def test_what_is_a_time(value: Any, spec: str, text: str | None) -> None:
 def test_a_format_that_nobody_knows_is_a_fault(tmp_path: Path, was: str, now: str, fault: str) -> None:
     from typer.testing import CliRunner
 
-    from hven.app._cli.verbs import build_command
+    from hven.app._cli.verbs import build_typer_app
 
     (tmp_path / "hven.toml").write_text('title = "T"\n')
     place = tmp_path / "collections/sun"
     place.mkdir(parents=True)
     (place / "sun.yaml").write_text(SUN.replace(was, now, 1))
     (place / "a.csv").write_text(ROWS)
-    told = CliRunner().invoke(build_command(), ["--site", str(tmp_path), "check", "sun"], env={"COLUMNS": "400"})
+    told = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), "check", "sun"], env={"COLUMNS": "400"})
     assert fault in told.output
     assert "sun.yaml:" in told.output

@@ -14,14 +14,14 @@ import pytest
 from asgi_client import Client
 
 from hven.app._server import create_application
-from hven.model import FailureLog
+from hven.model import RetryBackoffLog
 from hven.model._failures import FIRST_PAUSE_SECONDS
 from hven.model.errors import TimeLimitError
 from hven.model.settings import Settings
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT32, INT32, INT64, STRING, TIMESTAMP
 from hven.portal._explore import page_queries
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site, publish_rows
 from shared import EXAMPLES_FACTOR
 
@@ -137,7 +137,7 @@ def test_each_level_has_the_rows_to_which_it_leads(tmp_path: Path, seed: int) ->
     made = np.random.default_rng(seed)
     with make_site(tmp_path, made) as (site, tables):
         client = Client(create_application(site))
-        half = Client(create_application(site, policies=build_half_hidden_policies("id")))
+        half = Client(create_application(site, policies=build_odd_rows_hidden_policies("id")))
         for _ in range(3):
             check_tree(client, count_lines(tables))
             check_tree(half, None)
@@ -154,7 +154,7 @@ def test_a_number_that_is_shown_while_counts_fail_is_right(
     made = np.random.default_rng(seed)
     now = [1000.0]
     with make_site(tmp_path, made) as (site, tables):
-        site.get_or_create(FailureLog, lambda: now[0])
+        site.get_or_create(RetryBackoffLog, lambda: now[0])
         real = page_queries.QueryRunner.run_query
         failing = made.choice(np.array(["a", "b", "c"]))
 

@@ -13,7 +13,7 @@ from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.model import settings
-from hven.portal._explore.trial_worker import draft_descriptor
+from hven.portal._explore.trial_worker import draft_and_check_descriptor
 from hven.portal._views import trial_page as trial
 from hven.site import Site
 
@@ -124,12 +124,12 @@ def test_a_file_that_names_others_reads_none_of_them(tmp_path: Path) -> None:
     """A description leads elsewhere: what a browser sent must not choose what this machine reads."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/a.csv").write_text("password\nsesame\n")
-    settings.create_site(tmp_path / "site")
+    settings.create_site_directory(tmp_path / "site")
     place = tmp_path / "site/collections/trial/data"
     place.mkdir(parents=True)
     (place / "a.xml").write_text(
         f'<erddapDatasets><dataset type="EDDTableFromAsciiFiles" datasetID="x"><fileDir>{tmp_path}/secret</fileDir><fileNameRegex>.*</fileNameRegex>'
         "<dataVariable><sourceName>password</sourceName><destinationName>p</destinationName><dataType>String</dataType></dataVariable></dataset></erddapDatasets>"
     )
-    told = draft_descriptor(tmp_path / "site", "a.xml")
+    told = draft_and_check_descriptor(tmp_path / "site", "a.xml")
     assert "secret" not in json.dumps({**told, "text": told.get("text", "").replace("secret</fileDir>", "")})

@@ -28,7 +28,7 @@ from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.model.errors import OverloadedError
-from hven.model.params import Upload, collect_params
+from hven.model.params import UploadedFile, collect_params
 from hven.model.settings import QueryLimits
 from hven.query import memory_watchdog
 from hven.services._uploads import UploadReader
@@ -583,7 +583,7 @@ def test_memory_for_uploads_is_counted_and_given_back(site: Site) -> None:
     def read() -> dict[str, tuple[object, pa.Table]]:
         body = b"a\n" + b"123456\n" * 1000
         params = collect_params(
-            [("UPLOAD", "t,param:t")], {"t": Upload(name="t", file=io.BytesIO(body), size=len(body))}
+            [("UPLOAD", "t,param:t")], {"t": UploadedFile(name="t", file=io.BytesIO(body), size=len(body))}
         )
         return asyncio.run(uploads.read_uploads(params))
 

@@ -23,7 +23,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import ParamError, StorageError
 from hven.services import usage_reports
-from hven.services.face import ServiceContext, load_faces
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import COUNT_COLUMNS, AnsweredRequest, RequestUsage, Site, UsageCounter, UsageKey
 from hven.site._usage_sessions import MAX_CLICKS, UsageSessions
 from hven.site._usage_statistics import classify_user_agent
@@ -120,16 +120,16 @@ def sums(site: Site) -> dict[tuple[str, ...], dict[str, int]]:
     site.usage_counter.write_sums()
     return {
         tuple(one[1:]): dict(zip(COUNT_COLUMNS, values, strict=True))
-        for one, values in site.store.uses.sum_months().items()
+        for one, values in site.store.uses.read_usage_sums().items()
     }
 
 
 def report(site: Site, *args: str, **more: object) -> usage_reports.UsageReport:
-    return usage_reports.read_report(around(site), *args, **more)  # type: ignore[arg-type]
+    return usage_reports.read_usage_report(around(site), *args, **more)  # type: ignore[arg-type]
 
 
 def around(site: Site) -> ServiceContext:
-    return replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
+    return replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_service_faces())
 
 
 def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: Client) -> None:
@@ -194,7 +194,7 @@ def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -
         site.usage_counter.record_request(_noted(use, now, at=at))
     site.usage_counter.count_pending_requests()
     site.usage_counter.write_sums()
-    found = {one.month: values for one, values in site.store.uses.sum_months().items() if not one.service}
+    found = {one.month: values for one, values in site.store.uses.read_usage_sums().items() if not one.service}
     names = COUNT_COLUMNS.index("unique_requests"), COUNT_COLUMNS.index("requests")
     assert tuple(found["2026-01"][one] for one in names) == (2, 3)
     assert tuple(found["2025-12"][one] for one in names) == (1, 1)
@@ -228,7 +228,7 @@ def test_robots_are_apart_and_in_no_report_of_counter(site: Site, client: Client
     assert request_status(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert request_status(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert sums(site)["stars", "", "", "robot"]["investigations"] == 2
-    assert usage_reports.build_counter_report(report(site), around(site))["report-datasets"] == []
+    assert usage_reports.build_counter_dataset_report(report(site), around(site))["report-datasets"] == []
 
 
 def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Client) -> None:
@@ -288,7 +288,7 @@ def test_memory_of_visits_is_bounded() -> None:
 
 def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
-    UsageCounter.create_shared_memory()
+    UsageCounter.create_usage_session_memory()
     one, other = UsageSessions(), UsageSessions()
     user = one.hash_user("a", 3)
     assert other.hash_user("a", 3) == user
@@ -339,20 +339,20 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
     assert "2031-01 lie ahead" in told
     assert "counting began in 2026-02" in told
     assert "nothing was counted in 2026-03" in told
-    assert "2031" not in json.dumps(usage_reports.to_json(found)["collections"])
+    assert "2031" not in json.dumps(usage_reports.to_report_values(found)["collections"])
 
 
 @pytest.mark.parametrize(("since", "until"), [("2026-13", None), ("26-01", None), ("2026-05", "2026-04"), ("x' OR 1", None), (None, "2026-00")])  # fmt: skip
 def test_wrong_months(site: Site, since: str | None, until: str | None) -> None:
     with pytest.raises(ParamError):
-        usage_reports.read_report(around(site), since, until)
+        usage_reports.read_usage_report(around(site), since, until)
 
 
 def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site) -> None:
     _put(site, "2026-02", "planets")
     found = report(site, "2026-01", "2026-03", today=date(2026, 4, 1))
     assert any("planets: published no more" in note for note in found.notes)
-    dataset = usage_reports.build_counter_report(found, around(site))["report-datasets"][0]
+    dataset = usage_reports.build_counter_dataset_report(found, around(site))["report-datasets"][0]
     assert dataset["dataset-title"] == "planets"
     assert dataset["dataset-id"] == [{"type": "proprietary", "value": "planets"}]
     assert "uri" not in dataset
@@ -362,16 +362,16 @@ def test_months_beyond_ten_years_go_and_a_wrong_clock_takes_none(site: Site) -> 
     for year in range(2010, 2021):
         for month in range(1, 13):
             _put(site, f"{year}-{month:02d}")
-    assert len({one.month for one in site.store.uses.sum_months()}) == 120
+    assert len({one.month for one in site.store.uses.read_usage_sums()}) == 120
     _put(site, "2099-01")
-    assert {one.month for one in site.store.uses.sum_months()} >= {"2020-12", "2011-02", "2099-01"}
+    assert {one.month for one in site.store.uses.read_usage_sums()} >= {"2020-12", "2011-02", "2099-01"}
 
 
 def test_the_report_of_counter(site: Site) -> None:
     _put(site, "2026-02")
     _put(site, "2026-03", access="machine", requests=7)
     _put(site, "2026-03", access="robot", requests=900)
-    found = usage_reports.build_counter_report(
+    found = usage_reports.build_counter_dataset_report(
         report(site, "2026-02", "2026-03", today=date(2026, 3, 20)), around(site)
     )
     head = found["report-header"]
@@ -393,7 +393,7 @@ def test_the_report_of_counter(site: Site) -> None:
 
 def test_the_report_of_counter_as_text(site: Site) -> None:
     _put(site, "2026-02")
-    rows = list(csv.reader(io.StringIO(usage_reports.write_counter_table(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), around(site))), delimiter="\t"))  # fmt: skip
+    rows = list(csv.reader(io.StringIO(usage_reports.write_counter_report_tsv(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), around(site))), delimiter="\t"))  # fmt: skip
     assert [row[0] for row in rows[:10]] == ["Report_Name", "Report_ID", "Release", "Metric_Types", "Report_Filters", "Report_Attributes", "Exceptions", "Reporting_Period", "Created", "Created_By"]  # fmt: skip
     assert rows[0][1] == "Dataset Master Report"
     assert rows[6][1].startswith("3040: Partial Data Returned (")
@@ -407,7 +407,9 @@ def test_the_report_of_counter_as_text(site: Site) -> None:
 
 
 def test_an_empty_report_says_so(site: Site) -> None:
-    found = usage_reports.build_counter_report(report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), around(site))
+    found = usage_reports.build_counter_dataset_report(
+        report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), around(site)
+    )
     assert found["report-header"]["exceptions"][0]["code"] == 3030
 
 

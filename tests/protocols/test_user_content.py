@@ -12,7 +12,7 @@ from asgi_client import Answer, Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.services._user_content import choose_safe_media_type
 from hven.site import Site
@@ -74,7 +74,7 @@ def test_no_file_is_a_script_or_a_style(site: Site, name: str) -> None:
 def test_no_result_of_a_program_runs_here(site: Site, name: str, kind: str, loaded: bool) -> None:
     client = Client(create_application(site))
     made = client.ask("POST", f"/jobs/{name}", body=urlencode({"PHASE": "RUN"}).encode(), headers={"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
-    while run_next(site):
+    while run_next_job(site):
         pass
     path = made.headers["location"].partition("vo.example")[2]
     for method in ("GET", "HEAD"):

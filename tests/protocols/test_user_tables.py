@@ -16,7 +16,7 @@ from hven.app._server import create_application
 from hven.model.settings import QueryLimits
 from hven.query import user_tables
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 CSV = b"id,mine\ns1,10\ns2,20\ns3,30\n"
@@ -134,7 +134,7 @@ def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: st
 
 
 def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(kept: Site) -> None:
-    client = Client(create_application(kept, policies=build_half_hidden_policies("number")))
+    client = Client(create_application(kept, policies=build_odd_rows_hidden_policies("number")))
     anna, bert = (Person(client, kept.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     assert anna.rows("SELECT number FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id") == [[2]]
@@ -183,10 +183,10 @@ def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> N
         assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
     assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
     assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
-    assert len(kept.store.list_known_paths()) == 6, (
+    assert len(kept.store.list_kept_snapshot_paths()) == 6, (
         "one snapshot for each table, the site's, and the one before the present one of what was replaced"
     )
-    assert kept.embedded_engine.remove_leftovers(kept.store.list_known_paths()) == []
+    assert kept.embedded_engine.remove_leftovers(kept.store.list_kept_snapshot_paths()) == []
 
 
 def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], kept: Site) -> None:
@@ -197,7 +197,7 @@ def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], ke
     kept.store.user_tables.set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
     kept._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
-    assert user_tables.delete_expired_tables(kept) == 1
+    assert user_tables.delete_expired_user_tables(kept) == 1
     assert kept.store.user_tables.list_user_tables() == []
 
 

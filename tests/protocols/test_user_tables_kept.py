@@ -29,7 +29,7 @@ from star_tables import STARS, build_rows
 
 from hven import descriptor
 from hven.app._server import create_application
-from hven.engines.duckdb.staging import DiskStaging
+from hven.engines.duckdb.staging import DuckSnapshotStaging
 from hven.model.errors import DescriptorError, StorageError
 from hven.model.settings import QueryLimits, Settings
 from hven.query import user_tables as own
@@ -207,7 +207,7 @@ def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, kept: Site)
     from mocpy import MOC
 
     assert anna.ask("PUT", "/tap/user_tables/sky", parquet()).status == 201
-    found = own.find_table(kept, Principal(name="anna"), "sky").snapshot
+    found = own.find_user_table(kept, Principal(name="anna"), "sky").snapshot
     assert found.statistics["ra"]["minimum"] == RA.min()
     assert found.statistics["dec"]["maximum"] == DEC.max()
     assert MOC.from_string(found.coverage).contains_lonlat(RA * units.deg, DEC * units.deg).all()
@@ -428,18 +428,18 @@ def test_one_writer_at_a_time(anna: Person, kept: Site) -> None:
 
 def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert anna.ask("PUT", "/tap/user_tables/brim", b"n\n1\n").status == 201
-    before = kept.store.list_known_paths()
+    before = kept.store.list_kept_snapshot_paths()
 
-    def finish(_: DiskStaging) -> None:
+    def finish(_: DuckSnapshotStaging) -> None:
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(DiskStaging, "finish", finish)
+        patch.setattr(DuckSnapshotStaging, "finish", finish)
         for method, path in (("PUT", "user_tables"), ("POST", "load")):
             told = anna.ask(method, f"/tap/{path}/brim", b"n\n2\n")
             assert told.status == 503
             assert "the disk is full" in told.text
-    assert kept.store.list_known_paths() == before
+    assert kept.store.list_kept_snapshot_paths() == before
     assert not list((kept.settings.var_directory / "snapshots").glob("tap_user.brim/*.staging"))
     assert anna.rows("SELECT n FROM tap_user.brim") == [[1]]
     assert anna.ask("POST", "/tap/load/brim", b"n\n2\n").status == 200
@@ -466,12 +466,14 @@ def test_files_go_when_nobody_can_begin_to_read_them(anna: Person, kept: Site, m
     for _ in range(3):
         assert anna.ask("POST", "/tap/load/gone", b"n\n1\n").status == 200
     assert len(list(folder.iterdir())) == 2, "the present state and the one before"
-    assert kept.embedded_engine.remove_leftovers(kept.store.list_known_paths()) == [], "an ingest's sweep leaves both"
+    assert kept.embedded_engine.remove_leftovers(kept.store.list_kept_snapshot_paths()) == [], (
+        "an ingest's sweep leaves both"
+    )
     monkeypatch.setattr(user_tables, "RETIREMENT_SECONDS", 0.0)
     assert anna.ask("DELETE", "/tap/user_tables/gone").status == 200
-    own.delete_expired_tables(kept)
+    own.delete_expired_user_tables(kept)
     assert len(list(folder.iterdir())) == 1
-    (row,) = [path for path in kept.store.list_known_paths() if path.startswith("tap_user.gone/")]
+    (row,) = [path for path in kept.store.list_kept_snapshot_paths() if path.startswith("tap_user.gone/")]
     assert (kept.settings.var_directory / "snapshots" / row).is_dir()
 
 
@@ -481,7 +483,7 @@ def test_an_upload_that_is_published_while_others_sweep(anna: Person, kept: Site
 
     def sweep() -> None:
         while not over.is_set():
-            own.delete_leftover_files(kept)
+            own.delete_user_table_leftovers(kept)
             time.sleep(0.01)
 
     thread = threading.Thread(target=sweep)

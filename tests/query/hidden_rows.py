@@ -13,12 +13,12 @@ from query_comparison import MAX_ROWS, NONDETERMINISTIC_WORDS, assert_same_rows,
 
 from hven.model.errors import HvenError
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 from query_tables import PUBLISHED_TABLES, TABLES
 from random_queries import write_random_query
 
-POLICIES = build_half_hidden_policies("id")  # every table has that column
+POLICIES = build_odd_rows_hidden_policies("id")  # every table has that column
 
 
 def _select_visible_rows(rows: pa.Table) -> pa.Table:

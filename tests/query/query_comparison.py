@@ -13,8 +13,8 @@ from asgi_client import Client
 from adql_runner import run_in_duckdb
 from hven import query as query_pipeline
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
-from hven.jobs._worker import run_next
+from hven.adql.scope import StaticTableCatalogue
+from hven.jobs._worker import run_next_job
 from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
 from hven.site import Site
 from hven.site.auth import AccessPolicy
@@ -80,7 +80,7 @@ def compare_sync_and_async(client: Client, site: Site, seed: int) -> str:
     assert sync.status in {200, 400, 413}, f"seed {seed}: {sync.status} {sync.text}\n{text}"
     made = client.post("/tap/async", **given, PHASE="RUN")
     assert made.status == 303, f"seed {seed}: {made.status} {made.text}\n{text}"
-    run_next(site)
+    run_next_job(site)
     path = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
     phase = client.get(path + "/phase").text
     assert phase == ("COMPLETED" if sync.status == 200 else "ERROR"), f"seed {seed}: {phase}, {sync.status}\n{text}"
@@ -105,7 +105,7 @@ def compare_query_with_duckdb(text: str, answer: pa.Table, name: str) -> bool:
         return False
     pairs = [*PUBLISHED_TABLES, *UPLOADED_TABLES]
     try:
-        plain = run_in_duckdb(bind_query(parse_query(text), StaticCatalogue(table for table, _ in pairs)), pairs)
+        plain = run_in_duckdb(bind_query(parse_query(text), StaticTableCatalogue(table for table, _ in pairs)), pairs)
     except Exception:  # noqa: BLE001  (rows that no condition leaves may be computed, or not)
         return False
     assert_same_rows(name, text, plain, answer)

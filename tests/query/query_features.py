@@ -25,7 +25,7 @@ KEYWORDS = {
     ("UnaryOperation", "op"): frozenset("-+~"),
     ("WindowFrame", "unit"): frozenset(windows._FRAME_UNITS),
     ("FrameBound", "side"): frozenset(windows._FRAME_BOUND_ORDER),
-    ("Cast", "target"): terms.TYPE_NAMES | {"DOUBLE PRECISION", "CHAR", "VARCHAR"},
+    ("CastExpression", "target"): terms.TYPE_NAMES | {"DOUBLE PRECISION", "CHAR", "VARCHAR"},
     ("FunctionCall", "name"): frozenset({*(entry.name for entry in QUERY_FUNCTIONS), *WINDOW_FUNCTIONS}),
 }
 

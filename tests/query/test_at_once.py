@@ -38,7 +38,7 @@ class Here(QueryExecution):
     def __init__(self):
         self.closed = self.cancelled = False
 
-    def has_arrived(self):
+    def has_answer_arrived(self):
         return True
 
     def read_small_answer(self):
@@ -80,7 +80,7 @@ def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
     told = []
     monkeypatch.setattr(counters, "count_query_end", lambda rows, seconds, error: told.append((rows, error)))
     result = made(QueuedExecution(QueryQueue(1), here.schema, lambda: here, here) if turn else here, counters=counters)
-    assert not turn or result.has_arrived()
+    assert not turn or result.has_answer_arrived()
     assert result.write_small_answer(said) == b"[(1,), (2,), (3,)]"
     assert here.closed
     assert (result.row_count, result.build_status().overflow, result.build_status().error_message) == (3, False, None)
@@ -94,7 +94,7 @@ def test_what_is_not_written_at_once_is_still_there(why):
     here = Near() if why == "no such engine" else Here()
     result = made(here, limit=2 if why == "too many" else 10)
     if why == "another form":
-        result.replace_columns((Column(name="n", type=parse_type("int64")),))
+        result.replace_column_metadata((Column(name="n", type=parse_type("int64")),))
     if why == "cancelled":
         result.cancel()
     if why == "not here":

@@ -81,7 +81,7 @@ def find(site):
             with query.run_query(adql, who, site=site) as result:
                 return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-        asked = epn_conditions.translate_parameters(text, epn_conditions.find_tables(ask), **options)
+        asked = epn_conditions.translate_epn_tap_parameters(text, epn_conditions.fetch_epn_tap_tables(ask), **options)
         assert parse_query(write_adql(asked.query)) == asked.query  # the tree is the text that --show prints
         run.notes = asked.notes
         with query.run_query(asked.query, who, site=site) as result:
@@ -137,7 +137,7 @@ def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
 )  # fmt: skip
 def test_faults_say_where_and_what_to_do(text, column, message, remedy):
     with pytest.raises(ParseError) as caught:
-        epn_conditions.translate_parameters(text, [table("omega")])
+        epn_conditions.translate_epn_tap_parameters(text, [table("omega")])
     assert (caught.value.line, caught.value.column) == (1, column)
     assert message in caught.value.message
     assert remedy in caught.value.remedy
@@ -145,7 +145,7 @@ def test_faults_say_where_and_what_to_do(text, column, message, remedy):
 
 def test_a_service_without_tables_says_so():
     with pytest.raises(NotFoundError, match="no EPN-TAP table"):
-        epn_conditions.find_tables(lambda _: [])
+        epn_conditions.fetch_epn_tap_tables(lambda _: [])
 
 
 angle = st.integers(0, 24).map(lambda number: number * 15.0)
@@ -164,7 +164,7 @@ def test_longitudes_that_go_across_zero_by_sampling_the_circle(rows, asked, tmp_
         return {number % 720 for number in range(int(2 * low), int(2 * (high if high >= low else high + 360)) + 1)}
 
     own = table("omega")
-    condition = epn_conditions.translate_parameters(f"c1={asked[0]}/{asked[1]}", [own]).query.body.where
+    condition = epn_conditions.translate_epn_tap_parameters(f"c1={asked[0]}/{asked[1]}", [own]).query.body.where
     wanted = [bool(samples(*row) & samples(*asked)) for row in rows]
     assert [_holds(condition, {"c1min": low, "c1max": high}) for low, high in rows] == wanted
 
@@ -188,7 +188,7 @@ def _holds(condition, row):
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 1e4), st.floats(1.0, 10.0), st.sampled_from(["nm", "um", "mm", "cm**-1", "eV", "GHz"]))
 def test_spectral_ranges_as_astropy(low, factor, unit):
-    condition = epn_conditions.translate_parameters(
+    condition = epn_conditions.translate_epn_tap_parameters(
         f"spectral_range={low!r}..{low * factor!r}{unit}", [table("omega")]
     ).query.body.where
     got = sorted(part.right.value for part in condition.parts)
@@ -208,13 +208,13 @@ def test_spectral_ranges_as_astropy(low, factor, unit):
     ],
 )
 def test_a_moment_and_what_is_around_it(value, first, last):
-    found = write_adql(epn_conditions.build_condition(table("omega"), "creation_date", "=", value))
+    found = write_adql(epn_conditions.build_parameter_condition(table("omega"), "creation_date", "=", value))
     assert f">= '{first}'" in found or f"BETWEEN '{first}'" in found
     assert last in found
     low, high = (
         float(word)
         for word in re.findall(
-            r"\d+\.\d+", write_adql(epn_conditions.build_condition(table("omega"), "time", "=", value))
+            r"\d+\.\d+", write_adql(epn_conditions.build_parameter_condition(table("omega"), "time", "=", value))
         )
     )
     assert low == pytest.approx(jd(first), abs=1e-8)
@@ -235,7 +235,7 @@ def test_a_moment_and_what_is_around_it(value, first, last):
 )
 def test_lengths_of_time_that_are_none(value):
     with pytest.raises(ParseError) as caught:
-        epn_conditions.build_condition(table("omega"), "time", "=", value)
+        epn_conditions.build_parameter_condition(table("omega"), "time", "=", value)
     assert caught.value.remedy
 
 
@@ -253,7 +253,7 @@ def test_whole_numbers_keep_their_digits(text, where):
     one = Table(
         schema="a", name="b", columns=(Column(name="source_id", type=INT64, unit="ms" if "ms" in text else None),)
     )
-    assert write_adql(epn_conditions.build_condition(one, "source_id", "=", text)) == where
+    assert write_adql(epn_conditions.build_parameter_condition(one, "source_id", "=", text)) == where
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_whole_numbers_keep_their_digits(text, where):
 @pytest.mark.parametrize("name", ["creation_date", "time"])
 def test_times_with_an_offset_and_at_the_edges_of_a_day(name, text, plain):
     found, wanted = (
-        write_adql(epn_conditions.translate_parameters(f"{name}>={value}", [table("omega")]).query)
+        write_adql(epn_conditions.translate_epn_tap_parameters(f"{name}>={value}", [table("omega")]).query)
         for value in (text, plain)
     )
     assert found == wanted

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hven.query import explain_query
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 
@@ -48,5 +48,5 @@ def test_rows_of_the_answer_are_told_where_they_are_known(site, text, said):
 
 def test_what_is_hidden_is_not_counted(site):
     assert "estimate" not in explain_query(
-        "SELECT AVG(x) AS m FROM big.main", site=site, policies=build_half_hidden_policies("id")
+        "SELECT AVG(x) AS m FROM big.main", site=site, policies=build_odd_rows_hidden_policies("id")
     )

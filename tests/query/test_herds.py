@@ -20,7 +20,7 @@ from hven.query._plan_cache import PlanCache
 from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
-from hven.testing.site import describe_table, open_site_with_descriptor, publish_rows
+from hven.testing.site import build_table_from_arrow, open_site_with_descriptor, publish_rows
 
 HERD = 16
 DESCRIPTOR = """\
@@ -61,7 +61,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     with open_site_with_descriptor(
         tmp_path, DESCRIPTOR, {"stars.csv": "id,tag\n1,open\n"}, limits=QueryLimits(concurrent=1)
     ) as made:
-        publish_rows(made, describe_table("cat.stars", ROWS), ROWS)
+        publish_rows(made, build_table_from_arrow("cat.stars", ROWS), ROWS)
         made.refresh_published_state()
         yield made
 
@@ -108,7 +108,7 @@ def change_policy(site: Site) -> int:
 
 def publish_more(site: Site) -> int:
     more = pa.table({"id": range(4000), "tag": ["open"] * 4000})
-    publish_rows(site, describe_table("cat.stars", more), more)
+    publish_rows(site, build_table_from_arrow("cat.stars", more), more)
     site.refresh_published_state()
     return 1500
 
@@ -161,7 +161,7 @@ def test_followers_take_no_places_and_are_not_refused_when_their_leader_ends() -
     def prerequisite() -> str | None:
         return next(iter(lacking), None)
 
-    of = QueryQueue(1, clock, places=2)
+    of = QueryQueue(1, clock, place_count=2)
     leader = QueryTurn("a", prerequisite)
     of.wait_for_turn(leader, lambda: False)
     followers = [QueryTurn("b", prerequisite) for _ in range(30)]

@@ -15,8 +15,8 @@ from hven import query
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import EvaluationError
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_tiny_site
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, open_tiny_site
 from postgres_cluster import install_extensions, run_server
 
 pytestmark = pytest.mark.outside
@@ -47,7 +47,7 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module", params=["pgsphere", "healpix"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     rows = road.made()
-    described = describe_table("s.t", rows)
+    described = build_table_from_arrow("s.t", rows)
     described = described.copy_with(
         columns=tuple(column.copy_with(indexed=column.name == "n") for column in described.columns)
     )
@@ -85,7 +85,7 @@ TRIES = [
 
 @pytest.mark.parametrize("text", TRIES)
 def test_no_shape_of_query_is_an_oracle(site: Site, text: str) -> None:
-    ask(site, text, policies=build_half_hidden_policies("n"))
+    ask(site, text, policies=build_odd_rows_hidden_policies("n"))
     if "n = 3" not in text:
         with pytest.raises(EvaluationError):
             ask(site, text)
@@ -101,19 +101,19 @@ def test_no_shape_of_query_is_an_oracle(site: Site, text: str) -> None:
 )
 def test_a_filter_leaves_the_indexes_in_use(site: Site, text: str, wanted: int | None) -> None:
     from hven.adql import bind_query, parse_query
-    from hven.adql.scope import StaticCatalogue
+    from hven.adql.scope import StaticTableCatalogue
     from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, apply_access_control
 
-    found = ask(site, text, policies=build_half_hidden_policies("n"))
+    found = ask(site, text, policies=build_odd_rows_hidden_policies("n"))
     assert wanted is None or len(found) == wanted
     engine: Any = site.engines.get_engine("postgres")
     record = site.store.read_published_records()[1]["s.t"]
     bound, _ = apply_access_control(
-        bind_query(parse_query(text), StaticCatalogue([record.table])),
+        bind_query(parse_query(text), StaticTableCatalogue([record.table])),
         ANONYMOUS_PRINCIPAL,
-        build_half_hidden_policies("n"),
+        build_odd_rows_hidden_policies("n"),
     )
-    work = engine.plan_query(bound)._build_work(bound.literal_values, {"s.t": record.snapshot})
+    work = engine.plan_query(bound)._build_parameterized_query(bound.literal_values, {"s.t": record.snapshot})
     with engine.write_pool.borrow_connection() as connection:
         connection.execute("SELECT set_config('search_path', $1, false)", [engine.database_features.search_path])
         connection.execute(f"PREPARE tried AS {work.prepared_sql}")

@@ -19,7 +19,7 @@ from hven.model import literal
 from hven.model.deadlines import Deadline
 from hven.model.errors import SourceError, TimeLimitError, TooLargeError
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.query import _table_files as content
 from hven.query._table_files import open_table_file
 from hven.sources._reading import delimited
@@ -90,8 +90,8 @@ def test_views_of_one_long_text_are_counted() -> None:
     views = pa.Array.from_buffers(pa.string_view(), 100, [None, pa.py_buffer(view), pa.py_buffer(text.encode())])
     views.validate(full=True)
     batch = pa.record_batch({"a": views})
-    assert max(piece.num_rows for piece in literal.split_by_expanded_size(batch)) == 32
-    assert [piece.column(0).to_pylist() for piece in literal.split_by_expanded_size(batch.slice(99))] == [[text]]
+    assert max(piece.num_rows for piece in literal.split_batch_by_expanded_size(batch)) == 32
+    assert [piece.column(0).to_pylist() for piece in literal.split_batch_by_expanded_size(batch.slice(99))] == [[text]]
 
 
 def test_bytes_are_spelt_out_a_few_rows_at_a_time(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ SEED = pa.table(
 
 
 def _written(form: str) -> bytes:
-    columns = [Column(name=item.name, type=type_from_arrow(item.type)) for item in SEED.schema]
+    columns = [Column(name=item.name, type=build_type_from_arrow(item.type)) for item in SEED.schema]
     head = TableMetadata(columns=columns, name="seed", description=None)
     return b"".join(load_format(form).write(head, iter(SEED.to_batches()), ResultStatus, {}))
 
@@ -234,7 +234,7 @@ def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
 def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrow's parser asks Python about each row of too few fields, and nobody else has the interpreter meanwhile."""
     asked: list[int] = []
-    enough, noted = delimited._has_enough_rejects, content._note_misfit
+    enough, noted = delimited._has_enough_rejects, content._note_wider_type
     monkeypatch.setattr(
         delimited, "_has_enough_rejects", lambda ragged, shape: asked.append(1) or enough(ragged, shape)
     )
@@ -242,7 +242,7 @@ def test_rows_at_fault_are_not_all_looked_at(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(SourceError, match="row 2: 1 fields where 2 are expected"), open_table_file(tmp_path / "mine"):
         pass
     assert len(asked) < 1_000
-    monkeypatch.setattr(content, "_note_misfit", lambda wrong, reject: asked.append(1) or noted(wrong, reject))
+    monkeypatch.setattr(content, "_note_wider_type", lambda wrong, reject: asked.append(1) or noted(wrong, reject))
     (tmp_path / "mine").write_bytes(b"a,b\n" + b"1,2\n" * 2_000 + b"x,0.5\n" * 200_000)
     with open_table_file(tmp_path / "mine") as (table, rows):
         assert sum(batch.num_rows for batch in rows) == 202_000
@@ -254,7 +254,7 @@ def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(
         b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
     )
-    with Deadline(5).apply() as spent:
+    with Deadline(5).apply_as_current() as spent:
         spent.expiry_time -= 6
         with pytest.raises(TimeLimitError, match="5 s"), open_table_file(tmp_path / "mine"):
             pass

@@ -14,13 +14,13 @@ from hven import query
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import HvenError, StorageError, TooLargeError
 from hven.model.settings import QueryLimits, Settings
-from hven.model.table import Table, columns_from_arrow
+from hven.model.table import Table, build_columns_from_arrow
 from hven.query import _pipeline
 from hven.query._federated_plan import FederatedPlan
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, publish_rows
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, publish_rows
 from postgres_cluster import run_server
 from second_engine import OTHER_NAME, register_other_engine
 
@@ -68,10 +68,10 @@ def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None,
         )
     )
     for name, rows in TABLES.items():
-        described = describe_table(name, rows)
+        described = build_table_from_arrow(name, rows)
         keyed = tuple(
             column.copy_with(indexed=column.name in {"star", "entry"})
-            for column in (described.columns if described else columns_from_arrow(rows.schema))
+            for column in (described.columns if described else build_columns_from_arrow(rows.schema))
         )
         publish_rows(site, described.copy_with(columns=keyed), rows, engine_name=homes.get(name, "duckdb"))
     site.refresh_published_state()
@@ -169,7 +169,7 @@ def test_the_answer_is_that_of_one_engine(alone: Site, mixed: Site, text: str) -
 
 @pytest.mark.parametrize("text", QUERIES[:4])
 def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text: str) -> None:
-    policies = build_half_hidden_policies("star")
+    policies = build_odd_rows_hidden_policies("star")
     expected = rows(alone, text, policies=policies)
     assert rows(mixed, text, policies=policies) == expected
     # what a reader is told is the plan without the policy; what is copied is in the plan that runs
@@ -186,7 +186,7 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text:
         uploads=None,
         policies=policies,
     )
-    told = _pipeline._prepare_query(request)[0].plan.explain()
+    told = _pipeline._get_or_plan_query(request)[0].plan.explain()
     filtered = "after the filter of the rows that the reader may see" in told
     assert filtered == any(f": {name} (" in told for name in ("sky.stars", "obs.logs"))
 
@@ -200,7 +200,7 @@ def test_a_plan_is_used_again_with_other_values(alone: Site, mixed: Site, monkey
 
 def test_uploads_join_tables_of_both_engines(alone: Site, mixed: Site) -> None:
     mine = pa.table({"id": pa.array([5, 80, 1200, 3], pa.int64())})
-    described = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(columns_from_arrow(mine.schema)))
+    described = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(build_columns_from_arrow(mine.schema)))
     text = "SELECT m.id, s.mag, l.night FROM TAP_UPLOAD.mine AS m JOIN sky.stars AS s ON s.star = m.id LEFT JOIN obs.logs AS l ON l.star = s.star JOIN data.granules AS g ON g.entry = l.entry"
     uploads = {"TAP_UPLOAD.mine": (described, mine)}
     assert rows(mixed, text, uploads=uploads) == rows(alone, text, uploads=uploads)

@@ -54,7 +54,9 @@ def read_infos(site: Site, text: str, who: object = ANONYMOUS_PRINCIPAL) -> list
     """Give the INFOs of an answer, as a reader of VOTables sees them."""
     with query.run_query(text, who, site=site) as result:  # type: ignore[arg-type]
         document = b"".join(
-            votable.write_votable(query.build_result_head(result), result.iterate_batches(), result.build_status, {})
+            votable.write_votable(
+                query.build_result_metadata(result), result.iterate_batches(), result.build_status, {}
+            )
         )
     read = votable.read_votable(io.BytesIO(document))
     list(read.batches)

@@ -131,7 +131,7 @@ def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
     assert {item.kind for item in deviations} == {DeviationKind.GEOMETRY}
     assert sum(item.count for item in deviations) == sum(not right for _, right in cases)
     assert min(item.row for item in deviations) == 1 + [right for _, right in cases].index(False)
-    assert len(uploads.list_warnings(uploaded)) == len(deviations)
+    assert len(uploads.list_upload_warnings(uploaded)) == len(deviations)
     with query.run_query(
         "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u WHERE r IS NULL", OWNER_PRINCIPAL, site=site, uploads=uploaded
     ) as result:
@@ -141,7 +141,7 @@ def test_uploads_make_them_null_and_say_so(site, tmp_path, kind, cases):
 def test_tables_of_users_are_refused_with_them(site, tmp_path):
     path = votable(tmp_path / "u.vot", "polygon", ["1 1 2 1 2 2", "1 2 3 4"])
     with pytest.raises(SourceError, match=r"cannot be kept as it is: r: a polygon is three corners or more.*row 2"):
-        user_tables._read_file(site, "u", path)
+        user_tables._read_table_file(site, "u", path)
 
 
 MOCS = {"6/23510-23520": True, "0/0-11 3/": True, "6/x": False}

@@ -31,7 +31,7 @@ tables:
 def answer(site, adql):
     with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         batches = list(result.iterate_batches())
-        text = b"".join(FORMAT.write(query.build_result_head(result), iter(batches), result.build_status, {}))
+        text = b"".join(FORMAT.write(query.build_result_metadata(result), iter(batches), result.build_status, {}))
     head = read_votable(io.BytesIO(text)).metadata
     return {column.name: column.link for column in head.columns}, [group.roles for group in head.groups]
 

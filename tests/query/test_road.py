@@ -32,8 +32,8 @@ from hven.query._plan_cache import MAX_PLAN_BYTES, PLAN_OVERHEAD_BYTES, PlanCach
 from hven.query._query_result import MAX_PIECE_BYTES
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
-from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_tiny_site, publish_rows
+from hven.testing.policies import build_odd_rows_hidden_policies
+from hven.testing.site import build_table_from_arrow, open_tiny_site, publish_rows
 
 ROWS = 100_000
 ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b WHERE a.n + b.n < -1"
@@ -146,7 +146,7 @@ def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.t": made(10)}) as site:
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "ra", "dec", "word"]
         fewer = made(10).select(["n", "word"])
-        publish_rows(site, describe_table("s.t", fewer), fewer)
+        publish_rows(site, build_table_from_arrow("s.t", fewer), fewer)
         site.refresh_published_state()
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "word"]
         with pytest.raises(BindError):
@@ -377,7 +377,7 @@ def test_no_error_quotes_a_value_that_is_hidden(site: Site, text: str) -> None:
     told = []
     with (
         contextlib.suppress(EvaluationError),
-        query.run_query(text, site=site, policies=build_half_hidden_policies("n")) as result,
+        query.run_query(text, site=site, policies=build_odd_rows_hidden_policies("n")) as result,
     ):
         try:
             list(result.iterate_batches())
@@ -409,7 +409,7 @@ HIDDEN = [
 @pytest.mark.parametrize(("text", "wanted"), HIDDEN)
 def test_no_query_fails_for_a_row_that_is_hidden(site: Site, text: str, wanted: list[dict[str, int]] | None) -> None:
     """Whether a query fails would tell of the values of hidden rows, one bit each time."""
-    found = ask(site, text, policies=build_half_hidden_policies("n"))
+    found = ask(site, text, policies=build_odd_rows_hidden_policies("n"))
     assert len(found) == 1
     if wanted is not None:
         assert found == wanted
@@ -420,8 +420,10 @@ def test_no_query_fails_for_a_row_that_is_hidden(site: Site, text: str, wanted: 
 def test_readers_of_other_reach_do_not_share_plans(site: Site) -> None:
     text = "SELECT COUNT(*) AS c FROM s.t WHERE n < 1000"
     for _ in range(2):
-        assert ask(site, text, principal=ANONYMOUS_PRINCIPAL, policies=build_half_hidden_policies("n")) == [{"c": 500}]
-        assert ask(site, text, principal=OWNER_PRINCIPAL, policies=build_half_hidden_policies("n")) == [{"c": 1000}]
+        assert ask(site, text, principal=ANONYMOUS_PRINCIPAL, policies=build_odd_rows_hidden_policies("n")) == [
+            {"c": 500}
+        ]
+        assert ask(site, text, principal=OWNER_PRINCIPAL, policies=build_odd_rows_hidden_policies("n")) == [{"c": 1000}]
         assert ask(site, text) == [{"c": 1000}]
 
 

@@ -12,7 +12,7 @@ from hven.model.settings import QueryLimits
 from hven.model.table import Column, Table
 from hven.model.types import INT64
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 KNOWN = {
@@ -70,5 +70,5 @@ def test_uploads_are_counted_and_maxrec_0_is_not(site: Site) -> None:
 
 
 def test_hidden_rows_are_not_told_of(site: Site) -> None:
-    with query.run_query("SELECT x FROM s.t", site=site, policies=build_half_hidden_policies("x")) as result:
+    with query.run_query("SELECT x FROM s.t", site=site, policies=build_odd_rows_hidden_policies("x")) as result:
         assert result.total_row_count is None

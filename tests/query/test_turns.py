@@ -275,7 +275,7 @@ def test_nobody_takes_all_turns_from_others() -> None:
 
 def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> None:
     clock = Clock()
-    one = QueryQueue(3, clock, places=100)
+    one = QueryQueue(3, clock, place_count=100)
     waiting = []
     for who in ("much", "much", "much", "much", "little", "little") * 10:
         turn = QueryTurn(who)
@@ -310,7 +310,7 @@ def test_a_place_is_taken_without_waiting_and_given_back() -> None:
 
 
 def test_who_is_next_is_told_and_nobody_else() -> None:
-    one = QueryQueue(1, Clock(), places=8)
+    one = QueryQueue(1, Clock(), place_count=8)
     running = taken(one)
     told: list[int] = []
     waiting = [QueryTurn(str(number)) for number in range(4)]
@@ -330,13 +330,13 @@ def test_who_is_next_is_told_and_nobody_else() -> None:
 
 def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
     clock = Clock()
-    one = QueryQueue(1, clock, places=32)
+    one = QueryQueue(1, clock, place_count=32)
     running = taken(one)
     for _ in range(32):
         one.request_turn(QueryTurn(), lambda: None)
     with pytest.raises(OverloadedError):  # there is no place
         one.request_turn(QueryTurn(), lambda: None)
-    one = QueryQueue(1, clock, places=32)
+    one = QueryQueue(1, clock, place_count=32)
     running = taken(one)
     clock.now += 1  # what runs takes long: less than five of its kind would be through within WAIT
     for _ in range(4):
@@ -413,7 +413,7 @@ def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, mo
 
 def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
     clock = Clock()
-    one = QueryQueue(1, clock, places=32)
+    one = QueryQueue(1, clock, place_count=32)
     running = taken(one, "a")
     waiting = [QueryTurn(f"w{number}") for number in range(12)]
     for turn in waiting:

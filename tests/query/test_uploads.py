@@ -24,7 +24,7 @@ from hven import formats, query
 from hven.formats import ResultStatus, TableMetadata
 from hven.model import deadlines
 from hven.model.errors import ParamError, SourceError, TimeLimitError, TooLargeError, UserError
-from hven.model.params import Upload
+from hven.model.params import UploadedFile
 from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
 from hven.query import uploads
@@ -41,7 +41,7 @@ SETTINGS = Settings(directory=Path())
 
 
 def read(content: bytes, settings_: Settings = SETTINGS) -> tuple[Table, pa.Table]:
-    given_file = Upload(name="x", file=io.BytesIO(content), size=len(content))
+    given_file = UploadedFile(name="x", file=io.BytesIO(content), size=len(content))
     return uploads.read_uploads(uploads.parse_upload_references(["t,param:x"]), {"x": given_file}, settings_)[
         "TAP_UPLOAD.t"
     ]
@@ -92,8 +92,8 @@ def test_pairs(values: list[str], expected: list[tuple[str, str]]) -> None:
 
 
 def test_parts_are_found_without_case_if_that_is_clear() -> None:
-    def file(text: bytes) -> Upload:
-        return Upload(name="", file=io.BytesIO(text), size=len(text))
+    def file(text: bytes) -> UploadedFile:
+        return UploadedFile(name="", file=io.BytesIO(text), size=len(text))
 
     (pair,) = uploads.parse_upload_references(["t,param:Mine"])
     assert uploads.read_uploads([pair], {"MINE": file(b"a\n1\n")}, SETTINGS)["TAP_UPLOAD.t"][1]["a"].to_pylist() == [1]
@@ -374,7 +374,7 @@ def test_any_text_is_pairs_or_refused(values: list[str]) -> None:
 
 
 def test_the_clock_of_the_request_counts_while_uploads_are_read() -> None:
-    with deadlines.Deadline(5).apply() as spent:
+    with deadlines.Deadline(5).apply_as_current() as spent:
         spent.expiry_time -= 6
         with pytest.raises(TimeLimitError, match="5 s"):
             read(b"a,b\n1,2\n")

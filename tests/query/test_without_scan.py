@@ -11,12 +11,12 @@ import pytest
 
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
-from hven.engines.duckdb.snapshot_files import Projection
-from hven.model.table import Table, columns_from_arrow
+from hven.engines.duckdb.snapshot_files import ColumnProjection
+from hven.model.table import Table, build_columns_from_arrow
 from hven.query import _pipeline
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_tiny_site
 
 ROWS = 200_000
@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     rows = pa.table(
         {"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)}
     )
-    columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_from_arrow(rows.schema))
+    columns = tuple(replace(column, indexed=column.name == "mag") for column in build_columns_from_arrow(rows.schema))
     with open_tiny_site(
         tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}
     ) as opened:
@@ -46,13 +46,13 @@ class Looked:
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
     found = Looked()
-    take, span, run = Projection.take_ascending, Projection.iterate_range, DuckEngine.run_sql
+    take, span, run = ColumnProjection.take_ascending_rows, ColumnProjection.iterate_row_range, DuckEngine.run_sql
 
-    def taken(self: Projection, rows: np.ndarray) -> pa.RecordBatch:
+    def taken(self: ColumnProjection, rows: np.ndarray) -> pa.RecordBatch:
         found.rows += len(rows)
         return take(self, rows)
 
-    def spanned(self: Projection, begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    def spanned(self: ColumnProjection, begin: int, end: int) -> Iterator[pa.RecordBatch]:
         found.rows += end - begin
         return span(self, begin, end)
 
@@ -60,15 +60,15 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
         found.queries += 1
         return run(self, *given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Projection, "take_ascending", taken)
-    monkeypatch.setattr(Projection, "iterate_range", spanned)
+    monkeypatch.setattr(ColumnProjection, "take_ascending_rows", taken)
+    monkeypatch.setattr(ColumnProjection, "iterate_row_range", spanned)
     monkeypatch.setattr(DuckEngine, "run_sql", ran)
     return found
 
 
 def ask(site: Site, text: str, *, half: bool) -> list[dict[str, object]]:
     with query.run_query(
-        text, site=site, policies=build_half_hidden_policies("n") if half else DEFAULT_POLICIES
+        text, site=site, policies=build_odd_rows_hidden_policies("n") if half else DEFAULT_POLICIES
     ) as result:
         return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
@@ -77,7 +77,7 @@ def said(site: Site, text: str, *, half: bool) -> str:
     if not half:
         return query.explain_query(text, ANONYMOUS_PRINCIPAL, site=site)
     policies, now = (
-        build_half_hidden_policies("n"),
+        build_odd_rows_hidden_policies("n"),
         site.get_published_state(),
     )  # a reader is told the plan without the policy: this one runs
     request = _pipeline._QueryRequest(
@@ -89,7 +89,7 @@ def said(site: Site, text: str, *, half: bool) -> str:
         uploads=None,
         policies=policies,
     )
-    return _pipeline._prepare_query(request)[0].plan.explain()
+    return _pipeline._get_or_plan_query(request)[0].plan.explain()
 
 
 COUNT = "SELECT COUNT(*) AS c FROM s.t"

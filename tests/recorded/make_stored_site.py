@@ -32,7 +32,7 @@ from example_sites import EXAMPLES
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
-from hven.jobs._worker import run_next
+from hven.jobs._worker import run_next_job
 from hven.model import settings
 from hven.site import Site
 
@@ -69,14 +69,14 @@ def make_site(directory: Path) -> dict[str, str]:
         for name in COLLECTIONS:
             report = ingest_collection(site, name)
             assert report.published, report.error
-        site.store.releases.add_releases("R4", ["psz2", "followup"], "The first one")
+        site.store.releases.add_collection_releases("R4", ["psz2", "followup"], "The first one")
         psz2.write_text(psz2.read_text(encoding="utf-8").replace("R4", "R6"), encoding="utf-8")
         set_times(directory, hours=12)  # a descriptor of the same time and length is taken for the same
         site.refresh_published_state()
         for name in ("psz2", "followup"):
             report = ingest_collection(site, name)
             assert report.published, report.error
-        site.store.releases.add_releases("R6", ["psz2"], "The second one")
+        site.store.releases.add_collection_releases("R6", ["psz2"], "The second one")
         for name in COLLECTIONS:  # afterwards their sources are known file by file
             assert sync_collection(site, name).error is None
     with open_site(directory) as (site, client):
@@ -92,7 +92,7 @@ def make_site(directory: Path) -> dict[str, str]:
         assert kept.status == 201, kept.text
         job = client.ask("POST", "/tap/async", body=urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": QUERY, "PHASE": "RUN"}).encode(), headers=FORM)  # fmt: skip
         assert job.status == 303, job.text
-        while run_next(site):
+        while run_next_job(site):
             pass
         cited = client.ask("POST", "/results", body=urlencode({"QUERY": QUERY}).encode(), headers={**FORM, "accept": "application/json"})  # fmt: skip
         assert cited.status == 201, cited.text

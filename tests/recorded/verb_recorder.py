@@ -18,7 +18,7 @@ from normal_form import describe_value, mask_text, shorten_lines
 from typer.main import get_command
 
 from example_sites import prepare_example
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from process_runner import run_in_process
 
 EXAMPLE = "18-hesiod"
@@ -67,7 +67,7 @@ RUN_MASKS = (
 
 def list_verbs() -> Iterator[tuple[str, Any]]:
     """Yield the commands; those of groups have two words."""
-    waiting = [("", get_command(build_command(None)))]
+    waiting = [("", get_command(build_typer_app(None)))]
     while waiting:
         name, verb = waiting.pop()
         inner = getattr(verb, "commands", None)

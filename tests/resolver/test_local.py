@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from hven.ingest import ingest_collection
 from hven.model.errors import OverloadedError, ParamError
-from hven.model.settings._sections import ResolverSettings
+from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, FrameRef, Table
 from hven.model.types import STRING
 from hven.query import resolver
-from hven.query.resolver._contract import normalize_names
+from hven.query.resolver._contract import normalize_object_names
 from hven.site import Site
-from hven.testing.policies import build_half_hidden_policies
+from hven.testing.policies import build_odd_rows_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
 from process_runner import run_hven
 
@@ -75,7 +75,7 @@ def site(directory: Path) -> Any:
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_positions_are_those_of_the_catalogue(site: Site, name: str) -> None:
     others, ra, dec, mu_ra, mu_dec, kind = CATALOGUE[name]
-    found = resolver.resolve_name(name, site=site)
+    found = resolver.resolve_object_name(name, site=site)
     there = SkyCoord(ra, dec, unit=(u.hourangle, u.deg))
     assert found.position is not None
     assert SkyCoord(*found.position, unit="deg").separation(there).arcsec < 1e-6
@@ -85,7 +85,7 @@ def test_positions_are_those_of_the_catalogue(site: Site, name: str) -> None:
     wanted = None if mu_ra == "" else pytest.approx((float(mu_ra) * 1000, float(mu_dec) * 1000))
     assert found.proper_motion == wanted
     for other in others.replace("|", "#").replace(";", "#").split("#"):
-        again = resolver.resolve_name(other, site=site)
+        again = resolver.resolve_object_name(other, site=site)
         assert (again.position, again.confidence) == (found.position, 0.9)
         assert other in again.ids
 
@@ -98,17 +98,19 @@ def test_case_and_blanks_do_not_count(site: Site, data: st.DataObject) -> None:
         data.draw(st.sampled_from(["", " ", "  ", "\u00a0"])) + data.draw(st.sampled_from([c.upper(), c.lower()]))
         for c in bare
     )
-    assert resolver.resolve_name(spelt.replace("\u00a0", " "), site=site).name == name
+    assert resolver.resolve_object_name(spelt.replace("\u00a0", " "), site=site).name == name
 
 
 @given(st.lists(st.text(max_size=30), min_size=1))
 def test_a_column_of_names_is_spelt_as_each_of_them(names: list[str]) -> None:
-    assert normalize_names(pa.array(names)).to_pylist() == [resolver.normalize_name(name) for name in names]
+    assert normalize_object_names(pa.array(names)).to_pylist() == [
+        resolver.normalize_object_name(name) for name in names
+    ]
 
 
 def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -> None:
     with pytest.raises(resolver.UnresolvedNameError) as error:
-        resolver.resolve_name("NGC 99999", site=site)
+        resolver.resolve_object_name("NGC 99999", site=site)
     told = str(error.value)
     assert "'NGC 99999'" in told
     assert "asked: the table sky.objects, the bodies of the Solar System" in told
@@ -118,17 +120,17 @@ def test_an_unknown_name_says_who_was_asked_and_what_could_be_done(site: Site) -
 @pytest.mark.parametrize("name", ["", "   ", "M\x0031", "x" * 300])
 def test_what_cannot_be_a_name(site: Site, name: str) -> None:
     with pytest.raises(ParamError):
-        resolver.resolve_name(name, site=site)
+        resolver.resolve_object_name(name, site=site)
 
 
 def test_what_moves_has_no_position(site: Site) -> None:
-    mars = resolver.resolve_name("MARS", site=site)
+    mars = resolver.resolve_object_name("MARS", site=site)
     assert (mars.name, mars.kind, mars.position, list(mars.ids)) == ("Mars", "planet", None, ["NAIF 499"])
-    assert resolver.resolve_name("jupiter ii", site=site).name == "Europa"
-    assert resolver.resolve_name("(4) Vesta", site=site).kind == "asteroid"
-    assert resolver.resolve_name("67P", site=site).name == "67P/Churyumov-Gerasimenko"
+    assert resolver.resolve_object_name("jupiter ii", site=site).name == "Europa"
+    assert resolver.resolve_object_name("(4) Vesta", site=site).kind == "asteroid"
+    assert resolver.resolve_object_name("67P", site=site).name == "67P/Churyumov-Gerasimenko"
     with pytest.raises(resolver.UnresolvedNameError, match=r"moves across the sky.*ephemeris"):
-        resolver.resolve_position("Mars", site=site)
+        resolver.resolve_object_position("Mars", site=site)
 
 
 def test_the_verb(directory: Path) -> None:
@@ -149,7 +151,7 @@ def objects(**columns: Any) -> pa.Table:
 
 
 def small(tmp_path: Path, given: Any, table: str = "sky.objects") -> Site:
-    return open_tiny_site(tmp_path, {"sky.objects": given}, resolver=ResolverSettings(table=table))
+    return open_tiny_site(tmp_path, {"sky.objects": given}, resolver=NameResolverSettings(table=table))
 
 
 def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
@@ -158,10 +160,10 @@ def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:
         "aliases": ["x#y", "only alias# #", None],
     })  # fmt: skip
     with small(tmp_path, rows) as site:
-        assert resolver.resolve_position("ONLYALIAS", site=site) == (2.0, 2.0)
-        assert resolver.resolve_name("y", site=site).ids == ("x", "y")
+        assert resolver.resolve_object_position("ONLYALIAS", site=site) == (2.0, 2.0)
+        assert resolver.resolve_object_name("y", site=site).ids == ("x", "y")
         with pytest.raises(resolver.UnresolvedNameError):
-            resolver.resolve_position("C1", site=site)
+            resolver.resolve_object_position("C1", site=site)
 
 
 def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> None:
@@ -174,17 +176,17 @@ def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> 
         with pytest.raises(
             resolver.AmbiguousNameError, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"
         ):
-            resolver.resolve_name("twin", site=site)
-        assert resolver.resolve_position("same", site=site) == (5.0, 0.0)
-        assert resolver.resolve_position("own", site=site) == (8.0, 0.0)
+            resolver.resolve_object_name("twin", site=site)
+        assert resolver.resolve_object_position("same", site=site) == (5.0, 0.0)
+        assert resolver.resolve_object_position("own", site=site) == (8.0, 0.0)
 
 
 def test_a_new_snapshot_is_in_force_at_once(tmp_path: Path) -> None:
     with small(tmp_path, objects()) as site:
-        assert resolver.resolve_position("a1", site=site) == (10.0, -5.0)
+        assert resolver.resolve_object_position("a1", site=site) == (10.0, -5.0)
         publish_rows(site, local_table(), objects(ra=[11.0, 21.0]))
         site.refresh_published_state()
-        assert resolver.resolve_position("a1", site=site) == (11.0, -5.0)
+        assert resolver.resolve_object_position("a1", site=site) == (11.0, -5.0)
 
 
 def local_table(**more: Any) -> Table:
@@ -197,7 +199,7 @@ def test_a_private_table_gives_nothing_away(tmp_path: Path) -> None:
         small(tmp_path, (local_table(access="private"), objects())) as site,
         pytest.raises(OverloadedError, match=r"no public table sky.objects"),
     ):
-        resolver.resolve_name("a1", site=site)
+        resolver.resolve_object_name("a1", site=site)
 
 
 def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
@@ -205,15 +207,18 @@ def test_hidden_rows_are_not_found_whoever_asks(tmp_path: Path) -> None:
         {"name": [f"A {n}" for n in range(20)], "id": range(20), "ra": [float(n) for n in range(20)], "dec": [0.0] * 20}
     )
     with small(tmp_path, rows) as site:
-        policies = build_half_hidden_policies("id")
+        policies = build_odd_rows_hidden_policies("id")
         known = []
         for number in range(20):
             try:
-                known.append(resolver.resolve_position(f"a{number}", site=site, policies=policies)[0])
+                known.append(resolver.resolve_object_position(f"a{number}", site=site, policies=policies)[0])
             except resolver.UnresolvedNameError:
                 continue
         assert known == [float(n) for n in range(20) if n % 2 == 0]
-        assert resolver.resolve_position("a3", site=site) == (3.0, 0.0)  # who asks without that policy has the whole
+        assert resolver.resolve_object_position("a3", site=site) == (
+            3.0,
+            0.0,
+        )  # who asks without that policy has the whole
 
 
 def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
@@ -227,7 +232,7 @@ def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
         small(tmp_path, (given, objects())) as site,
         pytest.raises(OverloadedError, match="its positions are GALACTIC"),
     ):
-        resolver.resolve_name("a1", site=site)
+        resolver.resolve_object_name("a1", site=site)
 
 
 def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
@@ -238,7 +243,7 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
     )
     given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),))
     with small(tmp_path, (given, objects())) as site:
-        assert resolver.resolve_name("a1", site=site).epoch == 2016.0
+        assert resolver.resolve_object_name("a1", site=site).epoch == 2016.0
 
 
 @pytest.mark.parametrize(
@@ -249,4 +254,4 @@ def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said
         small(tmp_path, pa.table({"ra": [1.0], "dec": [1.0]}), table) as site,
         pytest.raises(OverloadedError, match=said),
     ):
-        resolver.resolve_name("a1", site=site)
+        resolver.resolve_object_name("a1", site=site)

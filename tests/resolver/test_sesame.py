@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from hven.model.errors import HvenError, OverloadedError, SourceError
-from hven.model.settings._sections import ResolverSettings
+from hven.model.settings._sections import NameResolverSettings
 from hven.query import resolver
 from hven.query.resolver import _providers as asking
 from hven.query.resolver import sesame
@@ -114,14 +114,14 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def site(tmp_path: Path, url: str) -> Iterator[Site]:
     Sesame.asked.clear()
-    settings = ResolverSettings(remote=True, url=url, seconds=60)
+    settings = NameResolverSettings(remote=True, url=url, seconds=60)
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", ["barnard", "Barnard text"])
 def test_both_formats_say_the_same(site: Site, name: str) -> None:
-    found = resolver.resolve_name(name, site=site)
+    found = resolver.resolve_object_name(name, site=site)
     assert found.position == (269.45207696, 4.69336497)
     assert found.proper_motion == (-801.551, 10362.394)
     assert (found.name, found.kind, found.epoch, found.frame) == ("NAME Barnard's star", "PM*", 2000.0, "ICRS")
@@ -132,13 +132,13 @@ def test_both_formats_say_the_same(site: Site, name: str) -> None:
 
 
 def test_answers_are_remembered_with_their_age(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resolver.resolve_name("Barnard", site=site).age < 60
+    assert resolver.resolve_object_name("Barnard", site=site).age < 60
     clock = time.monotonic
     monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + 86_400)
-    assert resolver.resolve_name("b a r n a r d", site=site).age == pytest.approx(86_400, abs=60)
+    assert resolver.resolve_object_name("b a r n a r d", site=site).age == pytest.approx(86_400, abs=60)
     assert len(Sesame.asked) == 1
     monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + 31 * 86_400)
-    assert resolver.resolve_name("barnard", site=site).age < 60
+    assert resolver.resolve_object_name("barnard", site=site).age < 60
     assert len(Sesame.asked) == 2
 
 
@@ -147,12 +147,12 @@ def test_that_a_name_is_unknown_is_remembered_for_a_day(site: Site, monkeypatch:
         with pytest.raises(
             resolver.UnresolvedNameError, match="asked: the bodies of the Solar System, SIMBAD through Sesame"
         ):
-            resolver.resolve_name(name, site=site)
+            resolver.resolve_object_name(name, site=site)
     assert len(Sesame.asked) == 2
     clock = time.monotonic
     monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + 90_000)
     with pytest.raises(resolver.UnresolvedNameError):
-        resolver.resolve_name("nothing", site=site)
+        resolver.resolve_object_name("nothing", site=site)
     assert len(Sesame.asked) == 3
 
 
@@ -163,23 +163,23 @@ def test_garbage_is_said_to_be_garbage_and_never_unknown(site: Site, name: str) 
     with pytest.raises(
         OverloadedError, match=r"not known here, and SIMBAD through Sesame .* could not be asked: "
     ) as error:
-        resolver.resolve_name(name, site=site)
+        resolver.resolve_object_name(name, site=site)
     assert "position" in error.value.remedy
 
 
 @pytest.mark.parametrize("name", ["slow", "drip"])
 def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, url: str, name: str) -> None:
-    settings = ResolverSettings(remote=True, url=url, seconds=0.6)
+    settings = NameResolverSettings(remote=True, url=url, seconds=0.6)
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as site:
         Sesame.over.clear()
         Sesame.asked.clear()
         try:
             begun = time.monotonic()
             with pytest.raises(OverloadedError, match="could not be asked"):
-                resolver.resolve_name(name, site=site)
+                resolver.resolve_object_name(name, site=site)
             assert time.monotonic() - begun < 30, "it would never end"
             with pytest.raises(OverloadedError):
-                resolver.resolve_name("barnard", site=site)
+                resolver.resolve_object_name("barnard", site=site)
             wait_until(lambda: Sesame.asked)  # who was given up may not have heard the question yet
         finally:
             Sesame.over.set()
@@ -188,17 +188,18 @@ def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, u
 
 def test_a_service_that_is_left_alone_is_asked_again_later(site: Site) -> None:
     with pytest.raises(OverloadedError):
-        resolver.resolve_name("broken", site=site)
+        resolver.resolve_object_name("broken", site=site)
     with pytest.raises(OverloadedError):
-        resolver.resolve_name("barnard", site=site)
+        resolver.resolve_object_name("barnard", site=site)
     site.get_or_create(asking._ResolverState).failures.clear()  # as if the pause were over
-    assert resolver.resolve_position("barnard", site=site)[0] == 269.45207696
+    assert resolver.resolve_object_position("barnard", site=site)[0] == 269.45207696
 
 
 def test_a_name_is_asked_for_once_however_many_wait(site: Site) -> None:
     found: list[Any] = []
     threads = [
-        threading.Thread(target=lambda: found.append(resolver.resolve_position("barnard", site=site))) for _ in range(8)
+        threading.Thread(target=lambda: found.append(resolver.resolve_object_position("barnard", site=site)))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -212,7 +213,7 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
     monkeypatch.setattr(asking, "MAX_CACHED_ANSWERS", 3)
     for number in range(6):
         with pytest.raises(resolver.UnresolvedNameError):
-            resolver.resolve_name(f"none {number}", site=site)
+            resolver.resolve_object_name(f"none {number}", site=site)
     assert len(site.get_or_create(asking._ResolverState).answer_cache) == 3
     assert not site.get_or_create(asking._ResolverState).name_locks
 
@@ -220,38 +221,38 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
 def test_nothing_is_sent_unless_the_site_allows_it(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
     with open_tiny_site(
-        tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=ResolverSettings(url=url), allow_private=True
+        tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=NameResolverSettings(url=url), allow_private=True
     ) as site:
         with pytest.raises(resolver.UnresolvedNameError, match=r"resolver.remote = true"):
-            resolver.resolve_name("barnard", site=site)
+            resolver.resolve_object_name("barnard", site=site)
         assert not resolver.can_resolve_names(site.settings)
     assert Sesame.asked == []
 
 
 def test_an_address_inside_is_not_asked(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
-    settings = ResolverSettings(url=url, remote=True)
+    settings = NameResolverSettings(url=url, remote=True)
     with (
         open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings) as site,
         pytest.raises(OverloadedError, match="not on the public internet"),
     ):
-        resolver.resolve_name("barnard", site=site)
+        resolver.resolve_object_name("barnard", site=site)
     assert Sesame.asked == []
 
 
 def test_a_name_cannot_leave_its_place_in_the_address(site: Site) -> None:
     with pytest.raises(resolver.UnresolvedNameError):
-        resolver.resolve_name("x&y=../../etc#frag %0d", site=site)
+        resolver.resolve_object_name("x&y=../../etc#frag %0d", site=site)
     assert Sesame.asked[0].endswith("/-oxpI/S?x%26y%3D..%2F..%2Fetc%23frag%20%250d")
 
 
 @pytest.mark.parametrize("length", range(0, len(XML), 41))
 def test_no_cut_answer_is_taken_for_a_position(length: int) -> None:
     with pytest.raises(SourceError):
-        sesame.parse_answer(XML[:length].encode(), "x")
+        sesame.parse_sesame_answer(XML[:length].encode(), "x")
 
 
 @pytest.mark.parametrize("length", range(0, TEXT.index("%J "), 23))
 def test_no_cut_text_is_taken_for_nothing(length: int) -> None:
     with pytest.raises(HvenError):
-        sesame.parse_answer(TEXT[:length].encode(), "x")
+        sesame.parse_sesame_answer(TEXT[:length].encode(), "x")

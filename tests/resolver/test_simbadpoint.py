@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from hven import query
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.model.errors import BindError, OverloadedError
 from hven.model.settings import Settings
-from hven.model.settings._sections import ResolverSettings
+from hven.model.settings._sections import NameResolverSettings
 from hven.model.table import Column, Table
 from hven.query import resolver
-from hven.services.faces._tapregext import write_table_access
+from hven.services.faces._tapregext import write_table_access_xml
 from hven.site import Site
-from hven.testing.site import describe_table, open_tiny_site, publish_rows
+from hven.testing.site import build_table_from_arrow, open_tiny_site, publish_rows
 
 M31 = SkyCoord("00h42m44.330s +41d16m07.50s")
 M33 = SkyCoord("01h33m50.8965749232s +30d39m36.630403128s")
@@ -53,7 +53,9 @@ def stars() -> pa.Table:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, stars: pa.Table) -> Iterator[Site]:
     tables = {"sky.objects": known(("M  31", M31), ("M  33", M33)), "s.t": stars}
-    with open_tiny_site(tmp_path_factory.mktemp("s"), tables, resolver=ResolverSettings(table="sky.objects")) as made:
+    with open_tiny_site(
+        tmp_path_factory.mktemp("s"), tables, resolver=NameResolverSettings(table="sky.objects")
+    ) as made:
         yield made
 
 
@@ -96,11 +98,11 @@ def test_it_is_a_point_like_any_other(site: Site) -> None:
 
 def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
     with open_tiny_site(
-        tmp_path, {"sky.objects": known(("A", M31))}, resolver=ResolverSettings(table="sky.objects")
+        tmp_path, {"sky.objects": known(("A", M31))}, resolver=NameResolverSettings(table="sky.objects")
     ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
         assert ask(site, text) == ask(site, text) == [(pytest.approx(M31.ra.deg),)]
-        publish_rows(site, describe_table("sky.objects", known(("A", M33))), known(("A", M33)))
+        publish_rows(site, build_table_from_arrow("sky.objects", known(("A", M33))), known(("A", M33)))
         site.refresh_published_state()
         assert ask(site, text) == [(pytest.approx(M33.ra.deg),)]
 
@@ -113,7 +115,7 @@ def test_a_kept_plan_follows_a_far_name_too(site: Site, monkeypatch: pytest.Monk
         asked.append(name)
         return next(places)
 
-    monkeypatch.setattr(resolver, "resolve_position", position)
+    monkeypatch.setattr(resolver, "resolve_object_position", position)
     text = "SELECT COORD1(ivo_simbadpoint('far away')) AS x"
     assert ask(site, text) == [(1.0,)]  # asked for the key and for the plan
     assert ask(site, text) == [(2.0,)]
@@ -143,16 +145,18 @@ def test_a_service_that_cannot_be_reached_is_no_fault_of_the_query(site: Site, m
     def position(*_: Any, **__: Any) -> tuple[float, float]:
         raise OverloadedError("not known here, and Sesame could not be asked")
 
-    monkeypatch.setattr(resolver, "resolve_position", position)
+    monkeypatch.setattr(resolver, "resolve_object_position", position)
     with pytest.raises(OverloadedError):
         ask(site, "SELECT ivo_simbadpoint('x')")
 
 
 def test_it_is_declared_where_names_can_be_resolved(tmp_path: Path) -> None:
     form = "<form>ivo_simbadpoint(identifier VARCHAR) -&gt; POINT</form>"
-    assert form not in write_table_access(Settings(directory=tmp_path))
-    assert form in write_table_access(Settings(directory=tmp_path, resolver=ResolverSettings(remote=True)))
-    assert form in write_table_access(Settings(directory=tmp_path, resolver=ResolverSettings(table="sky.objects")))
+    assert form not in write_table_access_xml(Settings(directory=tmp_path))
+    assert form in write_table_access_xml(Settings(directory=tmp_path, resolver=NameResolverSettings(remote=True)))
+    assert form in write_table_access_xml(
+        Settings(directory=tmp_path, resolver=NameResolverSettings(table="sky.objects"))
+    )
 
 
 def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
@@ -164,5 +168,5 @@ def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BindError, match="names of objects are not resolved here"):  # as a view is checked
         bind_query(
             parse_query("SELECT ivo_simbadpoint('M31') FROM s.t"),
-            StaticCatalogue([Table(schema="s", name="t", columns=(Column(name="x"),))]),
+            StaticTableCatalogue([Table(schema="s", name="t", columns=(Column(name="x"),))]),
         )

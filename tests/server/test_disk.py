@@ -331,7 +331,7 @@ def test_an_index_for_which_there_is_no_room_is_told(disk: Path) -> None:
     """What is mapped would kill the process instead."""
     line = (
         "import errno, sys, numpy; from pathlib import Path; from hven.engines.duckdb import index_building\n"
-        "try: index_building._write_ordered(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
+        "try: index_building._write_values_in_order(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
         "except OSError as error: sys.exit(7 if error.errno == errno.ENOSPC else 1)"
     )
     with filled(disk):

@@ -31,7 +31,7 @@ class Loop:
         self.waited: list[float] = []
         self.door = LoadShedder(lambda: self.now, lambda: self.round)
         settings = Settings(directory=Path())
-        self._edge = RequestMiddleware(self._app, settings, StateStore(settings.var_directory), door=self.door)
+        self._edge = RequestMiddleware(self._app, settings, StateStore(settings.var_directory), load_shedder=self.door)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         self.waited.append(self.now - self.round)
@@ -111,7 +111,7 @@ def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
             loop.now += 0.2  # more than any pause
             if loop.door._next_probe is not None:
                 loop.door._next_probe = loop.now - probe_seconds
-            loop.door.record_probe()
+            loop.door.record_probe_delay()
             told += loop.rounds(1, crowd)
         return sum(status == 503 for _, status, _ in told)
 
@@ -121,10 +121,10 @@ def test_a_loop_that_is_kept_from_running_does_not_pause() -> None:
 
 def test_a_look_that_is_in_time_says_nothing() -> None:
     loop = Loop()
-    loop.door.record_probe()
+    loop.door.record_probe_delay()
     loop.now += load_shedder.PROBE_SECONDS
-    loop.door.record_probe()
-    assert not loop.door.is_late
+    loop.door.record_probe_delay()
+    assert not loop.door.is_loop_late
     loop.now += load_shedder.PROBE_SECONDS + 2 * load_shedder.MAX_PROBE_DELAY_SECONDS
-    loop.door.record_probe()
-    assert loop.door.is_late
+    loop.door.record_probe_delay()
+    assert loop.door.is_loop_late

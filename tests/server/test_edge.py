@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from hven.app._server.logging_setup import FLUSH_DELAY_SECONDS, MAX_BUFFERED_LINES, BufferedHandler
+from hven.app._server.logging_setup import FLUSH_DELAY_SECONDS, MAX_BUFFERED_LINES, BufferedLogHandler
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.model.settings import AddressAlias, Settings
 from hven.query.query_queue import current_requester
@@ -263,7 +263,7 @@ def test_log_lines_are_gathered_and_none_is_lost() -> None:
             return super().write(text)
 
     stream = Counting()
-    handler = BufferedHandler(stream)
+    handler = BufferedLogHandler(stream)
 
     def line(number: int) -> logging.LogRecord:
         return logging.LogRecord("x", logging.INFO, "", 0, str(number), None, None)

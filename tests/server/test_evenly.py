@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from server_process import ServerProcess, build_star_site, serve_site, wait_until
 
-from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, ConnectionShares
+from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, WorkerConnectionCounts
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.model.settings import Settings
 from hven.site.store import StateStore
@@ -37,8 +37,8 @@ class Time:
 def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds: int = 10) -> list[int]:
     """Let workers be asked on so many connections, again and again; of those that are closed, a part comes back to who closed them."""
     time = Time(busy)
-    shares = ConnectionShares(len(counts), time.clock, time.spent)
-    workers = [shares.create_worker_share(number) for number in range(len(counts))]
+    shares = WorkerConnectionCounts(len(counts), time.clock, time.spent)
+    workers = [shares.create_worker_balancer(number) for number in range(len(counts))]
     held = [{(number, port) for port in range(count)} for number, count in enumerate(counts)]
     port = 1000
     for _ in range(seconds):
@@ -73,8 +73,8 @@ def test_who_has_time_or_little_over_its_share_closes_none() -> None:
 
 def test_nothing_is_left_to_workers_that_say_nothing() -> None:
     time = Time(0.9)
-    shares = ConnectionShares(2, time.clock, time.spent)
-    one, other = shares.create_worker_share(0), shares.create_worker_share(1)
+    shares = WorkerConnectionCounts(2, time.clock, time.spent)
+    one, other = shares.create_worker_balancer(0), shares.create_worker_balancer(1)
     other.report_and_rebalance()
     time.now += MAX_SILENCE_SECONDS + 0.5
     for port in range(32):

@@ -16,9 +16,9 @@ from hven.jobs import child_processes
 from hven.jobs.hang_detector import (
     MAX_LOAD_FACTOR,
     HungProcessDetector,
-    ThreadUsage,
+    ThreadCpuUsage,
     compute_load_factor,
-    read_thread_usage,
+    read_thread_cpu_usage,
 )
 
 LOOK_SECONDS = 0.25
@@ -28,7 +28,7 @@ class Process:
     """A process whose thread uses as much processor time as the test says, and its watcher."""
 
     def __init__(self, load: float = 1.0) -> None:
-        self.now, self.usage = 1000.0, ThreadUsage("S", 0.0)
+        self.now, self.usage = 1000.0, ThreadCpuUsage("S", 0.0)
         self.pulse = SimpleNamespace(last_beat_time=1000.0, thread_id=7, get_silent_seconds=lambda: 1.0)
         self.detector = HungProcessDetector(
             self.pulse,  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ class Process:
         """Let time pass without a beat; give the seconds after which it counts as hung."""
         for step in range(1, int(seconds / LOOK_SECONDS) + 1):
             self.now += LOOK_SECONDS
-            self.usage = ThreadUsage(state, self.usage.cpu_seconds + share * LOOK_SECONDS)
+            self.usage = ThreadCpuUsage(state, self.usage.cpu_seconds + share * LOOK_SECONDS)
             if self.detector.is_hung():
                 return step * LOOK_SECONDS
         return None
@@ -86,15 +86,15 @@ def test_a_watcher_that_was_stopped_itself_cannot_tell() -> None:
 
 
 def test_the_system_tells_what_a_thread_uses() -> None:
-    mine = read_thread_usage(os.getpid(), os.getpid())
+    mine = read_thread_cpu_usage(os.getpid(), os.getpid())
     assert mine is not None
     assert mine.cpu_seconds > 0
-    assert read_thread_usage(os.getpid(), 0) is None
+    assert read_thread_cpu_usage(os.getpid(), 0) is None
     code = "import time\nwhile time.process_time() < 0.2: pass\nprint('x', flush=True)\ntime.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        other = read_thread_usage(child.pid, child.pid)
+        other = read_thread_cpu_usage(child.pid, child.pid)
         child.kill()
     assert other is not None
     assert other.cpu_seconds >= 0.15
@@ -115,13 +115,13 @@ def test_workers_are_killed_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
     server.wrks = [
         SimpleNamespace(idx=idx, inner=SimpleNamespace(pid=100 + idx), is_alive=lambda: True) for idx in range(3)
     ]
-    server._pulses = {idx: child_processes.Heartbeat() for idx in range(3)}
+    server._pulses = {idx: child_processes.ProcessHeartbeat() for idx in range(3)}
     server._pulses[1].set_grace_period(-30.0)  # the longest silent
     server._detectors, server._restart_times = {}, {}
     for _ in range(5):
-        server._kill_hung_workers()
+        server._kill_hung_worker()
     assert killed == [101]
-    server._pulses[1] = child_processes.Heartbeat()  # it is replaced
+    server._pulses[1] = child_processes.ProcessHeartbeat()  # it is replaced
     server._pulses[2].set_grace_period(-20.0)
-    server._kill_hung_workers()
+    server._kill_hung_worker()
     assert killed == [101, 102]

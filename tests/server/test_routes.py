@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Scope
 
-from hven.app._server.routing import CachingRouter
+from hven.app._server.routing import RouteCachingRouter
 
 
 def say(word: str) -> object:
@@ -62,7 +62,7 @@ def send_request(router: Router, method: str, path: str, root: str = "") -> tupl
 
 @pytest.mark.parametrize("root", ["", "/hven"])
 def test_every_path_leads_where_starlette_says(root: str) -> None:
-    plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, CachingRouter))
+    plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, RouteCachingRouter))
     paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/d/", "/nothing", "/a/x/y"]
     for path in paths * 2:  # looked for, and remembered
         for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW"):
@@ -70,7 +70,7 @@ def test_every_path_leads_where_starlette_says(root: str) -> None:
 
 
 def test_only_fixed_paths_are_remembered() -> None:
-    router = CachingRouter(routes=routes(), redirect_slashes=False)
+    router = RouteCachingRouter(routes=routes(), redirect_slashes=False)
     for number in range(50):
         for kind in ("a", "c", "nothing"):
             send_request(router, "GET", f"/{kind}/{number}")
@@ -86,7 +86,7 @@ def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
     def named(scope: Scope) -> Scope | None:
         return {**scope, "path": now[scope["path"]]} if scope["path"] in now else None
 
-    router = CachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=named)
+    router = RouteCachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=named)
     for _ in range(2):
         assert send_request(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
     assert send_request(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"

@@ -201,7 +201,9 @@ def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
             for number in range(asked):
                 assert server.ask(f"SELECT COUNT(*) AS n FROM stars.main WHERE 1 = {asked}{number}") == [[0]]
     with Site(load_settings(site)) as opened:
-        found = {one: values for one, values in opened.store.uses.sum_months().items() if one.collection == "stars"}
+        found = {
+            one: values for one, values in opened.store.uses.read_usage_sums().items() if one.collection == "stars"
+        }
     whole = [values[COUNT_COLUMNS.index("requests")] for one, values in found.items() if not one.service]
     assert whole == [3]
     [sessions] = [values[COUNT_COLUMNS.index("unique_requests")] for one, values in found.items() if not one.service]

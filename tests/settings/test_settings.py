@@ -1,4 +1,4 @@
-"""hven.toml and HVEN_*: every fault at once, with its line; `create_site` makes a site that loads."""
+"""hven.toml and HVEN_*: every fault at once, with its line; `create_site_directory` makes a site that loads."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from hven.engines import EngineRecord
+from hven.engines import EnginePluginRecord
 from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import (
     AddressAlias,
-    Portal,
+    PortalSettings,
     QueryLimits,
     ReloadableSettings,
-    RemoteService,
+    RemoteTapService,
     Settings,
     SettingsSection,
     _validation,
+    build_setting_metadata,
     collect_setting_docs,
-    create_site,
+    create_site_directory,
     define_setting,
-    describe_setting,
     find_missing_portal_items,
     load_settings,
 )  # fmt: skip
@@ -169,7 +169,7 @@ def test_no_site(tmp_path):
 
 
 def test_init_makes_a_site_and_never_overwrites(tmp_path):
-    made = create_site(
+    made = create_site_directory(
         tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org"
     )
     found = load_settings(made, {})
@@ -180,11 +180,11 @@ def test_init_makes_a_site_and_never_overwrites(tmp_path):
     )
     assert found.collections_directory.is_dir()
     with pytest.raises(UserError, match="is a site already"):
-        create_site(made)
+        create_site_directory(made)
 
 
 def test_the_commented_settings_of_the_template_are_right(tmp_path):
-    made = create_site(tmp_path / "x")
+    made = create_site_directory(tmp_path / "x")
     file = made / "hven.toml"
     bare = [
         line.removeprefix("# ")
@@ -197,11 +197,11 @@ def test_the_commented_settings_of_the_template_are_right(tmp_path):
 
 def test_every_setting_has_a_key_and_a_word():
     ours = {field.name for field in fields(Settings)} - {"directory", "brought"} | {
-        one.name for one in _validation.list_engine_sections()
+        one.name for one in _validation.list_engine_settings_sections()
     }
     ours |= {
         f"{name}.{field.name}"
-        for name, one in _validation.collect_sections().items()
+        for name, one in _validation.collect_settings_sections().items()
         for field in fields(one.settings_class)
     }
     assert ours == set(collect_setting_docs())
@@ -217,13 +217,13 @@ class Far:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    name: str = field(metadata=describe_setting("its name"))
+    name: str = field(metadata=build_setting_metadata("its name"))
 
 
 @pytest.fixture
 def engine(monkeypatch):
     """Install an engine that brings two sections."""
-    kind = EngineRecord(
+    kind = EnginePluginRecord(
         settings=(
             SettingsSection(
                 name="far", settings_class=Far, doc="the engine far", previous_setting="data", template_text="# [far]\n"
@@ -234,10 +234,10 @@ def engine(monkeypatch):
         )
     )
     views = (
-        _validation.list_engine_sections,
-        _validation.collect_sections,
+        _validation.list_engine_settings_sections,
+        _validation.collect_settings_sections,
         _validation.collect_setting_metadata,
-        _validation.build_file_model,
+        _validation.build_settings_file_model,
     )
     for view in views:
         view.cache_clear()
@@ -250,7 +250,7 @@ def engine(monkeypatch):
 
 @pytest.mark.usefixtures("engine")
 def test_an_engine_brings_its_settings(tmp_path):
-    file = create_site(tmp_path) / "hven.toml"
+    file = create_site_directory(tmp_path) / "hven.toml"
     assert "# [far]\n" in file.read_text()
     assert "postgres" not in collect_setting_docs()
     assert collect_setting_docs()["far.url"] == "where it is"
@@ -287,8 +287,8 @@ def test_services_elsewhere_are_named_with_their_tables(tmp_path):
         '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n[[remote]]\nname = "eso"\nurl = "https://eso.example.org/tap"\nkind = "obscore"\n'
     )
     assert load_settings(tmp_path, {}).remote == (
-        RemoteService(name="amda", url="https://amda.example.org/tap", tables=("amdadb.epn_core",)),
-        RemoteService(name="eso", url="https://eso.example.org/tap", kind="obscore", tables=("ivoa.obscore",)),
+        RemoteTapService(name="amda", url="https://amda.example.org/tap", tables=("amdadb.epn_core",)),
+        RemoteTapService(name="eso", url="https://eso.example.org/tap", kind="obscore", tables=("ivoa.obscore",)),
     )
     file.write_text(
         '[[remote]]\nname = "a"\nurl = "https://x.example.org/tap"\n'
@@ -319,8 +319,8 @@ host = "psup.example.org"
     (tmp_path / "hven.toml").write_text(text)
     found = load_settings(tmp_path, {}).portals
     assert found == (
-        Portal(name="medoc", path="/medoc", collections=("soho",), levels=("mission",)),
-        Portal(name="psup", host="psup.example.org"),
+        PortalSettings(name="medoc", path="/medoc", collections=("soho",), levels=("mission",)),
+        PortalSettings(name="psup", host="psup.example.org"),
     )
 
 

@@ -37,7 +37,7 @@ def _alone(text: str | None) -> list[float] | None:
         return None
     try:
         shape = shape_text.parse_stcs(text).shape
-    except shape_text.ShapeError:
+    except shape_text.ShapeTextError:
         return None
     if isinstance(shape, Circle):
         return [shape.lon, shape.lat, shape.radius]

@@ -18,7 +18,7 @@ from contour_shapes import (
     trace_border,
 )
 from helioprojective import compute_direction, project_to_surface
-from hven.model.sky import compute_distance, contours
+from hven.model.sky import compute_angular_distance, contours
 from shared import shared
 
 Chart, Disc, sun = contours.CylindricalMap, contours.DiscImage, contours.sun
@@ -110,8 +110,8 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
         assert np.abs(x / far * radius - arcsec[:, at]).max() < 0.01
         assert np.abs(y / far * radius - arcsec[:, at + 1]).max() < 0.01
     turns = np.array([float(row["C_ROTATION"]) for row in image])
-    assert not sun.is_rotation_mismatch(turns, time).any()
-    assert sun.is_rotation_mismatch(turns + 1, time).all()
+    assert not sun.is_carrington_rotation_mismatch(turns, time).any()
+    assert sun.is_carrington_rotation_mismatch(turns + 1, time).all()
 
 
 def test_centres_of_coronal_holes_are_the_catalogues(charm):
@@ -355,13 +355,13 @@ def test_what_touches_at_a_corner_is_two_parts_and_a_hole_that_does_is_a_hole():
     assert np.diff(found.regions.parts).tolist() == [1, 1, 3]
     assert found.classify_quality().tolist() == ["multi_part", "multi_part"]  # no polygon has holes
     lon, lat = found.regions.lon, found.regions.lat
-    assert compute_distance(lon, lat, 0, 0).max() < 1
+    assert compute_angular_distance(lon, lat, 0, 0).max() < 1
 
 
 def test_dates_that_lack_and_rotations_that_contradict_them():
     date = np.array(["2009-01-01T00:00:08", "NaT", "2009-01-01T00:00:08"], "datetime64[us]")
-    there, check = sun.compute_solar_ephemeris(date), contours.FaultRecorder(3)
-    check.mark_rows("rotation", sun.is_rotation_mismatch([2078.53, 2078.53, 2085.2], date))
+    there, check = sun.compute_solar_ephemeris(date), contours.ContourFaultRecorder(3)
+    check.mark_faulty_rows("rotation", sun.is_carrington_rotation_mismatch([2078.53, 2078.53, 2085.2], date))
     disc = Disc(512.0, 512.0, 2.0, 2.0, 985.9, there.l0, there.b0)
     found = contours.build_regions_from_chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, recorder=check)
     assert [(fault.row, fault.name) for fault in found.iterate_faults()] == [(1, "no_observer"), (2, "rotation")]

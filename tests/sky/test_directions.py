@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from contour_shapes import encode_chain
-from hven.model.sky import compute_distance, contours
+from hven.model.sky import compute_angular_distance, contours
 
 SUN = contours.DiscImage(512.0, 512.0, 2.0, 2.0, 960.0, 200.0, 7.0)
 
@@ -54,7 +54,7 @@ def test_the_limb():
     assert found.classify_quality().tolist() == ["clipped_at_limb", "exact", "clipped_at_limb", ""]
     hidden = 1 - np.sin(np.radians(960 / 3600))
     assert found.regions.compute_areas()[0] == pytest.approx(2 * np.pi * hidden, rel=5e-4)
-    away = compute_distance(found.regions.lon, found.regions.lat, 200.0, 7.0)
+    away = compute_angular_distance(found.regions.lon, found.regions.lat, 200.0, 7.0)
     first = found.regions.rings[1]
     assert np.abs(away[:first] - (90 - 960 / 3600)).max() < 1e-4
     assert away.max() < 90 - 960 / 3600 + 1e-4

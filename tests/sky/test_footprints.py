@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hven.model.sky import compute_distance, contours, footprints, frames
+from hven.model.sky import compute_angular_distance, contours, footprints, frames
 
 BASE = {"NAXIS": 2, "NAXIS1": 200, "NAXIS2": 120, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 30.0, "CRVAL2": -45.0, "CRPIX1": 90.0, "CRPIX2": 70.0, "CDELT1": -0.01, "CDELT2": 0.01}  # fmt: skip
 SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 3, "B_ORDER": 3, "A_2_0": 2e-4, "A_1_1": -1e-4, "A_0_3": 1e-6, "B_0_2": -2e-4, "B_2_1": 1e-6}  # fmt: skip
@@ -70,7 +70,7 @@ def test_edges_follow_the_image(name):
     share = np.linspace(0, 1, 301)
     edge = np.concatenate([np.stack([0.5 + 200 * share, 0 * share + y], 1) for y in (0.5, 120.5)] + [np.stack([0 * share + x, 0.5 + 120 * share], 1) for x in (0.5, 200.5)])  # fmt: skip
     scale = abs(cards.get("CD1_1", cards["CDELT1"])) / (60 if name == "minutes of arc" else 1)
-    gap = region.outlines
+    gap = region.prepared_rings
     lon, lat = places(*edge.T)
     off = [
         gap.compute_boundary_distances(*np.full((2, 1), [[one], [two]]))[0] for one, two in zip(lon, lat, strict=True)
@@ -188,11 +188,11 @@ def test_images_of_the_sun_as_sunpy():
         place = seen.transform_to(HeliographicStonyhurst(obstime="2011-02-15"))
     lon, lat = place.lon.deg, place.lat.deg
     gaps = [
-        found.outlines.compute_boundary_distances(np.array([a]), np.array([b]))[0]
+        found.prepared_rings.compute_boundary_distances(np.array([a]), np.array([b]))[0]
         for a, b in zip(lon, lat, strict=True)
     ]
     assert max(gaps) < np.degrees(0.3 * 3.0 / 960.0)  # less than a third of a pixel at the centre of the disc
-    corner = compute_distance(lon[0], lat[0], found.lon, found.lat)
+    corner = compute_angular_distance(lon[0], lat[0], found.lon, found.lat)
     assert corner.min() < 1e-4
     turned = footprints.build_regions_from_headers([AIA]).regions
     assert np.abs((turned.lon - found.lon - (22.814522 - 0.5) + 180) % 360 - 180).max() < 1e-9
@@ -205,7 +205,7 @@ def test_who_looks_at_the_sun_is_asked_of_the_header_and_else_of_the_date():
     found = footprints.build_regions_from_headers([whole, old])
     assert found.classify_quality().tolist() == ["clipped_at_limb"] * 2
     lon, lat = found.regions.compute_centroids()
-    assert compute_distance(lon, lat, 22.81, -6.82).max() < 0.1  # the Earth, and SDO near it
+    assert compute_angular_distance(lon, lat, 22.81, -6.82).max() < 0.1  # the Earth, and SDO near it
     bad = [{"DATE-OBS": None}, {"DATE-OBS": "soon"}, {"RSUN_OBS": -3.0}, {"CRLT_OBS": 95.0}, {"CRVAL1": 4000.0}]
     names = [
         fault.name for fault in footprints.build_regions_from_headers([whole | cards for cards in bad]).iterate_faults()
@@ -231,7 +231,7 @@ def test_discs_of_headers_lie_where_their_wcs_says(name, unit):
     by = 3600.0 if unit == "deg" else 1.0
     steps = {key: value / (1.0 if key.startswith(("PC", "CROTA")) else by) for key, value in STEPS[name].items()}
     cards = {"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": unit, "CUNIT2": unit, "CRPIX1": 210.5, "CRPIX2": 190.0, "CRVAL1": 40.0 / by, "CRVAL2": -60.0 / by, **steps, "RSUN_OBS": 960.0, "CRLN_OBS": 120.0, "HGLT_OBS": 5.0}  # fmt: skip
-    disc = contours.build_disc_image(cards)
+    disc = contours.build_solar_disc_image(cards)
     assert (disc.radius[0], disc.lon[0], disc.lat[0]) == (960.0, 120.0, 5.0)
     pixel = np.random.default_rng(1).uniform(0, 400, (50, 2))
     u, v = disc.to_plane(np.zeros(50, np.int64), *pixel.T)
@@ -243,12 +243,14 @@ def test_discs_of_headers_lie_where_their_wcs_says(name, unit):
 def test_the_observer_of_a_disc():
     cards = {"CRPIX1": 1.0, "CRPIX2": 1.0, "CDELT1": 2.0, "CDELT2": 2.0, "DATE-OBS": "2010-01-01T00:00:00"}
     earth = contours.sun.compute_solar_ephemeris(np.datetime64("2010-01-01T00:00:00"))
-    seen = contours.build_disc_image({**cards, "DSUN_OBS": 1.45e11, "HGLN_OBS": 30.0, "HGLT_OBS": 6.0, "RSUN": 980.0})
+    seen = contours.build_solar_disc_image(
+        {**cards, "DSUN_OBS": 1.45e11, "HGLN_OBS": 30.0, "HGLT_OBS": 6.0, "RSUN": 980.0}
+    )
     assert seen.radius[0] == pytest.approx(contours.sun.compute_apparent_radius(1.45e8), rel=1e-3)
     assert (seen.lon[0], seen.lat[0]) == pytest.approx((30.0 + float(earth.l0), 6.0))
-    assert contours.build_disc_image({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
-    assert contours.build_disc_image({**cards, "R_SUN": 480}).radius[0] == 960.0
-    assert np.isnan(contours.build_disc_image(cards).radius[0]), "a disc's radius is its observation's own"
+    assert contours.build_solar_disc_image({**cards, "HGLN_OBS": 30.0}, stonyhurst=True).lon[0] == 30.0
+    assert contours.build_solar_disc_image({**cards, "R_SUN": 480}).radius[0] == 960.0
+    assert np.isnan(contours.build_solar_disc_image(cards).radius[0]), "a disc's radius is its observation's own"
 
 
 def test_gls_is_sanson_flamsteed_about_the_reference():

@@ -148,7 +148,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
         cells = np.arange(12 << 2 * order) if order < 5 else rng.integers(0, 12 << 2 * order, 3000)
         lon, lat = cdshealpix.vertices(cells, order, 8)
         mid = healpix.compute_cell_centers(order, cells)
-        corner = sphere.compute_distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
+        corner = sphere.compute_angular_distance(lon.deg, lat.deg, mid[0][:, None], mid[1][:, None]).max()
         assert np.radians(corner) * 2**order < healpix._MAX_CELL_RADIUS_RADIANS
         towards = rng.uniform(0, 360, 20)
         near = cdshealpix.neighbours(cells[:300], order)
@@ -173,7 +173,7 @@ def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     rng = np.random.default_rng(2)
     lon = (lon1 + np.append(rng.uniform(0, 1, 60), [0, 1]) * shape.width) % 360
     lat = np.append(rng.uniform(low, high, 60), [low, high])
-    ranges = shape.cover(order)
+    ranges = shape.cover_with_cells(order)
     _sane(ranges)
     assert shape.contains(lon, lat).all()
     assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, lon, lat)).all()
@@ -197,7 +197,7 @@ def test_a_polygon_cover_holds_the_polygon(lon, lat, spokes, power, order):
     there = sphere.compute_offset_position(lon, lat, rng.uniform(0, 360, 200), 10.0**power * rng.uniform(0, 1, 200))
     inside = shape.contains(*there)
     order = min(order + max(0, round(-power * 3.3)), 29)
-    ranges = shape.cover(order)
+    ranges = shape.cover_with_cells(order)
     _sane(ranges)
     assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, there[0][inside], there[1][inside])).all()
 
@@ -238,7 +238,7 @@ def test_a_small_polygon_in_large_cells_is_covered():
     inside = shape.contains(*there)
     for order in range(12):
         assert healpix.is_in_ranges(
-            shape.cover(order), healpix.compute_cell_indexes(29, there[0][inside], there[1][inside])
+            shape.cover_with_cells(order), healpix.compute_cell_indexes(29, there[0][inside], there[1][inside])
         ).all()
 
 
@@ -249,12 +249,12 @@ def test_a_neighbourhood_holds_all_that_is_near(order):
     lat[:4] = [90.0, -90.0, 89.999, 41.8103]
     cells = np.unique(healpix.compute_cell_indexes(order, lon, lat))
     shift = 2 * (healpix.MAX_ORDER - order)
-    wide = healpix.add_neighbours(np.stack([cells << shift, (cells + 1) << shift], axis=1), order)
+    wide = healpix.add_neighbour_cells(np.stack([cells << shift, (cells + 1) << shift], axis=1), order)
     reach = np.degrees(0.689 / 2**order)
     for turn in np.linspace(0.0, 360.0, 24):
         x, y = arrays_moved(lon, lat, turn, reach * made.uniform(0, 1, len(lon)))
         assert healpix.is_in_ranges(wide, healpix.compute_cell_indexes(healpix.MAX_ORDER, x, y)).all()
-    assert len(healpix.add_neighbours(np.empty((0, 2), np.int64), order)) == 0
+    assert len(healpix.add_neighbour_cells(np.empty((0, 2), np.int64), order)) == 0
 
 
 def arrays_moved(lon, lat, turn, far):

@@ -93,12 +93,12 @@ def test_codes_of_the_iau_are_projs():
     codes = {int(code) for kind in ("GEOGRAPHIC_2D_CRS", "GEODETIC_CRS") for code in get_codes("IAU_2015", kind)}
     for code in sorted(codes):
         crs = pyproj.CRS.from_authority("IAU_2015", code)
-        if bodies.find_body(f"NAIF {code // 100}") is None:
+        if bodies.find_solar_system_body(f"NAIF {code // 100}") is None:
             with pytest.raises(ValueError, match="nothing is known of the body"):
-                planetary_frames.parse_frame_code(f"IAU_2015:{code}")
+                planetary_frames.parse_iau_frame_code(f"IAU_2015:{code}")
             continue
         for text in (f"IAU_2015:{code}", f"urn:ogc:def:crs:IAU:2015::{code}"):
-            found = planetary_frames.parse_frame_code(text)
+            found = planetary_frames.parse_iau_frame_code(text)
             assert found.frame.graphic == (code % 100 == 1)
             assert found.frame.west == any(axis.direction == "west" for axis in crs.axis_info), crs.name
         if np.isfinite(found.axes[0]):
@@ -108,4 +108,4 @@ def test_codes_of_the_iau_are_projs():
 @pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "no code"), ("EPSG:4326", "no code"), ("IAU_2015:99999900", "nothing is known")])  # fmt: skip
 def test_what_is_no_code_is_told(code, why):
     with pytest.raises(ValueError, match=why):
-        planetary_frames.parse_frame_code(code)
+        planetary_frames.parse_iau_frame_code(code)

@@ -42,7 +42,7 @@ def test_holes_and_more_than_half_a_sphere_become_pieces(kind):
     for text, area in zip(said, ROWS.compute_areas(), strict=True):
         if text is not None:  # the parts of the shapes touch, and do not overlap
             shape = (
-                shape_text.parse_shape("multishape", text)
+                shape_text.parse_dali_shape("multishape", text)
                 if kind == "multishape"
                 else shape_text.parse_stcs(text).shape
             )
@@ -153,7 +153,7 @@ CRTF = b"#CRTFv0\nglobal coord=J2000, color=blue\ncircle[[10deg, 20deg], 1deg]\n
 
 def test_ds9_and_casa():
     pytest.importorskip("regions")
-    found = region_files.read_regions(DS9, "x.reg")
+    found = region_files.parse_region_file(DS9, "x.reg")
     assert found.names[0] == "a"
     assert [fault[:12] for fault in found.faults] == [
         "",
@@ -168,12 +168,12 @@ def test_ds9_and_casa():
     area = np.degrees(np.degrees(found.regions.compute_areas()))
     assert area[:4] == pytest.approx([7.06, 0.4699, 2.0, 9.41], rel=1e-2)
     for kind, name in (("ds9", "y.reg"), ("crtf", "y.crtf")):
-        back = region_files.read_regions(
+        back = region_files.parse_region_file(
             region_files.write_region_file(found.regions.take(range(4)), kind).encode(), name
         )
         assert not any(back.faults)
         assert back.regions.compute_areas().sum() == pytest.approx(found.regions.compute_areas().sum(), rel=1e-8)
-    assert region_files.read_regions(CRTF).faults == ["", ""]
+    assert region_files.parse_region_file(CRTF).faults == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -187,16 +187,16 @@ def test_ds9_and_casa():
 )
 def test_files_that_are_none(data, said):
     with pytest.raises(ValueError, match=said):
-        region_files.read_regions(data, "some.file")
+        region_files.parse_region_file(data, "some.file")
 
 
 def test_files_are_known_by_what_is_in_them():
-    assert region_files.read_regions(b"Circle ICRS 1 2 3\n\npolygon 1 2 3 4 5 6\n").faults == ["", ""]
-    assert region_files.read_regions(b"6/1-4\n7/30").regions.compute_areas()[0] == pytest.approx(
+    assert region_files.parse_region_file(b"Circle ICRS 1 2 3\n\npolygon 1 2 3 4 5 6\n").faults == ["", ""]
+    assert region_files.parse_region_file(b"6/1-4\n7/30").regions.compute_areas()[0] == pytest.approx(
         Moc.parse("6/1-4 7/30").fraction * 4 * np.pi, rel=1e-3
     )
-    assert region_files.read_regions(b'{"6": [1]}').faults == [""]
-    assert region_files.detect_format(b"fk5\ncircle(1,2,3)") == "ds9"
+    assert region_files.parse_region_file(b'{"6": [1]}').faults == [""]
+    assert region_files.detect_region_format(b"fk5\ncircle(1,2,3)") == "ds9"
 
 
 def test_pieces_that_touch_but_for_rounding_are_joined():

@@ -10,8 +10,8 @@ import spherely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, Moc, Range, Regions, compute_distance, healpix
-from hven.model.sky._healpix_covers import Covers
+from hven.model.sky import Circle, Moc, Range, Regions, compute_angular_distance, healpix
+from hven.model.sky._healpix_covers import RegionCoverBuilder
 from region_cases import CAP, CASES, HALF, SQUARE
 from region_samples import regions
 from shared import EXAMPLES_FACTOR
@@ -233,7 +233,7 @@ def test_middles_hulls_and_fewer_vertices():
     assert len(less.lon) < len(few.lon)
     assert less.is_valid().all()
     for row in range(0, 50, 10):  # no vertex that went is farther from what stays than was allowed
-        arcs, vertices = less.take([row]).outlines, few.take([row])
+        arcs, vertices = less.take([row]).prepared_rings, few.take([row])
         gap = [
             arcs.compute_boundary_distances([lon], [lat]).min()
             for lon, lat in zip(vertices.lon, vertices.lat, strict=True)
@@ -244,7 +244,7 @@ def test_middles_hulls_and_fewer_vertices():
     assert Regions.from_lists([[[HALF]], [[CAP[::-1]]]]).compute_convex_hulls().compute_areas() == pytest.approx(
         [4 * math.pi, 4 * math.pi]
     )
-    assert compute_distance(0, 0, 1, 0) == pytest.approx(1)
+    assert compute_angular_distance(0, 0, 1, 0) == pytest.approx(1)
 
 
 def test_circles_and_ranges():
@@ -253,7 +253,9 @@ def test_circles_and_ranges():
     assert set(circles.find_faults()) == {""}
     areas = np.array([Circle(*one).compute_area() for one in zip(lon, lat, size, strict=True)])
     assert np.degrees(np.degrees(circles.compute_areas())) == pytest.approx(areas, rel=2e-3)
-    gap = compute_distance(lon[0], lat[0], *(getattr(circles, name)[: circles.rings[1]] for name in ("lon", "lat")))
+    gap = compute_angular_distance(
+        lon[0], lat[0], *(getattr(circles, name)[: circles.rings[1]] for name in ("lon", "lat"))
+    )
     assert gap == pytest.approx(5)
     edges = [(0, 10, 0, 10), (350, 20, -5, 5), (0, 360, -90, -20), (0, 360, 20, 40), (10, 350, 80, 90), (0, 10, -90, 90), (0, 360, -90, 90), (20, 250, -90, 50)]  # fmt: skip
     ranges = Regions.from_ranges(*zip(*edges, strict=True))
@@ -351,7 +353,7 @@ def test_covers_are_those_of_cdshealpix():
         for lon, lat, radius in ((0, 0, 5), (200, 88, 10), (45, 41.8, 30), (359, -60, 80))
     ]
     for one in [*shapes, slivers(1), Regions.from_lists([[[[(0, 0), (4, 0.3), (1, 1), (0.5, 7)]]]])]:
-        covers = Covers(one)
+        covers = RegionCoverBuilder(one)
         for order in (0, 1, 4, 7):
             found, _ = covers.compute_ranges(order)
             wanted = healpix.cover_polygon(one.lon, one.lat, order)
@@ -360,7 +362,14 @@ def test_covers_are_those_of_cdshealpix():
                 found,
                 healpix.complement_ranges(
                     healpix.merge_ranges(
-                        np.concatenate([wanted, healpix.cover_arcs(one.outlines.a, one.outlines.b, order)])
+                        np.concatenate(
+                            [
+                                wanted,
+                                healpix.cover_arcs(
+                                    one.prepared_rings.edge_begin_vectors, one.prepared_rings.edge_end_vectors, order
+                                ),
+                            ]
+                        )
                     )
                 ),
             )
@@ -374,7 +383,7 @@ def test_covers_are_those_of_cdshealpix():
 
 def test_regions_of_mocs():
     mocs = [Moc.parse(text) for text in ("3/5 6 4/100 5/1000-1010", "0/0-11", "2/0 64 191", "29/12345")]
-    mocs.append(Moc(Circle(20, 30, 8).cover(6), 6))
+    mocs.append(Moc(Circle(20, 30, 8).cover_with_cells(6), 6))
     found = Regions.from_mocs(mocs)
     assert set(found.find_faults()) == {""}
     assert found.compute_areas() == pytest.approx([4 * math.pi * moc.fraction for moc in mocs], rel=0.02)

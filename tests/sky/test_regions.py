@@ -26,7 +26,7 @@ def test_forms_hold_what_was_put_in():
     assert Regions.from_wkb([None, *plain.to_wkb()]) == Regions.concat([Regions.create_empty(1), plain])
     alone, row = ROWS.explode()
     assert row.tolist() == [0, 2, 3, 3, 4, 5, 6]
-    assert alone.group_rows(ROWS.rows) == ROWS
+    assert alone.merge_consecutive_rows(ROWS.rows) == ROWS
     assert ROWS.take(np.arange(7) > 3) == ROWS.take([4, 5, 6])
     pairs = pa.array([[[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]], None])
     assert Regions.from_geoarrow(pairs) == Regions.from_lists([[[[(0, 0), (1, 0), (1, 1)]]], []])
@@ -103,10 +103,12 @@ def test_boxes_of_small_regions_are_those_of_any():
             Regions.create_empty(1),
         ]
     )
-    small, _ = regions._compute_small_boxes()
+    small, _ = regions._compute_small_region_boxes()
     assert 100 < small.sum() < 140
     some = np.flatnonzero(np.diff(regions.rows) > 0)
-    off = np.abs(np.stack(regions.compute_bounding_boxes())[:, some] - regions.take(some)._compute_general_boxes())
+    off = np.abs(
+        np.stack(regions.compute_bounding_boxes())[:, some] - regions.take(some)._compute_general_region_boxes()
+    )
     off[:2] = np.minimum(off[:2], 360 - off[:2])
     assert off.max() < 1e-11
 
@@ -124,12 +126,12 @@ def test_convex_polygons_are_those_that_geos_finds_valid(corners: int, monkeypat
         places[..., 1] = np.clip(places[..., 1], -90.0, 90.0)
         found = Regions.from_polygons(np.arange(rows + 1) * 2 * corners, places.reshape(-1))
         with monkeypatch.context() as without:
-            without.setattr(_projection_planes, "is_convex", lambda given: np.zeros(len(given), np.bool_))
+            without.setattr(_projection_planes, "are_regions_convex", lambda given: np.zeros(len(given), np.bool_))
             expected, crossing = found.is_valid(), found.is_self_crossing()
         assert (found.is_valid() == expected).all()
         assert (found.is_self_crossing() == crossing).all()
-        assert not (_projection_planes.is_convex(found) & ~expected).any()
-        certain += int(_projection_planes.is_convex(found).sum())
+        assert not (_projection_planes.are_regions_convex(found) & ~expected).any()
+        certain += int(_projection_planes.are_regions_convex(found).sum())
     assert certain > rows  # most are large enough, though half of the quadrilaterals cross themselves
 
 
@@ -139,7 +141,7 @@ def test_vertices_a_rounding_apart_on_the_map_are_one():
     square = [(10, 10), (20, 10), (20, 20), (10, 20)]
     apart = [*square[:2], (20, 10 + 1e-14), *square[2:]]
     assert apart[1] != apart[2]
-    regions = _antimeridian.from_map_polygons([shapely.Polygon(square), shapely.Polygon(apart)], 1.0)
+    regions = _antimeridian.build_regions_from_map_polygons([shapely.Polygon(square), shapely.Polygon(apart)], 1.0)
     assert not dict(_projection_planes.find_vertex_faults(regions))[_projection_planes.REPEATED_VERTEX].any()
     assert np.bincount(regions.vertex_rows).tolist() == [4, 4]
     assert regions.compute_areas()[1] == pytest.approx(regions.compute_areas()[0], rel=1e-9)

@@ -15,10 +15,10 @@ from hven.model.sky import (
     Point,
     Polygon,
     Range,
-    Region,
-    compute_distance,
-    contains,
-    intersects,
+    ShapeUnion,
+    are_shapes_intersecting,
+    compute_angular_distance,
+    has_shape_inside,
     polygon_arrays,
     sphere,
 )
@@ -138,7 +138,7 @@ def test_area_and_middle_are_those_of_a_sample(case):
     )[:, inside]
     mean = xyz.mean(axis=1)
     middle = shape.compute_centroid()
-    away = compute_distance(
+    away = compute_angular_distance(
         middle.lon,
         middle.lat,
         math.degrees(math.atan2(mean[1], mean[0])),
@@ -162,7 +162,9 @@ def test_small_fields_on_the_equator_are_planar(lon, spokes, size):
     clear = shapely.distance(flat.boundary, points) > size * 1e-4 + 1e-12
     assert (shape.contains(lon + px, py) == shapely.contains(flat, points))[clear].all()
     middle = shape.compute_centroid()
-    assert compute_distance(middle.lon, middle.lat, lon + flat.centroid.x, flat.centroid.y) < size * 1e-4 + 1e-12
+    assert (
+        compute_angular_distance(middle.lon, middle.lat, lon + flat.centroid.x, flat.centroid.y) < size * 1e-4 + 1e-12
+    )
 
 
 def test_polygons_over_poles_and_longitude_zero():
@@ -215,7 +217,7 @@ def test_repeated_vertices_and_flat_polygons_do_no_harm():
     assert flat.compute_area() == pytest.approx(0, abs=1e-12)
     assert flat.contains(1.5, 0)
     assert not flat.contains([1.5, 50], [1, 20]).any()
-    assert len(flat.cover(10))
+    assert len(flat.cover_with_cells(10))
 
 
 # --- boxes and ranges ---------------------------------------------------------------------------------------
@@ -259,17 +261,17 @@ def test_area_of_a_range_is_that_of_a_sample(lon1, lon2, lat1, lat2):
 
 
 def test_regions_add_up():
-    apart = Region((Circle(0, 0, 1), Circle(90, 0, 2)))
+    apart = ShapeUnion((Circle(0, 0, 1), Circle(90, 0, 2)))
     assert apart.compute_area() == pytest.approx(Circle(0, 0, 1).compute_area() + Circle(0, 0, 2).compute_area())
     assert apart.contains([0, 90, 45], [0, 1, 0]).tolist() == [True, True, False]
-    same = Region((Circle(0, 0, 1), Circle(0, 0, 1)))
+    same = ShapeUnion((Circle(0, 0, 1), Circle(0, 0, 1)))
     assert same.compute_area() == pytest.approx(Circle(0, 0, 1).compute_area(), rel=0.02)
     with pytest.raises(ValueError, match="at least one"):
-        Region(())
+        ShapeUnion(())
 
 
 def test_a_moc_of_a_shape_holds_it():
-    moc = Moc.parse(str(Moc(Circle(10, 20, 3).cover(8), 8)))
+    moc = Moc.parse(str(Moc(Circle(10, 20, 3).cover_with_cells(8), 8)))
     lon, lat = sample(20_000)
     assert moc.contains(lon, lat)[Circle(10, 20, 3).contains(lon, lat)].all()
 
@@ -295,65 +297,65 @@ GRID = sample(3000, seed=9)
 def test_relations_agree_with_a_sample_of_positions(a, b):
     in_a, in_b = a.contains(*GRID), b.contains(*GRID)
     if (in_a & in_b).any():
-        assert intersects(a, b)
-        assert intersects(b, a)
+        assert are_shapes_intersecting(a, b)
+        assert are_shapes_intersecting(b, a)
     if (in_b & ~in_a).any():
-        assert not contains(a, b)
-    if contains(a, b):
-        assert intersects(a, b)
+        assert not has_shape_inside(a, b)
+    if has_shape_inside(a, b):
+        assert are_shapes_intersecting(a, b)
         assert a.compute_area() >= b.compute_area() * (1 - 1e-9)
     # if a fine cover of one does not meet that of the other, they do not touch
     from hven.model.sky import healpix
 
-    if not len(healpix.intersect_ranges(a.cover(6), b.cover(6))):
-        assert not intersects(a, b)
+    if not len(healpix.intersect_ranges(a.cover_with_cells(6), b.cover_with_cells(6))):
+        assert not are_shapes_intersecting(a, b)
 
 
 @settings(max_examples=200 * EXAMPLES_FACTOR)
 @given(SHAPES)
 def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
-    assert intersects(shape, shape)
-    assert contains(shape, shape)
+    assert are_shapes_intersecting(shape, shape)
+    assert has_shape_inside(shape, shape)
     lon, lat = (values[shape.contains(*GRID)][:5] for values in GRID)
     for x, y in zip(lon.tolist(), lat.tolist(), strict=True):
-        assert contains(shape, Point(x, y))
-        assert intersects(shape, Circle(x, y, 1e-6))
+        assert has_shape_inside(shape, Point(x, y))
+        assert are_shapes_intersecting(shape, Circle(x, y, 1e-6))
         if (
             shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
             and shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
         ):
-            assert contains(shape, Circle(x, y, 0.05))
-            assert contains(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
-    assert contains(Circle(0, 0, 180), shape)
+            assert has_shape_inside(shape, Circle(x, y, 0.05))
+            assert has_shape_inside(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
+    assert has_shape_inside(Circle(0, 0, 180), shape)
 
 
 @given(LON, LAT, st.floats(0.1, 89), LON, LAT, st.floats(0.1, 89))
 def test_circles_touch_by_distance(lon1, lat1, radius1, lon2, lat2, radius2):
-    away = float(compute_distance(lon1, lat1, lon2, lat2))
+    away = float(compute_angular_distance(lon1, lat1, lon2, lat2))
     a, b = Circle(lon1, lat1, radius1), Circle(lon2, lat2, radius2)
     assume(abs(away - radius1 - radius2) > 1e-9)
     assume(abs(away + radius2 - radius1) > 1e-9)
-    assert intersects(a, b) == (away < radius1 + radius2)
-    assert contains(a, b) == (away + radius2 < radius1)
-    assert polygon_arrays.circles_intersect(lon1, lat1, radius1, lon2, lat2, radius2) == intersects(a, b)
-    assert polygon_arrays.is_circle_in_circle(lon2, lat2, radius2, lon1, lat1, radius1) == contains(a, b)
+    assert are_shapes_intersecting(a, b) == (away < radius1 + radius2)
+    assert has_shape_inside(a, b) == (away + radius2 < radius1)
+    assert polygon_arrays.circles_intersect(lon1, lat1, radius1, lon2, lat2, radius2) == are_shapes_intersecting(a, b)
+    assert polygon_arrays.is_circle_in_circle(lon2, lat2, radius2, lon1, lat1, radius1) == has_shape_inside(a, b)
 
 
 def test_crossing_bars_touch_without_a_vertex_inside_each_other():
     flat, tall = Polygon((-10 % 360, 10, 10, 350), (-1, -1, 1, 1)), Polygon((359, 1, 1, 359), (-10, -10, 10, 10))
-    assert intersects(flat, tall)
-    assert not contains(flat, tall)
-    assert intersects(Range(350, 10, -1, 1), tall)
-    assert intersects(flat, Range(359, 1, -10, 10))
-    assert intersects(Circle(0, 0, 0.1), tall)
-    assert not intersects(Polygon((20, 30, 30), (0, 0, 5)), flat)
+    assert are_shapes_intersecting(flat, tall)
+    assert not has_shape_inside(flat, tall)
+    assert are_shapes_intersecting(Range(350, 10, -1, 1), tall)
+    assert are_shapes_intersecting(flat, Range(359, 1, -10, 10))
+    assert are_shapes_intersecting(Circle(0, 0, 0.1), tall)
+    assert not are_shapes_intersecting(Polygon((20, 30, 30), (0, 0, 5)), flat)
 
 
 def test_great_circle_edges_bulge_out_of_parallels():
     edge = Polygon((0, 90, 90, 0), (50, 50, 45, 45))
     bulge = Range(40, 50, 55, 58)
-    assert intersects(edge, bulge)
-    assert not intersects(edge, Range(0, 5, 55, 58))
+    assert are_shapes_intersecting(edge, bulge)
+    assert not are_shapes_intersecting(edge, Range(0, 5, 55, 58))
 
 
 # --- columns ------------------------------------------------------------------------------------------------
@@ -384,19 +386,19 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
         circles = [Circle(a, b, radius) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         pairs = list(zip(shapes, circles, strict=True))
         assert polygon_arrays.circle_intersects_polygon(x, y, radius, offsets, numbers).tolist() == [
-            intersects(c, s) for s, c in pairs
+            are_shapes_intersecting(c, s) for s, c in pairs
         ]
         assert polygon_arrays.is_circle_in_polygon(x, y, radius, offsets, numbers).tolist() == [
-            contains(s, c) for s, c in pairs
+            has_shape_inside(s, c) for s, c in pairs
         ]
         assert polygon_arrays.is_polygon_in_circle(offsets, numbers, x, y, radius).tolist() == [
-            contains(c, s) for s, c in pairs
+            has_shape_inside(c, s) for s, c in pairs
         ]
     assert polygon_arrays.compute_polygon_areas(offsets, numbers) == pytest.approx(
         [shape.compute_area() for shape in shapes], rel=1e-12
     )
     middles = polygon_arrays.compute_polygon_centroids(offsets, numbers)
-    assert compute_distance(
+    assert compute_angular_distance(
         *middles, [s.compute_centroid().lon for s in shapes], [s.compute_centroid().lat for s in shapes]
     ) == pytest.approx(0, abs=1e-12)
 
@@ -408,14 +410,16 @@ def test_columns_of_pairs_of_polygons(one, two):
     one, two = one[:n], two[:n]
     a, b = _arrow(one), _arrow(two)
     assert polygon_arrays.polygons_intersect(*a, *b).tolist() == [
-        intersects(x, y) for x, y in zip(one, two, strict=True)
+        are_shapes_intersecting(x, y) for x, y in zip(one, two, strict=True)
     ]
     assert polygon_arrays.is_polygon_in_polygon(*a, *b).tolist() == [
-        contains(y, x) for x, y in zip(one, two, strict=True)
+        has_shape_inside(y, x) for x, y in zip(one, two, strict=True)
     ]
     first = _arrow(one[:1])
-    assert polygon_arrays.polygons_intersect(*first, *b).tolist() == [intersects(one[0], y) for y in two]
-    assert polygon_arrays.is_polygon_in_polygon(*a, *_arrow(two[:1])).tolist() == [contains(two[0], x) for x in one]
+    assert polygon_arrays.polygons_intersect(*first, *b).tolist() == [are_shapes_intersecting(one[0], y) for y in two]
+    assert polygon_arrays.is_polygon_in_polygon(*a, *_arrow(two[:1])).tolist() == [
+        has_shape_inside(two[0], x) for x in one
+    ]
 
 
 def test_constant_polygons_and_bad_rows():
@@ -466,7 +470,7 @@ def test_a_range_that_is_a_pole_is_covered():
     for shape in (Range(1e-53, 0, 90, 90), Range(0, 0, -90, -90), Range(10, 20, 90, 90)):
         lon, lat = np.array([0.0, 100.0, 200.0, 300.0]), np.full(4, shape.lat1)
         assert shape.contains(lon, lat).all()
-        assert healpix.is_in_ranges(shape.cover(5), healpix.compute_cell_indexes(29, lon, lat)).all()
+        assert healpix.is_in_ranges(shape.cover_with_cells(5), healpix.compute_cell_indexes(29, lon, lat)).all()
 
 
 def test_points_near_a_boundary_are_those_that_its_arcs_tell():
@@ -478,8 +482,8 @@ def test_points_near_a_boundary_are_those_that_its_arcs_tell():
         )
         ring = Polygon(tuple(lon.tolist()), tuple(lat.tolist())).ring
         points = rng.uniform(0, 360, 800), np.degrees(np.arcsin(rng.uniform(-1, 1, 800)))
-        gap = sphere.compute_arc_distances(sphere.to_unit_vectors(*points)[:, None], ring.a, ring.b, ring.normal).min(
-            axis=1
-        )
+        gap = sphere.compute_arc_distances(
+            sphere.to_unit_vectors(*points)[:, None], ring.edge_begin_vectors, ring.edge_end_vectors, ring.edge_normals
+        ).min(axis=1)
         for reach in (0.5, 7.0, 40.0):
             assert (ring.is_near_boundary(*points, reach) == (gap <= reach)).all()

@@ -9,7 +9,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, compute_distance, sphere
+from hven.model.sky import Circle, compute_angular_distance, sphere
 
 LON = st.one_of(st.floats(-720, 720), st.sampled_from([0.0, 90.0, 180.0, 270.0, 359.9999999999, 360.0, -1e-12]))
 LAT = st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 0.0, 89.999999999, -1e-13]))
@@ -19,7 +19,7 @@ LAT = st.one_of(st.floats(-90, 90), st.sampled_from([90.0, -90.0, 0.0, 89.999999
 def test_distance_is_astropys(lon1, lat1, lon2, lat2):
     theirs = SkyCoord(lon1 * u.deg, lat1 * u.deg).separation(SkyCoord(lon2 * u.deg, lat2 * u.deg)).deg
     # longitudes of several turns lose digits before either of us sees them
-    assert compute_distance(lon1, lat1, lon2, lat2) == pytest.approx(theirs, abs=3e-13, rel=1e-13)
+    assert compute_angular_distance(lon1, lat1, lon2, lat2) == pytest.approx(theirs, abs=3e-13, rel=1e-13)
 
 
 @given(LON, LAT, st.floats(0, 360), st.floats(-12, 2.25))
@@ -29,20 +29,20 @@ def test_distance_of_an_offset_is_the_offset(lon, lat, towards, power):
     there = sphere.compute_offset_position(lon % 360.0, lat, towards, arc)
     # the far point itself is rounded to the last digit of its coordinates
     rounding = 4e-13
-    assert float(compute_distance(lon % 360.0, lat, *there)) == pytest.approx(arc, abs=rounding)
+    assert float(compute_angular_distance(lon % 360.0, lat, *there)) == pytest.approx(arc, abs=rounding)
 
 
 def test_tiny_and_antipodal_separations_keep_their_digits():
     tiny = 1e-10
-    assert compute_distance(0, 45, 0, 45 + tiny) == pytest.approx((45 + tiny) - 45, rel=1e-9)
-    assert compute_distance(10, 0, 10 + tiny, 0) == pytest.approx((10 + tiny) - 10, rel=1e-9)
-    assert compute_distance(0, 0, 180 - 1e-7, 0) == pytest.approx(180 - 1e-7, abs=1e-12)
-    assert compute_distance(123, 45, 303, -45) == pytest.approx(180, abs=1e-12)
-    assert np.isnan(compute_distance(np.nan, 0, 0, 0))
+    assert compute_angular_distance(0, 45, 0, 45 + tiny) == pytest.approx((45 + tiny) - 45, rel=1e-9)
+    assert compute_angular_distance(10, 0, 10 + tiny, 0) == pytest.approx((10 + tiny) - 10, rel=1e-9)
+    assert compute_angular_distance(0, 0, 180 - 1e-7, 0) == pytest.approx(180 - 1e-7, abs=1e-12)
+    assert compute_angular_distance(123, 45, 303, -45) == pytest.approx(180, abs=1e-12)
+    assert np.isnan(compute_angular_distance(np.nan, 0, 0, 0))
 
 
 def test_distance_broadcasts():
-    found = compute_distance(np.zeros((3, 1)), 0, np.arange(4.0), 0)
+    found = compute_angular_distance(np.zeros((3, 1)), 0, np.arange(4.0), 0)
     assert found.shape == (3, 4)
     assert found[2] == pytest.approx([0, 1, 2, 3])
 
@@ -55,7 +55,7 @@ def test_distance_broadcasts():
 )
 def test_circle_is_the_distance(lon0, lat0, points, radius):
     lon, lat = np.array(points).T
-    away = compute_distance(lon, lat, lon0, lat0)
+    away = compute_angular_distance(lon, lat, lon0, lat0)
     sure = np.abs(away - radius) > 1e-11
     expected = away <= radius
     assert (sphere.is_point_in_circle(lon, lat, lon0, lat0, radius) == expected)[sure].all()
@@ -103,7 +103,7 @@ def test_nan_and_negative_radii_are_never_inside():
 @given(LON, LAT)
 def test_vectors_and_back(lon, lat):
     back = sphere.to_lon_lat(sphere.to_unit_vectors(lon, lat))
-    assert compute_distance(*back, lon, lat) < 1e-12
+    assert compute_angular_distance(*back, lon, lat) < 1e-12
     assert 0 <= back[0] < 360
     assert 0 <= float(sphere.wrap_longitudes(lon)) < 360
 
@@ -112,7 +112,7 @@ def test_vectors_and_back(lon, lat):
 def test_angle_of_vectors_is_the_distance(lon1, lat1, lon2, lat2):
     found = sphere.measure_angles(sphere.to_unit_vectors(lon1, lat1), sphere.to_unit_vectors(lon2, lat2))
     assert np.degrees(found) == pytest.approx(
-        compute_distance(lon1, lat1, lon2, lat2), abs=1e-6 if found > 3.0 else 1e-12
+        compute_angular_distance(lon1, lat1, lon2, lat2), abs=1e-6 if found > 3.0 else 1e-12
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.sky import Circle, Point, Polygon, Range, Region
+from hven.model.sky import Circle, Point, Polygon, Range, ShapeUnion
 from hven.model.sky import shape_text as text
 
 LON, LAT = st.floats(0, 360), st.floats(-90, 90)
@@ -18,21 +18,21 @@ POLYGONS = st.lists(st.tuples(st.floats(10, 60), st.floats(-40, 40)), min_size=3
 @given(st.one_of(CIRCLES, RANGES, POLYGONS))
 def test_dali_there_and_back(shape):
     kind = type(shape).__name__.lower()
-    assert text.parse_shape(kind, text.write_shape(kind, shape)) == shape
-    assert text.parse_shape("shape", text.write_shape("shape", shape)) == shape
-    assert text.parse_shape("pos", text.write_shape("shape", shape).upper()) == shape
+    assert text.parse_dali_shape(kind, text.write_dali_shape(kind, shape)) == shape
+    assert text.parse_dali_shape("shape", text.write_dali_shape("shape", shape)) == shape
+    assert text.parse_dali_shape("pos", text.write_dali_shape("shape", shape).upper()) == shape
 
 
 @given(st.lists(st.one_of(CIRCLES, RANGES, POLYGONS, st.builds(Point, LON, LAT)), min_size=1, max_size=4))
 def test_multishapes_there_and_back(parts):
-    region = Region(tuple(parts))
-    assert text.parse_shape("multishape", text.write_shape("multishape", region)) == region
+    region = ShapeUnion(tuple(parts))
+    assert text.parse_dali_shape("multishape", text.write_dali_shape("multishape", region)) == region
 
 
 def test_points_and_infinite_ranges():
-    assert text.parse_shape("point", " 12.5\t-0 ") == Point(12.5, 0)
-    assert text.write_shape("point", Point(12.5, -3)) == "12.5 -3"
-    assert text.parse_shape("pos", "RANGE -Inf +Inf 30 Infinity") == Range(0, 360, 30, 90)
+    assert text.parse_dali_shape("point", " 12.5\t-0 ") == Point(12.5, 0)
+    assert text.write_dali_shape("point", Point(12.5, -3)) == "12.5 -3"
+    assert text.parse_dali_shape("pos", "RANGE -Inf +Inf 30 Infinity") == Range(0, 360, 30, 90)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_points_and_infinite_ranges():
     ],
 )
 def test_faults_say_what_and_where(kind, words, why, offset):
-    with pytest.raises(text.ShapeError, match=why) as caught:
-        text.parse_shape(kind, words)
+    with pytest.raises(text.ShapeTextError, match=why) as caught:
+        text.parse_dali_shape(kind, words)
     assert caught.value.offset == offset
 
 
 def test_what_an_xtype_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="cannot be written as circle"):
-        text.write_shape("circle", Point(1, 2))
+        text.write_dali_shape("circle", Point(1, 2))
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_what_an_xtype_cannot_hold_is_refused():
         ("Polygon fillfactor 0.9 FK4 1 2 3 4 5 9", Polygon((1, 3, 5), (2, 4, 9)), "FK4"),
         (
             "Union ICRS (Circle 1 2 3 Polygon 1 2 3 4 5 9)",
-            Region((Circle(1, 2, 3), Polygon((1, 3, 5), (2, 4, 9)))),
+            ShapeUnion((Circle(1, 2, 3), Polygon((1, 3, 5), (2, 4, 9)))),
             "ICRS",
         ),
-        ("UNION (Position 1 2 Union (Circle 1 2 3))", Region((Point(1, 2), Region((Circle(1, 2, 3),)))), None),
+        ("UNION (Position 1 2 Union (Circle 1 2 3))", ShapeUnion((Point(1, 2), ShapeUnion((Circle(1, 2, 3),)))), None),
         ("AllSky ICRS", Range(0, 360, -90, 90), "ICRS"),
     ],
 )
@@ -118,14 +118,14 @@ def test_stcs_box_is_adqls_box():
     ],
 )
 def test_stcs_faults(words, why):
-    with pytest.raises(text.ShapeError, match=why):
+    with pytest.raises(text.ShapeTextError, match=why):
         text.parse_stcs(words)
 
 
 READERS = (
     text.parse_stcs,
-    lambda words: text.parse_shape("multishape", words),
-    lambda words: text.parse_shape("pos", words),
+    lambda words: text.parse_dali_shape("multishape", words),
+    lambda words: text.parse_dali_shape("pos", words),
 )
 
 
@@ -133,7 +133,7 @@ def _outcome(read, words):
     """A shape, or where the fault is; any other exception is a bug and comes through."""
     try:
         return read(words)
-    except text.ShapeError as error:
+    except text.ShapeTextError as error:
         return error.offset
 
 

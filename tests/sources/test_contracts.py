@@ -193,10 +193,10 @@ class TestFitsHeader(SourceContract):
             fits.PrimaryHDU(header=header).writeto(directory / f"{number}.fits", overwrite=True)
         return {"files": "*.fits", "mode": "header", "cards": ["OBJECT", "EXPTIME", "NAXIS"]}
 
-    def test_pins_say_what_was_read(self, tmp_path):
+    def test_input_versions_name_what_was_read(self, tmp_path):
         """Only headers are read, so there is no checksum, and the pin says so."""
         source = self.open_source(tmp_path)
-        self.read_table(source)
+        self.read_source_table(source)
         files = source.list_files().num_rows
         assert [pin.detail for pin in source.list_input_versions()] == ["header only"] * files
         assert (source.estimate_size(), source.count_bytes_read()) == (files, files)
@@ -223,7 +223,7 @@ class TestProductHeader(SourceContract):
             _sample_cdf(directory / f"{number}.cdf", number, f"field of {number}")
         return {"files": "*.cdf"}
 
-    test_pins_say_what_was_read = TestFitsHeader.test_pins_say_what_was_read
+    test_input_versions_name_what_was_read = TestFitsHeader.test_input_versions_name_what_was_read
 
 
 class TestProductVariables(TestProductHeader):
@@ -241,7 +241,7 @@ class TestProductTable(TestProductHeader):
     rows = [
         {"Epoch": when - 678_941.0, "B": field} for number in (1, 2) for when, field in ((729_166.0, 1.5 * number), (729_167.0, 2.5 * number))
     ]  # fmt: skip
-    test_pins_say_what_was_read = SourceContract.test_pins_say_what_was_read
+    test_input_versions_name_what_was_read = SourceContract.test_input_versions_name_what_was_read
 
     def write_source_files(self, directory):
         return super().write_source_files(directory) | {"part": "Epoch"}
@@ -281,7 +281,7 @@ class TestOifits(SourceContract):
         fits.HDUList([first, *hdus]).writeto(directory / "a.oifits", overwrite=True)
         return {"files": "*.oifits", "cards": ["NIGHTLOG"]}
 
-    test_pins_say_what_was_read = TestFitsHeader.test_pins_say_what_was_read
+    test_input_versions_name_what_was_read = TestFitsHeader.test_input_versions_name_what_was_read
 
 
 class TestSqlite(SourceContract):
@@ -329,7 +329,7 @@ class TestPostgres(SourceContract):
     def _at(self, database):
         self.url = database
 
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return SourceContext(directory=directory, resolve_secret=lambda _name: self.url)
 
     def write_source_files(self, directory):
@@ -362,9 +362,9 @@ class TestQuery(SourceContract):
     def write_source_files(self, directory):
         return {"adql": "SELECT name, ra, n FROM stars"}
 
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return replace(
-            super().build_context(directory),
+            super().build_source_context(directory),
             run_query=lambda adql: iter(pa.Table.from_pylist(ROWS).to_batches()) if adql else iter(()),
         )
 
@@ -386,7 +386,7 @@ class TestMariadb(SourceContract):
     def _at(self, maria):
         self.server = maria
 
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return SourceContext(directory=directory, resolve_secret=lambda _name: self.server.url)
 
     def write_source_files(self, directory):
@@ -416,7 +416,7 @@ class TestMariadb(SourceContract):
 @pytest.mark.xdist_group("mariadb")
 @pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return SourceContext(
             directory=directory, resolve_secret=lambda _name: mariadb_server.format_odbc_line(self.server)
         )
@@ -425,7 +425,7 @@ class TestMariadbByOdbc(TestMariadb):
 @pytest.mark.outside
 @pytest.mark.needs("odbc")
 class TestPostgresByOdbc(TestPostgres):
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         home = self.url.partition("host=")[2]
         line = f"DRIVER={{PostgreSQL Unicode}};SERVER={home};DATABASE=postgres;UID=hven;PWD=sesame"
         return SourceContext(directory=directory, resolve_secret=lambda _name: line)
@@ -438,6 +438,6 @@ class TestSqliteByOdbc(TestSqlite):
         super().write_source_files(directory)
         return {"url": f"odbc:DRIVER={{SQLite3}};Database={directory}/stars.db", "table": "stars"}
 
-    def test_blocks_are_summed_up(self, tmp_path):
+    def test_block_checksums_are_repeatable(self, tmp_path):
         """It has no hash for that, and says so."""
         assert self.open_source(tmp_path).compute_block_checksums(["n"], ["name"]) is None

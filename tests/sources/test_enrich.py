@@ -21,7 +21,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import FileListSource, IncrementalSource, SourceContext, _rate_limiting, csv
 from hven.sources._documents import document_fetch
 from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources.document_enrichment import EnrichOptions, RowDocuments
+from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
 from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
@@ -277,7 +277,7 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
 
 def test_people_see_how_far_the_documents_are(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress.ProgressBar() as bar:
+    with progress.IngestProgressBar() as bar:
         bar(IngestProgress(table="eso.main", step="fetch", done=1200, total=15_000))
         (task,) = bar._bar.tasks
         assert (task.description, task.fields["shown"], task.completed) == (
@@ -294,7 +294,7 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
     (tmp_path / "rows.csv").write_text(listed(*((f"E{number:03}", "1") for number in range(200))))
     context = SourceContext(directory=tmp_path, cache_directory=tmp_path / "kept", allow_private=True)
     source = csv.open(csv.Options(files="rows.csv"), context)
-    said = EnrichOptions.model_validate(
+    said = DocumentEnrichmentOptions.model_validate(
         {"url": f"{archive.url}/hdr?id={{dp_id}}", "id": "dp_id", "at_once": 1, "columns": COLUMNS}
     )
 
@@ -455,7 +455,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     (tmp_path / "rows.csv").write_text("dp_id,n\nA,1\n")
     context = SourceContext(directory=tmp_path)
     source = csv.open(csv.Options(files="rows.csv"), context)
-    said = EnrichOptions.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
+    said = DocumentEnrichmentOptions.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
     around = RowDocuments(said, source.list_columns(), context).wrap_source(source)
     assert isinstance(around, FileListSource)
     assert not isinstance(around, IncrementalSource)
@@ -468,13 +468,13 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     assert next(iter(around.read_batches(["n"]))).schema.names == ["n"]
     with pytest.raises(SourceError, match="no column 'dp'"):
         RowDocuments(
-            EnrichOptions.model_validate({"file": "{dp}", "id": "dp", "columns": COLUMNS}),
+            DocumentEnrichmentOptions.model_validate({"file": "{dp}", "id": "dp", "columns": COLUMNS}),
             source.list_columns(),
             context,
         )
     with pytest.raises(SourceError, match="a column 'n' already"):
         RowDocuments(
-            EnrichOptions.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}),
+            DocumentEnrichmentOptions.model_validate({"file": "{n}", "id": "n", "columns": {"n": "N"}}),
             source.list_columns(),
             context,
         )

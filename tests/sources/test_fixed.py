@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, fixed
 from hven.sources._reading import readme
-from hven.sources.fixed import UNIT_SEPARATOR, build_splitter
+from hven.sources.fixed import UNIT_SEPARATOR, build_fixed_width_splitter
 from shared import shared
 
 
@@ -129,7 +129,7 @@ def test_cutting_is_slicing(lines, edges):
     """Lines of any length, long and short: each piece is what a slice would give, padded with blanks."""
     edges = sorted(edges)
     ranges = list(itertools.pairwise(edges))
-    cut = build_splitter(ranges, by_characters=False)("\n".join(lines).encode()).decode()
+    cut = build_fixed_width_splitter(ranges, counts_characters=False)("\n".join(lines).encode()).decode()
     assert cut.split("\n")[:-1] == [UNIT_SEPARATOR.join(text[a:b].ljust(b - a) for a, b in ranges) for text in lines]
 
 
@@ -144,7 +144,7 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
     ]
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
     context = SourceContext(directory=tmp_path)
-    said = fixed.guess_options({"files": "a.txt"}, context)
+    said = fixed.guess_fixed_width_options({"files": "a.txt"}, context)
     assert said["skip"] == 4
     assert said["fields"] == {
         "Name": "1-9",
@@ -157,8 +157,14 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
         "V": -0.62,
     }
     (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
-    assert list(fixed.guess_options({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
-    assert "skip" not in fixed.guess_options({"files": "?.txt"}, context), "the first lines of the second file are rows"
+    assert list(fixed.guess_fixed_width_options({"files": "b.txt"}, context)["fields"]) == [
+        "column_1",
+        "column_2",
+        "column_3",
+    ]
+    assert "skip" not in fixed.guess_fixed_width_options({"files": "?.txt"}, context), (
+        "the first lines of the second file are rows"
+    )
 
 
 README = """\

@@ -65,7 +65,7 @@ class TestHapi(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "dataset": "rays"}
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, allow_private=True)
 
 
@@ -101,7 +101,7 @@ def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: Hapi
     source = open_source(url, replace(OPEN, on_notice=told.append))
     columns = {one.name: one for one in source.list_columns()}
     assert list(columns) == [one["name"] for one in said["parameters"]]
-    bins = source.read_bins()
+    bins = source.read_parameter_bins()
     for one in said["parameters"]:
         if one.get("size") and one["type"] in {"double", "integer"}:
             assert columns[one["name"]].type.shape == tuple(reversed(one["size"]))
@@ -281,7 +281,7 @@ STREAMS = [
 def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
     raw = shared(f"corpora/das2/das2C--{name}").read_bytes()
     mine, judge = (
-        das2_packets.parse_stream(raw).segments,
+        das2_packets.parse_das2_stream(raw).segments,
         [one for one in das2_streams.parse_stream(raw).packets if len(one)],
     )
     assert len(mine) == len(judge) > 0
@@ -296,14 +296,14 @@ def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
 def test_a_stream_that_breaks_off_is_told(cut: int) -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()[:cut]
     with pytest.raises(SourceError, match=r"breaks off|no stream|no XML"):
-        das2_packets.parse_stream(raw)
+        das2_packets.parse_das2_stream(raw)
 
 
 def test_a_wrong_length_is_told() -> None:
     raw = shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes()
     at = raw.index(b":01:") + 4
     with pytest.raises(SourceError, match=r"a length is wrong|does not describe|breaks off"):
-        das2_packets.parse_stream(raw[:at] + b"x" + raw[at:])
+        das2_packets.parse_das2_stream(raw[:at] + b"x" + raw[at:])
 
 
 def test_variables_of_packets_of_their_own_are_one_row() -> None:
@@ -314,15 +314,15 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
     def segments() -> Iterator[_das2_streams.Segment]:
         for first, last, low, lowest in ((0, 3, 1.0, 7.0), (3, 5, 2.0, 7.0), (5, 9, 2.0, 8.0)):
             planes = [
-                _das2_streams.PacketPlane("line", "line", (0, 1)),
-                _das2_streams.PacketPlane("ll", "ll", (0, 2), "V", (low, 5.0), "frequency", "MHz"),
-                _das2_streams.PacketPlane("rr", "rr", (0, 3), "V", (lowest, 9.0, 10.0), "frequency", "MHz"),
+                _das2_streams.Das2PacketPlane("line", "line", (0, 1)),
+                _das2_streams.Das2PacketPlane("ll", "ll", (0, 2), "V", (low, 5.0), "frequency", "MHz"),
+                _das2_streams.Das2PacketPlane("rr", "rr", (0, 3), "V", (lowest, 9.0, 10.0), "frequency", "MHz"),
             ]
             rows = slice(first, last)
             yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
 
-    raw = b"".join(_das2_streams.write_stream(segments(), _das2_streams.StreamFormat(2), "none", str))
-    found = das2_packets.parse_stream(raw).segments
+    raw = b"".join(_das2_streams.write_das2_stream(segments(), _das2_streams.Das2StreamFormat(2), "none", str))
+    found = das2_packets.parse_das2_stream(raw).segments
     found.sort(key=lambda one: int(one.times[0]))
     assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
     for name, values in (("line", line), ("ll", ll), ("rr", rr)):
@@ -335,10 +335,10 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
 @pytest.mark.parametrize("spelling", ['<stream xmlns="das-basic-stream"', '<d:stream xmlns:d="das-basic-stream"'])
 def test_headers_may_have_a_namespace(spelling: str) -> None:
     times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
-    form = _das2_streams.StreamFormat(2, properties={"title": "Rays", "double:yFill": "-1e31"})
-    plane = _das2_streams.PacketPlane("flux", "flux", (0, 1), "W")
+    form = _das2_streams.Das2StreamFormat(2, properties={"title": "Rays", "double:yFill": "-1e31"})
+    plane = _das2_streams.Das2PacketPlane("flux", "flux", (0, 1), "W")
     raw = b"".join(
-        _das2_streams.write_stream([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str)
+        _das2_streams.write_das2_stream([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str)
     )
     size = raw.index(b">\n", raw.index(b"</stream")) + 2
     begin = raw.index(b"<stream")
@@ -357,7 +357,7 @@ def test_headers_may_have_a_namespace(spelling: str) -> None:
             packet = rest[len(old) : len(old) + length].decode().replace(plain, spaced, 1)
             rest = number.format(len(packet)).encode() + packet.encode() + rest[len(old) + length :]
             break
-    stream = das2_packets.parse_stream(head.encode() + said.encode() + rest)
+    stream = das2_packets.parse_das2_stream(head.encode() + said.encode() + rest)
     assert stream.properties["title"] == "Rays"
     (one,) = stream.segments
     assert one.times.tolist() == times.tolist()
@@ -443,7 +443,7 @@ def test_a_number_of_items_is_refused_before_their_values_are_computed() -> None
     tracemalloc.start()
     try:
         with pytest.raises(SourceError, match="3000000 items"):
-            das2_packets.parse_stream(raw)
+            das2_packets.parse_das2_stream(raw)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

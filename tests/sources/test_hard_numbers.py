@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.formats import load_format
-from hven.model import Deviation, plugins
+from hven.model import ReadDeviation, plugins
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext
-from hven.testing.exactness import is_exact, list_unexplained_changes
+from hven.testing.exactness import is_read_exactly, list_unreported_changes
 
 sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import CARRIERS, name_type, write_arrow_stream, write_numbers
@@ -72,10 +72,10 @@ def test_numbers_are_exact_or_reported(name, values):
             if name_type(values) in {"int64", "float64"}:
                 raise AssertionError(error) from error
             return
-        assert list_unexplained_changes(values, served, told, rejects, "v") == []
-        if name_type(values) in {"int64", "float64"} and not any(isinstance(one, Deviation) for one in told):
+        assert list_unreported_changes(values, served, told, rejects, "v") == []
+        if name_type(values) in {"int64", "float64"} and not any(isinstance(one, ReadDeviation) for one in told):
             assert not rejects
-            assert all(is_exact(value, served[row]) for row, value in enumerate(values, 1))
+            assert all(is_read_exactly(value, served[row]) for row, value in enumerate(values, 1))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -90,4 +90,4 @@ def test_numbers_of_arrow_streams(values):
         if name_type(values) != "uint64":
             raise
         return
-    assert list_unexplained_changes(values, dict(enumerate(cells, 1)), found.deviations, (), "v") == []
+    assert list_unreported_changes(values, dict(enumerate(cells, 1)), found.deviations, (), "v") == []

@@ -24,7 +24,7 @@ from hven.descriptor.drafting import create_descriptor
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model import plugins
-from hven.model.errors import ChangeGuardError, SourceError
+from hven.model.errors import ChangeLimitExceededError, SourceError
 from hven.model.settings import Settings
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext, file_kinds
@@ -148,7 +148,7 @@ def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_pa
     heads, lock, state = source.read_header, threading.Lock(), {"now": 0, "most": 0}
     four = threading.Barrier(4)
     monkeypatch.setattr(
-        header_cache._AdaptiveReader,
+        header_cache._AdaptiveHeaderReader,
         "is_io_bound",
         property(lambda pace: pace.file_count >= header_cache.FILES_BEFORE_DECISION),
     )
@@ -197,7 +197,7 @@ def test_a_disk_that_is_gone_is_no_deletion(tmp_path):
             sync_collection(site, "frames")
         for number in range(3):  # a part of it came back
             (away / f"{number:02}.fits").rename(data / f"{number:02}.fits")
-        with pytest.raises(ChangeGuardError, match=r"37 of 40 rows .* would be removed"):
+        with pytest.raises(ChangeLimitExceededError, match=r"37 of 40 rows .* would be removed"):
             sync_collection(site, "frames")
         assert rows(site, "SELECT COUNT(*) AS n FROM frames.main") == [{"n": 40}]
         sync_collection(site, "frames", accept_changes=True)
@@ -766,9 +766,9 @@ def test_oifits_behind_a_long_header_is_known(tmp_path):
         for number in range(1000):
             file[0].header[f"HIERARCH ESO DET KEY{number}"] = number
         file.writeto(tmp_path / "a.fits")
-    assert file_kinds.find_kind_of_file(tmp_path / "a.fits") == "oifits"
+    assert file_kinds.detect_file_kind(tmp_path / "a.fits") == "oifits"
     header(tmp_path / "b.fits", N=1)
-    assert file_kinds.find_kind_of_file(tmp_path / "b.fits") == "fits"
+    assert file_kinds.detect_file_kind(tmp_path / "b.fits") == "fits"
 
 
 @pytest.mark.parametrize(

@@ -290,10 +290,10 @@ def test_records_are_cut_right_wherever_blocks_end(tmp_path_factory, wanted, siz
         "stream": "\n".join(json.dumps(one, indent=1) for one in wanted),
     }[form]
     how = {
-        "lines": json_records.RecordForm(json_records.FORM_LINES),
-        "path": json_records.RecordForm(json_records.FORM_LIST, ("rows",)),
-        "stream": json_records.RecordForm(json_records.FORM_WHOLE),
-    }.get(form, json_records.RecordForm(json_records.FORM_LIST))
+        "lines": json_records.JsonRecordLayout(json_records.FORM_LINES),
+        "path": json_records.JsonRecordLayout(json_records.FORM_LIST, ("rows",)),
+        "stream": json_records.JsonRecordLayout(json_records.FORM_WHOLE),
+    }.get(form, json_records.JsonRecordLayout(json_records.FORM_LIST))
     cutter = json_records._RecordCutter(type("File", (), {"name": "a.json"})(), how)
     data = text.encode()
     found = []
@@ -353,7 +353,7 @@ def ring(*pairs):
 def test_geometries_become_regions(geometry, wanted):
     assert region(geometry) == (wanted, False, 0)
     if wanted:
-        shapes.parse_shape("multishape", wanted)
+        shapes.parse_dali_shape("multishape", wanted)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,10 @@ def test_polygons_cover_what_they_covered(lon, lat, radii, turned):
     corners = corners[::-1] if turned else corners
     found, bad, _ = region(ring(*corners, corners[0]))
     assert not bad
-    smaller, dali = shapes.parse_shape("multishape", found), shapes.parse_shape("multishape", found, side="dali")
+    smaller, dali = (
+        shapes.parse_dali_shape("multishape", found),
+        shapes.parse_dali_shape("multishape", found, side="dali"),
+    )
     # the way round says the same side as the smaller area
     assert smaller.compute_area() == pytest.approx(dali.compute_area(), rel=1e-9)
 
@@ -484,7 +487,7 @@ def test_omega_cubes_of_psup(tmp_path):
         assert row["properties.solar_longitude"] == item["properties"]["solar_longitude"]
         assert row["assets.nc.href"] == item["assets"]["nc"]["href"]
         assert row["links.rel"] == [link["rel"] for link in item["links"]]
-        shape = shapes.parse_shape("multishape", row["geometry"])
+        shape = shapes.parse_dali_shape("multishape", row["geometry"])
         middle = [sum(values) / 2 for values in (item["bbox"][::2], item["bbox"][1::2])]
         assert shape.contains([middle[0]], [middle[1]]).all()
 
@@ -495,7 +498,7 @@ def test_craters_of_psup(tmp_path):
     assert len(read.rows) == 256
     assert read.rejects == []
     for row in read.rows:
-        [point] = shapes.parse_shape("multishape", row["geometry"]).parts
+        [point] = shapes.parse_dali_shape("multishape", row["geometry"]).parts
         assert (point.lon, point.lat) == (
             pytest.approx(row["properties.lon_earth"] % 360, abs=1e-9),
             row["properties.lat"],

@@ -96,7 +96,7 @@ class TestElastic(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "index": "nrh", "page": 2}
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, allow_private=True)
 
 
@@ -114,7 +114,7 @@ class TestStac(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "collections": "omega", "page": 2}
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, allow_private=True)
 
 
@@ -138,7 +138,7 @@ class TestRest(SourceContract):
             "newer": {"n": "since"},
         }
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, allow_private=True)
 
 
@@ -536,7 +536,7 @@ def test_an_offset_that_is_not_heard_ends_it():
     ],
 )  # fmt: skip
 def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict[str, str]):
-    assert file_kinds.find_kind_by_url(address) == ((kind, options) if kind else None)
+    assert file_kinds.find_service_kind_by_url(address) == ((kind, options) if kind else None)
 
 
 def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):

@@ -113,7 +113,7 @@ class TestLdap(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return people(self.slapd)
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, resolve_secret=lambda _: PASSWORD)
 
 

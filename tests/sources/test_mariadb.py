@@ -396,11 +396,11 @@ def test_a_row_that_is_none_of_the_protocol():
     import io
 
     good = b"\x05\x00\x00\x01\x00\x00\x02ab" + b"\x05\x00\x00\x02\xfe\x00\x00\x02\x00"
-    (batch,) = mysql_rows.read_packet_rows(io.BytesIO(good), [(253, 0)], 1000)
+    (batch,) = mysql_rows.read_mysql_packet_rows(io.BytesIO(good), [(253, 0)], 1000)
     assert batch.column(0).to_pylist() == ["ab"]
     for bad in (good.replace(b"\x02ab", b"\x09ab"), good.replace(b"\x02ab", b"\x01ab"), good[:7], good[:-9]):
-        with pytest.raises(mysql_rows.ConnectionLostError):
-            list(mysql_rows.read_packet_rows(io.BytesIO(bad), [(253, 0)], 1000))
+        with pytest.raises(mysql_rows.MysqlConnectionLostError):
+            list(mysql_rows.read_mysql_packet_rows(io.BytesIO(bad), [(253, 0)], 1000))
 
 
 def test_what_pymysql_reads_is_the_same(maria):

@@ -65,7 +65,7 @@ class TestOai(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"url": self.url, "fields": FIELDS, "joined": {"subjects": "; "}}
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, cache_directory=directory, run_name="a run", allow_private=True)
 
 
@@ -210,7 +210,7 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
         assert "nothing of this harvest was taken" in (caught.value.remedy or "")
         assert not list(tmp_path.rglob("incoming"))
         kept = follower.source(again=True)
-        kept._harvest._update_repositories = lambda _state: None  # what there is, without asking
+        kept._harvest._harvest_repositories = lambda _state: None  # what there is, without asking
         assert sorted(row["title"] for batch in kept.read_batches() for row in batch.to_pylist()) == known
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hven.model.errors import SourceError
 from hven.sources import SourceContext, sql
-from hven.sources.sql.database_rows import deduplicate_column_names
+from hven.sources.sql.database_rows import rename_repeated_column_names
 
 
 def open_source(line, **options):
@@ -28,13 +28,13 @@ def open_source(line, **options):
     ],
 )
 def test_lines_are_told_from_addresses(text, line):
-    assert sql.find_connection_line(text) == line
+    assert sql.extract_odbc_connection_string(text) == line
 
 
 def test_columns_of_one_name():
-    assert deduplicate_column_names(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
-    assert deduplicate_column_names(["a", "A", "a"], str) == ["a", "A", "a_2"]
-    assert deduplicate_column_names(["n", "n", "n"]) == ["n", "n_2", "n_3"]
+    assert rename_repeated_column_names(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
+    assert rename_repeated_column_names(["a", "A", "a"], str) == ["a", "A", "a_2"]
+    assert rename_repeated_column_names(["n", "n", "n"]) == ["n", "n_2", "n_3"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from hven.model import DeviationKind
 from hven.model.errors import SourceError
 from hven.model.settings import Settings
 from hven.sources import SourceContext, csv, fixed
-from hven.sources._reading.array_cells import parse_arrays
-from hven.sources._reading.repeated_names import deduplicate_names
+from hven.sources._reading.array_cells import parse_json_arrays
+from hven.sources._reading.repeated_names import rename_repeated_names
 
 
 def open_text(tmp_path, text, told=None, **options):
@@ -121,7 +121,7 @@ def test_the_expressions_of_the_warning_are_right(tmp_path, cells, map_, expecte
     ],
 )  # fmt: skip
 def test_names_that_occur_again_get_numbers(names, expected):
-    assert deduplicate_names(names) == expected
+    assert rename_repeated_names(names) == expected
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_an_array_of_another_size_rejects_its_row(tmp_path):
     ],
 )
 def test_arrays_of_text(cells, kind, expected, wrong):
-    values, bad = parse_arrays(pa.array(cells, pa.string()), kind)
+    values, bad = parse_json_arrays(pa.array(cells, pa.string()), kind)
     values.validate(full=True)
     assert values.to_pylist() == expected
     assert ([] if bad is None else np.flatnonzero(np.asarray(bad)).tolist()) == wrong

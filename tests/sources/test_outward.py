@@ -160,7 +160,7 @@ def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
 
 def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
     Fake.answers["/a"] = [(200, {}, b"yes")]
-    http_client.set_host_rates({"localhost": 50}, tmp_path / "turns")
+    http_client.set_host_rate_limits({"localhost": 50}, tmp_path / "turns")
     service = ServiceClient(fake, SourceContext(allow_private=True), options=ONE_ATTEMPT)
 
     def ask(number):
@@ -231,7 +231,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         _asked(fake, service)
     service._allow_private = False
     with pytest.raises(SourceError, match="over http, where all can read"):
-        service._request_token(
+        service._request_bearer_token(
             http_client.StreamedAnswer(
                 status=401, headers={"www-authenticate": CADC.format(fake)}, url="", parts=iter(())
             )
@@ -259,13 +259,13 @@ def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkey
     monkeypatch.setattr(http_client, "MAX_RESOLVED_HOSTS", 3)
     with contextlib.closing(http_client.HttpConnections(20)) as way:
         for number in range(5):
-            way._resolve_cached(f"http://host?x={number}", True)
-            way._resolve_cached(f"http://host/{number}#y", True)
+            way._resolve_host_and_proxy(f"http://host?x={number}", True)
+            way._resolve_host_and_proxy(f"http://host/{number}#y", True)
         assert len(found) == 1
         for number in range(5):
-            way._resolve_cached(f"http://host{number}/", True)
+            way._resolve_host_and_proxy(f"http://host{number}/", True)
         assert len(way._resolved_hosts) == 3
-        way._resolve_cached("http://host/", True)
+        way._resolve_host_and_proxy("http://host/", True)
         assert len(found) == 7
 
 
@@ -295,14 +295,14 @@ def certified(tmp_path):
 def test_certificates_are_checked(certified, monkeypatch):
     """One that nobody vouches for, and one of another name, are refused before anything is sent; an institute's own is trusted where SSL_CERT_FILE names it."""
     port, pem = certified
-    http_client._load_certificates.cache_clear()
+    http_client._load_tls_context.cache_clear()
     with pytest.raises(UserError, match="certificate") as caught:
         http_client.fetch_bytes(f"https://localhost:{port}/a", allow_private=True)
     assert "SSL_CERT_FILE" in caught.value.remedy
     assert Fake.asked == []
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    http_client._load_certificates.cache_clear()
+    http_client._load_tls_context.cache_clear()
     assert http_client.fetch_bytes(f"https://localhost:{port}/a", allow_private=True) == b"yes"
     with pytest.raises(UserError, match="certificate"):
         http_client.fetch_bytes(f"https://127.0.0.1:{port}/a", allow_private=True)
-    http_client._load_certificates.cache_clear()
+    http_client._load_tls_context.cache_clear()

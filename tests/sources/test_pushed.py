@@ -55,7 +55,7 @@ class TestPushed(SourceContract):
     def write_source_files(self, directory: Path) -> dict[str, Any]:
         return {"columns": COLUMNS}
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         return SourceContext(directory=directory, journal=JOURNAL, key_columns=self.key)
 
 

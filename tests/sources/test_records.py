@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from hven.sources._reading.text_blocks import TextFile
+from hven.sources._reading.text_blocks import TextBlockReader
 
 CELLS = ["a", "bc", '""', '"x"', '"a""b"', '"p\nq"', '"",""', '5"', ' "k"']
 
 
-class Text(TextFile):
+class Text(TextBlockReader):
     """Text that is there already."""
 
     def __init__(self, text: str) -> None:
@@ -56,14 +56,14 @@ def texts(number: int) -> list[str]:
 
 def test_both_ways_end_where_the_last_whole_record_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     made = texts(20_000)
-    quick = [Text(text)._find_record_end() for text in made]
-    assert sum(Text(text)._find_record_end_fast(text.rfind("\n") + 1) is not None for text in made) > 5_000
-    monkeypatch.setattr(TextFile, "_find_record_end_fast", lambda _self, _end: None)
-    slow = [Text(text)._find_record_end() for text in made]
+    quick = [Text(text)._find_last_record_end() for text in made]
+    assert sum(Text(text)._find_last_record_end_fast(text.rfind("\n") + 1) is not None for text in made) > 5_000
+    monkeypatch.setattr(TextBlockReader, "_find_last_record_end_fast", lambda _self, _end: None)
+    slow = [Text(text)._find_last_record_end() for text in made]
     for text, one, other in zip(made, quick, slow, strict=True):
         assert one == other == end_of_the_last_record(text), repr(text)
 
 
 def test_a_line_end_inside_a_value_is_no_end_of_a_record_even_if_other_values_follow() -> None:
-    assert Text('"p\nq","x"')._find_record_end() == 0
-    assert Text('bc,"p\nq"\n"p\nq","x","p\nq","')._find_record_end() == 9
+    assert Text('"p\nq","x"')._find_last_record_end() == 0
+    assert Text('bc,"p\nq"\n"p\nq","x","p\nq","')._find_last_record_end() == 9

@@ -18,7 +18,7 @@ from hven.sources._documents.document_store import (
     STATE_REFUSED,
     STATE_WAITING,
 )
-from hven.sources.document_enrichment import DocumentColumn, EnrichOptions
+from hven.sources.document_enrichment import DocumentColumn, DocumentEnrichmentOptions
 from shared import ROOT
 
 REFERENCE = ROOT / "docs/reference"
@@ -42,7 +42,7 @@ def test_every_option_of_every_kind_is_explained(kind):
 
 def test_every_option_of_documents_is_explained():
     section = re.search(r"^## Documents of rows\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
-    for option in (*EnrichOptions.model_fields, *DocumentColumn.model_fields):
+    for option in (*DocumentEnrichmentOptions.model_fields, *DocumentColumn.model_fields):
         assert f"| `{option}`" in section.group(1), option
     for state in (STATE_HERE, STATE_OLD, STATE_WAITING, STATE_MISSING, STATE_REFUSED, STATE_BROKEN, STATE_FAILED):
         assert f"| `{state}` |" in section.group(1), state
@@ -79,11 +79,11 @@ def test_the_example_of_an_option_is_right(kind, name):
     assert value != model.model_fields[name].default
 
 
-@pytest.mark.parametrize("name", EnrichOptions.model_fields)
+@pytest.mark.parametrize("name", DocumentEnrichmentOptions.model_fields)
 def test_the_example_of_an_option_of_documents_is_right(name):
     base = {"url": "https://archive.example/{id}", "id": "id", "columns": {"mode": "MODE"}}
-    (value, *_) = EnrichOptions.model_fields[name].examples
-    EnrichOptions.model_validate(
+    (value, *_) = DocumentEnrichmentOptions.model_fields[name].examples
+    DocumentEnrichmentOptions.model_validate(
         {key: item for key, item in base.items() if (key, name) != ("url", "file")} | {name: value}
     )
 
@@ -98,7 +98,7 @@ def test_the_example_of_a_column_of_documents_is_right(name):
 def test_examples_have_the_options_that_they_use(example):
     for entry in read_sources(example):
         if "enrich" in entry:
-            EnrichOptions.model_validate(entry.pop("enrich"))
+            DocumentEnrichmentOptions.model_validate(entry.pop("enrich"))
         plugins.load_plugin("sources", entry.pop("kind")).Options.model_validate(entry)
 
 

@@ -155,7 +155,7 @@ class TestTap(SourceContract):
     def write_source_files(self, directory):
         return {"url": self.url, "table": "far.stars", "key": "n"}
 
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return SourceContext(directory=directory, allow_private=True)
 
 
@@ -166,7 +166,7 @@ class TestHven(TestTap):
     def write_source_files(self, directory):
         return {"url": self.url.removesuffix("/tap"), "table": "far.stars"}
 
-    def build_context(self, directory):
+    def build_source_context(self, directory):
         return SourceContext(directory=directory, allow_private=True, key_columns=["n"])
 
 
@@ -538,10 +538,10 @@ def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
 def test_jobs_stay_with_https(url, place, found):
     source = open_source(url, table="t")
     if found is not None:
-        assert source.tap._require_https(place) == found
+        assert source.tap._restore_https(place) == found
         return
     with pytest.raises(ForbiddenError, match="makes a job at elsewhere, without https"):
-        source.tap._require_https(place)
+        source.tap._restore_https(place)
 
 
 def test_requests_keep_their_rate(proxy):

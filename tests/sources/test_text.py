@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
 from hven.sources import SourceContext, csv
-from hven.sources._reading.text_blocks import TextFile
+from hven.sources._reading.text_blocks import TextBlockReader
 
 
 class Passes:
@@ -52,7 +52,7 @@ def test_long_rows_of_quotes_and_comments_are_gone_over_in_pieces(tmp_path: Path
     """One pass over 40 MB of quotes took half a minute, and nothing else could run meanwhile."""
     (tmp_path / "a.csv").write_bytes(data)
     source = csv.open(csv.Options(files=["a.csv"]), SourceContext(directory=tmp_path))
-    text = TextFile(source.files[0], quote='"', comment="#")
+    text = TextBlockReader(source.files[0], quote='"', comment="#")
     passes = [Passes(text.opening_quote_pattern), Passes(text.quote_run_pattern), Passes(text.comment)]
     text.opening_quote_pattern, text.quote_run_pattern, text.comment = passes
     with contextlib.suppress(SourceError):
@@ -67,7 +67,7 @@ def test_where_quoted_values_end_does_not_depend_on_the_pieces(written: str) -> 
     """Found by one expression over all of it, and by pieces of sixteen bytes."""
     data = written.encode()
     whole = re.compile(rb'(?:\A|[\n,])[ ]*"(?:[^"]+|"")*("|\Z)')
-    text = object.__new__(TextFile)
+    text = object.__new__(TextBlockReader)
     with (
         mock.patch("hven.sources._reading.text_blocks.REGEX_WINDOW_BYTES", 16),
         mock.patch("hven.sources._reading.text_blocks._MAX_BLANKS_BEFORE_QUOTE", 6),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import stilts
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.model.errors import SourceError
 from hven.model.sky import contours, region_files
 from hven.query._table_files import open_table_file
@@ -80,7 +80,7 @@ def exact(text):
 
 def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
     path = shared("data/radio/tfcat/cassini_rpws_fr_patches.tfcat.json")
-    assert file_kinds.find_kind_of_file(path) == "tfcat"
+    assert file_kinds.detect_file_kind(path) == "tfcat"
     rows = source(tmp_path / "a.json", path.read_text())
     (batch,) = rows.read_batches()
     assert batch.num_rows == 16
@@ -100,10 +100,10 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
 
 def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refused_here(tmp_path):
     """As do we: of the corpus' own documents, and of shapes that were drawn here."""
-    drawn = contours.write_chain_geometries(
+    drawn = contours.write_chain_codes_as_tfcat(
         pa.array(["4444666600002222", "2460", "55", ""]), *np.full((2, 4), 100.0), (np.ones(4), -np.ones(4)), contours.HELIO_STEPS, as_lines=False
     )  # fmt: skip
-    lines = contours.write_chain_geometries(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO_STEPS, as_lines=True)  # fmt: skip
+    lines = contours.write_chain_codes_as_tfcat(pa.array(["4465", ""]), *np.full((2, 2), 100.0), (np.ones(2), np.ones(2)), contours.HELIO_STEPS, as_lines=True)  # fmt: skip
     shapes = [json.loads(one) for one in [*drawn.to_pylist(), *lines.to_pylist()] if one] + [NOWHERE]
     good = source(
         tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))
@@ -119,10 +119,10 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
         (tmp_path / "open.tfcat", 1),
         (shared("corpora/tfcat/tfcat--jupiter-obs.tfcat"), 1),
     ):
-        done = CliRunner().invoke(build_command(), ["lint", str(path)])
+        done = CliRunner().invoke(build_typer_app(), ["lint", str(path)])
         assert done.exit_code == code, done.output
         assert ("0 of 6 features are wrong" in done.output) == (code == 0)
-    said = json.loads(CliRunner().invoke(build_command(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
+    said = json.loads(CliRunner().invoke(build_typer_app(), ["lint", "--json", str(tmp_path / "open.tfcat")]).output)
     assert (said["features"], len(said["faults"])) == (1, 1)
     assert "does not close" in said["faults"][0]["fault"]
 
@@ -182,9 +182,9 @@ def test_what_is_wrong_with_real_documents(tmp_path, file, line, words):
     ],
 )
 def test_times_by_every_name(name, value, scale, jd):
-    system, faults = facts.parse_crs({**CRS, "properties": {**CRS["properties"], "time_coords_id": name}})
+    system, faults = facts.parse_tfcat_crs({**CRS, "properties": {**CRS["properties"], "time_coords_id": name}})
     assert not faults
-    found = facts.to_julian_dates(system.to_utc([facts.parse_time(value) if name == "iso" else value]))[0]
+    found = facts.to_julian_dates(system.to_utc([facts.parse_tfcat_time(value) if name == "iso" else value]))[0]
     day, part = jd
     if scale == "tt":
         day, part = erfa.taiutc(*erfa.tttai(float(day), float(part)))
@@ -198,7 +198,7 @@ def test_times_of_other_scales_become_utc(scale):
     """ERFA's scales, from 1973 to 2023: to the microsecond, TDB and TCB to 30."""
     crs = {**CRS, "properties": {**CRS["properties"], "time_coords": {"name": "t", "unit": "s", "time_origin": "2000-01-01T00:00:00", "time_scale": scale}}}  # fmt: skip
     del crs["properties"]["time_coords_id"]
-    system, faults = facts.parse_crs(crs)
+    system, faults = facts.parse_tfcat_crs(crs)
     assert not faults
     seconds = np.linspace(-8.5e8, 7.5e8, 500).round(3)
     part = seconds / 86400.0
@@ -406,9 +406,9 @@ def test_one_feature_may_be_the_document(tmp_path):
 def test_a_catalogue_is_known_by_its_end(tmp_path):
     given = catalogue(*[feature(polygon(SQUARE))] * 200)
     (tmp_path / "a.json").write_text(json.dumps(given))
-    assert file_kinds.find_kind_of_file(tmp_path / "a.json") == "tfcat"
+    assert file_kinds.detect_file_kind(tmp_path / "a.json") == "tfcat"
     (tmp_path / "b.json").write_text(json.dumps({"type": "FeatureCollection", "features": given["features"]}))
-    assert file_kinds.find_kind_of_file(tmp_path / "b.json") == "json"
+    assert file_kinds.detect_file_kind(tmp_path / "b.json") == "json"
 
 
 # --- round trips ------------------------------------------------------------------------------------------------

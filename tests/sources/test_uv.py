@@ -203,7 +203,7 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
             f"/hdr?DpId={path.stem}": path.read_bytes()
             for path in (directory / "collections/obsportal/data/headers").iterdir()
         }
-        archive = settings.create_site(tmp_path / "archive")
+        archive = settings.create_site_directory(tmp_path / "archive")
         shutil.copytree(directory / "collections/eso", archive / "collections/eso")
         described = archive / "collections/eso/eso.yaml"
         described.write_text(re.sub(r"access: private.*", "", described.read_text()))

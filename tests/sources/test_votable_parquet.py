@@ -17,7 +17,7 @@ from astropy.io.votable import parse_single_table
 from pydantic import ValidationError
 
 from file_servers import ServedFiles, serve_http
-from hven.model import Deviation
+from hven.model import ReadDeviation
 from hven.model.errors import SourceError, UserError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
 from process_runner import run_hven
@@ -165,7 +165,7 @@ def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"fine": moments, "plain": moments.astype("M8[us]").astype("M8[ns]")}), tmp_path / "a.parquet"
     )
-    told: list[str | Deviation] = []
+    told: list[str | ReadDeviation] = []
     found = parquet.open(parquet.Options.model_validate({"files": "a.parquet"}), SourceContext(directory=tmp_path, on_notice=told.append))  # fmt: skip
     (batch,) = found.read_batches()
     assert batch.column(0).to_pylist() == batch.column(1).to_pylist()

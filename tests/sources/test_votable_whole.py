@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from hven.formats import ResultStatus, TableMetadata, parquet
-from hven.formats.votable import list_tables, read_votable
+from hven.formats.votable import list_votable_tables, read_votable
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import INT32, Type
+from hven.model.types import INT32, ColumnType
 from hven.query._table_files import open_table_file
 from hven.query.resolver import sesame
 from hven.sources import SourceContext, votable, xml
@@ -94,7 +94,7 @@ def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
 def test_the_first_table_with_rows_is_read(tmp_path, empty):
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE name="x"><FIELD name="a" datatype="int"/>{empty}</TABLE></RESOURCE><RESOURCE>{table([(7,)], fields=("b",), name="y")}</RESOURCE></VOTABLE>'
     assert source_rows(tmp_path, text) == [{"b": 7}]
-    assert [item.has_data for item in list_tables(io.BytesIO(text.encode()))] == [False, True]
+    assert [item.has_data for item in list_votable_tables(io.BytesIO(text.encode()))] == [False, True]
     assert [
         offer.is_default for offer in votable.list_source_tables({"files": "a.vot"}, SourceContext(directory=tmp_path))
     ] == [
@@ -161,9 +161,9 @@ def test_text_that_is_longer_than_its_field_says_is_written_with_a_field_that_fi
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="s" datatype="char"{said}/><DATA><TABLEDATA><TR><TD>abc</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
     (tmp_path / "a.vot").write_text(text)
     source = votable.open(votable.Options(files=["a.vot"]), SourceContext(directory=tmp_path))
-    assert source.list_columns()[0].type == Type("char", "*")
+    assert source.list_columns()[0].type == ColumnType("char", "*")
     with open_table_file(tmp_path / "a.vot") as (about, batches):
-        assert about.columns[0].type == Type("char", "*")
+        assert about.columns[0].type == ColumnType("char", "*")
         assert [row["s"] for batch in batches for row in batch.to_pylist()] == ["abc"]
 
 
@@ -216,4 +216,4 @@ def test_a_parquet_file_says_in_its_footer_that_it_was_cut_off(tmp_path, overflo
 def test_the_resolver_takes_no_votable_for_an_answer(status):
     """No name is resolved by a VOTable: Sesame's own documents are read, and nothing else."""
     with pytest.raises(SourceError, match="VOTABLE"):
-        sesame.parse_answer(document(table([(1, 2)]), status).encode(), "Vega")
+        sesame.parse_sesame_answer(document(table([(1, 2)]), status).encode(), "Vega")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import parse_type, type_from_arrow
+from hven.model.types import build_type_from_arrow, parse_type
 from hven.sources import SourceContext, sql
-from hven.sources._reading.adql_conditions import AdqlConditionWriter, write_table_name
+from hven.sources._reading.adql_conditions import AdqlConditionWriter, quote_adql_table_name
 from hven.sources._reading.watermarks import parse_watermark
 
 COLUMNS = [
@@ -24,8 +24,8 @@ COLUMNS = [
     Column(name="x", type=parse_type("float64")),
     Column(name="Y z", type=parse_type("float64")),
     Column(name="f", type=parse_type("float32")),
-    Column(name="t", type=type_from_arrow(pa.timestamp("us"))),
-    Column(name="u", type=type_from_arrow(pa.timestamp("us"))),
+    Column(name="t", type=build_type_from_arrow(pa.timestamp("us"))),
+    Column(name="u", type=build_type_from_arrow(pa.timestamp("us"))),
     Column(name="s", type=parse_type("string")),
     Column(name="ok", type=parse_type("bool")),
     Column(name="list", type=parse_type("float64[*]")),
@@ -167,6 +167,6 @@ def test_values_of_another_kind_are_refused(expression, value):
 
 
 def test_names_of_tables_elsewhere():
-    assert [write_table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
+    assert [quote_adql_table_name(name) for name in ("ivoa.obscore", "J/A+A/1/2", '"a b".c', "2mass.main")] == [
         "ivoa.obscore", '"J/A+A/1/2"', '"a b".c', '"2mass.main"',
     ]  # fmt: skip

@@ -92,7 +92,7 @@ def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path
     with pytest.raises(SourceError, match=r"log\.xml:2:\d+: no XML: Namespace prefix v .* is not defined"):
         rows(open_source(tmp_path, UNDECLARED, **options))
     with pytest.raises(SourceError, match="no XML: Namespace prefix v"):
-        xml.parse_flat_records(UNDECLARED.encode())
+        xml.parse_flat_xml_records(UNDECLARED.encode())
 
 
 @pytest.mark.parametrize(

@@ -63,21 +63,21 @@ def test_what_is_kept_comes_back(store: StateStore) -> None:
 
 
 def test_every_change_of_a_phase_is_counted(store: StateStore) -> None:
-    seen = [store.jobs.get_version()]
+    seen = [store.jobs.get_phase_change_count()]
     store.jobs.add_job(job("1"))
-    seen.append(store.jobs.get_version())
+    seen.append(store.jobs.get_phase_change_count())
     assert store.jobs.enqueue_job("1", allowed_phases=("PENDING",), queue_limit=1) == "QUEUED"
-    seen.append(store.jobs.get_version())
+    seen.append(store.jobs.get_phase_change_count())
     claimed = store.jobs.claim_job()
     assert claimed is not None
-    seen.append(store.jobs.get_version())
+    seen.append(store.jobs.get_phase_change_count())
     assert store.jobs.finish_job(claimed, "COMPLETED", results=[{"id": "result", "bytes": 10**12}])
-    seen.append(store.jobs.get_version())
+    seen.append(store.jobs.get_phase_change_count())
     store.jobs.delete_jobs("1")
-    seen.append(store.jobs.get_version())
+    seen.append(store.jobs.get_phase_change_count())
     assert seen == sorted(set(seen))
     assert not store.jobs.update_job("1", allowed_phases=("COMPLETED",), phase="ERROR")
-    assert store.jobs.get_version() == seen[-1]
+    assert store.jobs.get_phase_change_count() == seen[-1]
 
 
 def test_only_the_holder_of_this_attempt_ends_a_job(store: StateStore) -> None:
@@ -85,16 +85,16 @@ def test_only_the_holder_of_this_attempt_ends_a_job(store: StateStore) -> None:
     first = store.jobs.claim_job()
     assert first is not None
     assert (first.phase, first.holder, first.attempts) == ("EXECUTING", get_process_holder(), 1)
-    assert store.jobs.check_ownership(first) == store.jobs.record_heartbeat(first, {"rows": 5}) == 60
+    assert store.jobs.find_duration_if_owned(first) == store.jobs.record_heartbeat(first, {"rows": 5}) == 60
     assert store.jobs.get_job("1").progress == {"rows": 5}
-    assert store.jobs.requeue_job(first, count_attempt=True)
+    assert store.jobs.requeue_job(first, is_attempt_counted=True)
     second = store.jobs.claim_job()
     assert second is not None
     assert second.attempts == 2
     assert not store.jobs.finish_job(first, "COMPLETED")
-    assert store.jobs.check_ownership(first) is store.jobs.record_heartbeat(first) is None
+    assert store.jobs.find_duration_if_owned(first) is store.jobs.record_heartbeat(first) is None
     assert store.jobs.finish_job(second, "ERROR", error={"kind": "fatal", "message": "x"})
-    assert not store.jobs.requeue_job(second, count_attempt=True)
+    assert not store.jobs.requeue_job(second, is_attempt_counted=True)
     assert store.jobs.get_job("1").phase == "ERROR"
 
 

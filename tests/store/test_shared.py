@@ -139,7 +139,7 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
             connection.execute(sa.update(db.meta).where(db.meta.c.key == "format").values(value=str(STATE_FORMAT + 1)))
         for ask in (
             store.get_version,
-            store.jobs.get_version,
+            store.jobs.get_phase_change_count,
             lambda store=store, lease=lease: store.leases.release_lease(lease),
         ):
             with pytest.raises(

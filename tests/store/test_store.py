@@ -68,7 +68,7 @@ def record(name: str, ident: str, run: str = "", rows: int = 3) -> SnapshotRecor
 
 
 def read_published_snapshots(store: StateStore) -> dict[str, str]:
-    return store.read_pointers()[1]
+    return store.read_published_snapshot_ids()[1]
 
 
 def test_publishing_moves_all_tables_of_a_collection_and_counts_the_version(store):
@@ -122,7 +122,7 @@ def test_rollback_goes_back_step_by_step_and_forward_by_name(store):
     assert store.roll_back("c.a", "1a") == {"c.a": "1a", "c.b": "2b"}
     with pytest.raises(NotFoundError, match="hven history c"):
         store.roll_back("c", "zzz")
-    assert [event.action for event in store.list_events("c")][:2] == ["rollback", "rollback"]
+    assert [event.action for event in store.list_publication_events("c")][:2] == ["rollback", "rollback"]
     assert read_published_snapshots(store) == {"c.a": "1a", "c.b": "2b"}
 
 
@@ -141,14 +141,14 @@ def test_pruning_keeps_published_and_pinned_snapshots(store):
     for number in range(1, 7):
         store.publish_collection("c", [record("c.a", f"{number}a")], run_id=f"r{number}")
         if number == 2:
-            (made,) = store.releases.add_releases("dr1", ["c"], "first")
+            (made,) = store.releases.add_collection_releases("dr1", ["c"], "first")
             assert made.snapshots == {"c.a": "2a"}
     store.roll_back("c", "3a")
     gone = store.prune_snapshots("c", keep_count=2)
     assert sorted(item.id for item in gone) == ["1a", "4a"]
     assert store.releases.list_releases("c")[0].label == "dr1"
     with pytest.raises(ConflictError, match="never changes"):
-        store.releases.add_releases("dr1", ["c"])
+        store.releases.add_collection_releases("dr1", ["c"])
     store.releases.remove_label("dr1", ["c"])
     assert [item.id for item in store.prune_snapshots("c", keep_count=2)] == ["2a"]
     with pytest.raises(NotFoundError):
@@ -238,9 +238,9 @@ def test_the_paths_of_all_kept_snapshots_are_known(store):
     store.publish_collection("c", [record("c.a", "1a")], run_id="r1")
     store.publish_collection("c", [record("c.a", "2a")], run_id="r2")
     store.unpublish_collection("c")
-    assert store.list_known_paths() == {"c.a/1a", "c.a/2a"}
+    assert store.list_kept_snapshot_paths() == {"c.a/1a", "c.a/2a"}
     store.delete_unpinned_snapshots("c")
-    assert store.list_known_paths() == set()
+    assert store.list_kept_snapshot_paths() == set()
 
 
 def test_runs_that_died_are_shown_as_aborted(store):

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from hven.ingest.sync import change_sets
 from hven.jobs import snapshot_verification
-from hven.jobs.health import SiteHealth
+from hven.jobs.health import SiteHealthMonitor
 from hven.jobs.job_supervisor import JobSupervisor
 from hven.model.errors import NotFoundError
 from hven.query import user_tables as own
 from hven.site import Site
-from hven.site.store import JobRecord, StateStore, Verification
+from hven.site.store import JobRecord, SnapshotVerification, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _sessions as sessions_of
 from hven.site.store import _user_table_records as user_tables
 from hven.site.store import _verifications as verifications
-from hven.site.store._deletion_time import LEAP_TRUST_SECONDS, MAX_LEAP_SECONDS, DeletionTime, format_timestamp
+from hven.site.store._deletion_time import LEAP_TRUST_SECONDS, MAX_LEAP_SECONDS, TrustedClockState, format_timestamp
 from hven.site.store._schedules import create_alert
 from hven.testing.site import open_tiny_site
 
@@ -102,17 +102,17 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
     (kept / "one.arrow").touch()
     os.utime(kept / "one.arrow", (wall.at, wall.at))
     watching = keeper(site)
-    watching._delete_expired()  # the true time is known
+    watching._delete_expired_jobs()  # the true time is known
     watching._close_store()
     wall.at = FAR[clock]
     with caplog.at_level(logging.WARNING, "hven.jobs"):
         for _ in range(3):  # as processes that begin and end
             again = keeper(site)
             for _ in range(3):
-                again._delete_expired()
+                again._delete_expired_jobs()
                 wall.passed(20)
             again._close_store()
-    own.delete_expired_tables(site)
+    own.delete_expired_user_tables(site)
     change_sets.delete_old_change_sets(site, "s")
     assert store.jobs.find_phases(["short", "week"]) == {"short": "COMPLETED", "week": "COMPLETED"}
     assert (kept / "one.arrow").exists()
@@ -120,19 +120,19 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
     assert len(caplog.records) == (3 if ahead else 0), "each process says it once"
     if ahead:
         assert "nothing is deleted by it" in caplog.text
-    health = SiteHealth(site)
-    told = {check.name: check for check in health.run_checks(health.get_status(wait_seconds=None))}["clock"]
+    health = SiteHealthMonitor(site)
+    told = {check.name: check for check in health.run_health_checks(health.get_status(wait_seconds=None))}["clock"]
     assert told.state == ("warning" if ahead else "ok")
     wall.at = TRUE + 100  # set right
     watching = keeper(site)
-    watching._delete_expired()
+    watching._delete_expired_jobs()
     assert store.sessions.find_session_owner(proof) == "anna"
     assert (store.deletion_clock.describe_leap() is None) == ahead, (
         "from a time that is long past the true one is a leap, too"
     )
     for _ in range(2 if ahead else int(LEAP_TRUST_SECONDS / MAX_LEAP_SECONDS) + 1):
         wall.passed(MAX_LEAP_SECONDS)
-        watching._delete_expired()
+        watching._delete_expired_jobs()
     with pytest.raises(NotFoundError):
         store.jobs.get_job("short")
     assert store.jobs.get_job("week")
@@ -142,16 +142,16 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
 def test_a_clock_that_goes_on_for_a_day_is_believed(site: Site, wall: Wall) -> None:
     assert site.store.jobs.add_job(job("week", 7, wall))
     watching = keeper(site)
-    watching._delete_expired()
+    watching._delete_expired_jobs()
     wall.passed(30 * DAY)  # the server was off
     for _ in range(int(LEAP_TRUST_SECONDS / 3600) - 1):
-        watching._delete_expired()
+        watching._delete_expired_jobs()
         wall.passed(3600)
     assert site.store.jobs.get_job("week")
     assert site.store.deletion_clock.describe_leap()
-    watching._delete_expired()
+    watching._delete_expired_jobs()
     wall.passed(3600)
-    watching._delete_expired()
+    watching._delete_expired_jobs()
     assert site.store.deletion_clock.describe_leap() is None
     assert site.store.jobs.find_phases(["week"]) == {}
     watching._close_store()
@@ -160,29 +160,29 @@ def test_a_clock_that_goes_on_for_a_day_is_believed(site: Site, wall: Wall) -> N
 @given(st.lists(st.sampled_from([20.0, 600.0, -DAY, DAY, 13 * 365 * DAY, -3600.0, 7 * DAY])), st.integers(0, 30))
 def test_what_is_believed_is_never_ahead_and_comes_up_at_last(steps: list[float], leaps: int) -> None:
     now = TRUE
-    known = DeletionTime(now, None, now)
+    known = TrustedClockState(now, None, now)
     for step in steps:
         now += step
-        before, known = known, known.apply_clock_time(now)
+        before, known = known, known.with_clock_time(now)
         assert known.trusted_time <= now
         assert known.trusted_time - before.trusted_time <= max(MAX_LEAP_SECONDS, 0) or before.leap_start is not None, (
             "no leap is believed at first sight"
         )
     for _ in range(int(LEAP_TRUST_SECONDS / 600) + 1):
         now += 600
-        known = known.apply_clock_time(now)
+        known = known.with_clock_time(now)
     assert (known.trusted_time, known.leap_start) == (now, None)
 
 
 def test_who_is_served_a_little_each_week_is_a_week_behind_at_most() -> None:
-    known, now = DeletionTime(TRUE, None, TRUE), TRUE
+    known, now = TrustedClockState(TRUE, None, TRUE), TRUE
     for _ in range(10):
         now += 7 * DAY
         for _ in range(20):
             now += 60
-            known = known.apply_clock_time(now)
+            known = known.with_clock_time(now)
         assert now - known.trusted_time < 8 * DAY
-    assert known.apply_clock_time(FAR["2039"]).trusted_time < now + 1, (
+    assert known.with_clock_time(FAR["2039"]).trusted_time < now + 1, (
         "a wrong clock after that is believed no more than any other"
     )
 
@@ -194,19 +194,19 @@ def test_what_was_written_while_the_clock_was_ahead_stops_nothing_later(site: Si
     proof = store.sessions.begin_session("anna", 14 * DAY)
     assert store.sessions.find_session_owner(proof) == "anna"
     record = next(iter(store.read_published_records()[1].values()))
-    store.verifications.request_verification()
-    seen = Verification(
+    store.verifications.request_full_verification()
+    seen = SnapshotVerification(
         snapshot=record.id, table=record.table.qualified_name, collection="s", at=format_timestamp(wall.at)
     )
     store.verifications.record_verifications([seen], [create_alert("s", "failed", "it failed", ["log"], wall.at)])
-    assert snapshot_verification.find_due_records(site.settings, store) == ([], False)
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, store) == ([], False)
     wall.at = TRUE
     assert store.sessions.find_session_owner(proof) is None, "it would last for thirteen years"
     assert store.verifications.find_request_time() == "", "no verification of today would ever answer it"
-    assert snapshot_verification.find_due_records(site.settings, store) == ([record], False), (
+    assert snapshot_verification.find_snapshots_to_verify(site.settings, store) == ([record], False), (
         "nobody knows how long ago it was verified"
     )
-    store.verifications.request_verification()
+    store.verifications.request_full_verification()
     assert store.verifications.find_request_time() == format_timestamp(TRUE)
     assert [one.collection for one in store.schedules.list_due_alerts()] == ["s"]
 

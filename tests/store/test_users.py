@@ -9,7 +9,7 @@ from hven.site.store import JobRecord, StateStore
 def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):
     store = StateStore(tmp_path)
     anna, bert = store.users.add_account("anna"), store.users.add_account("bert")
-    assert (store.users.verify_token(anna), store.users.verify_token(bert)) == ("anna", "bert")
+    assert (store.users.find_account_by_token(anna), store.users.find_account_by_token(bert)) == ("anna", "bert")
     secret = anna.partition(".")[2]
     for wrong in (
         "",
@@ -24,11 +24,11 @@ def test_a_token_is_its_accounts_and_nobody_elses(tmp_path):
         f"nina.{secret}",
         "anna.\udcff",
     ):
-        assert store.users.verify_token(wrong) is None
+        assert store.users.find_account_by_token(wrong) is None
     store.users.remove_account("anna")
-    assert store.users.verify_token(anna) is None
+    assert store.users.find_account_by_token(anna) is None
     assert store.users.add_account("anna") != anna
-    assert store.users.verify_token(anna) is None
+    assert store.users.find_account_by_token(anna) is None
     assert [name for name, _ in store.users.list_accounts()] == ["anna", "bert"]
     store.close()
 
@@ -38,7 +38,7 @@ def test_another_token_ends_the_old_one_and_all_sessions(tmp_path):
     old = store.users.add_account("anna")
     proof = store.sessions.begin_session("anna", 100.0)
     new = store.users.renew_token("anna")
-    assert [store.users.verify_token(one) for one in (old, new)] == [None, "anna"]
+    assert [store.users.find_account_by_token(one) for one in (old, new)] == [None, "anna"]
     assert store.sessions.find_session_owner(proof) is None
     with pytest.raises(NotFoundError, match="hven user list"):
         store.users.renew_token("bert")
@@ -58,10 +58,10 @@ def test_an_account_goes_with_its_jobs_sessions_and_token(tmp_path):
     proof = store.sessions.begin_session("anna", 100.0)
     for name, owner in (("a1", "anna"), ("a2", "anna"), ("b1", "bert")):
         store.jobs.add_job(job(name, owner))
-    before = store.jobs.get_version()
+    before = store.jobs.get_phase_change_count()
     assert sorted(store.users.remove_account("anna")) == ["a1", "a2"]
-    assert store.jobs.get_version() > before, "workers look"
-    assert store.users.verify_token(token) is None
+    assert store.jobs.get_phase_change_count() > before, "workers look"
+    assert store.users.find_account_by_token(token) is None
     assert store.sessions.find_session_owner(proof) is None
     assert store.jobs.select_existing(["a1", "a2", "b1"]) == {"b1"}
     with pytest.raises(UnauthenticatedError):

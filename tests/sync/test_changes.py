@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.ingest import ingest_collection
-from hven.ingest._report import TableChange
+from hven.ingest._report import TableChangeSummary
 from hven.ingest.sync import change_sets, sync_collection
 from hven.ingest.sync._row_differences import (
     CHANGE_COLUMN,
     CHANGED_COLUMNS_COLUMN,
     RowDifferences,
     build_change_set,
-    match_rows,
+    match_rows_by_key,
 )
 from hven.model.errors import NotFoundError
 from hven.testing.site import open_site_with_descriptor
@@ -43,12 +43,12 @@ def test_each_publication_leaves_one(tmp_path):
     ) as site:
         path = tmp_path / "collections" / "stars" / "a.csv"
         ingest_collection(site, "stars")
-        first = site.store.read_pointers()[1]["stars.main"]
+        first = site.store.read_published_snapshot_ids()[1]["stars.main"]
         ids = [first]
         for text in ("1,a,9\n2,b,2\n3,c,3\n4,d,4", "1,z,9\n3,c,3\n4,d,5", "1,z,1\n2,b,2\n3,c,3\n5,e,5"):
             path.write_text(f"id,name,mag\n{text}\n")
             sync_collection(site, "stars")
-            ids.append(site.store.read_pointers()[1]["stars.main"])
+            ids.append(site.store.read_published_snapshot_ids()[1]["stars.main"])
         assert [one.after for one in change_sets.list_change_sets(site, "stars.main")] == ids[:0:-1]
         assert listed(change_sets.find_changes_between(site, "stars.main", ids[2])) == [
             (1, "changed", ["mag"]),
@@ -93,9 +93,9 @@ def table(state):
 def test_several_become_one(states):
     steps = []
     for old, new in itertools.pairwise(states):
-        found = match_rows(table(old), table(new), ["id"])
+        found = match_rows_by_key(table(old), table(new), ["id"])
         assert isinstance(found, RowDifferences)
-        steps.append(build_change_set(found, TableChange(table="t"), ["id"]))
+        steps.append(build_change_set(found, TableChangeSummary(table="t"), ["id"]))
     made = {
         row["id"]: (row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN])
         for row in change_sets.join_change_sets(steps).to_pylist()

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from hven.app._cli.verbs import build_command
+from hven.app._cli.verbs import build_typer_app
 from hven.testing.site import open_site_with_descriptor
 from process_runner import run_hven
 
@@ -32,7 +32,7 @@ def home(tmp_path):
 
 
 def said(home, *words, code=0):
-    done = CliRunner().invoke(build_command(), ["--site", str(home), *words])
+    done = CliRunner().invoke(build_typer_app(), ["--site", str(home), *words])
     assert done.exit_code == code, (done.output, done.exception)
     return done.stdout
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
-from hven.ingest.sync._incremental_reading import IncrementalReader
+from hven.ingest.sync._incremental_reading import IncrementalSourceReader
 from hven.model.errors import DataError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -156,7 +156,7 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
     """A row that came meanwhile is seen among the keys, and does not hide an edit that was written before it."""
     site, database = opened("{watermark: t}")
     sifted, edits = (
-        IncrementalReader._read_unknown_rows,
+        IncrementalSourceReader._read_unknown_rows,
         ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"],
     )
 
@@ -166,7 +166,7 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
             database.execute(edits.pop(0))
         return found
 
-    monkeypatch.setattr(IncrementalReader, "_read_unknown_rows", meanwhile)
+    monkeypatch.setattr(IncrementalSourceReader, "_read_unknown_rows", meanwhile)
     done = change(sync_collection(site, "s"))
     assert (done.added, done.changed) == (1, 0)
     done = change(sync_collection(site, "s"))

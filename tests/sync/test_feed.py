@@ -130,7 +130,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 wait_until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
-                        == source.store.read_pointers()[1]["stars.main"]
+                        == source.store.read_published_snapshot_ids()[1]["stars.main"]
                     )
                 )
                 sync_collection(site, "copy")
@@ -141,7 +141,9 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                     publish(ingest_collection)
                 for one in change_sets.list_change_sets(source, "stars.main"):
                     one.path.unlink()
-                (state,) = read_sync_states(site, "copy")[site.store.read_pointers()[1]["copy.main"]]["fed"].values()
+                (state,) = read_sync_states(site, "copy")[site.store.read_published_snapshot_ids()[1]["copy.main"]][
+                    "fed"
+                ].values()
                 assert server.get("/changes/stars.main", since=state)[0] == 410
                 # the edits did not move the watermark: whoever was told of edits must not miss them now
                 assert sync_collection(site, "copy").changes["copy.main"].how == "everything"
@@ -204,7 +206,7 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
                 wait_until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
-                        == source.store.read_pointers()[1]["stars.main"]
+                        == source.store.read_published_snapshot_ids()[1]["stars.main"]
                     )
                 )
                 assert sync_collection(site, "copy", accept_changes=True).changes["copy.main"].how == "everything"

@@ -96,7 +96,9 @@ def test_only_keys_that_are_touched_are_computed(tmp_path):
         assert how["elsewhere.pairs"] == "2 keys"
         assert how["obs.latest"] == "everything"
         events = [
-            (event.action, event.run) for name in ("obs", "elsewhere") for event in site.store.list_events(name)[:1]
+            (event.action, event.run)
+            for name in ("obs", "elsewhere")
+            for event in site.store.list_publication_events(name)[:1]
         ]
         assert events == [("publish", report.run), ("publish", report.run)]
         write(
@@ -106,7 +108,7 @@ def test_only_keys_that_are_touched_are_computed(tmp_path):
         assert report.changes["obs.targets"].how == "1 key"
         assert report.changes["obs.exposures"].how == "nothing"
         assert "elsewhere.pairs" not in report.changes
-        assert len(site.store.list_events("elsewhere")) == 2
+        assert len(site.store.list_publication_events("elsewhere")) == 2
 
 
 def test_tables_made_from_the_lists_of_tables_are_made_anew(tmp_path):
@@ -153,7 +155,7 @@ def test_same_rows_as_an_ingest(pair, days):
     for number, (site, home) in enumerate(pair):
         write(home, BEGIN, NAMES)
         ingest_collection(site, "obs")
-        if number or not site.store.list_events("elsewhere"):
+        if number or not site.store.list_publication_events("elsewhere"):
             ingest_collection(site, "elsewhere")
     for day in days:
         for number, (site, home) in enumerate(pair):

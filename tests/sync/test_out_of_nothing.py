@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from hven import query
-from hven.ingest import find_stale_tables, ingest_collection
+from hven.ingest import find_stale_table_warnings, ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -48,7 +48,7 @@ def how(report):
 
 
 def lines(site):
-    return find_stale_tables(site.store.read_published_records()[1])
+    return find_stale_table_warnings(site.store.read_published_records()[1])
 
 
 def test_a_table_that_stays_is_not_stale_after_its_input_changed(tmp_path):
@@ -75,13 +75,15 @@ def test_what_an_older_run_left_stale_is_put_right_without_rows(tmp_path):
     with open_site_with_descriptor(tmp_path, TEXT, FILES) as site:
         ingest_collection(site, "c")
         record = site.store.read_published_records()[1]["c.byg"]
-        site.store.update_records([replace(record, provenance={**record.provenance, "inputs": {"c.base": "older"}})])
+        site.store.update_snapshot_records(
+            [replace(record, provenance={**record.provenance, "inputs": {"c.base": "older"}})]
+        )
         assert len(lines(site)) == 1
         sync_collection(site, "c", dry_run=True)
         assert len(lines(site)) == 1, "a dry run writes nothing"
         assert not sync_collection(site, "c").published
         assert lines(site) == []
-        assert len(site.store.list_events("c")) == 1
+        assert len(site.store.list_publication_events("c")) == 1
 
 
 def test_a_descriptor_that_says_the_same_of_a_table_is_known_afterwards(tmp_path):
@@ -161,7 +163,7 @@ def test_sums_of_all_queries_but_those_are_as_quick_as_before(tmp_path):
         ingest_collection(site, "s")
         text = "SELECT SUM(v) AS x, AVG(w) AS y FROM s.base"
         assert "list_sort" not in query.explain_query(text, OWNER_PRINCIPAL, site=site)
-        with query.run_query(text, OWNER_PRINCIPAL, site=site, order_independent=True) as result:
+        with query.run_query(text, OWNER_PRINCIPAL, site=site, is_order_independent=True) as result:
             found = result.read_table().to_pylist()[0]
         ordered = sorted(row["v"] for batch in [values(site, "s.base")] for row in batch)
         assert found["x"] == sum(ordered)

@@ -11,7 +11,7 @@ from hven.engines.postgres.position_search import CELL_COLUMN
 from hven.engines.postgres.settings import PostgresSettings
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
-from hven.ingest.sync._state_comparison import compare_states
+from hven.ingest.sync._state_comparison import compare_collection_states
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import run_cluster
@@ -154,14 +154,14 @@ def test_states_of_one_table_are_followed_pruned_and_rolled_back(opened):
         change = sync_collection(site, "days").changes["days.main"]
         assert (change.added, change.changed, change.removed) == (1, 6, 3)
         site.refresh_published_state()
-        states.append((site.store.read_pointers()[1]["days.main"], rows(site, "days")))
+        states.append((site.store.read_published_snapshot_ids()[1]["days.main"], rows(site, "days")))
 
     for day in range(1, 7):
         follow(day)
         for ident, wanted in states[-site.settings.keep_snapshots :]:
             assert rows(site, "days", ident) == wanted
     assert len(bases()) == 1, "the table that was staged is pruned, and all states are of one other"
-    [found] = compare_states(site, "days", states[-3][0])
+    [found] = compare_collection_states(site, "days", states[-3][0])
     assert (found.added, found.changed, found.removed) == (2, 12, 6)
     [(dead,)] = connection.execute(f'SELECT count(*) FROM hven."{bases()[0]}" WHERE "hven:died" <= 2147483646')
     assert dead == 2 * 9, "of three states"

@@ -14,7 +14,7 @@ from clocks import MovableClock
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
 from hven.ingest import _published_dates as published_dates
-from hven.ingest import ingest_collection, move_collection
+from hven.ingest import ingest_collection, move_collection_to_engine
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
@@ -99,7 +99,7 @@ def test_dates_move_with_the_rows_to_another_engine(tmp_path: Path, clock: Movab
         write(folder / "a.csv", a="planet", b="planet")
         ingest_collection(site, "maps")
         clock.move(HOUR)
-        move_collection(site, "maps", OTHER_NAME)
+        move_collection_to_engine(site, "maps", OTHER_NAME)
         (folder / "maps.yaml").write_text(f"engine: {OTHER_NAME}\n{HEAD}")
         write(folder / "a.csv", a="planet", b="asteroid", c="planet")
         site.refresh_published_state()
@@ -173,7 +173,7 @@ def test_memory_for_each_row() -> None:
     count = 200_000
     order = np.arange(count)
     few = pa.array(np.zeros(count, "i8")).cast(pa.timestamp("us")).dictionary_encode()
-    rows = published_dates._PublishedRows(keys=order.astype("u8"), row_positions=order, content_hashes=order.astype("u8"), dates_by_column=dict.fromkeys(DATES, few))  # fmt: skip
+    rows = published_dates._PublishedRowIndex(keys=order.astype("u8"), row_positions=order, content_hashes=order.astype("u8"), dates_by_column=dict.fromkeys(DATES, few))  # fmt: skip
     used = (
         rows.keys.nbytes
         + rows.row_positions.nbytes

@@ -36,10 +36,10 @@ def stars(tmp_path):
 
 def test_nothing_changed(stars):
     site, _ = stars
-    before = site.store.read_pointers()
+    before = site.store.read_published_snapshot_ids()
     report = sync_collection(site, "stars")
     assert (report.has_changes, report.published) == (False, False)
-    assert site.store.read_pointers() == before
+    assert site.store.read_published_snapshot_ids() == before
     assert [run.kind for run in site.store.runs.list_runs("stars")] == ["sync", "ingest"]
 
 

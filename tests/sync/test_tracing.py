@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from hven.ingest.sync._key_tracing import trace_key
-from hven.model.errors import Place
+from hven.ingest.sync._key_tracing import trace_key_to_inputs
+from hven.model.errors import TextPlace
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
 
-PLACE = Place(file="x.yaml")
+PLACE = TextPlace(file="x.yaml")
 
 
 def table(name, *columns):
@@ -35,7 +35,7 @@ def followed(adql, changed, primary=("k",), settings=()):
         settings=tuple(ColumnMapping(column=name, how=how, value=value, place=PLACE) for name, how, value in settings),
         place=PLACE,
     )
-    found = trace_key(spec, target, TABLES, {f"s.{name}" for name in changed})
+    found = trace_key_to_inputs(spec, target, TABLES, {f"s.{name}" for name in changed})
     return (
         None
         if found is None

@@ -16,7 +16,7 @@ from hven.ingest import _ledger as ledgers
 from hven.ingest import ingest_collection
 from hven.ingest._ledger import LedgerWriter
 from hven.ingest.sync import change_sets, sync_collection
-from hven.model.errors import ChangeGuardError, ConflictError, DataError, SourceError, StorageError
+from hven.model.errors import ChangeLimitExceededError, ConflictError, DataError, SourceError, StorageError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
 from process_runner import run_hven
@@ -75,14 +75,14 @@ def test_files_one_by_one(stars):
     (state,) = (
         one
         for snapshot, one in read_sync_states(site, "stars").items()
-        if snapshot == site.store.read_pointers()[1]["stars.main"]
+        if snapshot == site.store.read_published_snapshot_ids()[1]["stars.main"]
     )
     assert sorted(name for _, name in state["files"]) == ["b.csv", "d.csv", "e.csv"]
     assert not sync_collection(site, "stars").has_changes
     (again,) = (
         one
         for snapshot, one in read_sync_states(site, "stars").items()
-        if snapshot == site.store.read_pointers()[1]["stars.main"]
+        if snapshot == site.store.read_published_snapshot_ids()[1]["stars.main"]
     )
     assert again["ledger"] == state["ledger"]  # nothing to write
     (place / "e.csv").unlink()
@@ -187,7 +187,7 @@ def test_a_sync_asks_for_the_room_that_it_takes(stars, monkeypatch):
         return SimpleNamespace(free=free[0])
 
     monkeypatch.setattr(disk_space.shutil, "disk_usage", usage)
-    monkeypatch.setattr(ledgers, "measure_ledger", lambda *_: 10)  # of so few rows it is larger than they are
+    monkeypatch.setattr(ledgers, "measure_ledger_bytes", lambda *_: 10)  # of so few rows it is larger than they are
     # nothing changed: a whole snapshot has no room, a ledger has
     free[0] = taken - 1
     sync_collection(site, "stars")
@@ -218,7 +218,7 @@ def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
     for path in place.glob("*.csv"):
         path.write_text("id,name,mag\n")
     with pytest.raises(
-        ChangeGuardError,
+        ChangeLimitExceededError,
         match=r"stars\.main would be empty: the source has no rows; nothing was published; .* --accept",
     ):
         sync_collection(site, "stars")
@@ -246,12 +246,12 @@ def test_a_dry_run_says_which_files_it_reads(stars):
 
 def test_what_changes_take() -> None:
     part = disk_space.CHANGED_PART_BYTES
-    assert disk_space.estimate_merge_bytes(100 * part, rows=0, written_bytes=0) == 0
+    assert disk_space.estimate_merge_bytes(100 * part, row_count=0, written_bytes=0) == 0
     assert (
-        disk_space.estimate_merge_bytes(100 * part, rows=3, written_bytes=7) == 14 + 3 * part
+        disk_space.estimate_merge_bytes(100 * part, row_count=3, written_bytes=7) == 14 + 3 * part
     )  # each falls into a part of its own, at worst
     assert (
-        disk_space.estimate_merge_bytes(100 * part, rows=10**6, written_bytes=7) == 14 + 100 * part
+        disk_space.estimate_merge_bytes(100 * part, row_count=10**6, written_bytes=7) == 14 + 100 * part
     )  # never more than everything
 
 
@@ -263,10 +263,13 @@ def test_rows_that_lie_on_another_disk(tmp_path, monkeypatch):
         monkeypatch.setattr(
             type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755)
         )
-        assert disk_space._divide_by_disk(site, 200, 100) == [(elsewhere, 100), (site.settings.var_directory, 100)]
-        assert disk_space._divide_by_disk(site, 30, 30) == [(elsewhere, 30), (site.settings.var_directory, 0)]
+        assert disk_space._divide_bytes_by_disk(site, 200, 100) == [
+            (elsewhere, 100),
+            (site.settings.var_directory, 100),
+        ]
+        assert disk_space._divide_bytes_by_disk(site, 30, 30) == [(elsewhere, 30), (site.settings.var_directory, 0)]
         kinds[elsewhere] = 1
-        assert disk_space._divide_by_disk(site, 200, 100) == [(site.settings.var_directory, 200)]
+        assert disk_space._divide_bytes_by_disk(site, 200, 100) == [(site.settings.var_directory, 200)]
         monkeypatch.undo()
 
 

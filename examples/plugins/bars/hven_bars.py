@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from hven.formats import Format
+from hven.formats import TableFormat
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats import ResultStatus, TableMetadata
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 ESCAPES = {"\\": "\\\\", "|": "\\|", "\n": "\\n", "\r": "\\r"}
 
@@ -28,22 +28,22 @@ def write(
     kinds = [column.type for column in head.columns]
     for batch in batches:
         cells = [write_cells(values, kind) for values, kind in zip(batch.columns, kinds, strict=True)]
-        lines = literal.join_columns(literal.join_columns(*cells, separator="|"), "\n")
-        yield start.encode() + bytes(literal.view_bytes(lines))
+        lines = literal.concat_text_columns(literal.concat_text_columns(*cells, separator="|"), "\n")
+        yield start.encode() + bytes(literal.view_column_bytes(lines))
         start = ""
     yield start.encode()
     end()
 
 
-def write_cells(values: pa.Array, kind: Type) -> pa.Array:
+def write_cells(values: pa.Array, kind: ColumnType) -> pa.Array:
     """Write the values of a column as DALI has them, by the whole column."""
-    texts = literal.fill_nulls(literal.format_column(literal.cast_to_storage(values, kind), kind, null_text="null"))
+    texts = literal.fill_nulls(literal.format_dali_literals(literal.cast_to_storage_type(values, kind), kind, null_text="null"))
     for character, escape in ESCAPES.items():
         texts = pc.replace_substring(texts, character, escape)
     return texts
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="bars",
     title="Text with bars",
     media_types=("text/x-bars",),

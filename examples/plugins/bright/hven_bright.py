@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import quote_name
+from hven.adql import quote_adql_name
 from hven.model.params import Param
 from hven.model.types import FLOAT64
-from hven.services.face import Face, ServiceQuery
+from hven.services.face import ServiceFace, ServiceQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +22,13 @@ def magnitudes(table: Table) -> list[str]:
 
 def ask(table: Table, given: Mapping[str, Any]) -> ServiceQuery:
     """Ask for the brightest first."""
-    name = quote_name(magnitudes(table)[0])
+    name = quote_adql_name(magnitudes(table)[0])
     return ServiceQuery(
-        query=f"SELECT * FROM {quote_name(table.schema)}.{quote_name(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}"
+        query=f"SELECT * FROM {quote_adql_name(table.schema)}.{quote_adql_name(table.name)} WHERE {name} <= {given['LIMIT']} ORDER BY {name}"
     )
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="bright",
     title="Bright objects",
     description="Rows that are at least as bright as a magnitude, the brightest first.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql import quote_name
-from hven.portal.panes import Pane
+from hven.adql import quote_adql_name
+from hven.portal.panes import TablePane
 
 if TYPE_CHECKING:
     from hven.model.table import Table
@@ -19,11 +19,11 @@ def magnitudes(table: Table) -> list[str]:
 def ask(table: Table, found: str) -> str:
     """Count by whole magnitudes."""
     return (
-        f"SELECT FLOOR({quote_name(magnitudes(table)[0])}) AS mag, COUNT(*) AS stars FROM {found} GROUP BY 1 ORDER BY 1"
+        f"SELECT FLOOR({quote_adql_name(magnitudes(table)[0])}) AS mag, COUNT(*) AS stars FROM {found} GROUP BY 1 ORDER BY 1"
     )
 
 
-PANE = Pane(
+PANE = TablePane(
     name="counts",
     title="Magnitudes",
     applies=lambda table: bool(magnitudes(table)),

@@ -10,14 +10,14 @@ from pydantic import Field
 
 from hven.model.table import Column
 from hven.model.types import STRING
-from hven.sources import FileSignature, RejectedRow, SourceContext
+from hven.sources import FileKindSignature, RejectedRow, SourceContext
 from hven.sources.whole_files import DataFile, FileOptions, WholeFileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST = 1 << 20  # bytes of a label
-FILES = FileSignature(extensions=("lbl",), leading_pattern=rb"[A-Z_]+ *=")
+FILES = FileKindSignature(extensions=("lbl",), leading_pattern=rb"[A-Z_]+ *=")
 
 
 class Options(FileOptions):

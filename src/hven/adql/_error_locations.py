@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hven.adql._parser import parse_query
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Cast,
+    CastExpression,
     DerivedTable,
     FunctionCall,
     InPredicate,
@@ -69,9 +69,9 @@ def locate_evaluation_error(
         tree = parse_query(query_text)
     except HvenError:
         return error
-    suspect_kind, text_offsets = _find_suspects(error.message, tree)
+    suspect_kind, text_offsets = _find_suspect_expressions(error.message, tree)
     has_exact_kind = bool(text_offsets) and suspect_kind != ANY_EXPRESSION
-    view_offsets = _find_suspect_views(error.message, bound_query, exact_kind_only=has_exact_kind)
+    view_offsets = _find_suspect_view_offsets(error.message, bound_query, exact_kind_only=has_exact_kind)
     if view_offsets and has_exact_kind:  # the view or the text may have failed: point to neither of them alone
         locations = _format_locations(query_text, text_offsets)
         view_location = _format_location(query_text, view_offsets[0])
@@ -97,7 +97,7 @@ def locate_evaluation_error(
     return EvaluationError(message, text=query_text, offset=text_offsets[0], remedy=error.remedy)
 
 
-def _find_suspect_views(message: str, bound_query: Query | None, *, exact_kind_only: bool) -> list[int]:
+def _find_suspect_view_offsets(message: str, bound_query: Query | None, *, exact_kind_only: bool) -> list[int]:
     """Return the text offsets of the views in which the evaluation may have failed.
 
     With `exact_kind_only`, a view counts only if the message fits the kind of one of its expressions.
@@ -106,7 +106,7 @@ def _find_suspect_views(message: str, bound_query: Query | None, *, exact_kind_o
         return []
     view_offsets: list[int] = []
     for view in _list_view_references(bound_query):
-        kind, expression_offsets = _find_suspects(message, view.query)
+        kind, expression_offsets = _find_suspect_expressions(message, view.query)
         is_suspect = kind != ANY_EXPRESSION or not exact_kind_only
         if expression_offsets and is_suspect:
             view_offsets.append(view.text_offset)
@@ -124,13 +124,13 @@ def _list_view_references(bound_query: Query) -> list[DerivedTable]:
     return views
 
 
-def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
+def _find_suspect_expressions(message: str, tree: Query) -> tuple[str, list[int]]:
     """Return the kind of expressions that may have failed, in the plural, and their offsets."""
     nodes = list(walk_tree(tree))
     if "several rows" in message:
         choice_ids = {id(node.choices) for node in nodes if isinstance(node, InPredicate)}
         subqueries = [node for node in nodes if isinstance(node, Subquery) and id(node) not in choice_ids]
-        return format_message("subqueries"), _collect_offsets(subqueries, lambda _: True)
+        return format_message("subqueries"), _collect_suspect_offsets(subqueries, lambda _: True)
     arithmetic_match = _ARITHMETIC_PATTERN.search(message)
     if arithmetic_match is not None:
         left_value, op, right_value = arithmetic_match.groups()
@@ -139,16 +139,16 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
         def may_have_values(node: BinaryOperation) -> bool:
             return _may_have_value(node.left, left_value) and _may_have_value(node.right, right_value)
 
-        return format_message("operations {op}", op), _collect_offsets(operations, may_have_values)
+        return format_message("operations {op}", op), _collect_suspect_offsets(operations, may_have_values)
     calls = [node for node in nodes if isinstance(node, FunctionCall)]
     for pattern, names in _CALL_PATTERNS:
         if pattern.search(message):
-            candidates = [node for node in calls if _is_candidate_function(node.name, names)]
-            return format_message("calls"), _collect_offsets(candidates, lambda _: True)
-    return _find_suspect_casts(message, nodes)
+            candidates = [node for node in calls if _is_suspect_function(node.name, names)]
+            return format_message("calls"), _collect_suspect_offsets(candidates, lambda _: True)
+    return _find_suspect_cast_offsets(message, nodes)
 
 
-def _find_suspect_casts(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
+def _find_suspect_cast_offsets(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
     """Return the CASTs or converting calls that may have failed; every expression if there are none."""
     cast_match = _CAST_TARGET_PATTERN.search(message)
     if cast_match is not None:
@@ -157,19 +157,21 @@ def _find_suspect_casts(message: str, nodes: list[Any]) -> tuple[str, list[int]]
         target_type = "TIMESTAMP"
     else:
         target_type = ""
-    casts = [node for node in nodes if isinstance(node, Cast)]
-    matching_cast_offsets = _collect_offsets(casts, lambda cast: cast.target == target_type)
+    casts = [node for node in nodes if isinstance(node, CastExpression)]
+    matching_cast_offsets = _collect_suspect_offsets(casts, lambda cast: cast.target == target_type)
     if matching_cast_offsets and target_type:
         return format_message("CASTs"), matching_cast_offsets
     calls = [node for node in nodes if isinstance(node, FunctionCall)]
-    converting_call_offsets = _collect_offsets(calls, lambda call: call.name in _CONVERTING_FUNCTIONS)
+    converting_call_offsets = _collect_suspect_offsets(calls, lambda call: call.name in _CONVERTING_FUNCTIONS)
     if converting_call_offsets and cast_match is not None:
         return format_message("calls"), converting_call_offsets
-    cast_offsets = _collect_offsets(casts, lambda _: True)
+    cast_offsets = _collect_suspect_offsets(casts, lambda _: True)
     is_conversion = target_type or "cast" in message.lower() or "convert" in message.lower()
     if cast_offsets and is_conversion:
         return format_message("CASTs"), cast_offsets
-    expression_offsets = _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
+    expression_offsets = _collect_suspect_offsets(
+        nodes, lambda node: isinstance(node, CastExpression | FunctionCall | BinaryOperation)
+    )
     return ANY_EXPRESSION, expression_offsets
 
 
@@ -181,13 +183,13 @@ def _may_have_value(operand: Any, value: str) -> bool:
     return not isinstance(operand, Literal) or str(operand.value) == value
 
 
-def _is_candidate_function(function_name: str, candidate_names: tuple[str, ...]) -> bool:
+def _is_suspect_function(function_name: str, candidate_names: tuple[str, ...]) -> bool:
     if candidate_names:
         return function_name in candidate_names
     return function_name.startswith("REGEXP")
 
 
-def _collect_offsets(nodes: Iterable[Any], is_suspect: Callable[[Any], bool]) -> list[int]:
+def _collect_suspect_offsets(nodes: Iterable[Any], is_suspect: Callable[[Any], bool]) -> list[int]:
     located_nodes = (node for node in nodes if node.text_offset >= 0)
     return sorted({node.text_offset for node in located_nodes if is_suspect(node)})
 

@@ -13,8 +13,8 @@ from hven.adql.syntax_tree import (
     ArrayElement,
     BetweenPredicate,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -33,7 +33,7 @@ from hven.adql.syntax_tree import (
     UnaryOperation,
     ValueMetadata,
     WindowExpression,
-    split_chain,
+    split_left_deep_chain,
 )
 from hven.adql.value_kinds import (
     CONDITION_META,
@@ -42,7 +42,7 @@ from hven.adql.value_kinds import (
     classify_value,
     derive_condition_meta,
     derive_meta,
-    derive_sum_units,
+    derive_sum_unit_and_ucd,
     find_common_ucd,
     require_meta,
 )
@@ -60,7 +60,7 @@ from hven.model.types import (
     POLYGON,
     STRING,
     TIMESTAMP,
-    Type,
+    ColumnType,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ CONDITION_NODES = (
     NullPredicate,
     ExistsPredicate,
 )
-CAST_TARGET_TYPES: dict[str, Type] = {
+CAST_TARGET_TYPES: dict[str, ColumnType] = {
     "SMALLINT": INT16,
     "INTEGER": INT32,
     "INT": INT32,
@@ -112,7 +112,7 @@ class ExpressionBinder(WindowBinder, ABC):
 
     def bind_expression(self, node: Expr, scope: NameScope) -> Expr:
         """Bind a value expression or a condition."""
-        self.count_term(node.text_offset)
+        self.count_query_term(node.text_offset)
         method = BINDER_METHODS.get(type(node))
         if method is None:
             message = format_message("{name} cannot stand here", type(node).__name__)
@@ -166,16 +166,16 @@ class ExpressionBinder(WindowBinder, ABC):
 
     def bind_binary(self, node: BinaryOperation, scope: NameScope) -> Expr:
         """Bind arithmetic, bitwise operators and ``||``, in a loop: a chain may have a thousand links."""
-        first, links = split_chain(node, BinaryOperation)
+        first, links = split_left_deep_chain(node, BinaryOperation)
         bound = self.bind_expression(first, scope)
         for link in links:
             right_operand = self.bind_expression(link.right, scope)
-            bound = self.bind_operation(link, bound, right_operand)
+            bound = self.build_bound_operation(link, bound, right_operand)
         if node.op == "||":
             self.count_text_operation(node.text_offset)
         return bound
 
-    def bind_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
+    def build_bound_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
         """Build the bound node of an operator from its bound operands."""
         op = node.op
         left_meta = require_meta(left_operand)
@@ -183,7 +183,7 @@ class ExpressionBinder(WindowBinder, ABC):
         unit: str | None = None
         ucd: str | None = None
         if op == "||":
-            self._check_texts(left_operand, right_operand)
+            self._check_text_operands(left_operand, right_operand)
             type_ = STRING
             if "unicodeChar" in {left_meta.type.datatype, right_meta.type.datatype}:
                 type_ = UNICODE_STRING
@@ -196,7 +196,7 @@ class ExpressionBinder(WindowBinder, ABC):
                 number_types = [INT32]
             type_ = value_kinds.derive_arithmetic_type(op, number_types[0], number_types[-1])
             if op in {"+", "-"}:
-                unit, ucd = derive_sum_units(left_meta, right_meta)
+                unit, ucd = derive_sum_unit_and_ucd(left_meta, right_meta)
             elif op == "*":
                 unit = units.compute_unit_product(left_meta.unit, right_meta.unit)
             elif op == "/":
@@ -206,14 +206,14 @@ class ExpressionBinder(WindowBinder, ABC):
         meta = derive_meta((left_meta, right_meta), type_, unit, ucd)
         return BinaryOperation(op, left_operand, right_operand, text_offset=node.text_offset, meta=meta)
 
-    def _check_texts(self, *operands: Expr) -> None:
+    def _check_text_operands(self, *operands: Expr) -> None:
         """Refuse operands of || that are not strings."""
         for operand in operands:
             if classify_value(operand) not in {"text", "null"}:
                 message = format_message("operator || joins strings, and {value}", self.describe_expression(operand))
                 self.raise_bind_error(message, operand.text_offset, self.suggest_text_cast(operand))
 
-    def bind_cast(self, node: Cast, scope: NameScope) -> Expr:
+    def bind_cast(self, node: CastExpression, scope: NameScope) -> Expr:
         """Bind ``CAST(x AS type)``."""
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
@@ -234,9 +234,9 @@ class ExpressionBinder(WindowBinder, ABC):
         if target_kind == "time" and actual_kind == "text" and isinstance(operand, Literal):
             operand = self.normalize_time_literal(operand)
         meta = replace(operand_meta, type=type_, unit=unit, utype=None, column=None)
-        return Cast(operand, target, node.length, text_offset=node.text_offset, meta=meta)
+        return CastExpression(operand, target, node.length, text_offset=node.text_offset, meta=meta)
 
-    def _find_cast_type(self, node: Cast, target: str) -> Type:
+    def _find_cast_type(self, node: CastExpression, target: str) -> ColumnType:
         """Return the type that a CAST makes; check its name and its length."""
         type_ = CAST_TARGET_TYPES.get(target)
         if type_ is None:
@@ -257,19 +257,19 @@ class ExpressionBinder(WindowBinder, ABC):
             remedy = format_message("the length is at most {most}", max_length)
             self.raise_bind_error(message, node.text_offset, remedy)
         if target == "VARCHAR":
-            return Type("char", f"{length}*")
+            return ColumnType("char", f"{length}*")
         if not self.inline_depth:
             self.padded_character_count += length
-        self.check_count(
+        self.check_query_limit(
             self.padded_character_count,
             MAX_TEXT_BYTES,
             "characters in all its CHARs",
             node.text_offset,
             "CAST to VARCHAR, which is not padded with blanks",
         )
-        return Type("char", f"{length}")
+        return ColumnType("char", f"{length}")
 
-    def bind_case(self, node: Case, scope: NameScope) -> Expr:
+    def bind_case(self, node: CaseExpression, scope: NameScope) -> Expr:
         """Bind ``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
         operand = None
         if node.operand is not None:
@@ -289,7 +289,7 @@ class ExpressionBinder(WindowBinder, ABC):
         result_units = {meta.unit for meta in result_metas if meta.unit is not None or not meta.constant}
         unit = result_units.pop() if len(result_units) == 1 else None
         meta = derive_meta((*result_metas, *test_metas), type_, unit, find_common_ucd(result_metas))
-        return Case(None, whens, otherwise, text_offset=node.text_offset, meta=meta)
+        return CaseExpression(None, whens, otherwise, text_offset=node.text_offset, meta=meta)
 
     def _bind_case_test(self, when: Expr, operand: Expr | None, scope: NameScope) -> Expr:
         """Bind what stands after WHEN: a condition, or a value that is compared with the operand of CASE."""
@@ -312,7 +312,7 @@ class ExpressionBinder(WindowBinder, ABC):
         meta = ValueMetadata(column.type, column.unit, column.ucd, None, column.description)
         return Subquery(query, text_offset=node.text_offset, meta=meta)
 
-    def bind_element(self, node: ArrayElement, scope: NameScope) -> Expr:
+    def bind_array_element(self, node: ArrayElement, scope: NameScope) -> Expr:
         """Bind ``array[n]``, ``array[i, j]``; an element outside of the array is NULL."""
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
@@ -322,10 +322,10 @@ class ExpressionBinder(WindowBinder, ABC):
             message = format_message("{value} and has no elements", self.describe_expression(operand))
             self.raise_bind_error(message, node.text_offset, _ELEMENT_REMEDIES.get(actual_kind, ""))
         axes = array_type.shape
-        type_ = Type(array_type.datatype)
+        type_ = ColumnType(array_type.datatype)
         if array_type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
             string_length = (array_type.arraysize or "").split("x")[0]
-            type_ = Type(array_type.datatype, string_length)
+            type_ = ColumnType(array_type.datatype, string_length)
             axes = axes[1:]
         if len(node.indexes) != len(axes):
             self._raise_axis_count_error(node, operand, len(axes))
@@ -408,7 +408,7 @@ class ExpressionBinder(WindowBinder, ABC):
         if isinstance(node.choices, LiteralList):
             choices = node.choices.with_meta(build_literal_meta)
             samples = choices.sample_literals
-            if self._are_comparable_unchanged(operand, samples):
+            if self._are_comparable_without_conversion(operand, samples):
                 meta = derive_condition_meta(operand, *samples)
                 return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)
         operand, choices = self._bind_in_choices(operand, node.choices, scope)
@@ -425,7 +425,7 @@ class ExpressionBinder(WindowBinder, ABC):
             self.raise_bind_error(message, subquery.text_offset, "write SELECT CAST(.. AS INTEGER)")
         return operand, bound_subquery
 
-    def _are_comparable_unchanged(self, operand: Expr, choices: Sequence[Expr]) -> bool:
+    def _are_comparable_without_conversion(self, operand: Expr, choices: Sequence[Expr]) -> bool:
         """Return whether an operand can be compared with these choices without a conversion."""
         pairs = [self.make_comparable(operand, choice, "IN", choice.text_offset) for choice in choices]
         for (converted_operand, converted_choice), choice in zip(pairs, choices, strict=True):
@@ -457,13 +457,13 @@ class ExpressionBinder(WindowBinder, ABC):
             if converted_operand is not operand:  # it became a number or a time: convert the earlier choices too
                 unchanged_types.clear()
                 operand = converted_operand
-                bound_choices = [self._convert_choice(operand, earlier_choice) for earlier_choice in bound_choices]
+                bound_choices = [self._convert_in_choice(operand, earlier_choice) for earlier_choice in bound_choices]
             elif isinstance(choice, Literal) and isinstance(bound, Literal) and bound.value is choice.value:
                 unchanged_types.add(type(choice.value))
             bound_choices.append(bound)
         return operand, tuple(bound_choices)
 
-    def _convert_choice(self, operand: Expr, choice: Expr) -> Expr:
+    def _convert_in_choice(self, operand: Expr, choice: Expr) -> Expr:
         """Return a choice of IN in the type of the operand."""
         _, converted_choice = self.make_comparable(operand, choice, "IN", choice.text_offset)
         return converted_choice
@@ -497,11 +497,11 @@ BINDER_METHODS: dict[type, Callable[..., Expr]] = {
     ColumnRef: ExpressionBinder.bind_column,
     UnaryOperation: ExpressionBinder.bind_unary,
     BinaryOperation: ExpressionBinder.bind_binary,
-    FunctionCall: ExpressionBinder.bind_function,
+    FunctionCall: ExpressionBinder.bind_function_call,
     WindowExpression: ExpressionBinder.bind_window,
-    ArrayElement: ExpressionBinder.bind_element,
-    Cast: ExpressionBinder.bind_cast,
-    Case: ExpressionBinder.bind_case,
+    ArrayElement: ExpressionBinder.bind_array_element,
+    CastExpression: ExpressionBinder.bind_cast,
+    CaseExpression: ExpressionBinder.bind_case,
     Subquery: ExpressionBinder.bind_scalar_subquery,
     Comparison: ExpressionBinder.bind_comparison,
     Conjunction: ExpressionBinder.bind_conjunction,

@@ -14,10 +14,10 @@ from hven.adql._function_syntax import (
     AGGREGATE_NAMES,
     SQL_FUNCTION_NAMES,
     STANDARD_FUNCTION_NAMES,
-    classify_syntax,
+    describe_kind_letter,
     find_call_fault,
-    is_character_factor,
-    name_value_kind,
+    infer_kind_letter,
+    is_concatenation_operand,
 )
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS, find_nearest_keyword
 from hven.adql._token_stream import MAX_NESTING_DEPTH
@@ -27,8 +27,8 @@ from hven.adql.syntax_tree import (
     ArrayElement,
     BetweenPredicate,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -95,10 +95,10 @@ class ExpressionParser(WindowParser, ABC):
         first_index = self.token_index
         node = self.parse_expression()
         if not isinstance(node, CONDITION_NODES):
-            self.raise_not_condition(node, first_index)
+            self.raise_not_a_condition(node, first_index)
         return node
 
-    def raise_not_condition(self, node: Expr, token_index: int) -> NoReturn:
+    def raise_not_a_condition(self, node: Expr, token_index: int) -> NoReturn:
         """Refuse a value where a condition must stand; `token_index` is its first token."""
         text_offset = self.text_offsets[token_index]
         if isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS"}:
@@ -138,7 +138,7 @@ class ExpressionParser(WindowParser, ABC):
         if self.tags[self.token_index] not in {"AND", "OR"}:
             return first
         if not isinstance(first, CONDITION_NODES):
-            self.raise_not_condition(first, first_index)
+            self.raise_not_a_condition(first, first_index)
         text_offset = self.text_offsets[first_index]
         alternatives: list[Expr] = []
         conjuncts: list[Expr] = [first]
@@ -152,7 +152,7 @@ class ExpressionParser(WindowParser, ABC):
                 conjunction_offset = self.text_offsets[predicate_index]
             predicate = self.parse_predicate()
             if not isinstance(predicate, CONDITION_NODES):
-                self.raise_not_condition(predicate, predicate_index)
+                self.raise_not_a_condition(predicate, predicate_index)
             conjuncts.append(predicate)
         alternatives.append(_build_conjunction(conjuncts, conjunction_offset))
         if len(alternatives) == 1:
@@ -162,14 +162,14 @@ class ExpressionParser(WindowParser, ABC):
     def parse_negation(self) -> Expr:
         """Parse ``NOT predicate``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index += 1
         if self.tags[self.token_index] == "NOT":
             self.raise_parse_error("NOT stands twice", "leave both out, or use parentheses: NOT (NOT ...)")
         operand_index = self.token_index
         operand = self.parse_predicate()
         if not isinstance(operand, CONDITION_NODES):
-            self.raise_not_condition(operand, operand_index)
+            self.raise_not_a_condition(operand, operand_index)
         self.depth -= 1
         return Negation(operand, text_offset=text_offset)
 
@@ -253,11 +253,11 @@ class ExpressionParser(WindowParser, ABC):
 
     def check_text_operand(self, node: Expr, text_offset: int, operator: str) -> None:
         """Refuse an operand of LIKE that can never be a string."""
-        letter = classify_syntax(node)
+        letter = infer_kind_letter(node)
         if isinstance(node, Literal) or node is self.last_parenthesized:
             return
         if letter and letter != "s":
-            message = format_message("{word} needs a string here, found {said}", operator, name_value_kind(letter))
+            message = format_message("{word} needs a string here, found {said}", operator, describe_kind_letter(letter))
             self.raise_parse_error(message, "turn it into a string with CAST(x AS VARCHAR)", text_offset=text_offset)
 
     def check_is_value(self, node: Expr, token_index: int) -> None:
@@ -276,7 +276,7 @@ class ExpressionParser(WindowParser, ABC):
         if self.is_mapping and word == "groups":  # a row policy: 'spica' in groups
             return (self.parse_operand(),)
         self.expect_token("(", "a list in parentheses or a subquery after IN")
-        self.add_depth()
+        self.add_nesting_depth()
         tags = self.tags
         values = self.values
         if tags[self.token_index] in {"SELECT", "WITH"}:
@@ -347,7 +347,7 @@ class ExpressionParser(WindowParser, ABC):
             precedence = _OPERATOR_PRECEDENCE.get(operator, 0)
             while pending and _OPERATOR_PRECEDENCE[pending[-1][1]] >= precedence:
                 left_operand, left_operator = pending.pop()
-                binary = self.build_binary(left_operator, left_operand, operand)
+                binary = self.build_binary_operation(left_operator, left_operand, operand)
                 operand = (binary, False, left_operand[2])
             if not precedence:
                 return operand[0]
@@ -360,7 +360,7 @@ class ExpressionParser(WindowParser, ABC):
             operand = (node, node is self.last_parenthesized, first_index)
             operator = tags[self.token_index]
 
-    def build_binary(self, operator: str, left_operand: Operand, right_operand: Operand) -> Expr:
+    def build_binary_operation(self, operator: str, left_operand: Operand, right_operand: Operand) -> Expr:
         """Build the node of a binary operator; refuse operands that can never fit it."""
         left_node, left_is_parenthesized, first_index = left_operand
         right_node, right_is_parenthesized, right_index = right_operand
@@ -380,17 +380,17 @@ class ExpressionParser(WindowParser, ABC):
 
         `is_string_operand` says that the grammar allows the operand beside ``||``, whatever its kind.
         """
-        letter = classify_syntax(node)
+        letter = infer_kind_letter(node)
         if operator == "||":
-            if is_string_operand or is_character_factor(node):
+            if is_string_operand or is_concatenation_operand(node):
                 return
             message = "|| joins strings"
             if letter:
-                message = format_message("|| joins strings; this is {said}", name_value_kind(letter))
+                message = format_message("|| joins strings; this is {said}", describe_kind_letter(letter))
             remedy = "turn it into a string with CAST(x AS VARCHAR)" if letter == "n" else ""
             self.raise_parse_error(message, remedy, text_offset=text_offset)
         if letter and letter != "n":
-            message = format_message("{op} needs numbers; this is {said}", operator, name_value_kind(letter))
+            message = format_message("{op} needs numbers; this is {said}", operator, describe_kind_letter(letter))
             remedy = "strings are joined with ||" if letter == "s" and operator == "+" else ""
             self.raise_parse_error(message, remedy, text_offset=text_offset)
 
@@ -398,28 +398,28 @@ class ExpressionParser(WindowParser, ABC):
         """Parse a literal, a column, a call, an expression in parentheses, or one of these with a sign."""
         first_index = self.token_index
         if first_index > self.next_clock_check:
-            self.check_clock()
+            self.check_query_deadline()
         tag = self.tags[first_index]
         if tag in {NAME, QUOTED}:
             if self.tags[first_index + 1] == "(" and tag == NAME:
-                node = self.parse_call()
+                node = self.parse_function_call()
             else:
                 node = self.parse_column()
-            return self._parse_optional_element(node, first_index)
+            return self._parse_optional_subscript(node, first_index)
         literal = self.values[first_index]
         if isinstance(literal, Literal):
             self.token_index = first_index + 1
             return literal
         if tag == "(":
-            return self._parse_optional_element(self.parse_parenthesis(), first_index)
+            return self._parse_optional_subscript(self.parse_parenthesized_expression(), first_index)
         if tag in STANDARD_FUNCTION_NAMES and self.tags[first_index + 1] == "(":
-            return self._parse_optional_element(self.parse_call(), first_index)
+            return self._parse_optional_subscript(self.parse_function_call(), first_index)
         return self._parse_keyword_value(tag)
 
-    def _parse_optional_element(self, node: Expr, token_index: int) -> Expr:
+    def _parse_optional_subscript(self, node: Expr, token_index: int) -> Expr:
         """Parse the brackets that may follow an array, whose first token is `token_index`."""
         if self.tags[self.token_index] == "[":
-            return self.parse_element(node, token_index)
+            return self.parse_array_subscript(node, token_index)
         return node
 
     # each production of the grammar has its return
@@ -427,7 +427,7 @@ class ExpressionParser(WindowParser, ABC):
         """Parse a value that begins with a sign or a reserved word."""
         i = self.token_index
         if tag in {"-", "+", "~"}:
-            return self.parse_signed()
+            return self.parse_signed_value()
         keyword_literals: dict[str, bool | None] = {"NULL": None}
         if not self.is_adql_2_0:
             if tag == "CAST":
@@ -440,12 +440,12 @@ class ExpressionParser(WindowParser, ABC):
             return Literal(keyword_literals[tag], text_offset=self.text_offsets[i])
         if self.is_mapping:
             if tag in SQL_FUNCTION_NAMES and self.tags[i + 1] == "(":
-                return self.parse_call()
+                return self.parse_function_call()
             if tag == "PI":  # the principal investigator of the observation
                 return self.parse_column()
-        return self._raise_not_value(tag)
+        return self._raise_not_a_value(tag)
 
-    def _raise_not_value(self, tag: str) -> NoReturn:
+    def _raise_not_a_value(self, tag: str) -> NoReturn:
         """Refuse a token that cannot begin a value."""
         if tag == "SELECT":
             self.raise_parse_error("a subquery must stand in parentheses", "write (SELECT ...)")
@@ -465,12 +465,12 @@ class ExpressionParser(WindowParser, ABC):
             self.raise_parse_error("only COUNT can have * as its argument", "write a column or an expression")
         self.raise_unexpected_token("a value")
 
-    def parse_element(self, node: Expr, token_index: int) -> Expr:
+    def parse_array_subscript(self, node: Expr, token_index: int) -> Expr:
         """Parse ``[n]`` or ``[i, j]`` after an array, whose first token is `token_index`."""
         self.check_is_value(node, token_index)
         if self.is_adql_2_0:
             self.raise_parse_error("ADQL 2.0 has no elements of arrays", "ask for version 2.1")
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index += 1
         indexes = [self.parse_operand()]
         while self.tags[self.token_index] == ",":
@@ -486,9 +486,9 @@ class ExpressionParser(WindowParser, ABC):
         self.depth -= 1
         return ArrayElement(node, tuple(indexes), text_offset=self.text_offsets[token_index])
 
-    def parse_signed(self) -> Expr:
+    def parse_signed_value(self) -> Expr:
         """Parse ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
-        self.add_depth()
+        self.add_nesting_depth()
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
@@ -502,20 +502,20 @@ class ExpressionParser(WindowParser, ABC):
         operand_index = self.token_index
         node = self.parse_primary()
         self.check_is_value(node, operand_index)
-        letter = classify_syntax(node)
+        letter = infer_kind_letter(node)
         if letter and letter != "n":
             last_sign, _ = signs[-1]
-            message = format_message("{op} needs a number; this is {said}", last_sign, name_value_kind(letter))
+            message = format_message("{op} needs a number; this is {said}", last_sign, describe_kind_letter(letter))
             self.raise_parse_error(message, text_offset=self.text_offsets[operand_index])
         for sign, text_offset in reversed(signs):
             node = UnaryOperation(sign, node, text_offset=text_offset)
         self.depth -= 1
         return node
 
-    def parse_parenthesis(self) -> Expr:
+    def parse_parenthesized_expression(self) -> Expr:
         """Parse a value, a condition or a subquery in parentheses."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index += 1
         tag = self.tags[self.token_index]
         node: Expr
@@ -559,20 +559,20 @@ class ExpressionParser(WindowParser, ABC):
             )
         return ColumnRef(name, tuple(qualifier), text_offset=text_offset)
 
-    def parse_call(self) -> Expr:
+    def parse_function_call(self) -> Expr:
         """Parse a function call; the current token is its name, the next one the parenthesis."""
         i = self.token_index
         text_offset = self.text_offsets[i]
         word = str(self.values[i])
         name = word.upper()
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index = i + 2
         tags = self.tags
         if name == "COUNT" and tags[self.token_index] == "*":
             self.token_index += 1
             self.expect_token(")", "a closing parenthesis")
             self.depth -= 1
-            return self.parse_over(FunctionCall(name, star=True, text_offset=text_offset))
+            return self.parse_over_clause(FunctionCall(name, star=True, text_offset=text_offset))
         quantifier = tags[self.token_index]
         if quantifier in {"DISTINCT", "ALL"}:
             if name not in AGGREGATE_NAMES:
@@ -584,7 +584,7 @@ class ExpressionParser(WindowParser, ABC):
         self.depth -= 1
         self._check_call_syntax(name, arguments, text_offset)
         is_distinct = quantifier == "DISTINCT"
-        return self.parse_over(FunctionCall(name, arguments, is_distinct, text_offset=text_offset))
+        return self.parse_over_clause(FunctionCall(name, arguments, is_distinct, text_offset=text_offset))
 
     def _parse_arguments(self, function_word: str) -> tuple[Expr, ...]:
         """Parse the arguments of a call and the closing parenthesis."""
@@ -621,7 +621,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_cast(self) -> Expr:
         """Parse ``CAST(x AS type)``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index += 1
         self.expect_token("(", "an opening parenthesis after CAST")
         node = self.parse_operand()
@@ -629,7 +629,7 @@ class ExpressionParser(WindowParser, ABC):
         target, length = self._parse_cast_type()
         self.expect_token(")", "a closing parenthesis after the type")
         self.depth -= 1
-        return Cast(node, target, length, text_offset=text_offset)
+        return CastExpression(node, target, length, text_offset=text_offset)
 
     def _parse_cast_type(self) -> tuple[str, int | None]:
         """Parse the type of a CAST; return its name and its length, if there is one."""
@@ -642,7 +642,7 @@ class ExpressionParser(WindowParser, ABC):
             self.token_index += 2
             return "DOUBLE PRECISION", None
         if tag not in {"CHAR", "VARCHAR"}:
-            self._raise_not_type()
+            self._raise_not_a_type()
         self.token_index += 1
         if self.tags[self.token_index] != "(":
             return tag, None
@@ -651,7 +651,7 @@ class ExpressionParser(WindowParser, ABC):
         self.expect_token(")", "a closing parenthesis")
         return tag, length
 
-    def _raise_not_type(self) -> NoReturn:
+    def _raise_not_a_type(self) -> NoReturn:
         """Refuse what is not the name of a type."""
         message = format_message(
             "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, "
@@ -669,7 +669,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_case(self) -> Expr:
         """Parse ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_depth(2)
+        self.add_nesting_depth(2)
         self.token_index += 1
         tags = self.tags
         if tags[self.token_index] == "WHEN":
@@ -693,7 +693,7 @@ class ExpressionParser(WindowParser, ABC):
             otherwise = self.parse_operand()
         self.expect_token("END", "WHEN, ELSE or END")
         self.depth -= 2
-        return Case(operand, tuple(whens), otherwise, text_offset=text_offset)
+        return CaseExpression(operand, tuple(whens), otherwise, text_offset=text_offset)
 
     # --- defined by the parser of queries --------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from hven.adql._expression_parser import ExpressionParser
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS
 from hven.adql.lexer import NAME, QUOTED
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.adql.syntax_tree import DerivedTable, Expr, FromItem, Ident, Join, Query, Select, Star, TableRef
+from hven.adql.syntax_tree import DerivedTable, Expr, FromItem, Ident, Join, Query, Select, SelectStar, TableRef
 from hven.model.errors import format_message
 
 JOIN_KEYWORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
@@ -38,7 +38,7 @@ class FromParser(ExpressionParser):
         A condition may stand directly after its join, or after several joins: ``a JOIN b JOIN c ON .. ON ..``.
         """
         tags = self.tags
-        first_item = first_item or self.parse_table()
+        first_item = first_item or self.parse_table_reference()
         if tags[self.token_index] not in JOIN_KEYWORDS and tags[self.token_index] not in {"ON", "USING"}:
             return first_item
         joins: list[JoinHead] = []
@@ -47,7 +47,7 @@ class FromParser(ExpressionParser):
         while (tag := tags[self.token_index]) in JOIN_KEYWORDS or tag in {"ON", "USING"}:
             if tag in JOIN_KEYWORDS:
                 kind, natural = self.parse_join_kind()
-                joins.append((kind, natural, self.parse_table()))
+                joins.append((kind, natural, self.parse_table_reference()))
                 conditions.append([])
                 required_conditions += not natural and kind != "CROSS"
                 continue
@@ -107,15 +107,15 @@ class FromParser(ExpressionParser):
         self.expect_token(")", "a comma or a closing parenthesis")
         return None, tuple(names)
 
-    def parse_table(self) -> FromItem:
+    def parse_table_reference(self) -> FromItem:
         """Parse one table, one subquery, or joined tables in parentheses."""
         text_offset = self.text_offsets[self.token_index]
         tag = self.tags[self.token_index]
         if tag == "(":
-            inner = self.parse_from_parenthesis()
+            inner = self.parse_parenthesized_from()
             if not isinstance(inner, FromItem):
-                return self.parse_derived_table(inner, text_offset)
-            return self.parse_optional_alias(inner, text_offset)
+                return self.parse_derived_table_alias(inner, text_offset)
+            return self.parse_joined_table_alias(inner, text_offset)
         if tag not in {NAME, QUOTED}:
             if tag == "SELECT":
                 self.raise_parse_error("a subquery in FROM must stand in parentheses", "write (SELECT ...) AS t")
@@ -142,11 +142,11 @@ class FromParser(ExpressionParser):
         if tag == "AS":
             self.token_index += 1
             return self.parse_identifier("a name after AS")
-        if tag in {NAME, QUOTED} and not self.is_window_clause():
+        if tag in {NAME, QUOTED} and not self.is_window_clause_next():
             return self.parse_identifier()
         return None
 
-    def parse_derived_table(self, query: Query, text_offset: int) -> DerivedTable:
+    def parse_derived_table_alias(self, query: Query, text_offset: int) -> DerivedTable:
         """Parse the alias that a subquery in FROM must have."""
         alias = self.parse_alias()
         if alias is None:
@@ -157,25 +157,25 @@ class FromParser(ExpressionParser):
             )
         return DerivedTable(query, alias, text_offset=text_offset)
 
-    def parse_optional_alias(self, item: FromItem, text_offset: int) -> FromItem:
+    def parse_joined_table_alias(self, item: FromItem, text_offset: int) -> FromItem:
         """Parse the alias that joined tables in parentheses may have (BNF: a `subquery` may be a `joined_table`)."""
         alias = self.parse_alias()
         if alias is None:
             return item
-        query = _select_all_columns(item, text_offset)
+        query = _build_select_all_query(item, text_offset)
         return DerivedTable(query, alias, text_offset=text_offset)
 
-    def parse_from_parenthesis(self) -> FromItem | Query:
+    def parse_parenthesized_from(self) -> FromItem | Query:
         """Parse a parenthesis in FROM: a query, or joined tables."""
         text_offset = self.text_offsets[self.token_index]
-        self.add_depth(2)
+        self.add_nesting_depth(2)
         self.token_index += 1
         tag = self.tags[self.token_index]
         result: FromItem | Query
         if tag in {"SELECT", "WITH"}:
             result = self.parse_nested_query(None)
         elif tag == "(":
-            result = self._parse_inner_parenthesis()
+            result = self._parse_nested_parenthesized_from()
         else:
             result = self.parse_joins(None)
             if isinstance(result, TableRef) and self.tags[self.token_index] == ")":
@@ -186,30 +186,30 @@ class FromParser(ExpressionParser):
         self.depth -= 2
         return result
 
-    def _parse_inner_parenthesis(self) -> FromItem | Query:
+    def _parse_nested_parenthesized_from(self) -> FromItem | Query:
         """Parse what begins with a second parenthesis: joins, or a query that continues after the parenthesis."""
         inner_offset = self.text_offsets[self.token_index]
-        inner = self.parse_from_parenthesis()
+        inner = self.parse_parenthesized_from()
         if isinstance(inner, FromItem):
-            first_item = self.parse_optional_alias(inner, inner_offset)
+            first_item = self.parse_joined_table_alias(inner, inner_offset)
             return self.parse_joins(first_item)
         if self.tags[self.token_index] in {")", "ORDER", "OFFSET", *SET_KEYWORDS}:
             return self.parse_nested_query(inner)
-        derived_table = self.parse_derived_table(inner, inner_offset)
+        derived_table = self.parse_derived_table_alias(inner, inner_offset)
         return self.parse_joins(derived_table)
 
-    def parse_joined_query(self) -> Query:
+    def parse_query_or_joined_tables(self) -> Query:
         """Parse a query in parentheses; joined tables become a query of all their columns."""
         text_offset = self.text_offsets[self.token_index]
-        content = self.parse_from_parenthesis()
+        content = self.parse_parenthesized_from()
         if isinstance(content, FromItem):
-            return _select_all_columns(content, text_offset)
+            return _build_select_all_query(content, text_offset)
         return content
 
 
-def _select_all_columns(item: FromItem, text_offset: int) -> Query:
+def _build_select_all_query(item: FromItem, text_offset: int) -> Query:
     """Build ``SELECT * FROM item``."""
-    star = Star(text_offset=text_offset)
+    star = SelectStar(text_offset=text_offset)
     select = Select((star,), item, text_offset=text_offset)
     return Query(select, text_offset=text_offset)
 
@@ -231,7 +231,7 @@ def build_join_tree(
         Whether some joins have no condition, as the grammar permits. Then the joins go from left to right, if possible.
     """
     joined_item = first_item
-    if lacks_conditions and not _has_nested_conditions(joins, conditions):
+    if lacks_conditions and not _has_nested_join_conditions(joins, conditions):
         for (kind, natural, right), join_conditions in zip(joins, conditions, strict=True):
             on, using = join_conditions[0] if join_conditions else (None, ())
             joined_item = Join(joined_item, right, kind, natural, on, using, text_offset=joined_item.text_offset)
@@ -253,7 +253,7 @@ def build_join_tree(
     return joined_item
 
 
-def _has_nested_conditions(joins: list[JoinHead], conditions: list[list[Condition]]) -> bool:
+def _has_nested_join_conditions(joins: list[JoinHead], conditions: list[list[Condition]]) -> bool:
     """Return whether a condition belongs to another join than the one directly before it."""
     for (kind, natural, _), join_conditions in zip(joins, conditions, strict=True):
         if len(join_conditions) > 1:

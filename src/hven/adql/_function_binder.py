@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import value_kinds
 from hven.adql._foreign_functions import FOREIGN_FUNCTION_REMEDIES
-from hven.adql._function_syntax import is_null_coordsys
+from hven.adql._function_syntax import is_null_coordsys_argument
 from hven.adql._query_limits import TEXT_FUNCTIONS
 from hven.adql._type_checker import TypeChecker
 from hven.adql._unit_functions import (
     check_body_argument,
-    check_word_argument,
-    convert_arguments,
+    check_variant_argument,
+    convert_argument_units,
     rewrite_resolving_power,
-    rewrite_spectral_range,
+    rewrite_spectral_bound,
     rewrite_spectral_step,
 )
 from hven.adql.functions import (
@@ -25,11 +25,17 @@ from hven.adql.functions import (
     FunctionSet,
 )
 from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope
-from hven.adql.signatures import ACCEPTED_KINDS, NUMBER_ARRAY_KINDS, FunctionDefinition, FunctionParameter, Signature
+from hven.adql.signatures import (
+    ACCEPTED_KINDS,
+    NUMBER_ARRAY_KINDS,
+    FunctionDefinition,
+    FunctionParameter,
+    FunctionSignature,
+)
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Expr,
     FunctionCall,
@@ -42,18 +48,18 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.adql.value_kinds import (
+    apply_ucd_rule,
     classify_value,
     derive_condition_meta,
     derive_meta,
-    derive_result_ucd,
     require_meta,
 )
 from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
 from hven.model import units
 from hven.model.errors import BindError, UserError, format_message, join_messages, suggest_spelling
-from hven.model.shape_columns import explain_invalid_literal
+from hven.model.shape_columns import explain_invalid_region_literal
 from hven.model.sky import Moc, frames, healpix
-from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
+from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +81,7 @@ _NULL_CASTS = {
     "MOC": ("VARCHAR", STRING),
     "CIRCLE": ("CIRCLE", CIRCLE),
     "POLYGON": ("POLYGON", POLYGON),
-    "ARRAY": ("DOUBLE PRECISION[]", Type("double", "*")),
+    "ARRAY": ("DOUBLE PRECISION[]", ColumnType("double", "*")),
 }
 
 
@@ -111,12 +117,12 @@ class FunctionBinder(TypeChecker, ABC):
     def bind_expression(self, node: Expr, scope: NameScope) -> Expr:
         """Bind an argument."""
 
-    def bind_function(self, node: FunctionCall, scope: NameScope) -> Expr:
+    def bind_function_call(self, node: FunctionCall, scope: NameScope) -> Expr:
         """Bind a call: find the function, choose the signature, and derive the result."""
         name = node.name.upper()
         entry = self.functions.find_function(name)
         if entry is None and name in NAME_RESOLVING_FUNCTIONS:
-            return self.rewrite_object_position(node, scope)
+            return self.rewrite_object_name_as_point(node, scope)
         if entry is None or (name in WINDOW_FUNCTIONS and not entry.mapping):
             self._raise_unknown_function(node)
         if entry.aggregate:
@@ -130,7 +136,7 @@ class FunctionBinder(TypeChecker, ABC):
         if name in TEXT_FUNCTIONS:
             self.count_text_operation(node.text_offset)
         args = [self.bind_expression(arg, scope) for arg in node.args]
-        return self.bind_call(node, entry, args)
+        return self.bind_call_signature(node, entry, args)
 
     def _raise_unknown_function(self, node: FunctionCall) -> NoReturn:
         """Refuse a function that this service does not have, or that needs OVER."""
@@ -183,7 +189,7 @@ class FunctionBinder(TypeChecker, ABC):
         args = [self.bind_expression(arg, scope) for arg in node.args]
         self.clause = clause
         self.check_aggregate_scope(node, args, scope)
-        return self.bind_call(node, entry, args)
+        return self.bind_call_signature(node, entry, args)
 
     def check_aggregate_scope(self, node: FunctionCall, args: Sequence[Expr], scope: NameScope) -> None:
         """Refuse an aggregate in a subquery that reads only columns of the outer query.
@@ -203,16 +209,16 @@ class FunctionBinder(TypeChecker, ABC):
             remedy = "write it in that query, or name a column of this subquery's FROM in it"
             self.raise_bind_error(message, node.text_offset, remedy)
 
-    def bind_call(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
+    def bind_call_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
         """Choose the signature of a call, and derive the metadata of its result."""
         if args and classify_value(args[0]) == "null":
             is_point = [classify_value(arg) == "point" for arg in args]
-            if is_null_coordsys(entry.name, len(args), is_point):
+            if is_null_coordsys_argument(entry.name, len(args), is_point):
                 args = args[1:]
         signature = self._choose_signature(node, entry, args)
         for index, arg in enumerate(args):
-            args[index] = self._convert_argument(arg, signature.find_parameter(index))
-        args = convert_arguments(self, node, signature, args)
+            args[index] = self._convert_argument(arg, signature.get_argument_parameter(index))
+        args = convert_argument_units(self, node, signature, args)
         bind_special = SPECIAL_BINDERS.get(entry.name)
         if bind_special is not None:
             rewritten = bind_special(self, node, args)
@@ -233,15 +239,15 @@ class FunctionBinder(TypeChecker, ABC):
             meta=result_meta,
         )
 
-    def _choose_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Signature:
+    def _choose_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> FunctionSignature:
         """Choose the first signature that the arguments fit; raise an error if they fit none."""
         reason = ""
         for candidate in entry.signatures:
-            mismatch = self.explain_mismatch(candidate, args)
+            mismatch = self.explain_signature_mismatch(candidate, args)
             if mismatch is None:
                 return candidate
             reason = reason or mismatch
-        return self.raise_misuse(node, entry, args, reason)
+        return self.raise_signature_error(node, entry, args, reason)
 
     def _convert_argument(self, arg: Expr, parameter: FunctionParameter) -> Expr:
         """Cast NULL to the type of its parameter, and convert strings to times."""
@@ -251,16 +257,18 @@ class FunctionBinder(TypeChecker, ABC):
         if kind == "null" and parameter.type_word in _NULL_CASTS:
             target, type_ = _NULL_CASTS[parameter.type_word]
             meta = ValueMetadata(type_, constant=True)
-            return Cast(arg, target, text_offset=arg.text_offset, meta=meta)
+            return CastExpression(arg, target, text_offset=arg.text_offset, meta=meta)
         if kind != "text" or parameter.type_word != "TIMESTAMP":
             return arg
         if isinstance(arg, Literal):
             return self.convert_to_time(arg)
         text_meta = require_meta(arg)
         time_meta = derive_meta((text_meta,), TIMESTAMP, None, text_meta.ucd)
-        return Cast(arg, "TIMESTAMP", text_offset=arg.text_offset, meta=time_meta)
+        return CastExpression(arg, "TIMESTAMP", text_offset=arg.text_offset, meta=time_meta)
 
-    def _derive_result_meta(self, entry: FunctionDefinition, args: Sequence[Expr], result_type: Type) -> ValueMetadata:
+    def _derive_result_meta(
+        self, entry: FunctionDefinition, args: Sequence[Expr], result_type: ColumnType
+    ) -> ValueMetadata:
         """Derive the unit, UCD and further metadata of the result of a call."""
         argument_metas = tuple(require_meta(arg) for arg in args)
         first_meta: ValueMetadata | None = None
@@ -273,8 +281,8 @@ class FunctionBinder(TypeChecker, ABC):
             unit = first_unit
         if entry.name in {"POWER", "SQRT"} and first_unit:
             exponent = 0.5 if entry.name == "SQRT" else self.read_exponent(args[1])
-            unit = units.raise_to_power(first_unit, exponent)
-        ucd = derive_result_ucd(entry.ucd, first_meta)
+            unit = units.raise_unit_to_power(first_unit, exponent)
+        ucd = apply_ucd_rule(entry.ucd, first_meta)
         meta = derive_meta(argument_metas, result_type, unit, ucd)
         if entry.aggregate:
             may_be_null = entry.name != "COUNT"
@@ -287,28 +295,28 @@ class FunctionBinder(TypeChecker, ABC):
             return ValueMetadata(result_type, unit, meta.ucd, origins=meta.origins, aggregate=meta.aggregate)
         return meta
 
-    def explain_mismatch(self, signature: Signature, args: Sequence[Expr]) -> str | None:
+    def explain_signature_mismatch(self, signature: FunctionSignature, args: Sequence[Expr]) -> str | None:
         """Return why arguments do not fit a signature (``count``, or a message), or None if they fit."""
         max_count = signature.max_argument_count
         if len(args) < signature.min_argument_count or (max_count is not None and len(args) > max_count):
             return "count"
         for index, arg in enumerate(args):
-            parameter = signature.find_parameter(index)
+            parameter = signature.get_argument_parameter(index)
             if parameter.must_be_literal and not isinstance(arg, Literal):
                 return format_message(
                     "argument {number} ({name}) must be written as a literal", index + 1, parameter.name
                 )
-            if not _is_accepted(arg, parameter):
+            if not _is_argument_accepted(arg, parameter):
                 return format_message(
                     "argument {number} ({name}) must be {wanted}, and {value}",
                     index + 1,
                     parameter.name,
-                    _describe_accepted(parameter.type_word),
+                    _describe_accepted_values(parameter.type_word),
                     self.describe_expression(arg),
                 )
         return None
 
-    def raise_misuse(
+    def raise_signature_error(
         self, node: FunctionCall, entry: FunctionDefinition, args: Sequence[Expr], reason: str
     ) -> NoReturn:
         """Refuse a call whose arguments fit no signature, and show how the function is called."""
@@ -316,7 +324,7 @@ class FunctionBinder(TypeChecker, ABC):
         signatures = signatures or list(entry.signatures)
         call_forms = dict.fromkeys(signature.text.partition(" ->")[0] for signature in signatures)
         remedy = format_message("it is {shown}", join_messages("{one} or {other}", call_forms))
-        mismatches = [self.explain_mismatch(signature, args) for signature in signatures]
+        mismatches = [self.explain_signature_mismatch(signature, args) for signature in signatures]
         for mismatch in (*mismatches, reason):
             if mismatch and mismatch != "count":
                 message = format_message("{name}: {message}", entry.name, mismatch)
@@ -331,7 +339,7 @@ class FunctionBinder(TypeChecker, ABC):
 
     # --- functions with a binder of their own
 
-    def rewrite_in_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
+    def rewrite_in_unit_as_product(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Rewrite ``IN_UNIT(x, 'unit')`` as a product with the conversion factor (ADQL 2.1 section 4.7)."""
         value, target = args
         value_meta = require_meta(value)
@@ -341,10 +349,10 @@ class FunctionBinder(TypeChecker, ABC):
             self.raise_bind_error(message, node.text_offset, "only values whose unit is known can be converted")
         target_unit = _get_literal_text(target)
         try:
-            factor = units.compute_factor(value_meta.unit, target_unit)
+            factor = units.compute_unit_factor(value_meta.unit, target_unit)
         except ValueError as error:
             standard_spelling = units.find_unit_symbol(target_unit)
-            if standard_spelling and units.is_convertible(value_meta.unit, standard_spelling):
+            if standard_spelling and units.are_units_convertible(value_meta.unit, standard_spelling):
                 remedy = format_message("write {unit!r}", standard_spelling)
             else:
                 remedy = format_message(
@@ -358,7 +366,7 @@ class FunctionBinder(TypeChecker, ABC):
             self.raise_bind_error(message, target.text_offset, format_message("write {unit!r}", standard_unit))
         meta = derive_meta((value_meta,), FLOAT64, target_unit, value_meta.ucd)
         if factor == 1:
-            return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
+            return CastExpression(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
         factor_literal = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
         return BinaryOperation("*", value, factor_literal, text_offset=node.text_offset, meta=meta)
 
@@ -370,14 +378,14 @@ class FunctionBinder(TypeChecker, ABC):
         self.mark_literal_fixed(number)
         return sign * float(number.value)
 
-    def rewrite_without_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
+    def rewrite_without_unit_as_cast(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Rewrite ``WITHOUT_UNIT(x)`` as x."""
         value = args[0]
         value_meta = require_meta(value)
         meta = derive_meta((value_meta,), FLOAT64, None, value_meta.ucd)
-        return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
+        return CastExpression(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
 
-    def rewrite_shape(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def flatten_shape_arguments(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Remove the coordinate system of a shape, and replace each POINT call in it by its two numbers."""
         if args and classify_value(args[0]) == "text":
             args = args[1:]
@@ -395,30 +403,30 @@ class FunctionBinder(TypeChecker, ABC):
                 message = format_message("POLYGON has {count} coordinates: one is missing", len(coordinates))
                 self.raise_bind_error(message, node.text_offset, "give longitude and latitude of each corner")
         if len(coordinates) >= 2 and all(classify_value(arg) != "point" for arg in coordinates):
-            self._check_coordinates(name, coordinates)
+            self._check_coordinate_bounds(name, coordinates)
         type_ = {"POINT": POINT, "CIRCLE": CIRCLE, "BOX": POLYGON, "POLYGON": POLYGON}[name]
         ucd = "pos.eq" if name == "POINT" else None
         coordinate_metas = [require_meta(coordinate) for coordinate in coordinates]
         meta = derive_meta(coordinate_metas, type_, "deg", ucd)
         return FunctionCall(name, tuple(coordinates), text_offset=node.text_offset, meta=meta)
 
-    def _check_coordinates(self, shape_name: str, coordinates: list[Expr]) -> None:
+    def _check_coordinate_bounds(self, shape_name: str, coordinates: list[Expr]) -> None:
         """Check the latitudes of a shape, and the radius of a circle."""
         latitudes = coordinates[1::2]
         if shape_name in {"CIRCLE", "BOX"}:
             latitudes = coordinates[1:2]
         latitude_name = format_message("the latitude of a {name}", shape_name)
         for latitude in latitudes:
-            self.check_bounds(latitude, -90.0, 90.0, latitude_name, "latitudes go from -90 to 90 degrees")
+            self.check_literal_bounds(latitude, -90.0, 90.0, latitude_name, "latitudes go from -90 to 90 degrees")
         if shape_name == "CIRCLE" and len(coordinates) == 3:
             radius_name = format_message("the radius of a CIRCLE")
-            self.check_bounds(coordinates[2], 0.0, math.inf, radius_name, "a radius is 0 or more, in degrees")
+            self.check_literal_bounds(coordinates[2], 0.0, math.inf, radius_name, "a radius is 0 or more, in degrees")
 
-    def check_region(self, _node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def check_region_literal(self, _node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the literal of REGION; its text is part of the query's shape."""
         literal = args[0]
         if isinstance(literal, Literal) and isinstance(literal.value, str):
-            reason = explain_invalid_literal(literal.value)
+            reason = explain_invalid_region_literal(literal.value)
             if reason:
                 message = format_message("{text!r:.80} is no region: {reason}", literal.value, reason)
                 remedy = "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2"
@@ -426,7 +434,7 @@ class FunctionBinder(TypeChecker, ABC):
             self.mark_literal_fixed(literal)
         return None
 
-    def check_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
+    def check_literal_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
         """Refuse a number literal outside of its bounds; a plan can be reused with other values within them."""
         sign, number = _split_sign(arg)
         if not isinstance(number, Literal):
@@ -442,7 +450,7 @@ class FunctionBinder(TypeChecker, ABC):
                 minimum, maximum = -maximum, -minimum
             self.slot_bounds.append((number.slot, minimum, maximum))
 
-    def rewrite_distance(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def flatten_distance_arguments(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Replace the POINT calls in ``DISTANCE(POINT(..), POINT(..))`` by their numbers."""
         point_calls = [arg for arg in args if isinstance(arg, FunctionCall) and arg.name == "POINT"]
         if len(point_calls) == len(args):
@@ -451,7 +459,7 @@ class FunctionBinder(TypeChecker, ABC):
         meta = derive_meta(argument_metas, FLOAT64, "deg", "pos.angDistance")
         return FunctionCall("DISTANCE", tuple(args), text_offset=node.text_offset, meta=meta)
 
-    def rewrite_intersects(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def rewrite_intersects_as_contains(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Rewrite INTERSECTS with a point as CONTAINS (ADQL 2.1 section 4.2.14)."""
         first, second = args[:2]
         meta = derive_meta((require_meta(first), require_meta(second)), INT32, None, None)
@@ -461,7 +469,7 @@ class FunctionBinder(TypeChecker, ABC):
             return FunctionCall("CONTAINS", (second, first), text_offset=node.text_offset, meta=meta)
         return None
 
-    def rewrite_coordinate(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def unwrap_point_coordinate(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Rewrite ``COORD1(POINT(a, b))`` as a, and ``COORD2(POINT(a, b))`` as b."""
         point = args[0]
         if not isinstance(point, FunctionCall) or point.name != "POINT":
@@ -469,9 +477,9 @@ class FunctionBinder(TypeChecker, ABC):
         coordinate = point.args[0 if node.name.upper() == "COORD1" else 1]
         coordinate_meta = require_meta(coordinate)
         meta = derive_meta((coordinate_meta,), FLOAT64, coordinate_meta.unit or "deg", coordinate_meta.ucd)
-        return Cast(coordinate, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
+        return CastExpression(coordinate, "DOUBLE PRECISION", text_offset=node.text_offset, meta=meta)
 
-    def rewrite_coordsys(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def rewrite_coordsys_as_literal(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Rewrite COORDSYS as a literal, since the coordinate system does not depend on the row."""
         system = _find_written_coordsys(node.args[0])
         column = require_meta(args[0]).column
@@ -484,7 +492,7 @@ class FunctionBinder(TypeChecker, ABC):
         meta = ValueMetadata(STRING, constant=True, nullable=False)
         return Literal(system or "UNKNOWNFRAME", text_offset=node.text_offset, meta=meta)
 
-    def rewrite_object_position(self, node: FunctionCall, scope: NameScope) -> Expr:
+    def rewrite_object_name_as_point(self, node: FunctionCall, scope: NameScope) -> Expr:
         """Rewrite ``IVO_SIMBADPOINT('M 31')`` as a POINT of two numbers, so that the position index can be used."""
         name = node.name.upper()
         if self.resolve_position is None:
@@ -503,9 +511,9 @@ class FunctionBinder(TypeChecker, ABC):
             )
             self.raise_bind_error(message, node.text_offset, remedy)
         entry = NAME_RESOLVING_FUNCTIONS[name]
-        mismatch = self.explain_mismatch(entry.signatures[0], args)
+        mismatch = self.explain_signature_mismatch(entry.signatures[0], args)
         if mismatch is not None or node.distinct or node.star:
-            self.raise_misuse(node, entry, args, mismatch or "")
+            self.raise_signature_error(node, entry, args, mismatch or "")
         name_argument = args[0]
         object_name = ""
         if isinstance(name_argument, Literal):
@@ -522,9 +530,9 @@ class FunctionBinder(TypeChecker, ABC):
             Literal(coordinate, text_offset=name_argument.text_offset, meta=coordinate_meta) for coordinate in position
         ]
         point_call = FunctionCall("POINT", text_offset=node.text_offset)
-        return self.rewrite_shape(point_call, coordinates) or point_call
+        return self.flatten_shape_arguments(point_call, coordinates) or point_call
 
-    def check_transform(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def check_transform_frames(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the frames of ``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``, in the vocabulary's case."""
         for arg in args[:2]:
             frame_name = arg.value if isinstance(arg, Literal) else None
@@ -535,7 +543,7 @@ class FunctionBinder(TypeChecker, ABC):
                 self.raise_bind_error(message, arg.text_offset, remedy)
         return None
 
-    def check_histogram(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def check_histogram_arguments(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check ``IVO_HISTOGRAM(x, 0, 10, 5)``: bounds that are the same in every row, and the number of bins."""
         for bound in args[1:3]:
             if not require_meta(bound).constant:
@@ -548,7 +556,7 @@ class FunctionBinder(TypeChecker, ABC):
             self.raise_bind_error(message, bin_argument.text_offset, format_message("1 to {most}", MAX_HISTOGRAM_BINS))
         return None
 
-    def convert_spectral(self, node: FunctionCall, args: list[Expr]) -> Expr:
+    def convert_spectral_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Rewrite ``GAVO_SPECCONV(x, ['from',] 'to')`` as a product or a quotient with one factor."""
         value = args[0]
         target = args[-1]
@@ -571,7 +579,7 @@ class FunctionBinder(TypeChecker, ABC):
             return BinaryOperation("/", factor_literal, value, text_offset=node.text_offset, meta=meta)
         return BinaryOperation("*", value, factor_literal, text_offset=node.text_offset, meta=meta)
 
-    def rewrite_vocabulary_match(self, node: FunctionCall, args: list[Expr]) -> Expr:
+    def rewrite_vocabulary_match_as_in(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Rewrite ``GAVO_VOCMATCH('product-type', 'image', x)`` as 1 or 0 by ``x IN (the term and narrower ones)``."""
         vocabulary_argument, term_argument, value = args
         vocabulary = _get_literal_text(vocabulary_argument)
@@ -603,9 +611,9 @@ class FunctionBinder(TypeChecker, ABC):
         number_meta = ValueMetadata(INT32, constant=True, nullable=False)
         whens = ((is_term, Literal(1, meta=number_meta)), (is_not_null, Literal(0, meta=number_meta)))
         meta = derive_meta((require_meta(value),), INT32, None, None)
-        return Case(None, whens, None, text_offset=node.text_offset, meta=meta)
+        return CaseExpression(None, whens, None, text_offset=node.text_offset, meta=meta)
 
-    def check_delimiter(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
+    def check_aggregate_delimiter(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Check the delimiter of ``IVO_STRING_AGG(x, ', ')``: it must be the same in every row."""
         delimiter = args[1]
         if not require_meta(delimiter).constant:
@@ -616,7 +624,7 @@ class FunctionBinder(TypeChecker, ABC):
             self.raise_bind_error(message, delimiter.text_offset, remedy)
         return None
 
-    def check_moc(self, node: FunctionCall, args: list[Expr]) -> Expr | None:  # noqa: ARG002  (one signature for all)
+    def check_moc_argument(self, node: FunctionCall, args: list[Expr]) -> Expr | None:  # noqa: ARG002
         """Check the literal in ``MOC('6/1 2-4')`` or the order in ``MOC(6, geo)``."""
         literal = args[0]
         if not isinstance(literal, Literal):
@@ -636,54 +644,54 @@ class FunctionBinder(TypeChecker, ABC):
 
 
 SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], Expr | None]] = {
-    "IN_UNIT": FunctionBinder.rewrite_in_unit,
-    "WITHOUT_UNIT": FunctionBinder.rewrite_without_unit,
-    "REGION": FunctionBinder.check_region,
-    "POINT": FunctionBinder.rewrite_shape,
-    "CIRCLE": FunctionBinder.rewrite_shape,
-    "BOX": FunctionBinder.rewrite_shape,
-    "POLYGON": FunctionBinder.rewrite_shape,
-    "DISTANCE": FunctionBinder.rewrite_distance,
-    "INTERSECTS": FunctionBinder.rewrite_intersects,
-    "COORD1": FunctionBinder.rewrite_coordinate,
-    "COORD2": FunctionBinder.rewrite_coordinate,
-    "COORDSYS": FunctionBinder.rewrite_coordsys,
-    "IVO_GEOM_TRANSFORM": FunctionBinder.check_transform,
-    "GAVO_TRANSFORM": FunctionBinder.check_transform,
-    "IVO_STRING_AGG": FunctionBinder.check_delimiter,
-    "IVO_HISTOGRAM": FunctionBinder.check_histogram,
-    "GAVO_HISTOGRAM": FunctionBinder.check_histogram,
-    "GAVO_SPECCONV": FunctionBinder.convert_spectral,
-    "GAVO_VOCMATCH": FunctionBinder.rewrite_vocabulary_match,
-    "MOC": FunctionBinder.check_moc,
-    "SPECTRAL_MIN": rewrite_spectral_range,
-    "SPECTRAL_MAX": rewrite_spectral_range,
+    "IN_UNIT": FunctionBinder.rewrite_in_unit_as_product,
+    "WITHOUT_UNIT": FunctionBinder.rewrite_without_unit_as_cast,
+    "REGION": FunctionBinder.check_region_literal,
+    "POINT": FunctionBinder.flatten_shape_arguments,
+    "CIRCLE": FunctionBinder.flatten_shape_arguments,
+    "BOX": FunctionBinder.flatten_shape_arguments,
+    "POLYGON": FunctionBinder.flatten_shape_arguments,
+    "DISTANCE": FunctionBinder.flatten_distance_arguments,
+    "INTERSECTS": FunctionBinder.rewrite_intersects_as_contains,
+    "COORD1": FunctionBinder.unwrap_point_coordinate,
+    "COORD2": FunctionBinder.unwrap_point_coordinate,
+    "COORDSYS": FunctionBinder.rewrite_coordsys_as_literal,
+    "IVO_GEOM_TRANSFORM": FunctionBinder.check_transform_frames,
+    "GAVO_TRANSFORM": FunctionBinder.check_transform_frames,
+    "IVO_STRING_AGG": FunctionBinder.check_aggregate_delimiter,
+    "IVO_HISTOGRAM": FunctionBinder.check_histogram_arguments,
+    "GAVO_HISTOGRAM": FunctionBinder.check_histogram_arguments,
+    "GAVO_SPECCONV": FunctionBinder.convert_spectral_unit,
+    "GAVO_VOCMATCH": FunctionBinder.rewrite_vocabulary_match_as_in,
+    "MOC": FunctionBinder.check_moc_argument,
+    "SPECTRAL_MIN": rewrite_spectral_bound,
+    "SPECTRAL_MAX": rewrite_spectral_bound,
     "SPECTRAL_STEP": rewrite_spectral_step,
     "RESOLVING_POWER": rewrite_resolving_power,
-    "ORIENTED": check_word_argument,
-    "LONLAT_BOX": check_word_argument,
-    "CHAIN_CONTOUR": check_word_argument,
-    "CHAIN_AREA": check_word_argument,
-    "CHAIN_LINE": check_word_argument,
-    "TFCAT_BOUND": check_word_argument,
-    "LIST_CONTOUR": check_word_argument,
-    "GEOJSON_CONTOUR": check_word_argument,
-    "CONTOUR_POLYGON": check_word_argument,
-    "CONTOUR_QUALITY": check_word_argument,
-    "CONTOUR_MOC": check_word_argument,
-    "CONTOUR_FAULT": check_word_argument,
-    "CONTOUR_BOUND": check_word_argument,
+    "ORIENTED": check_variant_argument,
+    "LONLAT_BOX": check_variant_argument,
+    "CHAIN_CONTOUR": check_variant_argument,
+    "CHAIN_AREA": check_variant_argument,
+    "CHAIN_LINE": check_variant_argument,
+    "TFCAT_BOUND": check_variant_argument,
+    "LIST_CONTOUR": check_variant_argument,
+    "GEOJSON_CONTOUR": check_variant_argument,
+    "CONTOUR_POLYGON": check_variant_argument,
+    "CONTOUR_QUALITY": check_variant_argument,
+    "CONTOUR_MOC": check_variant_argument,
+    "CONTOUR_FAULT": check_variant_argument,
+    "CONTOUR_BOUND": check_variant_argument,
     "PLANETOCENTRIC": check_body_argument,
 }
 
 
-def _derive_result_type(signature: Signature, args: Sequence[Expr]) -> Type:
+def _derive_result_type(signature: FunctionSignature, args: Sequence[Expr]) -> ColumnType:
     """Derive the type of a result that depends on the first argument."""
     first_type = require_meta(args[0]).type
     if signature.result in {"SUM", "TOTAL"}:
-        return INT64 if Type(first_type.datatype).is_integer else FLOAT64
+        return INT64 if ColumnType(first_type.datatype).is_integer else FLOAT64
     if signature.result == "ELEMENT":
-        return Type(first_type.datatype)
+        return ColumnType(first_type.datatype)
     if classify_value(args[0]) != "null":
         return first_type
     if signature.parameters[0].type_word == "NUMERIC":
@@ -691,7 +699,7 @@ def _derive_result_type(signature: Signature, args: Sequence[Expr]) -> Type:
     return STRING
 
 
-def _is_accepted(arg: Expr, parameter: FunctionParameter) -> bool:
+def _is_argument_accepted(arg: Expr, parameter: FunctionParameter) -> bool:
     """Return whether a parameter takes an argument of this kind."""
     actual_kind = classify_value(arg)
     accepted_kinds = ACCEPTED_KINDS[parameter.type_word]
@@ -700,13 +708,13 @@ def _is_accepted(arg: Expr, parameter: FunctionParameter) -> bool:
     if actual_kind == "null":
         return not parameter.must_be_literal
     if "numbers" in accepted_kinds and actual_kind in NUMBER_ARRAY_KINDS:
-        return require_meta(arg).type.scalar.rank > 0
+        return require_meta(arg).type.scalar_type.rank > 0
     if "integer" in accepted_kinds and actual_kind == "number":
         return require_meta(arg).type.is_integer
     return False
 
 
-def _describe_accepted(type_word: str) -> str:
+def _describe_accepted_values(type_word: str) -> str:
     """Return a phrase for the values that a parameter takes."""
     if type_word == "ORDERED":
         return format_message("a number, a string or a timestamp")
@@ -716,7 +724,7 @@ def _describe_accepted(type_word: str) -> str:
     return value_kinds.KIND_PHRASES[kind]
 
 
-def _describe_argument_counts(signatures: Sequence[Signature]) -> str:
+def _describe_argument_counts(signatures: Sequence[FunctionSignature]) -> str:
     """Return a phrase for the numbers of arguments that some signatures take: ``2 or 3``, ``at least 1``."""
     counts: set[int] = set()
     for signature in signatures:

@@ -12,8 +12,8 @@ from hven.adql.functions import STANDARD_FUNCTIONS
 from hven.adql.syntax_tree import (
     ArrayElement,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Expr,
     FunctionCall,
@@ -25,7 +25,7 @@ from hven.model.errors import format_message, join_messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.adql.signatures import Signature
+    from hven.adql.signatures import FunctionSignature
 
 # what find_call_fault returns: message, the wrong argument (None: their number is wrong), remedy
 CallFault = tuple[str, Expr | None, str]
@@ -75,7 +75,7 @@ _TYPE_LETTERS: Final = {"NUMERIC": "n", "INTEGER": "i", "TEXT": "s", "GEOMETRY":
 _RESULT_TYPE_LETTERS: Final = {"TEXT": "s", "POINT": "g", "CIRCLE": "g", "POLYGON": "g", "REGION": "g"}
 
 
-def _write_argument_letters(signature: Signature) -> str:
+def _encode_parameter_kinds(signature: FunctionSignature) -> str:
     """Return the letters of the parameters; a question mark stands before an optional one."""
     letters: list[str] = []
     for parameter in signature.parameters:
@@ -85,7 +85,7 @@ def _write_argument_letters(signature: Signature) -> str:
 
 
 ARGUMENT_LETTERS: Final = {
-    entry.name: _write_argument_letters(entry.signatures[0]) for entry in _PLAIN_FUNCTIONS if len(entry.signatures) == 1
+    entry.name: _encode_parameter_kinds(entry.signatures[0]) for entry in _PLAIN_FUNCTIONS if len(entry.signatures) == 1
 } | {"RAND": "?u", "REGION": "l"}
 _RESULT_LETTERS: Final = {
     entry.name: _RESULT_TYPE_LETTERS.get(entry.signatures[0].result, "n") for entry in _PLAIN_FUNCTIONS
@@ -107,7 +107,7 @@ _SHAPE_FORMS: Final = {
 }
 
 
-def classify_syntax(node: Expr) -> str:
+def infer_kind_letter(node: Expr) -> str:
     """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if unknown."""
     letter = ""
     if isinstance(node, Literal):
@@ -124,9 +124,9 @@ def classify_syntax(node: Expr) -> str:
     return letter
 
 
-def name_value_kind(letter: str) -> str:
+def describe_kind_letter(kind_letter: str) -> str:
     """Return the phrase for a kind of value in a message."""
-    return format_message(_LETTER_NAMES[letter])
+    return format_message(_LETTER_NAMES[kind_letter])
 
 
 def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) -> CallFault | None:
@@ -157,41 +157,41 @@ def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) ->
             template = "{name} takes {numbers} argument, not {count}"
         else:
             template = "{name} takes {numbers} arguments, not {count}"
-        form = join_messages("{one}, {other}", map(name_value_kind, expected_letters))
+        form = join_messages("{one}, {other}", map(describe_kind_letter, expected_letters))
         remedy = format_message("write {name}({form})", function_name, form)
         return format_message(template, function_name, counts, len(args)), None, remedy
     for letter, arg in zip(expected_letters, args, strict=False):
         if not _is_argument_allowed(letter, arg):
-            message = format_message("{name} needs {what} here", function_name, name_value_kind(letter))
-            return message, arg, _suggest_remedy(letter, arg)
+            message = format_message("{name} needs {what} here", function_name, describe_kind_letter(letter))
+            return message, arg, _suggest_argument_remedy(letter, arg)
     return None
 
 
-def _is_argument_allowed(letter: str, arg: Expr) -> bool:
+def _is_argument_allowed(kind_letter: str, arg: Expr) -> bool:
     """Return whether an argument may be of the kind that a letter stands for."""
-    if letter in "nsg":
-        actual_letter = classify_syntax(arg)
-        is_string_literal = letter == "s" and isinstance(arg, Literal)
-        return is_string_literal or actual_letter in {"", letter}
-    if letter == "l":
+    if kind_letter in "nsg":
+        actual_letter = infer_kind_letter(arg)
+        is_string_literal = kind_letter == "s" and isinstance(arg, Literal)
+        return is_string_literal or actual_letter in {"", kind_letter}
+    if kind_letter == "l":
         return isinstance(arg, Literal) and isinstance(arg.value, str)
-    if letter == "i" and isinstance(arg, UnaryOperation) and arg.op != "~":
+    if kind_letter == "i" and isinstance(arg, UnaryOperation) and arg.op != "~":
         arg = arg.operand
     return isinstance(arg, Literal) and isinstance(arg.value, int) and not isinstance(arg.value, bool)
 
 
-def _suggest_remedy(letter: str, arg: Expr) -> str:
+def _suggest_argument_remedy(kind_letter: str, arg: Expr) -> str:
     """Return the remedy for an argument of the wrong kind; empty if there is none."""
-    if isinstance(arg, ColumnRef) and arg.name.quoted and letter in "sl":
+    if isinstance(arg, ColumnRef) and arg.name.quoted and kind_letter in "sl":
         return format_message("strings take single quotes: '{name}'", arg.name.name)
-    if letter == "s":
+    if kind_letter == "s":
         return "turn it into a string with CAST(x AS VARCHAR)"
-    if letter == "n" and classify_syntax(arg) == "s":
+    if kind_letter == "n" and infer_kind_letter(arg) == "s":
         return "turn it into a number with CAST(x AS DOUBLE PRECISION), or leave the quotes out"
     return ""
 
 
-def is_null_coordsys(function_name: str, argument_count: int, is_point: Sequence[bool]) -> bool:
+def is_null_coordsys_argument(function_name: str, argument_count: int, is_point: Sequence[bool]) -> bool:
     """Return whether NULL as the first argument stands for the coordinate system, not for a coordinate.
 
     Other services accept NULL as the coordinate system. `argument_count` is the number of all arguments, and `is_point`
@@ -206,14 +206,14 @@ def is_null_coordsys(function_name: str, argument_count: int, is_point: Sequence
     return argument_count == _SHAPE_ARGUMENT_COUNTS[function_name][0] + 1
 
 
-def _drop_coordsys(function_name: str, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+def _drop_coordsys_argument(function_name: str, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Return the arguments of a shape without the deprecated coordinate system."""
     if not args or not isinstance(args[0], Literal):
         return args
     if function_name != "DISTANCE" and isinstance(args[0].value, str):
         return args[1:]
-    is_point = [classify_syntax(arg) == "g" for arg in args]
-    if args[0].value is None and is_null_coordsys(function_name, len(args), is_point):
+    is_point = [infer_kind_letter(arg) == "g" for arg in args]
+    if args[0].value is None and is_null_coordsys_argument(function_name, len(args), is_point):
         return args[1:]
     return args
 
@@ -221,8 +221,8 @@ def _drop_coordsys(function_name: str, args: tuple[Expr, ...]) -> tuple[Expr, ..
 def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> CallFault | None:
     """Find what is wrong with a call of a shape or of DISTANCE."""
     coordinate_count, counts_with_points = _SHAPE_ARGUMENT_COUNTS[function_name]
-    coordinates = _drop_coordsys(function_name, args)
-    letters = [classify_syntax(arg) for arg in coordinates]
+    coordinates = _drop_coordsys_argument(function_name, args)
+    letters = [infer_kind_letter(arg) for arg in coordinates]
     forms = join_messages("{one} or {other}", _SHAPE_FORMS[function_name].split(" or "))
     remedy = format_message("write {form}", forms)
     if "s" in letters:
@@ -260,12 +260,12 @@ def _describe_coordsys_fault(function_name: str, first_argument: Expr, remedy: s
     return message, first_argument, full_remedy
 
 
-def _find_polygon_fault(coordinates: tuple[Expr, ...], letters: list[str], remedy: str) -> CallFault | None:
+def _find_polygon_fault(coordinates: tuple[Expr, ...], kind_letters: list[str], remedy: str) -> CallFault | None:
     """Find what is wrong with the corners of a POLYGON, which are either all points or all numbers."""
-    if "n" not in letters:
+    if "n" not in kind_letters:
         return None  # points, or columns of either kind
-    if "g" in letters:
-        return "POLYGON takes either numbers or points, not both", coordinates[letters.index("g")], remedy
+    if "g" in kind_letters:
+        return "POLYGON takes either numbers or points, not both", coordinates[kind_letters.index("g")], remedy
     if len(coordinates) < 6:
         return "POLYGON needs three corners at least", None, remedy
     if len(coordinates) % 2:
@@ -273,10 +273,10 @@ def _find_polygon_fault(coordinates: tuple[Expr, ...], letters: list[str], remed
     return None
 
 
-def is_character_factor(node: Expr) -> bool:
+def is_concatenation_operand(node: Expr) -> bool:
     """Return whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
-    if isinstance(node, (Literal, ColumnRef, Cast, Case, ArrayElement)):
+    if isinstance(node, (Literal, ColumnRef, CastExpression, CaseExpression, ArrayElement)):
         return True
     if isinstance(node, FunctionCall):
-        return classify_syntax(node) in {"", "s"}
+        return infer_kind_letter(node) in {"", "s"}
     return not isinstance(node, (UnaryOperation, BinaryOperation))

@@ -28,9 +28,9 @@ class JoinBinder(ExpressionBinder, ABC):
         right_item, right_columns = self.bind_from_item(node.right, outer_scope)
         kind = node.kind.upper()
         if kind in {"LEFT", "FULL"}:
-            _mark_optional(right_columns)
+            _mark_join_side_nullable(right_columns)
         if kind in {"RIGHT", "FULL"}:
-            _mark_optional(left_columns)
+            _mark_join_side_nullable(left_columns)
         visible_columns = VisibleColumns(
             [*left_columns.sources, *right_columns.sources],
             {**left_columns.merged_columns, **right_columns.merged_columns},
@@ -44,8 +44,8 @@ class JoinBinder(ExpressionBinder, ABC):
             condition = self.bind_condition(node.on, NameScope(visible_columns, outer_scope))
             self.clause = clause
         elif node.using or node.natural:
-            names = list(node.using) or _list_shared_names(left_columns, right_columns)
-            condition = self._merge_columns(
+            names = list(node.using) or _list_shared_column_names(left_columns, right_columns)
+            condition = self._merge_join_columns(
                 node,
                 names,
                 join_kind=kind,
@@ -65,11 +65,11 @@ class JoinBinder(ExpressionBinder, ABC):
         """Refuse a join of too many tables; `read_count` includes the tables of subqueries and of WITH."""
         text_offset = node.right.text_offset
         remedy = "join in steps, each of them a job of its own"
-        self.check_count(table_count, MAX_FROM_TABLES, "tables in one FROM", text_offset, remedy)
+        self.check_query_limit(table_count, MAX_FROM_TABLES, "tables in one FROM", text_offset, remedy)
         counted_items = "tables in one FROM, counting those of its subqueries and of WITH"
-        self.check_count(read_count, MAX_EXPANDED_FROM_TABLES, counted_items, text_offset, remedy)
+        self.check_query_limit(read_count, MAX_EXPANDED_FROM_TABLES, counted_items, text_offset, remedy)
 
-    def _merge_columns(
+    def _merge_join_columns(
         self,
         node: Join,
         names: list[Ident],
@@ -147,7 +147,7 @@ def _build_coalesce(left_operand: Expr, right_operand: Expr, text_offset: int) -
     return FunctionCall("COALESCE", (left_operand, right_operand), text_offset=text_offset, meta=meta)
 
 
-def _mark_optional(visible_columns: VisibleColumns) -> None:
+def _mark_join_side_nullable(visible_columns: VisibleColumns) -> None:
     """Mark the side of an outer join whose rows may be missing, so that its columns may be NULL."""
     for source in visible_columns.sources:
         source.is_optional = True
@@ -156,7 +156,7 @@ def _mark_optional(visible_columns: VisibleColumns) -> None:
             merged_column.source.is_optional = True
 
 
-def _list_shared_names(left_columns: VisibleColumns, right_columns: VisibleColumns) -> list[Ident]:
+def _list_shared_column_names(left_columns: VisibleColumns, right_columns: VisibleColumns) -> list[Ident]:
     """Return the names of the columns that both sides of a NATURAL JOIN have."""
     left_names = [column.name for column in left_columns.list_star_columns()]
     right_names = {column.name.lower() for column in right_columns.list_star_columns()}

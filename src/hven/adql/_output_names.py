@@ -9,8 +9,8 @@ from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import (
     ArrayElement,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Expr,
     FunctionCall,
@@ -22,7 +22,7 @@ from hven.adql.syntax_tree import (
     Subquery,
     UnaryOperation,
     WindowExpression,
-    split_chain,
+    split_left_deep_chain,
     walk_tree,
 )
 from hven.adql.value_kinds import require_meta
@@ -59,13 +59,13 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
         The name, and the literals whose values it contains.
     """
     inner = expr
-    while isinstance(inner, Cast):
+    while isinstance(inner, CastExpression):
         inner = inner.operand
     if isinstance(inner, ColumnRef):
         return inner.column_name, []
     named_literals: list[Literal] = []
     name = ""
-    for word in _iterate_words(inner, named_literals, in_arguments=False):
+    for word in _iterate_name_words(inner, named_literals, in_arguments=False):
         extended_name = f"{name}_{word}" if name else word
         if len(extended_name) > MAX_NAME_CHARACTERS:
             name = name or extended_name[:MAX_NAME_CHARACTERS].rstrip("_")
@@ -81,50 +81,50 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     return name, named_literals
 
 
-def _clean_name(text: str) -> Iterator[str]:
+def _clean_identifier_part(text: str) -> Iterator[str]:
     """Yield a text as a part of a regular identifier; yield nothing if no character of it can stand in one."""
     name = _NON_NAME_CHARACTERS.sub("_", text).strip("_")
     if name:
         yield name
 
 
-def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
+def _iterate_name_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
     """Yield the words of an expression from left to right.
 
     In the arguments of a function (`in_arguments`), long numbers give no word.
     """
     if isinstance(node, ColumnRef):
-        yield from _clean_name(node.column_name)
+        yield from _clean_identifier_part(node.column_name)
     elif isinstance(node, Literal):
         yield from _iterate_literal_words(node, named_literals, in_arguments=in_arguments)
-    elif isinstance(node, Cast):
-        yield from _iterate_words(node.operand, named_literals, in_arguments=in_arguments)
+    elif isinstance(node, CastExpression):
+        yield from _iterate_name_words(node.operand, named_literals, in_arguments=in_arguments)
     elif isinstance(node, UnaryOperation):
         if node.op in _SIGN_WORDS:
             yield _SIGN_WORDS[node.op]
-        yield from _iterate_words(node.operand, named_literals, in_arguments=in_arguments)
+        yield from _iterate_name_words(node.operand, named_literals, in_arguments=in_arguments)
     elif isinstance(node, BinaryOperation):
         yield from _iterate_operation_words(node, named_literals, in_arguments=in_arguments)
     elif isinstance(node, WindowExpression):
-        yield from _iterate_words(node.function, named_literals, in_arguments=in_arguments)
+        yield from _iterate_name_words(node.function, named_literals, in_arguments=in_arguments)
     else:
-        yield from _iterate_compound_words(node, named_literals)
+        yield from _iterate_compound_expression_words(node, named_literals)
 
 
-def _iterate_compound_words(node: Expr, named_literals: list[Literal]) -> Iterator[str]:
+def _iterate_compound_expression_words(node: Expr, named_literals: list[Literal]) -> Iterator[str]:
     """Yield the words of a call, an element of an array, a CASE, a subquery or a condition."""
     if isinstance(node, FunctionCall):
         yield node.name.lower()
         if node.star:
             yield "all"
         for arg in node.args:
-            yield from _iterate_words(arg, named_literals, in_arguments=True)
+            yield from _iterate_name_words(arg, named_literals, in_arguments=True)
     elif isinstance(node, ArrayElement):
         for part in (node.operand, *node.indexes):
-            yield from _iterate_words(part, named_literals, in_arguments=True)
-    elif isinstance(node, Case):
+            yield from _iterate_name_words(part, named_literals, in_arguments=True)
+    elif isinstance(node, CaseExpression):
         yield "case"
-        column_names = [column.column_name for column in _iterate_condition_columns(node)]
+        column_names = [column.column_name for column in _iterate_case_columns(node)]
         yield from dict.fromkeys(column_names)
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)
@@ -150,24 +150,24 @@ def _iterate_operation_words(
     node: BinaryOperation, named_literals: list[Literal], *, in_arguments: bool
 ) -> Iterator[str]:
     if node.text_offset >= 0 and isinstance(node.right, Literal) and node.right.text_offset < 0:  # IN_UNIT's factor
-        yield from _iterate_words(node.left, named_literals, in_arguments=in_arguments)
+        yield from _iterate_name_words(node.left, named_literals, in_arguments=in_arguments)
         yield "in"
-        yield from _clean_name(require_meta(node).unit or "unit")
+        yield from _clean_identifier_part(require_meta(node).unit or "unit")
         return
-    first, links = split_chain(node, BinaryOperation)
+    first, links = split_left_deep_chain(node, BinaryOperation)
     if isinstance(first, Literal) and first.text_offset < 0 <= node.text_offset:  # GAVO_SPECCONV's quotient
-        yield from _iterate_words(node.right, named_literals, in_arguments=in_arguments)
+        yield from _iterate_name_words(node.right, named_literals, in_arguments=in_arguments)
         yield "in"
-        yield from _clean_name(require_meta(node).unit or "unit")
+        yield from _clean_identifier_part(require_meta(node).unit or "unit")
         return
-    yield from _iterate_words(first, named_literals, in_arguments=in_arguments)
+    yield from _iterate_name_words(first, named_literals, in_arguments=in_arguments)
     for link in links:
         if link.op in _OPERATOR_WORDS:
             yield _OPERATOR_WORDS[link.op]
-        yield from _iterate_words(link.right, named_literals, in_arguments=in_arguments)
+        yield from _iterate_name_words(link.right, named_literals, in_arguments=in_arguments)
 
 
-def _iterate_condition_columns(node: Case) -> Iterator[ColumnRef]:
+def _iterate_case_columns(node: CaseExpression) -> Iterator[ColumnRef]:
     for when, _ in node.whens:
         yield from (child for child in walk_tree(when) if isinstance(child, ColumnRef))
 
@@ -181,6 +181,6 @@ def _iterate_subquery_words(query: Query, named_literals: list[Literal]) -> Iter
     if isinstance(item, SelectItem):
         if item.alias is not None or isinstance(item.expr, ColumnRef):
             column_name = "" if item.column is None else item.column.name
-            yield from _clean_name(column_name)
+            yield from _clean_identifier_part(column_name)
         else:
-            yield from _iterate_words(item.expr, named_literals, in_arguments=True)
+            yield from _iterate_name_words(item.expr, named_literals, in_arguments=True)

@@ -7,12 +7,12 @@ from typing import Literal as OneOf
 
 from hven.adql._expression_parser import CONDITION_NODES
 from hven.adql._from_parser import JOIN_KEYWORDS, SET_KEYWORDS, FromParser
-from hven.adql._syntax_errors import find_nearest_keyword, is_statement
+from hven.adql._syntax_errors import find_nearest_keyword, is_statement_keyword
 from hven.adql._token_stream import MAX_NESTING_DEPTH
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED
 from hven.adql.syntax_tree import (
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Expr,
     FromItem,
     Literal,
@@ -21,10 +21,10 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
 )
-from hven.model.errors import ParseError, Place, format_message
+from hven.model.errors import ParseError, TextPlace, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,17 +66,17 @@ class QueryParser(FromParser):
         text_offset = self.text_offsets[0]
         if tags[0] == END:
             self.raise_parse_error("the query is empty", "write SELECT ... FROM ...", text_offset=0)
-        ctes: tuple[CommonTable, ...] = ()
+        ctes: tuple[CommonTableExpression, ...] = ()
         if tags[0] == "WITH" and not self.is_adql_2_0:
             ctes = self.parse_common_tables()
-        query = self.parse_select_expression(None)
+        query = self.parse_query_expression(None)
         if tags[self.token_index] == ";":
             self.token_index += 1
         if tags[self.token_index] != END:
-            self.raise_after_query()
+            self.raise_text_after_query()
         return Query(query.body, query.order_by, query.offset, ctes, text=self.text, text_offset=text_offset)
 
-    def raise_after_query(self) -> NoReturn:
+    def raise_text_after_query(self) -> NoReturn:
         """Refuse what follows a whole query."""
         tag = self.tags[self.token_index]
         if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
@@ -86,9 +86,9 @@ class QueryParser(FromParser):
             self.raise_parse_error("WITH cannot stand here", "it begins the query")
         self.raise_unexpected_token("the end of the query", "AND", "OR", *_KEYWORDS_AFTER_FROM, "ASC", "DESC")
 
-    def parse_common_tables(self) -> tuple[CommonTable, ...]:
+    def parse_common_tables(self) -> tuple[CommonTableExpression, ...]:
         """Parse ``WITH [RECURSIVE] name AS (SELECT ..), ..``."""
-        tables: list[CommonTable] = []
+        tables: list[CommonTableExpression] = []
         self.token_index += 1
         is_recursive = False
         if str(self.values[self.token_index]).upper() == "RECURSIVE":  # a table may be called recursive
@@ -104,14 +104,14 @@ class QueryParser(FromParser):
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis and SELECT")
             subquery = self.parse_subquery("WITH")
-            tables.append(CommonTable(name, subquery, is_recursive, text_offset=text_offset))
+            tables.append(CommonTableExpression(name, subquery, is_recursive, text_offset=text_offset))
             if self.tags[self.token_index] != ",":
                 return tuple(tables)
             self.token_index += 1
 
     # --- set operations --------------------------------------------------------------------------------------
 
-    def parse_select_expression(self, first_operand: Body | None) -> Query:
+    def parse_query_expression(self, first_operand: Body | None) -> Query:
         """Parse ``set [ORDER BY ..] [OFFSET n]``; `first_operand` is the first operand, if it was parsed already."""
         tags = self.tags
         text_offset = self.text_offsets[self.token_index]
@@ -120,7 +120,7 @@ class QueryParser(FromParser):
         offset = None
         if tags[self.token_index] == "ORDER":
             self.token_index += 1
-            order_by = self.parse_by_list(self.parse_order_item, "ORDER")
+            order_by = self.parse_by_clause(self.parse_order_item, "ORDER")
         if tags[self.token_index] == "OFFSET" and not self.is_adql_2_0:
             self.token_index += 1
             offset = self.parse_integer_literal("OFFSET")
@@ -178,16 +178,16 @@ class QueryParser(FromParser):
         if tag == "SELECT":
             return self.parse_select()
         if tag == "(":
-            self.add_depth(2)
+            self.add_nesting_depth(2)
             self.token_index += 1
             if self.tags[self.token_index] == "WITH":
                 self.raise_nested_with()
-            query = self.parse_select_expression(None)
+            query = self.parse_query_expression(None)
             self.expect_token(")", "a closing parenthesis")
             self.depth -= 2
             return remove_parentheses(query)
         word = str(self.values[self.token_index])
-        if is_statement(word):
+        if is_statement_keyword(word):
             message = format_message("{word} cannot be sent: only queries can", word.upper())
             self.raise_parse_error(message, "ADQL has SELECT and no other statement")
         if tag == "WITH":
@@ -214,8 +214,8 @@ class QueryParser(FromParser):
             expected = format_message("a subquery in parentheses after {what}", format_message(keyword))
             self.raise_unexpected_token(expected)
         if keyword == "EXISTS" and not self._is_select_next():
-            return self.parse_joined_query()
-        self.add_depth()
+            return self.parse_query_or_joined_tables()
+        self.add_nesting_depth()
         self.token_index += 1
         query = self.parse_nested_query(None)
         self.expect_token(")", "a closing parenthesis")
@@ -234,11 +234,11 @@ class QueryParser(FromParser):
 
         `first_operand` is the first operand of UNION and the like, if it was parsed already.
         """
-        self.add_depth(2)
+        self.add_nesting_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
         first_body = None if first_operand is None else remove_parentheses(first_operand)
-        query = self.parse_select_expression(first_body)
+        query = self.parse_query_expression(first_body)
         self.depth -= 2
         return query
 
@@ -278,7 +278,7 @@ class QueryParser(FromParser):
         if tags[self.token_index] == NAME:
             windows = self.parse_window_clause()
         if tags[self.token_index] not in _SELECT_END_TOKENS:
-            self.raise_after_clause(where is not None, bool(group_by), having is not None)
+            self.raise_text_after_clauses(where is not None, bool(group_by), having is not None)
         return Select(tuple(items), source, where, group_by, having, distinct, top, windows, text_offset=text_offset)
 
     def _parse_top(self) -> Literal:
@@ -302,40 +302,40 @@ class QueryParser(FromParser):
             self.raise_parse_error("there is no comma after TOP and its number", remedy)
         return top
 
-    def _parse_from_clause(self, items: Sequence[SelectItem | Star]) -> FromItem | None:
+    def _parse_from_clause(self, items: Sequence[SelectItem | SelectStar]) -> FromItem | None:
         """Parse FROM, which a query of constants may leave out (declared extension)."""
         tag = self.tags[self.token_index]
         if tag == "FROM":
             self.token_index += 1
             return self.parse_from_list()
-        has_star = any(isinstance(item, Star) for item in items)
+        has_star = any(isinstance(item, SelectStar) for item in items)
         if self.is_adql_2_0 or has_star or tag not in _SELECT_END_TOKENS:
             self.raise_unexpected_token("a comma or FROM", "FROM", "AS")
         return None
 
     def _parse_group_by(self) -> tuple[Expr, ...]:
         self.token_index += 1
-        return tuple(self.parse_by_list(self.parse_group_item, "GROUP"))
+        return tuple(self.parse_by_clause(self.parse_group_item, "GROUP"))
 
-    def raise_after_clause(self, has_where: bool, has_group_by: bool, has_having: bool) -> NoReturn:
+    def raise_text_after_clauses(self, has_where: bool, has_group_by: bool, has_having: bool) -> NoReturn:
         """Refuse what follows the clauses of a SELECT."""
         tag = self.tags[self.token_index]
         if tag in _CLAUSE_KEYWORDS or tag in JOIN_KEYWORDS:
-            self.raise_after_query()
+            self.raise_text_after_query()
         if has_having or (has_where and not has_group_by):
             self.raise_unexpected_token("an operator, AND, OR or the next clause", *_KEYWORDS_AFTER_CONDITION)
         if has_group_by:
             self.raise_unexpected_token("a comma, HAVING or ORDER BY", "HAVING", "ORDER", "OFFSET", "UNION")
         self.raise_unexpected_token("a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end", *_KEYWORDS_AFTER_FROM)
 
-    def parse_select_item(self) -> SelectItem | Star:
+    def parse_select_item(self) -> SelectItem | SelectStar:
         """Parse ``*``, ``table.*`` or ``value [[AS] name]``."""
         tags = self.tags
         first_index = self.token_index
         text_offset = self.text_offsets[first_index]
         if tags[first_index] == "*":
             self.token_index += 1
-            return Star(text_offset=text_offset)
+            return SelectStar(text_offset=text_offset)
         if self._is_qualified_star():
             qualifier = tuple(self.parse_dotted_name())
             self.token_index += 2
@@ -345,7 +345,7 @@ class QueryParser(FromParser):
                     "write [[catalog.]schema.]table.*",
                     text_offset=text_offset,
                 )
-            return Star(qualifier, text_offset=text_offset)
+            return SelectStar(qualifier, text_offset=text_offset)
         expr = self.parse_expression()
         self.check_is_value(expr, first_index)
         tag = tags[self.token_index]
@@ -353,7 +353,7 @@ class QueryParser(FromParser):
         if tag == "AS":
             self.token_index += 1
             alias = self.parse_identifier("a name after AS")
-        elif tag in {NAME, QUOTED} and not self.is_window_clause():
+        elif tag in {NAME, QUOTED} and not self.is_window_clause_next():
             alias = self.parse_identifier()
         return SelectItem(expr, alias, text_offset=text_offset)
 
@@ -430,7 +430,7 @@ def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
         raise _build_depth_error(query_text, None) from None
 
 
-def parse_expression(expression_text: str, place: Place | None = None) -> Expr:
+def parse_expression(expression_text: str, place: TextPlace | None = None) -> Expr:
     """Parse a value expression of a descriptor.
 
     The grammar is that of values in queries, but any word after a dot is a name (``file.size``).
@@ -452,10 +452,10 @@ def parse_expression(expression_text: str, place: Place | None = None) -> Expr:
     ParseError
         The text is not a value expression.
     """
-    return _parse_part(expression_text, place, is_condition=False)
+    return _parse_descriptor_expression(expression_text, place, is_condition=False)
 
 
-def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
+def parse_condition(condition_text: str, place: TextPlace | None = None) -> Expr:
     """Parse a search condition of a descriptor: comparisons, AND, OR, NOT.
 
     Parameters
@@ -475,10 +475,10 @@ def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
     ParseError
         The text is not a search condition.
     """
-    return _parse_part(condition_text, place, is_condition=True)
+    return _parse_descriptor_expression(condition_text, place, is_condition=True)
 
 
-def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool) -> Expr:
+def _parse_descriptor_expression(expression_text: str, place: TextPlace | None, *, is_condition: bool) -> Expr:
     """Parse a value or a condition, and locate its errors in the descriptor."""
     try:
         parser = QueryParser(expression_text, is_mapping=True)
@@ -510,19 +510,19 @@ def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool
     return node
 
 
-def locate_parse_error(error: ParseError, start_place: Place) -> Place:
+def locate_parse_error(error: ParseError, start_place: TextPlace) -> TextPlace:
     """Return the place in a descriptor of an error in an expression that begins at `start_place`."""
     if start_place.line is None:
         return start_place
     if error.line > 1:
         line = start_place.line + error.line - 1
-        return Place(file=start_place.file, line=line, column=error.column)
+        return TextPlace(file=start_place.file, line=line, column=error.column)
     column = None
     if start_place.column is not None:
         column = start_place.column + error.column - 1
-    return Place(file=start_place.file, line=start_place.line, column=column)
+    return TextPlace(file=start_place.file, line=start_place.line, column=column)
 
 
-def _build_depth_error(query_text: str, place: Place | None) -> ParseError:
+def _build_depth_error(query_text: str, place: TextPlace | None) -> ParseError:
     message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
     return ParseError(message, text=query_text, place=place, remedy="write it flatter")

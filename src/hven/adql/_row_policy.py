@@ -24,7 +24,7 @@ from hven.adql.binder import bind_condition
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.syntax_tree import (
     BetweenPredicate,
-    Cast,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -53,17 +53,17 @@ MAX_UPCOMING_INSTANTS = 1000  # future times that one look at the table returns
 MAX_COMBINED_SUBJECTS = 10  # 2**10 combinations of people and groups are evaluated quickly
 MAX_PERSON_TEXTS = 1_000_000  # distinct texts of a column that is searched for people
 PLACEHOLDER_NAMES: Final = ("somebody",)
-SubjectKey = tuple[frozenset[str], frozenset[str], frozenset["Delegation"]]  # names, groups, delegations
+SubjectKey = tuple[frozenset[str], frozenset[str], frozenset["RowDelegation"]]  # names, groups, delegations
 
 
 @dataclass(frozen=True, slots=True)
-class Delegation:
+class RowDelegation:
     """A person whose rows a reader may read as if they were the reader's own.
 
     Attributes
     ----------
     name
-        The name of the person, as `normalize_name` writes it.
+        The name of the person, as `normalize_person_name` writes it.
     column, value
         A restriction to rows with this value in this column; empty: all rows of the person.
     until
@@ -81,14 +81,14 @@ class PolicySubject(Protocol):
 
     @property
     def names(self) -> frozenset[str]:
-        """All names of the reader, as `normalize_name` writes them."""
+        """All names of the reader, as `normalize_person_name` writes them."""
 
     @property
     def groups(self) -> frozenset[str]:
         """The groups that the reader belongs to."""
 
     @property
-    def delegations(self) -> frozenset[Delegation]:
+    def delegations(self) -> frozenset[RowDelegation]:
         """The people whose rows the reader may read too."""
 
 
@@ -107,16 +107,16 @@ def parse_person_names(text: str) -> frozenset[str]:
     """
     for separator in PERSON_SEPARATORS:
         text = text.replace(separator, "\n")
-    names = map(normalize_name, text.split("\n"))
+    names = map(normalize_person_name, text.split("\n"))
     return frozenset(name for name in names if name)
 
 
-def normalize_name(name: str) -> str:
+def normalize_person_name(person_name: str) -> str:
     """Return a name in lower case with single blanks.
 
     Parameters
     ----------
-    name
+    person_name
         The name of a person.
 
     Returns
@@ -124,10 +124,10 @@ def normalize_name(name: str) -> str:
     name
         The same text for all spellings that differ in case and blanks only.
     """
-    return " ".join(name.casefold().split())
+    return " ".join(person_name.casefold().split())
 
 
-class RowFacts:
+class PolicyRowFacts:
     """The facts about the rows of a snapshot that policies need.
 
     An object reads each fact once, and again when it is out of date.
@@ -152,7 +152,7 @@ class RowFacts:
         self._texts_by_person: dict[str, dict[str, list[str]]] = {}
         self._known_instants: dict[Expr, tuple[int, list[int], float]] = {}
 
-    def find_texts(self, column: ColumnRef, person_names: Iterable[str]) -> list[str]:
+    def find_texts_with_names(self, column: ColumnRef, person_names: Iterable[str]) -> list[str]:
         """List the texts of a column that contain one of these names.
 
         Parameters
@@ -160,7 +160,7 @@ class RowFacts:
         column
             A column of the table.
         person_names
-            Names as `normalize_name` writes them.
+            Names as `normalize_person_name` writes them.
 
         Returns
         -------
@@ -189,7 +189,7 @@ class RowFacts:
             matching_texts.update(texts_by_name.get(name, ()))
         return sorted(matching_texts)
 
-    def find_validity(self, expr: Expr, instant: int) -> tuple[int | None, float]:
+    def find_adjacent_instants(self, expr: Expr, instant: int) -> tuple[int | None, float]:
         """Return the last value of a time expression up to an instant, and its next value.
 
         Parameters
@@ -225,7 +225,7 @@ class RowFacts:
 
 
 # facts of no particular rows, to check a policy: everybody is named, and every time is in the past
-ANY_FACTS: Final = RowFacts(lambda _: PLACEHOLDER_NAMES, lambda _, now: (now, ()))
+ANY_FACTS: Final = PolicyRowFacts(lambda _: PLACEHOLDER_NAMES, lambda _, now: (now, ()))
 
 
 class RowPolicy:
@@ -246,12 +246,12 @@ class RowPolicy:
         The policy is not in the grammar, or does not fit the table.
     """
 
-    def __init__(self, text: str, columns: Sequence[Column], row_facts: RowFacts) -> None:
+    def __init__(self, text: str, columns: Sequence[Column], row_facts: PolicyRowFacts) -> None:
         self._columns = tuple(columns)
         self._row_facts = row_facts
         tree = parse_condition(text)
-        check_policy(tree, self._columns, text)
-        self._tree = normalize_policy(tree)
+        check_row_policy(tree, self._columns, text)
+        self._tree = normalize_row_policy(tree)
         self._lock = threading.Lock()
         self._conditions: dict[SubjectKey, tuple[Expr | None, int, float]] = {}
 
@@ -266,7 +266,7 @@ class RowPolicy:
                 return alternative.left
         return None
 
-    def build_condition(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
+    def build_row_condition(self, subject: PolicySubject) -> tuple[Expr | None, int, float]:
         """Return the bound condition on the rows that a reader sees, and the period in which it is valid.
 
         Parameters
@@ -291,7 +291,7 @@ class RowPolicy:
                     return cached
             if len(self._conditions) >= MAX_CACHED_SUBJECTS:
                 self._conditions.clear()
-            evaluation = _PolicyEvaluation(
+            evaluation = _PolicyEvaluator(
                 subject.names, subject.groups, instant, self._row_facts, subject.delegations, self._columns
             )
             reduced = evaluation.reduce_condition(self._tree)
@@ -314,21 +314,21 @@ NEVER_CONDITION: Final = Comparison("=", Literal(1), Literal(0))
 
 
 @dataclass
-class _PolicyEvaluation:
+class _PolicyEvaluator:
     """The evaluation of a policy for one reader at one time."""
 
     subject_names: frozenset[str]
     subject_groups: frozenset[str]
     now: int
-    row_facts: RowFacts
-    delegations: frozenset[Delegation] = frozenset()
+    row_facts: PolicyRowFacts
+    delegations: frozenset[RowDelegation] = frozenset()
     columns: Sequence[Column] = ()
     valid_until: float = math.inf
 
     def reduce_condition(self, node: Expr) -> Expr | bool:
-        """Reduce a condition from `normalize_policy` to true, false, or a condition of the table alone."""
+        """Reduce a condition from `normalize_row_policy` to true, false, or a condition of the table alone."""
         if isinstance(node, Conjunction | Disjunction):
-            return self._reduce_parts(node)
+            return self._reduce_boolean_operation(node)
         if isinstance(node, Negation):
             reduced_operand = self.reduce_condition(node.operand)
             if isinstance(reduced_operand, bool):
@@ -337,10 +337,10 @@ class _PolicyEvaluation:
         if isinstance(node, Comparison) and find_policy_word(node.right) == NOW_WORD:
             return self._reduce_time_test(node)
         if isinstance(node, InPredicate):
-            return self._reduce_membership(node)
+            return self._reduce_in_predicate(node)
         return node
 
-    def _reduce_parts(self, node: Conjunction | Disjunction) -> Expr | bool:
+    def _reduce_boolean_operation(self, node: Conjunction | Disjunction) -> Expr | bool:
         absorbing_value = isinstance(node, Disjunction)  # one true part decides OR, one false part decides AND
         parts = [self.reduce_condition(part) for part in node.parts]
         if absorbing_value in parts:
@@ -360,20 +360,20 @@ class _PolicyEvaluation:
         """
         is_strict = node.op in {"<", ">="}
         is_past = node.op in {"<", "<="}
-        last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
+        last, until = self.row_facts.find_adjacent_instants(node.left, self.now - is_strict)
         self.valid_until = min(self.valid_until, until + is_strict)
         instant_literal = build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last)
         operator = "<=" if is_past else ">"
         return Comparison(operator, node.left, instant_literal, text_offset=node.text_offset)
 
-    def _reduce_membership(self, node: InPredicate) -> Expr | bool:
+    def _reduce_in_predicate(self, node: InPredicate) -> Expr | bool:
         if find_policy_word(node.operand) == READER_WORD:
             return self._reduce_reader_test(node)
-        if GROUPS_WORD not in map(find_policy_word, list_in_values(node)):
+        if GROUPS_WORD not in map(find_policy_word, list_in_predicate_values(node)):
             return node
         if isinstance(node.operand, Literal):
             return str(node.operand.value) in self.subject_groups
-        group_conditions = _build_in_condition(node.operand, sorted(self.subject_groups))
+        group_conditions = _build_null_safe_in_conditions(node.operand, sorted(self.subject_groups))
         if not group_conditions:
             return False
         return group_conditions[0]
@@ -384,23 +384,23 @@ class _PolicyEvaluation:
         The condition is never unknown. So with NOT it also holds for rows without a name.
         """
         parts: list[Expr] = []
-        for value in list_in_values(node):
-            if isinstance(value, Literal) and normalize_name(str(value.value)) in self.subject_names:
+        for value in list_in_predicate_values(node):
+            if isinstance(value, Literal) and normalize_person_name(str(value.value)) in self.subject_names:
                 return True
             if not isinstance(value, ColumnRef):
                 continue
             if self.subject_names:
-                texts = self.row_facts.find_texts(value, self.subject_names)
-                parts += _build_in_condition(value, texts)
+                texts = self.row_facts.find_texts_with_names(value, self.subject_names)
+                parts += _build_null_safe_in_conditions(value, texts)
             for delegation in self.delegations:
-                parts += self._find_delegated_rows(delegation, value)
+                parts += self._build_delegation_conditions(delegation, value)
         if not parts:
             return False
         if len(parts) == 1:
             return parts[0]
         return Disjunction(tuple(parts), text_offset=node.text_offset)
 
-    def _find_delegated_rows(self, delegation: Delegation, column: ColumnRef) -> Sequence[Expr]:
+    def _build_delegation_conditions(self, delegation: RowDelegation, column: ColumnRef) -> Sequence[Expr]:
         """Return the condition on the rows of a delegation; none if it has ended, or if the table lacks its column."""
         restriction_name = delegation.column.lower()
         matching_columns = [column for column in self.columns if column.name.lower() == restriction_name]
@@ -408,17 +408,17 @@ class _PolicyEvaluation:
         if self.now >= delegation.until or (delegation.column and delegation_column is None):
             return ()
         self.valid_until = min(self.valid_until, delegation.until)
-        texts = self.row_facts.find_texts(column, {delegation.name})
-        row_conditions = _build_in_condition(column, texts)
+        texts = self.row_facts.find_texts_with_names(column, {delegation.name})
+        row_conditions = _build_null_safe_in_conditions(column, texts)
         if delegation_column is None or not row_conditions:
             return row_conditions
         # the delegation holds the value as people write it, so a column of any type is compared as text
-        column_text = Cast(build_column_ref(delegation_column.name), "VARCHAR")
-        restriction = _build_in_condition(column_text, (delegation.value,))
+        column_text = CastExpression(build_column_ref(delegation_column.name), "VARCHAR")
+        restriction = _build_null_safe_in_conditions(column_text, (delegation.value,))
         return [Conjunction((*row_conditions, *restriction))]
 
 
-def normalize_policy(node: Expr) -> Expr:
+def normalize_row_policy(node: Expr) -> Expr:
     """Rewrite a policy so that its words stand in three forms only.
 
     The forms are ``time op now``, ``reader IN (..)`` and ``value IN (groups)``.
@@ -429,15 +429,15 @@ def normalize_policy(node: Expr) -> Expr:
         The parsed policy; what is wrong in it does not change.
     """
     if isinstance(node, Conjunction | Disjunction):
-        return replace(node, parts=tuple(normalize_policy(part) for part in node.parts))
+        return replace(node, parts=tuple(normalize_row_policy(part) for part in node.parts))
     if isinstance(node, Negation):
-        return replace(node, operand=normalize_policy(node.operand))
+        return replace(node, operand=normalize_row_policy(node.operand))
     if isinstance(node, BetweenPredicate):
         return _normalize_between(node)
     if isinstance(node, Comparison):
         return _normalize_comparison(node)
     if isinstance(node, InPredicate) and node.negated:
-        policy_words = {find_policy_word(part) for part in (node.operand, *list_in_values(node))}
+        policy_words = {find_policy_word(part) for part in (node.operand, *list_in_predicate_values(node))}
         if not policy_words.isdisjoint({READER_WORD, GROUPS_WORD}):
             return Negation(replace(node, negated=False), text_offset=node.text_offset)
     return node
@@ -451,7 +451,7 @@ def _normalize_between(node: BetweenPredicate) -> Expr:
         Comparison(">=", node.operand, node.low, text_offset=node.text_offset),
         Comparison("<=", node.operand, node.high, text_offset=node.text_offset),
     )
-    conditions = tuple(normalize_policy(bound) for bound in bounds)
+    conditions = tuple(normalize_row_policy(bound) for bound in bounds)
     range_condition = Conjunction(conditions, text_offset=node.text_offset)
     if node.negated:
         return Negation(range_condition, text_offset=node.text_offset)
@@ -475,7 +475,7 @@ def _normalize_comparison(node: Comparison) -> Expr:
     return membership
 
 
-def _build_in_condition(expr: Expr, texts: Sequence[str]) -> list[Expr]:
+def _build_null_safe_in_conditions(expr: Expr, texts: Sequence[str]) -> list[Expr]:
     """Build ``expr IN (texts)`` as a condition that is never unknown; no condition if there are no texts."""
     if not texts:
         return []
@@ -494,19 +494,19 @@ def find_policy_word(node: object) -> str | None:
     return word if word in POLICY_WORDS else None
 
 
-def list_in_values(node: InPredicate) -> Sequence[Expr]:
+def list_in_predicate_values(node: InPredicate) -> Sequence[Expr]:
     """Return the values of IN; none for a subquery."""
     if isinstance(node.choices, Subquery):
         return ()
     return tuple(node.choices)
 
 
-def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str) -> None:
+def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy_text: str) -> None:
     """Refuse a policy that does not fit a table, or that has a word of policies where it means nothing.
 
     Parameters
     ----------
-    tree
+    policy_tree
         The parsed policy.
     columns
         The columns of the table; None if they are not known yet.
@@ -518,7 +518,7 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str)
     BindError
         The policy is wrong; the error has the place in the text.
     """
-    normalized = normalize_policy(tree)
+    normalized = normalize_row_policy(policy_tree)
     allowed_ids = _check_policy_words(normalized, policy_text)
     for node in walk_tree(normalized):
         policy_word = find_policy_word(node)
@@ -532,12 +532,12 @@ def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str)
     if columns is None:
         return
     placeholder_names = frozenset(PLACEHOLDER_NAMES)
-    evaluation = _PolicyEvaluation(placeholder_names, placeholder_names, 0, ANY_FACTS)
+    evaluation = _PolicyEvaluator(placeholder_names, placeholder_names, 0, ANY_FACTS)
     reduced = evaluation.reduce_condition(normalized)
     if isinstance(reduced, Expr):
         bind_condition(reduced, columns, functions=QUERY_FUNCTIONS, text=policy_text)
     column_names = {column.name.lower() for column in columns}
-    for node in walk_tree(tree):  # the reduction may remove a part: check its columns too
+    for node in walk_tree(policy_tree):  # the reduction may remove a part: check its columns too
         if not isinstance(node, ColumnRef) or find_policy_word(node) is not None:
             continue
         if node.name.name.lower() not in column_names:
@@ -562,16 +562,16 @@ def _check_policy_words(normalized: Expr, policy_text: str) -> set[int]:
                 )
             allowed_ids.add(id(node.right))
         elif isinstance(node, InPredicate):
-            in_values = list_in_values(node)
+            in_values = list_in_predicate_values(node)
             if find_policy_word(node.operand) == READER_WORD:
-                _check_reader_values(in_values or (node.operand,), policy_text)
+                _check_reader_operands(in_values or (node.operand,), policy_text)
                 allowed_ids.add(id(node.operand))
             elif [find_policy_word(value) for value in in_values] == [GROUPS_WORD]:
                 allowed_ids.add(id(in_values[0]))
     return allowed_ids
 
 
-def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
+def _check_reader_operands(values: Sequence[Expr], policy_text: str) -> None:
     """Refuse values of ``reader IN (..)`` that are neither columns nor strings."""
     for value in values:
         is_column = isinstance(value, ColumnRef) and find_policy_word(value) is None
@@ -585,12 +585,12 @@ def _check_reader_values(values: Sequence[Expr], policy_text: str) -> None:
             )
 
 
-def describe_policy(tree: Expr) -> list[str]:
+def describe_row_policy(policy_tree: Expr) -> list[str]:
     """Describe in words which readers a policy admits.
 
     Parameters
     ----------
-    tree
+    policy_tree
         The parsed policy.
 
     Returns
@@ -598,21 +598,21 @@ def describe_policy(tree: Expr) -> list[str]:
     descriptions
         One line for each alternative of the policy.
     """
-    normalized = normalize_policy(tree)
+    normalized = normalize_row_policy(policy_tree)
     alternatives = normalized.parts if isinstance(normalized, Disjunction) else (normalized,)
-    return [_describe_alternative(alternative) for alternative in alternatives]
+    return [_describe_policy_alternative(alternative) for alternative in alternatives]
 
 
-def _describe_alternative(alternative: Expr) -> str:
+def _describe_policy_alternative(alternative: Expr) -> str:
     reader_phrases = []
     time_phrases = []
     row_phrases = []
     parts = alternative.parts if isinstance(alternative, Conjunction) else (alternative,)
     for part in parts:
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
-            people_sources = " or ".join(map(_write_people_source, list_in_values(part)))
+            people_sources = " or ".join(map(_write_people_operand, list_in_predicate_values(part)))
             reader_phrases.append(f"whoever is named in {people_sources}")
-        elif isinstance(part, InPredicate) and GROUPS_WORD in map(find_policy_word, list_in_values(part)):
+        elif isinstance(part, InPredicate) and GROUPS_WORD in map(find_policy_word, list_in_predicate_values(part)):
             group_value = part.operand
             if isinstance(group_value, Literal):
                 group_phrase = str(group_value.value)
@@ -631,35 +631,35 @@ def _describe_alternative(alternative: Expr) -> str:
     return ", ".join([readers_phrase, *time_phrases, *row_phrases])
 
 
-def _write_people_source(value: Expr) -> str:
+def _write_people_operand(value: Expr) -> str:
     """Write a column or string that names people; quote a column as queries must."""
     if isinstance(value, ColumnRef) and not value.qualifier:
         return quote_identifier(value.name)
     return write_adql(value)
 
 
-def decide_for_everybody(tree: Expr) -> bool | None:
+def decide_policy_for_everybody(policy_tree: Expr) -> bool | None:
     """Return whether a policy admits everybody (True) or nobody (False), whatever the rows contain; None otherwise.
 
     Parameters
     ----------
-    tree
+    policy_tree
         The parsed policy.
     """
-    normalized = normalize_policy(tree)
+    normalized = normalize_row_policy(policy_tree)
     people = set(PLACEHOLDER_NAMES)
     groups = set(PLACEHOLDER_NAMES)
     for node in walk_tree(normalized):
         if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
-            literals = [value for value in list_in_values(node) if isinstance(value, Literal)]
-            people |= {normalize_name(str(literal.value)) for literal in literals}
+            literals = [value for value in list_in_predicate_values(node) if isinstance(value, Literal)]
+            people |= {normalize_person_name(str(literal.value)) for literal in literals}
         elif isinstance(node, InPredicate) and isinstance(node.operand, Literal):
             groups.add(str(node.operand.value))
     if len(people) + len(groups) > MAX_COMBINED_SUBJECTS:
         return None
     outcomes: set[bool | None] = set()
     for names, group_names in product(_iterate_subsets(people), _iterate_subsets(groups)):
-        evaluation = _PolicyEvaluation(frozenset(names), frozenset(group_names), 0, ANY_FACTS)
+        evaluation = _PolicyEvaluator(frozenset(names), frozenset(group_names), 0, ANY_FACTS)
         reduced = evaluation.reduce_condition(normalized)
         outcomes.add(reduced if isinstance(reduced, bool) else None)
     if len(outcomes) == 1:
@@ -696,14 +696,14 @@ __all__ = [
     "MAX_PERSON_TEXTS",
     "MAX_UPCOMING_INSTANTS",
     "UNIX_EPOCH",
-    "Delegation",
-    "RowFacts",
+    "PolicyRowFacts",
+    "RowDelegation",
     "RowPolicy",
     "build_instant_literal",
-    "check_policy",
-    "decide_for_everybody",
-    "describe_policy",
+    "check_row_policy",
+    "decide_policy_for_everybody",
+    "describe_row_policy",
     "get_current_instant",
-    "normalize_name",
+    "normalize_person_name",
     "parse_person_names",
 ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.adql._type_checker import TypeChecker
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 LINK_COLUMN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # a column in the template of a link (`Column.link`)
 
@@ -41,7 +41,7 @@ class SelectList:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The output columns; the templates of their links use the names of this output."""
-        return tuple([self._rewrite_link(item, item.column) for item in self.items if item.column is not None])
+        return tuple([self._rewrite_link_template(item, item.column) for item in self.items if item.column is not None])
 
     @property
     def renamed_columns(self) -> tuple[tuple[str, str], ...]:
@@ -55,7 +55,7 @@ class SelectList:
                 name_pairs.append((table_column.name, item.column.name))
         return tuple(name_pairs)
 
-    def _rewrite_link(self, item: SelectItem, column: Column) -> Column:
+    def _rewrite_link_template(self, item: SelectItem, column: Column) -> Column:
         """Rewrite the template of a link with the names of the output.
 
         If the output lacks a column of the template, nobody can fill the template in, so the link is removed.
@@ -78,14 +78,14 @@ class SelectList:
             return column
         return column.copy_with(link=link)
 
-    def _map_output_names(self, source: int) -> dict[str, str]:
+    def _map_output_names(self, source_number: int) -> dict[str, str]:
         """Return name in the table -> name in the output for the columns of a source; the first output wins."""
         output_names: dict[str, str] = {}
         for item in self.items:
             table_column = _get_table_column(item)
             if table_column is None or item.column is None:
                 continue
-            if isinstance(item.expr, ColumnRef) and item.expr.source == source:
+            if isinstance(item.expr, ColumnRef) and item.expr.source == source_number:
                 output_names.setdefault(table_column.name, item.column.name)
         return output_names
 
@@ -102,7 +102,7 @@ class SelectList:
             generated_name, named_literals = build_output_name(expr)
             name = Ident(generated_name)
             self.named_literals += named_literals
-        unique_name = self._make_unique(name.name)
+        unique_name = self._make_unique_name(name.name)
         if base_column is None:
             column = Column(
                 name=unique_name,
@@ -121,7 +121,7 @@ class SelectList:
         self.output_names.append(name)
         self.items.append(SelectItem(expr, alias, text_offset=text_offset, column=column))
 
-    def _make_unique(self, name: str) -> str:
+    def _make_unique_name(self, name: str) -> str:
         """Return a name that no earlier column has, whatever its case: the name itself, or the name with a number."""
         lower_name = name.lower()
         unique_name = name
@@ -134,7 +134,7 @@ class SelectList:
         self._used_names.add(unique_name.lower())
         return unique_name
 
-    def find_columns(self, ident: Ident) -> list[int]:
+    def find_column_indexes(self, ident: Ident) -> list[int]:
         """Return the indexes of the output columns that an identifier means (in ORDER BY)."""
         lower_name = ident.name.lower()
         indexes: list[int] = []
@@ -147,7 +147,7 @@ class SelectList:
                 indexes.append(index)
         return indexes
 
-    def find_expression(self, position: int, binder: TypeChecker, node: Expr) -> Expr:
+    def get_expression_at_position(self, position: int, binder: TypeChecker, node: Expr) -> Expr:
         """Return the expression at a position, which counts from 1."""
         if not 1 <= position <= len(self.items):
             message = format_message("there is no output column {position}", position)
@@ -160,7 +160,7 @@ class SelectList:
         meta = ValueMetadata(INT32, constant=True, nullable=False)
         return Literal(position, text_offset=text_offset, meta=meta)
 
-    def build_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
+    def build_column_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
         """Return the columns as a derived table shows them.
 
         `documented_columns` (the descriptor of a view) give their metadata to the columns of the same name.
@@ -171,10 +171,10 @@ class SelectList:
         for item in self.items:
             if item.column is None:
                 continue
-            column = self._rewrite_link(item, item.column)
+            column = self._rewrite_link_template(item, item.column)
             documented_column = documented_by_name.get(column.name.lower())
             if documented_column is not None:
-                column = _apply_documentation(column, documented_column, item.expr)
+                column = _apply_column_documentation(column, documented_column, item.expr)
             columns.append(column)
             expression_meta = require_meta(item.expr)
             column_meta = ValueMetadata(
@@ -190,7 +190,7 @@ class SelectList:
             metas.append(column_meta)
         return ColumnLookup(columns, [ident.name for ident in self.output_names], metas)
 
-    def merge_set_operation(self, right_list: SelectList, binder: TypeChecker, node: SetOperation) -> SelectList:
+    def merge_set_operands(self, right_list: SelectList, binder: TypeChecker, node: SetOperation) -> SelectList:
         """Return the output of a set operation.
 
         The columns have the metadata of the left side, and types that hold the values of both sides (ADQL 2.1
@@ -205,7 +205,9 @@ class SelectList:
             left_kind = classify_value(left_item.expr)
             right_kind = classify_value(right_item.expr)
             is_in_view = binder.inline_depth > 0
-            type_ = _find_merged_type(left_column.type, left_kind, right_column.type, right_kind, is_in_view=is_in_view)
+            type_ = _find_set_column_type(
+                left_column.type, left_kind, right_column.type, right_kind, is_in_view=is_in_view
+            )
             if type_ is None:
                 message = format_message(
                     "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
@@ -221,7 +223,7 @@ class SelectList:
             if type_ != left_column.type or left_column.required != right_column.required:
                 required = left_column.required and right_column.required
                 column = left_column.copy_with(type=type_, required=required)
-            merged_expression = _build_merged_reference(left_item, right_item, column)
+            merged_expression = _build_set_column_reference(left_item, right_item, column)
             merged_item = SelectItem(
                 merged_expression, left_item.alias, text_offset=left_item.text_offset, column=column
             )
@@ -237,7 +239,7 @@ def _get_table_column(item: SelectItem) -> Column | None:
     return None
 
 
-def _apply_documentation(column: Column, documented_column: Column, expr: Expr) -> Column:
+def _apply_column_documentation(column: Column, documented_column: Column, expr: Expr) -> Column:
     """Return the documented column of a view, with the name and type that its expression has.
 
     The documentation decides the type of a column that is always NULL, and it can say that a text is a region.
@@ -252,9 +254,9 @@ def _apply_documentation(column: Column, documented_column: Column, expr: Expr) 
     return documented_column.copy_with(name=column.name, type=type_, required=column.required)
 
 
-def _find_merged_type(
-    left_type: Type, left_kind: str, right_type: Type, right_kind: str, *, is_in_view: bool
-) -> Type | None:
+def _find_set_column_type(
+    left_type: ColumnType, left_kind: str, right_type: ColumnType, right_kind: str, *, is_in_view: bool
+) -> ColumnType | None:
     """Return the type of a column of a set operation; None if its two sides do not fit each other.
 
     A view may combine regions that are stored as such with regions that it writes as text.
@@ -271,7 +273,7 @@ def _find_merged_type(
     return value_kinds.find_common_type((left_type, right_type))
 
 
-def _build_merged_reference(left_item: SelectItem, right_item: SelectItem, column: Column) -> Expr:
+def _build_set_column_reference(left_item: SelectItem, right_item: SelectItem, column: Column) -> Expr:
     """Return a reference to a column of a set operation; NULL on both sides stays NULL, which fits every type."""
     if classify_value(left_item.expr) == "null" and classify_value(right_item.expr) == "null":
         return left_item.expr

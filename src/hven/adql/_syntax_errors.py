@@ -139,7 +139,7 @@ _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-def check_characters(query_text: str) -> None:
+def check_query_characters(query_text: str) -> None:
     """Refuse NUL and half surrogates anywhere in a text, in strings and comments too."""
     text_offset = query_text.find("\0")
     if text_offset >= 0:
@@ -173,20 +173,20 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
         message = "this name in double quotes has no end"
         remedy = "close it with a double quote (strings take single quotes)"
     elif char.isascii() and (char.isdigit() or char == "."):
-        number_text = _quote_piece(query_text, text_offset, r"[\w.]*")
-        message, remedy = _explain_number(number_text)
+        number_text = _quote_matched_text(query_text, text_offset, r"[\w.]*")
+        message, remedy = _explain_invalid_number(number_text)
     elif char == "_":
-        name = _quote_piece(query_text, text_offset, r"\w*")
+        name = _quote_matched_text(query_text, text_offset, r"\w*")
         message = format_message("a name may not begin with an underscore: {found}", name)
         remedy = format_message('write it in double quotes: "{found}"', name)
     elif query_text.startswith("::", text_offset):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
     else:
-        message, remedy = _explain_character(char)
+        message, remedy = _explain_invalid_character(char)
     raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 
 
-def _quote_piece(query_text: str, text_offset: int, pattern: str) -> str:
+def _quote_matched_text(query_text: str, text_offset: int, pattern: str) -> str:
     """Return the text that a pattern matches at an offset, shortened for a message."""
     match = re.compile(pattern).match(query_text, text_offset)
     if match is None:
@@ -194,7 +194,7 @@ def _quote_piece(query_text: str, text_offset: int, pattern: str) -> str:
     return shorten_quoted_text(match[0])
 
 
-def _explain_number(number_text: str) -> tuple[str, str]:
+def _explain_invalid_number(number_text: str) -> tuple[str, str]:
     """Return message and remedy for a text that begins with a digit or a point but is not a number."""
     if re.fullmatch(r"0[xX][0-9a-fA-F]+", number_text):
         message = format_message("ADQL 2.0 has no hexadecimal numbers: {found}", number_text)
@@ -206,7 +206,7 @@ def _explain_number(number_text: str) -> tuple[str, str]:
     return message, format_message('a name that begins with a digit is written "{found}"', number_text)
 
 
-def _explain_character(char: str) -> tuple[str, str]:
+def _explain_invalid_character(char: str) -> tuple[str, str]:
     """Return message and remedy for a character that is not in ADQL."""
     if char in _FOREIGN_CHARACTERS:
         return _FOREIGN_CHARACTERS[char]
@@ -244,11 +244,11 @@ def find_nearest_keyword(word: str, choices: Sequence[str]) -> str | None:
     return find_close_match(word, choices, 0.7)
 
 
-def is_statement(word: str) -> bool:
+def is_statement_keyword(word: str) -> bool:
     """Return whether a word begins a statement of SQL that is not a query."""
     return word.upper() in _STATEMENT_KEYWORDS
 
 
-def is_reserved(word: str) -> bool:
+def is_reserved_word(word: str) -> bool:
     """Return whether a word is reserved in ADQL 2.1."""
     return word.upper() in RESERVED_WORDS

@@ -14,15 +14,15 @@ from hven.adql._syntax_errors import (
     FOREIGN_KEYWORDS,
     FOREIGN_OPERATORS,
     find_nearest_keyword,
-    is_reserved,
-    is_statement,
+    is_reserved_word,
+    is_statement_keyword,
     shorten_quoted_text,
 )
-from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
+from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, QueryTokens, tokenize
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import Expr, Ident, Literal
 from hven.model.deadlines import check_deadline
-from hven.model.errors import ParseError, Place, format_message
+from hven.model.errors import ParseError, TextPlace, format_message
 
 #: The maximum depth of nesting. A parenthesis, function, sign or NOT counts one, CASE two, a subquery three. In a valid
 #: query each count takes at most five Python frames, so the parser leaves half of the usual 1,000 frames to its caller.
@@ -78,10 +78,10 @@ class TokenStream:
     )
 
     def __init__(
-        self, text: str, *, version: str = "2.1", is_mapping: bool = False, place: Place | None = None
+        self, text: str, *, version: str = "2.1", is_mapping: bool = False, place: TextPlace | None = None
     ) -> None:
         self.text = text
-        tokens: Tokens = tokenize(text, version=version)
+        tokens: QueryTokens = tokenize(text, version=version)
         self.tags = tokens.tags
         self.values = tokens.values
         self.text_offsets = tokens.text_offsets
@@ -173,11 +173,11 @@ class TokenStream:
                 self.raise_parse_error(message, remedy, text_offset=text_offset)
             nearest_keyword = find_nearest_keyword(word, keywords)
             if nearest_keyword and nearest_keyword != word:
-                message = self._format_expected(expected, i)
+                message = self._format_expected_message(expected, i)
                 remedy = format_message("did you mean {word}?", nearest_keyword)
                 self.raise_parse_error(message, remedy, text_offset=text_offset)
 
-    def _format_expected(self, expected: str, index: int) -> str:
+    def _format_expected_message(self, expected: str, index: int) -> str:
         """Return the message about a token that should be something else."""
         return format_message(
             "expected {expected}, found {found}", format_message(expected), self.describe_token(index)
@@ -189,7 +189,7 @@ class TokenStream:
         i = self.token_index
         tag = self.tags[i]
         previous_tag = self.tags[i - 1] if i else ""
-        message = self._format_expected(expected, i)
+        message = self._format_expected_message(expected, i)
         if (previous_tag, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
             message = format_message("ADQL has no {before}{sign} operator", previous_tag, tag)
             return message, FOREIGN_OPERATORS[previous_tag, tag]
@@ -200,9 +200,9 @@ class TokenStream:
             return BRACKET_FAULT
         if ";" in {tag, previous_tag}:
             return "only one query at a time", "send each query by itself"
-        remedy = self._suggest_for_comma(expected, tag, previous_tag)
+        remedy = self._suggest_comma_remedy(expected, tag, previous_tag)
         if not remedy:
-            remedy = self._suggest_for_expected(expected, tag, previous_tag)
+            remedy = self._suggest_remedy_by_expected(expected, tag, previous_tag)
         if remedy:
             return message, remedy
         if tag in RESERVED_WORDS:
@@ -214,7 +214,7 @@ class TokenStream:
             remedy = "strings take single quotes; double quotes make a name"
         return message, remedy
 
-    def _suggest_for_comma(self, expected: str, tag: str, previous_tag: str) -> str:
+    def _suggest_comma_remedy(self, expected: str, tag: str, previous_tag: str) -> str:
         """Return the remedy for a comma too many; empty if no comma is at fault."""
         i = self.token_index
         if previous_tag == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
@@ -230,7 +230,7 @@ class TokenStream:
             return "decimals take a point: 1.5"
         return ""
 
-    def _suggest_for_expected(self, expected: str, tag: str, previous_tag: str) -> str:
+    def _suggest_remedy_by_expected(self, expected: str, tag: str, previous_tag: str) -> str:
         """Return the remedy that follows from what should stand here; empty if none does."""
         remedies = _REMEDIES_BY_TOKEN.get(tag, {})
         if expected in remedies or "" in remedies:
@@ -280,12 +280,12 @@ class TokenStream:
             self.raise_unexpected_token(expected or tag, *keywords)
         self.token_index += 1
 
-    def check_clock(self) -> None:
+    def check_query_deadline(self) -> None:
         """Check the deadline of the query; the parser calls it when it is past the token `next_clock_check`."""
         self.next_clock_check = self.token_index + CLOCK_CHECK_INTERVAL
         check_deadline()
 
-    def add_depth(self, levels: int = 1) -> None:
+    def add_nesting_depth(self, levels: int = 1) -> None:
         """Enter levels of nesting; refuse a text that nests too deeply."""
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:
@@ -308,7 +308,7 @@ class TokenStream:
         """Parse one identifier."""
         i = self.token_index
         if i > self.next_clock_check:
-            self.check_clock()
+            self.check_query_deadline()
         tag = self.tags[i]
         if tag not in {NAME, QUOTED}:
             self.raise_unexpected_token(expected)
@@ -338,6 +338,6 @@ class TokenStream:
         if self.tags[self.token_index] == END:
             return
         word = str(self.values[self.token_index])
-        if is_statement(word) and not is_reserved(word):
+        if is_statement_keyword(word) and not is_reserved_word(word):
             self.raise_parse_error("only queries can be sent", "ADQL has SELECT and no other statement")
         self.raise_unexpected_token("the end of the text", "AND", "OR")

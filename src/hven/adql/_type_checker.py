@@ -13,12 +13,12 @@ from hven.adql._query_limits import (
     MAX_QUERY_TERMS,
     MAX_TEXT_OPERATIONS,
 )
-from hven.adql.syntax_tree import Cast, ColumnRef, Expr, FunctionCall, Literal, OrderItem, ValueMetadata
+from hven.adql.syntax_tree import CastExpression, ColumnRef, Expr, FunctionCall, Literal, OrderItem, ValueMetadata
 from hven.adql.value_kinds import classify_value, derive_meta, require_meta
 from hven.model.deadlines import check_deadline
 from hven.model.errors import BindError, format_message
-from hven.model.literal import is_plain_time, to_plain_time
-from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, Type
+from hven.model.literal import is_portable_time_text, to_portable_time_text
+from hven.model.types import BOOLEAN, INT32, STRING, TIMESTAMP, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +66,13 @@ class TypeChecker:
         """Build a BindError at an offset of the text."""
         return BindError(message, text=self.text, offset=text_offset, remedy=remedy)
 
-    def check_count(self, count: int, max_count: int, counted_items: str, text_offset: int, remedy: str) -> None:
+    def check_query_limit(self, count: int, max_count: int, counted_items: str, text_offset: int, remedy: str) -> None:
         """Refuse a query that has more than `max_count` of something; views and row filters are not limited."""
         if count > max_count and self.text and not self.inline_depth:
             message = format_message("a query has at most {most:,} {what}", max_count, format_message(counted_items))
             self.raise_bind_error(message, text_offset, remedy)
 
-    def count_term(self, text_offset: int) -> None:
+    def count_query_term(self, text_offset: int) -> None:
         """Count a term of the query, and check limit and deadline from time to time."""
         self.visited_term_count += 1
         if not self.inline_depth:
@@ -80,13 +80,13 @@ class TypeChecker:
         if not self.visited_term_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
             remedy = "upload long lists as a table and join it"
-            self.check_count(self.term_count, MAX_QUERY_TERMS, "terms", text_offset, remedy)
+            self.check_query_limit(self.term_count, MAX_QUERY_TERMS, "terms", text_offset, remedy)
 
     def count_table_reads(self, table_count: int, text_offset: int) -> None:
         """Count the tables that an engine reads for an item of FROM; the tables inside views do not count."""
         if not self.inline_depth:
             self.table_read_count += table_count
-        self.check_count(
+        self.check_query_limit(
             self.table_read_count,
             MAX_EXPANDED_QUERY_TABLES,
             "tables, counting those of WITH wherever they are read",
@@ -94,19 +94,19 @@ class TypeChecker:
             "ask several queries",
         )
 
-    def check_key_count(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
+    def check_clause_key_count(self, items: Sequence[Expr | OrderItem], clause: str) -> None:
         """Refuse too many keys of a clause that sorts or groups."""
         if len(items) > MAX_CLAUSE_KEYS:
             counted_items = format_message("expressions in one {clause}", clause)
             text_offset = items[MAX_CLAUSE_KEYS].text_offset
             remedy = "use fewer expressions"
-            self.check_count(len(items), MAX_CLAUSE_KEYS, counted_items, text_offset, remedy)
+            self.check_query_limit(len(items), MAX_CLAUSE_KEYS, counted_items, text_offset, remedy)
 
     def count_text_operation(self, text_offset: int) -> None:
         """Count an operation that makes text of text."""
         if not self.inline_depth:
             self.text_operation_count += 1
-        self.check_count(
+        self.check_query_limit(
             self.text_operation_count,
             MAX_TEXT_OPERATIONS,
             "operations that make text",
@@ -154,7 +154,7 @@ class TypeChecker:
         if operand_kinds == {"number", "text"}:
             text_operand = left_operand if left_kind == "text" else right_operand
             remedy = "CAST one of them"
-            if isinstance(text_operand, Literal) and _is_number(text_operand.value):
+            if isinstance(text_operand, Literal) and _is_numeric_text(text_operand.value):
                 remedy = format_message("write {value} without quotes", text_operand.value)
             message = format_message("{op} compares {left} with {right}", operator, left_phrase, right_phrase)
             self.raise_bind_error(message, text_offset, remedy)
@@ -182,7 +182,7 @@ class TypeChecker:
             aggregate=text_meta.aggregate,
             origins=text_meta.origins,
         )
-        return Cast(node, "TIMESTAMP", text_offset=node.text_offset, meta=meta)
+        return CastExpression(node, "TIMESTAMP", text_offset=node.text_offset, meta=meta)
 
     def normalize_time_literal(self, literal: Literal) -> Literal:
         """Parse a literal as a time, and resolve an offset from UTC, a second 60 and the hour 24.
@@ -190,11 +190,11 @@ class TypeChecker:
         Engines read these differently, or ignore them.
         """
         text = str(literal.value)
-        normalized_text = to_plain_time(text)
+        normalized_text = to_portable_time_text(text)
         if normalized_text is None:
             message = format_message("{value!r} is no timestamp", literal.value)
             self.raise_bind_error(message, literal.text_offset, "timestamps look like '2026-11-20T10:15:00'")
-        if is_plain_time(text):
+        if is_portable_time_text(text):
             if literal.slot >= 0 and not self.inline_depth:
                 self.time_slots.append(literal.slot)
             return literal
@@ -219,7 +219,7 @@ class TypeChecker:
         if classify_value(node) != "boolean":
             return node
         meta = derive_meta((require_meta(node),), INT32, None, None)
-        return Cast(node, "INTEGER", text_offset=node.text_offset, meta=meta)
+        return CastExpression(node, "INTEGER", text_offset=node.text_offset, meta=meta)
 
     def suggest_text_cast(self, node: Expr) -> str:
         """Return the remedy that tells how to convert a value to a string."""
@@ -227,7 +227,7 @@ class TypeChecker:
             return format_message("write CAST({name} AS VARCHAR)", node.name.name)
         return "write CAST(.. AS VARCHAR)"
 
-    def unify_types(self, nodes: Sequence[Expr], construct_name: str) -> tuple[list[Expr], Type]:
+    def unify_types(self, nodes: Sequence[Expr], construct_name: str) -> tuple[list[Expr], ColumnType]:
         """Return values, converted where necessary, and the type that holds them all; refuse values of several kinds.
 
         NULL fits every type. Strings beside timestamps become timestamps.
@@ -254,7 +254,7 @@ class TypeChecker:
                 self.raise_bind_error(message, node.text_offset)
         types = [require_meta(node).type for node, _ in typed_nodes]
         element_types = {type_.datatype for type_ in types}
-        is_numeric = all(Type(element_type).is_numeric for element_type in element_types)
+        is_numeric = all(ColumnType(element_type).is_numeric for element_type in element_types)
         if first_kind == "array" and len(element_types) > 1 and not is_numeric:
             message = format_message("{what} wants values of one type, and these are arrays of several", construct_name)
             self.raise_bind_error(message, nodes[0].text_offset)
@@ -312,7 +312,7 @@ class TypeChecker:
         return format_message("{name} is {have}", name, kind_phrase)
 
 
-def _is_number(value: object) -> bool:
+def _is_numeric_text(value: object) -> bool:
     try:
         float(str(value))
     except ValueError:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from hven.adql.syntax_tree import BinaryOperation, Expr, FunctionCall, Literal, ValueMetadata
-from hven.adql.value_kinds import classify_value, derive_meta, is_null, require_meta
+from hven.adql.value_kinds import classify_value, derive_meta, is_null_in_every_row, require_meta
 from hven.model import units
 from hven.model.errors import format_message, suggest_spelling
 from hven.model.sky import bodies, contours, footprints
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
-    from hven.adql.signatures import Signature
+    from hven.adql.signatures import FunctionSignature
 
 _EXACT_META = ValueMetadata(FLOAT64, constant=True, nullable=False)
 
 
-class BindingContext(Protocol):
+class FunctionBindingContext(Protocol):
     """The part of the binder that these functions use."""
 
     def raise_bind_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
@@ -26,12 +26,12 @@ class BindingContext(Protocol):
     def describe_expression(self, node: Expr, *, name_only: bool = False) -> str:
         """Describe an expression for a message."""
 
-    def convert_spectral(self, node: FunctionCall, args: list[Expr]) -> Expr:
+    def convert_spectral_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """Convert a wavelength, frequency, energy or wave number."""
 
 
-def convert_arguments(
-    context: BindingContext, node: FunctionCall, signature: Signature, args: list[Expr]
+def convert_argument_units(
+    context: FunctionBindingContext, node: FunctionCall, signature: FunctionSignature, args: list[Expr]
 ) -> list[Expr]:
     """Convert the arguments of a call to the units that its signature names (``{km}``).
 
@@ -50,21 +50,21 @@ def convert_arguments(
                 context.raise_bind_error(message, arg.text_offset)
     converted_args: list[Expr] = []
     for index, arg in enumerate(args):
-        target_unit = signature.find_parameter(index).unit
+        target_unit = signature.get_argument_parameter(index).unit
         if target_unit:
-            converted_args.append(_convert_argument(context, node, target_unit, arg, call_unit))
+            converted_args.append(_convert_argument_unit(context, node, target_unit, arg, call_unit))
         else:
             converted_args.append(arg)
     return converted_args
 
 
-def _convert_argument(
-    context: BindingContext, node: FunctionCall, target_unit: str, arg: Expr, call_unit: str | None
+def _convert_argument_unit(
+    context: FunctionBindingContext, node: FunctionCall, target_unit: str, arg: Expr, call_unit: str | None
 ) -> Expr:
     """Convert one argument; a question mark after the target unit allows an argument without a unit."""
     is_unit_optional = target_unit.endswith("?")
     target_unit = target_unit.removesuffix("?")
-    if is_null(arg) or classify_value(arg) != "number":
+    if is_null_in_every_row(arg) or classify_value(arg) != "number":
         return arg
     arg_unit = require_meta(arg).unit
     if arg_unit is None and not is_unit_optional:
@@ -83,17 +83,17 @@ def _convert_argument(
         )
         context.raise_bind_error(message, arg.text_offset, "leave the unit out of the call")
     try:
-        factor = units.compute_factor(arg_unit, target_unit)
+        factor = units.compute_unit_factor(arg_unit, target_unit)
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
         remedy = format_message("it takes a value in {wanted} or what can be converted to it", target_unit)
         context.raise_bind_error(message, arg.text_offset, remedy)
     if factor == 1.0:
         return arg
-    return _scale_value(arg, factor, target_unit)
+    return _build_scaled_value(arg, factor, target_unit)
 
 
-def _raise_missing_unit(context: BindingContext, node: FunctionCall, target_unit: str, arg: Expr) -> NoReturn:
+def _raise_missing_unit(context: FunctionBindingContext, node: FunctionCall, target_unit: str, arg: Expr) -> NoReturn:
     """Refuse an argument without a unit, and tell how to give it one."""
     function_name = node.name.lower()
     if function_name in {"light_time", "target_time"}:
@@ -105,7 +105,7 @@ def _raise_missing_unit(context: BindingContext, node: FunctionCall, target_unit
     context.raise_bind_error(message, arg.text_offset, remedy)
 
 
-def _scale_value(value: Expr, factor: float, unit: str | None) -> Expr:
+def _build_scaled_value(value: Expr, factor: float, unit: str | None) -> Expr:
     """Multiply a value by an exact factor."""
     value_meta = require_meta(value)
     meta = derive_meta((value_meta,), FLOAT64, unit, value_meta.ucd)
@@ -113,32 +113,32 @@ def _scale_value(value: Expr, factor: float, unit: str | None) -> Expr:
     return BinaryOperation("*", value, factor_literal, text_offset=value.text_offset, meta=meta)
 
 
-def rewrite_spectral_range(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
+def rewrite_spectral_bound(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
     """Rewrite ``SPECTRAL_MIN(a, b, ['from',] 'to')`` as the smaller of both converted bounds, or MAX as the larger.
 
     A conversion between wavelength and frequency swaps the bounds.
     """
     conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
     unit_args = args[2:]
-    converted_bounds = tuple(context.convert_spectral(conversion_call, [bound, *unit_args]) for bound in args[:2])
+    converted_bounds = tuple(context.convert_spectral_unit(conversion_call, [bound, *unit_args]) for bound in args[:2])
     name = "LEAST" if node.name.upper() == "SPECTRAL_MIN" else "GREATEST"
     bound_metas = [require_meta(bound) for bound in converted_bounds]
     meta = derive_meta(bound_metas, FLOAT64, bound_metas[0].unit, None)
     return FunctionCall(name, converted_bounds, text_offset=node.text_offset, meta=meta)
 
 
-def rewrite_spectral_step(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
+def rewrite_spectral_step(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
     """Rewrite ``SPECTRAL_STEP(x, width, ['from',] 'to')`` as the width times the slope of the conversion at x."""
     x = args[0]
     width = args[1]
     if len(args) == 3 and require_meta(x).unit and require_meta(width).unit:
-        width = _convert_width(context, node, x, width)
+        width = _convert_width_unit(context, node, x, width)
     conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
-    converted = context.convert_spectral(conversion_call, [x, *args[2:]])
+    converted = context.convert_spectral_unit(conversion_call, [x, *args[2:]])
     argument_metas = (require_meta(x), require_meta(width))
     meta = derive_meta(argument_metas, FLOAT64, require_meta(converted).unit, None)
     if isinstance(converted, BinaryOperation) and converted.op == "/":  # c / x: its slope is c / x^2
-        plain_width = _scale_value(width, 1.0, None)
+        plain_width = _build_scaled_value(width, 1.0, None)
         relative_meta = derive_meta(argument_metas, FLOAT64, None, None)
         relative_width = BinaryOperation("/", plain_width, x, text_offset=node.text_offset, meta=relative_meta)
         return _build_absolute_operation("*", converted, relative_width, node, meta)
@@ -148,12 +148,12 @@ def rewrite_spectral_step(context: BindingContext, node: FunctionCall, args: lis
     return _build_absolute_operation("*", width, factor, node, meta)
 
 
-def rewrite_resolving_power(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
+def rewrite_resolving_power(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
     """Rewrite ``RESOLVING_POWER(x, width)`` as x / width in one unit."""
     x, width = args
-    width = _convert_width(context, node, x, width)
+    width = _convert_width_unit(context, node, x, width)
     meta = derive_meta((require_meta(x), require_meta(width)), FLOAT64, None, "spect.resolution")
-    plain_x = _scale_value(x, 1.0, None)
+    plain_x = _build_scaled_value(x, 1.0, None)
     return _build_absolute_operation("/", plain_x, width, node, meta)
 
 
@@ -165,18 +165,18 @@ def _build_absolute_operation(
     return FunctionCall("ABS", (operation,), text_offset=node.text_offset, meta=meta)
 
 
-def _convert_width(context: BindingContext, node: FunctionCall, x: Expr, width: Expr) -> Expr:
+def _convert_width_unit(context: FunctionBindingContext, node: FunctionCall, x: Expr, width: Expr) -> Expr:
     """Convert a width to the unit of its value."""
     value_unit = require_meta(x).unit
     width_unit = require_meta(width).unit
     if value_unit is None or width_unit is None or units.is_same_unit(value_unit, width_unit):
         return width
     try:
-        factor = units.compute_factor(width_unit, value_unit)
+        factor = units.compute_unit_factor(width_unit, value_unit)
     except ValueError as error:
         message = format_message("{name}: {message}", node.name.lower(), error)
         context.raise_bind_error(message, width.text_offset, "give the width in a unit of the value's own kind")
-    return _scale_value(width, factor, value_unit)
+    return _build_scaled_value(width, factor, value_unit)
 
 
 _POLYGON_CHOICES = ("largest", "hull")
@@ -195,7 +195,7 @@ _ALLOWED_WORDS = {
 }
 
 
-def check_word_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:
+def check_variant_argument(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> None:
     """Check a literal that selects a variant, as in ``ORIENTED(p, 'sky')``: it must be one of the allowed words."""
     word_argument = args[-1]
     if len(args) < 2 or not isinstance(word_argument, Literal) or not isinstance(word_argument.value, str):
@@ -204,21 +204,21 @@ def check_word_argument(context: BindingContext, node: FunctionCall, args: list[
     allowed_words = _ALLOWED_WORDS.get(node.name, footprints.FOOTPRINT_VIEWS)
     if word in allowed_words:
         return
-    if node.name.startswith("CHAIN") and contours.parse_step_table(word) is not None:
+    if node.name.startswith("CHAIN") and contours.parse_chain_step_table(word) is not None:
         return
     message = format_message("{name}: there is no {value!r}", node.name.lower(), word)
     remedy = suggest_spelling(word, allowed_words) or format_message("known: {names}", ", ".join(allowed_words))
     context.raise_bind_error(message, word_argument.text_offset, remedy)
 
 
-def check_body_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:
+def check_body_argument(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> None:
     """Check the body of ``PLANETOCENTRIC(lat, 'Mars')``: the radii of a body given as a literal must be known."""
     body_argument = args[1]
     if not isinstance(body_argument, Literal) or not isinstance(body_argument.value, str):
         return
     body_name = body_argument.value
-    if bodies.compute_polar_ratio(body_name) is None:
-        known_names = [body.name for body in bodies.iterate_bodies() if body.radii is not None]
+    if bodies.compute_polar_radius_ratio(body_name) is None:
+        known_names = [body.name for body in bodies.iterate_solar_system_bodies() if body.radii is not None]
         message = format_message("{name}: the radii of {value!r} are not known here", node.name.lower(), body_name)
         remedy = suggest_spelling(body_name, known_names) or format_message("known: {names}", ", ".join(known_names))
         context.raise_bind_error(message, body_argument.text_offset, remedy)

@@ -10,7 +10,7 @@ from hven.adql._function_binder import FunctionBinder
 from hven.adql.functions import FRAME_FUNCTION_NAMES, WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import NameScope, is_same_name
 from hven.adql.syntax_tree import (
-    Cast,
+    CastExpression,
     Expr,
     FunctionCall,
     Ident,
@@ -56,7 +56,7 @@ class WindowBinder(FunctionBinder, ABC):
         partition, order, frame = self.bind_window_parts(window_definition, scope)
         self.clause = clause
         if name in {"NTILE", "NTH_VALUE"} and args:
-            self._check_positive(name, args[-1])
+            self._check_positive_argument(name, args[-1])
         if frame is not None and entry.group == "window" and name not in FRAME_FUNCTION_NAMES:
             message = format_message("{name} looks at the whole partition and takes no frame", name)
             remedy = format_message("leave {unit} .. out", frame.unit)
@@ -64,7 +64,7 @@ class WindowBinder(FunctionBinder, ABC):
         if call.star:
             bound_call = self.bind_aggregate(call, entry, scope)
         else:
-            bound_call = self.bind_call(call, entry, args)
+            bound_call = self.bind_call_signature(call, entry, args)
         if not isinstance(bound_call, FunctionCall):
             raise TypeError(name)
         order_expressions = [order_item.expr for order_item in order]
@@ -101,7 +101,7 @@ class WindowBinder(FunctionBinder, ABC):
             self.raise_bind_error(message, call.text_offset, remedy)
         return entry
 
-    def _check_positive(self, function_name: str, arg: Expr) -> None:
+    def _check_positive_argument(self, function_name: str, arg: Expr) -> None:
         """Refuse a literal below 1 as the number of NTILE or NTH_VALUE."""
         if isinstance(arg, Literal) and isinstance(arg.value, int) and arg.value < 1:
             message = format_message("{name}({value}) means nothing", function_name, arg.value)
@@ -121,8 +121,8 @@ class WindowBinder(FunctionBinder, ABC):
         self, node: WindowExpression | NamedWindow, scope: NameScope
     ) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]:
         """Bind the partition, order and frame of a window."""
-        self.check_key_count(node.partition, "PARTITION BY")
-        self.check_key_count(node.order_by, "ORDER BY")
+        self.check_clause_key_count(node.partition, "PARTITION BY")
+        self.check_clause_key_count(node.order_by, "ORDER BY")
         partition = tuple([self.bind_expression(key, scope) for key in node.partition])
         order_items: list[OrderItem] = []
         for order_item in node.order_by:
@@ -130,10 +130,10 @@ class WindowBinder(FunctionBinder, ABC):
             order_items.append(OrderItem(key, order_item.descending, text_offset=order_item.text_offset))
         frame = node.frame
         if frame is not None:
-            order_items = self._check_frame(frame, order_items)
+            order_items = self._fit_order_to_frame(frame, order_items)
         return partition, tuple(order_items), frame
 
-    def _check_frame(self, frame: WindowFrame, order_items: list[OrderItem]) -> list[OrderItem]:
+    def _fit_order_to_frame(self, frame: WindowFrame, order_items: list[OrderItem]) -> list[OrderItem]:
         """Check that a frame fits the order of its window; return the order with a key that fits the distances."""
         distances = [bound.offset for bound in (frame.start, frame.end) if bound.offset is not None]
         for distance in distances:
@@ -160,7 +160,7 @@ class WindowBinder(FunctionBinder, ABC):
             key = order_items[0].expr  # an integer key accepts only integer distances
             key_meta = require_meta(key)
             double_meta = derive_meta((key_meta,), FLOAT64, key_meta.unit, None)
-            double_key = Cast(key, "DOUBLE PRECISION", meta=double_meta)
+            double_key = CastExpression(key, "DOUBLE PRECISION", meta=double_meta)
             order_items = [replace(order_items[0], expr=double_key)]
         return order_items
 

@@ -42,7 +42,7 @@ class WindowParser(TokenStream, ABC):
 
     __slots__ = ()
 
-    def parse_over(self, call: FunctionCall) -> Expr:
+    def parse_over_clause(self, call: FunctionCall) -> Expr:
         """Parse ``OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` or ``OVER name`` after a call, if it is there."""
         i = self.token_index
         if self.tags[i] != NAME or str(self.values[i]).upper() != "OVER":
@@ -55,12 +55,12 @@ class WindowParser(TokenStream, ABC):
         if self.tags[self.token_index] != "(":
             identifier = self.parse_identifier("the name of a window")
             return WindowExpression(call, name=identifier, text_offset=call.text_offset)
-        partition, order, frame = self.parse_window()
+        partition, order, frame = self.parse_window_specification()
         return WindowExpression(call, partition, order, frame, text_offset=call.text_offset)
 
     def parse_window_clause(self) -> tuple[NamedWindow, ...]:
         """Parse ``WINDOW name AS (..), ..``, if it is there."""
-        if not self.is_window_clause():
+        if not self.is_window_clause_next():
             return ()
         if self.is_adql_2_0:
             self.raise_parse_error(*FOREIGN_KEYWORDS["OVER"])
@@ -77,30 +77,30 @@ class WindowParser(TokenStream, ABC):
             self.expect_token("AS", "AS and the window in parentheses")
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis")
-            partition, order, frame = self.parse_window()
+            partition, order, frame = self.parse_window_specification()
             windows.append(NamedWindow(name, partition, order, frame, text_offset=text_offset))
             if self.tags[self.token_index] != ",":
                 return tuple(windows)
 
-    def is_window_clause(self) -> bool:
+    def is_window_clause_next(self) -> bool:
         """Return whether the WINDOW clause begins here; WINDOW is not a reserved word and may be an alias."""
         i = self.token_index
         if self.tags[i] != NAME or str(self.values[i]).upper() != "WINDOW":
             return False
         return self.tags[i + 1] in {NAME, QUOTED} and self.tags[i + 2 : i + 4] == ["AS", "("]
 
-    def parse_window(self) -> WindowParts:
+    def parse_window_specification(self) -> WindowParts:
         """Parse a window in parentheses."""
-        self.add_depth()
+        self.add_nesting_depth()
         self.token_index += 1
         partition: list[Expr] = []
         order: list[OrderItem] = []
         if self.peek_keyword() == "PARTITION":
             self.token_index += 1
-            partition = self.parse_by_list(self.parse_operand, "PARTITION")
+            partition = self.parse_by_clause(self.parse_operand, "PARTITION")
         if self.tags[self.token_index] == "ORDER":
             self.token_index += 1
-            order = self.parse_by_list(self.parse_order_item, "ORDER")
+            order = self.parse_by_clause(self.parse_order_item, "ORDER")
         frame = self.parse_frame() if self.peek_keyword() in _FRAME_UNITS else None
         if self.peek_keyword() == "EXCLUDE":
             self.raise_parse_error("windows have no EXCLUDE here", "leave it out")
@@ -162,7 +162,7 @@ class WindowParser(TokenStream, ABC):
         """Return the current word in upper case."""
         return str(self.values[self.token_index]).upper()
 
-    def parse_by_list(self, parse_item: Callable[[], Part], keyword: str) -> list[Part]:
+    def parse_by_clause(self, parse_item: Callable[[], Part], keyword: str) -> list[Part]:
         """Parse ``BY a, b``."""
         self.expect_token("BY", format_message("BY after {word}", keyword))
         items = [parse_item()]

@@ -11,14 +11,14 @@ import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from hven.adql._function_syntax import classify_syntax, is_character_factor
+from hven.adql._function_syntax import infer_kind_letter, is_concatenation_operand
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import (
     ArrayElement,
     BetweenPredicate,
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -41,14 +41,14 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
     Subquery,
     SyntaxNode,
     TableRef,
     UnaryOperation,
     WindowExpression,
-    split_chain,
+    split_left_deep_chain,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def quote_identifier(ident: Ident) -> str:
     return f'"{escaped_name}"'
 
 
-def quote_name(text: str) -> str:
+def quote_adql_name(text: str) -> str:
     """Write a name as a query must contain it: without quotes if that is allowed in any case, else in double quotes.
 
     Parameters
@@ -134,7 +134,7 @@ def quote_name(text: str) -> str:
     return quote_identifier(Ident(text))
 
 
-def write_literal(value: float | str | None) -> str:
+def write_adql_literal(value: float | str | None) -> str:
     """Write a value as a literal; infinity and NaN, for which ADQL has no literal, become a CAST of a string.
 
     Parameters
@@ -178,7 +178,7 @@ class _AdqlWriter:
             return f"({self.write_node(node)})"
         return self.write_node(node)
 
-    def write_list(self, nodes: Sequence[SyntaxNode]) -> str:
+    def write_node_list(self, nodes: Sequence[SyntaxNode]) -> str:
         return ", ".join([self.write_node(node) for node in nodes])
 
     # --- queries ---------------------------------------------------------------------------------------------
@@ -190,14 +190,14 @@ class _AdqlWriter:
             table_texts = [f"{quote_identifier(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
             text = f"{keyword} {', '.join(table_texts)} {text}"
         if node.order_by:
-            text += f" ORDER BY {self.write_list(node.order_by)}"
+            text += f" ORDER BY {self.write_node_list(node.order_by)}"
         if node.offset is None:
             return text
-        return f"{text} OFFSET {write_literal(node.offset.value)}"
+        return f"{text} OFFSET {write_adql_literal(node.offset.value)}"
 
     def write_operations(self, node: BinaryOperation | SetOperation) -> str:
         """Write operators from the leftmost operand on."""
-        first, links = split_chain(node, type(node))
+        first, links = split_left_deep_chain(node, type(node))
         text = self.write_operand(first, links[0])
         for link, outer_link in zip_longest(links, links[1:]):
             keeps_duplicates = isinstance(link, SetOperation) and link.all
@@ -213,7 +213,7 @@ class _AdqlWriter:
 
     def write_operand(self, node: Any, operation: BinaryOperation | SetOperation) -> str:
         if operation.op == "||":
-            needs_parentheses = not is_character_factor(node) or _is_negative(node)
+            needs_parentheses = not is_concatenation_operand(node) or _is_negative_literal(node)
         elif isinstance(node, BinaryOperation | SetOperation):
             needs_parentheses = _OPERATOR_PRECEDENCE[node.op] <= _OPERATOR_PRECEDENCE[operation.op]
         else:
@@ -223,14 +223,14 @@ class _AdqlWriter:
     def write_select(self, node: Select) -> str:
         parts = ["SELECT DISTINCT" if node.distinct else "SELECT"]
         if node.top is not None:
-            parts.append(f"TOP {write_literal(node.top.value)}")
-        parts.append(self.write_list(node.items))
+            parts.append(f"TOP {write_adql_literal(node.top.value)}")
+        parts.append(self.write_node_list(node.items))
         if node.source is not None:
-            parts.append(f"FROM {self.write_from(node.source)}")
+            parts.append(f"FROM {self.write_from_items(node.source)}")
         if node.where is not None:
             parts.append(f"WHERE {self.write_node(node.where)}")
         if node.group_by:
-            parts.append(f"GROUP BY {self.write_list(node.group_by)}")
+            parts.append(f"GROUP BY {self.write_node_list(node.group_by)}")
         if node.having is not None:
             parts.append(f"HAVING {self.write_node(node.having)}")
         if node.windows:
@@ -241,18 +241,18 @@ class _AdqlWriter:
         return " ".join(parts)
 
     def write_select_item(self, node: SelectItem) -> str:
-        return self.write_alias(self.write_node(node.expr), node.alias)
+        return self.write_aliased_text(self.write_node(node.expr), node.alias)
 
-    def write_alias(self, text: str, alias: Ident | None) -> str:
+    def write_aliased_text(self, text: str, alias: Ident | None) -> str:
         if alias is None:
             return text
         return f"{text} AS {quote_identifier(alias)}"
 
     # --- FROM ------------------------------------------------------------------------------------------------
 
-    def write_from(self, node: FromItem) -> str:
+    def write_from_items(self, node: FromItem) -> str:
         """Write the outermost CROSS joins with commas."""
-        first, links = split_chain(node, Join, lambda link: link.kind == "CROSS")
+        first, links = split_left_deep_chain(node, Join, lambda link: link.kind == "CROSS")
         item_texts = [self.write_node(first)]
         for link in links:
             is_cross_join = isinstance(link.right, Join) and link.right.kind == "CROSS"
@@ -261,7 +261,7 @@ class _AdqlWriter:
 
     def write_joins(self, node: Join) -> str:
         """Write joins from the leftmost table on."""
-        first, links = split_chain(node, Join)
+        first, links = split_left_deep_chain(node, Join)
         text = self.write_node(first)
         for link in links:
             words = ["NATURAL"] if link.natural else []
@@ -293,19 +293,19 @@ class _AdqlWriter:
     def write_between(self, node: BetweenPredicate) -> str:
         operand_text = self.write_node(node.operand)
         range_text = f"{self.write_node(node.low)} AND {self.write_node(node.high)}"
-        return f"{operand_text} {_write_not(node)}BETWEEN {range_text}"
+        return f"{operand_text} {_write_not_keyword(node)}BETWEEN {range_text}"
 
     def write_like(self, node: LikePredicate) -> str:
         keyword = "ILIKE" if node.ignore_case else "LIKE"
         operand_text = self.write_text_operand(node.operand)
-        return f"{operand_text} {_write_not(node)}{keyword} {self.write_text_operand(node.pattern)}"
+        return f"{operand_text} {_write_not_keyword(node)}{keyword} {self.write_text_operand(node.pattern)}"
 
     def write_unary(self, node: UnaryOperation) -> str:
         is_operation = isinstance(node.operand, UnaryOperation | BinaryOperation)
-        needs_parentheses = is_operation or _is_negative(node.operand)
+        needs_parentheses = is_operation or _is_negative_literal(node.operand)
         return node.op + self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)
 
-    def write_cast(self, node: Cast) -> str:
+    def write_cast(self, node: CastExpression) -> str:
         length_text = "" if node.length is None else f"({node.length})"
         return f"CAST({self.write_node(node.operand)} AS {node.target}{length_text})"
 
@@ -313,11 +313,11 @@ class _AdqlWriter:
         if isinstance(node.choices, Subquery):
             choices_text = self.write_node(node.choices)
         else:
-            choices_text = f"({self.write_list(node.choices)})"
-        return f"{self.write_node(node.operand)} {_write_not(node)}IN {choices_text}"
+            choices_text = f"({self.write_node_list(node.choices)})"
+        return f"{self.write_node(node.operand)} {_write_not_keyword(node)}IN {choices_text}"
 
     def write_text_operand(self, node: Expr) -> str:
-        with_parentheses = not isinstance(node, Literal) and classify_syntax(node) not in {"", "s"}
+        with_parentheses = not isinstance(node, Literal) and infer_kind_letter(node) not in {"", "s"}
         return self.write_parenthesized(node, with_parentheses=with_parentheses)
 
     def write_column(self, node: ColumnRef) -> str:
@@ -332,13 +332,13 @@ class _AdqlWriter:
 
     def write_function(self, node: FunctionCall) -> str:
         quantifier = "DISTINCT " if node.distinct else ""
-        arguments = "*" if node.star else self.write_list(node.args)
+        arguments = "*" if node.star else self.write_node_list(node.args)
         return f"{node.name}({quantifier}{arguments})"
 
-    def write_element(self, node: ArrayElement) -> str:
+    def write_array_element(self, node: ArrayElement) -> str:
         needs_parentheses = not isinstance(node.operand, ColumnRef | FunctionCall | Subquery)
         operand_text = self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)
-        return f"{operand_text}[{self.write_list(node.indexes)}]"
+        return f"{operand_text}[{self.write_node_list(node.indexes)}]"
 
     def write_negation(self, node: Negation) -> str:
         needs_parentheses = isinstance(node.operand, Conjunction | Disjunction | Negation)
@@ -354,16 +354,16 @@ class _AdqlWriter:
     def write_window_definition(self, node: WindowExpression | NamedWindow) -> str:
         parts = []
         if node.partition:
-            parts.append(f"PARTITION BY {self.write_list(node.partition)}")
+            parts.append(f"PARTITION BY {self.write_node_list(node.partition)}")
         if node.order_by:
-            parts.append(f"ORDER BY {self.write_list(node.order_by)}")
+            parts.append(f"ORDER BY {self.write_node_list(node.order_by)}")
         if node.frame is not None:
             start_text = _write_frame_bound(node.frame.start)
             end_text = _write_frame_bound(node.frame.end)
             parts.append(f"{node.frame.unit} BETWEEN {start_text} AND {end_text}")
         return f"({' '.join(parts)})"
 
-    def write_case(self, node: Case) -> str:
+    def write_case(self, node: CaseExpression) -> str:
         parts = ["CASE"]
         if node.operand is not None:
             parts.append(self.write_node(node.operand))
@@ -378,14 +378,14 @@ class _AdqlWriter:
 def _write_frame_bound(node: FrameBound) -> str:
     if node.offset is None:
         return node.side
-    return f"{write_literal(node.offset.value)} {node.side}"
+    return f"{write_adql_literal(node.offset.value)} {node.side}"
 
 
-def _is_negative(node: SyntaxNode) -> bool:
+def _is_negative_literal(node: SyntaxNode) -> bool:
     return isinstance(node, Literal) and isinstance(node.value, (int, float)) and node.value < 0
 
 
-def _write_not(node: BetweenPredicate | InPredicate | NullPredicate | LikePredicate) -> str:
+def _write_not_keyword(node: BetweenPredicate | InPredicate | NullPredicate | LikePredicate) -> str:
     return "NOT " if node.negated else ""
 
 
@@ -394,11 +394,11 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     Select: _AdqlWriter.write_select,
     SetOperation: _AdqlWriter.write_operations,
     SelectItem: _AdqlWriter.write_select_item,
-    Star: lambda _, node: "".join([f"{quote_identifier(part)}." for part in node.qualifier]) + "*",
+    SelectStar: lambda _, node: "".join([f"{quote_identifier(part)}." for part in node.qualifier]) + "*",
     OrderItem: lambda writer, node: f"{writer.write_node(node.expr)}{' DESC' if node.descending else ''}",
     Join: _AdqlWriter.write_joins,
-    DerivedTable: lambda writer, node: writer.write_alias(f"({writer.write_query(node.query)})", node.alias),
-    TableRef: lambda writer, node: writer.write_alias(".".join(map(quote_identifier, node.parts)), node.alias),
+    DerivedTable: lambda writer, node: writer.write_aliased_text(f"({writer.write_query(node.query)})", node.alias),
+    TableRef: lambda writer, node: writer.write_aliased_text(".".join(map(quote_identifier, node.parts)), node.alias),
     Conjunction: _AdqlWriter.write_condition_parts,
     Disjunction: _AdqlWriter.write_condition_parts,
     Negation: _AdqlWriter.write_negation,
@@ -406,16 +406,16 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     BetweenPredicate: _AdqlWriter.write_between,
     InPredicate: _AdqlWriter.write_in,
     LikePredicate: _AdqlWriter.write_like,
-    NullPredicate: lambda writer, node: f"{writer.write_node(node.operand)} IS {_write_not(node)}NULL",
+    NullPredicate: lambda writer, node: f"{writer.write_node(node.operand)} IS {_write_not_keyword(node)}NULL",
     ExistsPredicate: lambda writer, node: f"EXISTS ({writer.write_query(node.query)})",
     Subquery: lambda writer, node: f"({writer.write_query(node.query)})",
-    Literal: lambda _, node: write_literal(node.value),
+    Literal: lambda _, node: write_adql_literal(node.value),
     ColumnRef: _AdqlWriter.write_column,
     UnaryOperation: _AdqlWriter.write_unary,
     BinaryOperation: _AdqlWriter.write_operations,
     FunctionCall: _AdqlWriter.write_function,
     WindowExpression: _AdqlWriter.write_window,
-    ArrayElement: _AdqlWriter.write_element,
-    Cast: _AdqlWriter.write_cast,
-    Case: _AdqlWriter.write_case,
+    ArrayElement: _AdqlWriter.write_array_element,
+    CastExpression: _AdqlWriter.write_cast,
+    CaseExpression: _AdqlWriter.write_case,
 }

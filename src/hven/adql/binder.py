@@ -12,14 +12,20 @@ from hven.adql._parser import parse_query
 from hven.adql._query_limits import MAX_QUERY_SELECTS, MAX_SELECT_COLUMNS, MAX_TEXT_BYTES
 from hven.adql._select_list import SelectList
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, FunctionSet
-from hven.adql.grouping import build_expression_key, check_grouping, has_local_aggregate, has_window, iterate_literals
+from hven.adql.grouping import (
+    build_expression_key,
+    check_grouped_columns,
+    has_aggregate_item,
+    has_window_function,
+    iterate_literals,
+)
 from hven.adql.scope import (
     ColumnLookup,
     FromSource,
     NameScope,
     VisibleColumns,
-    build_column_lookup,
     format_suggestion,
+    get_column_lookup,
     is_same_name,
     quote_dotted_name,
     suggest_nearest_name,
@@ -27,7 +33,7 @@ from hven.adql.scope import (
 from hven.adql.syntax_tree import (
     BoundQuery,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     DerivedTable,
     Expr,
     FromItem,
@@ -38,10 +44,10 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
     TableRef,
-    split_chain,
+    split_left_deep_chain,
 )
 from hven.adql.value_kinds import classify_value, require_meta
 from hven.model.errors import BindError, find_close_match, format_message
@@ -95,7 +101,7 @@ def bind_query(
     BindError
         A name, a type or a unit does not fit. The error has line, column and the nearest name.
     """
-    binder = Binder(query.text, catalogue, functions)
+    binder = QueryBinder(query.text, catalogue, functions)
     binder.resolve_position = resolve_position
     binder.order_independent = order_independent
     try:
@@ -150,7 +156,7 @@ def bind_expression(
     BindError
         A name, a type or a unit does not fit. The error has line, column and the nearest name.
     """
-    return _bind_standalone(expr, columns, functions, text, is_condition=False)
+    return _bind_standalone_expression(expr, columns, functions, text, is_condition=False)
 
 
 def bind_condition(
@@ -170,13 +176,13 @@ def bind_condition(
     expr
         The bound condition.
     """
-    return _bind_standalone(expr, columns, functions, text, is_condition=True)
+    return _bind_standalone_expression(expr, columns, functions, text, is_condition=True)
 
 
-def _bind_standalone(
+def _bind_standalone_expression(
     expr: Expr, columns: Sequence[Column] | ColumnLookup, functions: FunctionSet, text: str, *, is_condition: bool
 ) -> Expr:
-    binder = Binder(text, EMPTY_CATALOGUE, functions)
+    binder = QueryBinder(text, EMPTY_CATALOGUE, functions)
     binder.inline_depth = 1
     binder.clause = format_message("an expression over single rows")
     column_lookup = columns if isinstance(columns, ColumnLookup) else ColumnLookup(columns)
@@ -194,10 +200,10 @@ MAX_SUGGESTED_TABLES = 5  # tables of a schema that an error about a missing tab
 MAX_RECURSION_ROUNDS = 5  # rounds after which the types of a recursive table must be stable
 
 
-class _EmptyCatalogue:
+class _EmptyTableCatalogue:
     """A catalogue without tables."""
 
-    def find(self, parts: Sequence[Ident]) -> list[Table]:  # noqa: ARG002  (the contract's signature)
+    def find_tables_by_identifiers(self, parts: Sequence[Ident]) -> list[Table]:  # noqa: ARG002
         """Return no table."""
         return []
 
@@ -206,10 +212,10 @@ class _EmptyCatalogue:
         return []
 
 
-EMPTY_CATALOGUE = _EmptyCatalogue()
+EMPTY_CATALOGUE = _EmptyTableCatalogue()
 
 
-class Binder(JoinBinder):
+class QueryBinder(JoinBinder):
     """Binds one query with its subqueries, tables of WITH and views.
 
     Common
@@ -224,7 +230,7 @@ class Binder(JoinBinder):
         The columns that the FROM of the SELECT makes visible.
     outputs
         The select list of the SELECT.
-    returns : Query, Select, SetOperation, CommonTable, FromItem, OrderItem, Expr, Literal, SelectList, VisibleColumns
+    returns : Query, Select, SetOperation, CommonTableExpression, FromItem, OrderItem, Expr, SelectList, VisibleColumns
         The bound node: a new one with types, columns and source numbers. A tuple also has the `SelectList` of the
         select list, or the `VisibleColumns` that the node adds to FROM.
     """
@@ -293,7 +299,7 @@ class Binder(JoinBinder):
             return select, outputs
         if isinstance(node, Query):
             return self.bind_query(node, outer_scope)
-        first, links = split_chain(node, SetOperation)
+        first, links = split_left_deep_chain(node, SetOperation)
         bound, outputs = self.bind_set_operand(first, outer_scope)
         for link in links:
             bound, outputs = self.bind_set_operation(link, bound, outputs, outer_scope)
@@ -303,7 +309,7 @@ class Binder(JoinBinder):
         self,
         node: SetOperation,
         left_body: Select | SetOperation | Query,
-        left_list: SelectList,
+        left_select_list: SelectList,
         outer_scope: NameScope | None,
     ) -> tuple[SetOperation, SelectList]:
         """Bind the right operand of a set operation and join it to the left one.
@@ -312,7 +318,7 @@ class Binder(JoinBinder):
         ----------
         left_body
             The bound left operand.
-        left_list
+        left_select_list
             The select list of the left operand.
 
         Returns
@@ -323,7 +329,7 @@ class Binder(JoinBinder):
             The select list with types that hold the values of both operands.
         """
         right_body, right_list = self.bind_set_operand(node.right, outer_scope)
-        left_width = len(left_list.columns)
+        left_width = len(left_select_list.columns)
         right_width = len(right_list.columns)
         if left_width != right_width:
             message = format_message(
@@ -332,9 +338,9 @@ class Binder(JoinBinder):
             remedy = "select the same number of columns on both sides"
             self.raise_bind_error(message, node.right.text_offset, remedy)
         operation = SetOperation(node.op, left_body, right_body, node.all, text_offset=node.text_offset)
-        return operation, left_list.merge_set_operation(right_list, self, node)
+        return operation, left_select_list.merge_set_operands(right_list, self, node)
 
-    def bind_common_table(self, node: CommonTable, outer_scope: NameScope | None) -> CommonTable:
+    def bind_common_table(self, node: CommonTableExpression, outer_scope: NameScope | None) -> CommonTableExpression:
         """Bind ``name AS (SELECT ..)`` and make it visible to the later tables of WITH and to the main query."""
         for name, *_ in self.ctes:
             if name.name.lower() == node.name.name.lower():
@@ -348,10 +354,10 @@ class Binder(JoinBinder):
         read_count = self.table_read_count - outer_read_count
         self.table_read_count = outer_read_count  # the reads count where the table is read, perhaps several times
         self.ctes.append(_build_cte_entry(node, outputs, read_count))
-        return CommonTable(node.name, query, node.recursive, text_offset=node.text_offset)
+        return CommonTableExpression(node.name, query, node.recursive, text_offset=node.text_offset)
 
     def bind_recursive_table(
-        self, node: CommonTable, body: SetOperation, outer_scope: NameScope | None
+        self, node: CommonTableExpression, body: SetOperation, outer_scope: NameScope | None
     ) -> tuple[Query, SelectList]:
         """Bind ``start UNION [ALL] step``, in which each step reads the rows of the step before.
 
@@ -394,6 +400,11 @@ class Binder(JoinBinder):
         ----------
         node
             The literal after TOP or OFFSET.
+
+        Returns
+        -------
+        bound_literal
+            The literal with its type.
         """
         bound = self.bind_literal(node, EMPTY_SCOPE)
         if not isinstance(node.value, int) or node.value < 0:
@@ -416,7 +427,7 @@ class Binder(JoinBinder):
         if not self.inline_depth:
             self.select_count += 1
         remedy = "ask several queries, or upload a table and join it"
-        self.check_count(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
+        self.check_query_limit(self.select_count, MAX_QUERY_SELECTS, "SELECTs", node.text_offset, remedy)
         clause = self.clause
         source = None
         visible_columns = VisibleColumns()
@@ -435,7 +446,7 @@ class Binder(JoinBinder):
         self.fixed_slots.update(literal.slot for literal in outputs.named_literals)
         scope.aliases = outputs.aliases
         self.clause = "GROUP BY"
-        self.check_key_count(node.group_by, "GROUP BY")
+        self.check_clause_key_count(node.group_by, "GROUP BY")
         group_by = tuple([self.bind_group_item(item, scope, outputs) for item in node.group_by])
         having = None
         if node.having is not None:
@@ -447,8 +458,8 @@ class Binder(JoinBinder):
         bound = Select(
             tuple(outputs.items), source, where, group_by, having, node.distinct, top, text_offset=node.text_offset
         )
-        if group_by or having is not None or has_local_aggregate(outputs.items):
-            check_grouping(bound, (), visible_columns, self.text)
+        if group_by or having is not None or has_aggregate_item(outputs.items):
+            check_grouped_columns(bound, (), visible_columns, self.text)
             self.mark_group_literals_fixed(bound, ())
         return bound, outputs, scope
 
@@ -456,7 +467,7 @@ class Binder(JoinBinder):
         """Bind the items of a select list, and check their number and the size of their literals."""
         outputs = SelectList()
         for item in node.items:
-            if isinstance(item, Star):
+            if isinstance(item, SelectStar):
                 self.expand_star(item, scope, outputs)
             else:
                 expression = self.bind_expression(item.expr, scope)
@@ -465,12 +476,12 @@ class Binder(JoinBinder):
             if output_count > MAX_SELECT_COLUMNS:
                 from_width = sum(len(source.column_lookup.columns) for source in scope.visible_columns.sources)
                 max_count = max(MAX_SELECT_COLUMNS, from_width)
-                self.check_count(output_count, max_count, "columns", item.text_offset, "select fewer columns")
+                self.check_query_limit(output_count, max_count, "columns", item.text_offset, "select fewer columns")
         if len(self.text) > MAX_TEXT_BYTES:
-            self.check_literal_size(outputs)
+            self.check_select_literal_size(outputs)
         return outputs
 
-    def check_literal_size(self, outputs: SelectList) -> None:
+    def check_select_literal_size(self, outputs: SelectList) -> None:
         """Refuse long string literals in the select list, since the engine copies them into every row."""
         character_count = 0
         for item in outputs.items:
@@ -512,7 +523,7 @@ class Binder(JoinBinder):
         """Bind one expression of GROUP BY; a name of FROM comes before an alias, an integer is a position."""
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
-            expression = outputs.find_expression(node.value, self, node)
+            expression = outputs.get_expression_at_position(node.value, self, node)
             return self.check_group_alias(expression, node)
         if isinstance(node, ColumnRef) and not node.qualifier and not scope.visible_columns.find_columns(node.name):
             alias_expressions = scope.find_aliased_expressions(node.name)
@@ -537,7 +548,7 @@ class Binder(JoinBinder):
         """
         if require_meta(expr).aggregate:
             self.raise_bind_error("GROUP BY cannot use the result of an aggregate function", node.text_offset)
-        if has_window(expr):
+        if has_window_function(expr):
             self.raise_bind_error(
                 "GROUP BY cannot use the result of a window function",
                 node.text_offset,
@@ -545,7 +556,7 @@ class Binder(JoinBinder):
             )
         return expr
 
-    def expand_star(self, node: Star, scope: NameScope, outputs: SelectList) -> None:
+    def expand_star(self, node: SelectStar, scope: NameScope, outputs: SelectList) -> None:
         """Expand ``*`` or ``t.*`` in a select list.
 
         Parameters
@@ -565,7 +576,7 @@ class Binder(JoinBinder):
                     "name the columns that are wanted",
                 )
 
-    def add_star_columns(self, node: Star, scope: NameScope, outputs: SelectList) -> None:
+    def add_star_columns(self, node: SelectStar, scope: NameScope, outputs: SelectList) -> None:
         """Add the columns that a star stands for.
 
         Parameters
@@ -589,9 +600,9 @@ class Binder(JoinBinder):
                 alias = Ident(column_item.name, quoted=True)
             outputs.add_item(expression, alias, node.text_offset)
 
-    def _find_star_source(self, node: Star, scope: NameScope) -> FromSource:
+    def _find_star_source(self, node: SelectStar, scope: NameScope) -> FromSource:
         """Return the item of FROM that ``t.*`` means; refuse an unknown or ambiguous name."""
-        sources = scope.find_sources(node.qualifier)
+        sources = scope.find_qualified_sources(node.qualifier)
         if not sources:
             raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
         if len(sources) > 1:
@@ -614,11 +625,11 @@ class Binder(JoinBinder):
         """
         clause = self.clause
         self.clause = "ORDER BY"
-        self.check_key_count(items, "ORDER BY")
+        self.check_clause_key_count(items, "ORDER BY")
         positions_by_key: dict[object, int] | None = None  # computed if an item is an expression
         bound_items: list[OrderItem] = []
         for item in items:
-            position = self.find_order_position(item.expr, outputs)
+            position = self.find_output_position(item.expr, outputs)
             if position is None:
                 expression = self.bind_expression(item.expr, scope)
                 if positions_by_key is None:
@@ -630,14 +641,14 @@ class Binder(JoinBinder):
                     continue
                 self._mark_literals_fixed(expression)
                 self._mark_literals_fixed(outputs.items[position - 1].expr)
-            bound_items.append(_build_position_item(item, outputs, position))
+            bound_items.append(_build_position_order_item(item, outputs, position))
         self.clause = clause
         sort_expressions = [item.expr for item in bound_items if not isinstance(item.expr, Literal)]
         if sort_expressions:
-            is_grouped = bool(select.group_by) or has_local_aggregate(outputs.items)
+            is_grouped = bool(select.group_by) or has_aggregate_item(outputs.items)
             if is_grouped or any(require_meta(expression).aggregate for expression in sort_expressions):
-                check_grouping(select, sort_expressions, scope.visible_columns, self.text)
-                check_grouping(select, (), scope.visible_columns, self.text)
+                check_grouped_columns(select, sort_expressions, scope.visible_columns, self.text)
+                check_grouped_columns(select, (), scope.visible_columns, self.text)
                 self.mark_group_literals_fixed(select, sort_expressions)
         return tuple(bound_items)
 
@@ -649,10 +660,10 @@ class Binder(JoinBinder):
         outputs
             The select list of the operation.
         """
-        self.check_key_count(items, "ORDER BY")
+        self.check_clause_key_count(items, "ORDER BY")
         bound_items: list[OrderItem] = []
         for item in items:
-            position = self.find_order_position(item.expr, outputs)
+            position = self.find_output_position(item.expr, outputs)
             if position is None:
                 remedy = ""
                 if isinstance(item.expr, ColumnRef):
@@ -663,10 +674,10 @@ class Binder(JoinBinder):
                     text_offset = item.expr.text_offset
                 message = "ORDER BY of a set operation takes names or positions of its output columns"
                 self.raise_bind_error(message, text_offset, remedy)
-            bound_items.append(_build_position_item(item, outputs, position))
+            bound_items.append(_build_position_order_item(item, outputs, position))
         return tuple(bound_items)
 
-    def find_order_position(self, node: Expr, outputs: SelectList) -> int | None:
+    def find_output_position(self, node: Expr, outputs: SelectList) -> int | None:
         """Find the output column that an item of ORDER BY means by its name or position.
 
         Parameters
@@ -683,11 +694,11 @@ class Binder(JoinBinder):
         """
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
-            outputs.find_expression(node.value, self, node)
+            outputs.get_expression_at_position(node.value, self, node)
             return node.value
         if not isinstance(node, ColumnRef) or node.qualifier:
             return None
-        column_indexes = outputs.find_columns(node.name)
+        column_indexes = outputs.find_column_indexes(node.name)
         if not column_indexes:
             return None
         distinct_expressions = {build_expression_key(outputs.items[index].expr) for index in column_indexes}
@@ -709,7 +720,7 @@ class Binder(JoinBinder):
         if isinstance(node, DerivedTable):
             query, outputs = self.bind_derived_query(node.query, outer_scope)
             number = self.assign_source_number()
-            column_lookup = outputs.build_lookup()
+            column_lookup = outputs.build_column_lookup()
             bound = DerivedTable(
                 query, node.alias, text_offset=node.text_offset, number=number, columns=outputs.columns
             )
@@ -744,13 +755,13 @@ class Binder(JoinBinder):
             for cte_entry in self.ctes:
                 if is_same_name(node.parts[0], cte_entry[0].normalized_name):
                     return self._bind_cte_reference(node, cte_entry)
-        candidates = self.catalogue.find(node.parts)
+        candidates = self.catalogue.find_tables_by_identifiers(node.parts)
         if not candidates:
             self._raise_missing_table(node)
         if len(candidates) > 1:
             candidate_names = ", ".join(table.qualified_name for table in candidates)
             message = format_message(
-                "table {written!r} is ambiguous: {names}", _join_parts(node.parts), candidate_names
+                "table {written!r} is ambiguous: {names}", _join_name_parts(node.parts), candidate_names
             )
             self.raise_bind_error(message, node.text_offset, "write the schema too")
         table = candidates[0]
@@ -763,7 +774,7 @@ class Binder(JoinBinder):
             node.parts, node.alias, text_offset=node.text_offset, number=number, table=table, where=node.where
         )
         path = (Ident(table.schema), Ident(table.name)) if table.schema else (Ident(table.name),)
-        return bound, VisibleColumns([FromSource(number, build_column_lookup(table), node.alias, path)])
+        return bound, VisibleColumns([FromSource(number, get_column_lookup(table), node.alias, path)])
 
     def _bind_cte_reference(self, node: TableRef, cte_entry: CteEntry) -> tuple[FromItem, VisibleColumns]:
         """Bind a name of WITH."""
@@ -775,7 +786,7 @@ class Binder(JoinBinder):
 
     def _raise_missing_table(self, node: TableRef) -> NoReturn:
         """Refuse an unknown table, and suggest the nearest name or the tables of its schema."""
-        written_name = _join_parts(node.parts)
+        written_name = _join_name_parts(node.parts)
         catalogue_names = list(self.catalogue.list_names())
         cte_names = [name.name for name, *_ in self.ctes]
         remedy = suggest_nearest_name(written_name, [*catalogue_names, *cte_names], is_dotted=True)
@@ -872,7 +883,7 @@ class Binder(JoinBinder):
             self.clause = clause
             self.open_views.pop()
         number = self.assign_source_number()
-        column_lookup = outputs.build_lookup(table.columns)
+        column_lookup = outputs.build_column_lookup(table.columns)
         alias = node.alias or Ident(table.name, quoted=True)
         bound = DerivedTable(
             query, alias, text_offset=node.text_offset, number=number, columns=column_lookup.columns, view=table
@@ -881,14 +892,14 @@ class Binder(JoinBinder):
         return bound, VisibleColumns([FromSource(number, column_lookup, node.alias, path)])
 
 
-def _join_parts(parts: Sequence[Ident]) -> str:
+def _join_name_parts(parts: Sequence[Ident]) -> str:
     return ".".join(part.name for part in parts)
 
 
-def _build_cte_entry(node: CommonTable, outputs: SelectList, read_count: int) -> CteEntry:
+def _build_cte_entry(node: CommonTableExpression, outputs: SelectList, read_count: int) -> CteEntry:
     """Build the entry under which later parts of the query find a table of WITH."""
     table = Table(schema="", name=node.name.name, columns=outputs.columns)
-    return node.name, table, outputs.build_lookup(), read_count
+    return node.name, table, outputs.build_column_lookup(), read_count
 
 
 def _map_output_positions(outputs: SelectList) -> dict[object, int]:
@@ -899,7 +910,7 @@ def _map_output_positions(outputs: SelectList) -> dict[object, int]:
     return positions
 
 
-def _build_position_item(item: OrderItem, outputs: SelectList, position: int) -> OrderItem:
+def _build_position_order_item(item: OrderItem, outputs: SelectList, position: int) -> OrderItem:
     """Build the item of ORDER BY that sorts by an output column."""
     position_literal = outputs.build_position_literal(position, item.expr.text_offset)
     return OrderItem(position_literal, item.descending, text_offset=item.text_offset)

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from hven.adql._user_functions import NUMBER_FORM, USER_DEFINED_FUNCTIONS
-from hven.adql.signatures import FunctionDefinition, Signature, define_function
+from hven.adql.signatures import FunctionDefinition, FunctionSignature, define_function
 from hven.model import plugins
 from hven.model.errors import UserError, format_message
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COORDSYS_PARAMETER = "coordsys TEXT LITERAL, "
 
 
-def _define_shape(name: str, result: str, doc: str, *forms: str, example: str) -> FunctionDefinition:
+def _define_shape_function(name: str, result: str, doc: str, *forms: str, example: str) -> FunctionDefinition:
     """Define a geometry constructor; each form exists with and without the deprecated coordinate system."""
     signatures: list[str] = []
     for form in forms:
@@ -213,10 +213,10 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         example="IN_UNIT(angle, 'arcmin') is 30.0",
     ),
     # --- geometry, in degrees (ADQL 2.1 section 4.2)
-    _define_shape(
+    _define_shape_function(
         "POINT", "POINT", "A position.", "lon NUMERIC, lat NUMERIC", example="POINT(10, -20) is [10.0, -20.0]"
     ),
-    _define_shape(
+    _define_shape_function(
         "CIRCLE",
         "CIRCLE",
         "A circle of radius r.",
@@ -224,7 +224,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "center POINT, r NUMERIC",
         example="CIRCLE(10, -20, 0.5) is [10.0, -20.0, 0.5]",
     ),
-    _define_shape(
+    _define_shape_function(
         "BOX",
         "POLYGON",
         "A box by its centre and the lengths of its two arms; deprecated, use POLYGON.",
@@ -232,7 +232,7 @@ STANDARD_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "center POINT, width NUMERIC, height NUMERIC",
         example="AREA(BOX(10, 0, 2, 2)) is ~3.999593922",
     ),
-    _define_shape(
+    _define_shape_function(
         "POLYGON",
         "POLYGON",
         "A polygon with great-circle edges; three or more corners.",
@@ -410,14 +410,16 @@ A site offers them if it can resolve names. The binder replaces a call by a cons
 class FunctionSet:
     """A set of functions, by their names in upper case.
 
-    `load_more` loads further functions (those of plug-ins) when the set is first used.
+    `load_more_entries` loads further functions (those of plug-ins) when the set is first used.
     """
 
     def __init__(
-        self, entries: Iterable[FunctionDefinition], load_more: Callable[[], Iterable[FunctionDefinition]] = tuple
+        self,
+        entries: Iterable[FunctionDefinition],
+        load_more_entries: Callable[[], Iterable[FunctionDefinition]] = tuple,
     ) -> None:
         self._initial_entries = tuple(entries)
-        self._load_more = load_more
+        self._load_more = load_more_entries
 
     @cached_property
     def _entries(self) -> dict[str, FunctionDefinition]:
@@ -470,7 +472,7 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     used_names = {entry.name for entry in STANDARD_FUNCTIONS + USER_DEFINED_FUNCTIONS}
     used_names |= {*NAME_RESOLVING_FUNCTIONS, *WINDOW_FUNCTIONS}
     plugin_entries: list[FunctionDefinition] = []
-    for plugin_name, entry in plugins.load_records("functions").items():
+    for plugin_name, entry in plugins.load_plugin_records("functions").items():
         if entry.name in used_names:
             message = format_message(
                 "the plugin {name!r} in hven.functions defines {function}, which exists already",
@@ -490,7 +492,7 @@ QUERY_FUNCTIONS = FunctionSet(
 MAPPING_FUNCTIONS = FunctionSet(STANDARD_FUNCTIONS + USER_DEFINED_FUNCTIONS, load_plugin_functions)
 
 
-def build_function_reference() -> str:
+def write_function_reference() -> str:
     """Generate the tables of functions of docs/reference/adql.md.
 
     Returns
@@ -510,15 +512,17 @@ def build_function_reference() -> str:
                 if "coordsys" not in signature.text and "more" not in signature.text
             ]
             signatures = plain_signatures or list(entry.signatures)
-            calls = "<br>".join(f"`{function_name}{_format_arguments(signature)}`" for signature in signatures)
+            calls = "<br>".join(
+                f"`{function_name}{_format_signature_arguments(signature)}`" for signature in signatures
+            )
             result = signatures[0].result
             result_phrase = _RESULT_PHRASES.get(result, result)
-            lines.append(f"| {calls} | {result_phrase} | {entry.doc} | {_format_example(entry)} |")
+            lines.append(f"| {calls} | {result_phrase} | {entry.doc} | {_format_function_example(entry)} |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _format_example(entry: FunctionDefinition) -> str:
+def _format_function_example(entry: FunctionDefinition) -> str:
     call, _, result = entry.example.partition(" is ")
     if entry not in STANDARD_FUNCTIONS:
         call = call.replace(entry.name, entry.name.lower())
@@ -538,7 +542,7 @@ _RESULT_PHRASES = {
 }
 
 
-def _format_arguments(signature: Signature) -> str:
+def _format_signature_arguments(signature: FunctionSignature) -> str:
     """Write the arguments of a signature: ``(x, [n])``."""
     texts = []
     for parameter in signature.parameters:

@@ -21,7 +21,7 @@ from hven.adql.syntax_tree import (
     SyntaxNode,
     WindowExpression,
     iterate_children,
-    split_chain,
+    split_left_deep_chain,
     walk_tree,
 )
 from hven.model.errors import BindError, format_message
@@ -48,7 +48,7 @@ def build_expression_key(node: Any) -> object:
     if isinstance(node, tuple):
         return tuple([build_expression_key(part) for part in node])
     if isinstance(node, BinaryOperation):  # one flat key: a chain may have a thousand links
-        first, links = split_chain(node, BinaryOperation)
+        first, links = split_left_deep_chain(node, BinaryOperation)
         key_parts = ["chain", build_expression_key(first)]
         for link in links:
             key_parts += [link.op, build_expression_key(link.right)]
@@ -71,7 +71,7 @@ def iterate_literals(node: Any) -> Iterator[Literal]:
     return (child for child in walk_tree(node) if isinstance(child, Literal))
 
 
-def has_window(node: Expr) -> bool:
+def has_window_function(node: Expr) -> bool:
     """Return whether an expression contains a window function outside of its subqueries.
 
     Parameters
@@ -118,7 +118,7 @@ def is_false_for_null(condition: Expr) -> bool:
     return False
 
 
-def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
+def has_aggregate_item(items: Sequence[SelectItem]) -> bool:
     """Return whether an item of a select list is computed over groups.
 
     Parameters
@@ -129,7 +129,7 @@ def has_local_aggregate(items: Sequence[SelectItem]) -> bool:
     return any(item.expr.meta is not None and item.expr.meta.aggregate for item in items)
 
 
-def check_grouping(
+def check_grouped_columns(
     select: Select, order_expressions: Sequence[Expr], visible_columns: VisibleColumns, query_text: str
 ) -> None:
     """Check that every column outside of aggregates is a key of GROUP BY.
@@ -159,7 +159,7 @@ def check_grouping(
     local_sources = {source.number for source in visible_columns.sources}
     has_group_by = bool(select.group_by)
     for expression in expressions:
-        _check_node(expression, group_keys, local_sources, query_text, has_group_by=has_group_by)
+        _check_columns_grouped(expression, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
 class _GroupKeys:
@@ -178,7 +178,7 @@ class _GroupKeys:
 
     def list_ungrouped_operands(self, node: BinaryOperation) -> list[Expr]:
         """Return the operands of a chain that no key covers; the key ``a + b`` covers two of ``a + b + c``."""
-        first, links = split_chain(node, BinaryOperation)
+        first, links = split_left_deep_chain(node, BinaryOperation)
         operands = [first, *[link.right for link in links]]
         for key_length in sorted(self.chain_lengths, reverse=True):
             operand_count = key_length // 2  # a key is: "chain", first, op, right, op, right ...
@@ -187,14 +187,14 @@ class _GroupKeys:
         return operands
 
 
-def _check_node(
+def _check_columns_grouped(
     node: Any, group_keys: _GroupKeys, local_sources: set[int], query_text: str, *, has_group_by: bool
 ) -> None:
     """Check the columns in an expression; recursion goes into its parts."""
     if isinstance(node, ColumnRef) and node.source in local_sources and not group_keys.has_expression(node):
         raise _create_ungrouped_error(node, query_text, has_group_by=has_group_by)
     for part in _list_parts_to_check(node, group_keys):
-        _check_node(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
+        _check_columns_grouped(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
 # each kind of node has its return
@@ -210,7 +210,7 @@ def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  #
         return ()
     if isinstance(node, WindowExpression):  # SUM(x) OVER (..) is computed after grouping, so x must be grouped by
         return (node.function.args, node.partition, node.order_by)
-    if isinstance(node, FunctionCall) and (node.star or _is_aggregate(node)):
+    if isinstance(node, FunctionCall) and (node.star or _is_aggregate_call(node)):
         return ()
     return iterate_children(node)
 
@@ -226,7 +226,7 @@ def _create_ungrouped_error(node: ColumnRef, query_text: str, *, has_group_by: b
     return BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
 
 
-def _is_aggregate(node: FunctionCall) -> bool:
+def _is_aggregate_call(node: FunctionCall) -> bool:
     entry = MAPPING_FUNCTIONS.find_function(node.name)
     return entry is not None and entry.aggregate
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hven.adql._query_limits import CLOCK_CHECK_INTERVAL, MAX_QUERY_TOKENS
-from hven.adql._syntax_errors import check_characters, raise_lexical_error
+from hven.adql._syntax_errors import check_query_characters, raise_lexical_error
 from hven.adql.reserved_words import RESERVED_WORDS, RESERVED_WORDS_2_0
 from hven.adql.syntax_tree import Literal, LiteralList
 from hven.model.deadlines import check_deadline
@@ -55,7 +55,7 @@ _FLOAT_ITEM_PATTERN = (
 )
 
 
-def _compile_list_pattern(item_pattern: str) -> re.Pattern[str]:
+def _compile_literal_list_pattern(item_pattern: str) -> re.Pattern[str]:
     """Compile the pattern of a list of such items that ends before a closing parenthesis."""
     separator_pattern = rf"{_SPACE_PATTERN},{_SPACE_PATTERN}"
     return re.compile(
@@ -66,15 +66,15 @@ def _compile_list_pattern(item_pattern: str) -> re.Pattern[str]:
 
 # pairs: the pattern of a list, the class of its numbers (None: strings)
 _LITERAL_LIST_FORMS: Final[list[tuple[re.Pattern[str], Callable[[str], float] | None]]] = [
-    (_compile_list_pattern(_INTEGER_ITEM_PATTERN), int),
-    (_compile_list_pattern(_FLOAT_ITEM_PATTERN), float),
-    (_compile_list_pattern(_QUOTED_TEXT_PATTERN), None),
+    (_compile_literal_list_pattern(_INTEGER_ITEM_PATTERN), int),
+    (_compile_literal_list_pattern(_FLOAT_ITEM_PATTERN), float),
+    (_compile_literal_list_pattern(_QUOTED_TEXT_PATTERN), None),
 ]
 _SPACE_DELETIONS = dict.fromkeys(map(ord, " \t\r\n\f\v"))
 _STRING_CONTENT_REGEX = re.compile(r"'([^']*+(?:''[^']*+)*+)'")
 
 
-def _map_reserved_forms(words: Iterable[str]) -> dict[str, str]:
+def _map_reserved_spellings(words: Iterable[str]) -> dict[str, str]:
     """Return spelling -> word for the usual spellings of reserved words, so that most need no conversion of case."""
     forms: dict[str, str] = {}
     for word in words:
@@ -82,13 +82,13 @@ def _map_reserved_forms(words: Iterable[str]) -> dict[str, str]:
     return forms
 
 
-_RESERVED_FORMS = _map_reserved_forms(RESERVED_WORDS)
-_RESERVED_FORMS_2_0 = _map_reserved_forms(RESERVED_WORDS_2_0)
+_RESERVED_FORMS = _map_reserved_spellings(RESERVED_WORDS)
+_RESERVED_FORMS_2_0 = _map_reserved_spellings(RESERVED_WORDS_2_0)
 _MAX_NUMBER_DIGITS = 400  # no measured number is longer, and int() takes quadratic time
 
 
 @dataclass(slots=True)
-class Tokens:
+class QueryTokens:
     """The tokens of a text in parallel lists; the last token is the end.
 
     Attributes
@@ -107,7 +107,7 @@ class Tokens:
     text_offsets: list[int]
 
 
-def parse_number(digits: str) -> int | float:
+def parse_number_literal(digits: str) -> int | float:
     """Parse an unsigned numeric literal; it is an int if it has neither a point nor an exponent.
 
     Hexadecimal numbers are a declared extension.
@@ -140,7 +140,7 @@ def parse_number(digits: str) -> int | float:
     return number
 
 
-def parse_string(quoted: str) -> str:
+def parse_string_literal(quoted: str) -> str:
     """Parse a string literal: join its parts, and replace doubled quotes by single ones.
 
     Parameters
@@ -160,7 +160,7 @@ def parse_string(quoted: str) -> str:
     return "".join(part[1:-1].replace("''", "'") for part in quoted_parts)
 
 
-def tokenize(query_text: str, *, version: str = "2.1") -> Tokens:
+def tokenize(query_text: str, *, version: str = "2.1") -> QueryTokens:
     """Tokenize a query.
 
     Parameters
@@ -182,9 +182,9 @@ def tokenize(query_text: str, *, version: str = "2.1") -> Tokens:
         many tokens.
     """
     if "\0" in query_text or not query_text.isascii():
-        check_characters(query_text)
+        check_query_characters(query_text)
     reserved_forms = _RESERVED_FORMS_2_0 if version == "2.0" else _RESERVED_FORMS
-    tokens = Tokens([], [], [])
+    tokens = QueryTokens([], [], [])
     text_offset = slot = 0
     while text_offset >= 0:
         text_offset, slot = _scan_tokens(query_text, text_offset, slot, tokens, reserved_forms)
@@ -225,7 +225,7 @@ def scan_literal_list(query_text: str, text_offset: int) -> LiteralList | None:
 
 # one loop with a branch for each kind of token is the fastest lexer
 def _scan_tokens(  # noqa: C901, PLR0912
-    query_text: str, start_offset: int, slot: int, tokens: Tokens, reserved_forms: dict[str, str]
+    query_text: str, start_offset: int, slot: int, tokens: QueryTokens, reserved_forms: dict[str, str]
 ) -> tuple[int, int]:
     """Scan the tokens of a text up to its end, or up to the end of a long list.
 
@@ -243,7 +243,7 @@ def _scan_tokens(  # noqa: C901, PLR0912
         text_offsets.append(text_offset)
         if len(text_offsets) > next_clock_check:
             next_clock_check += CLOCK_CHECK_INTERVAL
-            _check_limits(query_text, text_offset, len(text_offsets))
+            _check_token_limits(query_text, text_offset, len(text_offsets))
         if kind == 5:
             tags.append("<>" if piece == "!=" else piece)
             values.append(piece)
@@ -261,14 +261,14 @@ def _scan_tokens(  # noqa: C901, PLR0912
             if reserved_forms is _RESERVED_FORMS_2_0 and piece[1:2] in {"x", "X"}:
                 raise_lexical_error(query_text, text_offset)
             try:
-                number = parse_number(piece)
+                number = parse_number_literal(piece)
             except ValueError:
                 raise_lexical_error(query_text, text_offset)
             values.append(Literal(number, text_offset=text_offset, slot=slot))
             tags.append(NUMBER)
             slot += 1
         elif kind == 3:
-            values.append(Literal(parse_string(piece), text_offset=text_offset, slot=slot))
+            values.append(Literal(parse_string_literal(piece), text_offset=text_offset, slot=slot))
             tags.append(STRING)
             slot += 1
         elif kind == 4:
@@ -285,7 +285,7 @@ def _scan_tokens(  # noqa: C901, PLR0912
     return -1, slot
 
 
-def _check_limits(query_text: str, text_offset: int, token_count: int) -> None:
+def _check_token_limits(query_text: str, text_offset: int, token_count: int) -> None:
     """Check the deadline, and the number of tokens of a query."""
     check_deadline()
     if token_count > MAX_QUERY_TOKENS:
@@ -309,7 +309,7 @@ def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | floa
     values
         The values of the literals, dimensionless; value n belongs to the literal with `slot` n in the tree.
     """
-    if "\0" in query_text or not (query_text.isascii() or _is_unicode(query_text)):
+    if "\0" in query_text or not (query_text.isascii() or _is_valid_unicode(query_text)):
         return (query_text,), ()
     values: list[int | float | str] = []
     key: list[str] = []
@@ -321,21 +321,21 @@ def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | floa
             key.append(piece)
         elif first == "'" and not piece.count("'") % 2:  # an odd number: a string without end
             key.append("'s")
-            values.append(parse_string(piece))
+            values.append(parse_string_literal(piece))
         elif first >= "0" or (first == "." and len(piece) > 1):
             try:
-                number = parse_number(piece)
+                number = parse_number_literal(piece)
             except ValueError:
                 key.append(piece)
                 continue
             values.append(number)
-            key.append("'d" if isinstance(number, float) else _classify_integer(number))
+            key.append("'d" if isinstance(number, float) else _classify_integer_width(number))
         else:
             key.append(piece)
     return tuple(key), tuple(values)
 
 
-def _classify_integer(value: int) -> str:
+def _classify_integer_width(value: int) -> str:
     """Return the mark for an integer in the key of a plan: 32 bits, 64 bits, or more."""
     if value < 2**31:
         return "'i"
@@ -344,7 +344,7 @@ def _classify_integer(value: int) -> str:
     return "'n"
 
 
-def _is_unicode(text: str) -> bool:
+def _is_valid_unicode(text: str) -> bool:
     """Return whether a text has no half of a surrogate pair."""
     try:
         text.encode()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS
-from hven.adql.adql_writer import quote_name
+from hven.adql.adql_writer import quote_adql_name
 from hven.adql.syntax_tree import ColumnRef, Expr, Ident, NamedWindow, ValueMetadata
 from hven.model.errors import BindError, find_close_match, format_message, suggest_spelling
 
@@ -23,7 +23,7 @@ MAX_CACHED_LOOKUPS = 2048
 class TableCatalogue(Protocol):
     """The tables that a query may read."""
 
-    def find(self, parts: Sequence[Ident]) -> list[Table]:
+    def find_tables_by_identifiers(self, parts: Sequence[Ident]) -> list[Table]:
         """Return every table that ``[[catalog.]schema.]table`` may mean: none, one, or several if it is ambiguous.
 
         Parameters
@@ -59,7 +59,7 @@ def is_same_name(ident: Ident, name: str) -> bool:
     return ident.name.lower() == name.lower()
 
 
-class StaticCatalogue:
+class StaticTableCatalogue:
     """A catalogue of a fixed list of tables; it looks an unqualified name up in every schema."""
 
     def __init__(self, tables: Iterable[Table]) -> None:
@@ -68,7 +68,7 @@ class StaticCatalogue:
         for table in self._tables:
             self._by_name.setdefault(table.name.lower(), []).append(table)
 
-    def find(self, parts: Sequence[Ident]) -> list[Table]:
+    def find_tables_by_identifiers(self, parts: Sequence[Ident]) -> list[Table]:
         """Find tables by ``table`` or ``schema.table``; a name with a catalog matches no table.
 
         Parameters
@@ -112,7 +112,7 @@ class ColumnLookup:
         for index, name in enumerate(names or [column.name for column in self.columns]):
             self._indexes_by_name.setdefault(name.lower(), []).append((name, index))
 
-    def find_indexes(self, identifier: Ident) -> list[int]:
+    def find_column_indexes(self, identifier: Ident) -> list[int]:
         """Return the positions of the columns that an identifier may mean.
 
         Parameters
@@ -154,7 +154,7 @@ def build_column_meta(column: Column) -> ValueMetadata:
 _LOOKUP_CACHE: dict[int, tuple[Table, ColumnLookup]] = {}
 
 
-def build_column_lookup(table: Table) -> ColumnLookup:
+def get_column_lookup(table: Table) -> ColumnLookup:
     """Return the `ColumnLookup` of a table, from a cache by the identity of the table.
 
     Parameters
@@ -220,7 +220,7 @@ class FromSource:
         identifier = Ident(column.name, quoted=True)
         return ColumnRef(identifier, text_offset=text_offset, meta=meta, source=self.number, column=column)
 
-    def is_exposed_as(self, qualifier: Sequence[Ident]) -> bool:
+    def is_named_by_qualifier(self, qualifier: Sequence[Ident]) -> bool:
         """Return whether a qualifier means this item: by its alias, or by its name if it has no alias.
 
         Parameters
@@ -230,9 +230,9 @@ class FromSource:
         """
         if self.alias is not None:
             return len(qualifier) == 1 and _is_alias(qualifier[0], self.alias)
-        return self.is_hidden_as(qualifier)
+        return self.has_table_name(qualifier)
 
-    def is_hidden_as(self, qualifier: Sequence[Ident]) -> bool:
+    def has_table_name(self, qualifier: Sequence[Ident]) -> bool:
         """Return whether a qualifier means this item by the name of the table, which an alias may hide.
 
         Parameters
@@ -317,14 +317,14 @@ class VisibleColumns:
         if self.merged_columns:
             merged_column = self.merged_columns.get(ident.name.lower())
             if merged_column is not None and is_same_name(ident, merged_column.name):
-                return [merged_column, *self._find_unmerged(ident)]
-        return self._find_unmerged(ident)
+                return [merged_column, *self._find_unmerged_columns(ident)]
+        return self._find_unmerged_columns(ident)
 
-    def _find_unmerged(self, ident: Ident) -> list[VisibleColumn]:
+    def _find_unmerged_columns(self, ident: Ident) -> list[VisibleColumn]:
         return [
             VisibleColumn(ident.name, source, index)
             for source in self.sources
-            for index in source.column_lookup.find_indexes(ident)
+            for index in source.column_lookup.find_column_indexes(ident)
             if not self.shadowed_columns or (source.number, index) not in self.shadowed_columns
         ]
 
@@ -409,7 +409,7 @@ class NameScope:
         candidates = self.visible_columns.find_columns(column_ref.name)
         if len(candidates) > 1:
             candidate_names = [f"{format_source_name(item.source)}.{item.name}" for item in candidates]
-            raise _build_ambiguity_error(column_ref, candidate_names, query_text)
+            raise _build_ambiguous_column_error(column_ref, candidate_names, query_text)
         if candidates:
             return candidates[0].build_expression(column_ref.text_offset)
         aliased_expressions = self.find_aliased_expressions(column_ref.name)
@@ -428,10 +428,10 @@ class NameScope:
         BindError
             The table has no such column, or several columns have the name.
         """
-        sources = self.find_sources(column_ref.qualifier)
+        sources = self.find_qualified_sources(column_ref.qualifier)
         candidates: list[tuple[FromSource, int]] = []
         for source in sources:
-            candidates += [(source, index) for index in source.column_lookup.find_indexes(column_ref.name)]
+            candidates += [(source, index) for index in source.column_lookup.find_column_indexes(column_ref.name)]
         if len(candidates) == 1:
             source, index = candidates[0]
             return source.build_column_ref(index, column_ref.text_offset)
@@ -440,7 +440,7 @@ class NameScope:
                 f"{format_source_name(source)}.{source.column_lookup.columns[index].name}"
                 for source, index in candidates
             ]
-            raise _build_ambiguity_error(column_ref, candidate_names, query_text)
+            raise _build_ambiguous_column_error(column_ref, candidate_names, query_text)
         # the facts about the file of a mapping's source are columns with a dot in their names: file.path, source.row
         dotted_name = ".".join(part.name for part in (*column_ref.qualifier, column_ref.name))
         dotted_columns = self.visible_columns.find_columns(Ident(dotted_name, quoted=True))
@@ -453,14 +453,14 @@ class NameScope:
         remedy = suggest_nearest_name(name, _list_column_names(sources))
         raise BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
 
-    def find_sources(self, qualifier: Sequence[Ident]) -> list[FromSource]:
+    def find_qualified_sources(self, qualifier: Sequence[Ident]) -> list[FromSource]:
         """Return the FROM items that a qualifier means: by alias, else by the name that an alias hides.
 
         SQL-92 section 6.3 forbids the second, but other services accept it widely.
         """
         sources = self.visible_columns.sources
-        exposed_sources = [source for source in sources if source.is_exposed_as(qualifier)]
-        return exposed_sources or [source for source in sources if source.is_hidden_as(qualifier)]
+        exposed_sources = [source for source in sources if source.is_named_by_qualifier(qualifier)]
+        return exposed_sources or [source for source in sources if source.has_table_name(qualifier)]
 
     def find_aliased_expressions(self, ident: Ident) -> list[Expr]:
         """Return the expressions of the select list with an alias.
@@ -472,7 +472,7 @@ class NameScope:
         """
         return [expr for alias, expr in self.aliases if is_same_name(ident, alias.name) or _is_alias(ident, alias)]
 
-    def _list_sources(self) -> list[FromSource]:
+    def _list_all_sources(self) -> list[FromSource]:
         scope: NameScope | None = self
         sources: list[FromSource] = []
         while scope is not None:
@@ -494,7 +494,7 @@ class NameScope:
             The error with the nearest name as remedy.
         """
         name = ".".join(part.name for part in qualifier)
-        source_names = [format_source_name(source) for source in self._list_sources()]
+        source_names = [format_source_name(source) for source in self._list_all_sources()]
         remedy = suggest_spelling(name, source_names)
         if not remedy:
             remedy = "there is no FROM"
@@ -507,7 +507,7 @@ class NameScope:
         if column_ref.qualifier:
             return self.build_missing_table_error(column_ref.qualifier, column_ref.text_offset, query_text)
         ident = column_ref.name
-        sources = self._list_sources()
+        sources = self._list_all_sources()
         column_names = _list_column_names(sources)
         same_names = [name for name in column_names if name.lower() == ident.name.lower()]
         keyword = ident.name.upper()
@@ -519,10 +519,10 @@ class NameScope:
             message = format_message("no column {name!r} in {tables}", ident.name, source_names)
         else:
             message = format_message("no column {name!r}", ident.name)
-        remedy = self._suggest_column(ident, column_names, same_names)
+        remedy = self._suggest_column_remedy(ident, column_names, same_names)
         return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
 
-    def _suggest_column(self, ident: Ident, column_names: list[str], same_names: list[str]) -> str:
+    def _suggest_column_remedy(self, ident: Ident, column_names: list[str], same_names: list[str]) -> str:
         """Return the remedy for an unknown column; `same_names` differ from it in case only."""
         if any(_is_alias(ident, alias) for alias in self.pending_aliases):
             return format_message(
@@ -530,9 +530,9 @@ class NameScope:
             )
         if ident.quoted and not same_names and not suggest_spelling(ident.name, column_names):
             return format_message(
-                "double quotes are for names, strings take single quotes: {name}", quote_string(ident.name)
+                "double quotes are for names, strings take single quotes: {name}", quote_adql_string(ident.name)
             )
-        sources = self._list_sources()
+        sources = self._list_all_sources()
         if not sources:
             return "there is no FROM: add FROM and a table"
         if same_names:
@@ -552,7 +552,7 @@ def _list_column_names(sources: Iterable[FromSource]) -> list[str]:
     return list(names)
 
 
-def quote_string(text: str) -> str:
+def quote_adql_string(text: str) -> str:
     """Write a text as a string literal of ADQL.
 
     Parameters
@@ -622,7 +622,7 @@ def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
     remedy
         The remedy; the name stands in single quotes unless a query must write it in double quotes.
     """
-    quoted_name = quote_dotted_name(name) if is_dotted else quote_name(name)
+    quoted_name = quote_dotted_name(name) if is_dotted else quote_adql_name(name)
     template = "did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?"
     return format_message(template, quoted_name)
 
@@ -640,10 +640,10 @@ def quote_dotted_name(name: str) -> str:
     name
         The name as a query contains it.
     """
-    return ".".join(map(quote_name, name.split(".")))
+    return ".".join(map(quote_adql_name, name.split(".")))
 
 
-def _build_ambiguity_error(column_ref: ColumnRef, candidates: list[str], query_text: str) -> BindError:
+def _build_ambiguous_column_error(column_ref: ColumnRef, candidates: list[str], query_text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
     candidate_phrase = ", ".join(names)
     if len(names) == 1:

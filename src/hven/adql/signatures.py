@@ -20,7 +20,7 @@ from hven.model.types import (
     REGION,
     STRING,
     TIMESTAMP,
-    Type,
+    ColumnType,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ ACCEPTED_KINDS: dict[str, frozenset[str]] = {
     "ANY": frozenset({"any"}),
 }
 NUMBER_ARRAY_KINDS = frozenset({"array", "interval"})  # kinds of arrays whose elements can be numbers
-RESULT_TYPES: dict[str, Type] = {
+RESULT_TYPES: dict[str, ColumnType] = {
     "DOUBLE": FLOAT64,
     "INTEGER": INT32,
     "BIGINT": INT64,
@@ -61,8 +61,8 @@ RESULT_TYPES: dict[str, Type] = {
     "REGION": REGION,
     "MOC": MOC,
     "CONTOUR": CONTOUR,
-    "INTEGER[]": Type("int", "*"),
-    "DOUBLE[]": Type("double", "*"),
+    "INTEGER[]": ColumnType("int", "*"),
+    "DOUBLE[]": ColumnType("double", "*"),
 }
 CALL_DEPENDENT_RESULTS = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
 FUNCTION_GROUPS = (
@@ -109,7 +109,7 @@ class FunctionParameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class FunctionSignature:
     """One way to call a function.
 
     Attributes
@@ -129,7 +129,7 @@ class Signature:
     parameters: tuple[FunctionParameter, ...]
     result: str
     text: str
-    type: Type | None = None
+    type: ColumnType | None = None
 
     @property
     def min_argument_count(self) -> int:
@@ -143,16 +143,16 @@ class Signature:
             return None
         return len(self.parameters)
 
-    def find_parameter(self, index: int) -> FunctionParameter:
+    def get_argument_parameter(self, argument_index: int) -> FunctionParameter:
         """Return the parameter of an argument; the last parameter can take several arguments.
 
         Parameters
         ----------
-        index
+        argument_index
             The position of the argument, from 0.
         """
         last_index = len(self.parameters) - 1
-        return self.parameters[min(index, last_index)]
+        return self.parameters[min(argument_index, last_index)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ class FunctionDefinition:
     """
 
     name: str
-    signatures: tuple[Signature, ...]
+    signatures: tuple[FunctionSignature, ...]
     doc: str
     group: str
     unit: str = ""
@@ -219,15 +219,15 @@ class FunctionDefinition:
 _PARAMETER_REGEX = re.compile(r"(\w+)\s+(\w+)(?:\{([^}]+)\})?(\s+LITERAL)?(\s*\.\.\.)?")
 
 
-def parse_signature(name: str, text: str) -> Signature:
+def parse_function_signature(function_name: str, text: str) -> FunctionSignature:
     """Parse ``(x NUMERIC [, n INTEGER]) -> DOUBLE``.
 
     Parameters
     ----------
-    name
+    function_name
         The name of the function.
     text
-        The parameters with type words of `ACCEPTED_KINDS`, and the result as in `Signature.result`.
+        The parameters with type words of `ACCEPTED_KINDS`, and the result as in `FunctionSignature.result`.
 
     Returns
     -------
@@ -242,8 +242,8 @@ def parse_signature(name: str, text: str) -> Signature:
     parameters_text, _, result_text = text.rpartition("->")
     required_text, _, optional_text = parameters_text.strip()[1:-1].partition("[")
     parameters = [
-        *_iterate_parameters(required_text, is_optional=False),
-        *_iterate_parameters(optional_text, is_optional=True),
+        *_parse_parameters(required_text, is_optional=False),
+        *_parse_parameters(optional_text, is_optional=True),
     ]
     result = result_text.strip()
     checked_words: list[tuple[str, Collection[str]]] = [
@@ -252,15 +252,15 @@ def parse_signature(name: str, text: str) -> Signature:
     ]
     for word, allowed_words in checked_words:
         if word not in allowed_words:
-            message = format_message("{name}{form}: {word!r} is not a type", name, text, word)
+            message = format_message("{name}{form}: {word!r} is not a type", function_name, text, word)
             suggestion = suggest_spelling(word, allowed_words)
             known_words = format_message("known: {names}", ", ".join(allowed_words))
             remedy = join_messages("{one} {other}", filter(None, (suggestion, known_words)))
             raise UserError(message, remedy=remedy)
-    return Signature(tuple(parameters), result, f"{name}{text}", RESULT_TYPES.get(result))
+    return FunctionSignature(tuple(parameters), result, f"{function_name}{text}", RESULT_TYPES.get(result))
 
 
-def _iterate_parameters(text: str, *, is_optional: bool) -> Iterator[FunctionParameter]:
+def _parse_parameters(text: str, *, is_optional: bool) -> Iterator[FunctionParameter]:
     """Yield the parameters in a part of a signature."""
     for match in _PARAMETER_REGEX.finditer(text):
         name, type_word, unit, literal_word, repeat_mark = match.groups()
@@ -289,7 +289,7 @@ _UDF_TYPE_NAMES = {
 }
 
 
-def _iterate_declared_forms(name: str, signature: Signature) -> Iterator[str]:
+def _iterate_declared_forms(name: str, signature: FunctionSignature) -> Iterator[str]:
     """Yield the forms of a signature without optional parameters, in the types of ADQL."""
     result_type = _UDF_TYPE_NAMES.get(signature.result, signature.result)
     parameter_texts: list[str] = []
@@ -311,7 +311,7 @@ def define_function(group: str, name: str, *signatures: str, **facts: Any) -> Fu
         The name in upper case.
     signatures
         The ways to call it, each of the form ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, with the type words of
-        `ACCEPTED_KINDS` and a result as in `Signature`.
+        `ACCEPTED_KINDS` and a result as in `FunctionSignature`.
     facts
         Further attributes of `FunctionDefinition`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
 
@@ -329,5 +329,5 @@ def define_function(group: str, name: str, *signatures: str, **facts: Any) -> Fu
         message = format_message("{name}: there is no group {group!r} of functions", name, group)
         remedy = format_message("known: {names}", ", ".join(FUNCTION_GROUPS))
         raise UserError(message, remedy=remedy)
-    parsed_signatures = tuple(parse_signature(name, text) for text in signatures)
+    parsed_signatures = tuple(parse_function_signature(name, text) for text in signatures)
     return FunctionDefinition(name=name, signatures=parsed_signatures, group=group, **facts)

@@ -22,8 +22,8 @@ from hven.adql.syntax_tree import (
     BetweenPredicate,
     BinaryOperation,
     BoundQuery,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -49,10 +49,10 @@ from hven.adql.syntax_tree import (
     TableRef,
     UnaryOperation,
     WindowExpression,
-    split_chain,
+    split_left_deep_chain,
     walk_tree,
 )
-from hven.adql.value_kinds import is_null, require_meta
+from hven.adql.value_kinds import is_null_in_every_row, require_meta
 from hven.model.deadlines import check_deadline
 from hven.model.errors import BindError, TooLargeError
 from hven.model.types import FLOAT64
@@ -60,7 +60,7 @@ from hven.model.types import FLOAT64
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 
 PREDICATE_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS"})
@@ -127,7 +127,7 @@ class SqlDialect(ABC):
         self.lenient = lenient
         self.max_text_bytes = MAX_TEXT_BYTES
 
-    def find_template(self, function_name: str) -> str:
+    def find_function_template(self, function_name: str) -> str:
         """Return the template of a function, from the dialect or from the definition of the function (plug-ins).
 
         Parameters
@@ -140,9 +140,9 @@ class SqlDialect(ABC):
             entry = MAPPING_FUNCTIONS.find_function(function_name)
             if entry is not None:
                 template = entry.sql.get(self.name)
-        return template or self.build_default_template(function_name)
+        return template or self.build_default_call_template(function_name)
 
-    def build_default_template(self, function_name: str) -> str:
+    def build_default_call_template(self, function_name: str) -> str:
         """Return the template of a function that the engine calls by the same name: a function beside a descriptor.
 
         Parameters
@@ -200,7 +200,7 @@ class SqlDialect(ABC):
         return text
 
     @abstractmethod
-    def write_type_name(self, type_: Type) -> str:
+    def write_type_name(self, type_: ColumnType) -> str:
         """Return the SQL name of a type.
 
         Parameters
@@ -209,7 +209,7 @@ class SqlDialect(ABC):
             The type of a column or value.
         """
 
-    def write_cast(self, sql: str, type_: Type) -> str:
+    def write_cast(self, sql: str, type_: ColumnType) -> str:
         """Write a conversion to a type.
 
         Parameters
@@ -238,12 +238,12 @@ class SqlDialect(ABC):
             parts = joined_parts
         return parts[0]
 
-    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
+    def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
         """Write a CAST of ADQL."""
         operand_sql = writer.write_expression(node.operand)
         return self.write_cast(operand_sql, require_meta(node).type)
 
-    def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_output_expression(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write the expression of a select item with exactly its declared type.
 
         Parameters
@@ -306,7 +306,7 @@ class SqlDialect(ABC):
         return ", ".join(choice_texts)
 
     # dialects use the parameters
-    def write_chain(
+    def write_operation_chain(
         self,
         writer: SqlWriter,  # noqa: ARG002
         first_sql: str,  # noqa: ARG002
@@ -337,7 +337,7 @@ class SqlDialect(ABC):
         return f"({operand_sql} {word} {pattern_sql})"
 
     # dialects use the parameters
-    def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:  # noqa: ARG002
+    def write_order_independent_aggregate(self, writer: SqlWriter, node: FunctionCall) -> str | None:  # noqa: ARG002
         """Write an aggregate so that its value does not depend on the order of rows.
 
         Returns
@@ -359,7 +359,7 @@ class SqlDialect(ABC):
             return f"count(*) {over_clause}"
         arg_texts: list[str] = []
         for arg in node.args:
-            if is_null(arg):
+            if is_null_in_every_row(arg):
                 arg_texts.append(self.write_cast("NULL", require_meta(arg).type))
             else:
                 arg_texts.append(writer.write_expression(arg))
@@ -379,7 +379,7 @@ class SqlDialect(ABC):
         return f"({array})[{index}]"
 
     # dialects use the common type
-    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:  # noqa: ARG002
+    def write_case_branch(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:  # noqa: ARG002
         """Write one of the values that CASE or COALESCE may return.
 
         Parameters
@@ -390,7 +390,7 @@ class SqlDialect(ABC):
         return writer.write_expression(node)
 
     @abstractmethod
-    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_geometry_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write CONTAINS or INTERSECTS as a condition."""
 
     def write_order_key(self, key_sql: str, *, descending: bool) -> str:
@@ -406,7 +406,7 @@ class SqlDialect(ABC):
         direction = "DESC" if descending else "ASC"
         return f"{key_sql} {direction} NULLS LAST"
 
-    def write_numbering_order(self, columns: Sequence[str]) -> list[str]:  # noqa: ARG002
+    def write_row_number_order(self, columns: Sequence[str]) -> list[str]:  # noqa: ARG002
         """Write the order of ROW_NUMBER, NULLs last, in the form in which the database finds the first rows fastest.
 
         Parameters
@@ -431,7 +431,7 @@ class SqlDialect(ABC):
         """
         return False
 
-    def write_permitted_rows(self, table: str, condition: str) -> str:
+    def write_permitted_rows_select(self, table: str, condition: str) -> str:
         """Write a SELECT of the rows of a stored table that the reader may see.
 
         Parameters
@@ -504,7 +504,7 @@ class SqlWriter:
 
     # --- queries
 
-    def write_query(self, node: Query, types: Sequence[Type] | None = None) -> str:
+    def write_query(self, node: Query, types: Sequence[ColumnType] | None = None) -> str:
         """Write ``[WITH] body [ORDER BY] [LIMIT] [OFFSET]``.
 
         Parameters
@@ -546,11 +546,11 @@ class SqlWriter:
         """Write WITH and its tables, with a blank at the end."""
         is_recursive = any(cte.recursive for cte in node.ctes)
         keyword = "WITH RECURSIVE" if is_recursive else "WITH"
-        table_texts = [f"{self.quote_cte(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
+        table_texts = [f"{self.quote_cte_name(cte.name.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes]
         return f"{keyword} {', '.join(table_texts)} "
 
     def write_set_operand(
-        self, node: Select | SetOperation | Query, types: Sequence[Type], *, without_parentheses: bool = False
+        self, node: Select | SetOperation | Query, types: Sequence[ColumnType], *, without_parentheses: bool = False
     ) -> str:
         """Write one operand of a set operation.
 
@@ -562,7 +562,9 @@ class SqlWriter:
         if isinstance(node, SetOperation):
             is_intersection = node.op == "INTERSECT"
             # a chain needs no parentheses as long as its operators have the same precedence
-            first, links = split_chain(node, SetOperation, lambda link: (link.op == "INTERSECT") == is_intersection)
+            first, links = split_left_deep_chain(
+                node, SetOperation, lambda link: (link.op == "INTERSECT") == is_intersection
+            )
             text = self.write_set_operand(first, types)
             for link in links:
                 operator = f"{link.op} ALL" if link.all else link.op
@@ -573,7 +575,7 @@ class SqlWriter:
         limit_clause = "" if node.top is None else f" LIMIT {self.write_literal(node.top)}"
         return f"({self.write_select(node, types)}{limit_clause})"
 
-    def write_select(self, node: Select, types: Sequence[Type]) -> str:
+    def write_select(self, node: Select, types: Sequence[ColumnType]) -> str:
         """Write one SELECT without its TOP."""
         item_texts: list[str] = []
         for item, type_ in zip(node.items, types, strict=True):
@@ -595,11 +597,11 @@ class SqlWriter:
     def write_group_key(self, node: Expr) -> str:
         """Write an expression of GROUP BY or ORDER BY; a constant gets a CAST, since a bare number is a position."""
         text = self.write_expression(node)
-        if require_meta(node).constant or is_null(node):
+        if require_meta(node).constant or is_null_in_every_row(node):
             return self.dialect.write_cast(text, require_meta(node).type)
         return text
 
-    def write_select_item(self, node: SelectItem, type_: Type) -> str:
+    def write_select_item(self, node: SelectItem, type_: ColumnType) -> str:
         """Write a select item with its name and its declared type.
 
         Parameters
@@ -611,9 +613,9 @@ class SqlWriter:
         name = self.dialect.quote_identifier(column_name)
         if isinstance(node.expr, ColumnRef) and require_meta(node.expr).type == type_:
             return f"{self.write_column(node.expr)} AS {name}"
-        return f"{self.dialect.write_output(self, node.expr, type_)} AS {name}"
+        return f"{self.dialect.write_output_expression(self, node.expr, type_)} AS {name}"
 
-    def quote_cte(self, name: str) -> str:
+    def quote_cte_name(self, name: str) -> str:
         """Write the name of a table of WITH, with a prefix so that it differs from every stored table.
 
         Parameters
@@ -650,7 +652,7 @@ class SqlWriter:
     def _write_table_rows(self, node: TableRef) -> str:
         """Write a table, or a subquery of its rows that the row filter permits."""
         if node.cte:
-            return self.quote_cte(node.parts[-1].name)
+            return self.quote_cte_name(node.parts[-1].name)
         table_sql = self.dialect.write_table(self, node)
         if node.where is None or self.dialect.is_already_filtered(node):
             return table_sql
@@ -658,7 +660,7 @@ class SqlWriter:
         depends_on_row = any(isinstance(child, ColumnRef | TableRef) for child in walk_tree(node.where))
         if not depends_on_row:
             return f"(SELECT * FROM {table_sql} AS t0 WHERE {condition})"
-        return f"({self.dialect.write_permitted_rows(table_sql, condition)})"
+        return f"({self.dialect.write_permitted_rows_select(table_sql, condition)})"
 
     # --- expressions
 
@@ -674,7 +676,7 @@ class SqlWriter:
         if not self.written_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
         # CASE .. THEN NULL has no type, like NULL itself
-        text = "NULL" if is_null(node) else WRITER_METHODS[type(node)](self, node)
+        text = "NULL" if is_null_in_every_row(node) else WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
                 "the query is too long in the SQL of the engine",
@@ -714,9 +716,9 @@ class SqlWriter:
 
     def write_binary(self, node: BinaryOperation) -> str:
         """Write arithmetic; integers get the width of the result, so that no intermediate value overflows."""
-        first, links = split_chain(node, BinaryOperation)
+        first, links = split_left_deep_chain(node, BinaryOperation)
         text = self.write_expression(first)
-        for (operator, _), run in groupby(links, _run_key):
+        for (operator, _), run in groupby(links, _build_operator_run_key):
             run_links = list(run)
             if operator == "||":
                 right_texts = [self.write_expression(link.right) for link in run_links]
@@ -724,11 +726,11 @@ class SqlWriter:
                 continue
             chain_sql = None
             if len(run_links) >= MIN_CHAIN_LINKS:
-                chain_sql = self.dialect.write_chain(self, text, run_links)
-            text = self.write_links(text, run_links) if chain_sql is None else chain_sql
+                chain_sql = self.dialect.write_operation_chain(self, text, run_links)
+            text = self.write_operation_links(text, run_links) if chain_sql is None else chain_sql
         return text
 
-    def write_links(self, first_sql: str, links: Sequence[BinaryOperation]) -> str:
+    def write_operation_links(self, first_sql: str, links: Sequence[BinaryOperation]) -> str:
         """Write ``first op a op b ..`` link by link.
 
         Parameters
@@ -755,14 +757,14 @@ class SqlWriter:
     def write_function(self, node: FunctionCall) -> str:
         """Write a call with the template of the dialect."""
         if node.name in PREDICATE_FUNCTIONS:
-            return f"CAST({self.dialect.write_predicate(self, node)} AS INTEGER)"
+            return f"CAST({self.dialect.write_geometry_predicate(self, node)} AS INTEGER)"
         if node.star:
             return "count(*)"
         if node.order_independent:
-            order_independent_sql = self.dialect.write_order_independent(self, node)
+            order_independent_sql = self.dialect.write_order_independent_aggregate(self, node)
             if order_independent_sql is not None:
                 return order_independent_sql
-        template = self.dialect.find_template(node.name)
+        template = self.dialect.find_function_template(node.name)
         if template.startswith("."):
             method_sql: str = getattr(self.dialect, template[1:])(self, node)
             return method_sql
@@ -806,7 +808,7 @@ class SqlWriter:
         is_ascending = not any(item.descending for item in node.order_by)
         if node.function.name == "ROW_NUMBER" and has_only_columns and is_ascending:
             column_texts = [self.write_expression(expression) for expression in order_expressions]
-            return self.dialect.write_numbering_order(column_texts) or keys
+            return self.dialect.write_row_number_order(column_texts) or keys
         return keys
 
     def _write_frame_bound(self, bound: FrameBound) -> str:
@@ -815,7 +817,7 @@ class SqlWriter:
             return bound.side
         return f"{self.write_literal(bound.offset)} {bound.side}"
 
-    def write_element(self, node: ArrayElement) -> str:
+    def write_array_element(self, node: ArrayElement) -> str:
         """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest (VOTable 1.4, 2.2)."""
         array_sql = self.write_expression(node.operand)
         axis_sizes = require_meta(node.operand).type.shape[-len(node.indexes) :]
@@ -837,16 +839,16 @@ class SqlWriter:
             return f"CASE WHEN {' AND '.join(tests)} THEN {element_sql} END"
         return element_sql
 
-    def write_case(self, node: Case) -> str:
+    def write_case(self, node: CaseExpression) -> str:
         """Write CASE, in which every WHEN is a condition after binding."""
         type_ = require_meta(node).type
         parts: list[str] = []
         for when, then in node.whens:
             condition_sql = self.write_expression(when)
-            result_sql = self.dialect.write_branch(self, then, type_)
+            result_sql = self.dialect.write_case_branch(self, then, type_)
             parts.append(f"WHEN {condition_sql} THEN {result_sql}")
         if node.otherwise is not None:
-            parts.append(f"ELSE {self.dialect.write_branch(self, node.otherwise, type_)}")
+            parts.append(f"ELSE {self.dialect.write_case_branch(self, node.otherwise, type_)}")
         return f"CASE {' '.join(parts)} END"
 
     def write_subquery(self, node: Subquery) -> str:
@@ -862,7 +864,11 @@ class SqlWriter:
             if is_left_fixed == is_right_fixed:
                 break
             tested = tested.right if is_left_fixed else tested.left
-        if isinstance(tested, Cast) and isinstance(tested.operand, ColumnRef) and require_meta(tested).type.is_string:
+        if (
+            isinstance(tested, CastExpression)
+            and isinstance(tested.operand, ColumnRef)
+            and require_meta(tested).type.is_string
+        ):
             tested = tested.operand
         test = "IS NOT NULL" if node.negated else "IS NULL"
         return f"({self.write_expression(tested)} {test})"
@@ -880,13 +886,13 @@ class SqlWriter:
                 if not isinstance(literal, Literal) or literal.slot in self.free_slots:
                     continue
                 if literal.value in {0, 1}:
-                    predicate_sql = self.dialect.write_predicate(self, call)
+                    predicate_sql = self.dialect.write_geometry_predicate(self, call)
                     is_true_wanted = (literal.value == 1) == (node.op == "=")
                     return predicate_sql if is_true_wanted else f"(NOT {predicate_sql})"
         return self.dialect.write_comparison(self, node)
 
 
-def _run_key(link: BinaryOperation) -> tuple[str, Type]:
+def _build_operator_run_key(link: BinaryOperation) -> tuple[str, ColumnType]:
     """Return the operator (``+`` for ``-``) and the type, which all links of a run share."""
     operator = "+" if link.op == "-" else link.op
     return operator, require_meta(link).type
@@ -899,9 +905,9 @@ WRITER_METHODS: dict[type, Callable[[SqlWriter, Any], str]] = {
     BinaryOperation: SqlWriter.write_binary,
     FunctionCall: SqlWriter.write_function,
     WindowExpression: SqlWriter.write_window,
-    ArrayElement: SqlWriter.write_element,
-    Cast: lambda writer, node: writer.dialect.write_adql_cast(writer, node),
-    Case: SqlWriter.write_case,
+    ArrayElement: SqlWriter.write_array_element,
+    CastExpression: lambda writer, node: writer.dialect.write_adql_cast(writer, node),
+    CaseExpression: SqlWriter.write_case,
     Subquery: SqlWriter.write_subquery,
     Comparison: SqlWriter.write_comparison,
     Conjunction: lambda writer, node: f"({' AND '.join([writer.write_expression(part) for part in node.parts])})",

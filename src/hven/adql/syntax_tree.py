@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from hven.adql._query_limits import MAX_TEXT_BYTES
 from hven.model.deadlines import check_deadline
-from hven.model.literal import is_plain_time
+from hven.model.literal import is_portable_time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.model.table import Column, Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 
 @dataclass(frozen=True, slots=True)
 class ValueMetadata:
     """The metadata of an expression's value after binding."""
 
-    type: Type  # the type of the value
+    type: ColumnType  # the type of the value
     unit: str | None = None  # a VOUnits string; None: no unit, or an unknown one
     ucd: str | None = None  # None: no UCD, or several different ones
     utype: str | None = None  # None: no utype, or several different ones
@@ -291,7 +291,7 @@ class WindowExpression(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Cast(Expr):
+class CastExpression(Expr):
     """``CAST(x AS VARCHAR(8))``: `target` is the ADQL type name in upper case, `length` the number after it."""
 
     operand: Expr
@@ -300,7 +300,7 @@ class Cast(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Case(Expr):
+class CaseExpression(Expr):
     """``CASE [operand] WHEN .. THEN .. [ELSE ..] END`` (declared extension)."""
 
     operand: Expr | None
@@ -389,7 +389,7 @@ class ExistsPredicate(Expr):
     query: Query  # with any number of columns
 
 
-def join_conditions(*conditions: Expr | None) -> Expr | None:
+def join_conditions_with_and(*conditions: Expr | None) -> Expr | None:
     """Join conditions with AND.
 
     Parameters
@@ -485,7 +485,7 @@ class SelectItem(SyntaxNode):
 
 
 @dataclass(frozen=True, slots=True)
-class Star(SyntaxNode):
+class SelectStar(SyntaxNode):
     """``*`` or ``qualifier.*``; the binder replaces it by SelectItems."""
 
     qualifier: tuple[Ident, ...] = ()
@@ -513,7 +513,7 @@ class NamedWindow(SyntaxNode):
 class Select(SyntaxNode):
     """One SELECT. `source` is None only in a query without FROM; binding removes the `windows`."""
 
-    items: tuple[SelectItem | Star, ...]  # the select list
+    items: tuple[SelectItem | SelectStar, ...]  # the select list
     source: FromItem | None = None
     where: Expr | None = None  # a condition; None: all rows
     group_by: tuple[Expr, ...] = ()  # expressions, aliases, positions
@@ -534,7 +534,7 @@ class SetOperation(SyntaxNode):
 
 
 @dataclass(frozen=True, slots=True)
-class CommonTable(SyntaxNode):
+class CommonTableExpression(SyntaxNode):
     """``name AS (SELECT ..)`` in WITH.
 
     A `recursive` one stands after WITH RECURSIVE and may read itself (declared extension).
@@ -552,7 +552,7 @@ class Query(SyntaxNode):
     body: Select | SetOperation | Query
     order_by: tuple[OrderItem, ...] = ()  # the order of the whole result
     offset: Literal | None = None  # the number of rows to skip
-    ctes: tuple[CommonTable, ...] = ()  # the tables of WITH
+    ctes: tuple[CommonTableExpression, ...] = ()  # the tables of WITH
     text: str = field(default="", kw_only=True, compare=False)
 
 
@@ -603,7 +603,7 @@ class BoundQuery:
         """The maximum number of bytes of a text that one of the text operations may make."""
         return MAX_TEXT_BYTES // max(self.text_operation_count, 1)
 
-    def are_literals_allowed(self, values: Sequence[object]) -> bool:
+    def can_reuse_plan_with(self, values: Sequence[object]) -> bool:
         """Return whether a plan can be reused with these literals.
 
         If it cannot, the binder must see the query again: it reports what is wrong with a literal.
@@ -619,7 +619,7 @@ class BoundQuery:
                 return False
         for slot in self.time_slots:
             time_text = values[slot]
-            if isinstance(time_text, str) and not is_plain_time(time_text):
+            if isinstance(time_text, str) and not is_portable_time_text(time_text):
                 return False
         return True
 
@@ -691,7 +691,7 @@ def build_table_query(
     query
         A query whose columns have the names that they have in the table.
     """
-    select_items: list[SelectItem | Star] = []
+    select_items: list[SelectItem | SelectStar] = []
     for item in items:
         expression = build_column_ref(item) if isinstance(item, str) else item
         select_items.append(SelectItem(expression))
@@ -700,7 +700,9 @@ def build_table_query(
     return Query(select, tuple(order_by), row_offset)
 
 
-def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool] = bool) -> tuple[Any, list[Any]]:
+def split_left_deep_chain(
+    node: Any, link_class: type[Any], is_link: Callable[[Any], bool] = bool
+) -> tuple[Any, list[Any]]:
     """Split ``a + b + c``, SELECT .. UNION SELECT .. or joins into their parts, without recursion.
 
     Parameters
@@ -726,7 +728,7 @@ def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool]
     return node, links[::-1]
 
 
-class _ChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
+class _NodeChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
     """The names of the fields that can hold nodes, by the class of the node.
 
     Each entry has the names of the compared fields from last to first, and the names of all such fields.
@@ -751,7 +753,7 @@ class _ChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
         return self[node_class]
 
 
-_CHILD_FIELDS: Final = _ChildFields()
+_CHILD_FIELDS: Final = _NodeChildFields()
 
 
 def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> Iterator[Any]:

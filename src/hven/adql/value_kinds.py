@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.adql.syntax_tree import (
-    Case,
+    CaseExpression,
     Expr,
     FunctionCall,
     Literal,
@@ -18,11 +18,11 @@ from hven.adql.syntax_tree import (
     SelectItem,
     SetOperation,
     ValueMetadata,
-    split_chain,
+    split_left_deep_chain,
 )
 from hven.model import units
 from hven.model.errors import format_message
-from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, Type
+from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ KIND_PHRASES = {
 
 
 @lru_cache(maxsize=1024)
-def classify_type(type_: Type) -> str:
+def classify_type(type_: ColumnType) -> str:
     """Classify a type.
 
     The kinds are number, text, time, boolean, point, circle, polygon, range, region, moc, contour, interval and array.
@@ -85,7 +85,7 @@ def classify_type(type_: Type) -> str:
 _XTYPE_KINDS = {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC", "INTERVAL", "CONTOUR"}
 
 
-def find_common_type(types: Sequence[Type]) -> Type:
+def find_common_type(types: Sequence[ColumnType]) -> ColumnType:
     """Return the type that holds the values of all these types.
 
     Numbers get the type that holds every one of them; a long beside a float needs a double. Strings become ``char *``,
@@ -104,31 +104,31 @@ def find_common_type(types: Sequence[Type]) -> Type:
         return _find_common_number_type(types)
     if all(candidate.is_string for candidate in types):
         has_unicode = any(candidate.datatype == "unicodeChar" for candidate in types)
-        return Type("unicodeChar", "*") if has_unicode else STRING
-    if all(classify_type(candidate) == "array" and Type(candidate.datatype).is_numeric for candidate in types):
+        return ColumnType("unicodeChar", "*") if has_unicode else STRING
+    if all(classify_type(candidate) == "array" and ColumnType(candidate.datatype).is_numeric for candidate in types):
         return _find_common_array_type(types)
     if first.xtype in {"polygon", "multiinterval"}:
-        return Type(first.datatype, "*", first.xtype)
+        return ColumnType(first.datatype, "*", first.xtype)
     return first
 
 
-def _find_common_array_type(types: Sequence[Type]) -> Type:
-    element_type = find_common_type([Type(candidate.datatype) for candidate in types])
+def _find_common_array_type(types: Sequence[ColumnType]) -> ColumnType:
+    element_type = find_common_type([ColumnType(candidate.datatype) for candidate in types])
     arraysizes = {candidate.arraysize for candidate in types}
     common_arraysize = types[0].arraysize if len(arraysizes) == 1 else "*"
-    return Type(element_type.datatype, common_arraysize)
+    return ColumnType(element_type.datatype, common_arraysize)
 
 
-def _find_common_number_type(types: Sequence[Type]) -> Type:
-    ranks = [candidate.scalar.rank for candidate in types]
+def _find_common_number_type(types: Sequence[ColumnType]) -> ColumnType:
+    ranks = [candidate.scalar_type.rank for candidate in types]
     highest_rank = max(ranks)
     if highest_rank == 5 and any(rank in {3, 4} for rank in ranks):  # float32 cannot hold an integer of 32 bits
         return FLOAT64
     highest_type = types[ranks.index(highest_rank)]
-    return Type(highest_type.datatype)
+    return ColumnType(highest_type.datatype)
 
 
-def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> Type:
+def derive_arithmetic_type(operator: str, left_type: ColumnType, right_type: ColumnType) -> ColumnType:
     """Return the type of ``left op right`` for numbers: integers are computed in 64 bits, floats stay floats.
 
     Parameters
@@ -141,12 +141,12 @@ def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> 
     common_type = find_common_type((left_type, right_type))
     if not common_type.is_integer:
         return common_type
-    if operator == "/" and common_type.scalar.rank != 4:
+    if operator == "/" and common_type.scalar_type.rank != 4:
         return INT32
     return INT64
 
 
-def choose_integer_type(value: int) -> Type:
+def choose_integer_type(value: int) -> ColumnType:
     """Return the type of an integer literal: int, long, or (beyond 64 bits) double.
 
     Parameters
@@ -163,7 +163,7 @@ def choose_integer_type(value: int) -> Type:
 
 NO_ORIGINS: frozenset[str] = frozenset()
 CONDITION_META = ValueMetadata(BOOLEAN)
-UNICODE_STRING = Type("unicodeChar", "*")
+UNICODE_STRING = ColumnType("unicodeChar", "*")
 
 
 def require_meta(node: Expr) -> ValueMetadata:
@@ -198,12 +198,12 @@ def classify_value(node: Expr) -> str:
     kind
         One word.
     """
-    if is_null(node):
+    if is_null_in_every_row(node):
         return "null"
     return classify_type(require_meta(node).type)
 
 
-def is_null(node: Expr) -> bool:
+def is_null_in_every_row(node: Expr) -> bool:
     """Return whether an expression is NULL in every row: such an expression fits every type.
 
     Parameters
@@ -213,18 +213,18 @@ def is_null(node: Expr) -> bool:
     """
     if isinstance(node, Literal):
         return node.value is None
-    if isinstance(node, Case):
+    if isinstance(node, CaseExpression):
         if require_meta(node).aggregate:  # an aggregate changes the query: it makes one group of all rows
             return False
-        if not all(is_null(result) for _, result in node.whens):
+        if not all(is_null_in_every_row(result) for _, result in node.whens):
             return False
-        return node.otherwise is None or is_null(node.otherwise)
+        return node.otherwise is None or is_null_in_every_row(node.otherwise)
     if isinstance(node, FunctionCall) and node.name in {"COALESCE", "GREATEST", "LEAST"}:
-        return all(is_null(arg) for arg in node.args)
+        return all(is_null_in_every_row(arg) for arg in node.args)
     return False
 
 
-def infer_literal_type(value: object) -> Type:
+def infer_literal_type(value: object) -> ColumnType:
     """Return the type of a literal.
 
     Parameters
@@ -265,7 +265,7 @@ def build_literal_meta(value: object) -> ValueMetadata:
 
 
 def derive_meta(
-    operand_metas: Sequence[ValueMetadata], type_: Type, unit: str | None, ucd: str | None
+    operand_metas: Sequence[ValueMetadata], type_: ColumnType, unit: str | None, ucd: str | None
 ) -> ValueMetadata:
     """Derive the metadata of a computed value from those of its operands.
 
@@ -309,7 +309,7 @@ def derive_condition_meta(*operands: Expr) -> ValueMetadata:
     return derive_meta(operand_metas, BOOLEAN, None, None)
 
 
-def derive_sum_units(left_meta: ValueMetadata, right_meta: ValueMetadata) -> tuple[str | None, str | None]:
+def derive_sum_unit_and_ucd(left_meta: ValueMetadata, right_meta: ValueMetadata) -> tuple[str | None, str | None]:
     """Derive the unit and UCD of a sum.
 
     A constant without a unit takes those of the other operand. Operands with different units give no unit.
@@ -349,7 +349,7 @@ def find_common_ucd(value_metas: Sequence[ValueMetadata]) -> str | None:
     return None
 
 
-def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None:
+def apply_ucd_rule(rule: str, first_meta: ValueMetadata | None) -> str | None:
     """Apply the UCD rule of a function.
 
     Parameters
@@ -380,7 +380,7 @@ def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None
     return rule or None
 
 
-def find_output_types(node: Select | SetOperation | Query) -> list[Type]:
+def find_output_types(node: Select | SetOperation | Query) -> list[ColumnType]:
     """Return the output types of a query body.
 
     A column of a set operation gets the type that holds the values of all its operands; NULL fits every type.
@@ -390,12 +390,12 @@ def find_output_types(node: Select | SetOperation | Query) -> list[Type]:
     node
         A bound query body.
     """
-    first, links = split_chain(node, SetOperation)
+    first, links = split_left_deep_chain(node, SetOperation)
     operands = (first, *(link.right for link in links))
-    operand_columns = [_list_operand_columns(operand) for operand in operands]
+    operand_columns = [_list_operand_types(operand) for operand in operands]
     if len(operand_columns) == 1:
         return [type_ for type_, _ in operand_columns[0]]
-    common_types: list[Type] = []
+    common_types: list[ColumnType] = []
     for columns in zip(*operand_columns, strict=True):
         value_types = [type_ for type_, is_always_null in columns if not is_always_null]
         first_type, _ = columns[0]
@@ -403,10 +403,10 @@ def find_output_types(node: Select | SetOperation | Query) -> list[Type]:
     return common_types
 
 
-def _list_operand_columns(operand: Select | SetOperation | Query) -> list[tuple[Type, bool]]:
+def _list_operand_types(operand: Select | SetOperation | Query) -> list[tuple[ColumnType, bool]]:
     """Return the type of each output column of an operand, and whether it is NULL in every row."""
     if not isinstance(operand, Select):
         body = operand.body if isinstance(operand, Query) else operand
         return [(type_, False) for type_ in find_output_types(body)]
     bound_items = [item for item in operand.items if isinstance(item, SelectItem)]
-    return [(item.column.type, is_null(item.expr)) for item in bound_items if item.column is not None]
+    return [(item.column.type, is_null_in_every_row(item.expr)) for item in bound_items if item.column is not None]

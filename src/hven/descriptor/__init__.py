@@ -6,39 +6,49 @@ from hven.descriptor._completeness import (
     MissingMetadata,
     PublishedTableInfo,
     list_missing_metadata,
-    score_collection,
+    score_collection_metadata,
 )
-from hven.descriptor._endpoint_loading import find_path_faults
-from hven.descriptor._file_contents import PARSED_SUFFIXES, FileContents, FileState
-from hven.descriptor._loading import check_and_read_descriptor, check_descriptor, load_descriptor, load_standard
-from hven.descriptor._registry_keys import find_identifier_faults
-from hven.descriptor._schema import build_json_schema
-from hven.descriptor._subject_terms import TermList, find_subject_faults, normalize_term, read_terms
-from hven.descriptor._text_editing import read_texts, replace_texts
+from hven.descriptor._endpoint_loading import find_endpoint_path_conflicts
+from hven.descriptor._file_contents import PARSED_SUFFIXES, DescriptorFileReader, DescriptorFileState
+from hven.descriptor._loading import (
+    check_and_read_descriptor,
+    check_descriptor,
+    load_descriptor,
+    load_standard_descriptor,
+)
+from hven.descriptor._registry_keys import find_identifier_conflicts
+from hven.descriptor._schema import build_descriptor_json_schema
+from hven.descriptor._subject_terms import (
+    SubjectTermList,
+    find_subject_faults,
+    normalize_subject_term,
+    read_subject_terms,
+)
+from hven.descriptor._text_editing import read_descriptor_texts, replace_descriptor_texts
 from hven.descriptor._time_series_loading import find_series_id_faults
 
 __all__ = [
     "FAIR_GROUPS",
     "PARSED_SUFFIXES",
     "CompletenessScore",
-    "FileContents",
-    "FileState",
+    "DescriptorFileReader",
+    "DescriptorFileState",
     "MissingMetadata",
     "PublishedTableInfo",
-    "TermList",
-    "build_json_schema",
+    "SubjectTermList",
+    "build_descriptor_json_schema",
     "check_and_read_descriptor",
     "check_descriptor",
-    "find_identifier_faults",
-    "find_path_faults",
+    "find_endpoint_path_conflicts",
+    "find_identifier_conflicts",
     "find_series_id_faults",
     "find_subject_faults",
     "list_missing_metadata",
     "load_descriptor",
-    "load_standard",
-    "normalize_term",
-    "read_terms",
-    "read_texts",
-    "replace_texts",
-    "score_collection",
+    "load_standard_descriptor",
+    "normalize_subject_term",
+    "read_descriptor_texts",
+    "read_subject_terms",
+    "replace_descriptor_texts",
+    "score_collection_metadata",
 ]

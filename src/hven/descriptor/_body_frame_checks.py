@@ -12,12 +12,12 @@ from hven.model.sky import bodies, planetary_frames
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
 
 
 def check_body_frame(
     crs: str,
-    frame_fields: KeyValues,
+    frame_fields: LocatedKeyValues,
     faults: FaultCollector,
     *,
     refposition: str | None,
@@ -51,7 +51,7 @@ def check_body_frame(
         if any(mark in crs for mark in "[("):
             body_frame = planetary_frames.parse_wkt_frame(crs)
         else:
-            body_frame = planetary_frames.parse_frame_code(crs)
+            body_frame = planetary_frames.parse_iau_frame_code(crs)
     except ValueError as error:
         faults.add_error(
             f"{frame_label}.crs: {error}",
@@ -62,8 +62,8 @@ def check_body_frame(
         return refposition
     frame = body_frame.frame
     body = str(frame.body)
-    if bodies.find_body(body) is None:
-        known_names = [known_body.name for known_body in bodies.iterate_bodies()]
+    if bodies.find_solar_system_body(body) is None:
+        known_names = [known_body.name for known_body in bodies.iterate_solar_system_bodies()]
         hint = suggest_spelling(body, known_names)
         remedy = hint or "right if it is a body of your own; its name is taken from the WKT"
         faults.add_warning(f"{frame_label}.crs: nothing is known of a body {body!r}", place, remedy)

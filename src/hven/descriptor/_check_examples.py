@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class CheckExample:
+class RuleCheckExample:
     """One check.
 
     Attributes
@@ -34,36 +34,36 @@ class CheckExample:
     column_types: dict[str, str]
 
 
-def _show(
+def _build_check_example(
     check: str,
     meaning: str,
     rule: str,
     passing_row: dict[str, str],
     breaking_row: dict[str, str],
     **column_types: str,
-) -> CheckExample:
-    return CheckExample(check, meaning, rule, passing_row, breaking_row, column_types)
+) -> RuleCheckExample:
+    return RuleCheckExample(check, meaning, rule, passing_row, breaking_row, column_types)
 
 
 CLOCKWISE_ON_SKY = "POLYGON 10 10 10 20 20 20 20 10"
 COUNTER_CLOCKWISE_ON_SKY = "POLYGON 10 10 20 10 20 20 10 20"
 
 CHECK_EXAMPLES = (
-    _show(
+    _build_check_example(
         "words",
         "a word of a vocabulary of the table",
         "{check: words, of: bands, columns: band}",
         {"band": "u"},
         {"band": "ultraviolet"},
     ),
-    _show(
+    _build_check_example(
         "pattern",
         "what the regular expression `of` matches as a whole",
         '{check: pattern, of: "[A-Z]{3}[0-9]+", columns: code}',
         {"code": "NGC224"},
         {"code": "M 31"},
     ),
-    _show(
+    _build_check_example(
         "between",
         "a number from `low` to `high`",
         "{check: between, columns: elevation, low: 0, high: 90}",
@@ -71,7 +71,7 @@ CHECK_EXAMPLES = (
         {"elevation": "120"},
         elevation="float64",
     ),
-    _show(
+    _build_check_example(
         "order",
         "of two columns, the first not larger than the second",
         "{check: order, columns: [t_min, t_max]}",
@@ -80,7 +80,7 @@ CHECK_EXAMPLES = (
         t_min="float64",
         t_max="float64",
     ),
-    _show(
+    _build_check_example(
         "pair",
         "of two columns, a value in both or in none",
         "{check: pair, columns: [t_min, t_max]}",
@@ -89,92 +89,92 @@ CHECK_EXAMPLES = (
         t_min="float64",
         t_max="float64",
     ),
-    _show(
+    _build_check_example(
         "unique",
         "values that no other row has together",
         "{check: unique, columns: [orbit, cube]}",
         {"orbit": "18", "cube": "1"},
         {"orbit": "18", "cube": "1"},
     ),
-    _show("empty", "no value at all", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
-    _show(
+    _build_check_example("empty", "no value at all", "{check: empty, columns: c3min}", {"c3min": ""}, {"c3min": "12"}),
+    _build_check_example(
         "text",
         "text without quotes and `#`, and without blanks at its ends",
         "{check: text, columns: name}",
         {"name": "Mars Express"},
         {"name": "Mars#Express"},
     ),
-    _show(
+    _build_check_example(
         "items",
         "a list `a#b#c` without quotes, without empty items, and without blanks around items",
         "{check: items, columns: hosts}",
         {"hosts": "MEX#MRO"},
         {"hosts": "MEX##MRO"},
     ),
-    _show(
+    _build_check_example(
         "ucd",
         "a UCD",
         "{check: ucd, columns: measurement}",
         {"measurement": "phot.mag;em.opt.V"},
         {"measurement": "phot.brightness"},
     ),
-    _show(
+    _build_check_example(
         "unit",
         "a unit in the form in which Hven writes it, by VOUnit: `km/s`, not `km.s-1`",
         "{check: unit, columns: o_unit}",
         {"o_unit": "km/s"},
         {"o_unit": "km/sec"},
     ),
-    _show(
+    _build_check_example(
         "url",
         "an address that begins with http, https, ftp or ftps",
         "{check: url, columns: access_url}",
         {"access_url": "https://example.org/a.fits"},
         {"access_url": "data/a.fits"},
     ),
-    _show(
+    _build_check_example(
         "media",
         "a media type",
         "{check: media, columns: access_format}",
         {"access_format": "application/fits"},
         {"access_format": "FITS"},
     ),
-    _show(
+    _build_check_example(
         "schema",
         "the name of the collection",
         "{check: schema, columns: service_title}",
         {"service_title": "demo"},
         {"service_title": "other"},
     ),
-    _show(
+    _build_check_example(
         "region",
         "a shape on the sphere",
         "{check: region, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": "POLYGON 10 10 20 10"},
     ),
-    _show(
+    _build_check_example(
         "simple",
         "a polygon that does not cross itself",
         "{check: simple, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": "POLYGON 10 10 20 20 20 10 10 20"},
     ),
-    _show(
+    _build_check_example(
         "orientation",
         "a polygon that turns counter-clockwise: seen from inside with `of: sky`, from outside with `of: body`",
         "{check: orientation, of: body, columns: s_region}",
         {"s_region": COUNTER_CLOCKWISE_ON_SKY},
         {"s_region": CLOCKWISE_ON_SKY},
     ),
-    _show(
+    _build_check_example(
         "frame",
         "a region whose text does not say that its frame is unknown",
         "{check: frame, columns: s_region}",
         {"s_region": "POLYGON ICRS 10 10 20 10 20 20"},
         {"s_region": "POLYGON UNKNOWNFRAME 10 10 20 10 20 20"},
     ),
-    _show(
+    _build_check_example(
         "moc",
         "a MOC in its ASCII form",
         "{check: moc, columns: coverage}",

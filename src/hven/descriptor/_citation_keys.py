@@ -5,10 +5,17 @@ And checks of the identifiers of people and institutes.
 
 from typing import Any, Literal
 
-from hven.descriptor.value_schema import DescriptorSection, FaultCollector, KeyValues, Required, Text
+from hven.descriptor.value_schema import DescriptorSection, FaultCollector, LocatedKeyValues, Required, Text
 from hven.model import resource as resource_model
 from hven.model.errors import suggest_spelling
-from hven.model.resource import Funding, RelatedIdentifier, parse_doi, parse_orcid, parse_ror, parse_work_identifier
+from hven.model.resource import (
+    FundingReference,
+    RelatedIdentifier,
+    parse_doi,
+    parse_orcid,
+    parse_ror,
+    parse_work_identifier,
+)
 
 DATACITE_RELATIONS = (  # of DataCite 4.6
     "IsCitedBy",
@@ -109,7 +116,7 @@ class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}
     "identifier of the institute in the Research Organization Registry"
 
 
-class GrantSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}):
+class FundingSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}, name="grant"):
     """Who gave money."""
 
     funder: Required[Text]
@@ -136,7 +143,7 @@ class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation
     )
 
 
-def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> resource_model.Person:
+def read_person(fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> resource_model.Person:
     """Read a person. An identifier that cannot be one is left out, so that nobody else is named.
 
     Parameters
@@ -150,11 +157,11 @@ def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> res
     """
     values: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
     name = values.pop("role", None)
-    identifiers = _read_identifiers(fields, key_path, faults)
+    identifiers = _read_person_identifiers(fields, key_path, faults)
     return resource_model.Person(**{**values, **identifiers}, role=name)
 
 
-def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:
+def _read_person_identifiers(fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:
     identifiers = {}
     for key, parse_identifier, remedy in (
         (
@@ -173,7 +180,7 @@ def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) 
     return identifiers
 
 
-def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str, Any]:
+def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> dict[str, Any]:
     """Read how a collection is cited.
 
     Parameters
@@ -186,17 +193,17 @@ def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str,
     Returns
     -------
     values
-        Of `Resource`.
+        Of `CollectionSpec`.
     """
     citation_values: dict[str, Any] = {
         "contributors": tuple(
             read_person(entry_fields, "contributors", faults) for entry_fields in fields.get("contributors", ())
         ),
         "funding": tuple(
-            Funding(
+            FundingReference(
                 **{  # type: ignore[arg-type]
                     **{key: str(value) for key, value in entry_fields.items()},
-                    **_read_identifiers(entry_fields, "funding", faults),
+                    **_read_person_identifiers(entry_fields, "funding", faults),
                 }
             )
             for entry_fields in fields.get("funding", ())
@@ -223,7 +230,7 @@ def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str,
     return citation_values
 
 
-def _read_related_work(work_fields: KeyValues, faults: FaultCollector) -> RelatedIdentifier | None:
+def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) -> RelatedIdentifier | None:
     relation = str(work_fields.get("relation", "IsSupplementTo"))
     if relation not in DATACITE_RELATIONS:
         faults.add_error(
@@ -246,7 +253,7 @@ def _read_related_work(work_fields: KeyValues, faults: FaultCollector) -> Relate
 __all__ = [
     "DATACITE_RELATIONS",
     "ContributorSection",
-    "GrantSection",
+    "FundingSection",
     "PersonSection",
     "RelatedWorkSection",
     "read_citation_fields",

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hven.descriptor._file_contents import FileContents
-    from hven.descriptor.value_schema import KeyValues
+    from hven.descriptor._file_contents import DescriptorFileReader
+    from hven.descriptor.value_schema import LocatedKeyValues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,13 @@ class CollectionContext:
     """
 
     schema: str
-    access: KeyValues | None
+    access: LocatedKeyValues | None
     contact: str | None
     constants: Mapping[str, Any]
     site: Mapping[str, str]
     publishes_files: bool
     directory: Path
-    contents: FileContents
+    contents: DescriptorFileReader
     hashes: dict[str, str]
     is_standard: bool = False
     project: str | None = None

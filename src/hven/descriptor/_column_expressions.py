@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from hven.adql import parse_condition, parse_expression
 from hven.adql.syntax_tree import ColumnRef, Expr, FunctionCall, Ident, SyntaxNode, iterate_children, walk_tree
 from hven.model.errors import ParseError
-from hven.model.table import TIME_PART_POSITIONS, list_unknown_time_parts
+from hven.model.table import TIME_PART_POSITIONS, list_unknown_time_directives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.descriptor.value_schema import FaultCollector
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 NAME_PREFIXES = ("target", "file", "site", "source")  # what may stand before a dot in a name
 _COLUMN_NAME_PATTERN = re.compile(r"[^\W\d][\w-]*(?:\.[\w-]+)?")
@@ -45,17 +45,17 @@ MAX_EXPRESSION_DEPTH = 200
 
 
 def parse_written_expression(
-    value: WrittenScalar, key_path: str, faults: FaultCollector, *, condition: bool = False
+    value: LocatedYamlScalar, key_path: str, faults: FaultCollector, *, is_condition: bool = False
 ) -> Expr | None:
     """Parse a written expression or condition; None after a fault."""
     try:
-        return parse_bounded_expression(str(value), condition=condition)
+        return parse_expression_with_depth_limit(str(value), is_condition=is_condition)
     except ParseError as error:
         faults.add_error(f"{key_path}: {error.message}", value.locate_character(error.offset), error.remedy)
         return None
 
 
-def parse_bounded_expression(text: str, *, condition: bool = False) -> Expr:
+def parse_expression_with_depth_limit(text: str, *, is_condition: bool = False) -> Expr:
     """Parse an expression or condition that does not nest without end, as sums of thousands of terms do.
 
     Raises
@@ -63,7 +63,7 @@ def parse_bounded_expression(text: str, *, condition: bool = False) -> Expr:
     ParseError
         It is none.
     """
-    if condition:
+    if is_condition:
         tree = parse_condition(text)
     else:
         tree = parse_expression(text)
@@ -88,7 +88,9 @@ def _is_deeper_than(tree: Expr, max_depth: int) -> bool:
     return False
 
 
-def split_template(template: WrittenScalar, key_path: str, faults: FaultCollector) -> list[str | TemplatePlaceholder]:
+def split_template(
+    template: LocatedYamlScalar, key_path: str, faults: FaultCollector
+) -> list[str | TemplatePlaceholder]:
     """Cut a template into literal text and holes; ``{{`` and ``}}`` are braces."""
     parts: list[str | TemplatePlaceholder] = []
     literal = ""
@@ -119,7 +121,7 @@ def split_template(template: WrittenScalar, key_path: str, faults: FaultCollecto
                     f"{key_path}: {{}} is empty", template.locate_character(position), "name a column of the source"
                 )
                 return []
-            unknown = list_unknown_time_parts(spec.group(1)) if spec else []
+            unknown = list_unknown_time_directives(spec.group(1)) if spec else []
             if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(
@@ -164,7 +166,7 @@ def iterate_function_calls(tree: Expr) -> Iterator[FunctionCall]:
 
 
 def parse_placeholder(
-    template: WrittenScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
+    template: LocatedYamlScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
 ) -> Expr | None:
     """Parse what stands in a hole: a name as it is, even a reserved word; anything else as an expression."""
     if placeholder.name is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 # ruff: noqa: RUF001 - Greek letters and signs are meant
 SIGN_NAMES = {
@@ -130,7 +130,7 @@ _RESERVED_OBJECT_WORDS = frozenset(
 _RESERVED_WORD_REPLACEMENTS = {"VALUE": "data_value", "VALUES": "data_values", "NAMES": "all_names", "KEY": "key_name"}
 
 
-def to_identifier(name: str, noun: str = "value") -> str:
+def to_adql_identifier(name: str, noun: str = "value") -> str:
     """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
     ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'``
@@ -145,8 +145,8 @@ def to_identifier(name: str, noun: str = "value") -> str:
         error, and ``"year"`` needs quotes in each query.
     """
     text = _normalize_name(name)
-    if is_reserved(text):
-        return _name_reserved_word(text, noun)
+    if is_reserved_adql_word(text):
+        return _rename_reserved_word(text, noun)
     return text
 
 
@@ -161,12 +161,12 @@ def _normalize_name(name: str) -> str:
     return text[:64]
 
 
-def is_reserved(name: str) -> bool:
+def is_reserved_adql_word(name: str) -> bool:
     """Return whether a name is a word that ADQL reserves."""
     return name.upper() in RESERVED_WORDS
 
 
-def _name_reserved_word(word: str, noun: str) -> str:
+def _rename_reserved_word(word: str, noun: str) -> str:
     if noun == "value":
         if word.upper() in _RESERVED_WORD_REPLACEMENTS:
             return _RESERVED_WORD_REPLACEMENTS[word.upper()]
@@ -175,7 +175,7 @@ def _name_reserved_word(word: str, noun: str) -> str:
     return f"{word}_{noun}"
 
 
-def split_unit(name: str) -> tuple[str, str | None]:
+def split_heading_unit(name: str) -> tuple[str, str | None]:
     """Split a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
     match = _BRACKETED_UNIT_PATTERN.search(name)
     if match is not None and match.group() != "(s)":  # file(s)
@@ -194,7 +194,7 @@ def split_unit(name: str) -> tuple[str, str | None]:
 
 
 @dataclass(slots=True)
-class ColumnSample:
+class ColumnSampleStatistics:
     """Facts on the values of one column that were read.
 
     Attributes
@@ -303,7 +303,7 @@ class ColumnGuess:
     guessed_attributes: tuple[str, ...] = ()
 
 
-def describe_guesses(guess: ColumnGuess) -> str:
+def write_guess_comment(guess: ColumnGuess) -> str:
     """Write the comment of a column: which attributes are guessed, and what is doubtful."""
     parts = []
     if guess.guessed_attributes:
@@ -313,15 +313,19 @@ def describe_guesses(guess: ColumnGuess) -> str:
     return "; ".join(parts)
 
 
-def quote_source_name(name: str, *, always: bool = False) -> str:
+def quote_source_name(name: str, *, is_always_quoted: bool = False) -> str:
     """Write a source column's name in an expression."""
-    if not always and _PLAIN_NAME_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
+    if not is_always_quoted and _PLAIN_NAME_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def guess_columns(
-    columns: Sequence[Column], samples_by_name: dict[str, ColumnSample], *, is_complete: bool, may_narrow: bool
+    columns: Sequence[Column],
+    samples_by_name: dict[str, ColumnSampleStatistics],
+    *,
+    is_complete: bool,
+    may_narrow: bool,
 ) -> list[ColumnGuess]:
     """Guess names, types, units and UCDs of all columns.
 
@@ -338,7 +342,7 @@ def guess_columns(
     own_names = {column.name.removeprefix(ELASTICSEARCH_PREFIX).lower() for column in columns}
     for column in columns:
         heading, unit, doubt = _guess_heading_and_unit(column)
-        reserved = is_reserved(_normalize_name(heading))
+        reserved = is_reserved_adql_word(_normalize_name(heading))
         # the name that a reserved word gets may be another column's own
         unavailable_names = used_names | own_names if reserved else used_names
         name = _choose_name(column, heading, unavailable_names)
@@ -350,7 +354,7 @@ def guess_columns(
                 doubt = f"the source says UCD {column.ucd!r}, which is none"
         column_type = column.type
         if may_narrow:
-            sample = samples_by_name.get(column.name, ColumnSample())
+            sample = samples_by_name.get(column.name, ColumnSampleStatistics())
             column_type = _choose_narrow_type(column_type, sample, is_complete=is_complete)
         target = column.copy_with(
             name=name,
@@ -365,10 +369,10 @@ def guess_columns(
         has_case_twin = lower_case_counts[column.name.lower()] > 1  # only quotes tell R from r
         if has_case_twin and doubt is None:
             doubt = "the source has names that differ in case alone"
-        has_plain_name = _PLAIN_NAME_PATTERN.fullmatch(column.name) and to_identifier(column.name) == name
+        has_plain_name = _PLAIN_NAME_PATTERN.fullmatch(column.name) and to_adql_identifier(column.name) == name
         expression = None
         if has_case_twin or not has_plain_name or column.name.lower() != name:
-            expression = quote_source_name(column.name, always=has_case_twin)
+            expression = quote_source_name(column.name, is_always_quoted=has_case_twin)
         guessed_attributes: tuple[str, ...] = ()
         if column.unit is None and _has_unit_suffix(column):
             guessed_attributes = ("unit",)
@@ -381,21 +385,21 @@ def guess_columns(
                 guessed_attributes=guessed_attributes,
             )
         )
-    return _add_ucds(guesses, samples_by_name)
+    return _with_guessed_ucds(guesses, samples_by_name)
 
 
 def _guess_heading_and_unit(column: Column) -> tuple[str, str | None, str | None]:
     """Return heading, unit and a doubt about the unit, by the name of a column, else by its description."""
-    heading, unit = split_unit(column.name.removeprefix(ELASTICSEARCH_PREFIX))
+    heading, unit = split_heading_unit(column.name.removeprefix(ELASTICSEARCH_PREFIX))
     doubt = None
     if column.unit:
         unit = units.normalize_unit(column.unit)
         if not unit:
             doubt = f"the source says unit {column.unit!r}, which is none"
     elif unit is None and column.description:
-        _, unit = split_unit(column.description)
+        _, unit = split_heading_unit(column.description)
     if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but a description
-        described_heading, _ = split_unit(column.description)
+        described_heading, _ = split_heading_unit(column.description)
         heading = re.split(r"[\[(,;:]", described_heading)[0].strip()[:MAX_HEADING_CHARACTERS]
     return heading, unit, doubt
 
@@ -403,14 +407,14 @@ def _guess_heading_and_unit(column: Column) -> tuple[str, str | None, str | None
 def _has_unit_suffix(column: Column) -> bool:
     """Return whether a unit ends the name, which is a guess (size_km), and does not stand in brackets (size (km))."""
     own_name = column.name.removeprefix(ELASTICSEARCH_PREFIX)
-    heading, unit = split_unit(own_name)
+    heading, unit = split_heading_unit(own_name)
     return unit is not None and heading == own_name
 
 
 def _choose_name(column: Column, heading: str, unavailable_names: set[str]) -> str:
     """Choose a name by the heading, else by the whole name, else with a number."""
-    heading_name = to_identifier(heading)
-    whole_name = to_identifier(column.name)
+    heading_name = to_adql_identifier(heading)
+    whole_name = to_adql_identifier(column.name)
     for name in (heading_name, whole_name):
         if name not in unavailable_names:
             return name
@@ -418,7 +422,7 @@ def _choose_name(column: Column, heading: str, unavailable_names: set[str]) -> s
     return next(name for name in numbered_names if name not in unavailable_names)
 
 
-def _choose_narrow_type(column_type: Type, sample: ColumnSample, *, is_complete: bool) -> Type:
+def _choose_narrow_type(column_type: ColumnType, sample: ColumnSampleStatistics, *, is_complete: bool) -> ColumnType:
     """Return the smaller type of whole numbers, or the type of numbers that stand among words for null."""
     if is_complete and column_type == INT64 and sample.maximum is not None:
         largest_value = max(abs(sample.maximum), abs(sample.minimum))
@@ -442,12 +446,14 @@ def _widen_bounds(bounds: tuple[Any, Any], new_bounds: Mapping[str, Any]) -> tup
 
 def _find_reserved_name(guess: ColumnGuess) -> str:
     """Return the reserved word that is a column's name in its source; empty: it is none."""
-    if guess.column.label and is_reserved(_normalize_name(guess.column.label)):
+    if guess.column.label and is_reserved_adql_word(_normalize_name(guess.column.label)):
         return guess.column.label
     return ""
 
 
-def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSample]) -> list[ColumnGuess]:
+def _with_guessed_ucds(
+    guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampleStatistics]
+) -> list[ColumnGuess]:
     """Add the UCDs that names, units and descriptions suggest, and convert positions."""
     named_quantities = []
     for guess in guesses:
@@ -457,7 +463,7 @@ def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampl
     source_ucds = {guess.column.ucd for guess in guesses}
     guesses_with_ucds = []
     for guess, suggested_ucd in zip(guesses, suggested_ucds, strict=True):
-        sample = samples_by_name.get(guess.source, ColumnSample())
+        sample = samples_by_name.get(guess.source, ColumnSampleStatistics())
         ucd = None
         if guess.column.ucd is None and suggested_ucd is not None:
             has_main_column = suggested_ucd.endswith(";meta.main") and suggested_ucd in source_ucds
@@ -467,11 +473,11 @@ def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampl
             column = guess.column.copy_with(ucd=ucd)
             guessed_attributes = (*guess.guessed_attributes, "ucd")
             guess = replace(guess, column=column, guessed_attributes=guessed_attributes)  # noqa: PLW2901
-        guesses_with_ucds.append(_convert_position(guess, sample))
+        guesses_with_ucds.append(_convert_position_guess(guess, sample))
     return guesses_with_ucds
 
 
-def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) -> str | None:
+def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSampleStatistics) -> str | None:
     """Replace the UCD of a quantity on a column that is none: truth values, flags, counters, words."""
     column = guess.column
     name = guess.source.lower()
@@ -500,13 +506,13 @@ def _are_dates(words: Iterable[str]) -> bool:
     return detect_date_format(texts) is not None and all(re.search(r"(?<!\d)\d{4}|\d{8}", text) for text in texts)
 
 
-def _convert_position(guess: ColumnGuess, sample: ColumnSample) -> ColumnGuess:
+def _convert_position_guess(guess: ColumnGuess, sample: ColumnSampleStatistics) -> ColumnGuess:
     """Convert positions to degrees: read sexagesimal text, and take fitting numbers without a unit for degrees."""
     ucd = guess.column.ucd or ""
     if not ucd.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return guess
     if guess.column.type.is_string and sample.is_sexagesimal:
-        return convert_sexagesimal(guess, is_hours=ucd.startswith("pos.eq.ra"))
+        return convert_sexagesimal_guess(guess, is_hours=ucd.startswith("pos.eq.ra"))
     if guess.column.unit is not None or not guess.column.type.is_numeric or sample.minimum is None:
         return guess
     if sample.minimum < -180 or sample.maximum > 360:
@@ -520,7 +526,7 @@ def _convert_position(guess: ColumnGuess, sample: ColumnSample) -> ColumnGuess:
     return replace(guess, column=column, remark=remark, guessed_attributes=guessed_attributes)
 
 
-def convert_sexagesimal(guess: ColumnGuess, *, is_hours: bool, ucd: str | None = None) -> ColumnGuess:
+def convert_sexagesimal_guess(guess: ColumnGuess, *, is_hours: bool, ucd: str | None = None) -> ColumnGuess:
     """Convert a column of sexagesimal text to degrees.
 
     Parameters
@@ -550,12 +556,14 @@ def convert_sexagesimal(guess: ColumnGuess, *, is_hours: bool, ucd: str | None =
     )
 
 
-def list_key_candidates(guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSample]) -> list[ColumnGuess]:
+def list_key_candidates(
+    guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSampleStatistics]
+) -> list[ColumnGuess]:
     """List columns that may name a row: integers or text without nulls, by name or UCD; the likeliest first."""
     ranked_guesses = []
     for guess in guesses:
         has_key_type = guess.column.type.is_integer or guess.column.type.is_string
-        sample = samples_by_name.get(guess.source, ColumnSample(nulls=1))
+        sample = samples_by_name.get(guess.source, ColumnSampleStatistics(nulls=1))
         rank = _rank_key_candidate(guess)
         if has_key_type and sample.nulls == 0 and rank is not None:
             ranked_guesses.append((rank, guess))

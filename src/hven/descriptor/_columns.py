@@ -11,21 +11,21 @@ from hven.descriptor._column_expressions import TemplatePlaceholder, split_templ
 from hven.model import units
 from hven.model.errors import suggest_spelling
 from hven.model.literal import format_number
-from hven.model.table import Column, Constant
+from hven.model.table import Column, TableConstant
 from hven.model.types import FLOAT64, STRING, list_type_names, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MAX_NAME_CHARACTERS = 128
 
 
 def check_column_name(
-    name: WrittenScalar, object_label: str, faults: FaultCollector, *, must_be_regular: bool = False
+    name: LocatedYamlScalar, object_label: str, faults: FaultCollector, *, must_be_regular: bool = False
 ) -> bool:
     """Check a name that queries use; `must_be_regular` ones must not need quotes.
 
@@ -61,12 +61,12 @@ def check_column_name(
 
 
 def build_columns(
-    fields_by_name: Mapping[WrittenScalar, KeyValues], key_path: str, faults: FaultCollector
+    fields_by_name: Mapping[LocatedYamlScalar, LocatedKeyValues], key_path: str, faults: FaultCollector
 ) -> tuple[tuple[Column, ...], dict[str, frozenset[str]]]:
     """Build the columns, and list the attributes that the descriptor gives for each."""
     columns: list[Column] = []
     given_attributes: dict[str, frozenset[str]] = {}
-    names_by_lower_case: dict[str, WrittenScalar] = {}
+    names_by_lower_case: dict[str, LocatedYamlScalar] = {}
     for name, fields in fields_by_name.items():
         if not check_column_name(name, "a column", faults):
             continue
@@ -84,7 +84,7 @@ def build_columns(
     return tuple(columns), given_attributes
 
 
-def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultCollector) -> Column:
+def _build_column(name: str, fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> Column:
     attributes: dict[str, Any] = {}
     for key, value in fields.items():
         if key in {"type", "types", "optional"}:
@@ -95,7 +95,7 @@ def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultColl
             attributes[key] = value
     column_type = FLOAT64
     if "type" in fields:
-        type_text: WrittenScalar = fields["type"]
+        type_text: LocatedYamlScalar = fields["type"]
         try:
             column_type = parse_type(type_text)
         except ValueError:
@@ -126,7 +126,7 @@ def _suggest_type(type_text: str) -> str:
     return hint or f"known: {', '.join(type_names[:16])} ..."
 
 
-def build_constant(name: str, fields: KeyValues, key_path: str, faults: FaultCollector) -> Constant:
+def build_constant(name: str, fields: LocatedKeyValues, key_path: str, faults: FaultCollector) -> TableConstant:
     """Build a constant of the table: a column with one value for all rows, a text unless it has a type."""
     value = None
     if "value" in fields:
@@ -137,10 +137,10 @@ def build_constant(name: str, fields: KeyValues, key_path: str, faults: FaultCol
     attributes["value"] = value
     if "type" not in fields:
         attributes["type"] = STRING
-    return Constant(**attributes)
+    return TableConstant(**attributes)
 
 
-def check_column_unit(unit: WrittenScalar, key_path: str, faults: FaultCollector) -> None:
+def check_column_unit(unit: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> None:
     """Refuse what is no unit, with the nearest one that is; warn if VOUnits spells it otherwise."""
     try:
         normalized_unit = units.validate_unit(str(unit))
@@ -151,14 +151,14 @@ def check_column_unit(unit: WrittenScalar, key_path: str, faults: FaultCollector
         faults.add_warning(f"{key_path}: VOUnits writes the unit {str(unit)!r} as {normalized_unit!r}", unit.place)
 
 
-def check_column_ucd(ucd: WrittenScalar, key_path: str, faults: FaultCollector) -> None:
+def check_column_ucd(ucd: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> None:
     """Warn of words that are not in the UCD list, and of ones in the wrong place."""
-    for problem in units.check_ucd(str(ucd)):
+    for problem in units.list_ucd_problems(str(ucd)):
         faults.add_warning(f"{key_path}: {problem}", ucd.place)
 
 
 def check_column_references(
-    fields_by_name: Mapping[WrittenScalar, KeyValues],
+    fields_by_name: Mapping[LocatedYamlScalar, LocatedKeyValues],
     key_path: str,
     faults: FaultCollector,
     *,
@@ -185,7 +185,7 @@ def check_column_references(
 
 
 def _check_link_template(
-    template: WrittenScalar, key_path: str, known_columns: list[str], faults: FaultCollector
+    template: LocatedYamlScalar, key_path: str, known_columns: list[str], faults: FaultCollector
 ) -> None:
     for part in split_template(template, key_path, faults):
         if isinstance(part, TemplatePlaceholder) and part.expression_text not in known_columns:

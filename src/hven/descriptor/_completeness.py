@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.descriptor._column_guesses import ColumnSample, guess_columns
+from hven.descriptor._column_guesses import ColumnSampleStatistics, guess_columns
 from hven.descriptor._merging import format_site_path
-from hven.descriptor._yaml_text import format_flow_value, format_scalar
-from hven.descriptor.written_yaml import WrittenMap, WrittenScalar, parse_page, read_page
+from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
+from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, parse_yaml_file, read_yaml_file
 from hven.model import units
-from hven.model.errors import Fault, Place
+from hven.model.errors import Fault, TextPlace
 from hven.model.resource import SPDX_LICENCE_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
@@ -128,7 +128,9 @@ class CompletenessScore:
         return int(100 * points / max_points + ROUNDING_TOLERANCE)
 
 
-def score_collection(resource: Resource, settings: Settings, tables: Sequence[Table]) -> CompletenessScore:
+def score_collection_metadata(
+    resource: CollectionSpec, settings: Settings, tables: Sequence[Table]
+) -> CompletenessScore:
     """Score a collection by its metadata; no rows are read.
 
     Parameters
@@ -151,7 +153,7 @@ def score_collection(resource: Resource, settings: Settings, tables: Sequence[Ta
 
 
 def list_missing_metadata(
-    resource: Resource, settings: Settings, published: Sequence[PublishedTableInfo]
+    resource: CollectionSpec, settings: Settings, published: Sequence[PublishedTableInfo]
 ) -> Iterator[MissingMetadata]:
     """List the metadata that a descriptor lacks, by group and by points.
 
@@ -173,7 +175,9 @@ def list_missing_metadata(
     return _MissingMetadataFinder(resource, settings, published).iterate_missing()
 
 
-def _compute_criterion_shares(resource: Resource, settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
+def _compute_criterion_shares(
+    resource: CollectionSpec, settings: Settings, tables: Sequence[Table]
+) -> dict[str, float]:
     """Return the share of each criterion that a collection meets: from 0 to 1."""
     columns = [column for table in tables for column in table.columns if not column.hidden]
     shares = {
@@ -215,7 +219,7 @@ def _compute_unit_share(columns: Sequence[Column]) -> float:
     return float(bool(columns))
 
 
-def _compute_licence_share(resource: Resource) -> float:
+def _compute_licence_share(resource: CollectionSpec) -> float:
     """Give half of the points for a licence, and the other half if programs know it by its address."""
     if not resource.licence and not resource.licence_url:
         return 0.0
@@ -223,20 +227,20 @@ def _compute_licence_share(resource: Resource) -> float:
     return 1.0 if has_address else 0.5
 
 
-def _compute_creator_share(resource: Resource) -> float:
+def _compute_creator_share(resource: CollectionSpec) -> float:
     """Give half of the points for creators, and the other half by the share of those with an ORCID."""
     if not resource.creators:
         return 0.0
     return (1 + _compute_true_share([bool(creator.orcid) for creator in resource.creators])) / 2
 
 
-def _compute_bibcode_share(resource: Resource) -> float:
+def _compute_bibcode_share(resource: CollectionSpec) -> float:
     if resource.bibcode:
         return 1.0
     return 0.5 if resource.citation else 0.0
 
 
-def _has_contact_address(resource: Resource, settings: Settings) -> bool:
+def _has_contact_address(resource: CollectionSpec, settings: Settings) -> bool:
     if resource.contact is not None and resource.contact.email:
         return True
     return bool(settings.contact_email)
@@ -244,10 +248,10 @@ def _has_contact_address(resource: Resource, settings: Settings) -> bool:
 
 def _is_unit_required(column: Column) -> bool:
     """Return whether values of a column are of a quantity that has a unit in any case."""
-    return column.type.is_numeric and units.has_unit(column.ucd)
+    return column.type.is_numeric and units.is_quantity_with_unit(column.ucd)
 
 
-def _has_row_key(table: Table, resource: Resource) -> bool:
+def _has_row_key(table: Table, resource: CollectionSpec) -> bool:
     """Return whether rows have a key, or will get one of the descriptor's when they are next published."""
     if table.primary or table.view:
         return True
@@ -261,7 +265,7 @@ def _has_coverage(table: Table) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Criterion:
+class _MetadataCriterion:
     """A criterion of the collection itself, the line that meets it, and what it is good for."""
 
     name: str
@@ -270,14 +274,14 @@ class _Criterion:
     reason: str
 
 
-def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) -> list[_Criterion]:
+def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) -> list[_MetadataCriterion]:
     publication_dates = [table.updated[:10] for table in published_tables if table.updated]
     first_date = min(publication_dates, default="YYYY-MM-DD")
     example = "[{title: .., query: ..}]"
     if published_tables:
         first_table = published_tables[0].table
         query = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
-        example = format_flow_value([{"title": "The first rows", "query": query}])
+        example = format_yaml_flow_value([{"title": "The first rows", "query": query}])
     title_reason = (
         f"it is the first thing that people read: {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} characters, "
         f"more than its name"
@@ -289,26 +293,26 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
     coverage_reason = "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."
     contact_reason = "nobody answers questions; contact_email of hven.toml is of all collections"
     return [
-        _Criterion("title", "title", "title: ..", title_reason),
-        _Criterion("description", "description", "description: ..", description_reason),
-        _Criterion("subjects", "subjects", "subjects: [..]", subjects_reason),
-        _Criterion("coverage", "waveband", "waveband: [..]", coverage_reason),
-        _Criterion("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
-        _Criterion("contact", "contact", "contact: {name: .., email: ..}", contact_reason),
-        _Criterion("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
-        _Criterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
-        _Criterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
-        _Criterion("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
-        _Criterion("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
-        _Criterion("created", "created", f"created: {first_date}", "nobody knows how old it is"),
+        _MetadataCriterion("title", "title", "title: ..", title_reason),
+        _MetadataCriterion("description", "description", "description: ..", description_reason),
+        _MetadataCriterion("subjects", "subjects", "subjects: [..]", subjects_reason),
+        _MetadataCriterion("coverage", "waveband", "waveband: [..]", coverage_reason),
+        _MetadataCriterion("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
+        _MetadataCriterion("contact", "contact", "contact: {name: .., email: ..}", contact_reason),
+        _MetadataCriterion("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
+        _MetadataCriterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
+        _MetadataCriterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
+        _MetadataCriterion("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
+        _MetadataCriterion("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
+        _MetadataCriterion("created", "created", f"created: {first_date}", "nobody knows how old it is"),
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Insertion:
+class _InsertionPoint:
     """Where and how a line is added: `mode` is as in `MissingMetadata`, `indent` is for lines below."""
 
-    place: Place
+    place: TextPlace
     mode: str = ""
     indent: str = ""
 
@@ -316,7 +320,9 @@ class _Insertion:
 class _MissingMetadataFinder:
     """Finds what one descriptor lacks, and where it is to be written."""
 
-    def __init__(self, resource: Resource, settings: Settings, published_tables: Sequence[PublishedTableInfo]) -> None:
+    def __init__(
+        self, resource: CollectionSpec, settings: Settings, published_tables: Sequence[PublishedTableInfo]
+    ) -> None:
         self._resource = resource
         self._published_tables = published_tables
         tables = [published_table.table for published_table in published_tables]
@@ -329,19 +335,19 @@ class _MissingMetadataFinder:
             missing_share = 1 - self._shares[criterion.name]
             if missing_share > 0:
                 _, weight = CRITERION_WEIGHTS[criterion.name]
-                yield self._describe_collection_key(criterion, weight * missing_share)
+                yield self._describe_missing_collection_key(criterion, weight * missing_share)
         for published_table in self._published_tables:
             yield from self._iterate_missing_of_table(published_table)
 
-    def _describe_collection_key(self, criterion: _Criterion, points: float) -> MissingMetadata:
+    def _describe_missing_collection_key(self, criterion: _MetadataCriterion, points: float) -> MissingMetadata:
         """Describe a key of the collection that lacks or says too little."""
         resource, key = self._resource, criterion.key
         added_text, reason = criterion.added_text, criterion.reason
         written_key = self._find_key((key,))
         if written_key is None:
             first_key = self._find_key(("collection",)) or self._find_key(("title",))
-            insertion = _Insertion(place=self._locate_key(first_key), mode="below")
-            return _build_missing(f"no {key}", reason, insertion, added_text, points=points)
+            insertion = _InsertionPoint(place=self._locate_key(first_key), mode="below")
+            return _build_missing_metadata(f"no {key}", reason, insertion, added_text, points=points)
         insertion_mode = ""
         if criterion.name == "licence" and not resource.licence_url:
             added_text = "licence_url: https://.."
@@ -352,8 +358,8 @@ class _MissingMetadataFinder:
             added_text = "orcid: .."
             names = [creator.name for creator in resource.creators if not creator.orcid]
             reason = f"people are known by their ORCID: {', '.join(names)}"
-        insertion = _Insertion(place=self._locate_key(written_key), mode=insertion_mode)
-        return _build_missing(f"{key} says too little", reason, insertion, added_text, points=points)
+        insertion = _InsertionPoint(place=self._locate_key(written_key), mode=insertion_mode)
+        return _build_missing_metadata(f"{key} says too little", reason, insertion, added_text, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
@@ -368,10 +374,10 @@ class _MissingMetadataFinder:
         elif spec is not None:
             place = spec.place
         else:
-            place = Place(file=self._file)
+            place = TextPlace(file=self._file)
         insertion = self._locate_new_entry(self._find_node(table_path), place)
         if not table.description:
-            yield _build_missing(
+            yield _build_missing_metadata(
                 f"no description of {table.name}",
                 "nobody learns what a row is",
                 insertion,
@@ -380,7 +386,7 @@ class _MissingMetadataFinder:
             )
         if not _has_row_key(table, self._resource):
             key = _find_unique_column(published_table) or ".."
-            yield _build_missing(
+            yield _build_missing_metadata(
                 f"no primary key of {table.name}",
                 "rows cannot be named, linked or followed",
                 insertion,
@@ -390,29 +396,29 @@ class _MissingMetadataFinder:
         if insertion.mode == "below":
             table_insertion = insertion
         else:
-            table_insertion = _Insertion(place=place)
+            table_insertion = _InsertionPoint(place=place)
         yield from self._iterate_missing_of_columns(published_table, spec, table_insertion)
 
-    def _locate_new_entry(self, node: Any, key_place: Place) -> _Insertion:
+    def _locate_new_entry(self, node: Any, key_place: TextPlace) -> _InsertionPoint:
         """Return where a map takes a new entry: below its key, or inside its braces."""
-        if not isinstance(node, WrittenMap):
-            return _Insertion(place=key_place)
+        if not isinstance(node, LocatedYamlMap):
+            return _InsertionPoint(place=key_place)
         if node.is_flow:
-            return _Insertion(place=node.place, mode="inside")
-        indent = " " * (self._find_key_column(node) - 1)
-        return _Insertion(place=key_place, mode="below", indent=indent)
+            return _InsertionPoint(place=node.place, mode="inside")
+        indent = " " * (self._find_key_text_column(node) - 1)
+        return _InsertionPoint(place=key_place, mode="below", indent=indent)
 
     def _iterate_missing_of_columns(
-        self, published_table: PublishedTableInfo, spec: TableSpec | None, table_insertion: _Insertion
+        self, published_table: PublishedTableInfo, spec: TableSpec | None, table_insertion: _InsertionPoint
     ) -> Iterator[MissingMetadata]:
         table = published_table.table
         columns = [column for column in table.columns if not column.hidden]
         if not columns:
             weights = [CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")]
-            yield _build_missing(
+            yield _build_missing_metadata(
                 f"the columns of {table.name} are not known",
                 "they are those of its source",
-                _Insertion(place=table_insertion.place),
+                _InsertionPoint(place=table_insertion.place),
                 f"hven ingest {self._resource.name}",
                 points=sum(weights) / len(self._published_tables),
             )
@@ -420,14 +426,16 @@ class _MissingMetadataFinder:
         points_by_attribute = self._compute_column_points()
         undeclared_columns: dict[str, dict[str, str]] = {}
         undeclared_points = 0.0
-        for column, missing_values in zip(columns, _propose_attributes(columns, published_table), strict=True):
+        for column, missing_values in zip(columns, _propose_missing_attributes(columns, published_table), strict=True):
             if not missing_values:
                 continue
             points = 0.0
             for key in missing_values:
                 if key != "unit" or _is_unit_required(column):
                     points += points_by_attribute[key]
-            missing_metadata = self._describe_column(table, column, spec, missing_values, points=points)
+            missing_metadata = self._describe_missing_column_attributes(
+                table, column, spec, missing_values, points=points
+            )
             if missing_metadata is None:
                 undeclared_columns[column.name] = missing_values
                 undeclared_points += points
@@ -435,42 +443,44 @@ class _MissingMetadataFinder:
                 yield missing_metadata
         if undeclared_columns:  # one text for all of them: the key `columns` stands once
             names = ", ".join(undeclared_columns)
-            yield _build_missing(
+            yield _build_missing_metadata(
                 f"columns of {table.name} are not described: {names}",
                 "nobody knows what they mean",
                 table_insertion,
-                _write_columns(undeclared_columns, spec, table_insertion.indent),
+                _write_columns_yaml(undeclared_columns, spec, table_insertion.indent),
                 points=undeclared_points,
             )
 
-    def _describe_column(
+    def _describe_missing_column_attributes(
         self, table: Table, column: Column, spec: TableSpec | None, missing_values: dict[str, str], *, points: float
     ) -> MissingMetadata | None:
         """Describe what a column lacks; None: the descriptor has no ``columns`` of the table to add it to."""
         labels = [_ATTRIBUTE_LABELS[key] for key in missing_values]
         message = f"no {' and no '.join(labels)} of {table.name}.{column.name}"
-        reason = _explain_missing(missing_values)
+        reason = _explain_missing_attributes(missing_values)
         columns_path = ("tables", table.name, "columns")
         column_path = (*columns_path, column.name)
         node = self._find_node(column_path)
         columns_node = self._find_node(columns_path)
-        text = format_flow_value(missing_values)[1:-1]
-        if isinstance(node, WrittenMap):
+        text = format_yaml_flow_value(missing_values)[1:-1]
+        if isinstance(node, LocatedYamlMap):
             insertion = self._locate_new_entry(node, self._locate_key(self._find_key(column_path)))
             if insertion.mode == "below":
-                lines = [f"{insertion.indent}{key}: {format_scalar(value)}" for key, value in missing_values.items()]
+                lines = [
+                    f"{insertion.indent}{key}: {format_yaml_scalar(value)}" for key, value in missing_values.items()
+                ]
                 text = "\n".join(lines)
-        elif isinstance(node, WrittenScalar) and not node.is_null:
-            insertion = _Insertion(place=node.place, mode="instead")
-            text = format_flow_value({"type": str(node), **missing_values})
+        elif isinstance(node, LocatedYamlScalar) and not node.is_null:
+            insertion = _InsertionPoint(place=node.place, mode="instead")
+            text = format_yaml_flow_value({"type": str(node), **missing_values})
         elif spec is not None and column.name in spec.column_places:  # in a loop, or in another file
-            insertion = _Insertion(place=spec.column_places[column.name])
-        elif isinstance(columns_node, WrittenMap):
+            insertion = _InsertionPoint(place=spec.column_places[column.name])
+        elif isinstance(columns_node, LocatedYamlMap):
             insertion = self._locate_new_entry(columns_node, self._locate_key(self._find_key(columns_path)))
-            text = f"{insertion.indent}{format_scalar(column.name)}: {format_flow_value(missing_values)}"
+            text = f"{insertion.indent}{format_yaml_scalar(column.name)}: {format_yaml_flow_value(missing_values)}"
         else:
             return None
-        return _build_missing(message, reason, insertion, text, points=points)
+        return _build_missing_metadata(message, reason, insertion, text, points=points)
 
     def _compute_column_points(self) -> dict[str, float]:
         """Return the points for a UCD, a unit and a description of one column."""
@@ -489,46 +499,46 @@ class _MissingMetadataFinder:
     def _find_node(self, path: Sequence[str]) -> Any:
         node: Any = self._tree
         for key in path:
-            if isinstance(node, WrittenMap):
+            if isinstance(node, LocatedYamlMap):
                 node = node.get(key)  # type: ignore[call-overload]
             else:
                 node = None
         return node
 
-    def _find_key(self, path: Sequence[str]) -> WrittenScalar | None:
+    def _find_key(self, path: Sequence[str]) -> LocatedYamlScalar | None:
         parent_node = self._find_node(path[:-1])
-        if isinstance(parent_node, WrittenMap) and path[-1] in parent_node:
+        if isinstance(parent_node, LocatedYamlMap) and path[-1] in parent_node:
             return parent_node.find_key(path[-1])
         return None
 
-    def _locate_key(self, key: WrittenScalar | None) -> Place:
+    def _locate_key(self, key: LocatedYamlScalar | None) -> TextPlace:
         if key is not None:
             return key.place
-        return Place(file=self._file, line=1, column=1)
+        return TextPlace(file=self._file, line=1, column=1)
 
-    def _find_key_column(self, node: WrittenMap) -> int:
+    def _find_key_text_column(self, node: LocatedYamlMap) -> int:
         """Return the column in which the keys of a map stand."""
         first_key = next(iter(node), None)
         place = node.place if first_key is None else first_key.place
         return place.column or 1
 
 
-def parse_descriptor_tree(resource: Resource, settings: Settings) -> WrittenMap | None:
+def parse_descriptor_tree(resource: CollectionSpec, settings: Settings) -> LocatedYamlMap | None:
     """Read a descriptor once more as it is written, with the place of each word."""
     faults: list[Fault] = []
-    page = read_page(resource.path, format_site_path(resource.path, settings), faults)
+    page = read_yaml_file(resource.path, format_site_path(resource.path, settings), faults)
     if page is None:
         return None
-    tree = parse_page(page, faults)
-    return tree if isinstance(tree, WrittenMap) else None
+    tree = parse_yaml_file(page, faults)
+    return tree if isinstance(tree, LocatedYamlMap) else None
 
 
 _ATTRIBUTE_LABELS = {"ucd": "UCD", "unit": "unit", "description": "description"}
 _INSTRUCTIONS = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}
 
 
-def _build_missing(
-    message: str, reason: str, insertion: _Insertion, added_text: str, *, points: float
+def _build_missing_metadata(
+    message: str, reason: str, insertion: _InsertionPoint, added_text: str, *, points: float
 ) -> MissingMetadata:
     instruction = _INSTRUCTIONS.get(insertion.mode, "write")
     fault = Fault(
@@ -540,18 +550,18 @@ def _build_missing(
     return MissingMetadata(fault=fault, added_text=added_text, insertion_mode=insertion.mode, points=points)
 
 
-def _write_columns(columns: Mapping[str, Mapping[str, str]], spec: TableSpec | None, indent: str) -> str:
+def _write_columns_yaml(columns: Mapping[str, Mapping[str, str]], spec: TableSpec | None, indent: str) -> str:
     """Write ``columns`` of a table that has none."""
     lines = []
     if spec is not None and spec.follows_source:  # as it does without columns
         lines.append(f"{indent}follow: true")
     lines.append(f"{indent}columns:")
     for name, attributes in columns.items():
-        lines.append(f"{indent}  {format_scalar(name)}: {format_flow_value(dict(attributes))}")
+        lines.append(f"{indent}  {format_yaml_scalar(name)}: {format_yaml_flow_value(dict(attributes))}")
     return "\n".join(lines)
 
 
-def _explain_missing(missing_values: Mapping[str, str]) -> str:
+def _explain_missing_attributes(missing_values: Mapping[str, str]) -> str:
     if "ucd" in missing_values:
         return "programs do not know what it is"
     if "unit" in missing_values:
@@ -561,14 +571,14 @@ def _explain_missing(missing_values: Mapping[str, str]) -> str:
 
 def _is_single_line(node: Any) -> bool:
     """Return whether a value ends on the line of its key."""
-    if not isinstance(node, WrittenScalar) or node.style in {"|", ">"}:
+    if not isinstance(node, LocatedYamlScalar) or node.style in {"|", ">"}:
         return False
     return "\n" not in node.page.text[node.start : node.end]
 
 
-def _propose_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
+def _propose_missing_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
     """Return what each column lacks, and what it may be; ``..`` stands for what nobody can guess."""
-    samples_by_column = _build_samples(published_table)
+    samples_by_column = _build_samples_from_statistics(published_table)
     guesses = guess_columns(columns, samples_by_column, is_complete=False, may_narrow=False)
     proposals = []
     for column, guess in zip(columns, guesses, strict=True):
@@ -577,7 +587,7 @@ def _propose_attributes(columns: Sequence[Column], published_table: PublishedTab
         if not column.ucd:
             missing_values["ucd"] = guessed_column.ucd or ".."
         effective_ucd = column.ucd or guessed_column.ucd or ""
-        if not column.unit and column.type.is_numeric and units.has_unit(effective_ucd):
+        if not column.unit and column.type.is_numeric and units.is_quantity_with_unit(effective_ucd):
             default_unit = "mag" if effective_ucd.startswith("phot.mag") else ".."
             missing_values["unit"] = guessed_column.unit or default_unit
         if not column.description:
@@ -586,12 +596,12 @@ def _propose_attributes(columns: Sequence[Column], published_table: PublishedTab
     return proposals
 
 
-def _build_samples(published_table: PublishedTableInfo) -> dict[str, ColumnSample]:
+def _build_samples_from_statistics(published_table: PublishedTableInfo) -> dict[str, ColumnSampleStatistics]:
     """Turn the statistics of numbers into samples, from which columns are guessed."""
     samples_by_column = {}
     for name, statistics in published_table.statistics.items():
         if isinstance(statistics.get("minimum", 0), int | float):
-            samples_by_column[name] = ColumnSample(
+            samples_by_column[name] = ColumnSampleStatistics(
                 rows=published_table.rows or 0,
                 nulls=int(str(statistics.get("nulls", 0))),
                 minimum=statistics.get("minimum"),

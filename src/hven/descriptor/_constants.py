@@ -6,9 +6,9 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from hven.adql.syntax_tree import Cast, Expr, Literal
-from hven.descriptor.written_yaml import DECIMAL_PATTERN, WrittenScalar, detect_misleading_retyping
-from hven.model.literal import to_plain_time
+from hven.adql.syntax_tree import CastExpression, Expr, Literal
+from hven.descriptor.written_yaml import DECIMAL_PATTERN, LocatedYamlScalar, detect_misleading_retyping
+from hven.model.literal import to_portable_time_text
 
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import FaultCollector
@@ -24,7 +24,9 @@ INTEGER_BOUNDS = {
 NULL_LITERAL = Literal(None)
 
 
-def build_constant_literal(value: WrittenScalar, column: Column, key_path: str, faults: FaultCollector) -> Expr | None:
+def build_constant_literal(
+    value: LocatedYamlScalar, column: Column, key_path: str, faults: FaultCollector
+) -> Expr | None:
     """Convert a constant to a tree of this column's type; None after a fault."""
     if value.is_null:
         if column.required:
@@ -46,9 +48,9 @@ def build_constant_literal(value: WrittenScalar, column: Column, key_path: str, 
     elif column_type.is_timestamp:
         message = f"{key_path} must be an ISO time, not {text!r}"
         remedy = "write 2026-11-20T09:30:00"
-        time = to_plain_time(text)
+        time = to_portable_time_text(text)
         if time is not None:
-            literal = Cast(Literal(time), "TIMESTAMP")
+            literal = CastExpression(Literal(time), "TIMESTAMP")
     else:
         message = f"{key_path}: a column of type {column_type} cannot be set to a constant"
         remedy = "use an expression under 'map': POINT(10, 20)"
@@ -57,7 +59,9 @@ def build_constant_literal(value: WrittenScalar, column: Column, key_path: str, 
     return literal
 
 
-def _build_number_literal(value: WrittenScalar, column: Column, key_path: str, faults: FaultCollector) -> Expr | None:
+def _build_number_literal(
+    value: LocatedYamlScalar, column: Column, key_path: str, faults: FaultCollector
+) -> Expr | None:
     column_type = column.type
     text = str(value)
     yaml_reading = detect_misleading_retyping(value)

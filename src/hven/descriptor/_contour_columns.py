@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.adql.syntax_tree import ValueMetadata
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.table import Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 OUTLINE_COLUMN = "s_region"
 COVERAGE_COLUMN, QUALITY_COLUMN = "coverage", "region_quality"
@@ -29,7 +29,7 @@ _SHAPE_XTYPES = {"circle", "polygon", "shape", "multishape", "adql:REGION", "reg
 
 
 def iterate_region_rules(
-    table: Table, declared_rules: Sequence[ValidationRule], place: Place
+    table: Table, declared_rules: Sequence[ValidationRule], place: TextPlace
 ) -> Iterator[ValidationRule]:
     """Yield rules for columns of shapes and cells, where neither the descriptor nor a standard has one."""
     declared_checks = {(rule.check, name) for rule in declared_rules for name in rule.columns}
@@ -69,7 +69,7 @@ def iterate_region_rules(
                 )
 
 
-def convert_contour_for_column(tree: Expr, meta: ValueMetadata, column_type: Type | None) -> Expr | None:
+def convert_contour_for_column(tree: Expr, meta: ValueMetadata, column_type: ColumnType | None) -> Expr | None:
     """Ask a contour for what a column takes: cells, several shapes or a polygon.
 
     None for a column that takes none of them.
@@ -100,7 +100,7 @@ def find_contour(tree: Expr, meta: ValueMetadata) -> tuple[Expr, str] | None:
     return None
 
 
-def build_contour_value(name: str, contour: Expr, part_word: str) -> Expr:
+def build_contour_expression(name: str, contour: Expr, part_word: str) -> Expr:
     """Make the value of one of the columns that follow."""
     if name == COVERAGE_COLUMN:
         return _build_contour_call("CONTOUR_MOC", contour, "rest")

@@ -29,7 +29,7 @@ PASSWORD_PATTERN = re.compile(r"^[a-z][a-z0-9+]*://[^/@]*:[^/@]*@|[?&]password="
 _DATABASE_URL_PATTERN = re.compile(r"((?:postgres(?:ql)?|mysql|mariadb)://[^/?]*/[^/?]+)(?:/([^/?]+))?(\?.*)?")
 
 
-def split_address(text: str) -> tuple[str, str | None]:
+def split_database_address(text: str) -> tuple[str, str | None]:
     """Split the table off ``postgresql://user@host/database/schema.table``.
 
     The address is empty if it is neither PostgreSQL nor MariaDB.
@@ -73,7 +73,7 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     if "\n" in text:
         line = None
     else:
-        line = plugins.load_plugin("sources", "sql").find_connection_line(text)
+        line = plugins.load_plugin("sources", "sql").extract_odbc_connection_string(text)
     if line is None:
         return source, []
     secret = f"{name.upper()}_DB"
@@ -131,11 +131,11 @@ class DatabaseTableFacts:
             return [by_source[name] for name in self.inspected_table.primary if name in by_source]
         return []
 
-    def write_notes(self, guesses: Sequence[ColumnGuess], *, is_live: bool) -> list[str]:
+    def write_draft_notes(self, guesses: Sequence[ColumnGuess], *, is_live: bool) -> list[str]:
         """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
         names = {item.source: item.column.name for item in guesses}
         if is_live:
-            notes = [text.replace("; ", ": ", 1) for text in self.inspected_table.list_omissions()]
+            notes = [text.replace("; ", ": ", 1) for text in self.inspected_table.explain_omitted_columns()]
         else:
             notes = []
         for key in self.inspected_table.foreign:
@@ -184,7 +184,7 @@ def inspect_database_table(kind: str, options: Mapping[str, Any], context: Sourc
     is_keyword_string = (
         "=" in address
         and "://" not in address
-        and plugins.load_plugin("sources", "sql").find_connection_line(address) is None
+        and plugins.load_plugin("sources", "sql").extract_odbc_connection_string(address) is None
     )
     if not is_keyword_string and not address.startswith(("postgresql://", "postgres://", "postgresql+")):
         if kind == "live":
@@ -202,5 +202,5 @@ __all__ = [
     "DatabaseTableFacts",
     "inspect_database_table",
     "move_connection_line_to_secrets",
-    "split_address",
+    "split_database_address",
 ]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql.adql_writer import quote_name
-from hven.descriptor._name_resolution import add_place
-from hven.descriptor.value_schema import KeyValues
+from hven.adql.adql_writer import quote_adql_name
+from hven.descriptor._name_resolution import with_place
+from hven.descriptor.value_schema import LocatedKeyValues
 from hven.model.errors import suggest_spelling
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ DAY_SECONDS = 86_400.0
 
 def expand_derived_link(
     key_path: str,
-    link_fields: KeyValues,
+    link_fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
     collection_context: CollectionContext,
     faults: FaultCollector,
     *,
     table_name: str,
-) -> Iterator[KeyValues]:
+) -> Iterator[LocatedKeyValues]:
     """Write a link with ``derived`` as two: to the data that the row was made from, and to data made from it."""
     derived_fields = link_fields["derived"]
     place = link_fields.places["derived"]
@@ -49,7 +49,7 @@ def expand_derived_link(
     alias = source.rpartition(".")[2]
 
     def quote_both_columns(column: str) -> tuple[str, str]:
-        return f"{quote_name(alias)}.{quote_name(column)}", f"target.{quote_name(column)}"
+        return f"{quote_adql_name(alias)}.{quote_adql_name(column)}", f"target.{quote_adql_name(column)}"
 
     order_expression = ""
     conditions = []
@@ -72,7 +72,7 @@ def expand_derived_link(
         "order": link_fields.places.get("order", place),
     }
     for semantics, sign in (("progenitor", "<"), ("derivation", ">")):
-        expanded_fields = KeyValues(link_fields.place, dict(places))
+        expanded_fields = LocatedKeyValues(link_fields.place, dict(places))
         expanded_fields.update({key: value for key, value in link_fields.items() if key != "derived"})
         condition = f"{other_level} {sign} {own_level}"
         if "if" in link_fields:
@@ -80,14 +80,14 @@ def expand_derived_link(
         texts = {"semantics": semantics, "from": source, "where": " AND ".join(conditions), "if": condition}
         if order_expression and "order" not in link_fields:
             texts["order"] = order_expression
-        expanded_fields.update({key: add_place(text, place) for key, text in texts.items()})
+        expanded_fields.update({key: with_place(text, place) for key, text in texts.items()})
         yield expanded_fields
 
 
 def _find_link_columns(
     key_path: str,
     shared_columns: list[str],
-    derived_fields: KeyValues,
+    derived_fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
     faults: FaultCollector,
 ) -> tuple[str, str, str]:
@@ -122,7 +122,7 @@ def _find_link_columns(
     if "level" in derived_fields:
         level = str(derived_fields["level"])
     else:
-        level = _find_first_known(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
+        level = _find_first_known_column(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
     if not level:
         remedy = (
             f"level: a column that is larger in what was made of it; by themselves: "
@@ -130,7 +130,7 @@ def _find_link_columns(
         )
         faults.add_error(f"{key_path}: nothing says which was made from which", derived_fields.place, remedy)
     times = [str(column_name) for column_name in derived_fields.get("time", ())] or [
-        _find_first_known([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)
+        _find_first_known_column([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
@@ -154,5 +154,5 @@ def _find_link_columns(
     return times[0] or "-", times[-1] or "-", level
 
 
-def _find_first_known(candidates: Sequence[str], known_names: dict[str, str] | None) -> str:
+def _find_first_known_column(candidates: Sequence[str], known_names: dict[str, str] | None) -> str:
     return next((candidate for candidate in candidates if known_names is None or candidate in known_names), "")

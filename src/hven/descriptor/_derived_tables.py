@@ -9,20 +9,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
-from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
-from hven.descriptor.live_queries import is_live
+from hven.adql.scope import StaticTableCatalogue
+from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
+from hven.descriptor.live_queries import is_live_table_spec
 from hven.descriptor.mapping import compile_mapping
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
-from hven.sources.document_enrichment import add_document_columns
+from hven.sources.document_enrichment import with_document_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hven.adql.syntax_tree import Query
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
     from hven.sources import Source
@@ -37,7 +37,7 @@ def is_local_file_source(source: SourceSpec) -> bool:
     return source.kind in FILE_SOURCE_KINDS and "url" not in source.options
 
 
-def open_file_source(source: SourceSpec, resource: Resource, settings: Settings) -> Source:
+def open_file_source(source: SourceSpec, resource: CollectionSpec, settings: Settings) -> Source:
     """Open a source that is a file, or files."""
     module = plugins.load_plugin("sources", source.kind)
     options = module.Options.model_validate(dict(source.options))
@@ -50,7 +50,7 @@ def open_file_source(source: SourceSpec, resource: Resource, settings: Settings)
     return opened_source
 
 
-class DerivedTables:
+class DescriptorTableResolver:
     """The tables of a collection as its descriptor will make them, and those of others that its queries read.
 
     Parameters
@@ -59,13 +59,15 @@ class DerivedTables:
         Gives another collection by its name; None if there is none that can be read.
     """
 
-    def __init__(self, resource: Resource, settings: Settings, load_resource: Callable[[str], Resource | None]) -> None:
+    def __init__(
+        self, resource: CollectionSpec, settings: Settings, load_resource: Callable[[str], CollectionSpec | None]
+    ) -> None:
         self.settings = settings
         self._load_resource = load_resource
-        self._resources: dict[str, Resource | None] = {resource.name.lower(): resource}
+        self._resources: dict[str, CollectionSpec | None] = {resource.name.lower(): resource}
         self._tables: dict[str, Table | None] = {}
 
-    def find_query_columns(self, text: str | Query, resource: Resource) -> tuple[Column, ...] | None:
+    def find_query_columns(self, text: str | Query, resource: CollectionSpec) -> tuple[Column, ...] | None:
         """Find the columns of a query's answer; None if a table that it reads is known only when it is published.
 
         Raises
@@ -77,7 +79,9 @@ class DerivedTables:
             tree = parse_query(text)
         else:
             tree = text
-        common_table_names = {node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTable)}
+        common_table_names = {
+            node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTableExpression)
+        }
         tables = {}
         for node in walk_tree(tree):
             if not isinstance(node, TableRef) or (
@@ -92,7 +96,7 @@ class DerivedTables:
             if table is None:
                 return None
             tables[table.qualified_name] = table
-        return bind_query(tree, StaticCatalogue(tables.values())).columns
+        return bind_query(tree, StaticTableCatalogue(tables.values())).columns
 
     def list_table_names(self, schema: str) -> list[str] | None:
         """List the tables of a collection; None: there is none that can be read."""
@@ -117,12 +121,12 @@ class DerivedTables:
                 )
             else:
                 spec = None
-            if resource is not None and spec is not None and not is_live(spec):
+            if resource is not None and spec is not None and not is_live_table_spec(spec):
                 with suppress(HvenError, ValueError):  # its own check tells it
                     self._tables[key] = self._build_table(spec, resource)
         return self._tables[key]
 
-    def _build_table(self, spec: TableSpec, resource: Resource) -> Table | None:
+    def _build_table(self, spec: TableSpec, resource: CollectionSpec) -> Table | None:
         if spec.table.view is not None:
             query_columns = self.find_query_columns(spec.table.view, resource)
             if query_columns is None:
@@ -135,7 +139,7 @@ class DerivedTables:
         source = spec.sources[0]
         columns = None
         if is_local_file_source(source):
-            columns = add_document_columns(
+            columns = with_document_columns(
                 open_file_source(source, resource, self.settings).list_columns(), source.enrich
             )
         elif source.kind == QUERY_SOURCE_KIND:
@@ -143,10 +147,10 @@ class DerivedTables:
             if query_columns is None:
                 columns = None
             else:
-                columns = add_document_columns(query_columns, source.enrich)
+                columns = with_document_columns(query_columns, source.enrich)
         if columns is None:
             return None
         return compile_mapping(spec, columns, resource).table
 
 
-__all__ = ["QUERY_SOURCE_KIND", "DerivedTables", "is_local_file_source", "open_file_source"]
+__all__ = ["QUERY_SOURCE_KIND", "DescriptorTableResolver", "is_local_file_source", "open_file_source"]

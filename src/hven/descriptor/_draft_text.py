@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._column_guesses import describe_guesses
-from hven.descriptor._yaml_text import format_comment, format_flow_value, format_folded_text, format_scalar
+from hven.descriptor._column_guesses import write_guess_comment
+from hven.descriptor._yaml_text import (
+    format_yaml_comment,
+    format_yaml_flow_value,
+    format_yaml_folded_text,
+    format_yaml_scalar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +24,7 @@ MAX_NAME_WIDTH = 28  # characters to which the names of columns are padded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableDraft:
+class TableDescriptorDraft:
     """A source that was looked at, for a collection with one table `main`.
 
     Attributes
@@ -66,7 +71,7 @@ class TableDraft:
             *self._write_table_head(),
             *self._write_notes(),
             *self.series,
-            "    source: " + format_flow_value({"kind": self.kind, **self.options}),
+            "    source: " + format_yaml_flow_value({"kind": self.kind, **self.options}),
             *self._write_columns(),
             *self.source_metadata.write_table_keys(),
         ]
@@ -80,17 +85,17 @@ class TableDraft:
             publication = f"`hven ingest {self.name}` publishes it as {self.name}.main."
         separator = ";" if self.kind == "live" else ","
         default_title = self.name.replace("_", " ").capitalize()
-        title_line = f"title: {format_scalar(self.title or default_title)}"
+        title_line = f"title: {format_yaml_scalar(self.title or default_title)}"
         if not self.title:
             title_line += "  # guessed: the name; one line for people"
         lines = [
-            f"# A first descriptor, guessed from {format_comment(origin)}. Look it over and change what is wrong;",
+            f"# A first descriptor, guessed from {format_yaml_comment(origin)}. Look it over and change what is wrong;",
             f"# `hven check {self.name}` tells every fault{separator} {publication}",
-            f"collection: {format_scalar(self.name)}",
+            f"collection: {format_yaml_scalar(self.name)}",
             title_line,
         ]
         if self.description:
-            lines += format_folded_text("description", self.description)
+            lines += format_yaml_folded_text("description", self.description)
         else:
             lines.append("# description: some sentences - what, from where, how good")
         return [*lines, *self.head_lines]
@@ -105,15 +110,15 @@ class TableDraft:
             )
         if self.key:
             default_reason = "no value occurs twice" if len(self.key) == 1 else "together they name a row"
-            names = format_flow_value([guess.column.name for guess in self.key])
+            names = format_yaml_flow_value([guess.column.name for guess in self.key])
             lines.append(f"    primary: {names}  # guessed: {self.key_reason or default_reason}")
         if self.position is not None:
-            names = ", ".join(format_scalar(name) for name in self.position)
+            names = ", ".join(format_yaml_scalar(name) for name in self.position)
             lines.append(f"    position: [{names}]  # guessed: degrees; searches by position use it")
         return lines
 
     def _write_notes(self) -> list[str]:
-        lines = [f"    # {format_comment(note)}" for note in self.notes]
+        lines = [f"    # {format_yaml_comment(note)}" for note in self.notes]
         hidden_count = self.source_metadata.hidden_count
         if hidden_count:
             lines.append(
@@ -123,7 +128,7 @@ class TableDraft:
         return lines
 
     def _write_columns(self) -> list[str]:
-        longest_name = max(len(format_scalar(guess.column.name)) for guess in self.guesses)
+        longest_name = max(len(format_yaml_scalar(guess.column.name)) for guess in self.guesses)
         width = min(longest_name, MAX_NAME_WIDTH) + 7  # six blanks before, a colon behind
         lines = ["    columns:"]
         lines += [self._write_column(guess, width) for guess in self.guesses]
@@ -131,7 +136,7 @@ class TableDraft:
         if mapped_guesses:
             lines.append("    map:  # source columns that are called otherwise, and expressions")
         for guess in mapped_guesses:
-            lines.append(f"{_write_key(guess, width)} {format_scalar(guess.expression)}")
+            lines.append(f"{_write_padded_yaml_key(guess, width)} {format_yaml_scalar(guess.expression)}")
         return lines
 
     def _write_column(self, guess: ColumnGuess, width: int) -> str:
@@ -144,12 +149,12 @@ class TableDraft:
             if value:
                 attributes[key] = value
         attributes |= self.source_metadata.describe_references(column)
-        line = f"{_write_key(guess, width)} {format_flow_value(attributes)}"
-        guess_note = describe_guesses(guess)
+        line = f"{_write_padded_yaml_key(guess, width)} {format_yaml_flow_value(attributes)}"
+        guess_note = write_guess_comment(guess)
         if guess_note:
-            line += f"  # {format_comment(guess_note)}"
+            line += f"  # {format_yaml_comment(guess_note)}"
         return line
 
 
-def _write_key(guess: ColumnGuess, width: int) -> str:
-    return f"      {format_scalar(guess.column.name)}:".ljust(width)
+def _write_padded_yaml_key(guess: ColumnGuess, width: int) -> str:
+    return f"      {format_yaml_scalar(guess.column.name)}:".ljust(width)

@@ -7,7 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hven.adql.syntax_tree import Case, Cast, Comparison, Expr, FunctionCall, Literal, NullPredicate, ValueMetadata
+from hven.adql.syntax_tree import (
+    CaseExpression,
+    CastExpression,
+    Comparison,
+    Expr,
+    FunctionCall,
+    Literal,
+    NullPredicate,
+    ValueMetadata,
+)
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor.compiled_mapping import FaultReportedError
@@ -18,9 +27,9 @@ from hven.model.types import TIMESTAMP
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.descriptor._name_resolution import ExpressionNames, TargetColumns
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor._name_resolution import ExpressionNameResolver, TargetColumns
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 RELEASE_DATE_COLUMN = "obs_release_date"
 DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd"})
@@ -28,19 +37,19 @@ DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd"})
 
 def read_embargo(
     key_path: str,
-    fields: KeyValues,
+    fields: LocatedKeyValues,
     table_columns: Sequence[Column],
     given_attributes: Mapping[str, frozenset[str]],
     faults: FaultCollector,
 ) -> tuple[EmbargoPolicy | None, Column | None]:
     """Read ``embargo:`` of a table; return it and the column of release dates."""
-    embargo_fields: KeyValues | None = fields.get("embargo")
+    embargo_fields: LocatedKeyValues | None = fields.get("embargo")
     if embargo_fields is None or not {"from", "months"} <= embargo_fields.keys():
         return None, None
     where = f"{key_path}.embargo"
     for key in ("from", "exempt", "delivered"):
         if key in embargo_fields:
-            parse_written_expression(embargo_fields[key], f"{where}.{key}", faults, condition=key != "from")
+            parse_written_expression(embargo_fields[key], f"{where}.{key}", faults, is_condition=key != "from")
     name = str(embargo_fields.get("column", RELEASE_DATE_COLUMN))
     column = next((table_column for table_column in table_columns if table_column.name == name), Column(name=name))
     if "type" not in given_attributes.get(name, ()):
@@ -54,7 +63,7 @@ def read_embargo(
             embargo_fields["months"], f"{where}.months", _parse_month_count, "a whole number of months", faults
         ),
         not_before=_read_embargo_term(
-            embargo_fields["not_before"], f"{where}.not_before", _parse_end_instant, "a date: 2027-01-31", faults
+            embargo_fields["not_before"], f"{where}.not_before", _parse_embargo_end, "a date: 2027-01-31", faults
         )
         if "not_before" in embargo_fields
         else None,
@@ -69,13 +78,13 @@ def read_embargo(
 
 
 def _read_embargo_term(
-    term_fields: KeyValues,
+    term_fields: LocatedKeyValues,
     key_path: str,
     parse_value: Callable[[str], int | str],
     expected_form: str,
     faults: FaultCollector,
 ) -> EmbargoTerm:
-    def parse_written_value(value: WrittenScalar) -> int | str | None:
+    def parse_written_value(value: LocatedYamlScalar) -> int | str | None:
         with suppress(ValueError):
             return parse_value(str(value))
         faults.add_error(f"{key_path}: {str(value)!r} is not {expected_form}", value.place)
@@ -108,7 +117,7 @@ def _parse_month_count(text: str) -> int:
     return int(text)
 
 
-def _parse_end_instant(text: str) -> str:
+def _parse_embargo_end(text: str) -> str:
     """Read a moment, in UTC; a bare date counts to its end."""
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is not None:
@@ -116,7 +125,7 @@ def _parse_end_instant(text: str) -> str:
     return (instant if ":" in text else instant + timedelta(hours=23, minutes=59, seconds=59)).isoformat()
 
 
-def build_undated_rule(policy: EmbargoPolicy) -> ValidationRule:
+def build_undated_embargo_rule(policy: EmbargoPolicy) -> ValidationRule:
     """Return the rule that counts rows whose release nobody can tell: they stay closed."""
     return ValidationRule(
         name="embargo",
@@ -128,17 +137,21 @@ def build_undated_rule(policy: EmbargoPolicy) -> ValidationRule:
     )
 
 
-def build_release_expression(
-    policy: EmbargoPolicy, expression_names: ExpressionNames, targets: TargetColumns, tree: Expr, meta: ValueMetadata
+def build_release_date_expression(
+    policy: EmbargoPolicy,
+    expression_names: ExpressionNameResolver,
+    targets: TargetColumns,
+    tree: Expr,
+    meta: ValueMetadata,
 ) -> tuple[Expr, ValueMetadata]:
     """Make the release date of a row; `tree` is that which it has itself.
 
     What cannot be read, and a length that is not known, make no date: nothing is opened by a slip.
     """
     key_path = f"{expression_names.key_path}.embargo"
-    months = _build_term_value(policy.duration_months, f"{key_path}.months", expression_names, targets)
+    months = _build_term_expression(policy.duration_months, f"{key_path}.months", expression_names, targets)
     if policy.exempt_condition is not None:
-        months = Case(
+        months = CaseExpression(
             None,
             ((_bind_condition(policy.exempt_condition, f"{key_path}.exempt", expression_names, targets), Literal(0)),),
             months,
@@ -146,16 +159,16 @@ def build_release_expression(
     embargo_start = expression_names.bind_expression_text(policy.start_expression, f"{key_path}.from", targets)
     date: Expr = FunctionCall(
         "ADD_MONTHS",
-        (_convert_to_time(*embargo_start, policy.start_expression, f"{key_path}.from", expression_names), months),
+        (_cast_to_release_time(*embargo_start, policy.start_expression, f"{key_path}.from", expression_names), months),
     )
-    own_date = _convert_to_time(tree, meta, policy.start_expression, f"{key_path}.column", expression_names)
-    date = Case(None, ((NullPredicate(tree), date),), own_date)
+    own_date = _cast_to_release_time(tree, meta, policy.start_expression, f"{key_path}.column", expression_names)
+    date = CaseExpression(None, ((NullPredicate(tree), date),), own_date)
     if policy.not_before is not None:
-        term_value = _build_term_value(policy.not_before, f"{key_path}.not_before", expression_names, targets)
-        bound = Cast(term_value, "TIMESTAMP")
-        date = Case(None, ((Comparison(">", bound, date), bound),), date)
+        term_value = _build_term_expression(policy.not_before, f"{key_path}.not_before", expression_names, targets)
+        bound = CastExpression(term_value, "TIMESTAMP")
+        date = CaseExpression(None, ((Comparison(">", bound, date), bound),), date)
     if policy.delivered_condition is not None:
-        date = Case(
+        date = CaseExpression(
             None,
             (
                 (
@@ -169,8 +182,8 @@ def build_release_expression(
     return date, replace(expression_meta, column=None)
 
 
-def _build_term_value(
-    term: EmbargoTerm, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
+def _build_term_expression(
+    term: EmbargoTerm, key_path: str, expression_names: ExpressionNameResolver, targets: TargetColumns
 ) -> Expr:
     if term.default is None:
         default_literal = expression_trees.NULL_LITERAL
@@ -178,11 +191,11 @@ def _build_term_value(
         default_literal = Literal(term.default)
     if term.expression is None:
         return default_literal
-    term_column = expression_trees.convert_to_text(
+    term_column = expression_trees.build_text_cast(
         *expression_names.bind_expression_text(term.expression, f"{key_path}.from", targets)
     )
     word = FunctionCall("LOWER", (FunctionCall("TRIM", (term_column,)),))
-    return Case(
+    return CaseExpression(
         word,
         tuple((Literal(key.strip().lower()), Literal(value)) for key, value in term.values.items()),
         default_literal,
@@ -190,7 +203,7 @@ def _build_term_value(
 
 
 def _bind_condition(
-    condition_text: WrittenScalar, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
+    condition_text: LocatedYamlScalar, key_path: str, expression_names: ExpressionNameResolver, targets: TargetColumns
 ) -> Expr:
     condition = expression_names.bind_condition_text(condition_text, condition_text.place, key_path, targets)
     if condition is None:
@@ -198,8 +211,12 @@ def _bind_condition(
     return condition
 
 
-def _convert_to_time(
-    tree: Expr, meta: ValueMetadata, source_text: WrittenScalar, key_path: str, expression_names: ExpressionNames
+def _cast_to_release_time(
+    tree: Expr,
+    meta: ValueMetadata,
+    source_text: LocatedYamlScalar,
+    key_path: str,
+    expression_names: ExpressionNameResolver,
 ) -> Expr:
     if meta.type.is_numeric and tree is not expression_trees.NULL_LITERAL:  # a modified Julian date
         return FunctionCall("ADD_MONTHS", (tree, Literal(0)))
@@ -210,4 +227,4 @@ def _convert_to_time(
         raise FaultReportedError from None
 
 
-__all__ = ["DEFAULT_COLUMN_KEYS", "build_release_expression", "build_undated_rule", "read_embargo"]
+__all__ = ["DEFAULT_COLUMN_KEYS", "build_release_date_expression", "build_undated_embargo_rule", "read_embargo"]

@@ -16,15 +16,15 @@ from hven.model.errors import Fault, HvenError, ParseError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hven.descriptor._derived_tables import DerivedTables
+    from hven.descriptor._derived_tables import DescriptorTableResolver
     from hven.model.params import Param
-    from hven.model.resource import Resource
-    from hven.model.table import Endpoint
+    from hven.model.resource import CollectionSpec
+    from hven.model.table import TableEndpoint
 
 _FROM_ENDPOINT = " FROM endpoint"
 
 
-def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> Iterator[Fault]:
+def find_endpoint_faults(resource: CollectionSpec, derived_tables: DescriptorTableResolver) -> Iterator[Fault]:
     """Check that each part of an endpoint fits its table, by queries with values of the right types.
 
     Tables whose columns are not known are left out.
@@ -32,8 +32,8 @@ def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> I
     for spec in resource.tables:
         for endpoint in spec.table.endpoints:
             values = {each.param.name.lower(): _build_sample_value(each.param) for each in endpoint.params}
-            tables = f" FROM {adql.quote_name(resource.name)}.{adql.quote_name(spec.table.name)}"
-            for key, query_text in _iterate_endpoint_queries(endpoint):
+            tables = f" FROM {adql.quote_adql_name(resource.name)}.{adql.quote_adql_name(spec.table.name)}"
+            for key, query_text in _iterate_endpoint_test_queries(endpoint):
                 try:
                     query = adql.parse_query(query_text.replace(_FROM_ENDPOINT, tables))
                     query_tree = transform_tree(
@@ -52,10 +52,10 @@ def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> I
                         return
 
 
-def _iterate_endpoint_queries(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+def _iterate_endpoint_test_queries(endpoint: TableEndpoint) -> Iterator[tuple[str, str]]:
     """Yield queries for each key."""
     if endpoint.column is not None:
-        yield "path", f"SELECT {adql.quote_name(endpoint.column)} AS x{_FROM_ENDPOINT}"
+        yield "path", f"SELECT {adql.quote_adql_name(endpoint.column)} AS x{_FROM_ENDPOINT}"
     for key, condition in (
         ("where", endpoint.condition),
         *((f"params.{each.client_name}.where", each.condition) for each in endpoint.params),

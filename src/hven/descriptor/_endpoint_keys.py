@@ -7,8 +7,11 @@ from pydantic import Field
 from hven.descriptor.value_schema import Condition, DescriptorSection, Expression, OneOrMore, RetypedText, Text
 
 
-class ParameterSection(
-    DescriptorSection, short="type", hints={"if": "where", "condition": "where", "enum": "values", "options": "values"}
+class EndpointParameterSection(
+    DescriptorSection,
+    short="type",
+    hints={"if": "where", "condition": "where", "enum": "values", "options": "values"},
+    name="parameter",
 ):
     """A parameter of an old address; expressions of the address call its value param.NAME."""
 
@@ -41,10 +44,11 @@ class ParameterSection(
     'columns of the answer by the value of the parameter: {"false": [exp_id, target_ra]}'
 
 
-class ShapeSection(
+class VotableShapeSection(
     DescriptorSection,
     empty=True,
     hints={"xmlns": "namespace", "encoding": "serialization", "serialisation": "serialization", "media_type": "type"},
+    name="shape",
 ):
     """How an old address writes its VOTables."""
 
@@ -92,7 +96,7 @@ class EndpointSection(
     "heading"
     description: Text
     "what it was, and who asks it"
-    params: dict[str, ParameterSection]
+    params: dict[str, EndpointParameterSection]
     "its parameters; case does not count"
     columns: OneOrMore[Text]
     ("columns of the answer: names, or expressions with a name: exp_mjd AS mjd. Default: all that are shown")
@@ -104,7 +108,7 @@ class EndpointSection(
     "number of rows if a request does not say MAXREC. Default: as many as the site gives"
     format: Text
     "format if a request does not say RESPONSEFORMAT: csv. Default: votable"
-    votable: ShapeSection
+    votable: VotableShapeSection
     "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (

@@ -16,17 +16,17 @@ from hven.descriptor._columns import build_constant
 from hven.model import units
 from hven.model.errors import Fault, ParseError, suggest_spelling
 from hven.model.params import Param
-from hven.model.table import Endpoint, EndpointParameter
+from hven.model.table import EndpointParameter, TableEndpoint
 from hven.model.types import STRING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
-    from hven.model.resource import Resource
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 PARAM_PREFIX, SECONDS_PARAM = "param", "seconds"
 DEFAULT_ARCHIVES = {"plugin02": "tar", "plugin03": "zip"}
@@ -47,8 +47,8 @@ _KIND_BY_KEY = {
 
 
 def read_endpoints(
-    key_path: str, fields: KeyValues, column_names: Sequence[str] | None, faults: FaultCollector
-) -> Iterator[Endpoint]:
+    key_path: str, fields: LocatedKeyValues, column_names: Sequence[str] | None, faults: FaultCollector
+) -> Iterator[TableEndpoint]:
     """Read ``endpoints`` of a table; `column_names` is None while the columns are not all known."""
     for name, endpoint_fields in fields.get("endpoints", {}).items():
         endpoint_path = f"{key_path}.endpoints.{name}"
@@ -58,7 +58,9 @@ def read_endpoints(
         yield _EndpointReader(endpoint_path, endpoint_fields, column_names, faults).read(str(name))
 
 
-def find_path_faults(resources: Iterable[Resource], earlier_resources: Sequence[Resource] = ()) -> Iterator[Fault]:
+def find_endpoint_path_conflicts(
+    resources: Iterable[CollectionSpec], earlier_resources: Sequence[CollectionSpec] = ()
+) -> Iterator[Fault]:
     """Find old addresses that two tables have: only the first table would answer.
 
     Parameters
@@ -86,7 +88,7 @@ def find_path_faults(resources: Iterable[Resource], earlier_resources: Sequence[
                 yield Fault(message=message, place=endpoint.place, remedy="give one of them another path")
 
 
-def _iterate_endpoints(resource: Resource) -> Iterator[tuple[Table, Endpoint]]:
+def _iterate_endpoints(resource: CollectionSpec) -> Iterator[tuple[Table, TableEndpoint]]:
     for spec in resource.tables:
         for endpoint in spec.table.endpoints:
             yield spec.table, endpoint
@@ -96,7 +98,11 @@ class _EndpointReader:
     """Reads the keys of one endpoint."""
 
     def __init__(
-        self, key_path: str, endpoint_fields: KeyValues, column_names: Sequence[str] | None, faults: FaultCollector
+        self,
+        key_path: str,
+        endpoint_fields: LocatedKeyValues,
+        column_names: Sequence[str] | None,
+        faults: FaultCollector,
     ) -> None:
         self._key_path = key_path
         self._fields = endpoint_fields
@@ -105,7 +111,7 @@ class _EndpointReader:
         self._kind = endpoint_fields.get("like", "query")
         self._param_names = {str(name).lower() for name in endpoint_fields.get("params", {})}
 
-    def read(self, name: str) -> Endpoint:
+    def read(self, name: str) -> TableEndpoint:
         """Read the endpoint."""
         fields, key_path = self._fields, self._key_path
         self._check_keys_of_kind()
@@ -124,10 +130,10 @@ class _EndpointReader:
         for cadence_name, condition_text in cadences.items():
             cadence_path = f"{key_path}.cadence.{cadence_name}"
             self._check_condition(condition_text, cadence_path, {SECONDS_PARAM})
-        archives = _to_texts(fields.get("archives", {}))
+        archives = _to_text_mapping(fields.get("archives", {}))
         votable_options = fields.get("votable", {})
         written_options = {key: str(votable_options[key]) for key in VOTABLE_OPTION_KEYS if key in votable_options}
-        return Endpoint(
+        return TableEndpoint(
             name=name,
             kind=self._kind,
             paths=tuple(path for path, _ in paths_and_columns if path),
@@ -140,9 +146,9 @@ class _EndpointReader:
             row_limit=fields.get("rows"),
             format_name=self._read_format_name(),
             options=written_options,
-            constants=_to_texts(votable_options.get("params", {})),
+            constants=_to_text_mapping(votable_options.get("params", {})),
             column=next(iter(page_columns), None),
-            cadences=_to_texts(cadences),
+            cadences=_to_text_mapping(cadences),
             archives=archives or DEFAULT_ARCHIVES,
             place=fields.place,
         )
@@ -169,7 +175,7 @@ class _EndpointReader:
 
     def _read_format_name(self) -> str | None:
         """Read ``format``, and check that ``votable`` stands with the format of that name alone."""
-        written_name: WrittenScalar | None = self._fields.get("format")
+        written_name: LocatedYamlScalar | None = self._fields.get("format")
         if written_name is None:
             return None
         format_names = [known_format.name for known_format in formats.load_formats()]
@@ -181,7 +187,7 @@ class _EndpointReader:
             self._faults.add_error(message, self._fields.places["votable"], "leave one of them out")
         return str(written_name)
 
-    def _read_path(self, path_text: WrittenScalar) -> tuple[str, str | None]:
+    def _read_path(self, path_text: LocatedYamlScalar) -> tuple[str, str | None]:
         """Read an old address. For a page, return the part before the row's column, and that column."""
         key_path = f"{self._key_path}.path"
         if self._kind != "page":
@@ -203,7 +209,9 @@ class _EndpointReader:
             self._faults.add_error(message, path_text.place, suggest_spelling(written_column, column_names))
         return prefix, column or written_column
 
-    def _read_parameter(self, key_path: str, name: WrittenScalar, param_fields: KeyValues) -> EndpointParameter:
+    def _read_parameter(
+        self, key_path: str, name: LocatedYamlScalar, param_fields: LocatedKeyValues
+    ) -> EndpointParameter:
         attributes = {key: param_fields[key] for key in PARAM_ATTRIBUTE_KEYS if key in param_fields}
         constant = build_constant(str(name), attributes, key_path, self._faults)  # type: ignore[arg-type]
         param_type = STRING
@@ -244,11 +252,13 @@ class _EndpointReader:
             },
         )
 
-    def _check_target_unit(self, key_path: str, param_fields: KeyValues, param_type: Type, unit: str | None) -> None:
+    def _check_target_unit(
+        self, key_path: str, param_fields: LocatedKeyValues, param_type: ColumnType, unit: str | None
+    ) -> None:
         """Check ``in``, the unit into which the values of clients are converted."""
-        target_unit: WrittenScalar = param_fields["in"]
+        target_unit: LocatedYamlScalar = param_fields["in"]
         try:
-            units.compute_factor(unit, str(target_unit))
+            units.compute_unit_factor(unit, str(target_unit))
         except ValueError as error:
             remedy = "unit: what clients say; in: a unit of the same kind"
             self._faults.add_error(f"{key_path}.in: {error}", target_unit.place, remedy)
@@ -256,30 +266,30 @@ class _EndpointReader:
             message = f"{key_path}.in: only numbers have units, not {param_type}"
             self._faults.add_error(message, param_fields.places["in"], "type: float64")
 
-    def _check_parameter_values(self, key_path: str, param_fields: KeyValues, param_type: Type) -> None:
+    def _check_parameter_values(self, key_path: str, param_fields: LocatedKeyValues, param_type: ColumnType) -> None:
         """Check that the default and the allowed values are of the parameter's type."""
         texts = [("values", text) for text in param_fields.get("values", ())]
         if "default" in param_fields:
             texts.insert(0, ("default", param_fields["default"]))
         for key, text in texts:
-            if not _is_readable_value(param_type, str(text)):
+            if not _is_valid_parameter_value(param_type, str(text)):
                 message = f"{key_path}.{key}: {str(text)!r} is no {param_type}"
                 self._faults.add_error(message, text.place, f"a value of the type {param_type}")
 
-    def _read_condition(self, fields: KeyValues, key_path: str) -> str | None:
+    def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:
         """Read ``where``: a condition over the row and the parameters."""
-        condition_text: WrittenScalar | None = fields.get("where")
+        condition_text: LocatedYamlScalar | None = fields.get("where")
         if condition_text is None:
             return None
         self._check_condition(condition_text, f"{key_path}.where", self._param_names)
         return str(condition_text)
 
-    def _check_condition(self, condition_text: WrittenScalar, key_path: str, param_names: set[str]) -> None:
-        tree = parse_written_expression(condition_text, key_path, self._faults, condition=True)
+    def _check_condition(self, condition_text: LocatedYamlScalar, key_path: str, param_names: set[str]) -> None:
+        tree = parse_written_expression(condition_text, key_path, self._faults, is_condition=True)
         if tree is not None:
             self._check_referenced_names(tree, condition_text, key_path, param_names)
 
-    def _check_select_items(self, query: str, key_path: str, written_text: WrittenScalar) -> None:
+    def _check_select_items(self, query: str, key_path: str, written_text: LocatedYamlScalar) -> None:
         """Check items of a select list or of ORDER BY, which stand in `query`."""
         try:
             tree = adql.parse_query(query)
@@ -292,7 +302,7 @@ class _EndpointReader:
         self._check_referenced_names(tree, written_text, key_path, self._param_names)
 
     def _check_referenced_names(
-        self, tree: object, written_text: WrittenScalar, key_path: str, param_names: set[str]
+        self, tree: object, written_text: LocatedYamlScalar, key_path: str, param_names: set[str]
     ) -> None:
         """Report parameters that the endpoint does not have, and columns that the table does not have."""
         column_names = self._column_names or ()
@@ -316,11 +326,11 @@ class _EndpointReader:
             self._faults.add_error(message, place, hint or "param.NAME is a parameter")
 
 
-def _to_texts(values: Mapping[Any, Any]) -> dict[str, str]:
+def _to_text_mapping(values: Mapping[Any, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in values.items()}
 
 
-def _is_readable_value(param_type: Type, text: str) -> bool:
+def _is_valid_parameter_value(param_type: ColumnType, text: str) -> bool:
     """Return whether a request may give this value."""
     try:
         if param_type.is_timestamp:
@@ -334,13 +344,13 @@ def _is_readable_value(param_type: Type, text: str) -> bool:
     return not param_type.is_boolean or text.lower() in {"true", "false", "1", "0"}
 
 
-def _read_optional_text(fields: KeyValues, key: str) -> str | None:
+def _read_optional_text(fields: LocatedKeyValues, key: str) -> str | None:
     if key in fields:
         return str(fields[key]).strip()
     return None
 
 
-def read_unstripped_text(fields: KeyValues, key: str) -> str | None:
+def read_unstripped_text(fields: LocatedKeyValues, key: str) -> str | None:
     """Return the text of a key as it is written; None: there is no such key."""
     if key in fields:
         return str(fields[key])

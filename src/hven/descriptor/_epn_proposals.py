@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor._chain_codes import propose_contour_region
 from hven.descriptor._column_guesses import quote_source_name
-from hven.descriptor._geojson_proposals import propose_from_geojson
+from hven.descriptor._geojson_proposals import propose_mapping_from_geojson
 from hven.descriptor._image_guesses import FOOTPRINT_EXPRESSION
 from hven.model import units
 from hven.model.sky import bodies
@@ -37,11 +37,11 @@ _ORBIT_COLUMN_PATTERNS = {
 }
 
 
-def propose_epn_tap(proposer: MappingProposer) -> MappingProposal:
+def propose_epn_tap_mapping(proposer: MappingProposer) -> MappingProposal:
     """Propose a mapping to EPN-TAP 2.0."""
     proposal = proposer.proposal
-    proposer.propose_same_names()
-    propose_from_geojson(proposer)
+    proposer.propose_columns_of_same_name()
+    propose_mapping_from_geojson(proposer)
     proposer.propose_row_identifier("granule_uid")
     proposer.propose_product_access()
     proposer.propose_observation_id(
@@ -66,7 +66,7 @@ def propose_epn_tap(proposer: MappingProposer) -> MappingProposal:
                 "exoplanet, sample ...",
             )
         elif target_expression.startswith("'"):
-            body = bodies.find_body(target_expression.strip("'"))
+            body = bodies.find_solar_system_body(target_expression.strip("'"))
             proposal.propose_constant(
                 "target_class", "planet" if body is None else body.target_class, "guessed from target_name"
             )
@@ -97,11 +97,11 @@ def propose_epn_tap(proposer: MappingProposer) -> MappingProposal:
     feature = proposer.find_column(r"^(feature(_?name)?|crater(_?name)?|name)$", accepts=lambda item: item.is_text)
     if feature is not None and "feature_name" in proposer.standard_columns and proposal.frame == "body":
         proposal.propose_expression("feature_name", f"clean({feature.sql})", f"guessed from {feature.source}", feature)
-    _complete_proposal(proposer, proposal)
+    _complete_epn_proposal(proposer, proposal)
     return proposal
 
 
-def _complete_proposal(proposer: MappingProposer, proposal: MappingProposal) -> None:
+def _complete_epn_proposal(proposer: MappingProposer, proposal: MappingProposal) -> None:
     """Withdraw address and thumbnails without what belongs to them; add what the standard asks for."""
     for column in ("service_title", "spatial_frame_type"):
         if column == "service_title" and column in proposal.settings:
@@ -135,7 +135,7 @@ def _propose_orbit_elements(proposer: MappingProposer) -> None:
             continue
         unit = proposer.standard_columns[column].get("unit")
         for fact in numeric_columns:
-            is_convertible_unit = fact.unit is None or units.is_convertible(fact.unit, unit)
+            is_convertible_unit = fact.unit is None or units.are_units_convertible(fact.unit, unit)
             if (
                 is_convertible_unit
                 and (has_orbit_letters or len(fact.target_name) > 2)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Case,
-    Cast,
+    CaseExpression,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -29,7 +29,7 @@ from hven.model.types import CONTOUR
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 N = TypeVar("N")
 MAX_EXPRESSION_NODES = 5_000  # nodes of one expression after all names in it were replaced
@@ -56,20 +56,20 @@ def remove_literal_slots(tree: N) -> N:
     return transform_tree(tree, remove_slot)
 
 
-def _choose_by_truth(tree: Expr, true_value: str | int, false_value: str | int) -> Expr:
+def _build_boolean_case(tree: Expr, true_value: str | int, false_value: str | int) -> Expr:
     """Build a CASE with a value for true, a value for false, and NULL."""
     is_true = Comparison("=", tree, Literal(True))
     whens = ((is_true, Literal(true_value)), (Negation(is_true), Literal(false_value)))
-    return Case(None, whens, NULL_LITERAL)
+    return CaseExpression(None, whens, NULL_LITERAL)
 
 
-def _expand_product(tree: Expr, scale: int) -> Expr:
+def _build_rounded_product(tree: Expr, scale: int) -> Expr:
     """Round the absolute value times `scale` to a whole number."""
     scaled = BinaryOperation("*", FunctionCall("ABS", (tree,)), Literal(scale))
-    return Cast(FunctionCall("ROUND", (scaled, Literal(0))), "BIGINT")
+    return CastExpression(FunctionCall("ROUND", (scaled, Literal(0))), "BIGINT")
 
 
-def move_to_offset(tree: Expr, text_offset: int) -> Expr:
+def set_tree_text_offset(tree: Expr, text_offset: int) -> Expr:
     """Move every node of a tree to one position: the one of the name that it replaces."""
 
     def move_node(node: SyntaxNode) -> SyntaxNode:
@@ -85,16 +85,16 @@ def build_column_ref(column: str, text_offset: int = -1) -> ColumnRef:
     return ColumnRef(Ident(column, quoted=True), text_offset=text_offset)
 
 
-def convert_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
+def build_text_cast(tree: Expr, meta: ValueMetadata) -> Expr:
     """Convert a value to text."""
     if meta.type.is_string:
         return tree
     if meta.type.is_boolean:
-        return _choose_by_truth(tree, "true", "false")
-    return Cast(tree, "VARCHAR")
+        return _build_boolean_case(tree, "true", "false")
+    return CastExpression(tree, "VARCHAR")
 
 
-def concat_texts(parts: list[Expr]) -> Expr:
+def build_text_concatenation(parts: list[Expr]) -> Expr:
     """Concatenate texts; NULL if one of them is NULL."""
     tree = parts[0]
     for part in parts[1:]:
@@ -102,9 +102,9 @@ def concat_texts(parts: list[Expr]) -> Expr:
     return tree
 
 
-def format_time(tree: Expr, spec: str) -> Expr:
+def build_time_format_expression(tree: Expr, spec: str) -> Expr:
     """Write a timestamp by a format, ``iso`` or such as ``%Y/%m/%d``, from parts of its ISO form."""
-    iso_text = Cast(tree, "VARCHAR")
+    iso_text = CastExpression(tree, "VARCHAR")
     # a whole second has no fraction in its text: the zeros stand for it
     iso = BinaryOperation("||", iso_text, Literal(".000000"))
     text_without_dot = FunctionCall("REPLACE", (iso_text, Literal("."), Literal("")))
@@ -121,53 +121,53 @@ def format_time(tree: Expr, spec: str) -> Expr:
             text, part_start = (iso, begin)
         parts.append(FunctionCall("SUBSTRING", (text, Literal(part_start), Literal(length))))
     if parts:
-        return concat_texts(parts)
+        return build_text_concatenation(parts)
     return Literal("")
 
 
-def format_number(tree: Expr, spec: str) -> Expr:
+def build_number_format_expression(tree: Expr, spec: str) -> Expr:
     """Write a number by a format such as ``05d``, ``.3f`` or ``08.3f``."""
     if spec.endswith("d"):
-        return _pad_with_zeros(Cast(tree, "BIGINT"), int(spec[1:-1] or 0))
+        return _build_zero_padding(CastExpression(tree, "BIGINT"), int(spec[1:-1] or 0))
     width, _, decimals = spec[:-1].partition(".")
-    return _format_fixed_decimals(tree, int(decimals), int(width or 0))
+    return _build_fixed_decimal_format(tree, int(decimals), int(width or 0))
 
 
-def _pad_with_zeros(integer: Expr, width: int) -> Expr:
+def _build_zero_padding(integer: Expr, width: int) -> Expr:
     """Pad with zeros in front, up to `width` characters with the sign."""
     if width <= 1:
-        return Cast(integer, "VARCHAR")
-    positive = _fill_with_zeros(integer, width)
-    negative: Expr = Cast(integer, "VARCHAR")
+        return CastExpression(integer, "VARCHAR")
+    positive = _build_zero_fill(integer, width)
+    negative: Expr = CastExpression(integer, "VARCHAR")
     if width > 2:
         absolute_value = BinaryOperation("-", Literal(0), integer)
-        negative = BinaryOperation("||", Literal("-"), _fill_with_zeros(absolute_value, width - 1))
-    return Case(None, ((Comparison("<", integer, Literal(0)), negative),), positive)
+        negative = BinaryOperation("||", Literal("-"), _build_zero_fill(absolute_value, width - 1))
+    return CaseExpression(None, ((Comparison("<", integer, Literal(0)), negative),), positive)
 
 
-def _fill_with_zeros(integer: Expr, width: int) -> Expr:
+def _build_zero_fill(integer: Expr, width: int) -> Expr:
     limit = Literal(10**width)
-    text_with_leading_one = Cast(BinaryOperation("+", integer, limit), "VARCHAR")
+    text_with_leading_one = CastExpression(BinaryOperation("+", integer, limit), "VARCHAR")
     digits = FunctionCall("SUBSTRING", (text_with_leading_one, Literal(2)))
-    return Case(None, ((Comparison("<", integer, limit), digits),), Cast(integer, "VARCHAR"))
+    return CaseExpression(None, ((Comparison("<", integer, limit), digits),), CastExpression(integer, "VARCHAR"))
 
 
-def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
+def _build_fixed_decimal_format(tree: Expr, decimals: int, width: int) -> Expr:
     """Format a value with a fixed number of decimals.
 
     The integer part and the decimals come from one rounded whole number, so that 1.9996 becomes 2.000.
     """
     scale = 10**decimals
-    number = _expand_product(tree, scale)
+    number = _build_rounded_product(tree, scale)
     fractional_part = FunctionCall("MOD", (number, Literal(scale)))
-    whole_part = Cast(BinaryOperation("-", number, fractional_part), "DOUBLE PRECISION")
+    whole_part = CastExpression(BinaryOperation("-", number, fractional_part), "DOUBLE PRECISION")
     quotient = BinaryOperation("/", whole_part, Literal(float(scale)))
-    integer_part = Cast(FunctionCall("ROUND", (quotient, Literal(0))), "BIGINT")
+    integer_part = CastExpression(FunctionCall("ROUND", (quotient, Literal(0))), "BIGINT")
 
     def write_digits(integer_width: int) -> Expr:
-        head = _pad_with_zeros(integer_part, integer_width)
+        head = _build_zero_padding(integer_part, integer_width)
         if decimals:
-            return concat_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)])
+            return build_text_concatenation([head, Literal("."), _build_zero_fill(fractional_part, decimals)])
         return head
 
     integer_width = width
@@ -175,7 +175,7 @@ def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
         integer_width = width - decimals - 1
     is_negative = Conjunction((Comparison("<", tree, Literal(0)), Comparison(">", number, Literal(0))))
     negative_text = BinaryOperation("||", Literal("-"), write_digits(integer_width - 1))
-    return Case(None, ((is_negative, negative_text),), write_digits(integer_width))
+    return CaseExpression(None, ((is_negative, negative_text),), write_digits(integer_width))
 
 
 class UnsupportedCastError(Exception):
@@ -187,7 +187,7 @@ class UnsupportedCastError(Exception):
         self.remedy = remedy
 
 
-def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "") -> Expr:
+def cast_to_type(tree: Expr, meta: ValueMetadata, target: ColumnType, frame: str = "") -> Expr:
     """Cast a value to the kind of a column: text to numbers and times, anything to text.
 
     Numbers stay as computed: the storage casts them safely, and so finds 3.7 in a column of whole numbers.
@@ -228,7 +228,7 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "")
     raise UnsupportedCastError(f"{_describe_type(source_type)} does not become {_describe_type(target)}")
 
 
-def _cast_to_region(tree: Expr, source_type: Type, target: Type, frame: str) -> Expr:
+def _cast_to_region(tree: Expr, source_type: ColumnType, target: ColumnType, frame: str) -> Expr:
     if source_type.is_string:
         return FunctionCall("POLYGON_OF", (tree, Literal(frame)))
     word = source_type.xtype
@@ -236,7 +236,7 @@ def _cast_to_region(tree: Expr, source_type: Type, target: Type, frame: str) -> 
         word = _STCS_SHAPE_WORDS[source_type.xtype or ""]
         if frame:
             word = f"{word} {frame}"
-    return concat_texts([Literal(f"{word} "), Cast(tree, "VARCHAR")])
+    return build_text_concatenation([Literal(f"{word} "), CastExpression(tree, "VARCHAR")])
 
 
 def _cast_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
@@ -244,10 +244,10 @@ def _cast_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
         raise UnsupportedCastError(
             f"a value of type {meta.type} does not become text", "name a column or expression of type string"
         )
-    return convert_to_text(tree, meta)
+    return build_text_cast(tree, meta)
 
 
-def _cast_to_timestamp(tree: Expr, source_type: Type) -> Expr:
+def _cast_to_timestamp(tree: Expr, source_type: ColumnType) -> Expr:
     if source_type.is_string:
         return FunctionCall("PARSE_TIME", (tree,))
     raise UnsupportedCastError(
@@ -256,38 +256,38 @@ def _cast_to_timestamp(tree: Expr, source_type: Type) -> Expr:
     )
 
 
-def _cast_to_number(tree: Expr, source_type: Type, target: Type) -> Expr:
+def _cast_to_number(tree: Expr, source_type: ColumnType, target: ColumnType) -> Expr:
     """Cast a value to a number or a boolean."""
     if target.is_boolean:
         return _cast_to_boolean(tree, source_type)
     if source_type.is_numeric:
         return tree
     if source_type.is_string:
-        return Cast(tree, CAST_TYPES[target.datatype])
+        return CastExpression(tree, CAST_TYPES[target.datatype])
     if source_type.is_boolean:
-        return _choose_by_truth(tree, 1, 0)
+        return _build_boolean_case(tree, 1, 0)
     remedy = "write jd(x) or mjd(x)" if source_type.is_timestamp else ""
     raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a number", remedy)
 
 
-def _cast_to_boolean(tree: Expr, source_type: Type) -> Expr:
+def _cast_to_boolean(tree: Expr, source_type: ColumnType) -> Expr:
     if source_type.is_numeric:
         is_zero = Comparison("=", tree, Literal(0))
         whens = ((NullPredicate(tree), NULL_LITERAL), (is_zero, Literal(False)))
-        return Case(None, whens, Literal(True))
+        return CaseExpression(None, whens, Literal(True))
     if not source_type.is_string:
         raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a boolean")
     word = FunctionCall("LOWER", (FunctionCall("TRIM", (tree,)),))
     is_true_word = _build_word_test(word, ("true", "t", "yes", "y", "1"))
     is_false_word = _build_word_test(word, ("false", "f", "no", "n", "0"))
-    return Case(None, ((is_true_word, Literal(True)), (is_false_word, Literal(False))), NULL_LITERAL)
+    return CaseExpression(None, ((is_true_word, Literal(True)), (is_false_word, Literal(False))), NULL_LITERAL)
 
 
 def _build_word_test(text: Expr, words: Sequence[str]) -> Expr:
     return Disjunction(tuple(Comparison("=", text, Literal(word)) for word in words))
 
 
-def _describe_type(value_type: Type) -> str:
+def _describe_type(value_type: ColumnType) -> str:
     if value_type.is_string:
         return "text"
     word = str(value_type)

@@ -15,7 +15,7 @@ PARSED_SUFFIXES = (".yaml", ".yml", ".py")  # files whose text is parsed; of oth
 
 
 @dataclass(frozen=True, slots=True)
-class FileState:
+class DescriptorFileState:
     """One file at one time.
 
     Attributes
@@ -31,7 +31,7 @@ class FileState:
 
 
 @dataclass(frozen=True, slots=True)
-class FileContents:
+class DescriptorFileReader:
     """Reads files for a descriptor. A file in `states` is taken from there, any other from the disk.
 
     Attributes
@@ -40,10 +40,10 @@ class FileContents:
         By path.
     """
 
-    states: Mapping[Path, FileState] = field(default_factory=dict)
+    states: Mapping[Path, DescriptorFileState] = field(default_factory=dict)
 
     @classmethod
-    def with_replaced_file(cls, path: Path, data: bytes) -> FileContents:
+    def with_replaced_file(cls, path: Path, data: bytes) -> DescriptorFileReader:
         """Return the files of the disk with other bytes in the place of one of them.
 
         Parameters
@@ -53,9 +53,9 @@ class FileContents:
         data
             What it is to hold.
         """
-        return cls({_normalize(path): FileState(hashlib.sha256(data).hexdigest(), data)})
+        return cls({_normalize_path(path): DescriptorFileState(hashlib.sha256(data).hexdigest(), data)})
 
-    def find_state(self, path: Path) -> FileState | None:
+    def find_state(self, path: Path) -> DescriptorFileState | None:
         """Return the state that replaces a file; None: the disk has it.
 
         Parameters
@@ -64,7 +64,7 @@ class FileContents:
             Of the file.
         """
         if self.states:
-            return self.states.get(_normalize(path))
+            return self.states.get(_normalize_path(path))
         return None
 
     def is_file(self, path: Path) -> bool:
@@ -125,5 +125,5 @@ class FileContents:
         return state.sha256
 
 
-def _normalize(path: Path) -> Path:
+def _normalize_path(path: Path) -> Path:
     return Path(os.path.normpath(path))

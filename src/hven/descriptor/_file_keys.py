@@ -3,8 +3,11 @@
 from hven.descriptor.value_schema import DescriptorSection, Expression, OneOrMore, Text
 
 
-class FileSection(
-    DescriptorSection, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}
+class PublishedFilesSection(
+    DescriptorSection,
+    short="files",
+    hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"},
+    name="file",
 ):
     """Files that are published as they are: a row of the table `files`, and an address, for each."""
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hven.adql.adql_writer import write_adql, write_literal
+from hven.adql.adql_writer import write_adql, write_adql_literal
 from hven.descriptor._column_expressions import parse_placeholder, parse_written_expression, split_template
 from hven.model.table import FileRoot
 from hven.sources.remote_stores import REMOTE_SCHEMES, can_open_scheme
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 WEB_SCHEMES = ("http", "https")
 
 
 def read_file_root(
-    file_fields: KeyValues,
+    file_fields: LocatedKeyValues,
     collection_context: CollectionContext,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
@@ -34,7 +34,7 @@ def read_file_root(
 
     `is_restricted` says that not everybody may have the files.
     """
-    root_text: WrittenScalar | None = file_fields.get("root")
+    root_text: LocatedYamlScalar | None = file_fields.get("root")
     path_prefix = _read_path_prefix(file_fields, faults)
     if path_prefix is None:
         return None
@@ -70,7 +70,7 @@ def read_file_root(
     return replace(file_root, redirects_clients=redirects_clients)
 
 
-def _read_path_prefix(file_fields: KeyValues, faults: FaultCollector) -> str | None:
+def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> str | None:
     """Read the begin of the paths of an entry's files; None after a fault."""
     path = PurePosixPath(str(file_fields.get("at", "")))
     is_printable = all(map(str.isprintable, path.parts))
@@ -100,8 +100,8 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
     return "", ""
 
 
-def write_file_query(
-    file_fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+def write_file_listing_query(
+    file_fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
 ) -> str | None:
     """Write the query whose rows name files: columns path, bytes, sha256; None after a fault."""
     schema, _, name = str(file_fields["from"]).rpartition(".")
@@ -115,7 +115,7 @@ def write_file_query(
     parts = []
     for part in split_template(file_fields["path"], "files.path", faults):
         if isinstance(part, str):
-            parts.append(write_literal(part))
+            parts.append(write_adql_literal(part))
             continue
         if part.format_spec:
             faults.add_error(
@@ -131,7 +131,7 @@ def write_file_query(
             tree = None
         if constant is None and tree is None:
             return None
-        parts.append(write_literal(str(constant)) if tree is None else f"CAST({write_adql(tree)} AS VARCHAR)")
+        parts.append(write_adql_literal(str(constant)) if tree is None else f"CAST({write_adql(tree)} AS VARCHAR)")
     if parts:
         select_items = [f"{' || '.join(parts)} AS path"]
     else:
@@ -145,7 +145,7 @@ def write_file_query(
     return f'SELECT DISTINCT {", ".join(select_items)} FROM "{schema or collection_context.schema}"."{name}" AS target'
 
 
-def build_source_options(file_fields: KeyValues, file_root: FileRoot, adql: str | None) -> dict[str, Any]:
+def build_file_source_options(file_fields: LocatedKeyValues, file_root: FileRoot, adql: str | None) -> dict[str, Any]:
     """Write the options of the source."""
     source_options: dict[str, Any] = {
         key: str(file_fields[key]) for key in ("title", "description", "type") if key in file_fields

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STCS_REGION_PATTERN = r"(?i)^\s*(polygon|range|circle|point)\s+[-+.0-9]"
 
 
-def propose_from_geojson(proposer: MappingProposer) -> None:
+def propose_mapping_from_geojson(proposer: MappingProposer) -> None:
     """Propose from `geometry`, `bbox`, `ssys:targets`, `ssys:target_class`, `instruments` and `platform`.
 
     Outlines on a body if one is named.
@@ -56,7 +56,7 @@ def propose_from_geojson(proposer: MappingProposer) -> None:
             "guessed from platform",
             facts_by_name["platform"],
         )
-    if not _is_on_body(proposer):
+    if not _is_target_body(proposer):
         proposal.missing_values.setdefault(
             "s_region", f"oriented({geometry_fact.sql}, 'body'), with frame: body, if these are outlines on a body"
         )
@@ -95,7 +95,7 @@ def _propose_target(proposer: MappingProposer, facts_by_name: dict[str, SourceCo
     else:
         names = set()
     if targets_fact is not None and names and "target_name" not in proposal.settings:
-        known_bodies = {bodies.find_body(name) for name in names}
+        known_bodies = {bodies.find_solar_system_body(name) for name in names}
         if len(known_bodies) == 1:
             body = next(iter(known_bodies))
         else:
@@ -117,12 +117,12 @@ def _propose_target(proposer: MappingProposer, facts_by_name: dict[str, SourceCo
         )
 
 
-def _is_on_body(proposer: MappingProposer) -> bool:
+def _is_target_body(proposer: MappingProposer) -> bool:
     """Check whether the target is a body, by its name or any of its names."""
     setting_kind, text, _ = proposer.proposal.settings.get("target_name", ("", "", ""))
     if setting_kind == "map":
         return any(
-            bodies.find_body(str(name)) is not None
+            bodies.find_solar_system_body(str(name)) is not None
             for fact in [*proposer.source_columns, *proposer.list_columns]
             if fact.sql in text
             for name in _list_first_values(fact)
@@ -130,7 +130,7 @@ def _is_on_body(proposer: MappingProposer) -> bool:
         )
     if not setting_kind:
         text = (proposer.propose_target() or "").strip("'")
-    return bodies.find_body(text) is not None
+    return bodies.find_solar_system_body(text) is not None
 
 
 def _propose_bounds(proposer: MappingProposer, bbox_fact: SourceColumn) -> None:
@@ -165,4 +165,4 @@ def _list_first_values(fact: SourceColumn) -> list[str]:
     return [row for row in rows if row]
 
 
-__all__ = ["propose_from_geojson"]
+__all__ = ["propose_mapping_from_geojson"]

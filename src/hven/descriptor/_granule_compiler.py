@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Cast,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -23,15 +23,15 @@ from hven.descriptor import _contour_columns as contour_columns
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._column_expressions import TemplatePlaceholder, parse_placeholder, split_template
 from hven.descriptor._constants import build_constant_literal
-from hven.descriptor._embargo import build_release_expression
+from hven.descriptor._embargo import build_release_date_expression
 from hven.descriptor._lookups import join_key_expressions
 from hven.descriptor._manual_conversions import find_manual_conversion
 from hven.descriptor._name_resolution import (
-    ExpressionNames,
-    add_place,
+    ExpressionNameResolver,
     format_name_list,
     is_run_time_value,
     parse_heading_unit,
+    with_place,
 )
 from hven.descriptor.compiled_mapping import FaultReportedError
 from hven.model import units
@@ -44,8 +44,8 @@ from hven.model.units import modernize_ucd
 
 if TYPE_CHECKING:
     from hven.descriptor._lookups import LookupSet
-    from hven.descriptor.written_yaml import WrittenScalar
-    from hven.model.errors import Place
+    from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.errors import TextPlace
     from hven.model.resource import GranuleSpec
 
 INHERITED_ATTRIBUTES = ("ucd", "utype", "description", "label", "display", "link", "minimum", "maximum")
@@ -64,7 +64,7 @@ class TextConversion:
     source_expression: Expr
     converted_expression: Expr
     source: str
-    place: Place
+    place: TextPlace
     is_region: bool = False  # not any text, and so never an empty one
 
     def build_failure_condition(self) -> Expr:
@@ -80,7 +80,7 @@ class GranuleCompiler:
 
     def __init__(
         self,
-        expression_names: ExpressionNames,
+        expression_names: ExpressionNameResolver,
         lookups: LookupSet,
         granule: GranuleSpec | None,
         first_granule: GranuleCompiler | None = None,
@@ -99,7 +99,7 @@ class GranuleCompiler:
             self.settings |= {setting.column: setting for setting in granule.settings}
             if "granule_gid" in self.declared and "granule_gid" not in self.settings:
                 self.settings["granule_gid"] = ColumnMapping(
-                    column="granule_gid", how="set", value=add_place(granule.gid, granule.place), place=granule.place
+                    column="granule_gid", how="set", value=with_place(granule.gid, granule.place), place=granule.place
                 )
         self.column_order = self._order_columns()
         self.expressions: dict[str, Expr | None] = {}
@@ -151,7 +151,7 @@ class GranuleCompiler:
         """List the columns that are made of the time of this run and of nothing else that could differ between rows."""
         return {name for name, tree in self.list_column_expressions() if is_run_time_value(tree)}
 
-    def compile_column(self, name: str, reference_place: Place | None, key_path: str) -> Expr:
+    def compile_column(self, name: str, reference_place: TextPlace | None, key_path: str) -> Expr:
         """Compile the final tree of a target column, once."""
         if name in self.expressions:
             tree = self.expressions[name]
@@ -217,40 +217,41 @@ class GranuleCompiler:
             place = setting.place
         else:
             place = self.spec.column_places.get(name, self.spec.place)
-        tree, meta, copied_column = self._compile_unconverted(name, setting, column, key_path, place)
+        tree, meta, copied_column = self._compile_unconverted_value(name, setting, column, key_path, place)
         if self.spec.embargo is not None and self.spec.embargo.column == name:
-            tree, meta = build_release_expression(self.spec.embargo, names, self, tree, meta)
-        column = self._complete_column(name, column, meta, copied_column)
+            tree, meta = build_release_date_expression(self.spec.embargo, names, self, tree, meta)
+        column = self._complete_column_metadata(name, column, meta, copied_column)
         self.columns[name] = column
         self.origins[name] = names.find_source_origins(meta)
-        converted = self._convert_value(tree, meta, column, key_path, place)
-        self._record_conversion(name, tree, converted, meta, column, place=place)
+        converted = self._insert_conversions(tree, meta, column, key_path, place)
+        self._record_copy_or_conversion(name, tree, converted, meta, column, place=place)
         return converted
 
-    def _compile_unconverted(
-        self, name: str, setting: ColumnMapping | None, column: Column | None, key_path: str, place: Place
+    def _compile_unconverted_value(
+        self, name: str, setting: ColumnMapping | None, column: Column | None, key_path: str, place: TextPlace
     ) -> tuple[Expr, ValueMetadata, Column | None]:
         """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
         names = self.expression_names
         if setting is None or (setting is self.defaults.get(name) and name in contour_columns.CONTOUR_COLUMNS):
             source = names.find_column(Ident(name))
             if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour():
-                contour_value = contour_columns.build_contour_value(name, *self.outline_contour)  # type: ignore[misc]
-                expression_meta = names.derive_expression_meta(contour_value, add_place("", place), key_path)
+                outline_contour = self.outline_contour
+                contour_value = contour_columns.build_contour_expression(name, *outline_contour)  # type: ignore[misc]
+                expression_meta = names.derive_expression_meta(contour_value, with_place("", place), key_path)
                 return contour_value, expression_meta, None
         if setting is None:
             if source is None:
                 return self._compile_missing_column(name, column, key_path, place)
             tree: Expr = expression_trees.build_column_ref(source.name)
-            return tree, names.derive_expression_meta(tree, add_place("", place), key_path), source
+            return tree, names.derive_expression_meta(tree, with_place("", place), key_path), source
         if setting.how == "set":
             tree = self._compile_constant(setting, column, key_path)
         elif setting.how == "text":
-            tree = self._compile_template(add_place(setting.value, setting.place), key_path)
+            tree = self._compile_template(with_place(setting.value, setting.place), key_path)
         elif setting.how == "lookup":
             tree = self._compile_lookup(setting, column, key_path)
         else:
-            tree, meta = names.bind_expression_text(add_place(setting.value, setting.place), key_path, self)
+            tree, meta = names.bind_expression_text(with_place(setting.value, setting.place), key_path, self)
             if name == contour_columns.OUTLINE_COLUMN:
                 self.outline_contour = contour_columns.find_contour(tree, meta)
             contour_expression = contour_columns.convert_contour_for_column(
@@ -259,11 +260,11 @@ class GranuleCompiler:
             if contour_expression is not None:
                 return (
                     contour_expression,
-                    names.derive_expression_meta(contour_expression, add_place("", place), key_path),
+                    names.derive_expression_meta(contour_expression, with_place("", place), key_path),
                     None,
                 )
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
-        return tree, names.derive_expression_meta(tree, add_place("", place), key_path), None
+        return tree, names.derive_expression_meta(tree, with_place("", place), key_path), None
 
     def _has_contour(self) -> bool:
         """Check whether the table's outline is made of a contour."""
@@ -276,7 +277,7 @@ class GranuleCompiler:
         return self.outline_contour is not None
 
     def _compile_missing_column(
-        self, name: str, column: Column | None, key_path: str, place: Place
+        self, name: str, column: Column | None, key_path: str, place: TextPlace
     ) -> tuple[Expr, ValueMetadata, None]:
         embargo = self.spec.embargo  # makes a date for rows that have none themselves
         if column is not None and (
@@ -296,7 +297,7 @@ class GranuleCompiler:
         raise FaultReportedError
 
     def _compile_constant(self, setting: ColumnMapping, column: Column | None, key_path: str) -> Expr:
-        value = add_place(setting.value, setting.place)
+        value = with_place(setting.value, setting.place)
         if column is None or "type" not in self.spec.explicit_attributes.get(column.name, ()):
             source = self.expression_names.find_column(Ident(setting.column))
             column = Column(name=setting.column, type=source.type if source is not None else STRING)
@@ -310,7 +311,7 @@ class GranuleCompiler:
         if "from" not in setting.value:
             raise FaultReportedError
         keys = [
-            names.bind_expression_text(add_place(text, setting.place), f"{key_path}.from", self)
+            names.bind_expression_text(with_place(text, setting.place), f"{key_path}.from", self)
             for text in setting.value["from"]
         ]
         key, meta = keys[0]
@@ -324,7 +325,7 @@ class GranuleCompiler:
                     )
                     raise FaultReportedError
             origins = frozenset().union(*(names.find_source_origins(key_meta) for _, key_meta in keys))
-            key = join_key_expressions([expression_trees.convert_to_text(tree, key_meta) for tree, key_meta in keys])
+            key = join_key_expressions([expression_trees.build_text_cast(tree, key_meta) for tree, key_meta in keys])
             meta = ValueMetadata(STRING)
         names.used |= origins
         if column is not None and "type" in self.spec.explicit_attributes.get(column.name, ()):
@@ -338,7 +339,7 @@ class GranuleCompiler:
             raise FaultReportedError
         return tree
 
-    def _compile_template(self, template: WrittenScalar, key_path: str) -> Expr:
+    def _compile_template(self, template: LocatedYamlScalar, key_path: str) -> Expr:
         names = self.expression_names
         parts: list[Expr] = []
         for part in split_template(template, key_path, names.faults):
@@ -356,7 +357,7 @@ class GranuleCompiler:
                         f"parse_time, as the value is",
                     )
                     raise FaultReportedError
-                parts.append(expression_trees.format_time(tree, part.format_spec))
+                parts.append(expression_trees.build_time_format_expression(tree, part.format_spec))
             elif part.format_spec:
                 if not meta.type.is_numeric:
                     names.faults.add_error(
@@ -367,14 +368,16 @@ class GranuleCompiler:
                         else "",
                     )
                     raise FaultReportedError
-                parts.append(expression_trees.format_number(tree, part.format_spec))
+                parts.append(expression_trees.build_number_format_expression(tree, part.format_spec))
             else:
-                parts.append(expression_trees.convert_to_text(tree, meta))
+                parts.append(expression_trees.build_text_cast(tree, meta))
         if parts:
-            return expression_trees.concat_texts(parts)
+            return expression_trees.build_text_concatenation(parts)
         return Literal("")
 
-    def _compile_placeholder(self, placeholder: TemplatePlaceholder, template: WrittenScalar, key_path: str) -> Expr:
+    def _compile_placeholder(
+        self, placeholder: TemplatePlaceholder, template: LocatedYamlScalar, key_path: str
+    ) -> Expr:
         names = self.expression_names
         if placeholder.name is not None:
             exact = names.find_column(Ident(placeholder.name, quoted=True))  # DATE-OBS, file.path
@@ -385,7 +388,7 @@ class GranuleCompiler:
             raise FaultReportedError
         return names.expand_names(tree, template, key_path, self, placeholder.offset)
 
-    def _complete_column(
+    def _complete_column_metadata(
         self, name: str, column: Column | None, meta: ValueMetadata, copied_column: Column | None
     ) -> Column:
         """Complete what the descriptor says by what the value brings along."""
@@ -413,11 +416,13 @@ class GranuleCompiler:
             changes["ucd"] = meta.ucd
         return column.copy_with(**changes)
 
-    def _convert_value(self, tree: Expr, meta: ValueMetadata, column: Column, key_path: str, place: Place) -> Expr:
+    def _insert_conversions(
+        self, tree: Expr, meta: ValueMetadata, column: Column, key_path: str, place: TextPlace
+    ) -> Expr:
         """Insert the conversion of unit and type."""
         faults = self.expression_names.faults
         if meta.unit and column.unit and meta.type.is_numeric and not units.is_same_unit(meta.unit, column.unit):
-            if not units.is_convertible(meta.unit, column.unit):
+            if not units.are_units_convertible(meta.unit, column.unit):
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
@@ -428,20 +433,20 @@ class GranuleCompiler:
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
             # a descriptor may write m.s-1, a query may not
             tree = FunctionCall("IN_UNIT", (tree, Literal(units.validate_unit(column.unit))))
-            meta = self.expression_names.derive_expression_meta(tree, add_place("", place), key_path)
+            meta = self.expression_names.derive_expression_meta(tree, with_place("", place), key_path)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
             heading_unit = parse_heading_unit(tree.name.name)
             if (
                 heading_unit is not None
-                and units.is_convertible(heading_unit, column.unit)
+                and units.are_units_convertible(heading_unit, column.unit)
                 and not units.is_same_unit(heading_unit, column.unit)
             ):
                 tree = BinaryOperation(
                     "*",
                     expression_trees.cast_to_type(tree, meta, FLOAT64),
-                    Literal(units.compute_factor(heading_unit, column.unit)),
+                    Literal(units.compute_unit_factor(heading_unit, column.unit)),
                 )
-                meta = self.expression_names.derive_expression_meta(tree, add_place("", place), key_path)
+                meta = self.expression_names.derive_expression_meta(tree, with_place("", place), key_path)
         try:
             return expression_trees.cast_to_type(tree, meta, column.type, self._find_celestial_frame(column))
         except expression_trees.UnsupportedCastError as error:
@@ -454,7 +459,7 @@ class GranuleCompiler:
         return system if system in frames.ASTROPY_FRAMES else ""
 
     def _warn_double_conversion(
-        self, tree: Expr, source_unit: str, target_unit: str, key_path: str, place: Place
+        self, tree: Expr, source_unit: str, target_unit: str, key_path: str, place: TextPlace
     ) -> None:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
         node = find_manual_conversion(tree, source_unit, target_unit)
@@ -470,8 +475,8 @@ class GranuleCompiler:
                 f"leave {node.op} {number} out",
             )
 
-    def _record_conversion(
-        self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, *, place: Place
+    def _record_copy_or_conversion(
+        self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, *, place: TextPlace
     ) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         if isinstance(tree, ColumnRef) and meta.column is not None:
@@ -504,7 +509,9 @@ class GranuleCompiler:
         )
         if source is None or source in self.expression_names.call_origins:
             self.expression_names.used |= self.origins[name]
-        elif converted is tree or (is_plain_conversion and isinstance(converted, Cast) and converted.operand is tree):
+        elif converted is tree or (
+            is_plain_conversion and isinstance(converted, CastExpression) and converted.operand is tree
+        ):
             self.copies[name] = source
         else:
             self.conversions[name] = source

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from hven.adql.syntax_tree import BinaryOperation, Case, Disjunction, Expr, FunctionCall, Ident, Literal, NullPredicate
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    CaseExpression,
+    Disjunction,
+    Expr,
+    FunctionCall,
+    Ident,
+    Literal,
+    NullPredicate,
+)
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor.compiled_mapping import FaultReportedError
 
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import FaultCollector
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import TableSpec
     from hven.model.table import Column
 
@@ -37,7 +46,7 @@ class SourceColumnFinder(Protocol):
 
 
 def expand_footprint_call(
-    column_finder: SourceColumnFinder, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int
+    column_finder: SourceColumnFinder, node: FunctionCall, text: LocatedYamlScalar, key_path: str, offset: int
 ) -> Expr:
     """Take the footprint that the source makes of a header; of other sources fill in the cards.
 
@@ -135,19 +144,19 @@ def _build_scale_matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
     if scaled_matrix is None:
         return cd_matrix
     return [
-        _choose_available_matrix(cards, cd_element, other)
+        _build_matrix_element_choice(cards, cd_element, other)
         for cd_element, other in zip(cd_matrix, scaled_matrix, strict=True)
     ]
 
 
-def _choose_available_matrix(cards: dict[str, Expr | None], cd_element: Expr, scaled_element: Expr) -> Expr:
+def _build_matrix_element_choice(cards: dict[str, Expr | None], cd_element: Expr, scaled_element: Expr) -> Expr:
     """Choose by what each row has: some files of an archive have CDi_j, others CDELTi."""
     has_cd_cards = [
         NullPredicate(tree, negated=True)
         for name, tree in cards.items()
         if name.startswith("CD") and "_" in name and tree is not None
     ]
-    return Case(
+    return CaseExpression(
         None,
         ((Disjunction(tuple(has_cd_cards)) if len(has_cd_cards) > 1 else has_cd_cards[0], cd_element),),
         scaled_element,

@@ -13,7 +13,7 @@ from hven.model.types import FLOAT64, parse_type
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.descriptor._column_guesses import ColumnSample
+    from hven.descriptor._column_guesses import ColumnSampleStatistics
 
 FOOTPRINT_EXPRESSION = "wcs_footprint()"
 _HEADER_SOURCE_MODES = {("fits", "header"), ("product", "images")}  # sources whose rows have `file.footprint`
@@ -27,7 +27,7 @@ _POSITION_CARD_PATTERN = re.compile(r"crval\d+[a-z]?|crpix\d+[a-z]?|cdelt\d+[a-z
 
 
 def detect_image_coverage(
-    kind: str, options: Mapping[str, Any], samples_by_name: Mapping[str, ColumnSample]
+    kind: str, options: Mapping[str, Any], samples_by_name: Mapping[str, ColumnSampleStatistics]
 ) -> Literal["sky", "body"] | None:
     """Find out by the CTYPEn cards whether images show the sky, or the Sun or a body.
 
@@ -46,14 +46,14 @@ def detect_image_coverage(
     return "sky" if sky_types else "body"
 
 
-def drop_card_positions(
-    guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+def drop_card_position_ucds(
+    guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSampleStatistics]
 ) -> list[ColumnGuess]:
     """Drop guessed UCDs of positions of CRVALn and its like, unless CTYPEn of all files says that axis."""
-    return [_drop_card_position(guess, samples_by_name) for guess in guesses]
+    return [_drop_card_position_ucd(guess, samples_by_name) for guess in guesses]
 
 
-def _drop_card_position(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSample]) -> ColumnGuess:
+def _drop_card_position_ucd(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSampleStatistics]) -> ColumnGuess:
     ucd = guess.column.ucd or ""
     if not ucd.startswith("pos.") or not _POSITION_CARD_PATTERN.fullmatch(guess.source):
         return guess
@@ -67,7 +67,7 @@ def _drop_card_position(guess: ColumnGuess, samples_by_name: Mapping[str, Column
     return replace(guess, column=column)
 
 
-def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky", "body"]) -> list[ColumnGuess]:
+def with_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky", "body"]) -> list[ColumnGuess]:
     """Add the footprint; on the sky, add its centre, too, which becomes the main position."""
     used_names = {guess.column.name for guess in guesses}
     if "s_region" in used_names:
@@ -95,7 +95,7 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
         prefix = "center_"
     right_ascension = _propose_centre_column(1, "ra", prefix, "Right ascension of the centre of the image")
     declination = _propose_centre_column(2, "dec", prefix, "Declination of the centre of the image")
-    return [*map(_strip_main_word, guesses), outline, right_ascension, declination]
+    return [*map(_strip_main_ucd_word, guesses), outline, right_ascension, declination]
 
 
 def _propose_centre_column(number: int, axis: str, prefix: str, description: str) -> ColumnGuess:
@@ -114,7 +114,7 @@ def _propose_centre_column(number: int, axis: str, prefix: str, description: str
     )
 
 
-def _strip_main_word(guess: ColumnGuess) -> ColumnGuess:
+def _strip_main_ucd_word(guess: ColumnGuess) -> ColumnGuess:
     """Turn a position by the cards, which is where the telescope points, into a second one beside the centre."""
     ucd = guess.column.ucd or ""
     if not ucd.startswith("pos.eq.") or not ucd.endswith(";meta.main"):

@@ -11,7 +11,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class KeySection:
+class KeyReferenceSection:
     """Some keys of a record, with an example.
 
     Attributes
@@ -40,7 +40,7 @@ class KeySection:
 
 KEY_SECTIONS = (
     # --- collection.md
-    KeySection(
+    KeyReferenceSection(
         "collection",
         "collection",
         keys="collection title description short_name reference_url index tables",
@@ -57,7 +57,7 @@ tables:
   cubes: {source: cubes.csv}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "collection settings",
         "collection",
         keys="include let access project functions for files prepare services sync engine",
@@ -78,7 +78,7 @@ sync: {every: 1 h}
 engine: postgres
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "tables loop",
         "tables_loop",
         parent="collection",
@@ -91,7 +91,7 @@ for:
         source: "stars_{band}.csv"
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "functions",
         "functions",
         parent="collection",
@@ -101,7 +101,7 @@ functions:
   names: {deredden: {type: float64, unit: mag}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "collection checks",
         "collection",
         keys="tests examples",
@@ -115,7 +115,7 @@ examples:
     query: SELECT TOP 10 name, vmag FROM brightest.main ORDER BY vmag
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "test",
         "test",
         parent="collection",
@@ -126,7 +126,7 @@ tests:
     expect: {vmag: -1.46}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "example",
         "example",
         parent="collection",
@@ -140,7 +140,7 @@ examples:
 """,
     ),
     # --- metadata.md
-    KeySection(
+    KeyReferenceSection(
         "collection credits",
         "collection",
         keys="creators contact contributors funding publisher publisher_ror licence licence_url citation bibcode doi "
@@ -162,7 +162,7 @@ related: [{id: "arXiv:2001.01234", relation: IsDocumentedBy}]
 acknowledgement: This work uses the star catalogue of Uraniborg.
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "collection subject",
         "collection",
         keys="subjects facility instrument waveband content_level type created utype registry",
@@ -179,7 +179,7 @@ utype: ivo://ivoa.net/std/regtap#1.2
 registry: {publish: false}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "person",
         "person",
         parent="collection",
@@ -193,7 +193,7 @@ creators:
     url: https://example.org/~tycho
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "contributor",
         "contributor",
         parent="collection",
@@ -206,7 +206,7 @@ contributors:
     ror: https://ror.org/02feahw73
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "grant",
         "grant",
         parent="collection",
@@ -219,7 +219,7 @@ funding:
     url: https://example.org/grants/101019653
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "related work",
         "related_work",
         parent="collection",
@@ -228,7 +228,7 @@ related:
   - {id: 10.5555/12345, relation: IsSupplementTo}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "registry",
         "registry",
         parent="collection",
@@ -241,7 +241,7 @@ registry:
   related: [{type: IsDerivedFrom, title: The Bright Star Catalogue, id: "ivo://cds.vizier/v/50"}]
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "registry service",
         "registry_service",
         parent="collection",
@@ -254,9 +254,9 @@ registry:
       test: RA=83.6&DEC=22&SR=0.1
 """,
     ),
-    KeySection("registry relation", "registry_relation", shown_in="registry"),
+    KeyReferenceSection("registry relation", "registry_relation", shown_in="registry"),
     # --- tables.md
-    KeySection(
+    KeyReferenceSection(
         "table",
         "table",
         keys="title description utype index source follow columns position form observation",
@@ -274,7 +274,7 @@ observation: [name, night]
 primary: row_id
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "view",
         "table",
         keys="view",
@@ -283,7 +283,7 @@ title: Stars brighter than magnitude 2
 view: SELECT name, ra, dec, vmag FROM brightest.main WHERE vmag < 2
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "column",
         "column",
         keys="type unit ucd utype description label null rank required indexed unique hidden std section display frame "
@@ -316,7 +316,7 @@ frames: {sky: ICRS}
 enums: {grades: {"0": good, "1": doubtful}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "table relations",
         "table",
         keys="primary keys indexes groups params enums frames partition",
@@ -331,7 +331,7 @@ frames: {sky: {system: ICRS, epoch: J2015.5}}
 partition: {by: healpix, order: 2}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "key",
         "key",
         example="""\
@@ -344,7 +344,7 @@ keys:
     utype: ivo://example.org/models#target
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "group",
         "group",
         example="""\
@@ -363,7 +363,7 @@ groups:
     ucd: phot.mag;em.opt.V
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "param",
         "param",
         example="""\
@@ -379,7 +379,7 @@ params:
 enums: {grades: {"0": good, "1": bad}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "frame",
         "frame",
         example="""\
@@ -389,7 +389,7 @@ frames:
   clock: {kind: timesys, timescale: UTC, refposition: TOPOCENTER, timeorigin: MJD-origin}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "partition",
         "partition",
         example="""\
@@ -397,9 +397,11 @@ partition: {by: time, column: t_obs, every: 1 month}       # or, by the position
 """,
         keys="by column every",
     ),
-    KeySection("partition by position", "partition", keys="order", example="partition: {by: healpix, order: 2}\n"),
+    KeyReferenceSection(
+        "partition by position", "partition", keys="order", example="partition: {by: healpix, order: 2}\n"
+    ),
     # --- mapping.md
-    KeySection(
+    KeyReferenceSection(
         "table mapping",
         "table",
         keys="where max_rejects let set text map lookup for default",
@@ -426,7 +428,7 @@ for:
     columns: {"mag_{band}": {unit: mag}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "lookup",
         "lookup",
         example="""\
@@ -437,7 +439,7 @@ lookup:
   target: {from: jd(start), table: targets.csv, low: begin, high: end, value: name, missing: "null"}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "loop",
         "loop",
         example="""\
@@ -451,7 +453,7 @@ for:
 """,
     ),
     # --- rows.md
-    KeySection(
+    KeyReferenceSection(
         "table rows",
         "table",
         keys="granules for_each group_by",
@@ -464,7 +466,7 @@ granules:
 columns: {processing_level: {type: int16}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "granule",
         "granule",
         example="""\
@@ -480,7 +482,7 @@ granules:
 """,
     ),
     # --- rules.md
-    KeySection(
+    KeyReferenceSection(
         "table rules",
         "table",
         keys="rules vocabularies flags simulated",
@@ -493,7 +495,7 @@ flags: quality_flags
 simulated: origin = 'model'
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "rule",
         "rule",
         example="""\
@@ -506,7 +508,7 @@ vocabularies: {bands: {values: [u, g, r, i, z]}}
 flags: quality_flags
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "flags",
         "flags",
         example="""\
@@ -517,7 +519,7 @@ flags:
 rules: {time_known: {if: mjd IS NOT NULL, flag: 0}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "vocabulary",
         "vocabulary",
         example="""\
@@ -526,7 +528,7 @@ vocabularies:
 """,
     ),
     # --- access.md
-    KeySection(
+    KeyReferenceSection(
         "table access",
         "table",
         keys="access embargo",
@@ -535,7 +537,7 @@ access: release_date <= now or reader = pi
 embargo: {from: t_max, months: 12, column: release_date}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "access",
         "access",
         example="""\
@@ -548,7 +550,7 @@ access:
   contact: data@example.org
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "embargo",
         "embargo",
         example="""\
@@ -561,9 +563,9 @@ embargo:
   column: obs_release_date
 """,
     ),
-    KeySection("term", "term", shown_in="embargo"),
+    KeyReferenceSection("term", "term", shown_in="embargo"),
     # --- sync.md
-    KeySection(
+    KeyReferenceSection(
         "table sync",
         "table",
         keys="sync",
@@ -572,7 +574,7 @@ sync: {watermark: modified, overlap: 2 d}
 primary: obs_id
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "sync",
         "sync",
         example="""\
@@ -587,7 +589,7 @@ sync:
 primary: obs_id
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "deletions",
         "deletions",
         example="""\
@@ -595,8 +597,8 @@ sync: {watermark: modified, deletions: {column: "status = 'deleted'"}}
 primary: obs_id
 """,
     ),
-    KeySection("guard", "guard", shown_in="sync"),
-    KeySection(
+    KeyReferenceSection("guard", "guard", shown_in="sync"),
+    KeyReferenceSection(
         "schedule",
         "schedule",
         keys="every jitter",
@@ -605,7 +607,7 @@ primary: obs_id
 sync: {every: 1 h, jitter: 5 min}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "schedule by cron",
         "schedule",
         keys="cron zone",
@@ -615,7 +617,7 @@ sync: {cron: "15 3 * * *", zone: Europe/Vienna}
 """,
     ),
     # --- files.md
-    KeySection(
+    KeyReferenceSection(
         "file",
         "file",
         keys="files ignore root at options checksums proxied title description type",
@@ -634,7 +636,7 @@ files:
     type: application/fits
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "file from programs",
         "file",
         keys="writers",
@@ -644,7 +646,7 @@ files:
   - {files: "incoming/*.fits", writers: [pipeline]}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "file from rows",
         "file",
         keys="from path size sha256",
@@ -659,7 +661,7 @@ files:
 """,
     ),
     # --- links.md
-    KeySection(
+    KeyReferenceSection(
         "table links",
         "table",
         keys="links",
@@ -668,7 +670,7 @@ links:
   - {semantics: preview, text: "https://example.org/{target.obs_id}.png", type: image/png}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "link",
         "link",
         keys="semantics text type size description qualifier local if from where order file",
@@ -688,7 +690,7 @@ links:
   - {semantics: this, file: "{target.file_name}"}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "link to other rows",
         "link",
         keys="derived series service",
@@ -701,7 +703,7 @@ links:
     service: {url: "{site.url}/cut", params: {ID: "{target.obs_id}"}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "service",
         "service",
         example="""\
@@ -716,7 +718,7 @@ links:
         BAND: {type: "float64[2]", unit: m}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "input",
         "input",
         example="""\
@@ -738,7 +740,7 @@ links:
         POL: {type: string, values: [I, Q, U, V]}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "derived",
         "derived",
         example="""\
@@ -754,7 +756,7 @@ links:
 """,
     ),
     # --- series.md
-    KeySection(
+    KeyReferenceSection(
         "table series",
         "table",
         keys="series",
@@ -762,7 +764,7 @@ links:
 series: {parameters: [pressure, temperature], cadence: 1 s}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "series",
         "series",
         keys="id das2 title description time parameters where cadence ahead stamp bins colors vectors",
@@ -783,7 +785,7 @@ series:
   vectors: {b: GSE}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "series in files",
         "series",
         keys="file reader part variables version",
@@ -798,7 +800,7 @@ series:
   version: file_version
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "time",
         "time",
         example="""\
@@ -812,8 +814,8 @@ series:
     plus: {of: MSEC, unit: ms}
 """,
     ),
-    KeySection("part", "part", shown_in="time"),
-    KeySection(
+    KeyReferenceSection("part", "part", shown_in="time"),
+    KeyReferenceSection(
         "variable",
         "variable",
         example="""\
@@ -831,7 +833,7 @@ series:
       fill: -1
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "bins",
         "bins",
         example="""\
@@ -846,7 +848,7 @@ series:
       description: Frequency at the centre of the channel
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "vector",
         "vector",
         example="""\
@@ -857,7 +859,7 @@ series:
 """,
     ),
     # --- endpoints.md
-    KeySection(
+    KeyReferenceSection(
         "table endpoints",
         "table",
         keys="endpoints",
@@ -866,7 +868,7 @@ endpoints:
   old_search: {path: /search.votable, params: {name: {where: name = param.name}}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "endpoint",
         "endpoint",
         keys="path like title description params columns where order rows format votable",
@@ -886,7 +888,7 @@ endpoints:
     votable: {serialization: TABLEDATA}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "endpoint of sitools2",
         "endpoint",
         keys="cadence archives",
@@ -899,7 +901,7 @@ endpoints:
     archives: {plugin02: tar, plugin03: zip}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "parameter",
         "parameter",
         example="""\
@@ -920,7 +922,7 @@ endpoints:
       full: {values: ["true", "false"], columns: {"false": [exp_id, target_ra]}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "shape",
         "shape",
         example="""\
@@ -936,7 +938,7 @@ endpoints:
 """,
     ),
     # --- standards.md
-    KeySection(
+    KeyReferenceSection(
         "table standard",
         "table",
         keys="standard optional frame obscore",
@@ -948,7 +950,7 @@ source: cubes.csv
 obscore: {}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "obscore",
         "obscore",
         example="""\
@@ -962,7 +964,7 @@ obscore:
   radio: {set: {instr_tel_number: 1}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "table of a standard",
         "table",
         keys="variants families together called",
@@ -973,7 +975,7 @@ together: [[access_url, access_format, access_estsize]]
 variants: {body: {columns: {c1min: {unit: deg, ucd: "pos.bodyrc.lon;stat.min"}}}}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "column of a standard",
         "column",
         keys="types optional",
@@ -982,7 +984,7 @@ columns:
   s_region: {type: polygon, types: [circle, shape, multishape], optional: true}
 """,
     ),
-    KeySection(
+    KeyReferenceSection(
         "table of a mirror",
         "table",
         keys="obscore_radio converted",

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor._citation_keys import ContributorSection, GrantSection, PersonSection, RelatedWorkSection
+from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
 from hven.descriptor._endpoint_keys import EndpointSection
-from hven.descriptor._file_keys import FileSection
-from hven.descriptor._link_keys import DerivedSection
+from hven.descriptor._file_keys import PublishedFilesSection
+from hven.descriptor._link_keys import DerivedLinkSection
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
-from hven.descriptor._series_keys import SeriesSection
+from hven.descriptor._series_keys import TimeSeriesSection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
@@ -23,8 +23,8 @@ from hven.descriptor.value_schema import (
     Expression,
     FaultCollector,
     FreeMap,
-    KeyValues,
     LocalizedText,
+    LocatedKeyValues,
     OneOrMore,
     Query,
     Required,
@@ -34,34 +34,34 @@ from hven.descriptor.value_schema import (
     choose_value_reader,
     read_free_map,
 )
-from hven.descriptor.written_yaml import WrittenMap
+from hven.descriptor.written_yaml import LocatedYamlMap
 
 DeletionWord = Literal["compare", "blocks", "none"]
 Source = Annotated[str | dict[str, Any], partial(read_free_map, allow_text=True)]
 
 
-def _read_rule(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
+def _read_rule_section(value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
     """Refuse a rule that has neither condition nor check, and no flag.
 
     One with a flag may say what a bit means that the rows come with.
     """
-    fields = RuleSection.record.read_map(value, key_path, faults)
+    fields = ValidationRuleSection.record.read_section(value, key_path, faults)
     if fields is not None and not {"if", "check", "flag"} & fields.places.keys():
-        faults.add_error(f"{key_path} lacks the key 'if'", value.place, RuleSection.record.key_docs["if"])
+        faults.add_error(f"{key_path} lacks the key 'if'", value.place, ValidationRuleSection.record.key_docs["if"])
     return fields
 
 
-def _read_observation_table(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
+def _read_obscore_section(value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
     """Read what has become a table of the standard; what editors are told is what is written."""
-    if isinstance(value, WrittenMap):
-        return TableSection.record.read_map(value, key_path, faults)
+    if isinstance(value, LocatedYamlMap):
+        return TableSection.record.read_section(value, key_path, faults)
     return None
 
 
 def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
-    """Read a word, or `KeyValues` with ``column``."""
-    if isinstance(value, WrittenMap):
-        return DeletionsSection.record.read_map(value, key_path, faults)
+    """Read a word, or `LocatedKeyValues` with ``column``."""
+    if isinstance(value, LocatedYamlMap):
+        return DeletedRowsSection.record.read_section(value, key_path, faults)
     return choose_value_reader(DeletionWord)(value, key_path, faults)
 
 
@@ -187,7 +187,7 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     "types of results by function; default: the annotations of the functions"
 
 
-class LoopSection(DescriptorSection):
+class ColumnLoopSection(DescriptorSection, name="loop"):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
     each: Required[FreeMap]
@@ -207,7 +207,7 @@ class GranuleSection(DescriptorSection):
     _: AssignedValueSection
 
 
-class RuleSection(DescriptorSection, short="if", hints={"bit": "flag", "condition": "if"}):
+class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag", "condition": "if"}, name="rule"):
     """What rows must meet."""
 
     if_: Condition
@@ -274,7 +274,7 @@ class FlagColumnSection(
     ("true: the rows come with their flags, and rules say what the bits mean ({flag: 0, message: ...}, without 'if')")
 
 
-class InputSection(DescriptorSection, short="value"):
+class ServiceInputSection(DescriptorSection, short="value", name="input"):
     """A parameter of a service that rows lead to."""
 
     value: RetypedText
@@ -304,7 +304,7 @@ class ServiceSection(
 
     url: Required[Text]
     "address of the service, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
-    params: dict[str, InputSection]
+    params: dict[str, ServiceInputSection]
     (
         "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that users fill "
         "in, {BAND: {type: 'float64[2]', unit: m}}"
@@ -315,7 +315,7 @@ class ServiceSection(
     "IVOID under which it is registered"
 
 
-class LinkSection(DescriptorSection, hints={"url": "text", "path": "file", "table": "from"}):
+class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "table": "from"}, name="link"):
     """What each row leads to: rows of DataLink."""
 
     semantics: Text
@@ -323,7 +323,7 @@ class LinkSection(DescriptorSection, hints={"url": "text", "path": "file", "tabl
         "what the link is to the row, in the words of DataLink: this, preview, thumbnail, progenitor, "
         "derivation, calibration, documentation ..."
     )
-    derived: DerivedSection
+    derived: DerivedLinkSection
     (
         "instead of 'semantics', 'from' and 'where': rows that this one was made from (progenitor), or "
         "that were made from it (derivation)"
@@ -365,7 +365,7 @@ class LinkSection(DescriptorSection, hints={"url": "text", "path": "file", "tabl
     "order of these rows: previews.frequency"
 
 
-class TermSection(DescriptorSection, short="default"):
+class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
@@ -384,11 +384,11 @@ class EmbargoSection(DescriptorSection):
 
     from_: Required[Expression]
     "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
-    months: Required[TermSection]
+    months: Required[EmbargoTermSection]
     "number of calendar months: 12, or by collection"
     exempt: Condition
     "condition over the source for rows without months: calibrators"
-    not_before: TermSection
+    not_before: EmbargoTermSection
     "earliest release date of all rows; a date without a time counts to 23:59:59"
     delivered: Condition
     "condition over the source for rows whose own release date is kept as it is, or missing"
@@ -399,14 +399,14 @@ class EmbargoSection(DescriptorSection):
     )
 
 
-class DeletionsSection(DescriptorSection):
+class DeletedRowsSection(DescriptorSection, name="deletions"):
     """Rows that say themselves that they are deleted."""
 
     column: Required[Condition]
     "condition over source columns that is true for deleted rows: \"status = 'deleted'\""
 
 
-class GuardSection(DescriptorSection):
+class SyncGuardSection(DescriptorSection, name="guard"):
     """What stops a sync until somebody says --accept."""
 
     removed: Share
@@ -432,7 +432,7 @@ class SyncSection(
     "source column, or expression over source columns, that is larger in rows that were written later"
     overlap: Overlap
     "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
-    deletions: Annotated[DeletionWord | DeletionsSection, _read_deletions]
+    deletions: Annotated[DeletionWord | DeletedRowsSection, _read_deletions]
     "how deleted rows are found: compare (default), blocks, none, {column: condition}"
     full: FullInterval
     ("how often everything is read whatever the watermark says: 7 d; never: every write moves the watermark")
@@ -440,7 +440,7 @@ class SyncSection(
     "rows asked of the source at a time, where it is asked in pages"
     rate: Annotated[float, Field(ge=0.001)]
     "requests to the source a second, at most"
-    guard: GuardSection
+    guard: SyncGuardSection
     "how much may go or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
 
 
@@ -478,7 +478,7 @@ class PartitionSection(
     "of healpix: 0, 1 (default) or 2, for 12, 48 or 192 partitions"
 
 
-class GroupSection(DescriptorSection):
+class ColumnGroupSection(DescriptorSection, name="group"):
     """Columns that belong together."""
 
     value: Text
@@ -505,7 +505,7 @@ class GroupSection(DescriptorSection):
     "UCD of the group"
 
 
-class ParamSection(DescriptorSection, short="value"):
+class TableParamSection(DescriptorSection, short="value", name="param"):
     """What holds for all rows."""
 
     value: Required[RetypedText]
@@ -513,7 +513,7 @@ class ParamSection(DescriptorSection, short="value"):
     _: Annotated[ColumnSection, "type unit ucd utype description enum"]
 
 
-class FrameSection(DescriptorSection, short="system"):
+class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
     """A coordinate or time system."""
 
     kind: Literal["coosys", "timesys"]
@@ -641,7 +641,7 @@ class TableSection(
     let: dict[str, Expression]
     "names of intermediate expressions"
     _: AssignedValueSection
-    for_: OneOrMore[LoopSection]
+    for_: OneOrMore[ColumnLoopSection]
     "loops that make similar columns"
     granules: OneOrMore[GranuleSection]
     "several rows from one source row"
@@ -652,7 +652,7 @@ class TableSection(
     )
     for_each: OneOrMore[Text]
     "array columns of the source, in step: each element becomes a row, and each.index is its number"
-    rules: dict[str, Annotated[RuleSection, _read_rule]]
+    rules: dict[str, Annotated[ValidationRuleSection, _read_rule_section]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
     (
@@ -666,9 +666,9 @@ class TableSection(
     )
     embargo: EmbargoSection
     "when rows become public: {from: t_max, months: 12} makes their release dates"
-    links: OneOrMore[LinkSection]
+    links: OneOrMore[RowLinkSection]
     "what rows lead to: files, previews, what they were made from (DataLink)"
-    series: OneOrMore[SeriesSection]
+    series: OneOrMore[TimeSeriesSection]
     "data sets of HAPI and das2: the rows are samples in time"
     endpoints: dict[str, EndpointSection]
     (
@@ -699,13 +699,13 @@ class TableSection(
     ("how a big table is cut into partitions: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}")
     position: OneOrMore[Text]
     "[longitude, latitude]: columns of the position index. Default: by UCD"
-    groups: dict[str, GroupSection]
+    groups: dict[str, ColumnGroupSection]
     "columns that belong together: value, error, origin ..."
-    params: dict[str, ParamSection]
+    params: dict[str, TableParamSection]
     "values that hold for all rows; results carry them, and groups may name them"
     enums: dict[str, dict[str, RetypedLocalizedText]]
     "named lists of codes and what they mean"
-    frames: dict[str, FrameSection]
+    frames: dict[str, CoordinateFrameSection]
     "coordinate and time systems that columns refer to"
     access: AccessSection
     (
@@ -716,12 +716,12 @@ class TableSection(
     "place among the tables in lists"
     variants: FreeMap
     "in a standard: what each value of 'frame' changes"
-    obscore: Annotated[ObscoreSection, _read_observation_table]
+    obscore: Annotated[ObscoreSection, _read_obscore_section]
     (
         "the rows are observations in ivoa.obscore: its columns, as expressions over the columns of this "
         "table; {} if all follows from its standard"
     )
-    obscore_radio: Annotated[ObscoreSection, _read_observation_table]
+    obscore_radio: Annotated[ObscoreSection, _read_obscore_section]
     "made from the 'radio' of 'obscore'"
     vocabularies: dict[str, VocabularySection]
     "words for rules with 'check: words'"
@@ -746,10 +746,11 @@ class TablesLoopSection(DescriptorSection):
     "tables to add"
 
 
-class ScheduleSection(
+class SyncScheduleSection(
     DescriptorSection,
     short="every",
     hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"},
+    name="schedule",
 ):
     """When the collection is synchronised by itself."""
 
@@ -763,7 +764,7 @@ class ScheduleSection(
     "time zone of cron: Europe/Vienna; default: UTC"
 
 
-class TestSection(DescriptorSection):
+class QueryTestSection(DescriptorSection, name="test"):
     """A query with what it must answer."""
 
     query: Required[Query]
@@ -774,7 +775,7 @@ class TestSection(DescriptorSection):
     "what is tested"
 
 
-class ExampleSection(DescriptorSection, hints={"name": "title", "adql": "query"}):
+class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "query"}, name="example"):
     """A query for readers to begin with, shown at /tap/examples."""
 
     title: Required[Text]
@@ -827,7 +828,7 @@ class CollectionSection(
     "Python files whose functions expressions may call"
     tables: dict[str, TableSection]
     "the tables"
-    files: OneOrMore[FileSection]
+    files: OneOrMore[PublishedFilesSection]
     (
         "files that are published as they are, with or without tables: the table `files`, with sizes, "
         "checksums and addresses"
@@ -845,11 +846,11 @@ class CollectionSection(
         "the only services that answer for its tables: tap, cone, portal, files, endpoints, epn-tap, "
         "obscore (these two with tap). Each must have a table that suits it. Default: all that do"
     )
-    sync: ScheduleSection
+    sync: SyncScheduleSection
     "how often the collection follows its sources by itself: {every: 1 h}"
-    tests: OneOrMore[TestSection]
+    tests: OneOrMore[QueryTestSection]
     "queries run after each ingest"
-    examples: OneOrMore[ExampleSection]
+    examples: OneOrMore[ExampleQuerySection]
     "queries for readers to begin with. Default: Hven makes some for each table that no example reads"
     short_name: Text
     "at most 16 characters, for lists"
@@ -861,7 +862,7 @@ class CollectionSection(
     "who answers questions"
     contributors: OneOrMore[ContributorSection]
     "persons who helped and are no creators"
-    funding: OneOrMore[GrantSection]
+    funding: OneOrMore[FundingSection]
     "grants"
     publisher: Text
     "institute that publishes"

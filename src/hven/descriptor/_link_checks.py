@@ -7,32 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql import quote_name
+from hven.adql import quote_adql_name
 from hven.model.errors import Fault, HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.descriptor._derived_tables import DerivedTables
-    from hven.model.resource import Resource
+    from hven.descriptor._derived_tables import DescriptorTableResolver
+    from hven.model.resource import CollectionSpec
     from hven.model.table import LinkTemplate, Table
 
 
-def find_link_faults(resource: Resource, derived_tables: DerivedTables) -> list[Fault]:
+def find_link_faults(resource: CollectionSpec, derived_tables: DescriptorTableResolver) -> list[Fault]:
     """Ask for all that links take of their tables, part by part, as far as the tables' columns are known."""
     faults: list[Fault] = []
     for spec in resource.tables:
         link_numbers: dict[object, int] = {}
         for link in spec.table.links:  # of which derived ones are two
             link_number = link_numbers.setdefault(link.places["semantics"], len(link_numbers) + 1)
-            faults += _check_link(
+            faults += _find_faults_of_link(
                 f"tables.{spec.table.name}.links[{link_number}]", spec.table, link, resource, derived_tables
             )
     return faults
 
 
-def _check_link(
-    key_path: str, table: Table, link: LinkTemplate, resource: Resource, derived_tables: DerivedTables
+def _find_faults_of_link(
+    key_path: str, table: Table, link: LinkTemplate, resource: CollectionSpec, derived_tables: DescriptorTableResolver
 ) -> Iterator[Fault]:
 
     def choose_stated_key(key: str) -> str:
@@ -40,7 +40,7 @@ def _check_link(
             return "derived"
         return key
 
-    tables = f" FROM {quote_name(resource.name)}.{quote_name(table.name)} AS target"
+    tables = f" FROM {quote_adql_name(resource.name)}.{quote_adql_name(table.name)} AS target"
     if link.source is not None:
         schema, _, name = link.source.rpartition(".")
         names = derived_tables.list_table_names(schema)
@@ -53,8 +53,8 @@ def _check_link(
         if name.lower() not in {table_name.lower() for table_name in names or ()}:
             yield Fault(message=message, place=link.places["from"], remedy=remedy)
             return
-        tables += f", {quote_name(schema)}.{quote_name(name)} AS {quote_name(link.alias or name)}"
-    for key, text in _iterate_link_queries(link):
+        tables += f", {quote_adql_name(schema)}.{quote_adql_name(name)} AS {quote_adql_name(link.alias or name)}"
+    for key, text in _iterate_link_test_queries(link):
         try:
             if derived_tables.find_query_columns(text.format(tables), resource) is None:
                 return  # known only when it is published
@@ -72,7 +72,7 @@ def _check_link(
             )
 
 
-def _iterate_link_queries(link: LinkTemplate) -> Iterator[tuple[str, str]]:
+def _iterate_link_test_queries(link: LinkTemplate) -> Iterator[tuple[str, str]]:
     """Yield queries for each key, with a place for their tables."""
     for key, condition in (("where", link.where), ("if", link.condition)):
         if condition is not None:

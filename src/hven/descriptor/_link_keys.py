@@ -4,7 +4,9 @@ from hven.descriptor._sync_policies import Duration
 from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required, Text
 
 
-class DerivedSection(DescriptorSection, short="by", hints={"from": "in", "table": "in", "times": "time"}):
+class DerivedLinkSection(
+    DescriptorSection, short="by", hints={"from": "in", "table": "in", "times": "time"}, name="derived"
+):
     """Rows that were made of each other."""
 
     by: Required[OneOrMore[Text]]

@@ -1,4 +1,4 @@
-"""Read a descriptor into a `Resource`, or report all of its faults: `load_descriptor` and `check_descriptor`."""
+"""Read a descriptor into a `CollectionSpec`, or report all of its faults: `load_descriptor` and `check_descriptor`."""
 
 from __future__ import annotations
 
@@ -10,46 +10,51 @@ from hven import adql
 from hven.adql.syntax_tree import TableRef, walk_tree
 from hven.descriptor._citation_keys import read_citation_fields, read_person
 from hven.descriptor._columns import check_column_name
-from hven.descriptor._derived_tables import QUERY_SOURCE_KIND, DerivedTables, is_local_file_source, open_file_source
+from hven.descriptor._derived_tables import (
+    QUERY_SOURCE_KIND,
+    DescriptorTableResolver,
+    is_local_file_source,
+    open_file_source,
+)
 from hven.descriptor._endpoint_checks import find_endpoint_faults
-from hven.descriptor._file_contents import FileContents
+from hven.descriptor._file_contents import DescriptorFileReader
 from hven.descriptor._keys import ASSIGNMENT_KEYS, CollectionSection
 from hven.descriptor._link_checks import find_link_faults
 from hven.descriptor._merging import (
     STANDARDS_DIRECTORY,
-    DescriptorSources,
-    apply_standard,
+    DescriptorReadResult,
+    apply_standard_to_table,
     expand_loops,
     format_site_path,
-    gather_descriptor,
     list_standards,
-    replace_entry,
+    read_descriptor_with_includes,
+    with_replaced_entry,
 )
-from hven.descriptor._name_resolution import add_place
+from hven.descriptor._name_resolution import with_place
 from hven.descriptor._published_files import build_files_table, find_restricting_table
-from hven.descriptor._python_functions import read_functions
-from hven.descriptor._registry_keys import read_registration
+from hven.descriptor._python_functions import read_python_functions
+from hven.descriptor._registry_keys import read_registry_section
 from hven.descriptor._simulated_rows import add_data_source_column
 from hven.descriptor._source_options import to_python_value
 from hven.descriptor._sync_policies import read_sync_schedule
-from hven.descriptor.live_queries import check_against_database, find_live_table_faults, is_live
-from hven.descriptor.mapping import add_doubt_warnings, compile_mapping
+from hven.descriptor.live_queries import find_live_source_faults, find_live_table_faults, is_live_table_spec
+from hven.descriptor.mapping import compile_mapping, with_type_doubt_warnings
 from hven.descriptor.observations import (
     OBSCORE_RADIO_VIEW,
     OBSCORE_VIEW,
-    compile_view_member,
-    rewrite_as_standard_table,
+    compile_obscore_view_member,
+    rewrite_obscore_as_table,
 )
-from hven.descriptor.service_checks import find_unserved_services
+from hven.descriptor.service_checks import find_unserved_service_faults
 from hven.descriptor.tables import PUSH_SOURCE_KIND, CollectionContext, read_table_spec
-from hven.descriptor.value_schema import KeyValues, build_fault_sort_key, describe_value
-from hven.descriptor.written_yaml import WrittenMap, WrittenScalar, detect_misleading_retyping
+from hven.descriptor.value_schema import LocatedKeyValues, build_fault_sort_key, describe_value
+from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar, detect_misleading_retyping
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, HvenError, Place, find_close_match, suggest_spelling
-from hven.model.resource import ExampleQuery, Person, QueryTest, Resource, SourceSpec, TableSpec
+from hven.model.errors import DescriptorError, Fault, HvenError, TextPlace, find_close_match, suggest_spelling
+from hven.model.resource import CollectionSpec, ExampleQuery, Person, QueryTest, SourceSpec, TableSpec
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
-from hven.sources.document_enrichment import add_document_columns
+from hven.sources.document_enrichment import with_document_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +109,7 @@ LIST_KEYS = ("services", "subjects", "facility", "instrument", "waveband", "cont
 MAX_SHORT_NAME_CHARACTERS = 16  # limit of vr:ShortName
 
 
-def load_descriptor(path: Path, settings: Settings, contents: FileContents | None = None) -> Resource:
+def load_descriptor(path: Path, settings: Settings, contents: DescriptorFileReader | None = None) -> CollectionSpec:
     """Read a descriptor.
 
     Parameters
@@ -158,13 +163,13 @@ def check_descriptor(
     if data is None:
         _, faults = check_and_read_descriptor(path, settings, check_sources=check_sources)
     else:
-        _, faults = read_descriptor(path, settings, contents=FileContents.with_replaced_file(path, data))
+        _, faults = read_descriptor(path, settings, contents=DescriptorFileReader.with_replaced_file(path, data))
     return faults
 
 
 def check_and_read_descriptor(
     path: Path, settings: Settings, *, check_sources: bool = True
-) -> tuple[Resource | None, list[Fault]]:
+) -> tuple[CollectionSpec | None, list[Fault]]:
     """Validate a descriptor, and return the collection, too: to read it again would take as long.
 
     Parameters
@@ -186,11 +191,11 @@ def check_and_read_descriptor(
         return resource, faults
     faults += find_unfilled_lines(path, settings)
     faulty_lines = {(fault.place.file, fault.place.line) for fault in faults if fault.severity == "error"}
-    faults += _find_views_of_private_tables(resource)
-    derived_tables = DerivedTables(resource, settings, lambda name: _load_other_collection(name, settings))
+    faults += _find_private_view_faults(resource)
+    derived_tables = DescriptorTableResolver(resource, settings, lambda name: _load_other_collection(name, settings))
     tables: list[Table] = []  # as they will be: with the columns of their sources
     for spec in resource.tables:
-        table_faults = _compile_over_sources(spec, resource, settings, derived_tables, tables)
+        table_faults = _compile_table_over_sources(spec, resource, settings, derived_tables, tables)
         new_faults = []
         for fault in _drop_unknown_standard_faults(spec, table_faults, settings):
             # faults that follow from a line with an error are not reliable
@@ -199,7 +204,7 @@ def check_and_read_descriptor(
                 new_faults.append(fault)
         faults += new_faults
     if len(tables) == len(resource.tables):
-        faults += find_unserved_services(resource, tables)
+        faults += find_unserved_service_faults(resource, tables)
     faults += find_link_faults(resource, derived_tables)
     faulty_places = {fault.place for fault in faults if fault.severity == "error"}
     faults += [fault for fault in find_endpoint_faults(resource, derived_tables) if fault.place not in faulty_places]
@@ -226,7 +231,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
         warnings.append(
             Fault(
                 message=message,
-                place=Place(file=file, line=number, column=len(text_before) + 1),
+                place=TextPlace(file=file, line=number, column=len(text_before) + 1),
                 remedy="write what is right and take the comment '# to fill' away",
                 severity="warning",
             )
@@ -244,7 +249,7 @@ def _drop_unknown_standard_faults(spec: TableSpec, faults: list[Fault], settings
     return [fault for fault in faults if not str(fault.place.file).startswith("standard ")]
 
 
-def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
+def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
     """Warn of public views that read private tables of this collection: only who may see those sees the view."""
     private_tables = {_qualify_name(resource, spec) for spec in resource.tables if spec.table.access != "public"}
     tables_by_view: dict[str, set[str]] = {}
@@ -278,7 +283,7 @@ def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
     return warnings
 
 
-def _qualify_name(resource: Resource, spec: TableSpec) -> str:
+def _qualify_name(resource: CollectionSpec, spec: TableSpec) -> str:
     return f"{resource.name}.{spec.table.name}".lower()
 
 
@@ -294,7 +299,7 @@ def _is_consequence_of_fault(fault: Fault, spec: TableSpec, faults: list[Fault])
     return any(setting_pattern.match(other_fault.message) for other_fault in faults)
 
 
-def _load_other_collection(name: str, settings: Settings) -> Resource | None:
+def _load_other_collection(name: str, settings: Settings) -> CollectionSpec | None:
     """Read another collection of the site, as far as it can be read."""
     path = settings.collections_directory / name / f"{name}.yaml"
     if path.is_file():
@@ -303,22 +308,26 @@ def _load_other_collection(name: str, settings: Settings) -> Resource | None:
     return None
 
 
-def _compile_over_sources(
-    spec: TableSpec, resource: Resource, settings: Settings, derived_tables: DerivedTables, tables: list[Table]
+def _compile_table_over_sources(
+    spec: TableSpec,
+    resource: CollectionSpec,
+    settings: Settings,
+    derived_tables: DescriptorTableResolver,
+    tables: list[Table],
 ) -> list[Fault]:
     """Compile a table over its sources, and add the table with its columns to `tables`.
 
     Only sources that are files or queries are opened; the others may need secrets, and ingest looks at them.
     """
-    if is_live(spec):
-        return check_against_database(spec, resource, settings)
+    if is_live_table_spec(spec):
+        return find_live_source_faults(spec, resource, settings)
     faults: dict[Fault, None] = {}
     target_table: Table | None = None
     if spec.table.view is not None or (spec.table.columns and not spec.follows_source):
         target_table = spec.table
     for source in spec.sources:
         try:
-            compiled_table, source_faults = _compile_over_source(spec, source, resource, settings, derived_tables)
+            compiled_table, source_faults = _compile_table_over_source(spec, source, resource, settings, derived_tables)
             target_table = compiled_table or target_table
             faults |= dict.fromkeys(source_faults)
         except DescriptorError as error:
@@ -334,15 +343,19 @@ def _compile_over_sources(
     return list(faults)
 
 
-def _compile_over_source(
-    spec: TableSpec, source: SourceSpec, resource: Resource, settings: Settings, derived_tables: DerivedTables
+def _compile_table_over_source(
+    spec: TableSpec,
+    source: SourceSpec,
+    resource: CollectionSpec,
+    settings: Settings,
+    derived_tables: DescriptorTableResolver,
 ) -> tuple[Table | None, list[Fault]]:
     """Compile a table over one source; return the table, if the source's columns are known, and the warnings."""
     if is_local_file_source(source) or source.kind == PUSH_SOURCE_KIND:
         opened_source = open_file_source(source, resource, settings)
-        columns = add_document_columns(opened_source.list_columns(), source.enrich)
+        columns = with_document_columns(opened_source.list_columns(), source.enrich)
         mapping = compile_mapping(spec, columns, resource)
-        faults = list(add_doubt_warnings(mapping, opened_source, source).warnings)
+        faults = list(with_type_doubt_warnings(mapping, opened_source, source).warnings)
         if source.kind == PUSH_SOURCE_KIND:
             faults += _find_push_faults(spec, source, mapping.table, resource)
         return mapping.table, faults
@@ -351,14 +364,16 @@ def _compile_over_source(
     if source.kind == QUERY_SOURCE_KIND and isinstance(query, str):
         query_columns = derived_tables.find_query_columns(query, resource)
     if query_columns is not None:
-        mapping = compile_mapping(spec, add_document_columns(query_columns, source.enrich), resource)
+        mapping = compile_mapping(spec, with_document_columns(query_columns, source.enrich), resource)
         return mapping.table, list(mapping.warnings)
     if spec.has_declared_columns:  # their observations can be checked without the source
-        return None, _find_observation_faults(spec, resource)
+        return None, _find_obscore_faults(spec, resource)
     return None, []
 
 
-def _find_push_faults(spec: TableSpec, source: SourceSpec, target_table: Table, resource: Resource) -> list[Fault]:
+def _find_push_faults(
+    spec: TableSpec, source: SourceSpec, target_table: Table, resource: CollectionSpec
+) -> list[Fault]:
     """List what keeps clients from writing into a table that takes pushed rows."""
     key_path = f"tables.{spec.table.name}"
     origins = {column.name: column.origins for column in target_table.columns}
@@ -384,18 +399,18 @@ def _find_push_faults(spec: TableSpec, source: SourceSpec, target_table: Table, 
     return faults
 
 
-def _find_observation_faults(spec: TableSpec, resource: Resource) -> list[Fault]:
+def _find_obscore_faults(spec: TableSpec, resource: CollectionSpec) -> list[Fault]:
     """Compile the rows of a table for ivoa.obscore over the columns that its descriptor declares."""
     faults: list[Fault] = []
     for view in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
         try:
-            compile_view_member(spec, spec.table, resource, view)
+            compile_obscore_view_member(spec, spec.table, resource, view)
         except DescriptorError as error:
             faults += error.faults
     return faults
 
 
-def load_standard(name: str) -> Resource:
+def load_standard_descriptor(name: str) -> CollectionSpec:
     """Load a standard that is shipped (``tap_schema``) as a resource of its own.
 
     Standards of the current directory do not change it.
@@ -427,64 +442,66 @@ def load_standard(name: str) -> Resource:
 
 
 def read_descriptor(
-    path: Path, settings: Settings, *, is_standard: bool = False, contents: FileContents | None = None
-) -> tuple[Resource | None, list[Fault]]:
+    path: Path, settings: Settings, *, is_standard: bool = False, contents: DescriptorFileReader | None = None
+) -> tuple[CollectionSpec | None, list[Fault]]:
     """Read a descriptor; return the collection, as far as it can be read, and all faults and warnings."""
-    result = DescriptorSources(contents)
-    root = gather_descriptor(path, settings, result)
+    result = DescriptorReadResult(contents)
+    root = read_descriptor_with_includes(path, settings, result)
     faults = result.faults
     if root is None:
         return None, faults.list_sorted()
     root = expand_loops(root, ("tables",), "", faults)
     tables = root.get("tables")  # type: ignore[call-overload]
-    if isinstance(tables, WrittenMap):
-        table_entries = {key: _complete_table(key, value, settings, result) for key, value in tables.items()}
-        root = replace_entry(root, "tables", WrittenMap(table_entries, tables.place))
-    fields = CollectionSection.record.read_map(root, "", faults)
+    if isinstance(tables, LocatedYamlMap):
+        table_entries = {key: _apply_standard_and_loops(key, value, settings, result) for key, value in tables.items()}
+        root = with_replaced_entry(root, "tables", LocatedYamlMap(table_entries, tables.place))
+    fields = CollectionSection.record.read_section(root, "", faults)
     if fields is None:
         return None, faults.list_sorted()
-    resource = _build_resource(path, fields, settings, result, is_standard=is_standard)
+    resource = _build_collection_resource(path, fields, settings, result, is_standard=is_standard)
     return resource, faults.list_sorted()
 
 
-def _complete_table(key: WrittenScalar, value: Any, settings: Settings, result: DescriptorSources) -> Any:
-    if not isinstance(value, WrittenMap):
+def _apply_standard_and_loops(
+    key: LocatedYamlScalar, value: Any, settings: Settings, result: DescriptorReadResult
+) -> Any:
+    if not isinstance(value, LocatedYamlMap):
         return value
-    table = add_data_source_column(apply_standard(key, value, settings, result))
+    table = add_data_source_column(apply_standard_to_table(key, value, settings, result))
     if OBSCORE_VIEW in table:
-        table = _expand_observation_keys(table, settings, result)
+        table = _expand_obscore_keys(table, settings, result)
     return expand_loops(table, ("columns", *ASSIGNMENT_KEYS), f"tables.{key}.", result.faults)
 
 
-def _expand_observation_keys(table: WrittenMap, settings: Settings, result: DescriptorSources) -> WrittenMap:
+def _expand_obscore_keys(table: LocatedYamlMap, settings: Settings, result: DescriptorReadResult) -> LocatedYamlMap:
     """Replace ``obscore:`` by tables of the standards."""
     obscore_value = table.get(OBSCORE_VIEW)  # type: ignore[call-overload]
-    table_entries: dict[WrittenScalar, Any] = {
+    table_entries: dict[LocatedYamlScalar, Any] = {
         key: value for key, value in table.items() if key not in {OBSCORE_VIEW, OBSCORE_RADIO_VIEW}
     }
     radio_value = None
-    if isinstance(obscore_value, WrittenMap):
+    if isinstance(obscore_value, LocatedYamlMap):
         radio_value = obscore_value.get("radio")  # type: ignore[call-overload]
     for name, value in ((OBSCORE_VIEW, obscore_value), (OBSCORE_RADIO_VIEW, radio_value)):
         if value is None:
             continue
-        entries = rewrite_as_standard_table(value, table, name, result.faults)
+        entries = rewrite_obscore_as_table(value, table, name, result.faults)
         if entries is not None:
-            key = add_place(name, entries.place)
-            table_entries[key] = apply_standard(key, entries, settings, result)
-    return WrittenMap(table_entries, table.place)
+            key = with_place(name, entries.place)
+            table_entries[key] = apply_standard_to_table(key, entries, settings, result)
+    return LocatedYamlMap(table_entries, table.place)
 
 
-def _build_resource(
-    path: Path, fields: KeyValues, settings: Settings, result: DescriptorSources, *, is_standard: bool
-) -> Resource | None:
+def _build_collection_resource(
+    path: Path, fields: LocatedKeyValues, settings: Settings, result: DescriptorReadResult, *, is_standard: bool
+) -> CollectionSpec | None:
     faults = result.faults
     name = fields.get("collection")
     if name is None:
         return None
     _check_collection_name(name, path, settings, faults, is_standard=is_standard)
-    constants = _read_constants(fields, faults)
-    python_functions = read_functions(fields.get("functions", ()), path.parent, result, faults)
+    constants = _read_let_constants(fields, faults)
+    python_functions = read_python_functions(fields.get("functions", ()), path.parent, result, faults)
     contact = _build_site_contact(settings)
     if "contact" in fields:
         contact = read_person(fields["contact"], "contact", faults)
@@ -503,7 +520,7 @@ def _build_resource(
         reader_names=tuple(policy.name for policy in settings.readers),
     )
     specs = _read_tables(fields, collection_context, faults)
-    files = _read_files(fields, collection_context, specs, settings, faults)
+    files = _read_files_table(fields, collection_context, specs, settings, faults)
     if files is not None and all(spec.table.name.lower() != files.table.name for spec in specs):
         specs = (*specs, files)
     _check_service_names(fields, faults)
@@ -514,7 +531,7 @@ def _build_resource(
         faults.add_error(message, fields.places["prepare"], "add 'files', or take it out")
     engine = _read_engine_name(fields.get("engine"), faults)
     if not is_standard:
-        _check_required_keys(name, fields, faults)
+        _warn_missing_keys(name, fields, faults)
     short_name = fields.get("short_name")
     if short_name is not None and len(short_name) > MAX_SHORT_NAME_CHARACTERS:
         faults.add_error(
@@ -528,7 +545,7 @@ def _build_resource(
     examples = [example for example in fields.get("examples", ()) if "query" in example and "title" in example]
     texts = {key: str(fields[key]) for key in TEXT_KEYS if key in fields}
     lists = {key: tuple(map(str, fields[key])) for key in LIST_KEYS if key in fields}
-    return Resource(
+    return CollectionSpec(
         name=str(name),
         title=str(fields.get("title", name)),
         path=path,
@@ -547,15 +564,15 @@ def _build_resource(
         index=fields.get("index"),
         engine=engine,
         schedule=read_sync_schedule(fields, faults),
-        registration=read_registration(fields, specs, settings, faults),
+        registration=read_registry_section(fields, specs, settings, faults),
         **read_citation_fields(fields, faults),
         **texts,  # type: ignore[arg-type]
         **lists,  # type: ignore[arg-type]
     )
 
 
-def _read_files(
-    fields: KeyValues,
+def _read_files_table(
+    fields: LocatedKeyValues,
     collection_context: CollectionContext,
     specs: tuple[TableSpec, ...],
     settings: Settings,
@@ -601,7 +618,7 @@ def _read_files(
     return files
 
 
-def _check_service_names(fields: KeyValues, faults: FaultCollector) -> None:
+def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> None:
     """Report services that do not exist, and services that no protocol serves."""
     services = fields.get("services", ())
     service_names = (*SERVICE_NAMES, *plugins.list_external_plugins("protocols"))
@@ -618,7 +635,7 @@ def _check_service_names(fields: KeyValues, faults: FaultCollector) -> None:
         faults.add_error(message, services[0].place, "name one that is served, or leave services out")
 
 
-def _check_services_of_table(spec: TableSpec, fields: KeyValues, faults: FaultCollector) -> None:
+def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: FaultCollector) -> None:
     """Warn of links, endpoints and observations that no service of the collection serves."""
     if "services" not in fields:
         return
@@ -636,7 +653,7 @@ def _check_services_of_table(spec: TableSpec, fields: KeyValues, faults: FaultCo
         faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to services, or take them out")
 
 
-def _check_required_keys(name: WrittenScalar, fields: KeyValues, faults: FaultCollector) -> None:
+def _warn_missing_keys(name: LocatedYamlScalar, fields: LocatedKeyValues, faults: FaultCollector) -> None:
     if "tables" not in fields.places and "files" not in fields.places:
         faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
     if "title" not in fields.places:
@@ -651,7 +668,7 @@ def _format_contact(contact: Person | None) -> str | None:
     return contact.name
 
 
-def _read_description(fields: KeyValues) -> str | None:
+def _read_description(fields: LocatedKeyValues) -> str | None:
     if "description" not in fields:
         return None
     description = str(fields["description"])
@@ -660,7 +677,7 @@ def _read_description(fields: KeyValues) -> str | None:
     return description.strip()
 
 
-def _read_engine_name(name: WrittenScalar | None, faults: FaultCollector) -> str | None:
+def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) -> str | None:
     """Check the name of an engine."""
     if name is None:
         return None
@@ -672,7 +689,7 @@ def _read_engine_name(name: WrittenScalar | None, faults: FaultCollector) -> str
     return str(name)
 
 
-def _read_project_name(fields: KeyValues, settings: Settings, faults: FaultCollector) -> str | None:
+def _read_project_name(fields: LocatedKeyValues, settings: Settings, faults: FaultCollector) -> str | None:
     """Read the name of a project, which hven.toml must have."""
     name = fields.get("project")
     if name is None:
@@ -685,7 +702,7 @@ def _read_project_name(fields: KeyValues, settings: Settings, faults: FaultColle
 
 
 def _check_collection_name(
-    name: WrittenScalar, path: Path, settings: Settings, faults: FaultCollector, *, is_standard: bool
+    name: LocatedYamlScalar, path: Path, settings: Settings, faults: FaultCollector, *, is_standard: bool
 ) -> None:
     check_column_name(name, "a collection", faults, must_be_regular=True)
     if is_standard:
@@ -700,11 +717,11 @@ def _check_collection_name(
 
 
 def _read_tables(
-    fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+    fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
 ) -> tuple[TableSpec, ...]:
     specs = []
     standard_context = replace(collection_context, is_standard=True)
-    names_by_lower_case: dict[str, WrittenScalar] = {}
+    names_by_lower_case: dict[str, LocatedYamlScalar] = {}
     for name, table_fields in fields.get("tables", {}).items():
         first_name = names_by_lower_case.setdefault(name.lower(), name)
         if first_name is not name:
@@ -717,13 +734,13 @@ def _read_tables(
         view_specs: dict[str, TableSpec | None] = dict.fromkeys((OBSCORE_VIEW, OBSCORE_RADIO_VIEW))
         for view in view_specs:
             if view in table_fields:
-                view_name = add_place(view, name.place)
+                view_name = with_place(view, name.place)
                 view_specs[view] = read_table_spec(view_name, table_fields[view], standard_context, faults)
         specs.append(replace(spec, obscore=view_specs[OBSCORE_VIEW], obscore_radio=view_specs[OBSCORE_RADIO_VIEW]))
     return tuple(specs)
 
 
-def _read_constants(fields: KeyValues, faults: FaultCollector) -> dict[str, str | int | float | bool | None]:
+def _read_let_constants(fields: LocatedKeyValues, faults: FaultCollector) -> dict[str, str | int | float | bool | None]:
     """Read the collection's ``let``: numbers and booleans without quotes are such, everything else is text."""
     constants: dict[str, str | int | float | bool | None] = {}
     for key, value in fields.get("let", {}).items():
@@ -737,12 +754,14 @@ def _read_constants(fields: KeyValues, faults: FaultCollector) -> dict[str, str 
     return constants
 
 
-def _find_access_fields(fields: KeyValues, name: WrittenScalar, settings: Settings) -> KeyValues | None:
+def _find_access_fields(
+    fields: LocatedKeyValues, name: LocatedYamlScalar, settings: Settings
+) -> LocatedKeyValues | None:
     """Return ``access`` of a collection, or the site's default for collections that have none."""
     if "access" in fields or settings.access == "public":
         return fields.get("access")
-    access_fields = KeyValues(name.place, {})
-    access_fields["rows"] = add_place(settings.access, name.place)
+    access_fields = LocatedKeyValues(name.place, {})
+    access_fields["rows"] = with_place(settings.access, name.place)
     return access_fields
 
 
@@ -753,7 +772,7 @@ def _collect_site_values(settings: Settings, collection: str) -> dict[str, str]:
         "url": settings.site_url,
         "name": settings.name,
         "title": title,
-        "authority": settings.find_authority(collection),
+        "authority": settings.find_collection_authority(collection),
     }
 
 
@@ -763,8 +782,8 @@ def _build_site_contact(settings: Settings) -> Person | None:
     return Person(name=settings.contact_name, email=settings.contact_email)
 
 
-def _read_query_test(fields: KeyValues) -> QueryTest:
-    query: WrittenScalar = fields["query"]
+def _read_query_test(fields: LocatedKeyValues) -> QueryTest:
+    query: LocatedYamlScalar = fields["query"]
     name = None
     if "name" in fields:
         name = str(fields["name"])
@@ -772,8 +791,8 @@ def _read_query_test(fields: KeyValues) -> QueryTest:
     return QueryTest(name=name, query=str(query), expected_values=expected_values, place=query.place)
 
 
-def _read_example_query(fields: KeyValues) -> ExampleQuery:
-    query: WrittenScalar = fields["query"]
+def _read_example_query(fields: LocatedKeyValues) -> ExampleQuery:
+    query: LocatedYamlScalar = fields["query"]
     name = str(fields["title"]).strip()
     description = None
     if "description" in fields:
@@ -781,4 +800,4 @@ def _read_example_query(fields: KeyValues) -> ExampleQuery:
     return ExampleQuery(name=name, query=str(query).strip(), description=description, place=query.place)
 
 
-__all__ = ["check_descriptor", "describe_value", "load_descriptor", "load_standard", "read_descriptor"]
+__all__ = ["check_descriptor", "describe_value", "load_descriptor", "load_standard_descriptor", "read_descriptor"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.syntax_tree import (
-    Case,
+    CaseExpression,
     Comparison,
     Conjunction,
     Disjunction,
@@ -22,11 +22,11 @@ from hven.adql.syntax_tree import (
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._name_resolution import list_column_names, parse_heading_unit
 from hven.descriptor._source_options import read_source_spec
-from hven.descriptor.written_yaml import DECIMAL_PATTERN, INTEGER_PATTERN, WrittenMap, WrittenScalar
+from hven.descriptor.written_yaml import DECIMAL_PATTERN, INTEGER_PATTERN, LocatedYamlMap, LocatedYamlScalar
 from hven.model import plugins, units
 from hven.model.errors import HvenError, suggest_spelling
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64, STRING, Type
+from hven.model.types import FLOAT64, INT64, STRING, ColumnType
 from hven.sources import SourceContext
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.adql.syntax_tree import ValueMetadata
-    from hven.descriptor._name_resolution import ExpressionNames
+    from hven.descriptor._name_resolution import ExpressionNameResolver
     from hven.descriptor.value_schema import FaultCollector
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.resource import ColumnMapping
 
 MAX_CASE_KEYS = 64  # lookups with more keys become a join, others a CASE
@@ -54,13 +54,13 @@ class LookupRelation:
     column: str
     label: str
     key: Expr
-    key_type: Type
+    key_type: ColumnType
     value: Column
     keys: tuple[Any, ...]
     values: tuple[Any, ...]
     missing_action: str
     origins: frozenset[str]
-    place: Place
+    place: TextPlace
     relation_rows: pa.Table | None = None
     range_ends: tuple[Any, ...] | None = None  # ends of ranges that begin at the keys; an end of None is open
 
@@ -114,7 +114,7 @@ class LookupRelation:
 class LookupSet:
     """All lookups of one table."""
 
-    def __init__(self, expression_names: ExpressionNames, directory: Path) -> None:
+    def __init__(self, expression_names: ExpressionNameResolver, directory: Path) -> None:
         self.expression_names = expression_names
         self.directory = directory
         self._lookups: list[LookupRelation] = []
@@ -168,7 +168,7 @@ class LookupSet:
             lookup = self._add_lookup(setting, key, meta, origins, target_column=target_column, key_path=key_path)
         if lookup is None:
             return None
-        default = self._build_default(setting.value, lookup, meta, key_path)
+        default = self._build_default_expression(setting.value, lookup, meta, key_path)
         if default is None:
             return None
         if lookup.relation_rows is not None:
@@ -176,11 +176,11 @@ class LookupSet:
             if default is expression_trees.NULL_LITERAL:
                 return value_ref
             is_unmatched = NullPredicate(expression_trees.build_column_ref(f"{lookup.name}.key"))
-            return Case(None, ((is_unmatched, default),), value_ref)
+            return CaseExpression(None, ((is_unmatched, default),), value_ref)
         whens = [(lookup.build_entry_condition(number), Literal(value)) for number, value in enumerate(lookup.values)]
         if not whens:
             return default
-        return Case(None, tuple(whens), default)
+        return CaseExpression(None, tuple(whens), default)
 
     def _find_equal_lookup(self, setting: ColumnMapping, key: Expr) -> LookupRelation | None:
         """Find the same lookup of an earlier granule."""
@@ -206,7 +206,7 @@ class LookupSet:
         if "values" in fields:
             lookup_rows = _read_written_lookup(fields["values"], meta, target_column, key_path, faults)
         elif "table" in fields:
-            lookup_rows = _LookupTableReader(fields, meta, key_path, faults).read(self.directory)
+            lookup_rows = _LookupTableReader(fields, meta, key_path, faults).read_entries(self.directory)
             if lookup_rows is not None:
                 lookup_rows = _convert_lookup_unit(lookup_rows, target_column, key_path, fields.place, faults)
         if lookup_rows is None:
@@ -238,7 +238,7 @@ class LookupSet:
             value=value_column,
             keys=tuple(keys),
             values=tuple(values),
-            missing_action=_read_missing_action(fields),
+            missing_action=_read_missing_key_action(fields),
             origins=origins,
             place=setting.place,
             relation_rows=relation_rows,
@@ -249,17 +249,19 @@ class LookupSet:
             self.expression_names.columns.extend(lookup.describe_relation().columns)
         return lookup
 
-    def _build_default(self, fields: Any, lookup: LookupRelation, meta: ValueMetadata, key_path: str) -> Expr | None:
+    def _build_default_expression(
+        self, fields: Any, lookup: LookupRelation, meta: ValueMetadata, key_path: str
+    ) -> Expr | None:
         """Build the value of rows without an entry; None after a fault."""
         if "default" in fields:
             faults = self.expression_names.faults
             return _build_default_literal(fields["default"], lookup.value.type, key_path, faults)
-        if _read_missing_action(fields) == "keep":
+        if _read_missing_key_action(fields) == "keep":
             return _convert_key_to_value(lookup.key, meta, lookup.value.type)
         return expression_trees.NULL_LITERAL
 
 
-def _read_missing_action(fields: Any) -> str:
+def _read_missing_key_action(fields: Any) -> str:
     """Read what happens to rows whose key is missing: ``null``, ``keep`` or ``error``."""
     default_action = "null" if "default" in fields else "error"
     action: str = fields.get("missing", default_action)
@@ -267,7 +269,7 @@ def _read_missing_action(fields: Any) -> str:
 
 
 def _convert_lookup_unit(
-    lookup_rows: LookupRows, target: Column | None, key_path: str, place: Place, faults: FaultCollector
+    lookup_rows: LookupRows, target: Column | None, key_path: str, place: TextPlace, faults: FaultCollector
 ) -> LookupRows | None:
     """Convert the values of a lookup to the unit of the column."""
     keys, values, value_column = lookup_rows
@@ -276,18 +278,20 @@ def _convert_lookup_unit(
         return lookup_rows
     if units.is_same_unit(source_unit, target.unit):
         return lookup_rows
-    if not units.is_convertible(source_unit, target.unit):
+    if not units.are_units_convertible(source_unit, target.unit):
         if value_column.unit is None:  # brackets in a header may be anything
             return lookup_rows
         message = f"{key_path}: values in {source_unit} cannot be converted to {target.unit}"
         faults.add_error(message, place, "correct the unit")
         return None
-    factor = units.compute_factor(source_unit, target.unit)
+    factor = units.compute_unit_factor(source_unit, target.unit)
     converted_values = [None if value is None else value * factor for value in values]
     return keys, converted_values, Column(name=value_column.name, type=FLOAT64, unit=target.unit)
 
 
-def _build_default_literal(text: WrittenScalar, value_type: Type, key_path: str, faults: FaultCollector) -> Expr | None:
+def _build_default_literal(
+    text: LocatedYamlScalar, value_type: ColumnType, key_path: str, faults: FaultCollector
+) -> Expr | None:
     if not value_type.is_numeric:
         return Literal(str(text))
     if not DECIMAL_PATTERN.fullmatch(text):
@@ -308,17 +312,17 @@ def join_key_expressions(parts: list[Expr]) -> Expr:
     joined_parts: list[Expr] = []
     for part in parts:
         joined_parts += [part, Literal(KEY_SEPARATOR)]
-    return expression_trees.concat_texts(joined_parts[:-1])
+    return expression_trees.build_text_concatenation(joined_parts[:-1])
 
 
-def _convert_key_to_value(key: Expr, meta: ValueMetadata, value_type: Type) -> Expr:
+def _convert_key_to_value(key: Expr, meta: ValueMetadata, value_type: ColumnType) -> Expr:
     if value_type.is_string:
-        return expression_trees.convert_to_text(key, meta)
+        return expression_trees.build_text_cast(key, meta)
     return expression_trees.cast_to_type(key, meta, value_type)
 
 
 def _read_written_lookup(
-    entries: dict[WrittenScalar, WrittenScalar],
+    entries: dict[LocatedYamlScalar, LocatedYamlScalar],
     meta: ValueMetadata,
     column: Column | None,
     key_path: str,
@@ -352,7 +356,7 @@ def _read_written_lookup(
 
 
 def _read_written_keys(
-    entries: Iterable[WrittenScalar], meta: ValueMetadata, key_path: str, faults: FaultCollector
+    entries: Iterable[LocatedYamlScalar], meta: ValueMetadata, key_path: str, faults: FaultCollector
 ) -> list[Any] | None:
     """Read the keys as numbers if they are compared with numbers; None after a fault."""
     keys: list[Any] = []
@@ -379,12 +383,12 @@ class _LookupTableReader:
 
     def __init__(self, fields: Any, meta: ValueMetadata, key_path: str, faults: FaultCollector) -> None:
         self._fields = fields
-        self._table_value: WrittenScalar | WrittenMap = fields["table"]
+        self._table_value: LocatedYamlScalar | LocatedYamlMap = fields["table"]
         self._meta = meta
         self._key_path = key_path
         self._faults = faults
 
-    def read(self, directory: Path) -> LookupRows | None:
+    def read_entries(self, directory: Path) -> LookupRows | None:
         """Read keys and values; the keys of ranges are pairs of their limits."""
         table = self._read_table(directory)
         if table is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def find_manual_conversion(tree: Expr, source_unit: str, target_unit: str) -> BinaryOperation | None:
     """Find ``x / 3600`` in a value that is in arcsec and becomes degrees by itself."""
-    unit_factor = units.compute_factor(source_unit, target_unit)
+    unit_factor = units.compute_unit_factor(source_unit, target_unit)
     pending_nodes = [tree]
     while pending_nodes:
         node = pending_nodes.pop()
@@ -69,7 +69,7 @@ def find_argument_conversions(
         )
         for index, arg in enumerate(node.args if signature is not None else ()):
             if signature is not None:
-                parameter_unit = signature.find_parameter(index).unit.rstrip("?")
+                parameter_unit = signature.get_argument_parameter(index).unit.rstrip("?")
             else:
                 parameter_unit = ""
             if parameter_unit and not isinstance(arg, Literal):
@@ -78,7 +78,7 @@ def find_argument_conversions(
                 argument_unit = None
             if (
                 argument_unit is None
-                or not units.is_convertible(argument_unit, parameter_unit)
+                or not units.are_units_convertible(argument_unit, parameter_unit)
                 or units.is_same_unit(argument_unit, parameter_unit)
             ):
                 continue

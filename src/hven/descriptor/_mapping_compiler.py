@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import check_policy, parse_condition, parse_expression
+from hven.adql import check_row_policy, parse_condition, parse_expression
 from hven.adql.binder import bind_condition, bind_expression, bind_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
-    Case,
+    CaseExpression,
     ColumnRef,
     Comparison,
     Disjunction,
@@ -27,7 +27,7 @@ from hven.adql.syntax_tree import (
     SelectItem,
     SyntaxNode,
     TableRef,
-    join_conditions,
+    join_conditions_with_and,
     transform_tree,
 )
 from hven.descriptor import _contour_columns as contour_columns
@@ -35,7 +35,7 @@ from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN
 from hven.descriptor._granule_compiler import GranuleCompiler
 from hven.descriptor._lookups import LookupSet
-from hven.descriptor._name_resolution import ExpressionNames, add_place, format_name_list, list_column_names
+from hven.descriptor._name_resolution import ExpressionNameResolver, format_name_list, list_column_names, with_place
 from hven.descriptor._partitions import check_partition
 from hven.descriptor._source_metadata import rename_link_columns
 from hven.descriptor._time_series_loading import check_time_series, mark_time_columns_indexed
@@ -48,9 +48,9 @@ from hven.descriptor.compiled_mapping import (
     RowCheck,
 )
 from hven.descriptor.tables import find_position_columns
-from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN, build_index_column, expand_array_columns
+from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN, build_element_index_column, expand_array_columns
 from hven.descriptor.value_schema import FaultCollector
-from hven.descriptor.written_yaml import WrittenScalar
+from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model import units
 from hven.model.errors import BindError, ParseError, QueryError, suggest_spelling
 from hven.model.table import FILES_UTYPE, Column, RowAccessPolicy, Table
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.adql.syntax_tree import BoundQuery, FromItem
-    from hven.descriptor.compiled_mapping import GroupPlan
+    from hven.descriptor.compiled_mapping import RowGroupPlan
     from hven.model.errors import Fault
-    from hven.model.resource import Resource, TableSpec, ValidationRule
-    from hven.model.types import Type
+    from hven.model.resource import CollectionSpec, TableSpec, ValidationRule
+    from hven.model.types import ColumnType
 
 LAST_CHANGE_UCD = "time.processing"  # first word of the UCD of a column with the time of a row's last change
 
@@ -72,15 +72,15 @@ LAST_CHANGE_UCD = "time.processing"  # first word of the UCD of a column with th
 class MappingCompiler:
     """Compiles the settings of one table over one source."""
 
-    def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
+    def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: CollectionSpec) -> None:
         self.spec = spec
         faults = FaultCollector()
         columns, self.unrolled_columns = expand_array_columns(spec, source_columns, faults)
-        self.expression_names = ExpressionNames(spec, columns, resource)
+        self.expression_names = ExpressionNameResolver(spec, columns, resource)
         self.faults = self.expression_names.faults
         self.faults.faults.extend(faults.faults)
         if spec.for_each:
-            self.expression_names.columns.append(build_index_column())
+            self.expression_names.columns.append(build_element_index_column())
         self.lookups = LookupSet(self.expression_names, resource.path.parent)
         self.key_path = self.expression_names.key_path
 
@@ -88,8 +88,8 @@ class MappingCompiler:
         """Compile everything; return None instead of the mapping if there are errors."""
         names = self.expression_names
         for name, (text, place) in self.spec.let.items():
-            names.bind_let(name, add_place(text, place))
-        pre_group_condition, where = self._compile_conditions()
+            names.bind_let_expression(name, with_place(text, place))
+        pre_group_condition, where = self._compile_row_conditions()
         watermark_expression = self._compile_watermark()
         granule_compilers = self._compile_granules()
         if names.has_errors():
@@ -108,33 +108,33 @@ class MappingCompiler:
                 row_filter_query = self._bind_source_query([], source, [where])
             rules, combined_rule_query = self._compile_row_rules(table)
             self._check_flag_groupings(table)
-            lookup_checks = self._build_lookup_checks(source, where)
-            parse_checks = self._build_parse_checks(granule_compilers, source, where)
+            lookup_checks = self._build_missing_key_checks(source, where)
+            parse_checks = self._build_unreadable_text_checks(granule_compilers, source, where)
             checks = (*lookup_checks, *parse_checks, *rules)
-            needed_columns = self._list_needed_columns(queries, checks)
+            needed_columns = self._list_needed_source_columns(queries, checks)
             groups = None
             if names.grouping is not None:
                 groups = names.grouping.build_group_plan(source, pre_group_condition, needed_columns)
             watermark = None
             if watermark_expression is not None:
                 watermark = self._bind_source_query([(WATERMARK_COLUMN, watermark_expression)], source, [])
-            contour_queries = self._bind_contour_queries(granule_compilers, source)
+            contour_queries = self._bind_contour_fault_queries(granule_compilers, source)
         except BindError as error:
             self.faults.add_error(f"{self.key_path}: {error.message}", self.spec.place, error.remedy)
         if names.has_errors():
             return None, self.faults.list_sorted()
         self._check_contour_columns(granule_compilers, table)
         run_time_columns = set.intersection(*(compiler.list_run_time_columns() for compiler in granule_compilers))
-        change_columns = _find_change_columns(table)
+        change_columns = _find_change_time_columns(table)
         contour_column_sets = [compiler.list_contour_columns() for compiler in granule_compilers]
-        copies = _intersect_copies([compiler.copies for compiler in granule_compilers])
-        conversions = _intersect_copies([compiler.conversions for compiler in granule_compilers])
+        copies = _intersect_column_copies([compiler.copies for compiler in granule_compilers])
+        conversions = _intersect_column_copies([compiler.conversions for compiler in granule_compilers])
         read_types = {}
         if groups is None:
-            read_types = self._choose_read_types(table, copies)
+            read_types = self._choose_source_read_types(table, copies)
         watermark_columns: tuple[str, ...] = ()
         if watermark is not None:
-            watermark_columns = self._list_needed_columns((watermark,), ())
+            watermark_columns = self._list_needed_source_columns((watermark,), ())
         flags_column = None
         if self.spec.flags is not None and not self.spec.flags.is_supplied:
             flags_column = self.spec.flags.column
@@ -143,7 +143,7 @@ class MappingCompiler:
             queries=queries,
             row_filter_query=row_filter_query,
             checks=checks,
-            needed_columns=self._list_read_columns(needed_columns, groups),
+            needed_columns=self._list_columns_to_read(needed_columns, groups),
             read_types=read_types,
             copies=copies,
             conversions=conversions,
@@ -178,7 +178,7 @@ class MappingCompiler:
             granule_compiler.compile_columns()
         return granule_compilers
 
-    def _bind_contour_queries(
+    def _bind_contour_fault_queries(
         self, granule_compilers: list[GranuleCompiler], source: Table
     ) -> tuple[BoundQuery | None, ...]:
         """Bind the queries that find faults of outlines; the empty tuple if no granule has an outline."""
@@ -193,12 +193,12 @@ class MappingCompiler:
             return ()
         return tuple(contour_queries)
 
-    def _compile_conditions(self) -> tuple[Expr | None, Expr | None]:
+    def _compile_row_conditions(self) -> tuple[Expr | None, Expr | None]:
         """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
         names, grouping, sync = self.expression_names, self.expression_names.grouping, self.spec.sync
         if grouping is not None:
             for key in self.spec.group_by:
-                grouping.add_key(add_place(key, self.spec.place), f"{self.key_path}.group_by")
+                grouping.add_key(with_place(key, self.spec.place), f"{self.key_path}.group_by")
         conditions = []
         with nullcontext() if grouping is None else grouping.mark_as_single_rows():
             if self.spec.where is not None:
@@ -208,9 +208,9 @@ class MappingCompiler:
                 key_path = f"{self.key_path}.sync.deletions.column"
                 is_deleted = names.bind_condition_text(*sync.deleted_condition, key_path, None)
                 if is_deleted is not None:
-                    deletion_flag = Case(None, ((is_deleted, Literal(1)),), Literal(0))
+                    deletion_flag = CaseExpression(None, ((is_deleted, Literal(1)),), Literal(0))
                     conditions.append(Comparison("=", deletion_flag, Literal(0)))
-        where = join_conditions(*conditions)
+        where = join_conditions_with_and(*conditions)
         if grouping is not None:
             return where, None
         return None, where
@@ -222,7 +222,7 @@ class MappingCompiler:
         text, place = self.spec.sync.watermark
         key_path = f"{self.key_path}.sync.watermark"
         try:
-            tree, *_ = self.expression_names.bind_expression_text(add_place(text, place), key_path, None)
+            tree, *_ = self.expression_names.bind_expression_text(with_place(text, place), key_path, None)
         except FaultReportedError:
             return None
         if list_column_names(tree) & self.expression_names.call_origins.keys():
@@ -247,10 +247,10 @@ class MappingCompiler:
             tables.append(lookup.describe_relation())
         select_items = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
         select_items.append(_build_row_number_item())
-        select = Select(tuple(select_items), from_item, where=join_conditions(*conditions))
-        return bind_query(Query(select), StaticCatalogue(tables), functions=MAPPING_FUNCTIONS)
+        select = Select(tuple(select_items), from_item, where=join_conditions_with_and(*conditions))
+        return bind_query(Query(select), StaticTableCatalogue(tables), functions=MAPPING_FUNCTIONS)
 
-    def _build_lookup_checks(self, source: Table, where: Expr | None) -> Iterator[RowCheck]:
+    def _build_missing_key_checks(self, source: Table, where: Expr | None) -> Iterator[RowCheck]:
         for lookup in self.lookups:
             if lookup.missing_action != "error":
                 continue
@@ -265,7 +265,7 @@ class MappingCompiler:
                 place=lookup.place,
             )
 
-    def _build_parse_checks(
+    def _build_unreadable_text_checks(
         self, granule_compilers: list[GranuleCompiler], source: Table, where: Expr | None
     ) -> Iterator[RowCheck]:
         """Find rows with unreadable text; several columns of one text are reported once."""
@@ -304,7 +304,7 @@ class MappingCompiler:
         conditions: list[Expr] = []
         row_number = Column(name=ROW_NUMBER_COLUMN, type=INT64, required=True)
         target = Table(schema="", name=TARGET_RELATION, columns=(*table.columns, row_number))
-        catalogue = StaticCatalogue([target])
+        catalogue = StaticTableCatalogue([target])
         for rule in self.spec.rules:
             if rule.check is not None or rule.severity == "off":
                 continue
@@ -315,7 +315,7 @@ class MappingCompiler:
             select = Select((_build_row_number_item(),), TableRef((Ident(TARGET_RELATION),)), where=Negation(tree))
             check = RowCheck(
                 name=rule.name,
-                message=rule.message or f"not {add_place(rule.condition, rule.place)}",
+                message=rule.message or f"not {with_place(rule.condition, rule.place)}",
                 severity=rule.severity,
                 bound=bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS),
                 relation_name=TARGET_RELATION,
@@ -330,7 +330,7 @@ class MappingCompiler:
             return [], None
         items = [_build_row_number_item()]
         for number, condition in enumerate(conditions):
-            failure_flag = Case(None, ((condition, Literal(1)),), Literal(0))
+            failure_flag = CaseExpression(None, ((condition, Literal(1)),), Literal(0))
             items.append(SelectItem(failure_flag, Ident(f"check{number}", quoted=True)))
         where = conditions[0]
         if len(conditions) > 1:
@@ -340,7 +340,7 @@ class MappingCompiler:
 
     def _bind_row_rule(self, rule: ValidationRule, table: Table) -> tuple[Expr, tuple[str, ...]] | None:
         """Return the condition of a rule and the columns that it uses; None after a fault."""
-        text = add_place(rule.condition, rule.place)
+        text = with_place(rule.condition, rule.place)
         try:
             tree = transform_tree(parse_condition(str(text)), _remove_target_prefix)
             tree = expression_trees.remove_literal_slots(tree)
@@ -374,7 +374,7 @@ class MappingCompiler:
             )
         for name, (text, place) in flags.group_expressions.items():
             group_key_path = f"{self.key_path}.flags.by.{name}"
-            expression_text = add_place(text, place)
+            expression_text = with_place(text, place)
             try:
                 tree = transform_tree(parse_expression(str(expression_text)), _remove_target_prefix)
                 bound = bind_expression(tree, table.columns, functions=QUERY_FUNCTIONS, text=str(expression_text))
@@ -395,7 +395,7 @@ class MappingCompiler:
             for granule_compiler in granule_compilers:
                 origins |= granule_compiler.origins.get(name, frozenset())
             columns.append(first_compiler.columns[name].copy_with(origins=tuple(sorted(origins))))
-        copies = _intersect_copies([granule_compiler.copies for granule_compiler in granule_compilers])
+        copies = _intersect_column_copies([granule_compiler.copies for granule_compiler in granule_compilers])
         columns = self._rename_link_columns(columns, copies)
         self._check_source_names([column.name for column in columns])
         self._check_source_ucds_and_units(columns)
@@ -490,10 +490,10 @@ class MappingCompiler:
             if condition_text is None:
                 continue
             try:
-                check_policy(parse_condition(condition_text), table.columns, condition_text)
+                check_row_policy(parse_condition(condition_text), table.columns, condition_text)
             except QueryError as error:
                 place = self.spec.place
-                if isinstance(condition_text, WrittenScalar):
+                if isinstance(condition_text, LocatedYamlScalar):
                     place = condition_text.locate_character(error.offset)
                 self.faults.add_error(f"{self.key_path}.{key}: {error.message}", place, error.remedy)
         column_names = [column.name for column in table.columns]
@@ -502,7 +502,7 @@ class MappingCompiler:
             policy_columns.append(policy.path)
         for name in policy_columns:
             place = self.spec.place
-            if isinstance(name, WrittenScalar):
+            if isinstance(name, LocatedYamlScalar):
                 place = name.place
             if name not in column_names:
                 message = f"{self.key_path}.access: the table has no column {str(name)!r}"
@@ -513,7 +513,7 @@ class MappingCompiler:
 
     def _check_source_ucds_and_units(self, columns: list[Column]) -> None:
         """Warn of UCDs and units of the source that are invalid, in one line each."""
-        for key, label, find_problem in (("ucd", "UCDs", units.check_ucd), ("unit", "units", _is_invalid_unit)):
+        for key, label, find_problem in (("ucd", "UCDs", units.list_ucd_problems), ("unit", "units", _is_invalid_unit)):
             invalid_values = []
             for column in columns:
                 value = getattr(column, key)
@@ -525,7 +525,9 @@ class MappingCompiler:
                 remedy = f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
-    def _list_needed_columns(self, queries: tuple[BoundQuery, ...], checks: tuple[RowCheck, ...]) -> tuple[str, ...]:
+    def _list_needed_source_columns(
+        self, queries: tuple[BoundQuery, ...], checks: tuple[RowCheck, ...]
+    ) -> tuple[str, ...]:
         bound_queries = list(queries)
         bound_queries += [check.bound for check in checks if check.relation_name == SOURCE_RELATION]
         bound_queries += [call.argument_query for call in self.expression_names.calls.values()]
@@ -538,7 +540,7 @@ class MappingCompiler:
         ]
         return tuple(name for name in source_names if name in needed_names)
 
-    def _list_read_columns(self, needed: tuple[str, ...], groups: GroupPlan | None) -> tuple[str, ...]:
+    def _list_columns_to_read(self, needed: tuple[str, ...], groups: RowGroupPlan | None) -> tuple[str, ...]:
         """Add the columns that are read before the mapping: parts of groups, and arrays that are unrolled."""
         needed_names = {*needed, *self.unrolled_columns}
         if groups is not None:
@@ -546,7 +548,7 @@ class MappingCompiler:
         needed_names.discard(ELEMENT_INDEX_COLUMN)
         return tuple(column.name for column in self.expression_names.columns if column.name in needed_names)
 
-    def _choose_read_types(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
+    def _choose_source_read_types(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
         """Choose the types to read for columns that are copied once and used by nothing else."""
         copy_counts = Counter(copies.values())
         used_columns = {*self.expression_names.used, *self.unrolled_columns}
@@ -562,7 +564,7 @@ class MappingCompiler:
         return read_types
 
 
-def _intersect_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:
+def _intersect_column_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:
     """Return the copies that all granules share."""
     first_copies, *other_copies = copies_by_granule
 
@@ -577,13 +579,13 @@ def _build_row_number_item() -> SelectItem:
     return SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True))
 
 
-def _find_change_columns(table: Table) -> set[str]:
+def _find_change_time_columns(table: Table) -> set[str]:
     """Find the columns with the time of the last change of a row."""
     first_ucd_words = {column.name: (column.ucd or "").split(";")[0] for column in table.columns}
     return {name for name, word in first_ucd_words.items() if word == LAST_CHANGE_UCD}
 
 
-def _can_be_counted_by(value_type: Type) -> bool:
+def _can_be_counted_by(value_type: ColumnType) -> bool:
     """Return whether rows can be grouped and counted by values of a type."""
     return value_type.is_string or value_type.is_numeric or value_type.is_timestamp or value_type.datatype == "boolean"
 

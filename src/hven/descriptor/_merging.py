@@ -12,17 +12,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._file_contents import FileContents
+from hven.descriptor._file_contents import DescriptorFileReader
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor.value_schema import FaultCollector, describe_value
 from hven.descriptor.written_yaml import (
-    WrittenList,
-    WrittenMap,
-    WrittenScalar,
-    YamlPage,
-    decode_page,
-    parse_page,
-    read_page,
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    YamlFileText,
+    decode_yaml_file,
+    parse_yaml_file,
+    read_yaml_file,
 )
 from hven.model.errors import find_close_match, suggest_spelling
 
@@ -38,20 +38,22 @@ DESCRIPTOR_EXTENSIONS = {".yaml", ".yml"}
 STANDARDS_DIRECTORY = Path(__file__).parent / "standards"
 
 
-class DescriptorSources:
+class DescriptorReadResult:
     """The files that were read for one descriptor: the SHA-256 of each, and their faults.
 
     `contents` reads the files.
     """
 
-    def __init__(self, contents: FileContents | None = None) -> None:
-        self.contents = contents or FileContents()
+    def __init__(self, contents: DescriptorFileReader | None = None) -> None:
+        self.contents = contents or DescriptorFileReader()
         self.hashes: dict[str, str] = {}
         self.faults = FaultCollector()
         self.included_count = 0
 
 
-def gather_descriptor(path: Path, settings: Settings, result: DescriptorSources) -> WrittenMap | None:
+def read_descriptor_with_includes(
+    path: Path, settings: Settings, result: DescriptorReadResult
+) -> LocatedYamlMap | None:
     """Read a descriptor with all its includes, and put the site's defaults below."""
     result.faults.language = settings.language
     root = _read_with_includes(path, path.parent, settings, result, ())
@@ -59,7 +61,7 @@ def gather_descriptor(path: Path, settings: Settings, result: DescriptorSources)
         return None
     if settings.defaults:
         site_defaults = read_toml_defaults(settings)
-        root = merge_entries(site_defaults, root, "collection")
+        root = merge_yaml_maps(site_defaults, root, "collection")
     return root
 
 
@@ -75,9 +77,9 @@ def _read_with_includes(
     path: Path,
     base_directory: Path,
     settings: Settings,
-    result: DescriptorSources,
+    result: DescriptorReadResult,
     include_chain: tuple[Path, ...],
-) -> WrittenMap | None:
+) -> LocatedYamlMap | None:
     faults = result.faults
     name = format_site_path(path, settings)
     page = _read_descriptor_page(path, name, result)
@@ -92,9 +94,9 @@ def _read_with_includes(
     if include_value is None:
         return entries
     include_chain = (*include_chain, path)
-    included_entries: WrittenMap | None = None
+    included_entries: LocatedYamlMap | None = None
     for include in _list_items(include_value):
-        if not isinstance(include, WrittenScalar):
+        if not isinstance(include, LocatedYamlScalar):
             continue  # the check of the keys reports it
         result.included_count += 1
         if result.included_count > MAX_INCLUDED_FILES:
@@ -109,18 +111,18 @@ def _read_with_includes(
             continue
         nested_entries = _read_with_includes(included_path, base_directory, settings, result, include_chain)
         if nested_entries is not None and included_entries is not None:
-            included_entries = merge_entries(included_entries, nested_entries, "collection")
+            included_entries = merge_yaml_maps(included_entries, nested_entries, "collection")
         elif nested_entries is not None:
             included_entries = nested_entries
     if included_entries is None:
         return entries
-    return merge_entries(included_entries, entries, "collection")
+    return merge_yaml_maps(included_entries, entries, "collection")
 
 
-def _parse_descriptor(page: YamlPage, faults: FaultCollector) -> WrittenMap | None:
+def _parse_descriptor(page: YamlFileText, faults: FaultCollector) -> LocatedYamlMap | None:
     """Parse a file that must be a map; return None after a fault."""
-    entries = parse_page(page, faults.faults)
-    if isinstance(entries, WrittenMap):
+    entries = parse_yaml_file(page, faults.faults)
+    if isinstance(entries, LocatedYamlMap):
         return entries
     if entries is not None:
         message = f"a descriptor is a map (collection, title, tables ...), not {describe_value(entries)}"
@@ -131,7 +133,7 @@ def _parse_descriptor(page: YamlPage, faults: FaultCollector) -> WrittenMap | No
 
 
 def _find_included_file(
-    include: WrittenScalar, include_chain: tuple[Path, ...], settings: Settings, result: DescriptorSources
+    include: LocatedYamlScalar, include_chain: tuple[Path, ...], settings: Settings, result: DescriptorReadResult
 ) -> Path | None:
     """Return the path of an included file; None after a fault."""
     faults = result.faults
@@ -164,16 +166,16 @@ def _find_included_file(
 
 def _list_items(value: Any) -> list[Any]:
     """Return the items of a list, or a single value as a list."""
-    if isinstance(value, WrittenList):
+    if isinstance(value, LocatedYamlList):
         return list(value)
     return [value]
 
 
-def _read_descriptor_page(path: Path, name: str, result: DescriptorSources) -> YamlPage | None:
+def _read_descriptor_page(path: Path, name: str, result: DescriptorReadResult) -> YamlFileText | None:
     state = result.contents.find_state(path)
     if state is None or state.data is None:
-        return read_page(path, name, result.faults.faults)
-    return decode_page(state.data, name, result.faults.faults)
+        return read_yaml_file(path, name, result.faults.faults)
+    return decode_yaml_file(state.data, name, result.faults.faults)
 
 
 def _list_neighbour_files(missing_path: Path, written_path: str) -> list[str]:
@@ -188,7 +190,7 @@ def _list_neighbour_files(missing_path: Path, written_path: str) -> list[str]:
     return names
 
 
-def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> WrittenMap:
+def merge_yaml_maps(lower: LocatedYamlMap, upper: LocatedYamlMap, level: str = "") -> LocatedYamlMap:
     """Merge `upper` over `lower`: maps are merged key by key, everything else is replaced.
 
     In a table, a target that `upper` sets (under set, text, map or lookup) is removed from `lower`, under whichever key
@@ -199,7 +201,7 @@ def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> Writ
         for key in ASSIGNMENT_KEYS:
             assigned_columns.update(_list_section_keys(upper, key))
         lower = _drop_assigned_columns(lower, assigned_columns)
-    merged_entries: dict[WrittenScalar, Any] = {}
+    merged_entries: dict[LocatedYamlScalar, Any] = {}
     for key, lower_value in lower.items():
         if key == "types" and "type" in upper:  # the type of a column replaces the choice of types
             continue
@@ -207,24 +209,24 @@ def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> Writ
             merged_entries[key] = lower_value
             continue
         value = upper[key]
-        if isinstance(lower_value, WrittenMap) and isinstance(value, WrittenMap):
+        if isinstance(lower_value, LocatedYamlMap) and isinstance(value, LocatedYamlMap):
             if level == "collection" and key == "tables":
                 inner_level = "tables"
             elif level == "tables":
                 inner_level = "table"
             else:
                 inner_level = ""
-            value = merge_entries(lower_value, value, inner_level)
+            value = merge_yaml_maps(lower_value, value, inner_level)
         elif level == "table" and key == "optional":
             value = _join_lists(lower_value, value)
         merged_entries[upper.find_key(key)] = value
     merged_entries.update({key: value for key, value in upper.items() if key not in lower})
-    return WrittenMap(merged_entries, upper.place)
+    return LocatedYamlMap(merged_entries, upper.place)
 
 
 def _drop_assigned_columns(
-    table: WrittenMap, column_names: set[str], keys: Collection[str] = ASSIGNMENT_KEYS
-) -> WrittenMap:
+    table: LocatedYamlMap, column_names: set[str], keys: Collection[str] = ASSIGNMENT_KEYS
+) -> LocatedYamlMap:
     """Remove columns from the sections of a table that set values."""
     entries = {}
     for key, value in table.items():
@@ -232,30 +234,30 @@ def _drop_assigned_columns(
             entries[key] = _drop_keys(value, column_names)
         else:
             entries[key] = value
-    return WrittenMap(entries, table.place)
+    return LocatedYamlMap(entries, table.place)
 
 
 def _join_lists(lower: Any, upper: Any) -> Any:
     lower_items = _list_items(lower)
     new_items = [item for item in _list_items(upper) if item not in lower_items]
-    return WrittenList([*lower_items, *new_items], upper.place)
+    return LocatedYamlList([*lower_items, *new_items], upper.place)
 
 
-def _list_section_keys(table: WrittenMap, key: str) -> list[str]:
+def _list_section_keys(table: LocatedYamlMap, key: str) -> list[str]:
     section = table.get(key)  # type: ignore[call-overload]
-    if isinstance(section, WrittenMap):
+    if isinstance(section, LocatedYamlMap):
         return [str(name) for name in section]
     return []
 
 
 def _drop_keys(value: Any, names: set[str]) -> Any:
-    if not isinstance(value, WrittenMap):
+    if not isinstance(value, LocatedYamlMap):
         return value
     remaining_entries = {key: entry for key, entry in value.items() if str(key) not in names}
-    return WrittenMap(remaining_entries, value.place)
+    return LocatedYamlMap(remaining_entries, value.place)
 
 
-def replace_entry(entries: WrittenMap, replaced_key: str, new_value: Any) -> WrittenMap:
+def with_replaced_entry(entries: LocatedYamlMap, replaced_key: str, new_value: Any) -> LocatedYamlMap:
     """Return a map with another value for a key that it has."""
     new_entries = {}
     for key, value in entries.items():
@@ -263,17 +265,17 @@ def replace_entry(entries: WrittenMap, replaced_key: str, new_value: Any) -> Wri
             new_entries[key] = new_value
         else:
             new_entries[key] = value
-    return WrittenMap(new_entries, entries.place)
+    return LocatedYamlMap(new_entries, entries.place)
 
 
-def read_toml_defaults(settings: Settings) -> WrittenMap:
+def read_toml_defaults(settings: Settings) -> LocatedYamlMap:
     """Read ``[defaults]`` of hven.toml as written values, with their lines where they can be found."""
     file = settings.directory / "hven.toml"
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
-    page = YamlPage("hven.toml", text)
+    page = YamlFileText("hven.toml", text)
     section_offset = max(text.find("[defaults"), 0)
 
     def find_key_offset(key: str) -> int:
@@ -290,15 +292,15 @@ def read_toml_defaults(settings: Settings) -> WrittenMap:
             entries = {}
             for key, inner_value in value.items():
                 key_offset = find_key_offset(key)
-                written_key = WrittenScalar(key, page, key_offset, key_offset, '"')
+                written_key = LocatedYamlScalar(key, page, key_offset, key_offset, '"')
                 entries[written_key] = convert_value(inner_value, key_offset)
-            return WrittenMap(entries, place)
+            return LocatedYamlMap(entries, place)
         if isinstance(value, list):
-            return WrittenList([convert_value(item, offset) for item in value], place)
+            return LocatedYamlList([convert_value(item, offset) for item in value], place)
         if isinstance(value, bool):
-            return WrittenScalar("true" if value else "false", page, offset, offset, "")
+            return LocatedYamlScalar("true" if value else "false", page, offset, offset, "")
         style = "" if isinstance(value, int | float) else "made"
-        return WrittenScalar(str(value), page, offset, offset, style)
+        return LocatedYamlScalar(str(value), page, offset, offset, style)
 
     return convert_value(dict(settings.defaults), section_offset)  # type: ignore[no-any-return]
 
@@ -330,20 +332,22 @@ def _read_standard(name: str, path: Path) -> tuple[Any, list[Fault]]:
 # `state` is a part of the cache's key: it tells the versions of a file apart
 def _parse_standard(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, list[Fault]]:  # noqa: ARG001
     faults: list[Fault] = []
-    page = read_page(path, f"standard {name}", faults)
+    page = read_yaml_file(path, f"standard {name}", faults)
     if page is None:
         return None, faults
-    return parse_page(page, faults), faults
+    return parse_yaml_file(page, faults), faults
 
 
-def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, result: DescriptorSources) -> WrittenMap:
+def apply_standard_to_table(
+    key: LocatedYamlScalar, table: LocatedYamlMap, settings: Settings, result: DescriptorReadResult
+) -> LocatedYamlMap:
     """Merge the table called `key` over the standard that it names: its columns, rules and groups.
 
     Optional columns of the standard are there only if the table asks for them.
     """
     faults = result.faults
     name = table.get("standard")  # type: ignore[call-overload]
-    if not isinstance(name, WrittenScalar):
+    if not isinstance(name, LocatedYamlScalar):
         for word in ("optional", "frame"):
             if word in table and "variants" not in table:
                 message = f"{word!r} means something only with a standard"
@@ -358,8 +362,8 @@ def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, re
         similar_standard = find_close_match(str(name), standard_paths)
         if similar_standard is None:  # nobody knows what columns the table has
             table_entries = {word: value for word, value in table.items() if word != "follow"}
-            table_entries[name.copy_with_text("follow")] = WrittenScalar("true", name.page, name.start, name.end)
-            return WrittenMap(table_entries, table.place)
+            table_entries[name.copy_with_text("follow")] = LocatedYamlScalar("true", name.page, name.start, name.end)
+            return LocatedYamlMap(table_entries, table.place)
         name = name.copy_with_text(similar_standard)  # check the table as if it named this one
     tables = _read_standard_tables(name, standard_paths[str(name)], result)
     if not tables:
@@ -373,18 +377,18 @@ def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, re
         remedy = suggest_spelling(str(key), known_tables) or f"its tables: {', '.join(known_tables)}"
         faults.add_error(f"the standard {name} has no table {str(key)!r}", key.place, remedy)
         return table
-    base: WrittenMap = tables[standard_table_name]
+    base: LocatedYamlMap = tables[standard_table_name]
     prescribed_name = base.get("called")  # type: ignore[call-overload]
     is_written_name = name == table.get("standard")  # type: ignore[call-overload]
     if prescribed_name is not None and key != prescribed_name and is_written_name:
         message = f"a table of {name} must be called {str(prescribed_name)!r}, not {str(key)!r}"
         faults.add_error(message, key.place, f"write {prescribed_name}:")
-    base = _apply_variant(base, table, faults)
+    base = _apply_frame_variant(base, table, faults)
     base = _select_optional_columns(base, table, faults)
-    return merge_entries(_replace_severities(base, settings), table, "table")
+    return merge_yaml_maps(_replace_rule_severities(base, settings), table, "table")
 
 
-def _read_standard_tables(name: WrittenScalar, path: Path, result: DescriptorSources) -> WrittenMap | None:
+def _read_standard_tables(name: LocatedYamlScalar, path: Path, result: DescriptorReadResult) -> LocatedYamlMap | None:
     """Read the tables of a standard."""
     root: Any = None
     if result.contents.find_state(path) is None:
@@ -393,11 +397,11 @@ def _read_standard_tables(name: WrittenScalar, path: Path, result: DescriptorSou
     else:
         page = _read_descriptor_page(path, f"standard {name}", result)
         if page is not None:
-            root = parse_page(page, result.faults.faults)
-    if not isinstance(root, WrittenMap):
+            root = parse_yaml_file(page, result.faults.faults)
+    if not isinstance(root, LocatedYamlMap):
         return None
     tables = root.get("tables")  # type: ignore[call-overload]
-    return tables if isinstance(tables, WrittenMap) else None
+    return tables if isinstance(tables, LocatedYamlMap) else None
 
 
 def list_optional_columns(standard: str) -> frozenset[str]:
@@ -412,7 +416,7 @@ def list_standard_columns(standard: str) -> dict[str, bool]:
     if path is None:
         return {}
     root: Any = _read_standard(standard, path)[0]
-    if not isinstance(root, WrittenMap):
+    if not isinstance(root, LocatedYamlMap):
         return {}
     columns = {}
     for table in root.get("tables", {}).values():  # type: ignore[call-overload]
@@ -422,30 +426,30 @@ def list_standard_columns(standard: str) -> dict[str, bool]:
 
 
 def _is_optional_column(column: Any) -> bool:
-    return isinstance(column, WrittenMap) and str(column.get("optional")) == "true"  # type: ignore[call-overload]
+    return isinstance(column, LocatedYamlMap) and str(column.get("optional")) == "true"  # type: ignore[call-overload]
 
 
-def _replace_severities(base: WrittenMap, settings: Settings) -> WrittenMap:
+def _replace_rule_severities(base: LocatedYamlMap, settings: Settings) -> LocatedYamlMap:
     """Replace severities of a standard's rules by those that the site sets."""
     rules = base.get("rules")  # type: ignore[call-overload]
-    if not isinstance(rules, WrittenMap) or not settings.rules:
+    if not isinstance(rules, LocatedYamlMap) or not settings.rules:
         return base
-    page = YamlPage("hven.toml", "")
-    site_rules: dict[WrittenScalar, Any] = {}
+    page = YamlFileText("hven.toml", "")
+    site_rules: dict[LocatedYamlScalar, Any] = {}
     for name, rule in rules.items():
         site_rules[name] = rule
-        if name in settings.rules and isinstance(rule, WrittenMap):
-            severity = WrittenScalar(settings.rules[name], page, 0, 0)
-            severity_entry = WrittenMap({WrittenScalar("severity", page, 0, 0): severity}, rule.place)
-            site_rules[name] = merge_entries(rule, severity_entry)
-    return replace_entry(base, "rules", WrittenMap(site_rules, rules.place))
+        if name in settings.rules and isinstance(rule, LocatedYamlMap):
+            severity = LocatedYamlScalar(settings.rules[name], page, 0, 0)
+            severity_entry = LocatedYamlMap({LocatedYamlScalar("severity", page, 0, 0): severity}, rule.place)
+            site_rules[name] = merge_yaml_maps(rule, severity_entry)
+    return with_replaced_entry(base, "rules", LocatedYamlMap(site_rules, rules.place))
 
 
-def _apply_variant(base: WrittenMap, table: WrittenMap, faults: FaultCollector) -> WrittenMap:
+def _apply_frame_variant(base: LocatedYamlMap, table: LocatedYamlMap, faults: FaultCollector) -> LocatedYamlMap:
     variants = base.get("variants")  # type: ignore[call-overload]
     frame = table.get("frame", base.get("frame"))  # type: ignore[call-overload]
-    base_without_variants: WrittenMap = _drop_keys(base, {"variants"})
-    if not isinstance(variants, WrittenMap) or not isinstance(frame, WrittenScalar):
+    base_without_variants: LocatedYamlMap = _drop_keys(base, {"variants"})
+    if not isinstance(variants, LocatedYamlMap) or not isinstance(frame, LocatedYamlScalar):
         return base_without_variants
     chosen_variant = variants.get(frame)
     if chosen_variant is None:
@@ -455,16 +459,16 @@ def _apply_variant(base: WrittenMap, table: WrittenMap, faults: FaultCollector) 
             suggest_spelling(frame, variants),
         )
         return base_without_variants
-    return merge_entries(base_without_variants, chosen_variant, "table")
+    return merge_yaml_maps(base_without_variants, chosen_variant, "table")
 
 
-def _select_optional_columns(base: WrittenMap, table: WrittenMap, faults: FaultCollector) -> WrittenMap:
+def _select_optional_columns(base: LocatedYamlMap, table: LocatedYamlMap, faults: FaultCollector) -> LocatedYamlMap:
     columns = base.get("columns")  # type: ignore[call-overload]
-    if not isinstance(columns, WrittenMap):
+    if not isinstance(columns, LocatedYamlMap):
         return base
     optional_value = table.get("optional")  # type: ignore[call-overload]
-    written_names = [name for name in _list_items(optional_value) if isinstance(name, WrittenScalar)]
-    requested_columns = _expand_families(written_names, base)
+    written_names = [name for name in _list_items(optional_value) if isinstance(name, LocatedYamlScalar)]
+    requested_columns = _expand_column_families(written_names, base)
     optional_names = {str(name) for name, column in columns.items() if _is_optional_column(column)}
     for name in requested_columns:
         if name in optional_names:
@@ -479,65 +483,65 @@ def _select_optional_columns(base: WrittenMap, table: WrittenMap, faults: FaultC
     chosen_names = {str(name) for name in requested_columns}
     chosen_names.update(_list_section_keys(table, "columns"))
     for group in base.get("together") or ():  # type: ignore[call-overload]
-        if isinstance(group, WrittenList) and not chosen_names.isdisjoint(map(str, group)):
+        if isinstance(group, LocatedYamlList) and not chosen_names.isdisjoint(map(str, group)):
             chosen_names.update(map(str, group))
     omitted_columns = optional_names - chosen_names
-    remaining_columns: dict[WrittenScalar, Any] = {}
+    remaining_columns: dict[LocatedYamlScalar, Any] = {}
     for name, column in columns.items():
         if str(name) in omitted_columns:
             continue
         remaining_columns[name] = column
-        if isinstance(column, WrittenMap):
+        if isinstance(column, LocatedYamlMap):
             column_entries = {key: value for key, value in column.items() if key != "optional"}
-            std_key = WrittenScalar("std", name.page, name.start, name.end)
-            column_entries.setdefault(std_key, WrittenScalar("true", name.page, name.start, name.end))
-            remaining_columns[name] = WrittenMap(column_entries, column.place)
+            std_key = LocatedYamlScalar("std", name.page, name.start, name.end)
+            column_entries.setdefault(std_key, LocatedYamlScalar("true", name.page, name.start, name.end))
+            remaining_columns[name] = LocatedYamlMap(column_entries, column.place)
     base = _drop_keys(base, {"families", "together", "called"})
     base = _drop_assigned_columns(base, omitted_columns, {*ASSIGNMENT_KEYS, "default"})
-    base = replace_entry(base, "columns", WrittenMap(remaining_columns, columns.place))
+    base = with_replaced_entry(base, "columns", LocatedYamlMap(remaining_columns, columns.place))
     rules = base.get("rules")  # type: ignore[call-overload]
-    return replace_entry(base, "rules", _drop_inapplicable_rules(rules, omitted_columns))
+    return with_replaced_entry(base, "rules", _drop_inapplicable_rules(rules, omitted_columns))
 
 
-def _expand_families(requested_names: list[WrittenScalar], base: WrittenMap) -> list[WrittenScalar]:
+def _expand_column_families(requested_names: list[LocatedYamlScalar], base: LocatedYamlMap) -> list[LocatedYamlScalar]:
     """Replace the name of a family by its columns."""
     families = base.get("families")  # type: ignore[call-overload]
     columns_by_family: dict[str, Any] = {}
-    if isinstance(families, WrittenMap):
+    if isinstance(families, LocatedYamlMap):
         columns_by_family = {str(family): columns for family, columns in families.items()}
-    requested_columns: list[WrittenScalar] = []
+    requested_columns: list[LocatedYamlScalar] = []
     for name in requested_names:
         family_columns = columns_by_family.get(str(name))
-        if not isinstance(family_columns, WrittenList):
+        if not isinstance(family_columns, LocatedYamlList):
             requested_columns.append(name)
             continue
-        columns = [column for column in family_columns if isinstance(column, WrittenScalar)]
+        columns = [column for column in family_columns if isinstance(column, LocatedYamlScalar)]
         requested_columns += [column.copy_with_text(column) for column in columns]
     return requested_columns
 
 
 def _drop_inapplicable_rules(rules: Any, omitted_columns: set[str]) -> Any:
     """Drop a standard's rules about optional columns that this table does not have."""
-    if not isinstance(rules, WrittenMap) or not omitted_columns:
+    if not isinstance(rules, LocatedYamlMap) or not omitted_columns:
         return rules
     omitted_names = "|".join(map(re.escape, omitted_columns))
     omitted_pattern = re.compile(rf"\b(?:{omitted_names})\b")
-    applicable_rules: dict[WrittenScalar, Any] = {}
+    applicable_rules: dict[LocatedYamlScalar, Any] = {}
     for name, rule in rules.items():
         condition = rule
-        if isinstance(rule, WrittenMap):
+        if isinstance(rule, LocatedYamlMap):
             condition = rule.get("if", "")  # type: ignore[call-overload]
         if omitted_pattern.search(str(condition)):
             continue
         reduced_rule = _drop_columns_from_rule(rule, omitted_columns)
         if reduced_rule is not None:
             applicable_rules[name] = reduced_rule
-    return WrittenMap(applicable_rules, rules.place)
+    return LocatedYamlMap(applicable_rules, rules.place)
 
 
 def _drop_columns_from_rule(rule: Any, omitted_columns: set[str]) -> Any:
     """Drop columns from a rule's list, two by two where they are pairs; None if nothing is left to check."""
-    if not isinstance(rule, WrittenMap):
+    if not isinstance(rule, LocatedYamlMap):
         return rule
     written_columns = rule.get("columns")  # type: ignore[call-overload]
     if written_columns is None:
@@ -557,7 +561,7 @@ def _drop_columns_from_rule(rule: Any, omitted_columns: set[str]) -> Any:
             remaining_columns += part
     if not remaining_columns:
         return None
-    return replace_entry(rule, "columns", WrittenList(remaining_columns, rule.place))
+    return with_replaced_entry(rule, "columns", LocatedYamlList(remaining_columns, rule.place))
 
 
 # --- loops ---------------------------------------------------------------------------------------------------
@@ -569,22 +573,22 @@ TEMPLATE_KEYS = {"text", "links", "link"}
 
 
 def expand_loops(
-    holder: WrittenMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector
-) -> WrittenMap:
+    holder: LocatedYamlMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector
+) -> LocatedYamlMap:
     """Expand ``for`` loops: add copies of `expandable_keys` (columns, map, ... or tables) for each value."""
     loops = holder.get("for")  # type: ignore[call-overload]
     if loops is None:
         return holder
-    entries: dict[WrittenScalar, Any] = {key: value for key, value in holder.items() if key != "for"}
-    holder_without_loops = WrittenMap(dict(entries), holder.place)
+    entries: dict[LocatedYamlScalar, Any] = {key: value for key, value in holder.items() if key != "for"}
+    holder_without_loops = LocatedYamlMap(dict(entries), holder.place)
     for loop in _list_items(loops):
-        if not isinstance(loop, WrittenMap):
+        if not isinstance(loop, LocatedYamlMap):
             message = f"{key_path}for must be a list of maps with 'each', not {describe_value(loop)}"
             faults.add_error(message, loop.place)
             continue
         _check_loop_keys(loop, expandable_keys, key_path, faults)
         parts = {key: part for key, part in loop.items() if str(key) in expandable_keys}
-        value_count = sum(map(_count_values, parts.values()))
+        value_count = sum(map(_count_keys_and_values, parts.values()))
         for values in _list_loop_rounds(loop, key_path, faults):
             faults.loop_value_count += value_count
             if faults.loop_value_count > MAX_LOOP_VALUES:
@@ -592,16 +596,18 @@ def expand_loops(
                 faults.add_error(message, loop.place, "a table of so many columns is a table of rows")
                 return holder_without_loops
             for key, part in parts.items():
-                if isinstance(part, WrittenMap):
-                    new_entries = replace_loop_values(part, values, keep_braces=key in TEMPLATE_KEYS)
+                if isinstance(part, LocatedYamlMap):
+                    new_entries = replace_loop_placeholders(part, values, keep_braces=key in TEMPLATE_KEYS)
                     _add_loop_entries(entries, key, new_entries, key_path, faults)
                 else:
                     message = f"{key_path}for.{key} must be a map (name: value), not {describe_value(part)}"
                     faults.add_error(message, part.place)
-    return WrittenMap(entries, holder.place)
+    return LocatedYamlMap(entries, holder.place)
 
 
-def _check_loop_keys(loop: WrittenMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector) -> None:
+def _check_loop_keys(
+    loop: LocatedYamlMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector
+) -> None:
     known_keys = ("each", *expandable_keys)
     for key in loop:
         if key not in known_keys:
@@ -609,20 +615,24 @@ def _check_loop_keys(loop: WrittenMap, expandable_keys: tuple[str, ...], key_pat
             faults.add_error(f"{key_path}for has no key {str(key)!r}", key.place, remedy)
 
 
-def _count_values(value: Any) -> int:
+def _count_keys_and_values(value: Any) -> int:
     """Count keys and values."""
-    if isinstance(value, WrittenMap):
-        return sum(1 + _count_values(item) for item in value.values())
-    if isinstance(value, WrittenList):
-        return sum(_count_values(item) for item in value)
+    if isinstance(value, LocatedYamlMap):
+        return sum(1 + _count_keys_and_values(item) for item in value.values())
+    if isinstance(value, LocatedYamlList):
+        return sum(_count_keys_and_values(item) for item in value)
     return 1
 
 
 def _add_loop_entries(
-    result: dict[WrittenScalar, Any], key: WrittenScalar, new_entries: WrittenMap, key_path: str, faults: FaultCollector
+    result: dict[LocatedYamlScalar, Any],
+    key: LocatedYamlScalar,
+    new_entries: LocatedYamlMap,
+    key_path: str,
+    faults: FaultCollector,
 ) -> None:
     existing_entries = result.get(key)
-    if not isinstance(existing_entries, WrittenMap):
+    if not isinstance(existing_entries, LocatedYamlMap):
         result[key] = new_entries
         return
     joined_entries = dict(existing_entries)
@@ -636,12 +646,12 @@ def _add_loop_entries(
             name.place,
             f"the other one is in {first_place}; does the name lack the loop's {{...}}?",
         )
-    result[key] = WrittenMap(joined_entries, existing_entries.place)
+    result[key] = LocatedYamlMap(joined_entries, existing_entries.place)
 
 
-def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -> list[dict[str, str]]:
+def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollector) -> list[dict[str, str]]:
     each = loop.get("each")  # type: ignore[call-overload]
-    if not isinstance(each, WrittenMap) or not each:
+    if not isinstance(each, LocatedYamlMap) or not each:
         place = loop.place
         if each is not None:
             place = each.place
@@ -649,7 +659,7 @@ def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -
         return []
     lists: dict[str, list[str]] = {}
     for name, values in each.items():
-        if not isinstance(values, WrittenList) or not all(isinstance(item, WrittenScalar) for item in values):
+        if not isinstance(values, LocatedYamlList) or not all(isinstance(item, LocatedYamlScalar) for item in values):
             faults.add_error(f"{key_path}for.each.{name} must be a list of words", values.place)
             return []
         if not str(name).isidentifier():
@@ -669,7 +679,7 @@ def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -
     return [dict(zip(lists, values, strict=True)) for values in rounds]
 
 
-def replace_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: bool = False) -> Any:
+def replace_loop_placeholders(value: Any, values: Mapping[str, str], *, keep_braces: bool = False) -> Any:
     """Replace ``{b}`` in keys and texts; ``{{`` stays for templates (`keep_braces`) and becomes ``{`` elsewhere."""
 
     def replace_match(match: re.Match[str]) -> str:
@@ -679,16 +689,18 @@ def replace_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: b
             return match[0]
         return match[0][0]
 
-    if isinstance(value, WrittenScalar):
+    if isinstance(value, LocatedYamlScalar):
         if "{" in value or "}" in value:
             return value.copy_with_text(_BRACES_PATTERN.sub(replace_match, value))
         return value
-    if isinstance(value, WrittenList):
-        items = [replace_loop_values(item, values, keep_braces=keep_braces) for item in value]
-        return WrittenList(items, value.place, is_flow=value.is_flow)
+    if isinstance(value, LocatedYamlList):
+        items = [replace_loop_placeholders(item, values, keep_braces=keep_braces) for item in value]
+        return LocatedYamlList(items, value.place, is_flow=value.is_flow)
     entries = {}
     for key, inner_value in value.items():
         # inside a map, 'text' and 'link' are templates wherever they stand
         keeps_braces = keep_braces or key in TEMPLATE_KEYS
-        entries[replace_loop_values(key, values)] = replace_loop_values(inner_value, values, keep_braces=keeps_braces)
-    return WrittenMap(entries, value.place, is_flow=value.is_flow)
+        entries[replace_loop_placeholders(key, values)] = replace_loop_placeholders(
+            inner_value, values, keep_braces=keeps_braces
+        )
+    return LocatedYamlMap(entries, value.place, is_flow=value.is_flow)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql.binder import bind_condition, bind_expression, bind_query
 from hven.adql.functions import MAPPING_FUNCTIONS
-from hven.adql.scope import ColumnLookup, StaticCatalogue, is_same_name
+from hven.adql.scope import ColumnLookup, StaticTableCatalogue, is_same_name
 from hven.adql.syntax_tree import (
     BinaryOperation,
     ColumnRef,
@@ -28,12 +28,12 @@ from hven.adql.syntax_tree import (
 )
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor import _image_functions as image_functions
-from hven.descriptor._column_expressions import parse_bounded_expression
+from hven.descriptor._column_expressions import parse_expression_with_depth_limit
 from hven.descriptor._manual_conversions import find_argument_conversions
 from hven.descriptor._row_groups import MAPPING_AGGREGATES, MAX_ARGUMENTS_BY_AGGREGATE, RowGrouping
-from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, PythonCall
+from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, PythonFunctionCall
 from hven.descriptor.value_schema import FaultCollector
-from hven.descriptor.written_yaml import WrittenScalar, YamlPage
+from hven.descriptor.written_yaml import LocatedYamlScalar, YamlFileText
 from hven.model import units
 from hven.model.errors import BindError, ParseError, suggest_spelling
 from hven.model.resource import PythonFunction
@@ -44,8 +44,8 @@ from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.errors import Place
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.errors import TextPlace
+    from hven.model.resource import CollectionSpec, TableSpec
 
 # collection.x in expressions
 COLLECTION_KEYS = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
@@ -67,19 +67,19 @@ class TargetColumns(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """The settings of the columns, by name."""
 
-    def compile_column(self, name: str, reference_place: Place | None, key_path: str) -> Expr:
+    def compile_column(self, name: str, reference_place: TextPlace | None, key_path: str) -> Expr:
         """Return the final tree of a target column; raises `FaultReportedError` after a fault."""
 
 
-def add_place(text: str, place: Place) -> WrittenScalar:
+def with_place(text: str, place: TextPlace) -> LocatedYamlScalar:
     """Give a place to a text that a program made, so that its faults have one."""
-    if isinstance(text, WrittenScalar):
+    if isinstance(text, LocatedYamlScalar):
         return text
-    page = YamlPage(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
-    return WrittenScalar(text, page, len(page.text) - len(text), len(page.text), "made")
+    page = YamlFileText(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
+    return LocatedYamlScalar(text, page, len(page.text) - len(text), len(page.text), "made")
 
 
-class ExpressionNames:
+class ExpressionNameResolver:
     """Resolves the names of expressions: columns of the source, ``let``, constants, Python functions.
 
     Attributes
@@ -93,7 +93,7 @@ class ExpressionNames:
         Columns that anything but a plain copy reads.
     """
 
-    def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
+    def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: CollectionSpec) -> None:
         self.spec = spec
         self.resource = resource
         self.faults = FaultCollector()
@@ -103,7 +103,7 @@ class ExpressionNames:
         self.columns = [*self.source_columns, *facts, Column(name=ROW_NUMBER_COLUMN, type=INT64, required=True)]
         self._column_lookup = ColumnLookup(self.columns)
         self.python_functions = {function.name.lower(): function for function in resource.functions}
-        self.calls: dict[FunctionCall, PythonCall] = {}
+        self.calls: dict[FunctionCall, PythonFunctionCall] = {}
         self.call_origins: dict[str, frozenset[str]] = {}
         self.let_expressions: dict[str, Expr | None] = {}
         self.used: set[str] = set()
@@ -114,7 +114,7 @@ class ExpressionNames:
         """Return whether there are errors."""
         return any(fault.severity == "error" for fault in self.faults.faults)
 
-    def bind_let(self, name: str, text: WrittenScalar) -> None:
+    def bind_let_expression(self, name: str, text: LocatedYamlScalar) -> None:
         """Bind one ``let``, after those that it needs."""
         if self.find_column(Ident(name)) is not None:
             message = f"{self.key_path}.let: {name} is a column of the source already"
@@ -125,12 +125,12 @@ class ExpressionNames:
 
     def find_column(self, ident: Ident) -> Column | None:
         """Find a column of the source by a name as written; an exact match goes before one in another case."""
-        exact_indexes = self.column_lookup.find_indexes(Ident(ident.name, quoted=True))
+        exact_indexes = self.column_lookup.find_column_indexes(Ident(ident.name, quoted=True))
         if exact_indexes:
             return self.columns[exact_indexes[0]]
         if ident.quoted:
             return None
-        indexes = self.column_lookup.find_indexes(ident)
+        indexes = self.column_lookup.find_column_indexes(ident)
         if len(indexes) == 1:
             return self.columns[indexes[0]]
         return None
@@ -146,14 +146,14 @@ class ExpressionNames:
         return self._column_lookup
 
     def bind_expression_text(
-        self, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None
+        self, text: LocatedYamlScalar, key_path: str, target_columns: TargetColumns | None
     ) -> tuple[Expr, ValueMetadata]:
         """Parse an expression, replace its names, and derive its type.
 
         Return the tree over the source alone, and the metadata of its value.
         """
         try:
-            tree = parse_bounded_expression(str(text))
+            tree = parse_expression_with_depth_limit(str(text))
         except ParseError as error:
             self.faults.add_error(f"{key_path}: {error.message}", text.locate_character(error.offset), error.remedy)
             raise FaultReportedError from None
@@ -175,12 +175,12 @@ class ExpressionNames:
         return tree, value_meta
 
     def bind_condition_text(
-        self, text: str, place: Place, key_path: str, target_columns: TargetColumns | None
+        self, text: str, place: TextPlace, key_path: str, target_columns: TargetColumns | None
     ) -> Expr | None:
         """Parse and type a condition over the source; None after a fault."""
-        value = add_place(text, place)
+        value = with_place(text, place)
         try:
-            tree = parse_bounded_expression(str(value), condition=True)
+            tree = parse_expression_with_depth_limit(str(value), is_condition=True)
             tree = self.expand_names(tree, value, key_path, target_columns)
             bound = bind_condition(tree, self.column_lookup, text=str(value))
         except (ParseError, BindError) as error:
@@ -191,7 +191,7 @@ class ExpressionNames:
         self.used |= list_column_names(bound)
         return tree
 
-    def report_adql_error(self, error: ParseError | BindError, text: WrittenScalar, key_path: str) -> None:
+    def report_adql_error(self, error: ParseError | BindError, text: LocatedYamlScalar, key_path: str) -> None:
         """Report a fault of ADQL with its place in the YAML file."""
         self.faults.add_error(
             f"{key_path}: {error.message.removesuffix(' in the subquery')}",
@@ -199,7 +199,9 @@ class ExpressionNames:
             error.remedy,
         )
 
-    def derive_expression_meta(self, tree: Expr, text: WrittenScalar, key_path: str, offset: int = 0) -> ValueMetadata:
+    def derive_expression_meta(
+        self, tree: Expr, text: LocatedYamlScalar, key_path: str, offset: int = 0
+    ) -> ValueMetadata:
         """Bind an expression, and return type, unit and origins of its value."""
         try:
             bound = bind_expression(tree, self.column_lookup, text=str(text))
@@ -215,7 +217,7 @@ class ExpressionNames:
         return bound.meta
 
     def expand_names(
-        self, tree: Expr, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int = 0
+        self, tree: Expr, text: LocatedYamlScalar, key_path: str, target_columns: TargetColumns | None, offset: int = 0
     ) -> Expr:
         """Replace let names, constants, target columns, header cards and Python calls by what they stand for."""
 
@@ -239,11 +241,16 @@ class ExpressionNames:
             raise FaultReportedError
         if self.grouping is None:
             return tree
-        return self.grouping.replace_keys(tree)
+        return self.grouping.replace_keys_by_columns(tree)
 
     # the dispatch over the functions that only mappings have: one branch and one return for each of them
     def _expand_call(  # noqa: PLR0911
-        self, node: FunctionCall, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+        self,
+        node: FunctionCall,
+        text: LocatedYamlScalar,
+        key_path: str,
+        target_columns: TargetColumns | None,
+        offset: int,
     ) -> Expr:
         """Replace a call of a function that only mappings have; check the name of any other function."""
         place = text.locate_character(node.text_offset + offset)
@@ -264,7 +271,7 @@ class ExpressionNames:
             return FunctionCall(node.name, tuple(args), text_offset=node.text_offset)
         if node.name in image_functions.PRODUCT_FUNCTIONS and len(node.args) == 1:
             path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
-            return self._expand_product_call(node, path, text, key_path, offset)
+            return self._add_directory_to_file_call(node, path, text, key_path, offset)
         if node.name.lower() in self.python_functions:
             return self.plan_python_call(node, text, key_path, target_columns, offset)
         if MAPPING_FUNCTIONS.find_function(node.name) is None:
@@ -274,8 +281,8 @@ class ExpressionNames:
             raise FaultReportedError
         return node
 
-    def _expand_product_call(
-        self, node: FunctionCall, path: Expr, text: WrittenScalar, key_path: str, offset: int
+    def _add_directory_to_file_call(
+        self, node: FunctionCall, path: Expr, text: LocatedYamlScalar, key_path: str, offset: int
     ) -> Expr:
         """Add the directory of relative paths to a call over a file; the size of a web address is asked at ingest."""
         local_call = FunctionCall(node.name, (path, self.build_directory_literal(node)), text_offset=node.text_offset)
@@ -300,7 +307,7 @@ class ExpressionNames:
         return Literal(str(self.resource.path.parent), text_offset=node.text_offset)
 
     def resolve_name(
-        self, node: ColumnRef, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+        self, node: ColumnRef, text: LocatedYamlScalar, key_path: str, target_columns: TargetColumns | None, offset: int
     ) -> Expr:
         """Resolve a name: a source column, then a let name, then a constant; or ``target.x``, ``site.x``."""
         if node.qualifier:
@@ -312,7 +319,7 @@ class ExpressionNames:
             if is_same_name(node.name, name):
                 if tree is None:
                     raise FaultReportedError
-                return expression_trees.move_to_offset(tree, node.text_offset)
+                return expression_trees.set_tree_text_offset(tree, node.text_offset)
         for name, value in self.resource.let.items():
             if is_same_name(node.name, name):
                 return Literal(value, text_offset=node.text_offset)
@@ -335,7 +342,7 @@ class ExpressionNames:
         return f"the source has no column {name!r}, and no 'let' is called so", remedy
 
     def _resolve_qualified_name(
-        self, node: ColumnRef, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+        self, node: ColumnRef, text: LocatedYamlScalar, key_path: str, target_columns: TargetColumns | None, offset: int
     ) -> Expr:
         """Resolve a name with a prefix: of the table, the site, the collection, or a source column with a dot."""
         place = text.locate_character(node.text_offset + offset)
@@ -348,7 +355,7 @@ class ExpressionNames:
             raise FaultReportedError
         if lower_prefix == "target" and target_columns is not None:
             tree = target_columns.compile_column(name, place, key_path)
-            return expression_trees.move_to_offset(tree, node.text_offset)
+            return expression_trees.set_tree_text_offset(tree, node.text_offset)
         if lower_prefix == "site" and name in self.resource.site:
             return Literal(self.resource.site[name], text_offset=node.text_offset)
         if lower_prefix == "collection" and name in COLLECTION_KEYS:
@@ -371,7 +378,7 @@ class ExpressionNames:
             return self.run_time
         return value
 
-    def resolve_header_card(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
+    def resolve_header_card(self, node: FunctionCall, text: LocatedYamlScalar, key_path: str, offset: int) -> Expr:
         """Replace ``header('DATE-OBS')`` by the source column that the card became."""
         place = text.locate_character(node.text_offset + offset)
         card = None
@@ -391,7 +398,12 @@ class ExpressionNames:
         raise FaultReportedError
 
     def plan_python_call(
-        self, node: FunctionCall, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+        self,
+        node: FunctionCall,
+        text: LocatedYamlScalar,
+        key_path: str,
+        target_columns: TargetColumns | None,
+        offset: int,
     ) -> Expr:
         """Replace a call of a Python function by the column that it will fill."""
         function = self.python_functions[node.name.lower()]
@@ -411,7 +423,7 @@ class ExpressionNames:
         self,
         function: PythonFunction,
         args: tuple[Expr, ...],
-        text: WrittenScalar,
+        text: LocatedYamlScalar,
         key_path: str,
         *,
         text_offset: int,
@@ -427,10 +439,10 @@ class ExpressionNames:
             source = Table(schema="", name=SOURCE_RELATION, columns=tuple(self.columns))
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
             query = Query(Select(items, TableRef((Ident(SOURCE_RELATION),))))
-            self.calls[key] = PythonCall(
+            self.calls[key] = PythonFunctionCall(
                 name=function.name,
                 path=function.path,
-                argument_query=bind_query(query, StaticCatalogue([source]), functions=MAPPING_FUNCTIONS),
+                argument_query=bind_query(query, StaticTableCatalogue([source]), functions=MAPPING_FUNCTIONS),
                 output_column=output,
                 type=function.type,
                 place=text.locate_character(text_offset + offset),

@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     from hven.descriptor._standard_proposals import MappingProposal, MappingProposer
 
 
-def propose_obscore(proposer: MappingProposer) -> MappingProposal:
+def propose_obscore_mapping(proposer: MappingProposer) -> MappingProposal:
     """Propose a mapping to ObsCore 1.1."""
     proposal = proposer.proposal
-    proposer.propose_same_names()
+    proposer.propose_columns_of_same_name()
     proposer.propose_product_access()
     proposer.propose_observation_id(
         {"obs_id", "observation_id", "obsid", "dp_id", "obs_number", "exposure_id"},
-        lambda column: f"coalesce(CAST({column} AS VARCHAR), {proposer.build_unique_expression()[0]})",
+        lambda column: f"coalesce(CAST({column} AS VARCHAR), {proposer.build_row_identifier_expression()[0]})",
     )
     proposer.propose_row_identifier("obs_id")
     if "obs_publisher_did" not in proposal.settings:
         publisher_did_expression = (
-            f"'ivo://' || site.authority || '/{proposer.name}?' || url_encode({proposer.build_unique_expression()[0]})"
+            f"'ivo://' || site.authority || '/{proposer.name}?' || "
+            f"url_encode({proposer.build_row_identifier_expression()[0]})"
         )
         proposal.propose_expression(
             "obs_publisher_did",

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.descriptor._yaml_text import format_flow_value, format_folded_text, format_scalar
+from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_folded_text, format_yaml_scalar
 from hven.model import plugins
 from hven.model.errors import NotFoundError, SourceError, TooLargeError, UsageError
 from hven.model.resource import parse_work_identifier
@@ -165,18 +165,18 @@ def add_paper_metadata(
         paper_metadata["bibcode"] = bibcode
     lines = []
     if "title" in paper_metadata:
-        lines.append(f"title: {format_scalar(paper_metadata['title'])}")
+        lines.append(f"title: {format_yaml_scalar(paper_metadata['title'])}")
     if "abstract" in paper_metadata:
-        lines += format_folded_text("description", paper_metadata["abstract"])
+        lines += format_yaml_folded_text("description", paper_metadata["abstract"])
     lines += _write_credit_lines(text, paper_metadata, licence)
     if "bibcode" in paper_metadata:
-        lines.append(f"bibcode: {format_scalar(paper_metadata['bibcode'])}")
+        lines.append(f"bibcode: {format_yaml_scalar(paper_metadata['bibcode'])}")
     if other_identifiers:
-        lines.append(f"related: {format_flow_value(other_identifiers)}")
+        lines.append(f"related: {format_yaml_flow_value(other_identifiers)}")
     lines += ["type: [Catalog]", "registry: {publish: true}"]
     other_files = [f"data/{path.name}" for path in files if path != table]
     if other_files:
-        lines.append(f"files: {format_flow_value(other_files)}")
+        lines.append(f"files: {format_yaml_flow_value(other_files)}")
     remaining_lines = [line for line in text.splitlines() if not _is_replaced_line(line, paper_metadata)]
     line_numbers = [number for number, line in enumerate(remaining_lines, 1) if line.startswith("collection:")]
     insertion_index = line_numbers[0]
@@ -190,17 +190,17 @@ def _write_credit_lines(text: str, paper_metadata: dict[str, str], licence: str 
     readme = plugins.load_plugin("sources", "fixed").readme
     creators = readme.split_authors(paper_metadata.get("authors", ""))
     if creators:
-        lines.append(f"creators: {format_flow_value(creators)}")
+        lines.append(f"creators: {format_yaml_flow_value(creators)}")
     elif not re.search(r"^creators:", text, re.MULTILINE):  # the draft may have them
         lines.append(CREATORS_PLACEHOLDER)
     keywords = re.split(r"\s+-+\s+|;", paper_metadata.get("keywords", ""))
     subjects = [keyword.strip(" .").lower() for keyword in keywords if keyword.strip(" .")]
     if subjects:
-        lines.append(f"subjects: {format_flow_value(subjects)}")
+        lines.append(f"subjects: {format_yaml_flow_value(subjects)}")
     else:
         lines.append(SUBJECTS_PLACEHOLDER)
     if licence:
-        lines.append(f"licence: {format_scalar(licence)}")
+        lines.append(f"licence: {format_yaml_scalar(licence)}")
     else:
         lines.append(LICENCE_PLACEHOLDER)
     return lines

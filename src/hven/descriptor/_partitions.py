@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.model.errors import suggest_spelling
-from hven.model.table import MONTHS_PER_UNIT, SECONDS_PER_UNIT, Partition
+from hven.model.table import MONTHS_PER_UNIT, SECONDS_PER_UNIT, PartitionScheme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.model.errors import Place
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.model.errors import TextPlace
     from hven.model.table import Table
 
 
 def read_partition(
-    key_path: str, fields: KeyValues, column_names: Sequence[str], has_all_columns: bool, faults: FaultCollector
-) -> Partition | None:
+    key_path: str, fields: LocatedKeyValues, column_names: Sequence[str], has_all_columns: bool, faults: FaultCollector
+) -> PartitionScheme | None:
     """Read it; whether column and length fit each other is told by `check_partition`, when the types are known."""
     partition_fields = fields.get("partition")
     if partition_fields is None or "by" not in partition_fields:
@@ -34,7 +34,7 @@ def read_partition(
                     "say order: 1, or by: time",
                 )
         order = int(partition_fields.get("order", 1))
-        return Partition(by="healpix", order=order)
+        return PartitionScheme(by="healpix", order=order)
     if "order" in partition_fields:
         faults.add_error(
             f"{where}: pieces by time have no 'order'",
@@ -52,8 +52,10 @@ def read_partition(
         faults.add_error(
             f"{where}: the table has no column {str(column)!r}", column.place, suggest_spelling(column, column_names)
         )
-    table_partition = Partition(by="time", column=str(column), every=None if step_text is None else str(step_text))
-    if step_text is not None and table_partition.step is None:
+    table_partition = PartitionScheme(
+        by="time", column=str(column), every=None if step_text is None else str(step_text)
+    )
+    if step_text is not None and table_partition.partition_length is None:
         faults.add_error(
             f"{where}: {str(step_text)!r} is no length of time", step_text.place, "1 month, 1 year, 10 d, 6 h"
         )
@@ -62,7 +64,7 @@ def read_partition(
 
 
 def check_partition(
-    key_path: str, table: Table, place: Place, faults: FaultCollector, *, follows_source: bool = False
+    key_path: str, table: Table, place: TextPlace, faults: FaultCollector, *, follows_source: bool = False
 ) -> None:
     """Check that the table's columns allow its partition; `follows_source`: they are known only now."""
     table_partition = table.partition
@@ -94,7 +96,7 @@ def check_partition(
             column_description = str(column.type)
         hint = "a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS_PER_UNIT)
         faults.add_error(f"{where}: the column {column.name!r} is no time but {column_description}", place, hint)
-    elif table_partition.step is not None and table_partition.step[1] in MONTHS_PER_UNIT:
+    elif table_partition.partition_length is not None and table_partition.partition_length[1] in MONTHS_PER_UNIT:
         faults.add_error(
             f"{where}: months and years are not equally long, and {column.name!r} is a number", place, "every: 30 d"
         )

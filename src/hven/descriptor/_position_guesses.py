@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.descriptor._column_guesses import ColumnGuess, convert_sexagesimal, quote_source_name
+from hven.descriptor._column_guesses import ColumnGuess, convert_sexagesimal_guess, quote_source_name
 from hven.descriptor._position_names import is_position_pair
 from hven.model.table import Column
 from hven.model.types import FLOAT64
@@ -14,7 +14,7 @@ from hven.model.types import FLOAT64
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.descriptor._column_guesses import ColumnSample
+    from hven.descriptor._column_guesses import ColumnSampleStatistics
 
 _EQUATORIAL_UCDS = (("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"), ("pos.eq.ra", "pos.eq.dec"))
 # frame as `ivo_geom_transform` calls it -> UCDs of longitude and latitude
@@ -31,30 +31,32 @@ _TIME_NAME_PATTERN = re.compile(
 _LONGITUDE_NAME_PATTERN = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
-def find_sky_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
+def find_sky_position_columns(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find right ascension and declination in degrees by their UCDs; main positions go first.
 
     Columns that are merely called longitude and latitude are no position on the sky: they may lie on a planet, on the
     Earth or along an orbit.
     """
-    return _find_first_pair(guesses, _EQUATORIAL_UCDS)
+    return _find_first_column_pair(guesses, _EQUATORIAL_UCDS)
 
 
-def _find_first_pair(guesses: Sequence[ColumnGuess], ucd_pairs: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+def _find_first_column_pair(
+    guesses: Sequence[ColumnGuess], ucd_pairs: Iterable[tuple[str, str]]
+) -> tuple[str, str] | None:
     for ucds in ucd_pairs:
-        pair = _find_pair(guesses, ucds)
+        pair = _find_position_pair(guesses, ucds)
         if pair is not None:
             return pair
     return None
 
 
-def find_body_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
+def find_body_position_columns(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find longitude and latitude on a body: by their UCDs, else by names that say longitude and latitude."""
-    ucd_pair = _find_first_pair(guesses, _BODY_UCDS)
+    ucd_pair = _find_first_column_pair(guesses, _BODY_UCDS)
     if ucd_pair is not None:
         return ucd_pair
     numeric_columns = [guess.column for guess in guesses if guess.column.type.is_numeric]
-    angle_columns = {column.name for column in numeric_columns if _is_angle(column)}
+    angle_columns = {column.name for column in numeric_columns if _can_be_in_degrees(column)}
     for name in sorted(angle_columns, key=len):
         match = _LONGITUDE_NAME_PATTERN.fullmatch(name)
         if match is None:
@@ -68,7 +70,7 @@ def find_body_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None
     return None
 
 
-def describe_body_position(pair: tuple[str, str]) -> str:
+def write_body_position_note(pair: tuple[str, str]) -> str:
     """Tell a curator what to add to the draft, for columns of longitude and latitude whose frame is unknown."""
     lon, lat = pair
     return (
@@ -79,29 +81,29 @@ def describe_body_position(pair: tuple[str, str]) -> str:
     )
 
 
-def convert_positions(guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
+def build_position_column_guesses(guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
     """Make columns of right ascension and declination of pieces, or of a position in another frame of the sky."""
     used_names = {guess.column.name for guess in guesses}
-    if {"ra", "dec"} & used_names or find_sky_position(guesses):
+    if {"ra", "dec"} & used_names or find_sky_position_columns(guesses):
         return []
     part_expressions = build_sexagesimal_expressions(guess.source for guess in guesses)
     if part_expressions is not None:
-        return _build_position(part_expressions, None)
+        return _build_ra_dec_guesses(part_expressions, None)
     for frame, ucds in _OTHER_SKY_FRAME_UCDS.items():
         longitude_ucd, latitude_ucd = ucds
         main_ucds = (f"{longitude_ucd};meta.main", f"{latitude_ucd};meta.main")
-        pair = _find_first_pair(guesses, (main_ucds, ucds))
+        pair = _find_first_column_pair(guesses, (main_ucds, ucds))
         if pair is None:
             continue
-        lon, lat = (_find_expression(guesses, name) for name in pair)
+        lon, lat = (_find_column_expression(guesses, name) for name in pair)
         point = f"ivo_geom_transform('{frame}', 'ICRS', POINT({lon}, {lat}))"
         expressions = (f"coord1({point})", f"coord2({point})")
-        return _build_position(expressions, f"guessed: from {frame.lower()} coordinates")
+        return _build_ra_dec_guesses(expressions, f"guessed: from {frame.lower()} coordinates")
     return []
 
 
-def convert_sexagesimal_pairs(
-    guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+def convert_sexagesimal_pair_guesses(
+    guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSampleStatistics]
 ) -> list[ColumnGuess]:
     """Convert right ascensions and declinations that only their values show: hours, and degrees with signs after them.
 
@@ -113,15 +115,15 @@ def convert_sexagesimal_pairs(
         is_copy = guess.expression in {None, quote_source_name(guess.source)}
         if is_copy and guess.column.type.is_string and samples_by_name[guess.source].is_sexagesimal:
             texts.append(guess)
-    has_position = find_sky_position(guesses) is not None
+    has_position = find_sky_position_columns(guesses) is not None
     converted_columns: dict[str, ColumnGuess] = {}
     for lon in texts:
-        lat = _find_declination(lon, texts, samples_by_name, converted_columns)
+        lat = _find_declination_column(lon, texts, samples_by_name, converted_columns)
         if lat is None or has_position:
             continue
         main_suffix = "" if converted_columns else ";meta.main"
-        converted_columns[lon.source] = convert_sexagesimal(lon, is_hours=True, ucd=f"pos.eq.ra{main_suffix}")
-        converted_columns[lat.source] = convert_sexagesimal(lat, is_hours=False, ucd=f"pos.eq.dec{main_suffix}")
+        converted_columns[lon.source] = convert_sexagesimal_guess(lon, is_hours=True, ucd=f"pos.eq.ra{main_suffix}")
+        converted_columns[lat.source] = convert_sexagesimal_guess(lat, is_hours=False, ucd=f"pos.eq.dec{main_suffix}")
     new_guesses = []
     for guess in guesses:
         if guess.source in converted_columns:
@@ -133,10 +135,10 @@ def convert_sexagesimal_pairs(
     return new_guesses
 
 
-def _find_declination(
+def _find_declination_column(
     lon: ColumnGuess,
     texts: Sequence[ColumnGuess],
-    samples_by_name: Mapping[str, ColumnSample],
+    samples_by_name: Mapping[str, ColumnSampleStatistics],
     converted_columns: Mapping[str, ColumnGuess],
 ) -> ColumnGuess | None:
     """Find the next column of declinations after a column of right ascensions, in the same notation."""
@@ -161,7 +163,7 @@ def _can_be_angle(guess: ColumnGuess) -> bool:
     return guess.column.ucd is None or guess.column.ucd.startswith("pos.eq.")
 
 
-def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSample]) -> ColumnGuess:
+def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSampleStatistics]) -> ColumnGuess:
     count = samples_by_name[guess.source].sexagesimal_count
     if guess.remark is not None or _TIME_NAME_PATTERN.search(guess.column.name):
         return guess
@@ -188,10 +190,11 @@ def build_sexagesimal_expressions(names: Iterable[str]) -> tuple[str, str] | Non
     return f"15 * ({hours})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({degrees})"
 
 
-def _find_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[str, str] | None:
+def _find_position_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[str, str] | None:
     """Find the first two columns with these UCDs that belong together: where a UCD is guessed, by their names."""
     lons, lats = (
-        [guess for guess in guesses if guess.column.ucd == ucd and _is_position(guess.column)] for ucd in ucds
+        [guess for guess in guesses if guess.column.ucd == ucd and _is_float_degree_column(guess.column)]
+        for ucd in ucds
     )
     for lon in lons:
         for lat in lats:
@@ -201,20 +204,20 @@ def _find_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[s
     return None
 
 
-def _is_position(column: Column) -> bool:
-    return column.type == FLOAT64 and _is_angle(column)
+def _is_float_degree_column(column: Column) -> bool:
+    return column.type == FLOAT64 and _can_be_in_degrees(column)
 
 
-def _is_angle(column: Column) -> bool:
+def _can_be_in_degrees(column: Column) -> bool:
     return column.unit in {None, "deg"}
 
 
-def _find_expression(guesses: Sequence[ColumnGuess], name: str) -> str:
+def _find_column_expression(guesses: Sequence[ColumnGuess], name: str) -> str:
     guess = next(guess for guess in guesses if guess.column.name == name)
     return guess.expression or quote_source_name(guess.source)
 
 
-def _build_position(expressions: tuple[str, str], remark: str | None) -> list[ColumnGuess]:
+def _build_ra_dec_guesses(expressions: tuple[str, str], remark: str | None) -> list[ColumnGuess]:
     guesses = []
     for name, expression, description in (
         ("ra", expressions[0], "Right ascension"),

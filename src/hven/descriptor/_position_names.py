@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hven.descriptor.value_schema import FaultCollector
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.table import Column
 
 _LONGITUDE_LATITUDE_WORDS = (("longitude", "long", "lon"), ("latitude", "lat"))
@@ -47,7 +47,7 @@ def can_lie_on_body(lon: str, lat: str) -> bool:
 
 
 def warn_about_position(
-    key_path: str, pair: tuple[str, str], columns: Sequence[Column], place: WrittenScalar, faults: FaultCollector
+    key_path: str, pair: tuple[str, str], columns: Sequence[Column], place: LocatedYamlScalar, faults: FaultCollector
 ) -> None:
     """Warn of a position whose two columns are hardly one: of different frames, of different families, or on a body."""
     columns_by_name = {column.name: column for column in columns}
@@ -83,10 +83,10 @@ def warn_about_position(
 
 
 def _find_stems(words: Sequence[str], name: str) -> set[str]:
-    return set(_cut_words(words, name.lower()))
+    return set(_iterate_names_without_word(words, name.lower()))
 
 
-def _cut_words(words: Sequence[str], name: str) -> Iterator[str]:
+def _iterate_names_without_word(words: Sequence[str], name: str) -> Iterator[str]:
     """Yield a name without each word that begins or ends a part of it: ``clipra`` without ``ra``, but not ``frame``."""
     for word in words:
         start = name.find(word)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from hven.descriptor._file_roots import build_source_options, read_file_root, write_file_query
-from hven.descriptor._name_resolution import add_place
-from hven.descriptor._table_access import read_access
+from hven.descriptor._file_roots import build_file_source_options, read_file_root, write_file_listing_query
+from hven.descriptor._name_resolution import with_place
+from hven.descriptor._table_access import read_access_policy
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import FILES_UTYPE, Column, Table
 from hven.model.types import parse_type
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.table import FileRoot
 
 FILES_TABLE_NAME = "files"
@@ -36,7 +36,7 @@ _FILES_TABLE_COLUMNS = (
 
 
 def build_files_table(
-    file_entries: Sequence[KeyValues],
+    file_entries: Sequence[LocatedKeyValues],
     collection_context: CollectionContext,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
@@ -49,20 +49,20 @@ def build_files_table(
     """
     if not file_entries:
         return None
-    access, policy = read_access(collection_context.access, "access", faults)
+    access, policy = read_access_policy(collection_context.access, "access", faults)
     is_restricted = is_restricted or access != "public" or policy is not None
     sources: list[SourceSpec] = []
     roots: list[FileRoot] = []
     has_known_checksums = True  # whether size and checksum of all files are known
     for file_fields in file_entries:
-        file_root = _read_valid_root(
+        file_root = _read_valid_file_root(
             file_fields, collection_context, allowed_directories, faults, is_restricted=is_restricted
         )
         if file_root is None:
             return None
         query = None
         if "from" in file_fields:
-            query = write_file_query(file_fields, collection_context, faults)
+            query = write_file_listing_query(file_fields, collection_context, faults)
             if query is None:
                 return None
         conflict = _find_root_conflict(file_root, roots)
@@ -74,9 +74,9 @@ def build_files_table(
             roots.append(file_root)
         if file_root.scheme is not None or not file_fields.get("checksums", True):
             has_known_checksums = False
-        options = build_source_options(file_fields, file_root, query)
+        options = build_file_source_options(file_fields, file_root, query)
         sources.append(SourceSpec(kind="files", options=options, place=file_fields.place))
-    columns = _build_columns(has_known_checksums=has_known_checksums)
+    columns = _build_files_table_columns(has_known_checksums=has_known_checksums)
     table = Table(
         schema=collection_context.schema,
         name=FILES_TABLE_NAME,
@@ -95,7 +95,7 @@ def build_files_table(
     how, value = "text", f"{{site.url}}{address_start}{{quoted}}"
     if any(file_root.redirects_clients for file_root in roots):
         how, value = "map", f"COALESCE(direct, site.url || '{address_start}' || quoted)"
-    url_mapping = ColumnMapping(column="url", how=how, value=add_place(value, place), place=place)
+    url_mapping = ColumnMapping(column="url", how=how, value=with_place(value, place), place=place)
     return TableSpec(
         table=table,
         sources=tuple(sources),
@@ -106,8 +106,8 @@ def build_files_table(
     )
 
 
-def _read_valid_root(
-    file_fields: KeyValues,
+def _read_valid_file_root(
+    file_fields: LocatedKeyValues,
     collection_context: CollectionContext,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
@@ -137,7 +137,7 @@ def _read_valid_root(
     return file_root
 
 
-def _build_columns(*, has_known_checksums: bool) -> tuple[Column, ...]:
+def _build_files_table_columns(*, has_known_checksums: bool) -> tuple[Column, ...]:
     required_names = {"path", "url"}
     if has_known_checksums:
         required_names |= {"bytes", "sha256"}
@@ -157,7 +157,7 @@ def _build_columns(*, has_known_checksums: bool) -> tuple[Column, ...]:
 
 
 def find_restricting_table(
-    file_entries: Sequence[KeyValues], schema: str, table_specs: Sequence[TableSpec], files_spec: TableSpec
+    file_entries: Sequence[LocatedKeyValues], schema: str, table_specs: Sequence[TableSpec], files_spec: TableSpec
 ) -> str | None:
     """Find a table that names files, and whose rows fewer users see than the list of files; None: there is none."""
     tables_by_name = {f"{schema}.{spec.table.name}".lower(): spec.table for spec in table_specs}
@@ -173,7 +173,7 @@ def find_restricting_table(
     return None
 
 
-def _check_path_escape(pattern: WrittenScalar, faults: FaultCollector) -> bool:
+def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bool:
     """Report a pattern that leaves the descriptor's directory; return whether it does."""
     path = PurePosixPath(pattern)
     if not path.is_absolute() and ".." not in path.parts:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.descriptor.written_yaml import WrittenScalar, YamlPage, decode_page
-from hven.model.errors import Place, suggest_spelling
+from hven.descriptor.written_yaml import LocatedYamlScalar, YamlFileText, decode_yaml_file
+from hven.model.errors import TextPlace, suggest_spelling
 from hven.model.resource import PythonFunction
-from hven.model.types import Type, parse_type
+from hven.model.types import ColumnType, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from hven.descriptor._merging import DescriptorSources
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor._merging import DescriptorReadResult
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
 
 TYPES_BY_ANNOTATION = {
     "float": "float64",
@@ -32,8 +32,8 @@ TYPES_BY_ANNOTATION = {
 _ANNOTATION_PATTERN = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\})?\s*")
 
 
-def read_functions(
-    entries: Iterable[KeyValues], directory: Path, sources: DescriptorSources, faults: FaultCollector
+def read_python_functions(
+    entries: Iterable[LocatedKeyValues], directory: Path, sources: DescriptorReadResult, faults: FaultCollector
 ) -> tuple[PythonFunction, ...]:
     """Read the ``functions`` of a collection; the files are parsed, and do not run here."""
     functions_by_name: dict[str, PythonFunction] = {}
@@ -52,9 +52,9 @@ def read_functions(
 
 
 def _read_function_file(
-    entry: KeyValues, directory: Path, sources: DescriptorSources, faults: FaultCollector
+    entry: LocatedKeyValues, directory: Path, sources: DescriptorReadResult, faults: FaultCollector
 ) -> list[PythonFunction]:
-    file: WrittenScalar = entry["file"]
+    file: LocatedYamlScalar = entry["file"]
     path = directory / str(file)
     if not sources.contents.is_file(path):
         python_files = [sibling.name for sibling in directory.iterdir() if sibling.suffix == ".py"]
@@ -63,13 +63,13 @@ def _read_function_file(
         return []
     data = sources.contents.read_bytes(path)
     sources.hashes[str(file)] = sources.contents.compute_sha256(path)
-    page = decode_page(data, str(file), faults.faults)
+    page = decode_yaml_file(data, str(file), faults.faults)
     if page is None:
         return []
     try:
         module = ast.parse(page.text)
     except SyntaxError as error:
-        faults.add_error(f"functions: {error.msg}", Place(file=str(file), line=error.lineno, column=error.offset))
+        faults.add_error(f"functions: {error.msg}", TextPlace(file=str(file), line=error.lineno, column=error.offset))
         return []
     nodes = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     nodes_by_name = {node.name: node for node in nodes}
@@ -92,10 +92,10 @@ def _read_function_file(
 
 
 def _read_declared_functions(
-    declared_names: Mapping[WrittenScalar, KeyValues],
+    declared_names: Mapping[LocatedYamlScalar, LocatedKeyValues],
     nodes_by_name: Mapping[str, ast.FunctionDef],
     path: Path,
-    file: WrittenScalar,
+    file: LocatedYamlScalar,
     faults: FaultCollector,
 ) -> list[PythonFunction]:
     """Read the functions whose types ``names`` gives."""
@@ -128,15 +128,15 @@ def _read_declared_functions(
 
 
 def _read_annotated_function(
-    node: ast.FunctionDef, returns: ast.expr, path: Path, page: YamlPage, faults: FaultCollector
+    node: ast.FunctionDef, returns: ast.expr, path: Path, page: YamlFileText, faults: FaultCollector
 ) -> PythonFunction | None:
     """Read a function with the type of its result: a Python type, or a text such as ``"float64 {deg}"``."""
     annotation_text = ast.unparse(returns)
     if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
         annotation_text = returns.value
-    place = Place(file=page.name, line=node.lineno, column=node.col_offset + 1)
+    place = TextPlace(file=page.name, line=node.lineno, column=node.col_offset + 1)
     match = _ANNOTATION_PATTERN.fullmatch(TYPES_BY_ANNOTATION.get(annotation_text, annotation_text))
-    result_type: Type | None = None
+    result_type: ColumnType | None = None
     if match is not None:
         with suppress(ValueError):
             result_type = parse_type(match["type"])

@@ -13,7 +13,7 @@ from hven.model.types import INT32, INT64
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
 
 MAX_FLAG_BIT = 62  # bit of a long: 63 is its sign
 _MAX_BITS_BY_DATATYPE = {"unsignedByte": 7, "short": 14, "int": 30, "long": MAX_FLAG_BIT}
@@ -21,9 +21,9 @@ _FLAGS_UCD = "meta.code.qual"
 DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd", "unit"})  # attributes that the column itself determines
 
 
-def read_flags(
+def read_quality_flags(
     key_path: str,
-    fields: KeyValues,
+    fields: LocatedKeyValues,
     table_columns: Sequence[Column],
     given_attributes: Mapping[str, frozenset[str]],
     faults: FaultCollector,
@@ -41,7 +41,7 @@ def read_flags(
         The column as readers see it, with the meaning of each bit.
     """
     flag_fields = fields.get("flags")
-    rules: Mapping[str, KeyValues] = fields.get("rules", {})
+    rules: Mapping[str, LocatedKeyValues] = fields.get("rules", {})
     flagged_rules = {str(name): rule for name, rule in rules.items() if "flag" in rule}
     if flag_fields is None or "column" not in flag_fields:
         if "flags" not in fields.places:
@@ -59,10 +59,10 @@ def read_flags(
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
     written_column = _find_flags_column(key_path, flag_fields, table_columns, faults)
-    column = _set_flags_type(
+    column = _choose_flags_column_type(
         key_path, written_column, flag_fields, given_attributes, faults, highest_bit=max(rules_by_bit, default=0)
     )
-    column = _describe_flags_column(column, flag_fields, flagged_rules, rules_by_bit)
+    column = _with_flags_description(column, flag_fields, flagged_rules, rules_by_bit)
     group_expressions = {str(name): (text, text.place) for name, text in flag_fields.get("by", {}).items()}
     for name, (text, _) in group_expressions.items():
         parse_written_expression(text, f"{key_path}.flags.by.{name}", faults)
@@ -79,7 +79,9 @@ def read_flags(
     return flags, column
 
 
-def _list_rules_by_bit(key_path: str, flagged_rules: Mapping[str, KeyValues], faults: FaultCollector) -> dict[int, str]:
+def _list_rules_by_bit(
+    key_path: str, flagged_rules: Mapping[str, LocatedKeyValues], faults: FaultCollector
+) -> dict[int, str]:
     """Return the rule of each bit, and report bits that two rules have."""
     used_bits = {int(rule["flag"]) for rule in flagged_rules.values()}
     rules_by_bit: dict[int, str] = {}
@@ -97,7 +99,7 @@ def _list_rules_by_bit(key_path: str, flagged_rules: Mapping[str, KeyValues], fa
 
 
 def _check_flagged_rule(
-    key_path: str, rule_fields: KeyValues, faults: FaultCollector, *, has_given_flags: bool
+    key_path: str, rule_fields: LocatedKeyValues, faults: FaultCollector, *, has_given_flags: bool
 ) -> None:
     has_test = "if" in rule_fields.places or "check" in rule_fields.places
     if has_given_flags and has_test:
@@ -127,7 +129,7 @@ def _check_flagged_rule(
 
 
 def _find_flags_column(
-    key_path: str, flag_fields: KeyValues, table_columns: Sequence[Column], faults: FaultCollector
+    key_path: str, flag_fields: LocatedKeyValues, table_columns: Sequence[Column], faults: FaultCollector
 ) -> Column | None:
     """Find the column of flags among the columns that the descriptor describes."""
     name = str(flag_fields["column"])
@@ -140,10 +142,10 @@ def _find_flags_column(
     return None
 
 
-def _set_flags_type(
+def _choose_flags_column_type(
     key_path: str,
     column: Column | None,
-    flag_fields: KeyValues,
+    flag_fields: LocatedKeyValues,
     given_attributes: Mapping[str, frozenset[str]],
     faults: FaultCollector,
     *,
@@ -169,8 +171,11 @@ def _set_flags_type(
     return column
 
 
-def _describe_flags_column(
-    column: Column, flag_fields: KeyValues, flagged_rules: Mapping[str, KeyValues], rules_by_bit: Mapping[int, str]
+def _with_flags_description(
+    column: Column,
+    flag_fields: LocatedKeyValues,
+    flagged_rules: Mapping[str, LocatedKeyValues],
+    rules_by_bit: Mapping[int, str],
 ) -> Column:
     """Describe the column for readers: its description says what each bit means."""
     meanings = []
@@ -191,11 +196,11 @@ def _describe_flags_column(
     )
 
 
-def _format_rule_message(rule: KeyValues) -> str:
+def _format_rule_message(rule: LocatedKeyValues) -> str:
     message = " ".join(str(rule.get("message", "")).split())
     if message:
         return f" ({message})"
     return ""
 
 
-__all__ = ["DEFAULT_COLUMN_KEYS", "MAX_FLAG_BIT", "read_flags"]
+__all__ = ["DEFAULT_COLUMN_KEYS", "MAX_FLAG_BIT", "read_quality_flags"]

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from hven.descriptor.value_schema import DescriptorSection, FaultCollector, KeyValues, OneOrMore, Required, Text
-from hven.descriptor.written_yaml import WrittenScalar
+from hven.descriptor.value_schema import DescriptorSection, FaultCollector, LocatedKeyValues, OneOrMore, Required, Text
+from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model import plugins
-from hven.model.errors import Fault, Place, suggest_spelling
-from hven.model.resource import Registration, RelatedResource, Resource, ServiceRegistration, TableSpec
+from hven.model.errors import Fault, TextPlace, suggest_spelling
+from hven.model.resource import CollectionRegistration, CollectionSpec, RelatedResource, ServiceRegistration, TableSpec
 from hven.model.settings import Settings
 
 PATH_CHARACTERS = r"[A-Za-z0-9.\-_!~*'()+=]"
@@ -119,9 +119,9 @@ class RegistrySection(
     "other resources: what it was made from, what it belongs to"
 
 
-def read_registration(
-    fields: KeyValues, specs: Sequence[TableSpec], settings: Settings, faults: FaultCollector
-) -> Registration | None:
+def read_registry_section(
+    fields: LocatedKeyValues, specs: Sequence[TableSpec], settings: Settings, faults: FaultCollector
+) -> CollectionRegistration | None:
     """Read ``registry`` of a collection.
 
     Parameters
@@ -140,14 +140,14 @@ def read_registration(
     registration
         None: the descriptor has no ``registry``.
     """
-    registry_fields: KeyValues | None = fields.get("registry")
+    registry_fields: LocatedKeyValues | None = fields.get("registry")
     if registry_fields is None:
         return None
-    identifier_reader = _IdentifierReader(settings, str(fields.get("collection")), faults)
+    identifier_reader = _RegistryIdentifierReader(settings, str(fields.get("collection")), faults)
     services: dict[str, ServiceRegistration] = {}
     for key, service_fields in registry_fields.get("services", {}).items():
         _check_service_key(key, specs, faults)
-        services[str(key)] = _read_service(key, service_fields, identifier_reader, faults)
+        services[str(key)] = _read_service_registration(key, service_fields, identifier_reader, faults)
     collection_ivoid = identifier_reader.read(registry_fields, "registry")
     identifier_counts = Counter(
         identifier.lower()
@@ -162,29 +162,29 @@ def read_registration(
     if publish:
         _warn_missing_metadata(fields, settings, faults)
     relations = [relation for relation in registry_fields.get("related", ()) if "type" in relation]
-    return Registration(
+    return CollectionRegistration(
         publish=publish,
         id=collection_ivoid,
         services=services,
         also=_read_alternate_identifiers(registry_fields, faults),
-        related=tuple(_read_relation(relation, faults) for relation in relations),
+        related=tuple(_read_registry_relation(relation, faults) for relation in relations),
         place=fields.places["registry"],
     )
 
 
-class _IdentifierReader:
+class _RegistryIdentifierReader:
     """Reads identifiers of records: an ivoid, or a path that the authority of the collection precedes."""
 
     def __init__(self, settings: Settings, collection: str, faults: FaultCollector) -> None:
         self._authorities = settings.authorities
-        self._collection_authority = settings.find_authority(collection)
+        self._collection_authority = settings.find_collection_authority(collection)
         self._faults = faults
 
-    def read(self, fields: KeyValues, key_path: str) -> str | None:
+    def read(self, fields: LocatedKeyValues, key_path: str) -> str | None:
         """Read ``id``; None if there is none, or after a fault."""
         if "id" not in fields:
             return None
-        written_identifier: WrittenScalar = fields["id"]
+        written_identifier: LocatedYamlScalar = fields["id"]
         text = str(written_identifier)
         authority, path = self._collection_authority, text
         if text.lower().startswith("ivo:"):
@@ -215,8 +215,11 @@ class _IdentifierReader:
         return f"ivo://{authority}/{path}"
 
 
-def _read_service(
-    key: WrittenScalar, service_fields: KeyValues, identifier_reader: _IdentifierReader, faults: FaultCollector
+def _read_service_registration(
+    key: LocatedYamlScalar,
+    service_fields: LocatedKeyValues,
+    identifier_reader: _RegistryIdentifierReader,
+    faults: FaultCollector,
 ) -> ServiceRegistration:
     key_path = f"registry.services.{key}"
     mirrors = service_fields.get("mirrors", ())
@@ -231,7 +234,7 @@ def _read_service(
     return ServiceRegistration(id=ivoid, mirrors=tuple(map(str, mirrors)), test=test)
 
 
-def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: FaultCollector) -> None:
+def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], faults: FaultCollector) -> None:
     """Check that a record is of a table, and of a face if it names one."""
     names = [spec.table.name for spec in specs]
     table, face = str(key), ""
@@ -252,7 +255,7 @@ def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: F
         faults.add_error(f"registry.services: no face is called {face!r}", key.place, remedy)
 
 
-def _read_alternate_identifiers(registry_fields: KeyValues, faults: FaultCollector) -> tuple[str, ...]:
+def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: FaultCollector) -> tuple[str, ...]:
     identifiers = []
     for identifier in registry_fields.get("also", ()):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", identifier):
@@ -263,7 +266,7 @@ def _read_alternate_identifiers(registry_fields: KeyValues, faults: FaultCollect
     return tuple(identifiers)
 
 
-def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> RelatedResource:
+def _read_registry_relation(relation_fields: LocatedKeyValues, faults: FaultCollector) -> RelatedResource:
     relation = OLD_RELATION_NAMES.get(relation_fields["type"], str(relation_fields["type"]))
     if relation not in VORESOURCE_RELATIONS:
         remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"known: {', '.join(VORESOURCE_RELATIONS)}"
@@ -278,7 +281,7 @@ def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> Relate
     return RelatedResource(kind=relation, title=title, id=identifier)
 
 
-def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultCollector) -> None:
+def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults: FaultCollector) -> None:
     """Warn of metadata that records need and that a descriptor with ``registry`` lacks."""
     place = fields.places["registry"]
     for key, reason in MISSING_KEY_REASONS.items():
@@ -304,8 +307,8 @@ def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultC
         )
 
 
-def find_identifier_faults(
-    resources: Iterable[Resource], settings: Settings, earlier_resources: Sequence[Resource] = ()
+def find_identifier_conflicts(
+    resources: Iterable[CollectionSpec], settings: Settings, earlier_resources: Sequence[CollectionSpec] = ()
 ) -> Iterator[Fault]:
     """Find identifiers that two records have: the later record would be left out.
 
@@ -329,7 +332,7 @@ def find_identifier_faults(
         owners_by_identifier[identifier.lower()] = f"the site's record {name}"
     for resource in (*earlier_resources, *resources):
         own_label = f"the collection {resource.name}"
-        place = Place(file=str(resource.path))
+        place = TextPlace(file=str(resource.path))
         if resource.registration is not None:
             place = resource.registration.place
         for identifier in _list_identifiers(resource, settings):
@@ -341,9 +344,9 @@ def find_identifier_faults(
                 yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
 
 
-def _list_identifiers(resource: Resource, settings: Settings) -> list[str]:
+def _list_identifiers(resource: CollectionSpec, settings: Settings) -> list[str]:
     """List the identifiers of a collection's records."""
-    default_identifier = f"ivo://{settings.find_authority(resource.name)}/{resource.name}"
+    default_identifier = f"ivo://{settings.find_collection_authority(resource.name)}/{resource.name}"
     registration = resource.registration
     if registration is None:
         return [default_identifier]
@@ -351,4 +354,4 @@ def _list_identifiers(resource: Resource, settings: Settings) -> list[str]:
     return [registration.id or default_identifier, *service_identifiers]
 
 
-__all__ = ["RegistrySection", "find_identifier_faults", "read_registration"]
+__all__ = ["RegistrySection", "find_identifier_conflicts", "read_registry_section"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hven.adql.binder import bind_query
 from hven.adql.functions import MAPPING_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
     ColumnRef,
     Expr,
@@ -28,9 +28,9 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.descriptor import _expression_trees as expression_trees
-from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, GroupAggregate, GroupPlan
+from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, GroupAggregate, RowGroupPlan
 from hven.model.table import Column, Table
-from hven.model.types import FLOAT64, INT64, STRING, Type, parse_type, type_from_arrow
+from hven.model.types import FLOAT64, INT64, STRING, ColumnType, build_type_from_arrow, parse_type
 from hven.sources import ROW_NUMBER_COLUMN
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import SyntaxNode
     from hven.descriptor.value_schema import FaultCollector
-    from hven.descriptor.written_yaml import WrittenScalar
-    from hven.model.errors import Place
+    from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.errors import TextPlace
 
 # aggregate -> largest number of arguments; all take DISTINCT or not, as in SQL
 MAX_ARGUMENTS_BY_AGGREGATE = {
@@ -60,20 +60,22 @@ MAPPING_AGGREGATES = frozenset(MAX_ARGUMENTS_BY_AGGREGATE) - set(MAPPING_FUNCTIO
 
 
 class ExpressionResolver(Protocol):
-    """The part of `hven.descriptor._name_resolution.ExpressionNames` that groups need."""
+    """The part of `hven.descriptor._name_resolution.ExpressionNameResolver` that groups need."""
 
     faults: FaultCollector
     columns: list[Column]
     call_origins: dict[str, frozenset[str]]
     used: set[str]
 
-    def bind_expression_text(self, text: WrittenScalar, key_path: str, targets: Any) -> tuple[Expr, ValueMetadata]:
+    def bind_expression_text(self, text: LocatedYamlScalar, key_path: str, targets: Any) -> tuple[Expr, ValueMetadata]:
         """Parse an expression, replace its names, and derive its type."""
 
-    def expand_names(self, tree: Expr, text: WrittenScalar, key_path: str, targets: Any, offset: int = 0) -> Expr:
+    def expand_names(self, tree: Expr, text: LocatedYamlScalar, key_path: str, targets: Any, offset: int = 0) -> Expr:
         """Replace names by the expressions that they stand for."""
 
-    def derive_expression_meta(self, tree: Expr, text: WrittenScalar, key_path: str, offset: int = 0) -> ValueMetadata:
+    def derive_expression_meta(
+        self, tree: Expr, text: LocatedYamlScalar, key_path: str, offset: int = 0
+    ) -> ValueMetadata:
         """Derive type, unit and origins of an expression."""
 
     def find_source_origins(self, meta: ValueMetadata) -> frozenset[str]:
@@ -101,7 +103,7 @@ class RowGrouping:
         finally:
             self.is_inside_rows = was_inside
 
-    def add_key(self, text: WrittenScalar, key_path: str) -> None:
+    def add_key(self, text: LocatedYamlScalar, key_path: str) -> None:
         """Add an entry of ``group_by``: a column of the source, a ``let`` name, or an expression."""
         with self.mark_as_single_rows():
             try:
@@ -118,7 +120,7 @@ class RowGrouping:
             origins = self.expression_resolver.find_source_origins(meta)
             self.key_columns[tree] = self._add_column(name, meta.type, meta, origins)
 
-    def replace_keys(self, tree: Expr) -> Expr:
+    def replace_keys_by_columns(self, tree: Expr) -> Expr:
         """Replace expressions that are keys by the columns of the keys."""
         if self.is_inside_rows or not self.key_columns:
             return tree
@@ -130,7 +132,7 @@ class RowGrouping:
 
         return transform_tree(tree, replace_key)
 
-    def replace_aggregate(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
+    def replace_aggregate(self, node: FunctionCall, text: LocatedYamlScalar, key_path: str, offset: int) -> Expr:
         """Replace an aggregate by the column that holds its result."""
         faults = self.expression_resolver.faults
         place = text.locate_character(node.text_offset + offset)
@@ -159,7 +161,7 @@ class RowGrouping:
             self.aggregates[key] = self._build_aggregate(node, expanded, metas, separator)
         return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)
 
-    def _check_argument_count(self, node: FunctionCall, key_path: str, place: Place) -> None:
+    def _check_argument_count(self, node: FunctionCall, key_path: str, place: TextPlace) -> None:
         """Raise if an aggregate has too few or too many arguments."""
         max_argument_count = MAX_ARGUMENTS_BY_AGGREGATE[node.name]
         if node.star:
@@ -210,7 +212,9 @@ class RowGrouping:
         column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
         return not column_names.isdisjoint(self.expression_resolver.call_origins)
 
-    def _add_column(self, name: str, column_type: Type, meta: ValueMetadata | None, origins: frozenset[str]) -> str:
+    def _add_column(
+        self, name: str, column_type: ColumnType, meta: ValueMetadata | None, origins: frozenset[str]
+    ) -> str:
         self.expression_resolver.call_origins[name] = origins
         unit = meta.unit if meta else None
         ucd = meta.ucd if meta else None
@@ -218,7 +222,7 @@ class RowGrouping:
         self.expression_resolver.used |= origins
         return name
 
-    def build_group_plan(self, source: Table, where: Expr | None, plain_columns: tuple[str, ...]) -> GroupPlan:
+    def build_group_plan(self, source: Table, where: Expr | None, plain_columns: tuple[str, ...]) -> RowGroupPlan:
         """Plan the values that are computed for each row, before rows are grouped.
 
         Raises
@@ -231,10 +235,10 @@ class RowGrouping:
         items = tuple(SelectItem(tree, Ident(name, quoted=True)) for name, tree in trees_by_name.items())
         call_origins = self.expression_resolver.call_origins
         source_columns = tuple(column for column in source.columns if column.name not in call_origins)
-        catalogue = StaticCatalogue([source.copy_with(columns=source_columns)])
+        catalogue = StaticTableCatalogue([source.copy_with(columns=source_columns)])
         select = Select(items, TableRef((Ident(SOURCE_RELATION),)), where=where)
         skipped_columns = {*self.simple_key_columns, ROW_NUMBER_COLUMN}
-        return GroupPlan(
+        return RowGroupPlan(
             bound=bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS),
             key_columns=tuple(self.key_columns.values()),
             simple_key_columns=tuple(dict.fromkeys(self.simple_key_columns)),
@@ -243,7 +247,7 @@ class RowGrouping:
         )
 
 
-def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> Type:
+def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> ColumnType:
     if function == "COUNT":
         return INT64
     if function in TEXT_AGGREGATES:
@@ -256,5 +260,5 @@ def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> Type:
     if function == "SUM":
         return INT64
     if function == "ARRAY_AGG":
-        argument_type = type_from_arrow(pa.list_(argument_type.arrow))
+        argument_type = build_type_from_arrow(pa.list_(argument_type.arrow))
     return argument_type

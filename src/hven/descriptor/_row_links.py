@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encode
 
 from hven.adql import parse_expression
-from hven.adql.adql_writer import quote_name, write_adql, write_literal
+from hven.adql.adql_writer import quote_adql_name, write_adql, write_adql_literal
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.adql.syntax_tree import Cast, ColumnRef, Ident, transform_tree
+from hven.adql.syntax_tree import CastExpression, ColumnRef, Ident, transform_tree
 from hven.adql.vocabularies import load_vocabularies
 from hven.descriptor._column_expressions import (
     TemplatePlaceholder,
@@ -23,9 +23,9 @@ from hven.descriptor._column_expressions import (
 )
 from hven.descriptor._columns import build_constant
 from hven.descriptor._derived_links import expand_derived_link
-from hven.descriptor._expression_trees import format_number
-from hven.descriptor._name_resolution import add_place
-from hven.descriptor.written_yaml import WrittenScalar
+from hven.descriptor._expression_trees import build_number_format_expression
+from hven.descriptor._name_resolution import with_place
+from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.params import Param
 from hven.model.resource import ColumnMapping
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import Expr
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.model.errors import Place
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.model.errors import TextPlace
     from hven.model.table import Table, Template
 
 SITE_KEYS = ("url", "name", "title", "authority")
 
 
-def read_links(
+def read_row_links(
     key_path: str,
-    fields: KeyValues,
+    fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
     collection_context: CollectionContext,
     faults: FaultCollector,
@@ -79,12 +79,14 @@ def read_links(
             else [item]
         )
         for link_fields in link_entries:
-            link = _read_link(where, link_fields, column_names, collection_context, faults)
+            link = _read_row_link(where, link_fields, column_names, collection_context, faults)
             if link is not None:
                 yield link
 
 
-def build_link_defaults(table: Table, collection_context: CollectionContext, place: Place) -> dict[str, ColumnMapping]:
+def build_link_column_defaults(
+    table: Table, collection_context: CollectionContext, place: TextPlace
+) -> dict[str, ColumnMapping]:
     """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does.
 
     With the address of a row's links, and of the picture of its file.
@@ -97,7 +99,7 @@ def build_link_defaults(table: Table, collection_context: CollectionContext, pla
     else:
         column_names = set()
     if identifier_column is not None and "datalink_url" in column_names:
-        value = f"CAST({TARGET_ALIAS}.{quote_name(identifier_column.name)} AS VARCHAR)"
+        value = f"CAST({TARGET_ALIAS}.{quote_adql_name(identifier_column.name)} AS VARCHAR)"
         expressions["datalink_url"] = f"'{site_url}/datalink/{table.qualified_name}?ID=' || URL_ENCODE({value})"
     file_link = next(iter(table.row_file_links), None)
     if file_link is not None and "thumbnail_url" in column_names:
@@ -105,7 +107,7 @@ def build_link_defaults(table: Table, collection_context: CollectionContext, pla
             file_link, f"{site_url}/collections/{percent_encode(table.schema)}/preview/"
         )
     return {
-        name: ColumnMapping(column=name, how="map", value=add_place(text, place), place=place)
+        name: ColumnMapping(column=name, how="map", value=with_place(text, place), place=place)
         for name, text in expressions.items()
     }
 
@@ -115,20 +117,24 @@ def _write_preview_expression(link: LinkTemplate, url_prefix: str) -> str:
 
     def write_template_part(part: str | TemplateExpression) -> str:
         if isinstance(part, str):
-            return write_literal(part)
+            return write_adql_literal(part)
         tree = parse_expression(part.expression)
-        return write_adql(format_number(tree, part.format_spec) if part.format_spec else Cast(tree, "VARCHAR"))
+        return write_adql(
+            build_number_format_expression(tree, part.format_spec)
+            if part.format_spec
+            else CastExpression(tree, "VARCHAR")
+        )
 
     path = " || ".join(map(write_template_part, link.address))
     drawable_pattern = "|".join(map(re.escape, list_drawable_extensions()))
     can_be_drawn = (
         f"REGEXP_REPLACE(LOWER({path}), '^.*({drawable_pattern})$', '') = '' AND ({link.condition or '1 = 1'})"
     )
-    return f"CASE WHEN {can_be_drawn} THEN {write_literal(url_prefix)} || URL_PATH({path}) || '?size=200' END"
+    return f"CASE WHEN {can_be_drawn} THEN {write_adql_literal(url_prefix)} || URL_PATH({path}) || '?size=200' END"
 
 
 def check_target_columns(
-    value: WrittenScalar, tree: Any, key_path: str, column_names: Sequence[str], faults: FaultCollector
+    value: LocatedYamlScalar, tree: Any, key_path: str, column_names: Sequence[str], faults: FaultCollector
 ) -> None:
     """Refuse names in a condition that the table itself has not."""
     lower_case_names = {name.lower() for name in column_names}
@@ -140,15 +146,15 @@ def check_target_columns(
             )
 
 
-def _read_link(
+def _read_row_link(
     key_path: str,
-    link_fields: KeyValues,
+    link_fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
     collection_context: CollectionContext,
     faults: FaultCollector,
 ) -> LinkTemplate | None:
     fault_count = len(faults.faults)
-    link_expressions = LinkExpressions(column_names, link_fields.get("from"), collection_context)
+    link_expressions = LinkExpressionParser(column_names, link_fields.get("from"), collection_context)
     if sum(key in link_fields for key in ("text", "file", "service")) != 1:
         faults.add_error(
             f"{key_path}: one of text, file and service says where it leads to",
@@ -180,7 +186,7 @@ def _read_link(
         service = None
     conditions = {
         key: link_expressions.parse_expression_text(
-            link_fields[key], f"{key_path}.{key}", faults, condition=key != "order"
+            link_fields[key], f"{key_path}.{key}", faults, is_condition=key != "order"
         )
         for key in ("if", "where", "order")
         if key in link_fields
@@ -216,11 +222,11 @@ def _read_link(
 
 
 def _read_service_descriptor(
-    service_fields: KeyValues, key_path: str, link_expressions: LinkExpressions, faults: FaultCollector
+    service_fields: LocatedKeyValues, key_path: str, link_expressions: LinkExpressionParser, faults: FaultCollector
 ) -> ServiceDescriptor:
     """Read a service: its address, what is always sent to it, and what people fill in."""
 
-    def read_template(fields: KeyValues, key: str, key_path: str) -> Template:
+    def read_template(fields: LocatedKeyValues, key: str, key_path: str) -> Template:
         if key in fields:
             return link_expressions.parse_template(fields[key], f"{key_path}.{key}", faults)
         return ()
@@ -268,11 +274,13 @@ def _read_service_descriptor(
     )
 
 
-def _read_semantics(term: WrittenScalar, key_path: str, faults: FaultCollector) -> str:
+def _read_semantics(term: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> str:
     return _read_vocabulary_term(term, "datalink/core", f"{key_path}: DataLink's vocabulary has no", faults)
 
 
-def _read_content_qualifier(template: Template, term: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
+def _read_content_qualifier(
+    template: Template, term: LocatedYamlScalar, key_path: str, faults: FaultCollector
+) -> Template:
     """Read a word of the vocabulary of kinds of products; one that a row says is known when it is read."""
     has_only_text = all(isinstance(part, str) for part in template)
     if has_only_text:
@@ -283,7 +291,7 @@ def _read_content_qualifier(template: Template, term: WrittenScalar, key_path: s
     return template
 
 
-def _read_vocabulary_term(term: WrittenScalar, vocabulary: str, message_start: str, faults: FaultCollector) -> str:
+def _read_vocabulary_term(term: LocatedYamlScalar, vocabulary: str, message_start: str, faults: FaultCollector) -> str:
     """Read a word of a vocabulary, with or without its ``#``, or the address of a word of another one."""
     text = str(term)
     if "://" in text:
@@ -299,11 +307,14 @@ def _read_vocabulary_term(term: WrittenScalar, vocabulary: str, message_start: s
     return f"#{word}"
 
 
-class LinkExpressions:
+class LinkExpressionParser:
     """What expressions of a link may name: the row, and one of another table."""
 
     def __init__(
-        self, column_names: Sequence[str] | None, source: WrittenScalar | None, collection_context: CollectionContext
+        self,
+        column_names: Sequence[str] | None,
+        source: LocatedYamlScalar | None,
+        collection_context: CollectionContext,
     ) -> None:
         self._column_names = column_names
         self._collection_context = collection_context
@@ -317,7 +328,7 @@ class LinkExpressions:
         else:
             self.source = f"{schema or collection_context.schema}.{name}"
 
-    def parse_template(self, template: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
+    def parse_template(self, template: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> Template:
         """Cut a template into texts and expressions; constants become text."""
         parts: list[str | TemplateExpression] = []
         for part in split_template(template, key_path, faults):
@@ -342,7 +353,7 @@ class LinkExpressions:
         return tuple(parts)
 
     def _parse_placeholder(
-        self, template: WrittenScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
+        self, template: LocatedYamlScalar, placeholder: TemplatePlaceholder, key_path: str, faults: FaultCollector
     ) -> Expr | None:
         if placeholder.name is not None and "." not in placeholder.name:
             known_names = [
@@ -367,34 +378,34 @@ class LinkExpressions:
         tree = parse_placeholder(template, placeholder, key_path, faults)
         if tree is None:
             return None
-        return self._check_names(tree, template, key_path, faults, placeholder.offset)
+        return self._check_and_qualify_names(tree, template, key_path, faults, placeholder.offset)
 
     def parse_expression_text(
-        self, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, *, condition: bool
+        self, expression_text: LocatedYamlScalar, key_path: str, faults: FaultCollector, *, is_condition: bool
     ) -> str | None:
         """Check an expression, and write it as it stands in a query over both tables."""
-        if condition:
+        if is_condition:
             sort_direction = ""
         else:
             sort_direction = next((word for word in (" DESC", " ASC") if expression_text.upper().endswith(word)), "")
-        text = WrittenScalar(
+        text = LocatedYamlScalar(
             expression_text[: len(expression_text) - len(sort_direction)],
             expression_text.page,
             expression_text.start,
             expression_text.end,
             expression_text.style,
         )
-        tree = parse_written_expression(text, key_path, faults, condition=condition)
+        tree = parse_written_expression(text, key_path, faults, is_condition=is_condition)
         if tree is None:
             tree = None
         else:
-            tree = self._check_names(tree, text, key_path, faults)
+            tree = self._check_and_qualify_names(tree, text, key_path, faults)
         if tree is None:
             return None
         return write_adql(tree) + sort_direction
 
-    def _check_names(
-        self, tree: Expr, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, offset: int = 0
+    def _check_and_qualify_names(
+        self, tree: Expr, expression_text: LocatedYamlScalar, key_path: str, faults: FaultCollector, offset: int = 0
     ) -> Expr | None:
         names_by_lower_case: Mapping[str, str] = {name.lower(): name for name in self._column_names or ()}
         has_faults = False

@@ -9,12 +9,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from hven.descriptor._keys import CollectionSection
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.sources.document_enrichment import EnrichOptions
+from hven.sources.document_enrichment import DocumentEnrichmentOptions
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class _PlainSchemaGenerator(GenerateJsonSchema):
+class _DescriptorSchemaGenerator(GenerateJsonSchema):
     """Keys without titles made of their names, and without defaults: what is not there says nothing."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
@@ -24,7 +24,7 @@ class _PlainSchemaGenerator(GenerateJsonSchema):
         return self.generate_inner(schema["schema"])
 
 
-def build_json_schema() -> dict[str, Any]:
+def build_descriptor_json_schema() -> dict[str, Any]:
     """Generate the schema (draft 2020-12); options of sources come from the kinds that are installed.
 
     Returns
@@ -32,7 +32,9 @@ def build_json_schema() -> dict[str, Any]:
     schema
         JSON.
     """
-    collection_schema = CollectionSection.record.pydantic_form.model_json_schema(schema_generator=_PlainSchemaGenerator)
+    collection_schema = CollectionSection.record.pydantic_form.model_json_schema(
+        schema_generator=_DescriptorSchemaGenerator
+    )
     definitions = collection_schema["$defs"]
     source = _build_source_schema(definitions)
     table = definitions["table"]["properties"]
@@ -52,7 +54,7 @@ def build_json_schema() -> dict[str, Any]:
 
 def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
-    enrich = EnrichOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
+    enrich = DocumentEnrichmentOptions.model_json_schema(ref_template="#/$defs/enrich/$defs/{model}")
     _relax_properties(enrich)
     enrich["description"] = "documents that belong to the rows, one each: FITS headers, labels, records"
     definitions["enrich"] = enrich

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.descriptor._column_guesses import quote_source_name
-from hven.descriptor._yaml_text import format_flow_value, format_scalar
+from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model import units
 from hven.model.literal import format_number
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.descriptor._column_guesses import ColumnGuess, ColumnSample
+    from hven.descriptor._column_guesses import ColumnGuess, ColumnSampleStatistics
     from hven.model.table import TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
@@ -29,7 +29,7 @@ _MIN_REGULAR_SHARE = 0.8  # share of intervals that must be alike for a cadence
 _MAX_RELATIVE_DEVIATION = 0.1  # difference between intervals that are alike
 
 
-def propose_series(
+def write_series_proposal(
     sample_metadata: TimeSeriesMetadata, guesses: Sequence[ColumnGuess], times: pa.Array, dataset: str | None
 ) -> list[str]:
     """Write the key ``series`` of a draft; empty: the table has no column of these times.
@@ -55,7 +55,7 @@ def propose_series(
     parameter_columns = _list_parameter_columns(sample_metadata, names)
     if len(parameter_columns) < len(names) - 1:
         series_keys["parameters"] = parameter_columns
-    cadence = _find_cadence(times)
+    cadence = _estimate_cadence(times)
     if cadence:
         series_keys["cadence"] = cadence
     bins = _describe_bins(sample_metadata, names)
@@ -67,9 +67,9 @@ def propose_series(
     lines = ["    series:  # guessed: by VAR_TYPE, DISPLAY_TYPE and DEPEND_n of the file; HAPI and das2 serve it"]
     for key, value in series_keys.items():
         if isinstance(value, dict | list):
-            line = f"      {key}: {format_flow_value(value)}"
+            line = f"      {key}: {format_yaml_flow_value(value)}"
         else:
-            line = f"      {key}: {format_scalar(value)}"
+            line = f"      {key}: {format_yaml_scalar(value)}"
         if key == "cadence":
             line += "  # guessed: by the first times"
         lines.append(line)
@@ -117,7 +117,7 @@ def _describe_axis(
     return {key: value for key, value in axis_keys.items() if value}
 
 
-def _find_cadence(times: pa.Array) -> str:
+def _estimate_cadence(times: pa.Array) -> str:
     """Return the time between two samples if most are equally far from each other; empty if they are not."""
     days = np.asarray(times.drop_null(), np.float64)
     steps = np.diff(days) * DAY_SECONDS
@@ -131,8 +131,10 @@ def _find_cadence(times: pa.Array) -> str:
     return f"{float(f'{median_step:.3g}'):g} s"
 
 
-def describe_outliers(
-    sample_metadata: TimeSeriesMetadata, guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+def write_outlier_notes(
+    sample_metadata: TimeSeriesMetadata,
+    guesses: Sequence[ColumnGuess],
+    samples_by_name: Mapping[str, ColumnSampleStatistics],
 ) -> list[str]:
     """List columns with values outside of VALIDMIN to VALIDMAX of the source, and how such values become missing."""
     notes = []

@@ -6,7 +6,9 @@ from hven.descriptor._sync_policies import Duration
 from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore, Required, RetypedText, Text
 
 
-class BinsSection(DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
+class ArrayBinsSection(
+    DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}, name="bins"
+):
     """What the elements of an array stand for: channels of frequency, of energy."""
 
     name: Required[Text]
@@ -26,7 +28,7 @@ class BinsSection(DescriptorSection, hints={"centres": "centers", "units": "unit
     "for people"
 
 
-class PartSection(DescriptorSection, short="of"):
+class TimePartSection(DescriptorSection, short="of", name="part"):
     """A variable of a file that is added to its times."""
 
     of: Required[Text]
@@ -35,10 +37,11 @@ class PartSection(DescriptorSection, short="of"):
     "its unit: d, h, min, s, ms, us, ns"
 
 
-class TimeSection(
+class SampleTimeSection(
     DescriptorSection,
     short="of",
     hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"},
+    name="time",
 ):
     """When samples were taken."""
 
@@ -56,14 +59,15 @@ class TimeSection(
         "in files: time scale of the clock. Default: what the file says (FITS: TIMESYS; the end of since:"
         " 1993-01-01 TAI), else UTC"
     )
-    plus: PartSection
+    plus: TimePartSection
     "in files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
 
 
-class VariableSection(
+class FileVariableSection(
     DescriptorSection,
     short="of",
     hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"},
+    name="variable",
 ):
     """What of a file is a parameter."""
 
@@ -99,10 +103,11 @@ class VectorSection(
     "what its elements are, in order. Default: x, y, z of three"
 
 
-class SeriesSection(
+class TimeSeriesSection(
     DescriptorSection,
     short="time",
     hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"},
+    name="series",
 ):
     """A data set of HAPI and das2: samples in time."""
 
@@ -126,11 +131,11 @@ class SeriesSection(
     )
     part: RetypedText
     ("in files: name or number of the table or array with the samples. Default: the first that has the time")
-    time: TimeSection
+    time: SampleTimeSection
     "column, or variable of the file, that says when a sample was taken. Default: by UCD"
     parameters: OneOrMore[Text]
     "columns, or variables of the file, of the data set, in order. Default: all that are possible"
-    variables: dict[str, VariableSection]
+    variables: dict[str, FileVariableSection]
     (
         "in files: parameters that are not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, "
         "STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
@@ -148,7 +153,7 @@ class SeriesSection(
     ("for data that keep coming: how far behind the last sample HAPI may be asked (stopDate lies so far ahead): 1 d")
     stamp: Literal["begin", "center", "end", "other"]
     "which moment of a sample its time is. Default: center"
-    bins: dict[str, OneOrMore[BinsSection]]
+    bins: dict[str, OneOrMore[ArrayBinsSection]]
     (
         "what the elements of array columns stand for, a map for each dimension: {flux: {name: frequency,"
         " unit: MHz, centers: [..]}}"

@@ -16,7 +16,7 @@ from hven.descriptor._constants import build_constant_literal
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._merging import list_optional_columns
 from hven.descriptor._row_links import SITE_KEYS
-from hven.descriptor.written_yaml import WrittenScalar
+from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.resource import ColumnMapping
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.model.table import Column
 
 
-def read_settings(key_path: str, fields: KeyValues, faults: FaultCollector) -> tuple[ColumnMapping, ...]:
+def read_column_settings(key_path: str, fields: LocatedKeyValues, faults: FaultCollector) -> tuple[ColumnMapping, ...]:
     """Collect set, text, map and lookup; report a target that two of them set."""
     settings_by_column: dict[str, ColumnMapping] = {}
     for setting_kind in ASSIGNMENT_KEYS:
@@ -91,7 +91,7 @@ def check_setting_values(
 
 
 def _check_lookup(
-    value: KeyValues, key_path: str, collection_context: CollectionContext, faults: FaultCollector
+    value: LocatedKeyValues, key_path: str, collection_context: CollectionContext, faults: FaultCollector
 ) -> None:
     from_expressions = value.get("from", ())
     for from_expression in from_expressions:
@@ -109,11 +109,11 @@ def _check_lookup(
         if key in value and "values" in value:
             faults.add_error(f"{key_path}: {key!r} belongs to 'table', not to 'values'", value.places[key])
     table = value.get("table")
-    if isinstance(table, WrittenScalar):
+    if isinstance(table, LocatedYamlScalar):
         _check_lookup_file(table, key_path, collection_context, faults)
 
 
-def _check_lookup_keys(value: KeyValues, key_path: str, faults: FaultCollector) -> None:
+def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultCollector) -> None:
     """Report keys of a lookup that do not fit its ``from``."""
     expression_count = len(value.get("from", ()))
     key_count = len(value.get("key", ()))
@@ -138,7 +138,7 @@ def _check_lookup_keys(value: KeyValues, key_path: str, faults: FaultCollector) 
 
 
 def _check_lookup_file(
-    table: WrittenScalar, key_path: str, collection_context: CollectionContext, faults: FaultCollector
+    table: LocatedYamlScalar, key_path: str, collection_context: CollectionContext, faults: FaultCollector
 ) -> None:
     """Record the SHA-256 of the file of a lookup, or report that there is no such file."""
     path = collection_context.directory / str(table)
@@ -157,19 +157,19 @@ def _check_lookup_file(
 
 
 def check_expression(
-    value: WrittenScalar,
+    value: LocatedYamlScalar,
     key_path: str,
     target_names: list[str] | None,
     faults: FaultCollector,
     *,
-    condition: bool = False,
+    is_condition: bool = False,
     allow_target: bool = True,
 ) -> None:
     """Parse an expression and check its references to the table itself.
 
     The names of the source are checked later, when the source is open.
     """
-    tree = parse_written_expression(value, key_path, faults, condition=condition)
+    tree = parse_written_expression(value, key_path, faults, is_condition=is_condition)
     if tree is None:
         return
     for prefix, name, node in iterate_column_references(tree):
@@ -185,7 +185,7 @@ def check_expression(
 
 
 def check_template(
-    template: WrittenScalar, key_path: str, target_names: list[str] | None, faults: FaultCollector
+    template: LocatedYamlScalar, key_path: str, target_names: list[str] | None, faults: FaultCollector
 ) -> None:
     """Check the braces of a template, and each expression in them.
 

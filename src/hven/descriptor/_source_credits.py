@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hven.descriptor._yaml_text import format_comment, format_flow_value, format_scalar
+from hven.descriptor._yaml_text import format_yaml_comment, format_yaml_flow_value, format_yaml_scalar
 from hven.model.resource import parse_work_identifier
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ DEFAULT_HEAD_LINES = {  # key -> the line where the source does not say it
 BUILDER_REMARK = "  # as the catalogue says it, which may be who built it: put here who made the data"
 
 
-def write_head_lines(metadata_values: Mapping[str, str], *, by_builder: bool = False) -> list[str]:
+def write_descriptor_head_lines(metadata_values: Mapping[str, str], *, has_builder_names: bool = False) -> list[str]:
     """Write the lines of a descriptor's head.
 
     Parameters
     ----------
     metadata_values
         Values by key, as the source says them.
-    by_builder
+    has_builder_names
         Whether the source may name the builder of the catalogue, and not who made the data.
     """
-    remark = BUILDER_REMARK if by_builder else ""
+    remark = BUILDER_REMARK if has_builder_names else ""
     lines = []
     for key, default_line in DEFAULT_HEAD_LINES.items():
         if key not in metadata_values:
@@ -49,7 +49,7 @@ def write_head_lines(metadata_values: Mapping[str, str], *, by_builder: bool = F
         text = metadata_values[key]
         value_text = _format_head_value(key, text)
         if value_text is None:
-            lines.append(f"# {key}: {format_comment(text)}")
+            lines.append(f"# {key}: {format_yaml_comment(text)}")
         elif key == "creators":
             lines.append(f"{key}: {value_text}{remark}")
         else:
@@ -61,21 +61,21 @@ def _format_head_value(key: str, text: str) -> str | None:
     """Write the value of one key; None: the source's text is no value of it."""
     if key == "creators":
         creators = [{"name": name.strip()} for name in text.split(";") if name.strip()]
-        return format_flow_value(creators)
+        return format_yaml_flow_value(creators)
     if key == "waveband":
         words = {word.lower() for word in re.split(r"[\s,;]+", text)}
         bands = [name for name in WAVEBANDS if name.lower() in words]
-        return format_flow_value(bands) if bands else None
+        return format_yaml_flow_value(bands) if bands else None
     if key == "bibcode":
         identifier = parse_work_identifier(text)
         is_bibcode = identifier is not None and identifier[0] == "bibcode"
-        return format_scalar(text) if is_bibcode else None
+        return format_yaml_scalar(text) if is_bibcode else None
     if key.endswith("_url") and not re.fullmatch(r"https?://\S+", text):
         return None
-    return format_scalar(text)
+    return format_yaml_scalar(text)
 
 
-def describe_row_count(source: SelfDescribingSource | None, sampled_rows: int, *, is_complete: bool) -> str:
+def write_row_count_comment(source: SelfDescribingSource | None, sampled_rows: int, *, is_complete: bool) -> str:
     """Write the number of rows, and how many of them were read."""
     if is_complete:
         return f"    # {sampled_rows:,} rows"
@@ -118,6 +118,6 @@ def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | 
     return [
         (
             f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. "
-            f"{format_comment(missing_requirement)}: say roots under [{source.engine}] in hven.toml"
+            f"{format_yaml_comment(missing_requirement)}: say roots under [{source.engine}] in hven.toml"
         )
     ]

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 
-def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certain: bool) -> str | None:
+def recognize_partition_catalogue(settings: Settings, source: str, directory: Path, *, is_certain: bool) -> str | None:
     """Recognise a catalogue of partitions, here or behind an address; return its place as a descriptor writes it."""
     is_remote = source.startswith(("http://", "https://"))
     if (
         not is_certain
         and "://" in source
-        and (not is_remote or "?" in source or file_kinds.find_kind_by_name(source) is not None)
+        and (not is_remote or "?" in source or file_kinds.find_file_kind_by_name(source) is not None)
     ):
         return None
     if is_remote:
@@ -33,7 +33,7 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
     context = SourceContext(directory=directory, allow_private=settings.allow_private, is_inspection=True)
     try:
         plugin = plugins.load_plugin("sources", "hats")
-        place: str | None = plugin.find_catalogue_root(catalogue_path, context)
+        place: str | None = plugin.find_hats_catalogue_root(catalogue_path, context)
     except UserError:
         if is_certain or not is_remote:
             raise
@@ -45,11 +45,11 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
     return format_descriptor_path(settings, directory, Path(place))
 
 
-def find_service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
+def recognize_service_address(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
     """Recognise the address of a service: a part of what it has is looked at, nothing is downloaded."""
     if not source.startswith(("http://", "https://")):
         return None
-    recognized_service = file_kinds.find_kind_by_url(source)
+    recognized_service = file_kinds.find_service_kind_by_url(source)
     if recognized_service is not None and kind in {None, recognized_service[0]}:
         return recognized_service
     if kind is not None and file_kinds.find_service_signature(kind):
@@ -57,7 +57,7 @@ def find_service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | 
     return None
 
 
-def find_file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
+def find_or_download_file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
     """Find or fetch the file; give one to look at, and the options that name all of them."""
     if source.startswith(("http://", "https://")):
         path = http_client.download_file(source, directory / "data", allow_private=settings.allow_private)
@@ -111,7 +111,7 @@ def _normalize_path(path: Path) -> str:
     return os.path.normpath(path)  # resolve() would follow links that the curator made on purpose
 
 
-def find_readme(file: Path, directory: Path, table: str | None) -> dict[str, Any] | None:
+def find_cds_readme(file: Path, directory: Path, table: str | None) -> dict[str, Any] | None:
     """Find a CDS ReadMe beside the file that describes it."""
     fixed = plugins.load_plugin("sources", "fixed")
     for candidate in sorted(file.parent.glob("*[Rr][Ee][Aa][Dd][Mm][Ee]*")):

@@ -145,7 +145,7 @@ class SourceColumn:
 
 
 def collect_source_columns(
-    guesses: Sequence[ColumnGuess], sample: Mapping[str, pa.Array], *, select_lists: bool = False
+    guesses: Sequence[ColumnGuess], sample: Mapping[str, pa.Array], *, is_for_lists: bool = False
 ) -> list[SourceColumn]:
     """Collect the facts on the source's columns: those of single values, or those of lists."""
     source_columns = []
@@ -153,7 +153,7 @@ def collect_source_columns(
         if not guess.source or guess.source not in sample:
             continue
         values = sample[guess.source]
-        if pa.types.is_nested(values.type) is not select_lists:
+        if pa.types.is_nested(values.type) is not is_for_lists:
             continue
         source_columns.append(
             SourceColumn(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._yaml_text import format_comment, format_flow_value, format_scalar
+from hven.descriptor._yaml_text import format_yaml_comment, format_yaml_flow_value, format_yaml_scalar
 from hven.model import units
-from hven.model.table import HIDDEN_DISPLAY, Constant
+from hven.model.table import HIDDEN_DISPLAY, TableConstant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,10 +94,10 @@ class SourceMetadata:
         if include_frames:
             frames = {name: _describe_frame(frame) for name, frame in self._frames.items()}
         return [
-            *_write_section("frames", frames),
-            *_write_section("enums", enums),
-            *_write_section("params", params, unit_notes),
-            *_write_section("groups", groups),
+            *_write_yaml_section("frames", frames),
+            *_write_yaml_section("enums", enums),
+            *_write_yaml_section("params", params, unit_notes),
+            *_write_yaml_section("groups", groups),
         ]
 
 
@@ -117,7 +117,7 @@ def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict
 
 
 def _write_param_keys(column: Column, value: object) -> dict[str, Any]:
-    if isinstance(column, Constant):
+    if isinstance(column, TableConstant):
         value = column.value
     param_keys = {"type": str(column.type), "value": str(value or "")}
     if column.type.is_string and column.type.xtype is None:
@@ -144,16 +144,16 @@ def _describe_frame(frame: FrameRef) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value and (key, value) != ("kind", "coosys")}
 
 
-def _write_section(
+def _write_yaml_section(
     key: str, entries: Mapping[str, Mapping[str, Any]], notes_by_name: Mapping[str, str] | None = None
 ) -> Iterable[str]:
     if not entries:
         return []
     lines = [f"    {key}:"]
     for name, entry in entries.items():
-        line = f"      {format_scalar(name)}: {format_flow_value(dict(entry))}"
+        line = f"      {format_yaml_scalar(name)}: {format_yaml_flow_value(dict(entry))}"
         if notes_by_name and name in notes_by_name:
-            line += f"  # {format_comment(notes_by_name[name])}"
+            line += f"  # {format_yaml_comment(notes_by_name[name])}"
         lines.append(line)
     return lines
 

@@ -12,16 +12,16 @@ from hven.descriptor.value_schema import FaultCollector, describe_value
 from hven.descriptor.written_yaml import (
     DECIMAL_PATTERN,
     INTEGER_PATTERN,
-    WrittenList,
-    WrittenMap,
-    WrittenScalar,
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
     detect_misleading_retyping,
 )
 from hven.model import plugins
-from hven.model.errors import Place, UserError, suggest_spelling
+from hven.model.errors import TextPlace, UserError, suggest_spelling
 from hven.model.resource import SourceSpec
 from hven.sources import file_kinds
-from hven.sources.document_enrichment import EnrichOptions
+from hven.sources.document_enrichment import DocumentEnrichmentOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,27 +29,29 @@ if TYPE_CHECKING:
 MAX_VALIDATION_ROUNDS = 8  # each round restores the text of more numbers
 
 
-def read_source_spec(value: WrittenMap | WrittenScalar, key_path: str, faults: FaultCollector) -> SourceSpec | None:
+def read_source_spec(
+    value: LocatedYamlMap | LocatedYamlScalar, key_path: str, faults: FaultCollector
+) -> SourceSpec | None:
     """Read one ``source:`` entry: a name of files, or a map with the kind and its options."""
-    if isinstance(value, WrittenScalar):
-        kind_name = file_kinds.find_kind_by_name(value)
+    if isinstance(value, LocatedYamlScalar):
+        kind_name = file_kinds.find_file_kind_by_name(value)
         if kind_name is None:
             message = f"{key_path}: no kind of source is known for {describe_value(value)}"
             faults.add_error(message, value.place, "write {kind: csv, files: ...}")
             return None
-        files_key = WrittenScalar("files", value.page, value.start, value.end)
-        option_entries = WrittenMap({files_key: value}, value.place)
+        files_key = LocatedYamlScalar("files", value.page, value.start, value.end)
+        option_entries = LocatedYamlMap({files_key: value}, value.place)
         return _check_source_options(kind_name, option_entries, key_path, faults, kind_place=value.place)
     kind_value = value.get("kind")  # type: ignore[call-overload]
     kind_place = value.place
-    if isinstance(kind_value, WrittenScalar):
+    if isinstance(kind_value, LocatedYamlScalar):
         kind_place = kind_value.place
-    kind_name = _find_kind_name(value)
+    kind_name = _find_source_kind(value)
     if kind_name is None:
         known_kinds = ", ".join(plugins.list_plugins("sources"))
         faults.add_error(f"{key_path} lacks the key 'kind'", value.place, f"one of {known_kinds}")
         return None
-    option_entries = WrittenMap(
+    option_entries = LocatedYamlMap(
         {key: option for key, option in value.items() if key not in {"kind", "enrich"}}, value.place
     )
     spec = _check_source_options(kind_name, option_entries, key_path, faults, kind_place=kind_place)
@@ -59,22 +61,22 @@ def read_source_spec(value: WrittenMap | WrittenScalar, key_path: str, faults: F
     return spec
 
 
-def _find_kind_name(entries: WrittenMap) -> str | None:
+def _find_source_kind(entries: LocatedYamlMap) -> str | None:
     """Return the kind that is written, or the kind by the name of the first file."""
     kind_value = entries.get("kind")  # type: ignore[call-overload]
-    if isinstance(kind_value, WrittenScalar):
+    if isinstance(kind_value, LocatedYamlScalar):
         return str(kind_value)
     first_file = entries.get("files")  # type: ignore[call-overload]
-    if isinstance(first_file, WrittenList) and first_file:
+    if isinstance(first_file, LocatedYamlList) and first_file:
         first_file = first_file[0]
-    if isinstance(first_file, WrittenScalar):
-        return file_kinds.find_kind_by_name(str(first_file))
+    if isinstance(first_file, LocatedYamlScalar):
+        return file_kinds.find_file_kind_by_name(str(first_file))
     return None
 
 
 def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults: FaultCollector) -> SourceSpec | None:
     """Read ``enrich``: the documents of a source's rows."""
-    if not isinstance(value, WrittenMap):
+    if not isinstance(value, LocatedYamlMap):
         faults.add_error(
             f"{key_path}.enrich: expected a mapping, found {describe_value(value)}",
             value.place,
@@ -84,8 +86,8 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
     options = to_python_value(value)
     if spec is None:
         return None
-    error_reporter = _OptionErrorReporter(EnrichOptions, value, f"{key_path}.enrich", "", faults)
-    if not error_reporter.validate(options):
+    error_reporter = _OptionErrorReporter(DocumentEnrichmentOptions, value, f"{key_path}.enrich", "", faults)
+    if not error_reporter.validate_and_report(options):
         return None
     if spec.kind == "live":
         faults.add_error(
@@ -99,16 +101,16 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
 
 def to_python_value(value: Any) -> Any:
     """Convert written values to Python's: a plain text that looks like a number is one, by the rules of YAML 1.2."""
-    if isinstance(value, WrittenMap):
+    if isinstance(value, LocatedYamlMap):
         return {str(key): to_python_value(inner_value) for key, inner_value in value.items()}
-    if isinstance(value, WrittenList):
+    if isinstance(value, LocatedYamlList):
         return [to_python_value(item) for item in value]
-    if isinstance(value, WrittenScalar):
+    if isinstance(value, LocatedYamlScalar):
         return _convert_scalar(value)
     return value
 
 
-def _convert_scalar(value: WrittenScalar) -> str | int | float | bool | None:
+def _convert_scalar(value: LocatedYamlScalar) -> str | int | float | bool | None:
     text = str(value)
     if not value.is_plain and value.style != "made-plain":
         return text
@@ -127,7 +129,7 @@ def _convert_scalar(value: WrittenScalar) -> str | int | float | bool | None:
 
 
 def _check_source_options(
-    kind_name: str, option_entries: WrittenMap, key_path: str, faults: FaultCollector, *, kind_place: Place
+    kind_name: str, option_entries: LocatedYamlMap, key_path: str, faults: FaultCollector, *, kind_place: TextPlace
 ) -> SourceSpec | None:
     options = to_python_value(option_entries)
     try:
@@ -137,7 +139,7 @@ def _check_source_options(
         return None
     model = _build_strict_model(module.Options)
     error_reporter = _OptionErrorReporter(model, option_entries, key_path, f" of kind {kind_name}", faults)
-    if not error_reporter.validate(options):
+    if not error_reporter.validate_and_report(options):
         return None
     return SourceSpec(kind=kind_name, options=options, place=option_entries.place)
 
@@ -166,7 +168,7 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
             continue
         if isinstance(option_value, dict | list):
             return _restore_text(option_value, written_value, error_path[position + 1 :])
-        if isinstance(written_value, WrittenScalar) and not isinstance(option_value, str):
+        if isinstance(written_value, LocatedYamlScalar) and not isinstance(option_value, str):
             options[step] = str(written_value)
             return True
         return False
@@ -175,13 +177,13 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
 
 def _check_yaml_traps(written_value: Any, key_path: str, faults: FaultCollector) -> None:
     """Refuse octal, base 60 and yes/no where a source takes text, too: other YAML readers see something else."""
-    if isinstance(written_value, WrittenMap):
+    if isinstance(written_value, LocatedYamlMap):
         for key, inner_value in written_value.items():
             _check_yaml_traps(inner_value, f"{key_path}.{key}", faults)
-    elif isinstance(written_value, WrittenList):
+    elif isinstance(written_value, LocatedYamlList):
         for item in written_value:
             _check_yaml_traps(item, key_path, faults)
-    elif isinstance(written_value, WrittenScalar):
+    elif isinstance(written_value, LocatedYamlScalar):
         yaml_reading = detect_misleading_retyping(written_value)
         if yaml_reading is None:
             return
@@ -202,7 +204,7 @@ class _OptionErrorReporter:
     """
 
     def __init__(
-        self, model: type[BaseModel], written: WrittenMap, key_path: str, owner_text: str, faults: FaultCollector
+        self, model: type[BaseModel], written: LocatedYamlMap, key_path: str, owner_text: str, faults: FaultCollector
     ) -> None:
         self._model = model
         self._written = written
@@ -210,7 +212,7 @@ class _OptionErrorReporter:
         self._owner_text = owner_text
         self._faults = faults
 
-    def validate(self, options: dict[str, Any]) -> bool:
+    def validate_and_report(self, options: dict[str, Any]) -> bool:
         """Return whether options are valid; numbers that the model wants as text become the text as written."""
         for validation_round in range(1, MAX_VALIDATION_ROUNDS + 1):
             try:
@@ -230,16 +232,16 @@ class _OptionErrorReporter:
         return True
 
     def _report_error(self, option_error: Any) -> None:
-        place: Place = self._written.place
+        place: TextPlace = self._written.place
         node: Any = self._written
         path: list[str] = []
-        key_place: Place | None = None
+        key_place: TextPlace | None = None
         for step in option_error["loc"]:
-            if isinstance(node, WrittenMap) and step in node:
+            if isinstance(node, LocatedYamlMap) and step in node:
                 key_place = node.find_key(str(step)).place
                 node = node[step]
                 path.append(str(step))
-            elif isinstance(node, WrittenList) and isinstance(step, int) and step < len(node):
+            elif isinstance(node, LocatedYamlList) and isinstance(step, int) and step < len(node):
                 node = node[step]
                 path.append(str(step + 1))
             else:

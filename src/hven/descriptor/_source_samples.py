@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.descriptor._column_guesses import ColumnSample, list_key_candidates
+from hven.descriptor._column_guesses import ColumnSampleStatistics, list_key_candidates
 from hven.descriptor._source_facts import SAMPLE_ROWS
 from hven.model.literal import format_number
 
@@ -29,7 +29,7 @@ def read_first_rows(
     module: Any, options: Mapping[str, Any], context: SourceContext, columns: Sequence[Column]
 ) -> dict[str, pa.Array]:
     """Read the first rows."""
-    batches = list(_open_quietly(module, options, context).read_batches(None, SAMPLE_ROWS))
+    batches = list(_open_source_quietly(module, options, context).read_batches(None, SAMPLE_ROWS))
     arrays = {}
     for column in columns:
         if batches:
@@ -39,7 +39,7 @@ def read_first_rows(
     return arrays
 
 
-def _open_quietly(module: Any, options: Mapping[str, Any], context: SourceContext) -> Source:
+def _open_source_quietly(module: Any, options: Mapping[str, Any], context: SourceContext) -> Source:
     """Open a source whose rejected rows were reported before."""
     quiet_context = replace(context, on_reject=lambda _reject: None)
     source: Source = module.open(module.Options.model_validate(dict(options)), quiet_context)
@@ -48,7 +48,7 @@ def _open_quietly(module: Any, options: Mapping[str, Any], context: SourceContex
 
 def sample_columns(
     source: Source, columns: Sequence[Column], row_limit: int = MAX_SAMPLED_ROWS
-) -> tuple[dict[str, ColumnSample], int, bool]:
+) -> tuple[dict[str, ColumnSampleStatistics], int, bool]:
     """Read the first rows, up to `row_limit` or for a few seconds.
 
     Returns
@@ -56,7 +56,7 @@ def sample_columns(
     samples_by_name, row_count, is_complete
         `is_complete` is True if all rows of the source were read.
     """
-    samples_by_name = {column.name: ColumnSample() for column in columns}
+    samples_by_name = {column.name: ColumnSampleStatistics() for column in columns}
     start_time = time.monotonic()
     rows = 0
     for batch in source.read_batches([column.name for column in columns], row_limit + 1):
@@ -68,8 +68,11 @@ def sample_columns(
     return samples_by_name, rows, True
 
 
-def add_null_words(
-    kind: str, options: dict[str, Any], guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+def add_null_word_options(
+    kind: str,
+    options: dict[str, Any],
+    guesses: Sequence[ColumnGuess],
+    samples_by_name: Mapping[str, ColumnSampleStatistics],
 ) -> tuple[dict[str, Any], list[str]]:
     """Add the words that stand for no number to the source's options, and note numbers that may do so."""
     notes: list[str] = []
@@ -100,12 +103,12 @@ def _suggest_null_mapping(kind: str, guess: ColumnGuess, value: float) -> str:
     return f"map it: `{guess.column.name}: CASE WHEN {guess.source} <> {format_number(value)} THEN {guess.source} END`"
 
 
-def find_key(
+def find_key_column(
     module: Any,
     options: Mapping[str, Any],
     context: SourceContext,
     guesses: Sequence[ColumnGuess],
-    samples_by_name: dict[str, ColumnSample],
+    samples_by_name: dict[str, ColumnSampleStatistics],
     *,
     row_limit: int,
 ) -> ColumnGuess | None:
@@ -116,7 +119,7 @@ def find_key(
     for guess in list_key_candidates(guesses, samples_by_name):
         if guess.expression and guess.expression.startswith("sexagesimal"):
             continue
-        is_key = is_unique(module, options, context, guess, row_limit=row_limit)
+        is_key = is_unique_column(module, options, context, guess, row_limit=row_limit)
         if is_key is None:
             return None
         if is_key:
@@ -124,13 +127,13 @@ def find_key(
     return None
 
 
-def is_unique(
+def is_unique_column(
     module: Any, options: Mapping[str, Any], context: SourceContext, guess: ColumnGuess, *, row_limit: int
 ) -> bool | None:
     """Return whether no value of a column is null or occurs twice; None: there are no rows, or too many."""
     import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
 
-    source = _open_quietly(module, options, context)
+    source = _open_source_quietly(module, options, context)
     if row_limit >= MAX_KEY_CHECK_ROWS:
         row_limit += 1  # one row more shows that there are too many
     arrays: list[pa.Array] = []
@@ -144,8 +147,8 @@ def is_unique(
     return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == row_count)
 
 
-def find_remote_key(
-    source: Any, guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSample]
+def find_remote_key_column(
+    source: Any, guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSampleStatistics]
 ) -> ColumnGuess | None:
     """Find a column whose values name the rows of a table of a service, which counts the values."""
     for guess in list_key_candidates(guesses, samples_by_name):

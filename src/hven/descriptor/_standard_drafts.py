@@ -11,13 +11,18 @@ import pyarrow.compute as pc
 import yaml
 
 from hven.descriptor import _source_credits
-from hven.descriptor._epn_proposals import propose_epn_tap
+from hven.descriptor._epn_proposals import propose_epn_tap_mapping
 from hven.descriptor._loading import check_descriptor
 from hven.descriptor._merging import list_standards
-from hven.descriptor._obscore_proposals import propose_obscore
+from hven.descriptor._obscore_proposals import propose_obscore_mapping
 from hven.descriptor._source_facts import collect_source_columns
 from hven.descriptor._standard_proposals import MappingProposal, MappingProposer
-from hven.descriptor._yaml_text import format_comment, format_flow_value, format_folded_text, format_scalar
+from hven.descriptor._yaml_text import (
+    format_yaml_comment,
+    format_yaml_flow_value,
+    format_yaml_folded_text,
+    format_yaml_scalar,
+)
 from hven.model.errors import UsageError, suggest_spelling
 from hven.model.sky import region_files
 
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from hven.descriptor._source_metadata import SourceMetadata
     from hven.model.settings import Settings
 
-PROPOSERS_BY_STANDARD = {"epn-tap": propose_epn_tap, "obscore": propose_obscore}
+PROPOSERS_BY_STANDARD = {"epn-tap": propose_epn_tap_mapping, "obscore": propose_obscore_mapping}
 MIN_REQUIRED_COLUMNS = 4  # required columns by their own names that show a table of the standard
 MAX_CHECK_ROUNDS = 40  # rounds of a check and the removal of the proposals that do not pass it
 CREDIT_PLACEHOLDERS = {
@@ -43,7 +48,7 @@ CREDIT_PLACEHOLDERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandardDraft:
+class StandardTableDraft:
     """A source that was looked at, for a table of a standard.
 
     Attributes
@@ -55,7 +60,7 @@ class StandardDraft:
     image_coverage
         ``sky`` or ``body``, as images with WCS cards show; None: there are no such images.
     credits, is_by_catalogue_builder
-        As in `_source_credits.write_head_lines`.
+        As in `_source_credits.write_descriptor_head_lines`.
     source_metadata
         Metadata of features in time and frequency, whose geometries and properties become columns of their own;
         None: the rows are no such features.
@@ -97,7 +102,7 @@ class StandardDraft:
             source_text=self.source_text,
             key_columns=self.key,
             position_columns=self.position,
-            list_columns=collect_source_columns(self.guesses, self.sample, select_lists=True),
+            list_columns=collect_source_columns(self.guesses, self.sample, is_for_lists=True),
             has_files="files" in self.options,
             image_coverage=self.image_coverage,
             allowed_words=_list_allowed_words(table),
@@ -164,7 +169,9 @@ class StandardDraft:
 
     def _write_credit_lines(self) -> list[str]:
         """Write who made the data as the source says, and ask for what only the curator knows."""
-        head_lines = _source_credits.write_head_lines(self.credits, by_builder=self.is_by_catalogue_builder)
+        head_lines = _source_credits.write_descriptor_head_lines(
+            self.credits, has_builder_names=self.is_by_catalogue_builder
+        )
         credit_lines = [line for line in head_lines if not line.startswith("#")]
         keys = {line.partition(":")[0] for line in credit_lines}
         placeholders = [line for key, line in CREDIT_PLACEHOLDERS.items() if key not in keys]
@@ -182,24 +189,24 @@ class StandardDraft:
         ]
         for name, hint in proposal.missing_values.items():
             if name not in proposal.settings:
-                lines.append(f"    # to fill: {name}: {format_comment(hint)}")
+                lines.append(f"    # to fill: {name}: {format_yaml_comment(hint)}")
         if self.source_metadata is not None:
             lines += self.source_metadata.write_table_keys(include_frames=False)
         unused_sources = [
             guess.source for guess in self.guesses if guess.source and guess.source not in proposal.used_sources
         ]
         if unused_sources:
-            lines.append(f"    # not used: {format_comment(', '.join(unused_sources))}")
+            lines.append(f"    # not used: {format_yaml_comment(', '.join(unused_sources))}")
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def _write_head(self, table: Mapping[str, Any]) -> list[str]:
         table_name = f"{self.name}.{self.find_table_name(table)}"
         default_title = self.name.replace("_", " ").capitalize()
-        title_line = f"title: {format_scalar(self.title or default_title)}"
+        title_line = f"title: {format_yaml_scalar(self.title or default_title)}"
         if not self.title:
             title_line += "  # to fill: one line for people"
         guess_line = (
-            f"# A first descriptor for {self.standard}, guessed from {format_comment(self.origin)}. What "
+            f"# A first descriptor for {self.standard}, guessed from {format_yaml_comment(self.origin)}. What "
             f"stands behind '# guessed' may be wrong; where '# to fill' stands,"
         )
         command_line = (
@@ -209,11 +216,11 @@ class StandardDraft:
         lines = [
             guess_line,
             command_line,
-            f"collection: {format_scalar(self.name)}",
+            f"collection: {format_yaml_scalar(self.name)}",
             title_line,
         ]
         if self.description:
-            lines += format_folded_text("description", self.description)
+            lines += format_yaml_folded_text("description", self.description)
         else:
             lines.append("# description: to fill: some sentences - what, from where, how good")
         lines.append(f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one")
@@ -226,22 +233,22 @@ class StandardDraft:
             row_count_line = f"    # guessed from the first {self.rows - self.rows % 1000:,} rows"
         lines = [
             row_count_line,
-            *(f"    # {format_comment(note)}" for note in self.notes),
+            *(f"    # {format_yaml_comment(note)}" for note in self.notes),
             f"    standard: {self.standard}",
         ]
         if proposal.frame is not None:
-            frame = '"none"' if proposal.frame == "none" else format_scalar(proposal.frame)
+            frame = '"none"' if proposal.frame == "none" else format_yaml_scalar(proposal.frame)
             lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
         optional = [*_list_used_optional_columns(proposal, table), *proposal.optional_families]
         if optional:
-            lines.append(f"    optional: {format_flow_value(optional)}")
-        lines.append("    source: " + format_flow_value({"kind": self.kind, **self.options}))
+            lines.append(f"    optional: {format_yaml_flow_value(optional)}")
+        lines.append("    source: " + format_yaml_flow_value({"kind": self.kind, **self.options}))
         if proposal.row_condition is not None:
-            condition = format_scalar(proposal.row_condition)
+            condition = format_yaml_scalar(proposal.row_condition)
             lines.append(f"    where: {condition}  # guessed: other rows lack what the standard needs")
         if proposal.let_expressions:
             lines.append("    let:")
-        lines += [f"      {name}: {format_scalar(text)}" for name, text in proposal.let_expressions.items()]
+        lines += [f"      {name}: {format_yaml_scalar(text)}" for name, text in proposal.let_expressions.items()]
         return lines
 
     def _write_column_lines(self, proposal: MappingProposal, standard_columns: Mapping[str, Any]) -> list[str]:
@@ -250,7 +257,9 @@ class StandardDraft:
         if proposal.column_types or self.own_columns:
             lines.append("    columns:")
         for name, (type_name, reason) in proposal.column_types.items():
-            lines.append(f"      {name}: {format_flow_value({'type': type_name})}  # {format_comment(reason)}")
+            lines.append(
+                f"      {name}: {format_yaml_flow_value({'type': type_name})}  # {format_yaml_comment(reason)}"
+            )
         for guess in self.own_columns:
             column = guess.column
             if column.name in standard_columns or self.source_metadata is None:
@@ -263,7 +272,7 @@ class StandardDraft:
                 if value:
                     attributes[key] = value
             attributes |= self.source_metadata.describe_references(column)
-            lines.append(f"      {format_scalar(column.name)}: {format_flow_value(attributes)}")
+            lines.append(f"      {format_yaml_scalar(column.name)}: {format_yaml_flow_value(attributes)}")
         return lines
 
     def find_table_name(self, table: Mapping[str, Any]) -> str:
@@ -292,9 +301,9 @@ def _write_setting_lines(proposal: MappingProposal, standard_columns: Mapping[st
             lines.append(f"    {setting_kind}:")
         for name in names:
             _, text, reason = proposal.settings[name]
-            line = f"      {name}:".ljust(width + 7) + " " + format_scalar(text)
+            line = f"      {name}:".ljust(width + 7) + " " + format_yaml_scalar(text)
             if reason:
-                line += f"  # {format_comment(reason)}"
+                line += f"  # {format_yaml_comment(reason)}"
             lines.append(line)
     return lines
 
@@ -321,7 +330,7 @@ def find_full_standard_name(standard: str, settings: Settings | None = None) -> 
     return max(matching_standards)
 
 
-def write_checked_draft(draft: StandardDraft, path: Path, settings: Settings) -> str:
+def write_checked_draft(draft: StandardTableDraft, path: Path, settings: Settings) -> str:
     """Write the descriptor to `path`, remove the proposals that do not pass the check, and return the text."""
     standard_text = list_standards(settings)[draft.standard].read_text(encoding="utf-8")
     standard_document = yaml.load(standard_text, yaml.CSafeLoader)  # ten times as fast as the loader in Python

@@ -168,7 +168,7 @@ class MappingProposer:
         matches = sorted([*matching_both, *by_ucd, *by_name], key=lambda fact: fact.missing_tenths)
         return next(iter(matches), None)
 
-    def propose_same_names(self) -> None:
+    def propose_columns_of_same_name(self) -> None:
         """Propose columns that have the standard's own names, where their values fit."""
         for fact in self.source_columns:
             name = fact.target_name
@@ -187,7 +187,7 @@ class MappingProposer:
                     self.proposal.propose_expression(name, f"nullif(trim({fact.sql}), '')", "", fact)
                 continue
             expression = self._write_fitting_expression(fact, column)
-            if expression is None or self._has_other_words(fact, name):
+            if expression is None or self._has_unlisted_words(fact, name):
                 continue
             self.proposal.propose_expression(name, expression, "", fact)
 
@@ -203,18 +203,18 @@ class MappingProposer:
         if not fact.is_number or not type_name.startswith(("float", "int")):
             return None
         unit = column.get("unit")
-        if fact.unit is None or not unit or units.is_convertible(fact.unit, unit):
+        if fact.unit is None or not unit or units.are_units_convertible(fact.unit, unit):
             return fact.sql
         return None
 
-    def _has_other_words(self, fact: SourceColumn, name: str) -> bool:
+    def _has_unlisted_words(self, fact: SourceColumn, name: str) -> bool:
         """Return whether a column is another thing of the same name: a GeoJSON geometry's type is no geometry_type."""
         words: set[str] = set()
         for text in fact.list_distinct_texts():
             words.update(text.lower().split("#"))
         return bool(words) and name in self.allowed_words and words.isdisjoint(self.allowed_words[name])
 
-    def build_unique_expression(self) -> tuple[str, str]:
+    def build_row_identifier_expression(self) -> tuple[str, str]:
         """Write an expression that is unique in each row, and how it was found."""
         if not self.key_columns and not self.has_files:
             return "CAST(source.row AS VARCHAR)", "guessed: the row's number; a name that stays is better"
@@ -226,7 +226,7 @@ class MappingProposer:
             text = quote_source_name(guess.source)
             if not guess.column.type.is_string:
                 text = f"CAST({text} AS VARCHAR)"
-            elif not self._has_plain_values(guess.source):
+            elif not self._has_address_safe_values(guess.source):
                 text = f"clean({text})"
             parts.append(text)
         reason = "guessed: no value occurs twice"
@@ -236,10 +236,10 @@ class MappingProposer:
 
     def propose_row_identifier(self, identifier_column: str) -> None:
         """Propose the name of a row."""
-        self.proposal.propose_expression(identifier_column, *self.build_unique_expression())
+        self.proposal.propose_expression(identifier_column, *self.build_row_identifier_expression())
         self.proposal.used_sources.update(guess.source for guess in self.key_columns)
 
-    def _has_plain_values(self, source: str) -> bool:
+    def _has_address_safe_values(self, source: str) -> bool:
         """Return whether the texts of a column can stand in addresses as they are."""
         fact = next((fact for fact in self.source_columns if fact.source == source), None)
         if fact is None or not fact.is_mostly_matching(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$"):
@@ -247,14 +247,14 @@ class MappingProposer:
         all_text = "".join(fact.filled_values.to_pylist())
         return not any(character in all_text for character in "#\"'`")
 
-    def propose_observation_id(self, names: Collection[str], write: Callable[[str], str]) -> None:
+    def propose_observation_id(self, names: Collection[str], write_expression: Callable[[str], str]) -> None:
         """Propose the identifier of the observation.
 
-        The first column that has one of the names, as `write` makes it of the column's ADQL.
+        The first column that has one of the names, as `write_expression` makes it of the column's ADQL.
         """
         fact = next((fact for fact in self.source_columns if fact.name in names), None)
         if fact is not None and "obs_id" not in self.proposal.settings:
-            self.proposal.propose_expression("obs_id", write(fact.sql), f"guessed from {fact.source}", fact)
+            self.proposal.propose_expression("obs_id", write_expression(fact.sql), f"guessed from {fact.source}", fact)
 
     def propose_exposure_time(self, column: str) -> None:
         """Propose the exposure time of an observation."""
@@ -323,16 +323,18 @@ class MappingProposer:
                 recognized_time = "stamp", f"parse_time({fact.sql} || 'T' || {time_of_day.sql})"
                 self.proposal.used_sources.add(time_of_day.source)
         self.proposal.propose_expression(
-            begin_column, _convert_to_days(recognized_time, time_format), f"guessed from {fact.source}", fact
+            begin_column, _build_day_expression(recognized_time, time_format), f"guessed from {fact.source}", fact
         )
         if recognized_time[0] == "year":
             self.proposal.propose_expression(
-                end_column, _convert_to_days(("year", f"({fact.sql} + 1)"), time_format), "guessed: the end of the year"
+                end_column,
+                _build_day_expression(("year", f"({fact.sql} + 1)"), time_format),
+                "guessed: the end of the year",
             )
         elif end_columns:
             self.proposal.propose_expression(
                 end_column,
-                f"coalesce({_convert_to_days(end_columns[0][1], time_format)}, target.{begin_column})",
+                f"coalesce({_build_day_expression(end_columns[0][1], time_format)}, target.{begin_column})",
                 f"guessed from {end_columns[0][0].source}",
                 end_columns[0][0],
             )
@@ -343,13 +345,13 @@ class MappingProposer:
                 accepts=lambda item: item.is_number,
             )
             if exposure is not None and exposure.is_within(0, 1e7):
-                if exposure.unit and units.is_convertible(exposure.unit, "s"):
+                if exposure.unit and units.are_units_convertible(exposure.unit, "s"):
                     seconds = f"in_unit({exposure.sql}, 's')"
                 else:
                     seconds = exposure.sql
                 self.proposal.propose_expression(
                     end_column,
-                    f"{_convert_to_days(recognized_time, time_format)} + {seconds} / 86400.0",
+                    f"{_build_day_expression(recognized_time, time_format)} + {seconds} / 86400.0",
                     f"guessed: begin and {exposure.source}" + ("" if exposure.unit else ", in seconds"),
                 )
 
@@ -439,7 +441,7 @@ class MappingProposer:
                     accepts=lambda item: pa.types.is_integer(item.sample.type) and item.is_within(0, 1e15),
                 )
                 if size_column is not None:
-                    if size_column.unit and units.is_convertible(size_column.unit, "kbyte"):
+                    if size_column.unit and units.are_units_convertible(size_column.unit, "kbyte"):
                         text = f"in_unit({size_column.sql}, 'kbyte')"
                     else:
                         text = f"round({size_column.sql} / 1000.0)"
@@ -512,7 +514,7 @@ class MappingProposer:
             setting_kind, text, _ = self.proposal.settings["target_name"]
             if setting_kind == "map":
                 return text
-            return f"'{text}'" if bodies.find_body(text) else None
+            return f"'{text}'" if bodies.find_solar_system_body(text) else None
         target_column = self._find_target_column()
         if target_column is not None:
             classes = {bodies.classify_target(word) for word in target_column.list_distinct_texts()}
@@ -528,7 +530,7 @@ class MappingProposer:
         for word in words:
             body = None
             if len(word) > 2:
-                body = bodies.find_body(_BODIES_BY_WORD.get(word.lower(), word))
+                body = bodies.find_solar_system_body(_BODIES_BY_WORD.get(word.lower(), word))
             if body is not None:
                 self.proposal.propose_constant("target_name", body.name, f"guessed: the source speaks of {word}")
                 return f"'{body.name}'"
@@ -540,7 +542,7 @@ class MappingProposer:
         target_column = self.find_column(
             _TARGET_NAME_PATTERN, ucd="meta.id;src|meta.id.part;src", accepts=lambda fact: fact.is_text
         )
-        if target_column is not None and any(map(bodies.find_body, target_column.list_distinct_texts())):
+        if target_column is not None and any(map(bodies.find_solar_system_body, target_column.list_distinct_texts())):
             return target_column
         body_name_column = self.find_column(
             "", ucd=".*", accepts=lambda fact: _are_body_names(fact.list_distinct_texts())
@@ -550,7 +552,7 @@ class MappingProposer:
 
 def _are_body_names(words: Sequence[str]) -> bool:
     """Check whether most words are names of bodies."""
-    known_count = sum(bodies.find_body(word) is not None for word in words)
+    known_count = sum(bodies.find_solar_system_body(word) is not None for word in words)
     return known_count > 0 and known_count >= 0.6 * len(words)
 
 
@@ -568,7 +570,7 @@ def _rank_time_column(fact: SourceColumn, ucd: str, pattern: re.Pattern[str]) ->
     return fact.missing_tenths > 3, likelihood_rank, fact.missing_tenths, len(fact.name)
 
 
-def _convert_to_days(recognized_time: tuple[str, str], time_format: str) -> str:
+def _build_day_expression(recognized_time: tuple[str, str], time_format: str) -> str:
     time_kind, text = recognized_time
     if time_kind == "year":
         time_kind = "stamp"

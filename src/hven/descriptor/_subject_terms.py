@@ -11,14 +11,14 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from hven.descriptor._completeness import parse_descriptor_tree
-from hven.descriptor.written_yaml import WrittenScalar
-from hven.model.errors import Fault, Place, UsageError, suggest_spelling
+from hven.descriptor.written_yaml import LocatedYamlScalar
+from hven.model.errors import Fault, TextPlace, UsageError, suggest_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
 
 MAX_LIST_BYTES = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
@@ -28,7 +28,7 @@ TERM_LIST_REMEDY = (
 )
 
 
-class TermList(NamedTuple):
+class SubjectTermList(NamedTuple):
     """A list of terms.
 
     Attributes
@@ -43,7 +43,7 @@ class TermList(NamedTuple):
     replacement_hints: Mapping[str, str | None]
 
 
-def normalize_term(subject: str) -> str:
+def normalize_subject_term(subject: str) -> str:
     """Write a subject as the UAT's vocabulary at the IVOA does: of ``Solar physics`` ``solar-physics``.
 
     Parameters
@@ -59,7 +59,7 @@ def normalize_term(subject: str) -> str:
     return re.sub(r"[\s_]+", "-", subject.strip().lower())
 
 
-def read_terms(path: Path) -> TermList:
+def read_subject_terms(path: Path) -> SubjectTermList:
     """Read a list of terms.
 
     The file is desise, the JSON in which the IVOA publishes its vocabularies, or a text with a term or a label on each
@@ -94,12 +94,13 @@ def read_terms(path: Path) -> TermList:
         raise UsageError(f"{path} is no list of terms: it is no text", remedy=TERM_LIST_REMEDY) from None
     if not text.lstrip().startswith(("{", "[", "<")):
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        replacement_hints: dict[str, str | None] = {normalize_term(line): None for line in lines if line}
+        replacement_hints: dict[str, str | None] = {normalize_subject_term(line): None for line in lines if line}
     else:
         try:
             term_records = json.loads(text)["terms"]
             replacement_hints = {
-                normalize_term(word): _suggest_replacement(term_record) for word, term_record in term_records.items()
+                normalize_subject_term(word): _suggest_replacement(term_record)
+                for word, term_record in term_records.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
@@ -107,7 +108,7 @@ def read_terms(path: Path) -> TermList:
             ) from None
     if not replacement_hints:
         raise UsageError(f"{path} has no terms", remedy=TERM_LIST_REMEDY)
-    return TermList(path.name, replacement_hints)
+    return SubjectTermList(path.name, replacement_hints)
 
 
 def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
@@ -126,7 +127,7 @@ def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
     return "choose another one"
 
 
-def find_subject_faults(resource: Resource, settings: Settings, terms: TermList) -> list[Fault]:
+def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: SubjectTermList) -> list[Fault]:
     """Look the subjects of a collection up in a list.
 
     Parameters
@@ -150,11 +151,11 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
         nodes = written
     else:
         nodes = [written]
-    places = {str(node): node.place for node in nodes if isinstance(node, WrittenScalar)}
-    first = next(iter(places.values()), Place(file=str(resource.path), line=1))
+    places = {str(node): node.place for node in nodes if isinstance(node, LocatedYamlScalar)}
+    first = next(iter(places.values()), TextPlace(file=str(resource.path), line=1))
     faults = []
     for word in resource.subjects:
-        replacement_hint = terms.replacement_hints.get(normalize_term(word), "")
+        replacement_hint = terms.replacement_hints.get(normalize_subject_term(word), "")
         if replacement_hint is None:
             continue
         if replacement_hint:
@@ -163,7 +164,7 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
             message_end = f"is no term of {terms.name}"
         remedy = (
             replacement_hint
-            or suggest_spelling(normalize_term(word), terms.replacement_hints)
+            or suggest_spelling(normalize_subject_term(word), terms.replacement_hints)
             or "look for it at https://astrothesaurus.org"
         )
         place = places.get(word, first)
@@ -173,4 +174,4 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
     return faults
 
 
-__all__ = ["TermList", "find_subject_faults", "normalize_term", "read_terms"]
+__all__ = ["SubjectTermList", "find_subject_faults", "normalize_subject_term", "read_subject_terms"]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from hven.descriptor.value_schema import describe_value
-from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
+from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.resource import Recurrence, SyncPolicy, SyncSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.model.errors import Place
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.model.errors import TextPlace
 
 SECONDS_BY_UNIT = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 UNIT_ALIASES = {
@@ -48,7 +48,7 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
 
     If `allow_unitless`, a number without a unit is right, too, and stays so.
     """
-    if not isinstance(value, WrittenScalar) or value.is_null:
+    if not isinstance(value, LocatedYamlScalar) or value.is_null:
         faults.add_error(
             f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "2 d, 1 h, 30 min"
         )
@@ -76,16 +76,16 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
     return float(match[1]) * SECONDS_BY_UNIT[unit]
 
 
-def _read_full_interval(value: Any, key_path: str, faults: FaultCollector) -> Any:
+def _read_full_sync_interval(value: Any, key_path: str, faults: FaultCollector) -> Any:
     """Convert to seconds; ``never`` is infinity."""
-    if isinstance(value, WrittenScalar) and value.strip().lower() == "never":
+    if isinstance(value, LocatedYamlScalar) and value.strip().lower() == "never":
         return math.inf
     return _read_duration(value, key_path, faults)
 
 
-def _read_share(value: Any, key_path: str, faults: FaultCollector) -> float | None:
+def _read_percent(value: Any, key_path: str, faults: FaultCollector) -> float | None:
     """Convert ``10 %`` to a fraction."""
-    if isinstance(value, WrittenScalar):
+    if isinstance(value, LocatedYamlScalar):
         match = _PERCENT_PATTERN.fullmatch(value)
     else:
         match = None
@@ -99,12 +99,12 @@ def _read_share(value: Any, key_path: str, faults: FaultCollector) -> float | No
 
 Duration = Annotated[str, _read_duration, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*$")]
 Overlap = Annotated[Duration | Annotated[float, Field(ge=0)], partial(_read_duration, allow_unitless=True)]
-FullInterval = Annotated[Duration | Literal["never"], _read_full_interval]
-Share = Annotated[str, _read_share, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
+FullInterval = Annotated[Duration | Literal["never"], _read_full_sync_interval]
+Share = Annotated[str, _read_percent, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
 
 
 def read_sync_policy(
-    key_path: str, fields: KeyValues, primary_key_columns: Sequence[str], faults: FaultCollector
+    key_path: str, fields: LocatedKeyValues, primary_key_columns: Sequence[str], faults: FaultCollector
 ) -> SyncPolicy | None:
     """Read ``sync:`` of a table.
 
@@ -150,7 +150,7 @@ def read_sync_policy(
     source_kinds = {
         str(source_entry.get("kind", ""))  # type: ignore[call-overload]
         for source_entry in fields.get("source", ())
-        if isinstance(source_entry, WrittenMap)
+        if isinstance(source_entry, LocatedYamlMap)
     }  # keys are Written
     if (
         watermark is not None
@@ -169,7 +169,7 @@ def read_sync_policy(
     return SyncPolicy(
         watermark=None if watermark is None else (str(watermark), watermark.place),
         overlap_seconds=overlap if isinstance(overlap, float) else None,
-        overlap_amount=float(overlap) if isinstance(overlap, WrittenScalar) else None,
+        overlap_amount=float(overlap) if isinstance(overlap, LocatedYamlScalar) else None,
         deletion_method=str(deletion_method),
         deleted_condition=None
         if isinstance(deletions, str) or "column" not in deletions
@@ -189,7 +189,7 @@ def _list_time_zones() -> set[str]:
     return zoneinfo.available_timezones()
 
 
-def read_sync_schedule(fields: KeyValues, faults: FaultCollector) -> SyncSchedule | None:
+def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> SyncSchedule | None:
     """Read ``sync:`` of a collection."""
     sync_fields = fields.get("sync")
     if sync_fields is None:
@@ -255,7 +255,7 @@ _CRON_NAMES_BY_FIELD = {
 }
 
 
-def _check_cron(text: str, place: Place, faults: FaultCollector) -> None:
+def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
     """Check each of the five fields."""
     parts = text.split()
     if len(parts) != len(_CRON_FIELDS):
@@ -284,12 +284,12 @@ def _check_cron(text: str, place: Place, faults: FaultCollector) -> None:
                 return
 
 
-def _parse_cron_value(text: str, number: int) -> int | None:
+def _parse_cron_value(text: str, field_number: int) -> int | None:
     if text.isdigit():
         return int(text)
-    names = _CRON_NAMES_BY_FIELD.get(number, ())
+    names = _CRON_NAMES_BY_FIELD.get(field_number, ())
     if text.lower() in names:
-        return names.index(text.lower()) + (1 if number == 3 else 0)
+        return names.index(text.lower()) + (1 if field_number == 3 else 0)
     return None
 
 

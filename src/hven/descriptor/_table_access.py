@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql import check_policy, decide_for_everybody
-from hven.descriptor._column_expressions import parse_bounded_expression
+from hven.adql import check_row_policy, decide_policy_for_everybody
+from hven.descriptor._column_expressions import parse_expression_with_depth_limit
 from hven.model.errors import QueryError, suggest_spelling
 from hven.model.table import RowAccessPolicy
 
 if TYPE_CHECKING:
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 
-def read_access(
-    access_fields: KeyValues | None, key_path: str, faults: FaultCollector, contact: str | None = None
+def read_access_policy(
+    access_fields: LocatedKeyValues | None, key_path: str, faults: FaultCollector, contact: str | None = None
 ) -> tuple[str, RowAccessPolicy | None]:
     """Read ``access``: ``public``, ``private``, ``members``, or conditions for the levels of a visible table.
 
@@ -49,7 +49,7 @@ def read_access(
         level_path = f"{key_path}.{level}"
         if level == "rows":
             level_path = key_path
-        if not _check_policy_text(condition, level_path, faults):
+        if not _check_access_condition(condition, level_path, faults):
             return "private", None
         conditions[level] = condition
     if not conditions:
@@ -63,7 +63,7 @@ def read_access(
     return "public", RowAccessPolicy(**conditions, columns=columns, path=path, contact=contact)
 
 
-def _check_policy_text(condition_text: WrittenScalar, key_path: str, faults: FaultCollector) -> bool:
+def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> bool:
     """Return whether a condition can be read; warn if it lets everybody or nobody see the rows."""
     if condition_text.isidentifier():
         faults.add_error(
@@ -73,8 +73,8 @@ def _check_policy_text(condition_text: WrittenScalar, key_path: str, faults: Fau
         )
         return False
     try:
-        tree = parse_bounded_expression(condition_text, condition=True)
-        check_policy(tree, None, condition_text)
+        tree = parse_expression_with_depth_limit(condition_text, is_condition=True)
+        check_row_policy(tree, None, condition_text)
     except QueryError as error:
         faults.add_error(
             f"{key_path}: {error.message}",
@@ -82,7 +82,7 @@ def _check_policy_text(condition_text: WrittenScalar, key_path: str, faults: Fau
             error.remedy or "public, private, or who sees which rows: release_date <= now",
         )
         return False
-    sees_all_rows = decide_for_everybody(tree)
+    sees_all_rows = decide_policy_for_everybody(tree)
     if sees_all_rows is None:
         return True
     effect, plain_word = "nobody sees any row", "private"

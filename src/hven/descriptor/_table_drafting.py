@@ -12,49 +12,49 @@ from hven.descriptor import _source_credits
 from hven.descriptor._chain_codes import recognize_chain_code
 from hven.descriptor._column_guesses import ColumnGuess, guess_columns, quote_source_name
 from hven.descriptor._database_tables import inspect_database_table
-from hven.descriptor._draft_text import TableDraft
-from hven.descriptor._image_guesses import add_footprint_columns, detect_image_coverage, drop_card_positions
+from hven.descriptor._draft_text import TableDescriptorDraft
+from hven.descriptor._image_guesses import detect_image_coverage, drop_card_position_ucds, with_footprint_columns
 from hven.descriptor._position_guesses import (
-    convert_positions,
-    convert_sexagesimal_pairs,
-    describe_body_position,
-    find_body_position,
-    find_sky_position,
+    build_position_column_guesses,
+    convert_sexagesimal_pair_guesses,
+    find_body_position_columns,
+    find_sky_position_columns,
+    write_body_position_note,
 )
-from hven.descriptor._series_guesses import describe_outliers, propose_series
+from hven.descriptor._series_guesses import write_outlier_notes, write_series_proposal
 from hven.descriptor._source_discovery import list_outside_file_warnings
 from hven.descriptor._source_facts import collect_source_columns
 from hven.descriptor._source_metadata import SourceMetadata
 from hven.descriptor._source_samples import (
     MAX_KEY_CHECK_ROWS,
     MAX_SAMPLED_ROWS,
-    add_null_words,
-    find_key,
-    find_remote_key,
-    is_unique,
+    add_null_word_options,
+    find_key_column,
+    find_remote_key_column,
+    is_unique_column,
     read_first_rows,
     sample_columns,
 )
-from hven.descriptor._standard_drafts import StandardDraft, find_full_standard_name
-from hven.descriptor._table_selection import choose_table
+from hven.descriptor._standard_drafts import StandardTableDraft, find_full_standard_name
+from hven.descriptor._table_selection import choose_source_table
 from hven.engines import load_engine_record
 from hven.formats.hats_layout import is_web_address
-from hven.model import Cache, Deviation, add_deviation, plugins
+from hven.model import LruCache, ReadDeviation, add_deviation, plugins
 from hven.model.errors import SourceError, UserError
 from hven.model.sky import contours
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import (
-    AttributedSource,
+    CreditedSource,
     DescribedSource,
     DoubtfulTypesSource,
     GuessedOptionsSource,
     MetadataSource,
     RejectedRow,
-    SampledSource,
     SelfDescribingSource,
     Source,
     SourceContext,
+    TimeSamplesSource,
     file_kinds,
 )
 
@@ -115,15 +115,15 @@ class TableDrafter:
         self._is_live = kind == "live"
         self._is_service = file_kinds.find_service_signature(kind) is not None
         self._rejected_rows: list[RejectedRow] = []
-        self._deviations: list[Deviation] = []
+        self._deviations: list[ReadDeviation] = []
         self._notes: list[str] = []
         self._context = SourceContext(
             directory=directory,
             on_reject=self._rejected_rows.append,
             resolve_secret=resolve_secret,
             allow_private=allow_private,
-            answer_cache=Cache(MAX_ANSWER_CACHE_BYTES),
-            on_notice=self._record_notice,
+            answer_cache=LruCache(MAX_ANSWER_CACHE_BYTES),
+            on_notice=self._record_deviation_notice,
             is_inspection=True,
         )
         self._open_chosen_table()
@@ -136,23 +136,25 @@ class TableDrafter:
             self._is_remote = True
         self._sample_rows()
         self._guess_columns()
-        self._write_notes()
+        self._collect_table_notes()
 
     def write_descriptor(self) -> str:
         """Write the descriptor of the table as it is."""
-        key, key_reason = self._find_key()
+        key, key_reason = self._find_key_and_reason()
         position, body_position = self._find_positions()
         if body_position is not None:
-            self._notes.append(describe_body_position(body_position))
+            self._notes.append(write_body_position_note(body_position))
         if "cc" in {guess.column.name for guess in self._guesses}:
             self._add_outline_column(self._read_first_rows(self._columns))
-        series = self._propose_series()
+        series = self._write_series_lines()
         title, description = self._read_title_and_description()
         credits_by_key = self._list_credits()
-        head_lines = _source_credits.write_head_lines(credits_by_key, by_builder=self._credited is not None)
+        head_lines = _source_credits.write_descriptor_head_lines(
+            credits_by_key, has_builder_names=self._credited is not None
+        )
         if self._credited is not None:
             head_lines += _write_engine_lines(self._credited, self._settings)
-        draft = TableDraft(
+        draft = TableDescriptorDraft(
             name=self._name,
             kind=self._kind,
             options=self._options,
@@ -160,7 +162,7 @@ class TableDrafter:
             position=position,
             key=key,
             key_reason=key_reason,
-            row_count_line=_source_credits.describe_row_count(
+            row_count_line=_source_credits.write_row_count_comment(
                 self._credited, self._row_count, is_complete=self._is_complete
             ),
             notes=self._notes,
@@ -173,9 +175,9 @@ class TableDrafter:
         )
         return draft.write_descriptor()
 
-    def build_standard_draft(self, standard: str) -> StandardDraft:
+    def build_standard_draft(self, standard: str) -> StandardTableDraft:
         """Collect what is needed to write the table of a standard."""
-        key, _ = self._find_key()
+        key, _ = self._find_key_and_reason()
         if self._row_count <= 1:
             key = ()
         position, body_position = self._find_positions()
@@ -185,13 +187,13 @@ class TableDrafter:
             longitude, latitude = position
             position_guesses = (self._find_guess(longitude), self._find_guess(latitude))
         sample = self._read_first_rows(self._columns)
-        self._propose_series()
+        self._write_series_lines()
         title, description = self._read_title_and_description()
         source_metadata = None
         if self._kind == "tfcat":
             source_metadata = self._read_source_metadata()
         source_texts = [re.sub(r"[_\W\d]+", " ", text or "") for text in (self._origin, title, self._name, description)]
-        return StandardDraft(
+        return StandardTableDraft(
             name=self._name,
             standard=find_full_standard_name(standard),
             kind=self._kind,
@@ -213,7 +215,7 @@ class TableDrafter:
             source_text=" ".join(source_texts),
         )
 
-    def _record_notice(self, notice: str | Deviation) -> None:
+    def _record_deviation_notice(self, notice: str | ReadDeviation) -> None:
         if not isinstance(notice, str):
             add_deviation(self._deviations, notice)
 
@@ -222,13 +224,13 @@ class TableDrafter:
         self._module = plugins.load_plugin("sources", self._kind)
         guess_notes = []
         if self._kind == "fixed" and not {"fields", "readme"} & self._options.keys():
-            self._options.update(self._module.guess_options(self._options, self._context))
+            self._options.update(self._module.guess_fixed_width_options(self._options, self._context))
             guess_notes.append(
                 "fields were cut where the first lines are blank: two that touch are one here; give names, and cut "
                 "what is several"
             )
         listing_kind = "sql" if self._is_live else self._kind
-        self._options, self._notes = choose_table(self._module, listing_kind, self._options, self._context)
+        self._options, self._notes = choose_source_table(self._module, listing_kind, self._options, self._context)
         self._database_facts = inspect_database_table(self._kind, self._options, self._context)
         if self._is_live:  # its rows are looked at, though they will not be copied
             self._module = plugins.load_plugin("sources", "sql")
@@ -283,14 +285,14 @@ class TableDrafter:
         samples = self._samples_by_name
         may_narrow = self._kind in {"csv", "fixed"}
         guesses = guess_columns(self._columns, samples, is_complete=self._is_complete, may_narrow=may_narrow)
-        guesses = drop_card_positions(guesses, samples)
+        guesses = drop_card_position_ucds(guesses, samples)
         if not self._is_live:  # no index finds what each query computes
-            guesses = convert_sexagesimal_pairs(guesses, samples)
+            guesses = convert_sexagesimal_pair_guesses(guesses, samples)
         self._image_coverage = detect_image_coverage(self._kind, self._options, samples)
-        self._options, self._null_notes = add_null_words(self._kind, self._options, guesses, samples)
-        self._guesses = self._add_type_doubts(guesses)
+        self._options, self._null_notes = add_null_word_options(self._kind, self._options, guesses, samples)
+        self._guesses = self._with_type_doubts(guesses)
 
-    def _add_type_doubts(self, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
+    def _with_type_doubts(self, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
         """Add the source's own doubts to the columns that are taken as text for them."""
         if not isinstance(self._source, DoubtfulTypesSource):
             return list(guesses)
@@ -303,7 +305,7 @@ class TableDrafter:
             doubtful_guesses.append(guess)
         return doubtful_guesses
 
-    def _write_notes(self) -> None:
+    def _collect_table_notes(self) -> None:
         """Write the notes for the head of the table: rejected rows come first."""
         self._notes += list_outside_file_warnings(self._options)
         for deviation in self._deviations:
@@ -320,9 +322,9 @@ class TableDrafter:
             )
             self._notes.insert(0, reject_note)
         if self._database_facts is not None:
-            self._notes += self._database_facts.write_notes(self._guesses, is_live=self._is_live)
+            self._notes += self._database_facts.write_draft_notes(self._guesses, is_live=self._is_live)
 
-    def _find_key(self) -> tuple[Sequence[ColumnGuess], str]:
+    def _find_key_and_reason(self) -> tuple[Sequence[ColumnGuess], str]:
         """Find the columns whose values name a row, and the reason to take them."""
         key: Sequence[ColumnGuess] = ()
         key_reason = ""
@@ -332,7 +334,7 @@ class TableDrafter:
             credited_key = _source_credits.find_key_guesses(self._credited, self._guesses)
             if credited_key and not self._is_complete:
                 key_reason = "the catalogue has an index of it; nobody looked whether a value occurs twice"
-            elif credited_key and not is_unique(
+            elif credited_key and not is_unique_column(
                 self._module, self._options, self._context, credited_key[0], row_limit=MAX_KEY_CHECK_ROWS
             ):
                 credited_key = []
@@ -351,9 +353,9 @@ class TableDrafter:
     def _search_for_key(self) -> list[ColumnGuess]:
         is_paged = self._is_service and "key" in self._module.Options.model_fields
         if is_paged:
-            key_guess = find_remote_key(self._source, self._guesses, self._samples_by_name)
+            key_guess = find_remote_key_column(self._source, self._guesses, self._samples_by_name)
         else:
-            key_guess = find_key(
+            key_guess = find_key_column(
                 self._module,
                 self._options,
                 self._context,
@@ -371,13 +373,13 @@ class TableDrafter:
         """Find the columns of the position on the sky; if there are none, those of a position on a body."""
         position = _source_credits.find_position_columns(self._credited, self._guesses)
         if self._image_coverage is not None:
-            self._guesses = add_footprint_columns(self._guesses, self._image_coverage)
+            self._guesses = with_footprint_columns(self._guesses, self._image_coverage)
         if not self._is_live and position is None:  # no index finds text that each query puts together
-            self._guesses += convert_positions(self._guesses)
-        position = position or find_sky_position(self._guesses)
+            self._guesses += build_position_column_guesses(self._guesses)
+        position = position or find_sky_position_columns(self._guesses)
         body_position = None
         if position is None:
-            body_position = find_body_position(self._guesses)
+            body_position = find_body_position_columns(self._guesses)
         return position, body_position
 
     def _read_first_rows(self, columns: Sequence[Column]) -> dict[str, pa.Array]:
@@ -395,9 +397,9 @@ class TableDrafter:
         elif "s_region" not in {guess.column.name for guess in self._guesses}:
             self._guesses.append(_propose_outline_column(chain))
 
-    def _propose_series(self) -> list[str]:
+    def _write_series_lines(self) -> list[str]:
         """Write the data set of a source of samples in time, and note its outliers."""
-        if not isinstance(self._source, SampledSource):
+        if not isinstance(self._source, TimeSamplesSource):
             return []
         sample_facts = self._source.describe_samples()
         if sample_facts is None:
@@ -405,8 +407,8 @@ class TableDrafter:
         time_columns = [column for column in self._columns if column.name == sample_facts.time]
         times = self._read_first_rows(time_columns)[sample_facts.time]
         dataset_name = self._source.read_dataset_name()
-        series = propose_series(sample_facts, self._guesses, times, dataset_name)
-        self._notes += describe_outliers(sample_facts, self._guesses, self._samples_by_name)
+        series = write_series_proposal(sample_facts, self._guesses, times, dataset_name)
+        self._notes += write_outlier_notes(sample_facts, self._guesses, self._samples_by_name)
         return series
 
     def _read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -424,7 +426,7 @@ class TableDrafter:
         return SourceMetadata(table_metadata, self._guesses)
 
     def _list_credits(self) -> Mapping[str, str]:
-        if isinstance(self._source, AttributedSource):
+        if isinstance(self._source, CreditedSource):
             return self._source.list_credits()
         return {}
 

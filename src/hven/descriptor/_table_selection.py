@@ -21,7 +21,7 @@ MAX_SCANNED_FILES = 50_000  # files of a folder whose endings are counted
 TABLE_OPTION_NAMES = {"hdu", "part", "query", "adql", "mode"}  # options that choose a table, beside the kind's own
 
 
-def choose_table(
+def choose_source_table(
     module: Any, kind: str, options: Mapping[str, Any], context: SourceContext
 ) -> tuple[dict[str, Any], list[str]]:
     """Choose a table if the curator did not.
@@ -50,7 +50,7 @@ def choose_table(
     offers: list[AvailableTable] = module.list_source_tables(options, context)
     if kind == "sql" or service is not None:
         chosen_offer = _choose_table_with_rows(kind, offers)
-        return {**options, table_option: str(chosen_offer.option_value)}, _note_other_tables(chosen_offer, offers)
+        return {**options, table_option: str(chosen_offer.option_value)}, _write_other_table_notes(chosen_offer, offers)
     default_offer = next((offer for offer in offers if offer.is_default), None)
     if kind == "product":
         return _choose_part_of_product(options, offers, default_offer)
@@ -59,7 +59,7 @@ def choose_table(
             f"a row for each image, from its header; --table reads the axes of the image: {_format_offer_names(offers)}"
         )
         return {**options, "mode": "header"}, [note]
-    return options, _note_other_tables(default_offer, offers)
+    return options, _write_other_table_notes(default_offer, offers)
 
 
 def _choose_part_of_product(
@@ -74,7 +74,7 @@ def _choose_part_of_product(
             f"{_format_offer_names(offers)}"
         )
         return options, [note]
-    return {**options, "part": default_offer.option_value}, _note_other_tables(default_offer, offers)
+    return {**options, "part": default_offer.option_value}, _write_other_table_notes(default_offer, offers)
 
 
 def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> AvailableTable:
@@ -95,7 +95,7 @@ def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> Avai
     return nonempty_offers[0]
 
 
-def _note_other_tables(chosen_offer: AvailableTable | None, offers: Sequence[AvailableTable]) -> list[str]:
+def _write_other_table_notes(chosen_offer: AvailableTable | None, offers: Sequence[AvailableTable]) -> list[str]:
     """Note the other tables of a source; nothing if it has one table, or none was chosen."""
     if chosen_offer is None or len(offers) < 2:
         return []
@@ -147,7 +147,7 @@ def choose_file_pattern(folder: Path, source: str) -> Path:
 def _is_readable_extension(extension: str) -> bool:
     if extension in remote_stores.ARCHIVE_EXTENSIONS:
         return True
-    return bool(extension) and file_kinds.find_kind_by_name(f"a{extension}") not in {None, "sql"}
+    return bool(extension) and file_kinds.find_file_kind_by_name(f"a{extension}") not in {None, "sql"}
 
 
 def _walk_visible_files(folder: Path) -> Iterator[Path]:

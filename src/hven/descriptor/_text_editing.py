@@ -9,8 +9,15 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._yaml_text import format_scalar
-from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, YamlPage, decode_page, parse_page
+from hven.descriptor._yaml_text import format_yaml_scalar
+from hven.descriptor.written_yaml import (
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    YamlFileText,
+    decode_yaml_file,
+    parse_yaml_file,
+)
 from hven.model.errors import DescriptorError, UserError, format_message
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ _KEY_VALUE_SEPARATOR_PATTERN = re.compile(r"\s*:\s*(?:#[^\n]*\n\s*)*")  # a key 
 Path = tuple[str, ...]  # keys, from the top: ("tables", "cubes", "title")
 
 
-def read_texts(data: bytes, name: str, language: str) -> dict[Path, dict[str, str]]:
+def read_descriptor_texts(data: bytes, name: str, language: str) -> dict[Path, dict[str, str]]:
     """Read the titles and descriptions that stand in a descriptor's file itself.
 
     Parameters
@@ -50,8 +57,8 @@ def read_texts(data: bytes, name: str, language: str) -> dict[Path, dict[str, st
     root = _parse_tree(_decode_page(data, name))
     tables = root.get("tables")  # type: ignore[call-overload]
     parent_paths: list[Path] = [()]
-    if isinstance(tables, WrittenMap):
-        parent_paths += [("tables", str(key)) for key, table in tables.items() if isinstance(table, WrittenMap)]
+    if isinstance(tables, LocatedYamlMap):
+        parent_paths += [("tables", str(key)) for key, table in tables.items() if isinstance(table, LocatedYamlMap)]
     return {
         (*path, key): _read_language_texts(_find_value(root, path).get(key), language)
         for path in parent_paths
@@ -59,7 +66,7 @@ def read_texts(data: bytes, name: str, language: str) -> dict[Path, dict[str, st
     }
 
 
-def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]], language: str) -> bytes:
+def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]], language: str) -> bytes:
     """Write other texts into a descriptor's file.
 
     Parameters
@@ -69,7 +76,7 @@ def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]
     name
         What it is called in faults.
     texts
-        As `read_texts` gives them: those that are to be others. An empty text is taken out.
+        As `read_descriptor_texts` gives them: those that are to be others. An empty text is taken out.
     language
         Of the site: a text in this language alone is written without one.
 
@@ -94,9 +101,9 @@ def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]
         for may_fold in (True, False):
             text = _write_changed_text(page, original_tree, path, nonempty_texts, language, may_fold=may_fold)
             if text is not None and _is_expected_change(
-                original_tree, YamlPage(page.name, text), path, nonempty_texts, language
+                original_tree, YamlFileText(page.name, text), path, nonempty_texts, language
             ):
-                page = YamlPage(page.name, text)
+                page = YamlFileText(page.name, text)
                 break
         else:
             raise UserError(
@@ -118,65 +125,65 @@ def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]
     return byte_order_mark + page.text.encode().replace(b"\n", line_ending)
 
 
-def _decode_page(data: bytes, name: str) -> YamlPage:
+def _decode_page(data: bytes, name: str) -> YamlFileText:
     faults: list[Fault] = []
-    page = decode_page(data, name, faults)
+    page = decode_yaml_file(data, name, faults)
     if page is None:
         raise DescriptorError(faults)
     return page
 
 
-def _parse_tree(page: YamlPage) -> WrittenMap:
+def _parse_tree(page: YamlFileText) -> LocatedYamlMap:
     faults: list[Fault] = []
-    tree = parse_page(page, faults)
+    tree = parse_yaml_file(page, faults)
     if faults:
         raise DescriptorError(faults)
-    if not isinstance(tree, WrittenMap):
+    if not isinstance(tree, LocatedYamlMap):
         raise UserError(format_message("{file} is no descriptor: it has no keys", page.name))
     return tree
 
 
 def _find_value(tree: Any, path: Sequence[str]) -> Any:
     for key in path:
-        tree = tree.get(key) if isinstance(tree, WrittenMap) else None  # type: ignore[call-overload]
+        tree = tree.get(key) if isinstance(tree, LocatedYamlMap) else None  # type: ignore[call-overload]
     return tree
 
 
 def _read_language_texts(value: Any, language: str) -> dict[str, str]:
     """Return what a value says, by language."""
-    if isinstance(value, WrittenMap):
+    if isinstance(value, LocatedYamlMap):
         return {
             str(key): str(language_text).strip()
             for key, language_text in value.items()
-            if isinstance(language_text, WrittenScalar)
+            if isinstance(language_text, LocatedYamlScalar)
         }
-    if isinstance(value, WrittenScalar) and not value.is_null:
+    if isinstance(value, LocatedYamlScalar) and not value.is_null:
         return {language: str(value).strip()}
     return {}
 
 
-def _to_comparable(value: Any) -> Any:
+def _to_comparable_tree(value: Any) -> Any:
     """Return what a tree says, to be compared: two that are equal are read alike."""
-    if isinstance(value, WrittenMap):
-        return {str(key): _to_comparable(inner_value) for key, inner_value in value.items()}
-    if isinstance(value, WrittenList):
-        return [_to_comparable(inner_value) for inner_value in value]
+    if isinstance(value, LocatedYamlMap):
+        return {str(key): _to_comparable_tree(inner_value) for key, inner_value in value.items()}
+    if isinstance(value, LocatedYamlList):
+        return [_to_comparable_tree(inner_value) for inner_value in value]
     return (str(value), value.is_plain)
 
 
 def _is_expected_change(
-    original_tree: WrittenMap, page: YamlPage, path: Path, new_texts: Mapping[str, str], language: str
+    original_tree: LocatedYamlMap, page: YamlFileText, path: Path, new_texts: Mapping[str, str], language: str
 ) -> bool:
     """Check that a changed file says the text, and else what it said before."""
     faults: list[Fault] = []
-    changed_tree = parse_page(page, faults)
+    changed_tree = parse_yaml_file(page, faults)
     if (
         faults
-        or not isinstance(changed_tree, WrittenMap)
+        or not isinstance(changed_tree, LocatedYamlMap)
         or _read_language_texts(_find_value(changed_tree, path), language) != dict(new_texts)
     ):
         return False
-    comparable_trees = [_to_comparable(tree) for tree in (original_tree, changed_tree)]
+    comparable_trees = [_to_comparable_tree(tree) for tree in (original_tree, changed_tree)]
     for comparable_tree in comparable_trees:
         for key in path[:-1]:
             comparable_tree = comparable_tree[key]  # noqa: PLW2901
@@ -185,24 +192,24 @@ def _is_expected_change(
 
 
 def _write_changed_text(
-    page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
+    page: YamlFileText, tree: LocatedYamlMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
 ) -> str | None:
     """Write a text in its place; None: it has no place there."""
     parent_entries = _find_value(tree, path[:-1])
     key = path[-1]
-    if not isinstance(parent_entries, WrittenMap) or not parent_entries:
+    if not isinstance(parent_entries, LocatedYamlMap) or not parent_entries:
         return None
     editor = _YamlEditor(page.text, may_fold and not parent_entries.is_flow)
     old_value = parent_entries.get(key)  # type: ignore[call-overload]
     if old_value is None:
         return editor.insert_key(parent_entries, key, new_texts, language) if new_texts else page.text
     name = parent_entries.find_key(key)
-    if isinstance(old_value, WrittenMap) and old_value:
+    if isinstance(old_value, LocatedYamlMap) and old_value:
         first_language_key = min(old_value, key=lambda language_key: language_key.start)
         editor = _YamlEditor(page.text, may_fold and not old_value.is_flow)
         can_replace = new_texts and first_language_key.start > name.end
         return editor.replace_language_texts(old_value, new_texts) if can_replace else None
-    is_scalar = isinstance(old_value, WrittenScalar)
+    is_scalar = isinstance(old_value, LocatedYamlScalar)
     if not is_scalar or not _KEY_VALUE_SEPARATOR_PATTERN.fullmatch(page.text[name.end : old_value.start]):
         return None
     if new_texts:
@@ -211,7 +218,7 @@ def _write_changed_text(
     return editor.remove_key(name, old_value) if can_remove else None
 
 
-def _find_indent(key: WrittenScalar) -> int:
+def _find_indent(key: LocatedYamlScalar) -> int:
     return (key.place.column or 1) - 1
 
 
@@ -234,14 +241,14 @@ class _YamlEditor:
 
     def find_value_end(self, value: Any) -> int:
         """Find where a value ends, without the blank lines behind it."""
-        if isinstance(value, WrittenScalar):
+        if isinstance(value, LocatedYamlScalar):
             return value.start + len(self.text[value.start : value.end].rstrip())
         inner_ends = [
             self.find_value_end(inner_value)
-            for inner_value in (value.values() if isinstance(value, WrittenMap) else value)
+            for inner_value in (value.values() if isinstance(value, LocatedYamlMap) else value)
         ]
         last = max(inner_ends, default=0)
-        if isinstance(value, WrittenMap) and value.is_flow:
+        if isinstance(value, LocatedYamlMap) and value.is_flow:
             return self.text.find("}", last) + 1
         return last
 
@@ -249,12 +256,12 @@ class _YamlEditor:
         """Write a text: what stands on its first line, and the lines behind."""
         is_plain = text.replace("\n", "").isprintable() and not text.startswith((" ", "\t"))
         if not self.may_fold or not is_plain or (len(text) <= MAX_INLINE_CHARACTERS and "\n" not in text):
-            return format_scalar(text), []
+            return format_yaml_scalar(text), []
         pad = " " * (indent + 2)
         if "\n" in text:
             return "|-", [pad + line if line else "" for line in text.split("\n")]
         if "  " in text:
-            return format_scalar(text), []
+            return format_yaml_scalar(text), []
         return ">-", textwrap.wrap(
             text,
             MAX_LINE_CHARACTERS,
@@ -268,7 +275,7 @@ class _YamlEditor:
         """Write a text in one language or several."""
         if set(new_texts) == {language}:
             return self.format_text(new_texts[language], indent)
-        line = "{" + ", ".join(f"{key}: {format_scalar(text)}" for key, text in new_texts.items()) + "}"
+        line = "{" + ", ".join(f"{key}: {format_yaml_scalar(text)}" for key, text in new_texts.items()) + "}"
         if not self.may_fold or (len(line) <= MAX_INLINE_CHARACTERS and "\n" not in line):
             return line, []
         lines: list[str] = []
@@ -277,7 +284,9 @@ class _YamlEditor:
             lines += [f"{' ' * (indent + 2)}{key}: {first_line}", *further_lines]
         return "", lines
 
-    def replace_value(self, old_value: WrittenScalar, indent: int, new_texts: Mapping[str, str], language: str) -> str:
+    def replace_value(
+        self, old_value: LocatedYamlScalar, indent: int, new_texts: Mapping[str, str], language: str
+    ) -> str:
         """Write another value in the place of one; what is said behind it stays on its line."""
         first_line, lines = self.format_texts(new_texts, language, indent)
         start = old_value.start
@@ -305,12 +314,12 @@ class _YamlEditor:
             head = self.text[:start].rstrip(" ")
         return "\n".join([f"{head}{gap}{first_line}{comment}", *lines]) + self.text[rest_start:]
 
-    def remove_key(self, key: WrittenScalar, value: Any) -> str:
+    def remove_key(self, key: LocatedYamlScalar, value: Any) -> str:
         """Take a key out, with its lines."""
         start = self.text.rfind("\n", 0, key.start) + 1
         return self.text[:start] + self.text[min(self.find_line_end(self.find_value_end(value)) + 1, len(self.text)) :]
 
-    def insert_key(self, parent_entries: WrittenMap, key: str, new_texts: Mapping[str, str], language: str) -> str:
+    def insert_key(self, parent_entries: LocatedYamlMap, key: str, new_texts: Mapping[str, str], language: str) -> str:
         """Write a key that is not there yet: behind the title or the name, or first of all."""
         order = sorted(parent_entries, key=lambda key_candidate: key_candidate.start)
         indent = _find_indent(order[0])
@@ -334,7 +343,7 @@ class _YamlEditor:
         end = self.find_line_end(value_end)
         return f"{self.text[:end]}\n{inserted_text}{self.text[end:]}"
 
-    def replace_language_texts(self, old_texts: WrittenMap, new_texts: Mapping[str, str]) -> str:
+    def replace_language_texts(self, old_texts: LocatedYamlMap, new_texts: Mapping[str, str]) -> str:
         """Change a text that is said in several languages, each where it stands."""
         text = self.text
         order = sorted(old_texts, key=lambda language_code: language_code.start)
@@ -366,6 +375,6 @@ class _YamlEditor:
                         value_end = self.find_value_end(value)
                         next_start = text.index(",", value_end) + 1
                     text = text[: key.start] + text[next_start:].lstrip(" ")
-            elif str(value).strip() != new_texts[str(key)] and isinstance(value, WrittenScalar):
+            elif str(value).strip() != new_texts[str(key)] and isinstance(value, LocatedYamlScalar):
                 text = editor.replace_value(value, indent, {"": new_texts[str(key)]}, "")
         return text

@@ -9,15 +9,15 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._row_links import LinkExpressions
-from hven.model.errors import Fault, Place, suggest_spelling
+from hven.descriptor._row_links import LinkExpressionParser
+from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.table import (
-    FileParameter,
     FileReaderSpec,
     ParameterBins,
+    SeriesParameterSpec,
     TimeDecoding,
-    TimeSeries,
-    find_begin_and_end_columns,
+    TimeSeriesSpec,
+    find_begin_and_end_time_columns,
     is_time_column,
 )
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hven.descriptor._collection_context import CollectionContext
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
-    from hven.model.resource import Resource
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table, Template
 
 MAX_SERIES_ID_CHARACTERS = 200
@@ -35,13 +35,13 @@ MAX_SERIES_ID_CHARACTERS = 200
 
 def read_time_series(
     key_path: str,
-    fields: KeyValues,
+    fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
     collection_context: CollectionContext,
     faults: FaultCollector,
     *,
     table_name: str,
-) -> Iterator[TimeSeries]:
+) -> Iterator[TimeSeriesSpec]:
     """Read ``series`` of a table; `column_names` is None while the columns are not all known."""
     default_id = f"{collection_context.schema}_{table_name}"
     default_path = f"{collection_context.schema}/{table_name}"
@@ -69,7 +69,7 @@ def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> No
         if series.file:
             _check_series_of_files(series_path, series, table, faults)
             continue
-        place = _find_series_place(series, "time")
+        place = _find_series_key_place(series, "time")
         for name in (series.time, *series.parameters, *series.bins, *series.colors, *series.vectors):
             if name and name.lower() not in columns_by_name:
                 message = f"{series_path}: the table has no column {name!r}"
@@ -93,37 +93,37 @@ def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> No
                 _check_bin_counts(bins_path, column, parameter_bins, series.places["bins"], faults)
 
 
-def _find_series_place(series: TimeSeries, key: str) -> Place:
+def _find_series_key_place(series: TimeSeriesSpec, key: str) -> TextPlace:
     """Return the place of a key of a data set, or of its first key."""
-    first_place = next(iter(series.places.values()), Place())
+    first_place = next(iter(series.places.values()), TextPlace())
     return series.places.get(key, first_place)
 
 
-def _check_series_of_files(series_path: str, series: TimeSeries, table: Table, faults: FaultCollector) -> None:
+def _check_series_of_files(series_path: str, series: TimeSeriesSpec, table: Table, faults: FaultCollector) -> None:
     """Check the columns of a table of files: the version of a file, and the begin of its samples."""
     column_names = [column.name.lower() for column in table.columns]
     if series.version is not None and series.version.lower() not in column_names:
         message = f"{series_path}: the table has no column {series.version!r}"
         faults.add_error(message, series.places["version"], suggest_spelling(series.version, column_names))
-    if find_begin_and_end_columns(table)[0] is not None:
+    if find_begin_and_end_time_columns(table)[0] is not None:
         return
     ucds = [(column.ucd or "").lower() for column in table.columns]
     if not any(ucd.startswith(("time.start", "time.epoch")) for ucd in ucds):
         faults.add_error(
             f"{series_path}: no column says by its UCD when the samples of a file begin",
-            _find_series_place(series, "time"),
+            _find_series_key_place(series, "time"),
             "source: {kind: granules, ..} reads it from the files, as start and stop",
         )
 
 
-def _check_sample_times(series_path: str, series: TimeSeries, table: Table, faults: FaultCollector) -> None:
+def _check_sample_times(series_path: str, series: TimeSeriesSpec, table: Table, faults: FaultCollector) -> None:
     """Check that a data set has a column of times."""
-    place = _find_series_place(series, "time")
+    place = _find_series_key_place(series, "time")
     if series.time:
         named_columns = [column for column in table.columns if column.name.lower() == series.time.lower()]
         time = next(iter(named_columns), None)
     else:
-        time = find_begin_and_end_columns(table)[0] or _find_column_of_days(table)
+        time = find_begin_and_end_time_columns(table)[0] or _find_column_of_days(table)
     if time is None and not series.time:
         message = f"{series_path}: no column says by its UCD when a sample was taken"
         faults.add_error(message, place, "time: the column that says when a sample was taken")
@@ -141,7 +141,7 @@ def _find_column_of_days(table: Table) -> Column | None:
 
 def mark_time_columns_indexed(table: Table) -> Table:
     """Mark the time columns of data sets as indexed: clients ask for samples by windows of time."""
-    begin = find_begin_and_end_columns(table)[0]
+    begin = find_begin_and_end_time_columns(table)[0]
     begin_name = begin.name.lower() if begin is not None else ""
     time_column_names = {series.time.lower() or begin_name for series in table.series}
     if not time_column_names:
@@ -162,7 +162,7 @@ def _is_day_column(column: Column) -> bool:
 
 
 def _check_bin_counts(
-    key_path: str, column: Column, parameter_bins: Sequence[ParameterBins], place: Place, faults: FaultCollector
+    key_path: str, column: Column, parameter_bins: Sequence[ParameterBins], place: TextPlace, faults: FaultCollector
 ) -> None:
     """Check that there is one bin for each element of each dimension: others are not shown."""
     column_type = column.type
@@ -187,7 +187,9 @@ def _check_bin_counts(
         faults.add_error(message, place, f"{size} of them")
 
 
-def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequence[Resource] = ()) -> Iterator[Fault]:
+def find_series_id_faults(
+    resources: Iterable[CollectionSpec], earlier_resources: Sequence[CollectionSpec] = ()
+) -> Iterator[Fault]:
     """Find data sets that share a name, and links to data sets that do not exist.
 
     Only the data set of the first collection would be shown under a shared name.
@@ -213,7 +215,7 @@ def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequ
                 other_table = tables_by_identifier.setdefault(f"{key} {name}", table.qualified_name)
                 if other_table == table.qualified_name or not is_reported:
                     continue
-                place = time_series.places.get(key, _find_series_place(time_series, "id"))
+                place = time_series.places.get(key, _find_series_key_place(time_series, "id"))
                 message = f"{table.qualified_name}: {other_table} has a data set {name!r}, too"
                 yield Fault(message=message, place=place, remedy=f"give it another name: {key}: ..")
     ids = [name.removeprefix("id ") for name in tables_by_identifier if name.startswith("id ")]
@@ -228,19 +230,19 @@ def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequ
                 yield Fault(message=message, place=place, remedy=remedy)
 
 
-def _iterate_time_series(resource: Resource) -> Iterator[tuple[Table, TimeSeries]]:
+def _iterate_time_series(resource: CollectionSpec) -> Iterator[tuple[Table, TimeSeriesSpec]]:
     for spec in resource.tables:
         for time_series in spec.table.series:
             yield spec.table, time_series
 
 
-def write_series_recipes(table: Table) -> str:
+def write_series_file_specs(table: Table) -> str:
     """Write how samples are found in files, as JSON for the source that reads the files at ingest."""
-    recipes = [_build_series_recipe(time_series) for time_series in table.series if time_series.file]
+    recipes = [_build_series_file_spec(time_series) for time_series in table.series if time_series.file]
     return json.dumps(recipes, sort_keys=True)
 
 
-def _build_series_recipe(time_series: TimeSeries) -> dict[str, Any]:
+def _build_series_file_spec(time_series: TimeSeriesSpec) -> dict[str, Any]:
     recipe: dict[str, Any] = {key: getattr(time_series, key) for key in ("id", "time", "parameters", "cadence", "part")}
     if time_series.reader is not None:
         recipe["reader"] = {**asdict(time_series.reader), "path": None}
@@ -259,7 +261,7 @@ class _TimeSeriesReader:
     def __init__(
         self,
         key_path: str,
-        series_fields: KeyValues,
+        series_fields: LocatedKeyValues,
         column_names: Sequence[str] | None,
         collection_context: CollectionContext,
         faults: FaultCollector,
@@ -270,10 +272,10 @@ class _TimeSeriesReader:
         self._collection_context = collection_context
         self._faults = faults
         self._reads_files = "file" in series_fields
-        self._clock_fields: KeyValues | dict[str, Any] = series_fields.get("time", {})
-        self._bins_by_column: dict[WrittenScalar, Sequence[KeyValues]] = series_fields.get("bins", {})
+        self._clock_fields: LocatedKeyValues | dict[str, Any] = series_fields.get("time", {})
+        self._bins_by_column: dict[LocatedYamlScalar, Sequence[LocatedKeyValues]] = series_fields.get("bins", {})
 
-    def read(self, default_id: str, default_path: str) -> TimeSeries:
+    def read(self, default_id: str, default_path: str) -> TimeSeriesSpec:
         """Read the data set; `default_id` and `default_path` name one that has no ``id`` or ``das2``."""
         fields, key_path, faults = self._fields, self._key_path, self._faults
         bins = {
@@ -283,10 +285,10 @@ class _TimeSeriesReader:
             for name, bin_list in self._bins_by_column.items()
         }
         if not self._reads_files:
-            self._check_keys_of_rows()
+            self._check_no_file_keys()
             self._check_columns()
         series_id, path = self._read_identifiers(default_id, default_path)
-        template_parser = LinkExpressions(self._column_names, None, self._collection_context)
+        template_parser = LinkExpressionParser(self._column_names, None, self._collection_context)
         if self._reads_files and not self._collection_context.publishes_files:
             message = f"{key_path}.file: the collection publishes no files"
             faults.add_error(message, fields.places["file"], "add files: data/*")
@@ -295,17 +297,17 @@ class _TimeSeriesReader:
             file_template = template_parser.parse_template(fields["file"], f"{key_path}.file", faults)
         reader = None
         if "reader" in fields:
-            reader = _read_file_reader(key_path, fields["reader"], self._collection_context, faults)
+            reader = _read_file_reader_spec(key_path, fields["reader"], self._collection_context, faults)
         variables = {
-            str(name): _read_file_parameter(f"{key_path}.variables.{name}", parameter_fields, faults)
+            str(name): _read_series_parameter_spec(f"{key_path}.variables.{name}", parameter_fields, faults)
             for name, parameter_fields in fields.get("variables", {}).items()
         }
         condition = None
         if "where" in fields:
             condition = template_parser.parse_expression_text(
-                fields["where"], f"{key_path}.where", faults, condition=True
+                fields["where"], f"{key_path}.where", faults, is_condition=True
             )
-        return TimeSeries(
+        return TimeSeriesSpec(
             id=series_id,
             path=path,
             title=_read_optional_text(fields, "title"),
@@ -314,7 +316,7 @@ class _TimeSeriesReader:
             file=file_template,
             reader=reader,
             part=_read_optional_text(fields, "part"),
-            clock=self._read_clock(),
+            clock=self._read_time_decoding(),
             variables=variables,
             version=_read_optional_text(fields, "version"),
             parameters=tuple(map(str, fields.get("parameters", ()))),
@@ -328,7 +330,7 @@ class _TimeSeriesReader:
             places=dict(fields.places),
         )
 
-    def _check_keys_of_rows(self) -> None:
+    def _check_no_file_keys(self) -> None:
         """Report keys that are for samples in files, where the samples are rows of the table."""
         for key in ("part", "variables", "version", "reader"):
             if key in self._fields:
@@ -358,8 +360,8 @@ class _TimeSeriesReader:
                 message = f"{self._key_path}: the table has no column {str(name)!r}"
                 self._faults.add_error(message, name.place, suggest_spelling(name, self._column_names))
 
-    def _list_used_columns(self) -> list[WrittenScalar]:
-        used_columns: list[WrittenScalar] = []
+    def _list_used_columns(self) -> list[LocatedYamlScalar]:
+        used_columns: list[LocatedYamlScalar] = []
         if "of" in self._clock_fields:
             used_columns.append(self._clock_fields["of"])
         for key in ("parameters", "bins", "colors", "vectors"):
@@ -380,7 +382,7 @@ class _TimeSeriesReader:
             path = str(self._fields["das2"]).strip("/")
         return series_id, path
 
-    def _read_clock(self) -> TimeDecoding:
+    def _read_time_decoding(self) -> TimeDecoding:
         clock_fields = self._clock_fields
         if not clock_fields:
             return TimeDecoding()
@@ -410,8 +412,8 @@ class _TimeSeriesReader:
         return vectors
 
 
-def _read_file_reader(
-    key_path: str, reader_text: WrittenScalar, collection_context: CollectionContext, faults: FaultCollector
+def _read_file_reader_spec(
+    key_path: str, reader_text: LocatedYamlScalar, collection_context: CollectionContext, faults: FaultCollector
 ) -> FileReaderSpec:
     """Read the reader of the files: the name of a program in hven.toml, or of a Python file.
 
@@ -444,7 +446,7 @@ def _read_file_reader(
         line = None
         if isinstance(error, SyntaxError):
             line = error.lineno
-        faults.add_error(f"{key_path}.reader: {error}", Place(file=name, line=line))
+        faults.add_error(f"{key_path}.reader: {error}", TextPlace(file=name, line=line))
     else:
         if function not in function_names:
             hint = suggest_spelling(function, function_names)
@@ -453,14 +455,16 @@ def _read_file_reader(
     return FileReaderSpec(name=name, function=function, path=path, sha256=collection_context.hashes[name])
 
 
-def _read_file_parameter(key_path: str, parameter_fields: KeyValues, faults: FaultCollector) -> FileParameter:
+def _read_series_parameter_spec(
+    key_path: str, parameter_fields: LocatedKeyValues, faults: FaultCollector
+) -> SeriesParameterSpec:
     """Read which variables of a file make a parameter."""
     variable_names = tuple(map(str, parameter_fields.get("of", ())))
     clocks = tuple(map(str, parameter_fields.get("time", ())))
     if clocks and len(clocks) != len(variable_names):
         message = f"{key_path}.time: {len(clocks)} variables of times for {len(variable_names)} of values"
         faults.add_error(message, parameter_fields.places["time"], "one for each of 'of', in its order")
-    return FileParameter(
+    return SeriesParameterSpec(
         of=variable_names,
         clocks=clocks,
         element=parameter_fields.get("element"),
@@ -471,7 +475,7 @@ def _read_file_parameter(key_path: str, parameter_fields: KeyValues, faults: Fau
     )
 
 
-def _check_series_id(key_path: str, series_id: WrittenScalar, faults: FaultCollector) -> str:
+def _check_series_id(key_path: str, series_id: LocatedYamlScalar, faults: FaultCollector) -> str:
     """Refuse a name that clients cannot send back (HAPI 3.3, section 3.5)."""
     has_forbidden_character = any(mark in series_id for mark in ",/\n\t ")
     if not series_id or has_forbidden_character or len(series_id) > MAX_SERIES_ID_CHARACTERS:
@@ -480,7 +484,7 @@ def _check_series_id(key_path: str, series_id: WrittenScalar, faults: FaultColle
     return str(series_id)
 
 
-def _read_parameter_bins(key_path: str, bin_fields: KeyValues, faults: FaultCollector) -> ParameterBins:
+def _read_parameter_bins(key_path: str, bin_fields: LocatedKeyValues, faults: FaultCollector) -> ParameterBins:
     """Read what the elements of one dimension are: numbers, or the name of a column."""
     centers: tuple[float, ...] | str = ()
     source_names: tuple[str, ...] = ()
@@ -512,7 +516,7 @@ def _read_parameter_bins(key_path: str, bin_fields: KeyValues, faults: FaultColl
 
 
 def _read_bin_ranges(
-    key_path: str, bin_fields: KeyValues, faults: FaultCollector
+    key_path: str, bin_fields: LocatedKeyValues, faults: FaultCollector
 ) -> tuple[tuple[float, float], ...] | str:
     """Read the lowest and the highest value of each bin, or the column that has them."""
     written_ranges = bin_fields.get("ranges", ())
@@ -543,7 +547,7 @@ def _parse_number(text: str) -> float | None:
         return None
 
 
-def _parse_numbers(key_path: str, texts: Sequence[WrittenScalar], faults: FaultCollector) -> Iterator[float]:
+def _parse_numbers(key_path: str, texts: Sequence[LocatedYamlScalar], faults: FaultCollector) -> Iterator[float]:
     for text in texts:
         value = _parse_number(text)
         if value is None or not math.isfinite(value):

@@ -13,12 +13,12 @@ from hven.model.resource import ValidationRule
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
 
 
-def read_rules(
-    key_path: str, fields: KeyValues, column_names: list[str] | None, faults: FaultCollector
+def read_validation_rules(
+    key_path: str, fields: LocatedKeyValues, column_names: list[str] | None, faults: FaultCollector
 ) -> Iterator[ValidationRule]:
     """Read ``rules`` of a table; `column_names` is None while the columns are not all known."""
     vocabularies = fields.get("vocabularies", {})
@@ -29,15 +29,15 @@ def read_rules(
             _check_rule_argument(rule_path, rule_fields, vocabularies, faults)
             yield _build_check_rule(str(name), rule_fields)
         elif "if" in rule_fields:
-            condition: WrittenScalar = rule_fields["if"]
-            tree = parse_written_expression(condition, rule_path, faults, condition=True)
+            condition: LocatedYamlScalar = rule_fields["if"]
+            tree = parse_written_expression(condition, rule_path, faults, is_condition=True)
             if tree is not None and column_names is not None:
                 check_target_columns(condition, tree, rule_path, column_names, faults)
             yield _build_condition_rule(str(name), rule_fields)
 
 
-def _build_condition_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
-    condition: WrittenScalar = rule_fields["if"]
+def _build_condition_rule(name: str, rule_fields: LocatedKeyValues) -> ValidationRule:
+    condition: LocatedYamlScalar = rule_fields["if"]
     return ValidationRule(
         name=name,
         condition=condition,
@@ -48,7 +48,7 @@ def _build_condition_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
     )
 
 
-def _build_check_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
+def _build_check_rule(name: str, rule_fields: LocatedKeyValues) -> ValidationRule:
     columns = tuple(map(str, rule_fields.get("columns", ())))
     check_argument = rule_fields.get("of", rule_fields["check"])
     if check_argument is not None:
@@ -69,7 +69,7 @@ def _build_check_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
     )
 
 
-def _read_severity(rule_fields: KeyValues) -> str:
+def _read_severity(rule_fields: LocatedKeyValues) -> str:
     if "flag" in rule_fields:
         default_severity = "warning"
     else:
@@ -77,17 +77,17 @@ def _read_severity(rule_fields: KeyValues) -> str:
     return str(rule_fields.get("severity", default_severity))
 
 
-def _read_message(rule_fields: KeyValues) -> str | None:
+def _read_message(rule_fields: LocatedKeyValues) -> str | None:
     if "message" in rule_fields:
         return str(rule_fields["message"])
     return None
 
 
 def _check_rule_columns(
-    rule_path: str, rule_fields: KeyValues, column_names: list[str] | None, faults: FaultCollector
+    rule_path: str, rule_fields: LocatedKeyValues, column_names: list[str] | None, faults: FaultCollector
 ) -> None:
     """Report columns that the table does not have, none at all, or an odd number for a check of pairs."""
-    columns: tuple[WrittenScalar, ...] = rule_fields.get("columns", ())
+    columns: tuple[LocatedYamlScalar, ...] = rule_fields.get("columns", ())
     for column in columns:
         if column_names is not None and column not in column_names:
             message = f"{rule_path}: the table has no column {str(column)!r}"
@@ -101,7 +101,7 @@ def _check_rule_columns(
 
 
 def _check_rule_argument(
-    rule_path: str, rule_fields: KeyValues, vocabularies: KeyValues, faults: FaultCollector
+    rule_path: str, rule_fields: LocatedKeyValues, vocabularies: LocatedKeyValues, faults: FaultCollector
 ) -> None:
     """Check ``of``: a vocabulary of the table for ``words``, a regular expression for ``pattern``."""
     check_name = rule_fields["check"]
@@ -119,4 +119,4 @@ def _check_rule_argument(
             faults.add_error(message, check_argument.place)
 
 
-__all__ = ["read_rules"]
+__all__ = ["read_validation_rules"]

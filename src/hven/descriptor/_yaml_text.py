@@ -13,7 +13,7 @@ MIN_FOLDED_CHARACTERS = 90  # shorter texts stand on the line of their key
 MAX_FOLDED_LINE_CHARACTERS = 110
 
 
-def format_scalar(value: object) -> str:
+def format_yaml_scalar(value: object) -> str:
     """Serialize a scalar so that it reads back as it is: plain where nothing can go wrong, else in quotes.
 
     Parameters
@@ -56,7 +56,7 @@ def _escape_character(character: str) -> str:
     return f"\\U{code:08x}"
 
 
-def format_flow_value(value: Any) -> str:
+def format_yaml_flow_value(value: Any) -> str:
     """Serialize a value on one line.
 
     Parameters
@@ -70,25 +70,27 @@ def format_flow_value(value: Any) -> str:
         YAML.
     """
     if isinstance(value, dict):
-        entries = [f"{format_scalar(key)}: {format_flow_value(inner_value)}" for key, inner_value in value.items()]
+        entries = [
+            f"{format_yaml_scalar(key)}: {format_yaml_flow_value(inner_value)}" for key, inner_value in value.items()
+        ]
         return "{" + ", ".join(entries) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(format_flow_value, value)) + "]"
-    return format_scalar(value)
+        return "[" + ", ".join(map(format_yaml_flow_value, value)) + "]"
+    return format_yaml_scalar(value)
 
 
-def format_comment(text: str) -> str:
+def format_yaml_comment(text: str) -> str:
     """Make a text fit for a comment: one line of at most 600 characters."""
     printable_text = "".join(character if character.isprintable() else " " for character in text)
     return printable_text[:MAX_COMMENT_CHARACTERS]
 
 
-def format_folded_text(key: str, text: str) -> list[str]:
+def format_yaml_folded_text(key: str, text: str) -> list[str]:
     """Write a long text over several lines."""
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
     is_printable = all(paragraph.isprintable() for paragraph in paragraphs)
     if not paragraphs or not is_printable or len(text) < MIN_FOLDED_CHARACTERS:
-        return [f"{key}: {format_scalar(' '.join(text.split()))}"]
+        return [f"{key}: {format_yaml_scalar(' '.join(text.split()))}"]
     lines = [f"{key}: >-"]
     for number, paragraph in enumerate(paragraphs):
         if number > 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Fault, UserError
-from hven.sources.curator_process import CuratorCodeError, PythonProcess
+from hven.sources.curator_process import CuratorCodeError, CuratorProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.adql.syntax_tree import BoundQuery
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.resource import ValidationRule
     from hven.model.table import Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 SOURCE_RELATION = "source"  # names of the relations that `engine.evaluate_query` is given
 TARGET_RELATION = "target"
@@ -31,7 +31,7 @@ class FaultReportedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PythonCall:
+class PythonFunctionCall:
     """A Python function beside the descriptor, called with whole Arrow arrays before the mapping.
 
     For each batch, in order: ``arrays = engine.evaluate_query(call.argument_query, {"source": batch}).columns``,
@@ -51,10 +51,10 @@ class PythonCall:
     path: Path | None
     argument_query: BoundQuery
     output_column: str
-    type: Type
-    place: Place
+    type: ColumnType
+    place: TextPlace
 
-    def load_function(self, python_process: PythonProcess | None = None) -> Callable[..., pa.Array | str]:
+    def load_function(self, python_process: CuratorProcess | None = None) -> Callable[..., pa.Array | str]:
         """Import the file of a function, in a process of its own.
 
         Parameters
@@ -75,7 +75,7 @@ class PythonCall:
         if self.path is None:
             raise UserError(f"{self.name} is computed at ingest only", place=self.place)
 
-        python_process = python_process or PythonProcess()
+        python_process = python_process or CuratorProcess()
         path = self.path.resolve()
         try:
             python_process.load_function(path, self.name)
@@ -100,7 +100,7 @@ class GroupAggregate:
     Attributes
     ----------
     argument_columns
-        Columns of `GroupPlan.bound`: the value, and what it is ordered by.
+        Columns of `RowGroupPlan.bound`: the value, and what it is ordered by.
     is_distinct
         Each value once.
     separator
@@ -114,11 +114,11 @@ class GroupAggregate:
     argument_columns: tuple[str, ...]
     is_distinct: bool
     separator: str | None
-    type: Type
+    type: ColumnType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPlan:
+class RowGroupPlan:
     """How source rows become groups, which the mapping then takes for source rows.
 
     Attributes
@@ -169,7 +169,7 @@ class RowCheck:
     relation_name: str
     columns: tuple[str, ...]
     flag: int | None = None
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +250,7 @@ class CompiledMapping:
     conversions: AbstractMapping[str, str] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
     lookups: AbstractMapping[str, pa.Table] = field(default_factory=dict)
-    calls: tuple[PythonCall, ...] = ()
+    calls: tuple[PythonFunctionCall, ...] = ()
     combined_rule_query: BoundQuery | None = None
     column_rules: tuple[ValidationRule, ...] = ()
     vocabularies: AbstractMapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -258,7 +258,7 @@ class CompiledMapping:
     observations: tuple[CompiledMapping, ...] = ()
     source: Table
     unrolled_columns: tuple[str, ...] = ()
-    group_plan: GroupPlan | None = None
+    group_plan: RowGroupPlan | None = None
     watermark_query: BoundQuery | None = None
     watermark_columns: tuple[str, ...] = ()
     contour_queries: tuple[BoundQuery | None, ...] = ()

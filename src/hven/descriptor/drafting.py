@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor import _paper_drafts, _table_descriptions
-from hven.descriptor._column_guesses import to_identifier
+from hven.descriptor._column_guesses import to_adql_identifier
 from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN
-from hven.descriptor._database_tables import PASSWORD_PATTERN, move_connection_line_to_secrets, split_address
+from hven.descriptor._database_tables import PASSWORD_PATTERN, move_connection_line_to_secrets, split_database_address
 from hven.descriptor._source_discovery import (
-    find_catalogue,
-    find_file,
-    find_readme,
-    find_service,
+    find_cds_readme,
+    find_or_download_file,
     format_descriptor_path,
+    recognize_partition_catalogue,
+    recognize_service_address,
 )
 from hven.descriptor._standard_drafts import write_checked_draft
 from hven.descriptor._table_drafting import TableDrafter
-from hven.descriptor._yaml_text import format_flow_value, format_scalar
+from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 from hven.model.errors import ConflictError, UsageError
 from hven.sources import SourceContext, file_kinds, remote_stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.descriptor._standard_drafts import StandardDraft
+    from hven.descriptor._standard_drafts import StandardTableDraft
     from hven.model.settings import Settings
 
 # the option that says which table is meant, of kinds that are no services
@@ -88,10 +88,10 @@ def create_descriptor(
     UsageError
         The name cannot be the name of a collection, or options exclude each other.
     """
-    if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_identifier(name) != name.lower():
+    if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_adql_identifier(name) != name.lower():
         raise UsageError(
             f"{name!r} cannot be the name of a collection",
-            remedy=f"letters, digits and _, no word of ADQL: {to_identifier(name, 'data')}",
+            remedy=f"letters, digits and _, no word of ADQL: {to_adql_identifier(name, 'data')}",
         )
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
@@ -100,10 +100,10 @@ def create_descriptor(
     creates_directory = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
-        drafter = _SourceDrafter(
+        drafter = _DescriptorDrafter(
             settings=settings, name=name, source=source, table=table, standard=standard, resolve_secret=resolve_secret
         )
-        draft = drafter.draft(kind)
+        draft = drafter.draft_descriptor(kind)
         if isinstance(draft, str):
             text = draft
         else:
@@ -171,7 +171,7 @@ def create_descriptor_for_paper(
     return path
 
 
-class _SourceDrafter:
+class _DescriptorDrafter:
     """Finds out what a source is, and drafts the descriptor of a collection from it."""
 
     def __init__(
@@ -192,34 +192,34 @@ class _SourceDrafter:
         self._resolve_secret = resolve_secret
         self._directory = settings.collections_directory / name
 
-    def draft(self, kind: str | None) -> str | StandardDraft:
+    def draft_descriptor(self, kind: str | None) -> str | StandardTableDraft:
         """Write the text of the descriptor, or collect what the table of a standard is written from.
 
         `kind` is the kind of the source, if the curator gives it.
         """
-        if self._is_database():
+        if self._is_database_source():
             kind, options = self._read_database_options(kind)
         else:
             description = None
             if kind is None and self._standard is None:
                 description = self._read_service_description()
             if description is not None:
-                return self._write_collection(description)
+                return self._write_collection_descriptor(description)
             remote_source = self._find_remote_source(kind)
             if remote_source is not None:
                 kind, options = remote_source
             else:
-                source_file, options = self._find_file(kind)
+                source_file, options = self._find_source_file(kind)
                 if kind is None:
                     description = self._read_file_description(source_file)
                 if description is not None and self._standard is None:
-                    return self._write_collection(description)
+                    return self._write_collection_descriptor(description)
                 if description is not None:
                     kind, options = _select_described_source(description)
                     self._table = None
                 kind, options = self._complete_file_options(kind, options, source_file)
         if self._table is not None:
-            options = _add_table_option(kind, options, self._table)
+            options = _with_table_option(kind, options, self._table)
         if self._standard is not None and kind == "live":
             raise UsageError(
                 "a table that is published in place is not mapped to a standard by a guess",
@@ -239,28 +239,30 @@ class _SourceDrafter:
             return drafter.build_standard_draft(self._standard)
         return drafter.write_descriptor()
 
-    def _is_database(self) -> bool:
+    def _is_database_source(self) -> bool:
         """Return whether the source is a secret, or the address of a database without a password."""
         if self._source.startswith("$"):
             return True
-        address, _ = split_address(self._source)
+        address, _ = split_database_address(self._source)
         return bool(address) and not PASSWORD_PATTERN.search(self._source)
 
     def _read_database_options(self, kind: str | None) -> tuple[str, dict[str, Any]]:
-        address, table_in_address = split_address(self._source)
+        address, table_in_address = split_database_address(self._source)
         self._table = self._table or table_in_address
         return kind or "sql", {"url": address or self._source}
 
-    def _write_collection(self, description: _table_descriptions.TableSetDescription) -> str:
+    def _write_collection_descriptor(self, description: _table_descriptions.TableSetDescription) -> str:
         return _table_descriptions.write_collection_descriptor(self._name, self._source, description)
 
     def _find_remote_source(self, kind: str | None) -> tuple[str, dict[str, Any]] | None:
         """Return kind and options of a service or of a catalogue of files; None: the source is neither."""
-        service = find_service(self._source, kind)
+        service = recognize_service_address(self._source, kind)
         if service is not None:
             return service
         if kind in {None, "hats"}:
-            path = find_catalogue(self._settings, self._source, self._directory, is_certain=kind == "hats")
+            path = recognize_partition_catalogue(
+                self._settings, self._source, self._directory, is_certain=kind == "hats"
+            )
             if path is not None:
                 return "hats", {"path": path}
         is_web_source = self._source.startswith(("http://", "https://"))
@@ -271,10 +273,10 @@ class _SourceDrafter:
             )
         return None
 
-    def _find_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
+    def _find_source_file(self, kind: str | None) -> tuple[Path, dict[str, Any]]:
         if kind is None:
             self._source = _find_stac_collection_file(self._source)
-        return find_file(self._settings, self._source, self._directory)
+        return find_or_download_file(self._settings, self._source, self._directory)
 
     def _complete_file_options(
         self, kind: str | None, options: dict[str, Any], source_file: Path
@@ -285,7 +287,7 @@ class _SourceDrafter:
         if kind == "sql":
             return kind, {"file": options["files"]}
         if kind == "csv":
-            readme_options = find_readme(source_file, self._directory, self._table)
+            readme_options = find_cds_readme(source_file, self._directory, self._table)
             if readme_options:
                 return "fixed", {**options, **readme_options}
         return kind, options
@@ -300,10 +302,10 @@ class _SourceDrafter:
             allow_private=self._settings.allow_private,
             is_inspection=True,
         )
-        request = _table_descriptions.DescriptionRequest(
+        request = _table_descriptions.TableDescriptionRequest(
             name=self._name, address=self._source, table=self._table, context=context
         )
-        return _table_descriptions.read_service_description(request)
+        return _table_descriptions.read_service_table_descriptions(request)
 
     def _read_file_description(self, path: Path) -> _table_descriptions.TableSetDescription | None:
         """Read a file that describes tables instead of holding one."""
@@ -313,19 +315,19 @@ class _SourceDrafter:
             allow_private=self._settings.allow_private,
             allowed_roots=self._settings.allowed_directories,
         )
-        request = _table_descriptions.DescriptionRequest(
+        request = _table_descriptions.TableDescriptionRequest(
             name=self._name,
             path=path,
             table=self._table,
             format_path=partial(format_descriptor_path, self._settings, self._directory),
             context=context,
         )
-        return _table_descriptions.read_description_file(request)
+        return _table_descriptions.read_table_description_file(request)
 
 
 def _guess_file_kind(source_file: Path) -> str:
     """Guess the kind of source by the first bytes of a file, else by its name, else by its ending."""
-    kind = file_kinds.find_kind_of_file(source_file) or file_kinds.find_kind_by_name(source_file.name)
+    kind = file_kinds.detect_file_kind(source_file) or file_kinds.find_file_kind_by_name(source_file.name)
     if kind:
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
@@ -333,7 +335,7 @@ def _guess_file_kind(source_file: Path) -> str:
     return "csv"
 
 
-def _add_table_option(kind: str, options: dict[str, Any], table: str) -> dict[str, Any]:
+def _with_table_option(kind: str, options: dict[str, Any], table: str) -> dict[str, Any]:
     """Add the option by which a kind of source chooses a table."""
     service = file_kinds.find_service_signature(kind)
     key = TABLE_OPTIONS.get(kind)
@@ -354,7 +356,7 @@ def _find_stac_collection_file(source: str) -> str:
     collection = Path.cwd() / Path(source).expanduser() / "collection.json"
     if "://" in source or not collection.is_file():
         return source
-    if _table_descriptions.is_description(collection):
+    if _table_descriptions.is_table_description_file(collection):
         return str(Path(source) / collection.name)
     return source
 
@@ -425,8 +427,8 @@ def write_table_draft(
 
 __all__ = [
     "create_descriptor",
-    "format_flow_value",
-    "format_scalar",
+    "format_yaml_flow_value",
+    "format_yaml_scalar",
     "move_connection_line_to_secrets",
     "write_table_draft",
 ]

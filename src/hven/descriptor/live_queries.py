@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import parse_expression
 from hven.adql.syntax_tree import ColumnRef, Expr, FunctionCall, Select, SelectItem, TableRef, walk_tree
 from hven.descriptor.mapping import compile_mapping
-from hven.descriptor.written_yaml import WrittenScalar
-from hven.engines import load_live_module
+from hven.descriptor.written_yaml import LocatedYamlScalar
+from hven.engines import load_live_engine_module
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, HvenError, StorageUnavailableError
 from hven.model.settings import resolve_secret
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.descriptor.compiled_mapping import CompiledMapping
-    from hven.model.errors import Place
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.errors import TextPlace
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.settings import Settings
     from hven.model.table import Table
 
@@ -58,7 +58,7 @@ class LiveTable:
     warnings: tuple[Fault, ...] = ()
 
 
-def is_live(spec: TableSpec) -> bool:
+def is_live_table_spec(spec: TableSpec) -> bool:
     """Return whether a table is read in place.
 
     Parameters
@@ -82,7 +82,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
     faults
         Errors and warnings.
     """
-    if not is_live(spec):
+    if not is_live_table_spec(spec):
         return []
     key_path = f"tables.{spec.table.name}"
     faults = []
@@ -103,7 +103,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
     return faults
 
 
-def check_against_database(spec: TableSpec, resource: Resource, settings: Settings) -> list[Fault]:
+def find_live_source_faults(spec: TableSpec, resource: CollectionSpec, settings: Settings) -> list[Fault]:
     """Check a table against its database.
 
     Parameters
@@ -143,7 +143,7 @@ def check_against_database(spec: TableSpec, resource: Resource, settings: Settin
     return faults
 
 
-def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any) -> LiveTable:
+def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_table: Any) -> LiveTable:
     """Compile the mapping of a table over the columns of the database.
 
     Parameters
@@ -184,7 +184,7 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
     if table.position is not None and copies.keys() >= set(table.position):
         longitude, latitude = table.position
         position_columns = (copies[longitude], copies[latitude])
-        position_index = live_source.find_position_index(inspected_table, *position_columns)
+        position_index = live_source.find_cone_search_index(inspected_table, *position_columns)
     primary = table.primary or _find_primary_key(inspected_table.primary, copies)
     columns = tuple(column.copy_with(required=column.required) for column in table.columns)
     table = table.copy_with(primary=primary, columns=columns)
@@ -192,16 +192,16 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
     for column in table.columns:
         if column.indexed and column.name in copies:
             index_purposes[copies[column.name]] = "the indexed column"
-    hints = list(live_source.list_index_hints(inspected_table, position_columns, index_purposes))
+    hints = list(live_source.list_missing_index_hints(inspected_table, position_columns, index_purposes))
     if table.position is not None and position_columns is None:
         message = f"positions are computed from other columns ({', '.join(table.position)}), so no index serves cones"
         remedy = "keep longitude and latitude in degrees in columns of the source"
-        hints.append(live_source.IndexHint(message=message, remedy=remedy))
+        hints.append(live_source.MissingIndexHint(message=message, remedy=remedy))
     if position_index not in {"q3c", "pgsphere"}:
         position_index = ""
     return LiveTable(
         table=table,
-        queries=tuple(_adapt_query(bound, table) for bound in compiled_mapping.queries),
+        queries=tuple(_apply_declared_column_types(bound, table) for bound in compiled_mapping.queries),
         copies=copies,
         position_index=position_index,
         index_hints=tuple(hints),
@@ -220,7 +220,7 @@ def _find_primary_key(source_key: Sequence[str], copies: Mapping[str, str]) -> t
 def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) -> Iterator[Fault]:
     """Warn of columns that are left out, of rules that nobody runs, and of text in an unknown encoding."""
     source_place = spec.sources[0].place
-    for omission in inspected_table.list_omissions():
+    for omission in inspected_table.explain_omitted_columns():
         reason, remedy = omission.split("; ", 1)
         yield Fault(message=f"{key_path}.source: {reason}", place=source_place, remedy=remedy, severity="warning")
     if spec.rules:
@@ -241,7 +241,7 @@ def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) ->
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
 
 
-def _adapt_query(bound: BoundQuery, table: Table) -> BoundQuery:
+def _apply_declared_column_types(bound: BoundQuery, table: Table) -> BoundQuery:
     """Drop the row's number from a query, and give each column its declared type."""
     body = bound.query.body
     if not isinstance(body, Select):
@@ -314,13 +314,13 @@ def _find_unsupported_reason(tree: Expr) -> str:
     file_facts = sorted(column_names & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS})
     if file_facts:
         return f"{file_facts[0]} is a fact of files"
-    function_text = load_live_module().find_unsupported_function(tree)
+    function_text = load_live_engine_module().find_unsupported_function(tree)
     if function_text:
         return f"{function_text} cannot be said in the SQL of the database"
     return ""
 
 
-def _locate_function(spec: TableSpec, column: str | None, function_name: str) -> Place:
+def _locate_function(spec: TableSpec, column: str | None, function_name: str) -> TextPlace:
     """Find a function in the setting of a column, in ``let`` or in ``where``; else return where the column is set."""
     column_settings = [setting for setting in spec.settings if setting.column == column]
     texts: list[Any] = [setting.value for setting in column_settings if setting.how == "map"]
@@ -328,7 +328,7 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
         texts.append(spec.where[0])
     texts += [text for text, _ in spec.let.values()]
     for text in texts:
-        if not isinstance(text, WrittenScalar):
+        if not isinstance(text, LocatedYamlScalar):
             continue
         try:
             tree = parse_expression(str(text))
@@ -344,4 +344,4 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
     return spec.place
 
 
-__all__ = ["LIVE_SOURCE_KIND", "LiveTable", "compile_live_table", "find_live_table_faults", "is_live"]
+__all__ = ["LIVE_SOURCE_KIND", "LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]

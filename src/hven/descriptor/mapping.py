@@ -6,20 +6,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.descriptor._mapping_compiler import MappingCompiler
-from hven.descriptor.compiled_mapping import SOURCE_RELATION, TARGET_RELATION, CompiledMapping, PythonCall, RowCheck
-from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, compile_view_member
+from hven.descriptor.compiled_mapping import (
+    SOURCE_RELATION,
+    TARGET_RELATION,
+    CompiledMapping,
+    PythonFunctionCall,
+    RowCheck,
+)
+from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, compile_obscore_view_member
 from hven.model.errors import DescriptorError, Fault
 from hven.sources import DoubtfulTypesSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Column
     from hven.sources import Source
 
 
-def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> CompiledMapping:
+def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource: CollectionSpec) -> CompiledMapping:
     """Compile the settings of a table into bound queries over its source.
 
     Parameters
@@ -27,7 +33,7 @@ def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource:
     spec
         The table; one with several sources is compiled for each.
     source_columns
-        What `Source.list_columns` gave.
+        What `Source.list_read_columns` gave.
     resource
         The collection: constants, Python functions, ``{site.url}``.
 
@@ -46,13 +52,13 @@ def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource:
     if mapping is None:
         raise DescriptorError([fault for fault in faults if fault.severity == "error"])
     view_members = [
-        compile_view_member(spec, mapping.table, resource, kind) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
+        compile_obscore_view_member(spec, mapping.table, resource, kind) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
     ]
     observations = tuple(view_member.mapping for view_member in view_members if view_member is not None)
     return replace(mapping, observations=observations)
 
 
-def add_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: SourceSpec) -> CompiledMapping:
+def with_type_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: SourceSpec) -> CompiledMapping:
     """Add what the source doubts of columns that are copied as text (`doubts`), as warnings.
 
     Parameters
@@ -91,8 +97,8 @@ __all__ = [
     "SOURCE_RELATION",
     "TARGET_RELATION",
     "CompiledMapping",
-    "PythonCall",
+    "PythonFunctionCall",
     "RowCheck",
-    "add_doubt_warnings",
     "compile_mapping",
+    "with_type_doubt_warnings",
 ]

@@ -22,7 +22,7 @@ from hven.model.types import parse_type
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
 
 HVEN_SOURCE_KIND = "hven"
 MIRROR_FILE_MARK = "# A mirror of "  # begin of the first line of a descriptor that hven wrote, and may write again
@@ -56,7 +56,7 @@ RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of s
     "funding": ("funder", "ror", "award", "title", "url"),
     "related": ("id", "relation"),
 }
-ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys that have another name in `Resource`
+ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys that have another name in `CollectionSpec`
 TABLE_KEYS = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
 COLUMN_KEYS = (
     "unit",
@@ -93,7 +93,11 @@ class NothingToMirrorError(SourceError):
 
 
 def write_public_descriptor(
-    resource: Resource, tables: Iterable[Table], *, url: str, metadata: public_metadata.PublicMetadata | None = None
+    resource: CollectionSpec,
+    tables: Iterable[Table],
+    *,
+    url: str,
+    metadata: public_metadata.PublicMetadata | None = None,
 ) -> str:
     """Write the descriptor with which another Hven reproduces a collection.
 
@@ -124,11 +128,11 @@ def write_public_descriptor(
     for key, record_keys in RECORD_KEYS.items():
         records = getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key))
         if records:
-            body[key] = [_select_attributes(record, record_keys) for record in records]
+            body[key] = [_select_nondefault_attributes(record, record_keys) for record in records]
     table_descriptions = _describe_tables(own_tables, url, metadata)
     if table_descriptions:
         body["tables"] = table_descriptions
-    examples = public_metadata.select_examples(metadata.examples, visible_tables, resource.name)
+    examples = public_metadata.select_public_examples(metadata.examples, visible_tables, resource.name)
     if examples and table_descriptions:
         body["examples"] = examples
     return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"
@@ -145,12 +149,14 @@ def _describe_tables(
     descriptions = {}
     for table in stored_tables.values():
         description = _describe_table(table, url, stored_tables)
-        description |= public_metadata.describe_table(table, metadata, _describe_column)
+        description |= public_metadata.describe_flags_and_observations(table, metadata, _describe_column)
         descriptions[table.name] = description
     tables_by_name = {table.name: table for table in own_tables}
-    public_views = public_metadata.iterate_public_views(own_tables, stored_tables.values(), _describe_column)
+    public_views = public_metadata.iterate_public_view_descriptions(
+        own_tables, stored_tables.values(), _describe_column
+    )
     for name, view in public_views:
-        title_and_description = _select_attributes(tables_by_name[name], ("title", "description"))
+        title_and_description = _select_nondefault_attributes(tables_by_name[name], ("title", "description"))
         descriptions[name] = {**title_and_description, **view}
     return descriptions
 
@@ -193,7 +199,7 @@ def write_mirror_descriptor(
     NothingToMirrorError
         The collection has neither tables nor files that can be copied.
     """
-    foreign_document = _parse_foreign_descriptor(text, url, name)
+    foreign_document = _parse_remote_descriptor(text, url, name)
     body: dict[str, Any] = {"collection": name}
     body |= _copy_keys(foreign_document, COLLECTION_KEYS)
     for key, record_keys in RECORD_KEYS.items():
@@ -202,8 +208,8 @@ def write_mirror_descriptor(
             body[key] = [_copy_keys(record, record_keys) for record in records if isinstance(record, dict)]
     if omission_notes is None:
         omission_notes = []
-    foreign_reader = public_metadata.ForeignDescriptorReader(name, _copy_column_keys, omission_notes)
-    table_descriptions = _copy_tables(foreign_document.get("tables"), url, name, foreign_reader)
+    foreign_reader = public_metadata.RemoteDescriptorReader(name, _copy_column_keys, omission_notes)
+    table_descriptions = _copy_remote_tables(foreign_document.get("tables"), url, name, foreign_reader)
     if table_descriptions:
         body["tables"] = table_descriptions
         examples = foreign_reader.read_examples(foreign_document.get("examples"))
@@ -225,7 +231,7 @@ def write_mirror_descriptor(
     return head + _write_yaml(body)
 
 
-def _parse_foreign_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
+def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
     foreign_document: Any = None
     try:
         # aliases of YAML can make much data of little text; descriptors that hven writes have none
@@ -239,11 +245,11 @@ def _parse_foreign_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
     return dict(foreign_document)
 
 
-def _copy_tables(
-    foreign_tables: Any, url: str, name: str, foreign_reader: public_metadata.ForeignDescriptorReader
+def _copy_remote_tables(
+    remote_tables: Any, url: str, name: str, remote_reader: public_metadata.RemoteDescriptorReader
 ) -> dict[str, dict[str, Any]]:
     """Copy the tables of another site, and the views that read only these tables."""
-    tables = _copy_map(foreign_tables)
+    tables = _copy_text_keyed_map(remote_tables)
     descriptions = {}
     views = {}
     known_tables = []
@@ -254,18 +260,18 @@ def _copy_tables(
             descriptions[key] = _copy_table_description(foreign_table, url, f"{name}.{key}")
     for key, description in descriptions.items():
         known_table = _build_known_table(name, key, description)
-        description.update(foreign_reader.read_table_keys(known_table, tables[key]))
+        description.update(remote_reader.read_flags_and_observations(known_table, tables[key]))
         known_tables.append(known_table)
     if not known_tables:
         return descriptions
     for key, foreign_view in views.items():
-        view = foreign_reader.read_view(key, foreign_view, known_tables)
+        view = remote_reader.read_view(key, foreign_view, known_tables)
         if view is not None:
             descriptions[key] = {**_copy_keys(foreign_view, ("title", "description")), **view}
     return descriptions
 
 
-def list_mirrored_sites(resource: Resource) -> tuple[str, ...]:
+def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:
     """List the sites that a collection reproduces.
 
     Parameters
@@ -304,9 +310,9 @@ def _describe_table(table: Table, url: str, tables: Mapping[str, Table]) -> dict
     used_enums = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
     params = {}
     for param in table.params:
-        params[param.name] = {"type": str(param.type), **_select_attributes(param, PARAM_KEYS)}
+        params[param.name] = {"type": str(param.type), **_select_nondefault_attributes(param, PARAM_KEYS)}
     optional_sections = {
-        "frames": {frame.id: _select_attributes(frame, FRAME_KEYS) for frame in table.frames},
+        "frames": {frame.id: _select_nondefault_attributes(frame, FRAME_KEYS) for frame in table.frames},
         "params": params,
         "enums": {name: dict(labels) for name, labels in table.enums.items() if name in used_enums},
         "groups": _describe_groups(table, visible_columns | params.keys()),
@@ -323,7 +329,7 @@ def _describe_groups(table: Table, visible_names: set[str]) -> dict[str, Any]:
     groups = {}
     for group in table.groups:
         if visible_names.issuperset(group.roles.values()):
-            groups[group.name] = {"roles": dict(group.roles), **_select_attributes(group, DESCRIPTION_KEYS)}
+            groups[group.name] = {"roles": dict(group.roles), **_select_nondefault_attributes(group, DESCRIPTION_KEYS)}
     return groups
 
 
@@ -340,7 +346,7 @@ def _describe_foreign_keys(table: Table, visible_columns: set[str], tables: Mapp
             "columns": list(key.columns),
             "target": key.target,
             "target_columns": list(key.target_columns),
-            **_select_attributes(key, FOREIGN_KEY_DESCRIPTION_KEYS),
+            **_select_nondefault_attributes(key, FOREIGN_KEY_DESCRIPTION_KEYS),
         }
     return keys
 
@@ -370,10 +376,10 @@ def _has_hidden_column(table: Table, names: Iterable[str]) -> bool:
 
 
 def _describe_column(column: Column) -> dict[str, Any]:
-    return {"type": str(column.type), **_select_attributes(column, COLUMN_KEYS)}
+    return {"type": str(column.type), **_select_nondefault_attributes(column, COLUMN_KEYS)}
 
 
-def _select_attributes(source_object: object, keys: Iterable[str]) -> dict[str, Any]:
+def _select_nondefault_attributes(source_object: object, keys: Iterable[str]) -> dict[str, Any]:
     """Return the attributes that differ from their defaults, as values of YAML."""
     attributes = {}
     for key in keys:
@@ -385,24 +391,24 @@ def _select_attributes(source_object: object, keys: Iterable[str]) -> dict[str, 
     return attributes
 
 
-def _copy_table_description(foreign_table: Any, url: str, table: str) -> dict[str, Any]:
+def _copy_table_description(remote_table: Any, url: str, table: str) -> dict[str, Any]:
     """Copy the description of another site's table; its source is that site, whatever the text says."""
-    if not isinstance(foreign_table, dict) or not isinstance(foreign_table.get("columns"), dict):
+    if not isinstance(remote_table, dict) or not isinstance(remote_table.get("columns"), dict):
         raise SourceError(f"{url} does not say the columns of {table}", remedy="that site may have another version")
-    description = _copy_keys(foreign_table, TABLE_KEYS)
+    description = _copy_keys(remote_table, TABLE_KEYS)
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}
     for key, allowed_keys in (("frames", FRAME_KEYS), ("params", ("type", *PARAM_KEYS)), ("enums", None)):
-        if isinstance(foreign_table.get(key), dict):
-            description[key] = _copy_entries(foreign_table[key], allowed_keys)
+        if isinstance(remote_table.get(key), dict):
+            description[key] = _copy_entries(remote_table[key], allowed_keys)
     schema = table.partition(".")[0]
     optional_sections = {
-        "groups": _copy_groups(foreign_table.get("groups")),
-        "keys": _copy_foreign_keys(foreign_table.get("keys"), schema),
-        "indexes": _copy_indexes(foreign_table.get("indexes")),
+        "groups": _copy_groups(remote_table.get("groups")),
+        "keys": _copy_foreign_keys(remote_table.get("keys"), schema),
+        "indexes": _copy_indexes(remote_table.get("indexes")),
     }
     description |= {key: section for key, section in optional_sections.items() if section}
     columns = {}
-    for name, foreign_column in foreign_table["columns"].items():
+    for name, foreign_column in remote_table["columns"].items():
         if isinstance(foreign_column, dict):
             columns[str(name)] = _copy_column_keys(foreign_column)
     description["columns"] = columns
@@ -422,16 +428,16 @@ def _copy_entries(entries: Mapping[Any, Any], allowed_keys: Sequence[str] | None
     return copied_entries
 
 
-def _copy_map(value: Any) -> dict[str, Any]:
+def _copy_text_keyed_map(value: Any) -> dict[str, Any]:
     """Return a map with texts as keys; the empty map for any other value."""
     if isinstance(value, dict):
         return {str(key): inner_value for key, inner_value in value.items()}
     return {}
 
 
-def _copy_groups(foreign_groups: Any) -> dict[str, Any]:
+def _copy_groups(remote_groups: Any) -> dict[str, Any]:
     groups = {}
-    for name, foreign_group in _copy_map(foreign_groups).items():
+    for name, foreign_group in _copy_text_keyed_map(remote_groups).items():
         if isinstance(foreign_group, dict) and isinstance(foreign_group.get("roles"), dict):
             roles = {str(role): _to_yaml_value(column) for role, column in foreign_group["roles"].items()}
             groups[name] = {"roles": roles, **_copy_keys(foreign_group, DESCRIPTION_KEYS)}
@@ -442,26 +448,26 @@ def _copy_foreign_keys(foreign_keys: Any, schema: str) -> dict[str, Any]:
     """Copy the foreign keys that lead to tables of the same collection."""
     keys = {}
     copied_keys = ("columns", "target", "target_columns", *FOREIGN_KEY_DESCRIPTION_KEYS)
-    for name, foreign_key in _copy_map(foreign_keys).items():
+    for name, foreign_key in _copy_text_keyed_map(foreign_keys).items():
         if isinstance(foreign_key, dict) and str(foreign_key.get("target", "")).startswith(f"{schema}."):
             keys[name] = _copy_keys(foreign_key, copied_keys)
     return keys
 
 
-def _copy_indexes(foreign_indexes: Any) -> list[Any]:
-    if not isinstance(foreign_indexes, list):
+def _copy_indexes(remote_indexes: Any) -> list[Any]:
+    if not isinstance(remote_indexes, list):
         return []
-    return [_to_yaml_value(columns) for columns in foreign_indexes if isinstance(columns, list)]
+    return [_to_yaml_value(columns) for columns in remote_indexes if isinstance(columns, list)]
 
 
-def _copy_column_keys(foreign_column: Any) -> dict[str, Any]:
-    if isinstance(foreign_column, dict):
-        return _copy_keys(foreign_column, ("type", *COLUMN_KEYS))
+def _copy_column_keys(remote_column: Any) -> dict[str, Any]:
+    if isinstance(remote_column, dict):
+        return _copy_keys(remote_column, ("type", *COLUMN_KEYS))
     return {}
 
 
-def _copy_keys(foreign_keys: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
-    return {key: _to_yaml_value(foreign_keys[key]) for key in keys if key in foreign_keys}
+def _copy_keys(remote_entries: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: _to_yaml_value(remote_entries[key]) for key in keys if key in remote_entries}
 
 
 def _to_yaml_value(value: Any) -> Any:
@@ -486,7 +492,7 @@ def _write_yaml(body: Mapping[str, Any]) -> str:
 __all__ = [
     "MIRROR_FILE_MARK",
     "NothingToMirrorError",
-    "list_mirrored_sites",
+    "list_mirrored_site_addresses",
     "write_mirror_descriptor",
     "write_public_descriptor",
 ]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.adql_writer import quote_identifier, write_adql
 from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.syntax_tree import ColumnRef, FunctionCall, Ident, Select, SelectItem, walk_tree
-from hven.adql.value_kinds import is_null
+from hven.adql.value_kinds import is_null_in_every_row
 from hven.descriptor._expression_trees import CAST_TYPES
 from hven.descriptor._keys import ObscoreSection
 from hven.descriptor._mapping_compiler import MappingCompiler
-from hven.descriptor._merging import merge_entries
-from hven.descriptor._name_resolution import add_place
+from hven.descriptor._merging import merge_yaml_maps
+from hven.descriptor._name_resolution import with_place
 from hven.descriptor._simulated_rows import build_data_source_column
-from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
+from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model.errors import DescriptorError, Fault, suggest_spelling
 from hven.model.resource import ColumnMapping
 from hven.model.sky import frames
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import Expr
     from hven.descriptor import compiled_mapping
     from hven.descriptor.value_schema import FaultCollector
-    from hven.model.errors import Place
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.errors import TextPlace
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.table import Column, Table
 
 OBSCORE_VIEW, OBSCORE_RADIO_VIEW = "obscore", "obscore_radio"  # in the schema ivoa
@@ -45,7 +45,7 @@ _KEYS_BY_VIEW = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObservationViewMember:
+class ObscoreViewMember:
     """What one table gives to ivoa.obscore (or to ivoa.obscore_radio).
 
     Attributes
@@ -89,9 +89,9 @@ class ObservationViewMember:
         return f"SELECT {select_items} {self.source}"
 
 
-def rewrite_as_standard_table(
-    value: Any, table: WrittenMap, view_name: str, faults: FaultCollector
-) -> WrittenMap | None:
+def rewrite_obscore_as_table(
+    value: Any, table: LocatedYamlMap, view_name: str, faults: FaultCollector
+) -> LocatedYamlMap | None:
     """Rewrite ``obscore:`` (or its ``radio:``) as a table of the standard, to be read as any other.
 
     Parameters
@@ -110,9 +110,9 @@ def rewrite_as_standard_table(
     table
         None after a fault.
     """
-    if isinstance(value, WrittenScalar) and value.is_null:
-        value = WrittenMap({}, table.place)
-    if not isinstance(value, WrittenMap):
+    if isinstance(value, LocatedYamlScalar) and value.is_null:
+        value = LocatedYamlMap({}, table.place)
+    if not isinstance(value, LocatedYamlMap):
         faults.add_error(
             f"{view_name} must be a map (set, text, map ...)",
             value.place,
@@ -126,30 +126,30 @@ def rewrite_as_standard_table(
                 key.place,
                 suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"known: {', '.join(_KEYS_BY_VIEW[view_name])}",
             )
-    table_entries: dict[WrittenScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
-    table_entries[add_place("standard", table.place)] = add_place(STANDARDS_BY_VIEW[view_name], value.place)
+    table_entries: dict[LocatedYamlScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
+    table_entries[with_place("standard", table.place)] = with_place(STANDARDS_BY_VIEW[view_name], value.place)
     if view_name == OBSCORE_VIEW and "simulated" in table:
         own_columns = table_entries.get("columns")  # type: ignore[call-overload]
-        table_entries[add_place("columns", table.place)] = (
-            merge_entries(build_data_source_column(value.place), own_columns)
-            if isinstance(own_columns, WrittenMap)
+        table_entries[with_place("columns", table.place)] = (
+            merge_yaml_maps(build_data_source_column(value.place), own_columns)
+            if isinstance(own_columns, LocatedYamlMap)
             else build_data_source_column(value.place)
         )
-    variant = _find_variant(table)
+    variant = _find_epn_tap_variant(table)
     if variant is not None and view_name == OBSCORE_VIEW:
-        table_entries[add_place("frame", table.place)] = add_place(variant, value.place)
-    return WrittenMap(table_entries, value.place)
+        table_entries[with_place("frame", table.place)] = with_place(variant, value.place)
+    return LocatedYamlMap(table_entries, value.place)
 
 
-def _find_variant(table: WrittenMap) -> str | None:
+def _find_epn_tap_variant(table: LocatedYamlMap) -> str | None:
     standard, frame = table.get("standard"), table.get("frame")  # type: ignore[call-overload]
     words = f"{standard} {frame}"
     return next((name for name in EPN_TAP_VARIANTS if words == name or words.startswith(f"{name} ")), None)
 
 
-def compile_view_member(
-    spec: TableSpec, table: Table, resource: Resource, view_name: str = OBSCORE_VIEW
-) -> ObservationViewMember | None:
+def compile_obscore_view_member(
+    spec: TableSpec, table: Table, resource: CollectionSpec, view_name: str = OBSCORE_VIEW
+) -> ObscoreViewMember | None:
     """Compile what a table gives to ivoa.obscore.
 
     Parameters
@@ -218,7 +218,7 @@ def compile_view_member(
         if tree.meta is None or (tree.meta.nullable and not tree.meta.constant)
     ]
     _check_sky_positions(view_spec, trees, table, view_name)
-    _check_query_functions(
+    _refuse_ingest_only_functions(
         view_spec,
         {
             column: tree
@@ -234,7 +234,7 @@ def compile_view_member(
         if column.name in trees
     }
     source = f"FROM {table_name}" + (f" WHERE {' AND '.join(not_null_conditions)}" if not_null_conditions else "")
-    return ObservationViewMember(
+    return ObscoreViewMember(
         table=table.qualified_name,
         column_expressions=column_expressions,
         source=source,
@@ -267,7 +267,7 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
         raise DescriptorError(faults)
 
 
-def _check_query_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view_name: str) -> None:
+def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view_name: str) -> None:
     """Refuse what is computed at ingest alone: the view is computed when it is asked."""
     faults = []
     for column, tree in trees.items():
@@ -300,13 +300,13 @@ def _check_query_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view
         raise DescriptorError(faults)
 
 
-def _locate_setting(view_spec: TableSpec, column: str) -> Place:
+def _locate_setting(view_spec: TableSpec, column: str) -> TextPlace:
     return next((item.place for item in view_spec.settings if item.column == column), view_spec.place)
 
 
 def _write_typed_expression(tree: Expr, column: Column) -> str:
     """Write an expression so that it has the column's own type: a union takes the widest of its members otherwise."""
-    if is_null(tree):
+    if is_null_in_every_row(tree):
         return _write_typed_null(column)
     text = write_adql(tree)
     if tree.meta is None or not (column.type.is_numeric and tree.meta.type.is_numeric) or tree.meta.type == column.type:
@@ -329,7 +329,7 @@ def _write_typed_null(column: Column) -> str:
     return "NULL"
 
 
-def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource) -> dict[str, ColumnMapping]:
+def _build_view_defaults(table: Table, view_spec: TableSpec, resource: CollectionSpec) -> dict[str, ColumnMapping]:
     """Derive what follows from any table: an identifier by its key, the position by the one it is indexed by."""
     default_expressions: dict[str, str] = {}
     if len(table.primary) == 1:
@@ -349,7 +349,7 @@ def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource)
         default_expressions |= {"s_ra": f'"{table.position[0]}"', "s_dec": f'"{table.position[1]}"'}
     names = {column.name for column in view_spec.table.columns}
     return {
-        column: ColumnMapping(column=column, how="map", value=add_place(text, view_spec.place), place=view_spec.place)
+        column: ColumnMapping(column=column, how="map", value=with_place(text, view_spec.place), place=view_spec.place)
         for column, text in default_expressions.items()
         if column in names
     }
@@ -358,7 +358,7 @@ def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource)
 __all__ = [
     "OBSCORE_RADIO_VIEW",
     "OBSCORE_VIEW",
-    "ObservationViewMember",
-    "compile_view_member",
-    "rewrite_as_standard_table",
+    "ObscoreViewMember",
+    "compile_obscore_view_member",
+    "rewrite_obscore_as_table",
 ]

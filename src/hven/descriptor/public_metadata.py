@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.functions import QUERY_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
-from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
+from hven.adql.scope import StaticTableCatalogue
+from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
 from hven.descriptor._merging import list_standard_columns
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW, STANDARDS_BY_VIEW
@@ -24,7 +24,7 @@ from hven.model.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from hven.descriptor.observations import ObservationViewMember
+    from hven.descriptor.observations import ObscoreViewMember
     from hven.model.resource import ExampleQuery, TableSpec
     from hven.model.table import Column
 
@@ -51,7 +51,7 @@ class PublicMetadata:
         Examples that everybody can run.
     """
 
-    view_members: Mapping[str, Mapping[str, ObservationViewMember]] = field(default_factory=dict)
+    view_members: Mapping[str, Mapping[str, ObscoreViewMember]] = field(default_factory=dict)
     table_specs: Mapping[str, TableSpec] = field(default_factory=dict)
     examples: Collection[ExampleQuery] = ()
 
@@ -98,7 +98,7 @@ def find_query_fault(text: str, tables: Iterable[Table], schemas: Collection[str
     try:
         tree = parse_query(text)
         nodes = list(walk_tree(tree))
-        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
+        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTableExpression)}
         for node in nodes:
             if not isinstance(node, TableRef):
                 continue
@@ -108,7 +108,7 @@ def find_query_fault(text: str, tables: Iterable[Table], schemas: Collection[str
             has_known_schema = len(names) == 2 and first_name in schemas
             if not is_common_table and not has_known_schema:
                 return f"it reads {'.'.join(names)}"
-        bind_query(tree, StaticCatalogue(tables))
+        bind_query(tree, StaticTableCatalogue(tables))
     except HvenError as error:
         return error.message
     return ""
@@ -117,7 +117,7 @@ def find_query_fault(text: str, tables: Iterable[Table], schemas: Collection[str
 # --- descriptions for mirrors ----------------------------------------------------------------------------------
 
 
-def describe_table(
+def describe_flags_and_observations(
     table: Table, metadata: PublicMetadata, describe_column: Callable[[Column], dict[str, Any]]
 ) -> dict[str, Any]:
     """Describe the flags and observations of a table.
@@ -185,7 +185,7 @@ def _build_flag_keys(
 
 
 def _describe_view_member(
-    table: Table, member: ObservationViewMember, view_name: str, describe_column: Callable[[Column], dict[str, Any]]
+    table: Table, member: ObscoreViewMember, view_name: str, describe_column: Callable[[Column], dict[str, Any]]
 ) -> dict[str, Any] | None:
     """Write the expressions of a view's member; None if one that every row must have reads hidden columns."""
     standard = _load_standard_columns(view_name)
@@ -225,7 +225,7 @@ def _load_standard_columns(view_name: str) -> dict[str, bool]:
     return list_standard_columns(STANDARDS_BY_VIEW[view_name])
 
 
-def iterate_public_views(
+def iterate_public_view_descriptions(
     public_tables: Iterable[Table], stored_tables: Iterable[Table], describe_column: Callable[[Column], dict[str, Any]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """List the views that read public columns of this collection alone.
@@ -257,15 +257,15 @@ def iterate_public_views(
             return
         for table in readable_views:
             pending_views.remove(table)
-            query = bind_query(parse_query(table.view or ""), StaticCatalogue(known_tables))
+            query = bind_query(parse_query(table.view or ""), StaticTableCatalogue(known_tables))
             known_tables.append(table)
             derived_attributes = {}
             for column in query.columns:
-                derived_attributes[column.name] = _select_attributes(describe_column(column))
+                derived_attributes[column.name] = _select_descriptive_attributes(describe_column(column))
             changed_attributes = {}
             for column in table.columns:
-                attributes = _select_attributes(describe_column(column))
-                changes = _select_changes(attributes, derived_attributes.get(column.name, {}))
+                attributes = _select_descriptive_attributes(describe_column(column))
+                changes = _select_changed_attributes(attributes, derived_attributes.get(column.name, {}))
                 if changes:
                     changed_attributes[column.name] = changes
             description: dict[str, Any] = {"view": table.view}
@@ -274,15 +274,15 @@ def iterate_public_views(
             yield table.name, description
 
 
-def _select_changes(attributes: Mapping[str, Any], derived_attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _select_changed_attributes(attributes: Mapping[str, Any], derived_attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if derived_attributes.get(key) != value}
 
 
-def _select_attributes(description: Mapping[str, Any]) -> dict[str, Any]:
+def _select_descriptive_attributes(description: Mapping[str, Any]) -> dict[str, Any]:
     return {key: description[key] for key in DESCRIPTIVE_KEYS if key in description}
 
 
-def select_examples(
+def select_public_examples(
     collection_examples: Iterable[ExampleQuery], tables: Iterable[Table], schema: str
 ) -> list[dict[str, str]]:
     """Select the examples that read only this collection and the schemas that every site has.
@@ -319,7 +319,7 @@ def select_examples(
 
 
 @dataclass(slots=True)
-class ForeignDescriptorReader:
+class RemoteDescriptorReader:
     """Reads another site's description of a collection, as far as it can be computed here.
 
     Attributes
@@ -336,14 +336,14 @@ class ForeignDescriptorReader:
     copy_column_keys: Callable[[Any], dict[str, Any]]
     omission_notes: list[str] = field(default_factory=list)
 
-    def read_table_keys(self, table: Table, foreign_keys: Mapping[Any, Any]) -> dict[str, Any]:
+    def read_flags_and_observations(self, table: Table, remote_keys: Mapping[Any, Any]) -> dict[str, Any]:
         """Read the flags and observations of a table.
 
         Parameters
         ----------
         table
             The table as it will be.
-        foreign_keys
+        remote_keys
             Keys of the table in the other site's descriptor.
 
         Returns
@@ -351,8 +351,8 @@ class ForeignDescriptorReader:
         description
             The keys that hold here.
         """
-        description: dict[str, Any] = self._read_flags(table, foreign_keys)
-        obscore_value = foreign_keys.get(OBSCORE_VIEW)
+        description: dict[str, Any] = self._read_flags(table, remote_keys)
+        obscore_value = remote_keys.get(OBSCORE_VIEW)
         if not isinstance(obscore_value, dict):
             return description
         observations = self._read_view_member(table, obscore_value, OBSCORE_VIEW)
@@ -366,9 +366,9 @@ class ForeignDescriptorReader:
         description[OBSCORE_VIEW] = observations
         return description
 
-    def _read_flags(self, table: Table, foreign_keys: Mapping[Any, Any]) -> dict[str, Any]:
-        flags = foreign_keys.get("flags")
-        rules = foreign_keys.get("rules")
+    def _read_flags(self, table: Table, remote_keys: Mapping[Any, Any]) -> dict[str, Any]:
+        flags = remote_keys.get("flags")
+        rules = remote_keys.get("rules")
         if not isinstance(flags, dict) or not isinstance(rules, dict):
             return {}
         column = flags.get("column")
@@ -389,11 +389,11 @@ class ForeignDescriptorReader:
         bits = {name: bit for bit, name in names_by_bit.items()}
         return _build_flag_keys(column, groupings, bits, messages)
 
-    def _read_flag_groupings(self, table: Table, foreign_groupings: object) -> dict[str, str]:
+    def _read_flag_groupings(self, table: Table, remote_groupings: object) -> dict[str, str]:
         """Read the expressions by which flagged rows are counted."""
         groupings = {}
-        if isinstance(foreign_groupings, dict):
-            for name, text in foreign_groupings.items():
+        if isinstance(remote_groupings, dict):
+            for name, text in remote_groupings.items():
                 fault = find_expression_fault(str(text), table.columns)
                 if fault:
                     note = f"{table.qualified_name}: flagged rows are not counted by {name}: {fault}"
@@ -402,16 +402,16 @@ class ForeignDescriptorReader:
                     groupings[str(name)] = str(text)
         return groupings
 
-    def _read_view_member(self, table: Table, foreign_keys: Mapping[Any, Any], view_name: str) -> dict[str, Any] | None:
+    def _read_view_member(self, table: Table, remote_keys: Mapping[Any, Any], view_name: str) -> dict[str, Any] | None:
         """Read the expressions of a view's member; None if one that every row must have cannot be computed here."""
         standard = _load_standard_columns(view_name)
         view = f"ivoa.{view_name}"
-        foreign_columns = foreign_keys.get("columns")
+        foreign_columns = remote_keys.get("columns")
         own_columns = {}
         if isinstance(foreign_columns, dict):
             own_columns = {str(name): self.copy_column_keys(column) for name, column in foreign_columns.items()}
         expressions: dict[str, str] = {}
-        foreign_expressions = foreign_keys.get("map")
+        foreign_expressions = remote_keys.get("map")
         if not isinstance(foreign_expressions, dict):
             foreign_expressions = {}
         for key, value in foreign_expressions.items():
@@ -433,7 +433,7 @@ class ForeignDescriptorReader:
                 expressions[name] = "NULL"
                 self.omission_notes.append(f"{view} has nothing under {name} of {table.qualified_name}: {fault}")
         optional_columns = []
-        foreign_optional = foreign_keys.get("optional")
+        foreign_optional = remote_keys.get("optional")
         if isinstance(foreign_optional, list):
             optional_columns = [name for name in map(str, foreign_optional) if standard.get(name)]
         own_columns = {
@@ -443,14 +443,14 @@ class ForeignDescriptorReader:
         }
         return _build_view_keys(expressions, optional_columns, own_columns)
 
-    def read_view(self, name: str, foreign_keys: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
+    def read_view(self, name: str, remote_keys: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
         """Read a view over tables of its own collection, and add it to them.
 
         Parameters
         ----------
         name
             Name of the view.
-        foreign_keys
+        remote_keys
             Keys of the view in the other site's descriptor.
         tables
             Tables of the collection; the view is appended.
@@ -460,28 +460,28 @@ class ForeignDescriptorReader:
         description
             Keys of the view; None: it reads other tables.
         """
-        text = str(foreign_keys.get("view"))
+        text = str(remote_keys.get("view"))
         fault = find_query_fault(text, tables, {self.schema.lower()})
         if fault:
             self.omission_notes.append(f"the view {self.schema}.{name} is left out: {fault}")
             return None
-        query = bind_query(parse_query(text), StaticCatalogue(tables))
+        query = bind_query(parse_query(text), StaticTableCatalogue(tables))
         tables.append(Table(schema=self.schema, name=name, columns=query.columns))
         description: dict[str, Any] = {"view": text}
-        foreign_columns = foreign_keys.get("columns")
+        foreign_columns = remote_keys.get("columns")
         if isinstance(foreign_columns, dict) and foreign_columns:
             columns = {}
             for key, foreign_column in foreign_columns.items():
-                columns[str(key)] = _select_attributes(self.copy_column_keys(foreign_column))
+                columns[str(key)] = _select_descriptive_attributes(self.copy_column_keys(foreign_column))
             description["columns"] = columns
         return description
 
-    def read_examples(self, foreign_examples: object) -> list[dict[str, str]]:
+    def read_examples(self, remote_examples: object) -> list[dict[str, str]]:
         """Read examples: pages show them, and run them when a reader asks for it.
 
         Parameters
         ----------
-        foreign_examples
+        remote_examples
             Examples of the other site's descriptor.
 
         Returns
@@ -489,10 +489,10 @@ class ForeignDescriptorReader:
         examples
             Examples as a descriptor has them.
         """
-        if not isinstance(foreign_examples, list):
+        if not isinstance(remote_examples, list):
             return []
         examples = []
-        for foreign_example in foreign_examples:
+        for foreign_example in remote_examples:
             if not isinstance(foreign_example, dict):
                 continue
             if not foreign_example.get("title") or not foreign_example.get("query"):
@@ -506,11 +506,11 @@ class ForeignDescriptorReader:
 
 
 __all__ = [
-    "ForeignDescriptorReader",
     "PublicMetadata",
-    "describe_table",
+    "RemoteDescriptorReader",
+    "describe_flags_and_observations",
     "find_expression_fault",
     "find_query_fault",
-    "iterate_public_views",
-    "select_examples",
+    "iterate_public_view_descriptions",
+    "select_public_examples",
 ]

@@ -11,7 +11,7 @@ from hven.model.errors import Fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
 
 EPN_TAP_SERVICE = "epn-tap"
@@ -28,7 +28,7 @@ MISSING_REQUIREMENTS = {
 }
 
 
-def find_unserved_services(resource: Resource, tables: Sequence[Table]) -> list[Fault]:
+def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Table]) -> list[Fault]:
     """Find words of ``services`` that none of the collection's tables, with all of their columns, is for.
 
     Parameters

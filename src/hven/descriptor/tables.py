@@ -10,24 +10,24 @@ from hven.descriptor._body_frame_checks import check_body_frame
 from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
-from hven.descriptor._embargo import build_undated_rule, read_embargo
+from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
 from hven.descriptor._endpoint_loading import read_endpoints, read_unstripped_text
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._partitions import read_partition
 from hven.descriptor._position_names import warn_about_position
-from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_flags
-from hven.descriptor._row_links import build_link_defaults, read_links
+from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_quality_flags
+from hven.descriptor._row_links import build_link_column_defaults, read_row_links
 from hven.descriptor._setting_checks import (
     check_expression,
     check_setting_targets,
     check_setting_values,
-    read_settings,
+    read_column_settings,
 )
 from hven.descriptor._source_options import read_source_spec
 from hven.descriptor._sync_policies import read_sync_policy
-from hven.descriptor._table_access import read_access
-from hven.descriptor._time_series_loading import read_time_series, write_series_recipes
-from hven.descriptor._validation_rules import read_rules
+from hven.descriptor._table_access import read_access_policy
+from hven.descriptor._time_series_loading import read_time_series, write_series_file_specs
+from hven.descriptor._validation_rules import read_validation_rules
 from hven.model.errors import ParseError, suggest_spelling
 from hven.model.resource import ColumnMapping, GranuleSpec, TableSpec
 from hven.model.sky import frames
@@ -36,9 +36,9 @@ from hven.model.table import ColumnGroup, ForeignKey, FrameRef, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.descriptor.written_yaml import WrittenScalar
-    from hven.model.errors import Fault, Place
+    from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
+    from hven.descriptor.written_yaml import LocatedYamlScalar
+    from hven.model.errors import Fault, TextPlace
     from hven.model.resource import EmbargoPolicy, QualityFlagColumn, SourceSpec, ValidationRule
     from hven.model.table import Column, RowAccessPolicy
 
@@ -71,7 +71,7 @@ POSITION_UCD_PAIRS = (
 
 
 def read_table_spec(
-    name: WrittenScalar, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+    name: LocatedYamlScalar, fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
 ) -> TableSpec | None:
     """Build one table and collect its faults.
 
@@ -100,7 +100,11 @@ class _TableReader:
     """Reads the keys of one table."""
 
     def __init__(
-        self, name: WrittenScalar, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+        self,
+        name: LocatedYamlScalar,
+        fields: LocatedKeyValues,
+        collection_context: CollectionContext,
+        faults: FaultCollector,
     ) -> None:
         self._name = name
         self._key_path = f"tables.{name}"
@@ -121,19 +125,19 @@ class _TableReader:
     def read(self) -> TableSpec:
         """Read everything in the order in which one part needs another."""
         fields, key_path = self._fields, self._key_path
-        self._add_special_columns()
+        self._add_flags_and_release_columns()
         self._check_view_keys()
-        self._settings = read_settings(key_path, fields, self._faults)
+        self._settings = read_column_settings(key_path, fields, self._faults)
         self._check_settings(key_path, self._settings)
         self._add_flags_setting()
         let = self._read_let_expressions()
-        where = self._read_where()
+        where = self._read_row_condition()
         granules = tuple(self._read_granules())
         rules = self._read_rules()
         sources = self._read_sources()
         table = self._build_table(sources)
         if any(spec.kind == GRANULES_SOURCE_KIND for spec in sources):
-            sources = _add_series_recipes(sources, table)
+            sources = _with_series_file_specs(sources, table)
         if "group_by" in fields and len(sources) > 1:
             self._faults.add_error(
                 f"{key_path}.group_by: groups of several sources cannot be made",
@@ -158,13 +162,13 @@ class _TableReader:
             explicit_attributes=self._explicit_attributes,
             xtypes_by_column=self._list_xtypes(),
             column_places={str(key): key.place for key in fields.get("columns", {})},
-            span_places=self._list_span_places(),
+            span_places=self._list_linked_series_places(),
             frame=read_unstripped_text(fields, "frame"),
             uses_standard_units=bool(fields.get("converted", False)),
             group_by=fields.get("group_by", ()),
             for_each=fields.get("for_each", ()),
             max_rejected_share=fields.get("max_rejects"),
-            defaults=self._build_defaults(table),
+            defaults=self._build_column_defaults(table),
             vocabularies=self._read_vocabularies(),
             place=self._name.place,
         )
@@ -184,10 +188,10 @@ class _TableReader:
     def _typed_columns(self) -> dict[str, Column]:
         return {column.name: column for column in self._columns if "type" in self._explicit_attributes[column.name]}
 
-    def _add_special_columns(self) -> None:
+    def _add_flags_and_release_columns(self) -> None:
         """Add the columns of ``flags`` and ``embargo``, or replace the ones that ``columns`` describes."""
         known = (self._key_path, self._fields, self._columns, self._explicit_attributes, self._faults)
-        self._flags_column, flags_column = read_flags(*known)
+        self._flags_column, flags_column = read_quality_flags(*known)
         self._embargo, release_column = read_embargo(*known)
         for new_column in (flags_column, release_column):
             if new_column is None:
@@ -236,10 +240,10 @@ class _TableReader:
         initial_value = ColumnMapping(column=flags_column.column, how="set", value="0", place=flags_column.place)
         self._settings = (*self._settings, initial_value)
 
-    def _read_let_expressions(self) -> dict[str, tuple[str, Place]]:
+    def _read_let_expressions(self) -> dict[str, tuple[str, TextPlace]]:
         """Order the names of ``let`` by dependence, and report cycles."""
         let_path = f"{self._key_path}.let"
-        let_texts: dict[WrittenScalar, WrittenScalar] = self._fields.get("let", {})
+        let_texts: dict[LocatedYamlScalar, LocatedYamlScalar] = self._fields.get("let", {})
         used_names: dict[str, set[str]] = {}
         for name, value in let_texts.items():
             if not check_column_name(name, "a 'let' name", self._faults, must_be_regular=True):
@@ -253,7 +257,7 @@ class _TableReader:
                 references = iterate_column_references(tree)
                 used_names[str(name)] = {column for prefix, column, _ in references if not prefix}
         texts = {str(name): value for name, value in let_texts.items()}
-        ordered_expressions: dict[str, tuple[str, Place]] = {}
+        ordered_expressions: dict[str, tuple[str, TextPlace]] = {}
 
         def add_after_dependencies(name: str, chain: tuple[str, ...]) -> None:
             if name in ordered_expressions:
@@ -274,7 +278,7 @@ class _TableReader:
             add_after_dependencies(start, ())
         return ordered_expressions
 
-    def _read_where(self) -> tuple[str, Place] | None:
+    def _read_row_condition(self) -> tuple[str, TextPlace] | None:
         """Check the conditions over rows of the source: ``where`` and ``simulated``."""
         for key, allow_target in (("where", False), ("simulated", True)):
             condition = self._fields.get(key)
@@ -284,7 +288,7 @@ class _TableReader:
                     f"{self._key_path}.{key}",
                     self._column_names,
                     self._faults,
-                    condition=True,
+                    is_condition=True,
                     allow_target=allow_target,
                 )
         where = self._fields.get("where")
@@ -300,20 +304,20 @@ class _TableReader:
             if granule_id in granule_ids:
                 self._faults.add_error(f"{granule_path}: two granules have this gid", granule_fields.place)
             granule_ids.add(granule_id)
-            settings = read_settings(granule_path, granule_fields, self._faults)
+            settings = read_column_settings(granule_path, granule_fields, self._faults)
             self._check_settings(granule_path, settings)
             condition = None
             condition_text = granule_fields.get("if")
             if condition_text is not None:
                 condition = (condition_text, condition_text.place)
                 target_names = self._final_column_names
-                check_expression(condition_text, f"{granule_path}.if", target_names, self._faults, condition=True)
+                check_expression(condition_text, f"{granule_path}.if", target_names, self._faults, is_condition=True)
             yield GranuleSpec(gid=granule_id, settings=settings, condition=condition, place=granule_fields.place)
 
     def _read_rules(self) -> tuple[ValidationRule, ...]:
-        rules = list(read_rules(self._key_path, self._fields, self._final_column_names, self._faults))
+        rules = list(read_validation_rules(self._key_path, self._fields, self._final_column_names, self._faults))
         if self._embargo is not None:
-            rules.append(build_undated_rule(self._embargo))
+            rules.append(build_undated_embargo_rule(self._embargo))
         return tuple(rules)
 
     def _read_sources(self) -> tuple[SourceSpec, ...]:
@@ -331,9 +335,9 @@ class _TableReader:
         )
         known_names = [*self._column_names, *(param.name for param in params)]
         self._check_references(known_names, [frame.id for frame in frame_refs], enums)
-        access, policy = self._read_access()
+        access, policy = self._read_access_policy()
         primary = tuple(self._read_column_names("primary"))
-        if not primary and self._has_path_key(sources, policy):
+        if not primary and self._is_path_primary_key(sources, policy):
             primary = ("path",)
         column_names = self._final_column_names
         table = Table(
@@ -351,7 +355,7 @@ class _TableReader:
             enums=enums,
             position=self._read_position(),
             form=tuple(self._read_form_fields()),
-            observation=self._read_observation(),
+            observation=self._read_observation_columns(),
             indexes=self._read_indexes(),
             partition=read_partition(key_path, fields, self._column_names, self._has_all_columns, self._faults),
             view=self._read_view_query(),
@@ -360,8 +364,8 @@ class _TableReader:
             project=self._collection_context.project,
             index=fields.get("index"),
             standard=read_unstripped_text(fields, "standard"),
-            links=tuple(read_links(key_path, fields, column_names, self._collection_context, self._faults)),
-            spans=tuple(self._list_span_places()),
+            links=tuple(read_row_links(key_path, fields, column_names, self._collection_context, self._faults)),
+            spans=tuple(self._list_linked_series_places()),
             series=tuple(
                 read_time_series(
                     key_path,
@@ -418,11 +422,11 @@ class _TableReader:
             enums=enums,
         )
 
-    def _read_access(self) -> tuple[str, RowAccessPolicy | None]:
+    def _read_access_policy(self) -> tuple[str, RowAccessPolicy | None]:
         fields = self._fields
         access_fields = fields.get("access", self._collection_context.access)
         contact = self._collection_context.contact
-        access, policy = read_access(access_fields, f"{self._key_path}.access", self._faults, contact)
+        access, policy = read_access_policy(access_fields, f"{self._key_path}.access", self._faults, contact)
         if policy is not None and "view" in fields:
             self._faults.add_error(
                 f"{self._key_path}.access: a view shows the rows that its tables do",
@@ -431,7 +435,7 @@ class _TableReader:
             )
         return access, policy
 
-    def _has_path_key(self, sources: Sequence[SourceSpec], policy: RowAccessPolicy | None) -> bool:
+    def _is_path_primary_key(self, sources: Sequence[SourceSpec], policy: RowAccessPolicy | None) -> bool:
         """Return whether `path` is the primary key: each file is a row then, and a sync can follow each."""
         if not self._follows_source or [spec.kind for spec in sources] != [GRANULES_SOURCE_KIND]:
             return False
@@ -448,16 +452,16 @@ class _TableReader:
                 xtypes_by_column[str(name)] = tuple(map(str, column_fields["types"]))
         return xtypes_by_column
 
-    def _list_span_places(self) -> dict[str, Place]:
+    def _list_linked_series_places(self) -> dict[str, TextPlace]:
         """List the time series that ``links`` lead to, and where each is written."""
         series_names = [link["series"] for link in self._fields.get("links", ()) if "series" in link]
         return {str(name): name.place for name in series_names}
 
-    def _build_defaults(self, table: Table) -> dict[str, ColumnMapping]:
+    def _build_column_defaults(self, table: Table) -> dict[str, ColumnMapping]:
         fields = self._fields
         defaults: dict[str, ColumnMapping] = {}
         if "links" in fields:
-            defaults.update(build_link_defaults(table, self._collection_context, fields.places["links"]))
+            defaults.update(build_link_column_defaults(table, self._collection_context, fields.places["links"]))
         for key, value in fields.get("default", {}).items():
             defaults[str(key)] = ColumnMapping(column=str(key), how="map", value=value, place=value.place)
         return defaults
@@ -468,7 +472,9 @@ class _TableReader:
             vocabularies[str(name)] = tuple(str(word) for word in vocabulary_fields.get("values", ()))
         return vocabularies
 
-    def _check_has_column(self, name: WrittenScalar, key_path: str, known_names: Sequence[str] | None = None) -> None:
+    def _check_has_column(
+        self, name: LocatedYamlScalar, key_path: str, known_names: Sequence[str] | None = None
+    ) -> None:
         """Report a name that is no column, if all columns are known."""
         if known_names is None:
             known_names = self._column_names
@@ -481,7 +487,7 @@ class _TableReader:
             self._check_has_column(name, f"{self._key_path}.{key}")
             yield str(name)
 
-    def _read_observation(self) -> tuple[str, ...] | None:
+    def _read_observation_columns(self) -> tuple[str, ...] | None:
         if "observation" not in self._fields:
             return None
         return tuple(dict.fromkeys(self._read_column_names("observation")))
@@ -572,7 +578,7 @@ class _TableReader:
         """Parse the query of a view and report its syntax faults."""
         if "view" not in self._fields:
             return None
-        query: WrittenScalar = self._fields["view"]
+        query: LocatedYamlScalar = self._fields["view"]
         try:
             parse_query(str(query))
         except ParseError as error:
@@ -581,9 +587,9 @@ class _TableReader:
         return str(query)
 
 
-def _add_series_recipes(sources: Sequence[SourceSpec], table: Table) -> tuple[SourceSpec, ...]:
+def _with_series_file_specs(sources: Sequence[SourceSpec], table: Table) -> tuple[SourceSpec, ...]:
     """Tell the sources of granules which samples the time series of the table read."""
-    series_recipes = write_series_recipes(table)
+    series_recipes = write_series_file_specs(table)
     specs = []
     for spec in sources:
         if spec.kind == GRANULES_SOURCE_KIND:
@@ -593,7 +599,7 @@ def _add_series_recipes(sources: Sequence[SourceSpec], table: Table) -> tuple[So
 
 
 def _read_frame(
-    name: str, frame_fields: KeyValues, settings: Sequence[ColumnMapping], key_path: str, faults: FaultCollector
+    name: str, frame_fields: LocatedKeyValues, settings: Sequence[ColumnMapping], key_path: str, faults: FaultCollector
 ) -> FrameRef:
     frame_kind = frame_fields.get("kind")
     if not frame_kind and "timescale" in frame_fields:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.descriptor.written_yaml import WrittenScalar
+from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.table import Column
-from hven.model.types import INT64, type_from_arrow
+from hven.model.types import INT64, build_type_from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def expand_array_columns(
     key_path = f"tables.{spec.table.name}.for_each"
     array_names: list[str] = []
     for name in spec.for_each:
-        if isinstance(name, WrittenScalar):
+        if isinstance(name, LocatedYamlScalar):
             place = name.place
         else:
             place = spec.place
@@ -86,9 +86,9 @@ def _is_list(column: Column) -> bool:
 
 
 def _to_element_column(column: Column) -> Column:
-    return column.copy_with(type=type_from_arrow(column.type.arrow.value_type), required=False)
+    return column.copy_with(type=build_type_from_arrow(column.type.arrow.value_type), required=False)
 
 
-def build_index_column() -> Column:
+def build_element_index_column() -> Column:
     """Return the column that counts elements."""
     return Column(name=ELEMENT_INDEX_COLUMN, type=INT64, required=True)

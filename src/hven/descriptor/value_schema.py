@@ -41,14 +41,14 @@ from pydantic.fields import FieldInfo
 from hven.descriptor.written_yaml import (
     DECIMAL_PATTERN,
     INTEGER_PATTERN,
-    WrittenList,
-    WrittenMap,
-    WrittenScalar,
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
     detect_misleading_retyping,
     detect_yaml_retyping,
 )
 from hven.model import literal
-from hven.model.errors import Fault, Place, suggest_spelling
+from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.table import build_localized_text
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class FaultCollector:
     language: str = "en"
     loop_value_count: int = 0  # by loops
 
-    def add_error(self, message: str, place: Place, remedy: str = "") -> None:
+    def add_error(self, message: str, place: TextPlace, remedy: str = "") -> None:
         """Add an error.
 
         Parameters
@@ -88,7 +88,7 @@ class FaultCollector:
         """
         self.faults.append(Fault(message=message, place=place, remedy=remedy))
 
-    def add_warning(self, message: str, place: Place, remedy: str = "") -> None:
+    def add_warning(self, message: str, place: TextPlace, remedy: str = "") -> None:
         """Add a warning.
 
         Parameters
@@ -131,11 +131,11 @@ def describe_value(value: Any) -> str:
     words
         ``a map``, ``a list``, ``nothing``, or the text.
     """
-    if isinstance(value, WrittenMap):
+    if isinstance(value, LocatedYamlMap):
         return "a map"
-    if isinstance(value, WrittenList):
+    if isinstance(value, LocatedYamlList):
         return "a list"
-    if isinstance(value, WrittenScalar) and value.is_null:
+    if isinstance(value, LocatedYamlScalar) and value.is_null:
         return "nothing"
     text = str(value)
     return repr(text if len(text) <= 40 else text[:37] + "...")
@@ -147,14 +147,14 @@ Reader = Callable[[Any, str, FaultCollector], Any]
 
 def read_text(
     value: Any, key_path: str, faults: FaultCollector, *, allow_retyped: bool = False
-) -> WrittenScalar | None:
+) -> LocatedYamlScalar | None:
     """Return a text as written.
 
     A text that YAML readers would turn into something else must stand in quotes, unless `allow_retyped` (dates, epochs,
     versions).
     """
-    if not isinstance(value, WrittenScalar):
-        if isinstance(value, WrittenMap) and value.is_flow:
+    if not isinstance(value, LocatedYamlScalar):
+        if isinstance(value, LocatedYamlMap) and value.is_flow:
             remedy = "put it in quotes: '{...}'"
         else:
             remedy = "quote text that begins with [ or {"
@@ -181,7 +181,7 @@ def read_localized_text(
     value: Any, key_path: str, faults: FaultCollector, *, allow_retyped: bool = False
 ) -> str | None:
     """Return text for people: as written, or a map of languages, ``{en: .., fr: ..}``, as a `LocalizedText`."""
-    if not isinstance(value, WrittenMap):
+    if not isinstance(value, LocatedYamlMap):
         return read_text(value, key_path, faults, allow_retyped=allow_retyped)
     if not value:
         faults.add_error(f"{key_path} is empty", value.place, "write text, or {en: .., fr: ..}")
@@ -207,9 +207,9 @@ def read_localized_text(
     return build_localized_text(texts_by_language, faults.language)
 
 
-def read_constant(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
+def read_constant(value: Any, key_path: str, faults: FaultCollector) -> LocatedYamlScalar | None:
     """Return a constant as the text that stands there, typed later by its column; null is a value."""
-    if isinstance(value, WrittenScalar):
+    if isinstance(value, LocatedYamlScalar):
         return value
     faults.add_error(
         f"{key_path} must be one constant, not {describe_value(value)}",
@@ -221,7 +221,7 @@ def read_constant(value: Any, key_path: str, faults: FaultCollector) -> WrittenS
 
 def read_boolean(value: Any, key_path: str, faults: FaultCollector) -> bool | None:
     """Return ``true`` or ``false``, in no other words."""
-    if isinstance(value, WrittenScalar) and value.is_plain and str(value) in {"true", "false"}:
+    if isinstance(value, LocatedYamlScalar) and value.is_plain and str(value) in {"true", "false"}:
         return str(value) == "true"
     faults.add_error(f"{key_path} must be true or false, not {describe_value(value)}", value.place)
     return None
@@ -241,7 +241,7 @@ def read_number(
 ) -> float | None:
     """Return an int or a float in the unit of its key, perhaps within bounds."""
     name = "a whole number" if must_be_integer else "a number"
-    if not isinstance(value, WrittenScalar):
+    if not isinstance(value, LocatedYamlScalar):
         faults.add_error(f"{key_path} must be {name}, not {describe_value(value)}", value.place)
         return None
     yaml_reading = detect_misleading_retyping(value)
@@ -276,9 +276,9 @@ def read_number(
 
 def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: tuple[str, ...]) -> str | None:
     """Return one of a few words."""
-    if isinstance(value, WrittenScalar) and str(value) in choices:
+    if isinstance(value, LocatedYamlScalar) and str(value) in choices:
         return str(value)
-    if isinstance(value, WrittenScalar):
+    if isinstance(value, LocatedYamlScalar):
         hint = suggest_spelling(str(value), choices)
     else:
         hint = ""
@@ -288,13 +288,13 @@ def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: t
 
 def read_expression_text(
     value: Any, key_path: str, faults: FaultCollector, *, value_label: str = "an expression"
-) -> WrittenScalar | None:
+) -> LocatedYamlScalar | None:
     """Return ADQL as written: whole, not cut by a comma or a comment.
 
     It is parsed later, with the position of every character.
     """
-    if not isinstance(value, WrittenScalar):
-        if isinstance(value, WrittenMap | WrittenList) and value.is_flow:
+    if not isinstance(value, LocatedYamlScalar):
+        if isinstance(value, LocatedYamlMap | LocatedYamlList) and value.is_flow:
             remedy = "put it in quotes"
         else:
             remedy = ""
@@ -303,12 +303,12 @@ def read_expression_text(
     if value.is_null and str(value) in {"", "~"}:
         faults.add_error(f"{key_path} is empty", value.place, "give an expression, or NULL")
         return None
-    open_bracket_fault = find_unbalanced_bracket(value)
+    open_bracket_fault = describe_unbalanced_bracket(value)
     if open_bracket_fault:
         faults.add_error(
             f"{key_path}: {open_bracket_fault} in {describe_value(value)}",
             value.place,
-            find_early_end(value) or "close it",
+            explain_early_value_end(value) or "close it",
         )
         return None
     yaml_reading = detect_misleading_retyping(value)
@@ -322,7 +322,7 @@ def read_expression_text(
     return value
 
 
-def find_unbalanced_bracket(text: str) -> str:
+def describe_unbalanced_bracket(text: str) -> str:
     """Find which parenthesis or quote of an ADQL text is left open.
 
     Parameters
@@ -353,7 +353,7 @@ def find_unbalanced_bracket(text: str) -> str:
     return "a '(' is not closed" if depth > 0 else ""
 
 
-def find_early_end(value: WrittenScalar) -> str:
+def explain_early_value_end(value: LocatedYamlScalar) -> str:
     """Detect whether YAML ended an unquoted value early.
 
     Parameters
@@ -386,40 +386,42 @@ def read_free_map(value: Any, key_path: str, faults: FaultCollector, *, allow_te
 
     Options of a source by its kind, what a test expects. Checked elsewhere.
     """
-    if isinstance(value, WrittenMap) or (allow_text and isinstance(value, WrittenScalar) and not value.is_null):
+    if isinstance(value, LocatedYamlMap) or (allow_text and isinstance(value, LocatedYamlScalar) and not value.is_null):
         return value
     faults.add_error(f"{key_path} must be a map, not {describe_value(value)}", value.place)
     return None
 
 
-def read_many(value: Any, key_path: str, faults: FaultCollector, *, read_item: Reader) -> tuple[Any, ...] | None:
+def read_value_or_list(
+    value: Any, key_path: str, faults: FaultCollector, *, read_item: Reader
+) -> tuple[Any, ...] | None:
     """Return a tuple of a list, or of a single value without one; faulty items are left out."""
-    items = value if isinstance(value, WrittenList) else (value,)
+    items = value if isinstance(value, LocatedYamlList) else (value,)
     values = tuple(item_value for item in items if (item_value := read_item(item, key_path, faults)) is not None)
-    if values or isinstance(value, WrittenList):
+    if values or isinstance(value, LocatedYamlList):
         return values
     return None
 
 
-def read_entries(
+def read_named_entries(
     value: Any, key_path: str, faults: FaultCollector, *, read_item: Reader
-) -> dict[WrittenScalar, Any] | None:
+) -> dict[LocatedYamlScalar, Any] | None:
     """Return a dict of names of the curator's own; faulty entries are left out."""
-    if not isinstance(value, WrittenMap):
+    if not isinstance(value, LocatedYamlMap):
         faults.add_error(f"{key_path} must be a map (name: value), not {describe_value(value)}", value.place)
         return None
-    result: dict[WrittenScalar, Any] = {}
+    result: dict[LocatedYamlScalar, Any] = {}
     unbalanced_text = ""
     for key, item in value.items():
         # an expression cut by a comma leaves stray keys behind
-        if unbalanced_text and isinstance(item, WrittenScalar) and item.is_null:
-            unbalanced_text = find_unbalanced_bracket(unbalanced_text + "," + key)
+        if unbalanced_text and isinstance(item, LocatedYamlScalar) and item.is_null:
+            unbalanced_text = describe_unbalanced_bracket(unbalanced_text + "," + key)
             continue
         if (
             read_item is read_expression_text
-            and isinstance(item, WrittenScalar)
+            and isinstance(item, LocatedYamlScalar)
             and item.is_plain
-            and find_unbalanced_bracket(item)
+            and describe_unbalanced_bracket(item)
             and value.is_flow
         ):
             unbalanced_text = str(item)
@@ -485,25 +487,25 @@ def choose_value_reader(key_type: Any) -> Reader:
     if origin is Literal:
         return partial(read_choice, choices=inner)
     if origin is dict:
-        return partial(read_entries, read_item=choose_value_reader(inner[1]))
+        return partial(read_named_entries, read_item=choose_value_reader(inner[1]))
     if inner:  # OneOrMore
         read_item = choose_value_reader(get_args(inner[-1])[0])
-        return partial(read_many, read_item=read_item)
+        return partial(read_value_or_list, read_item=read_item)
     if key_type is bool:
         return read_boolean
     return (
-        key_type.record.read_map
+        key_type.record.read_section
         if key_type not in {int, float}
         else partial(read_number, must_be_integer=key_type is int)
     )
 
 
-class KeyValues(dict[str, Any]):
+class LocatedKeyValues(dict[str, Any]):
     """What a record says: key -> value read; knows where it stands and where each key stands."""
 
     __slots__ = ("place", "places")
 
-    def __init__(self, place: Place, places: Mapping[str, Place]) -> None:
+    def __init__(self, place: TextPlace, places: Mapping[str, TextPlace]) -> None:
         super().__init__()
         self.place = place
         self.places = places
@@ -518,13 +520,13 @@ class DescriptorSection:
     ours; `name`: the record's, if the class is not called by it.
     """
 
-    record: ClassVar[KeyRecord]  # made of the class
+    record: ClassVar[SectionKeySchema]  # made of the class
 
     def __init_subclass__(
         cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None, name: str = ""
     ) -> None:
         name = name or to_snake(cls.__name__.removesuffix("Section"))
-        cls.record = KeyRecord(cls, name, short, hints or {}, may_be_empty=empty)
+        cls.record = SectionKeySchema(cls, name, short, hints or {}, may_be_empty=empty)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -548,7 +550,7 @@ def _read_key_docs(module: str) -> dict[str, dict[str, str]]:
 
 
 @dataclass(eq=False)
-class KeyRecord:
+class SectionKeySchema:
     """A map with known keys. `short_key`: the key that a bare word stands for; `may_be_empty`: may be left without any.
 
     Attributes
@@ -605,8 +607,8 @@ class KeyRecord:
         """Key -> what reads its value."""
         return {key: choose_value_reader(hint) for key, hint in self.key_types.items()}
 
-    def read_map(self, value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
-        """Return `KeyValues`; unknown keys are refused with the nearest known one.
+    def read_section(self, value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
+        """Return `LocatedKeyValues`; unknown keys are refused with the nearest known one.
 
         Parameters
         ----------
@@ -618,23 +620,23 @@ class KeyRecord:
             Takes what is wrong.
         """
         value_readers = self.value_readers
-        if isinstance(value, WrittenScalar) and value.is_null and self.may_be_empty:
-            return KeyValues(value.place, {})
-        if isinstance(value, WrittenScalar) and self.short_key and not value.is_null:
-            fields = KeyValues(value.place, {self.short_key: value.place})
+        if isinstance(value, LocatedYamlScalar) and value.is_null and self.may_be_empty:
+            return LocatedKeyValues(value.place, {})
+        if isinstance(value, LocatedYamlScalar) and self.short_key and not value.is_null:
+            fields = LocatedKeyValues(value.place, {self.short_key: value.place})
             key_value = value_readers[self.short_key](value, key_path, faults)
             if key_value is None:
                 return None
             fields[self.short_key] = key_value
             return fields
-        if not isinstance(value, WrittenMap):
+        if not isinstance(value, LocatedYamlMap):
             faults.add_error(
                 f"{key_path} must be a map ({', '.join([*value_readers][:6])} ...), not {describe_value(value)}",
                 value.place,
             )
             return None
         name = key_path or "the descriptor"
-        fields = KeyValues(value.place, {str(key): key.place for key in value})
+        fields = LocatedKeyValues(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in value_readers:
                 if key.lower() in self.key_hints:

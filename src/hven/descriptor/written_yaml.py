@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined]  # the stubs do not export it
 
-from hven.model.errors import Fault, Place
+from hven.model.errors import Fault, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,14 @@ CONTROL_CHARACTER_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uf
 
 
 @dataclass(slots=True)
-class YamlPage:
+class YamlFileText:
     """A text file being read: its name as people know it, and its text."""
 
     name: str
     text: str
     _lines: list[int] = field(default_factory=list)
 
-    def locate_index(self, index: int) -> Place:
+    def locate_index(self, index: int) -> TextPlace:
         """Convert an index into the text to line and column.
 
         Parameters
@@ -54,10 +54,10 @@ class YamlPage:
         if not self._lines:
             self._lines = [0, *(match.end() for match in re.finditer("\n", self.text))]
         line = bisect_right(self._lines, index)
-        return Place(file=self.name, line=line, column=index - self._lines[line - 1] + 1)
+        return TextPlace(file=self.name, line=line, column=index - self._lines[line - 1] + 1)
 
 
-class WrittenScalar(str):
+class LocatedYamlScalar(str):
     """A scalar as written. `is_plain` is True if it stands without quotes.
 
     Attributes
@@ -72,13 +72,13 @@ class WrittenScalar(str):
 
     __slots__ = ("end", "is_plain", "page", "start", "style")
 
-    page: YamlPage
+    page: YamlFileText
     start: int
     end: int
     style: str
     is_plain: bool
 
-    def __new__(cls, value: str, page: YamlPage, start: int, end: int, style: str = "") -> Self:
+    def __new__(cls, value: str, page: YamlFileText, start: int, end: int, style: str = "") -> Self:
         """Make the text with its place."""
         self = super().__new__(cls, value)
         self.page = page
@@ -89,11 +89,11 @@ class WrittenScalar(str):
         return self
 
     @property
-    def place(self) -> Place:
+    def place(self) -> TextPlace:
         """Where it begins."""
         return self.page.locate_index(self.start)
 
-    def locate_character(self, character_offset: int) -> Place:
+    def locate_character(self, character_offset: int) -> TextPlace:
         """Locate a character of the value in the file, through quotes, escapes and folded lines.
 
         Parameters
@@ -129,7 +129,7 @@ class WrittenScalar(str):
         """True for nothing at all, ``null`` and ``~``, unquoted."""
         return self.is_plain and str(self) in {"", "~", "null", "Null", "NULL"}
 
-    def copy_with_text(self, value: str) -> WrittenScalar:
+    def copy_with_text(self, value: str) -> LocatedYamlScalar:
         """Return another value in the place of this one (loops).
 
         Parameters
@@ -139,7 +139,7 @@ class WrittenScalar(str):
         """
         if value == self:
             return self
-        return WrittenScalar(value, self.page, self.start, self.end, "made-plain" if self.is_plain else "made")
+        return LocatedYamlScalar(value, self.page, self.start, self.end, "made-plain" if self.is_plain else "made")
 
 
 def _find_raw_character(raw: str, position: int, character: str, style: str) -> int:
@@ -169,28 +169,28 @@ def _find_escape_end(raw: str, position: int) -> int:
     return position + 1 + {"x": 2, "u": 4, "U": 8}.get(raw[position + 1 : position + 2], 0)
 
 
-class WrittenList(list[Any]):
+class LocatedYamlList(list[Any]):
     """A list with its place."""
 
     __slots__ = ("is_flow", "place")
 
-    def __init__(self, values: list[Any], place: Place, *, is_flow: bool = False) -> None:
+    def __init__(self, values: list[Any], place: TextPlace, *, is_flow: bool = False) -> None:
         super().__init__(values)
         self.place = place
         self.is_flow = is_flow
 
 
-class WrittenMap(dict[WrittenScalar, Any]):
-    """A map with its place; its keys are `WrittenScalar` and know theirs."""
+class LocatedYamlMap(dict[LocatedYamlScalar, Any]):
+    """A map with its place; its keys are `LocatedYamlScalar` and know theirs."""
 
     __slots__ = ("is_flow", "place")
 
-    def __init__(self, values: dict[WrittenScalar, Any], place: Place, *, is_flow: bool = False) -> None:
+    def __init__(self, values: dict[LocatedYamlScalar, Any], place: TextPlace, *, is_flow: bool = False) -> None:
         super().__init__(values)
         self.place = place
         self.is_flow = is_flow
 
-    def find_key(self, name: str) -> WrittenScalar:
+    def find_key(self, name: str) -> LocatedYamlScalar:
         """Return the key as written.
 
         Parameters
@@ -201,7 +201,7 @@ class WrittenMap(dict[WrittenScalar, Any]):
         return next(key for key in self if key == name)
 
 
-Value = WrittenScalar | WrittenList | WrittenMap
+Value = LocatedYamlScalar | LocatedYamlList | LocatedYamlMap
 
 _BOOLEAN_PATTERN = re.compile(r"(?:yes|no|on|off|true|false)", re.IGNORECASE)
 _OCTAL_PATTERN = re.compile(r"[-+]?0[0-7_]+")
@@ -218,7 +218,7 @@ INTEGER_PATTERN = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 DECIMAL_PATTERN = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
-def detect_yaml_retyping(value: WrittenScalar) -> str | None:
+def detect_yaml_retyping(value: LocatedYamlScalar) -> str | None:
     """Detect what YAML readers would make of an unquoted scalar other than text.
 
     Parameters
@@ -257,7 +257,7 @@ def detect_yaml_retyping(value: WrittenScalar) -> str | None:
     return description
 
 
-def detect_misleading_retyping(value: WrittenScalar) -> str | None:
+def detect_misleading_retyping(value: LocatedYamlScalar) -> str | None:
     """Detect what YAML readers would make of a scalar if this is not what was written: octal, base 60, yes, no, dates.
 
     Parameters
@@ -276,7 +276,7 @@ def detect_misleading_retyping(value: WrittenScalar) -> str | None:
     return yaml_reading
 
 
-def read_page(path: Path, name: str, faults: list[Fault]) -> YamlPage | None:
+def read_yaml_file(path: Path, name: str, faults: list[Fault]) -> YamlFileText | None:
     """Read a file as UTF-8 text.
 
     Parameters
@@ -295,7 +295,7 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> YamlPage | None:
     """
     try:
         if path.is_dir():
-            place = Place(file=name)
+            place = TextPlace(file=name)
             faults.append(Fault(message=f"{name} is a directory, not a file", place=place))
             return None
         size = path.stat().st_size
@@ -303,7 +303,7 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> YamlPage | None:
             faults.append(
                 Fault(
                     message=f"the file has {size:,} bytes; a descriptor may have {MAX_FILE_BYTES:,}",
-                    place=Place(file=name),
+                    place=TextPlace(file=name),
                     remedy="put data into a file of its own",
                 )
             )
@@ -311,12 +311,12 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> YamlPage | None:
         data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        faults.append(Fault(message=f"cannot read the file: {reason}", place=Place(file=name)))
+        faults.append(Fault(message=f"cannot read the file: {reason}", place=TextPlace(file=name)))
         return None
-    return decode_page(data, name, faults)
+    return decode_yaml_file(data, name, faults)
 
 
-def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
+def decode_yaml_file(data: bytes, name: str, faults: list[Fault]) -> YamlFileText | None:
     """Decode the bytes of a file.
 
     Parameters
@@ -334,7 +334,7 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
         None after a fault.
     """
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        place = Place(file=name, line=1, column=1)
+        place = TextPlace(file=name, line=1, column=1)
         faults.append(Fault(message="the file is UTF-16", place=place, remedy="save it as UTF-8"))
         return None
     try:
@@ -346,13 +346,13 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
         faults.append(
             Fault(
                 message=f"the byte 0x{data[error.start]:02x} is not UTF-8",
-                place=Place(file=name, line=line, column=column),
+                place=TextPlace(file=name, line=line, column=column),
                 remedy="save the file as UTF-8 (it looks like Latin-1)",
             )
         )
         return None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    page = YamlPage(name, text)
+    page = YamlFileText(name, text)
     invalid_character = CONTROL_CHARACTER_PATTERN.search(text)
     if invalid_character is not None:
         if invalid_character.group() == "\0":
@@ -370,7 +370,7 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
     return page
 
 
-def parse_page(page: YamlPage, faults: list[Fault]) -> Value | None:
+def parse_yaml_file(page: YamlFileText, faults: list[Fault]) -> Value | None:
     """Parse the YAML of a page; syntax errors stop it, other faults are collected.
 
     Parameters
@@ -386,7 +386,7 @@ def parse_page(page: YamlPage, faults: list[Fault]) -> Value | None:
         None after a syntax error, or of an empty page.
     """
     try:
-        return _TreeBuilder(page, faults).build_document()
+        return _YamlTreeBuilder(page, faults).build_document()
     except yaml.YAMLError as error:
         faults.append(_build_syntax_fault(page, error))
     except _ParseStoppedError as stop:
@@ -395,15 +395,15 @@ def parse_page(page: YamlPage, faults: list[Fault]) -> Value | None:
 
 
 class _ParseStoppedError(Exception):
-    def __init__(self, message: str, place: Place, remedy: str = "") -> None:
+    def __init__(self, message: str, place: TextPlace, remedy: str = "") -> None:
         super().__init__(message)
         self.fault = Fault(message=message, place=place, remedy=remedy)
 
 
-class _TreeBuilder:
+class _YamlTreeBuilder:
     """Events -> values, without recursion deeper than `MAX_NESTING_DEPTH`."""
 
-    def __init__(self, page: YamlPage, faults: list[Fault]) -> None:
+    def __init__(self, page: YamlFileText, faults: list[Fault]) -> None:
         self.page = page
         self.faults = faults
         self.events = _iterate_events(page.text)
@@ -430,7 +430,7 @@ class _TreeBuilder:
         if isinstance(event, yaml.AliasEvent):
             return self.resolve_alias(event.anchor, start)
         count_before = self.value_count
-        self.count_values(1, start)
+        self.count_and_limit_values(1, start)
         if event.anchor:
             self.anchors[event.anchor] = None
         tag = event.tag
@@ -455,7 +455,7 @@ class _TreeBuilder:
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
             end = int(event.end_mark.index)  # type: ignore[union-attr]  # the C parser marks every event
-            value = WrittenScalar(event.value, self.page, start, end, style)
+            value = LocatedYamlScalar(event.value, self.page, start, end, style)
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self.build_list(event, depth)
         else:
@@ -470,10 +470,10 @@ class _TreeBuilder:
         anchored_value = self.anchors[anchor]
         if anchored_value is None:
             raise _ParseStoppedError(f"*{anchor} contains itself", self.page.locate_index(start))
-        self.count_values(anchored_value[1], start)
+        self.count_and_limit_values(anchored_value[1], start)
         return anchored_value[0]
 
-    def count_values(self, number: int, start: int) -> None:
+    def count_and_limit_values(self, number: int, start: int) -> None:
         self.value_count += number
         if self.value_count > MAX_VALUES:
             raise _ParseStoppedError(
@@ -481,19 +481,19 @@ class _TreeBuilder:
                 self.page.locate_index(start),
             )
 
-    def build_list(self, event: Any, depth: int) -> WrittenList:
+    def build_list(self, event: Any, depth: int) -> LocatedYamlList:
         values = []
         while not isinstance(inner := next(self.events), yaml.SequenceEndEvent):
             values.append(self.build_value(inner, depth + 1))
-        return WrittenList(values, self.page.locate_index(_find_start_index(event)), is_flow=bool(event.flow_style))
+        return LocatedYamlList(values, self.page.locate_index(_find_start_index(event)), is_flow=bool(event.flow_style))
 
-    def build_map(self, event: Any, depth: int) -> WrittenMap:
-        entries_by_key: dict[WrittenScalar, Any] = {}
-        merged_maps: list[WrittenMap] = []
+    def build_map(self, event: Any, depth: int) -> LocatedYamlMap:
+        entries_by_key: dict[LocatedYamlScalar, Any] = {}
+        merged_maps: list[LocatedYamlMap] = []
         while not isinstance(inner := next(self.events), yaml.MappingEndEvent):
             key = self.build_value(inner, depth + 1)
             value = self.build_value(next(self.events), depth + 1)
-            if not isinstance(key, WrittenScalar):
+            if not isinstance(key, LocatedYamlScalar):
                 place = key.place
                 self.faults.append(
                     Fault(
@@ -505,8 +505,8 @@ class _TreeBuilder:
             elif key == "<<" and key.is_plain:
                 merged_maps.extend(
                     part
-                    for part in (value if isinstance(value, WrittenList) else [value])
-                    if isinstance(part, WrittenMap)
+                    for part in (value if isinstance(value, LocatedYamlList) else [value])
+                    if isinstance(part, LocatedYamlMap)
                 )
             elif key in entries_by_key:
                 first_key = next(old for old in entries_by_key if old == key)
@@ -522,7 +522,7 @@ class _TreeBuilder:
         for part in merged_maps:
             for key, value in part.items():
                 entries_by_key.setdefault(key, value)
-        return WrittenMap(
+        return LocatedYamlMap(
             entries_by_key, self.page.locate_index(_find_start_index(event)), is_flow=bool(event.flow_style)
         )
 
@@ -540,16 +540,16 @@ def _iterate_events(text: str) -> Iterator[Any]:
         parser.dispose()
 
 
-def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
+def _build_syntax_fault(page: YamlFileText, error: yaml.YAMLError) -> Fault:
     marked_error = yaml.MarkedYAMLError()
     if isinstance(error, yaml.MarkedYAMLError):
         marked_error = error
     mark = marked_error.problem_mark or marked_error.context_mark
     problem = marked_error.problem or str(error)
     if mark is None:
-        return Fault(message=f"not YAML: {problem}", place=Place(file=page.name))
+        return Fault(message=f"not YAML: {problem}", place=TextPlace(file=page.name))
     index = min(mark.index, len(page.text))
-    likely_cause = _find_likely_cause(page, marked_error, problem, index)
+    likely_cause = _find_syntax_error_cause(page, marked_error, problem, index)
     if likely_cause is not None:
         return likely_cause
     context_text = ""
@@ -564,7 +564,7 @@ def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
     )
 
 
-def _find_likely_cause(page: YamlPage, error: yaml.MarkedYAMLError, problem: str, index: int) -> Fault | None:
+def _find_syntax_error_cause(page: YamlFileText, error: yaml.MarkedYAMLError, problem: str, index: int) -> Fault | None:
     """Find the usual cause of an error of the parser: a tab, a missing quote, a comment within a value."""
     place = page.locate_index(index)
     message, remedy = "", "put the value in quotes"

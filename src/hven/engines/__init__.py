@@ -72,7 +72,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationResult:
+class SnapshotVerificationResult:
     """The result of verifying a snapshot.
 
     Attributes
@@ -190,7 +190,7 @@ class ExecutionLimits:
     byte_limit
         Maximum memory in bytes; None means the engine's setting.
     batch_rows
-        Approximate number of rows per batch; fewer if there are many columns (`compute_batch_rows`).
+        Approximate number of rows per batch; fewer if there are many columns (`compute_batch_row_count`).
     """
 
     row_limit: int | None = None
@@ -198,7 +198,7 @@ class ExecutionLimits:
     byte_limit: int | None = None
     batch_rows: int = 65_536
 
-    def compute_batch_rows(self, column_count: int) -> int:
+    def compute_batch_row_count(self, column_count: int) -> int:
         """Return the number of rows of a batch; it is limited because the deadline is checked between batches.
 
         Parameters
@@ -238,7 +238,7 @@ class QueryExecution(Protocol):
         """
         return None
 
-    def has_arrived(self) -> bool:
+    def has_answer_arrived(self) -> bool:
         """Check without waiting whether the awaited answer has arrived; return what `small` is then."""
         return False
 
@@ -255,7 +255,7 @@ class QueryExecution(Protocol):
         Parameters
         ----------
         notify
-            Called when `is_ready` may have changed.
+            Called when `has_turn_come` may have changed.
 
         Raises
         ------
@@ -264,7 +264,7 @@ class QueryExecution(Protocol):
         """
         return
 
-    def is_ready(self) -> bool:
+    def has_turn_come(self) -> bool:
         """Return whether the turn that `request_turn` queued for has come.
 
         A thread that iterates then need not wait for it.
@@ -280,7 +280,7 @@ class QueryExecution(Protocol):
         """Release everything; may be called twice."""
 
 
-class RelayExecution(QueryExecution):
+class DelegatingExecution(QueryExecution):
     """A query that other executions compute, one after the other.
 
     Cancelling or closing it cancels or closes the current one.
@@ -293,12 +293,12 @@ class RelayExecution(QueryExecution):
         self._cancelled = False
         self._closed = False
 
-    def _begin_execution(self, execution: QueryExecution) -> QueryExecution:
+    def _adopt_execution(self, execution: QueryExecution) -> QueryExecution:
         """Set the current run, and return it."""
-        self._set_current(execution)
+        self._set_current_execution(execution)
         return execution
 
-    def _set_current(self, execution: QueryExecution | None) -> None:
+    def _set_current_execution(self, execution: QueryExecution | None) -> None:
         """Set the current execution; cancel it if this one was cancelled or closed before."""
         with self._lock:
             self._current = execution
@@ -320,9 +320,9 @@ class RelayExecution(QueryExecution):
             return None
         return self._current.awaited_file_descriptor
 
-    def has_arrived(self) -> bool:
+    def has_answer_arrived(self) -> bool:
         """Check whether the answer of the current execution has arrived."""
-        self.small = self._current is not None and self._current.has_arrived()
+        self.small = self._current is not None and self._current.has_answer_arrived()
         return self.small
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
@@ -361,7 +361,7 @@ class QueryPlan(Protocol):
     schema: pa.Schema
 
     @property
-    def small(self) -> bool:
+    def is_quick(self) -> bool:
         """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop.
 
         Then `QueryExecution.small` says whether it is.
@@ -401,7 +401,7 @@ class QueryPlan(Protocol):
             Several lines.
         """
 
-    def estimate_row_counts(
+    def describe_row_estimates(
         self,
         literal_values: Sequence[float | str | None],  # noqa: ARG002
         relations: Mapping[str, Relation],  # noqa: ARG002
@@ -565,7 +565,7 @@ class StorageEngine(Protocol):
         snapshot: Snapshot,  # noqa: ARG002
         report_bytes: Callable[[int], object] | None,  # noqa: ARG002
         known_checksums: dict[Any, Any],  # noqa: ARG002
-    ) -> VerificationResult | None:
+    ) -> SnapshotVerificationResult | None:
         """Check the files of a snapshot against their checksums.
 
         Parameters
@@ -592,7 +592,7 @@ class StorageEngine(Protocol):
         """
         return
 
-    def release_removed(self) -> None:
+    def release_removed_snapshots(self) -> None:
         """Release snapshots that were removed."""
         return
 
@@ -728,7 +728,7 @@ class StorageEngine(Protocol):
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove a snapshot's files; readers that have it open are not disturbed."""
 
-    def note_published(self, snapshot: Snapshot) -> None:
+    def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Note that a snapshot written by this engine is published: until then `remove_leftovers` keeps it."""
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
@@ -750,7 +750,7 @@ class StorageEngine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineRecord:
+class EnginePluginRecord:
     """What an engine's module defines as ``KIND``, beside ``open(directory, memory=..., **options) -> Engine``.
 
     Modules that are rarely needed are named here, and loaded when they are needed.
@@ -820,7 +820,7 @@ class CommandContext:
     print_message: Callable[..., None]
 
 
-def load_engine_record(engine_name: str) -> EngineRecord:
+def load_engine_record(engine_name: str) -> EnginePluginRecord:
     """Load the record of an engine.
 
     Parameters
@@ -833,16 +833,16 @@ def load_engine_record(engine_name: str) -> EngineRecord:
     kind
         The record; an empty one if the engine defines none.
     """
-    record: EngineRecord = vars(plugins.load_plugin("engines", engine_name)).get("KIND") or EngineRecord()
+    record: EnginePluginRecord = vars(plugins.load_plugin("engines", engine_name)).get("KIND") or EnginePluginRecord()
     return record
 
 
-def load_engine_records() -> list[EngineRecord]:
+def load_engine_records() -> list[EnginePluginRecord]:
     """Return the records of all engines."""
     return [load_engine_record(name) for name in plugins.list_plugins("engines")]
 
 
-def load_live_module() -> Any:
+def load_live_engine_module() -> Any:
     """Return the module that reads databases in place."""
     module_name = next(record.live for record in load_engine_records() if record.live)
     return plugins.import_hven_module(module_name, "what reads databases in place")
@@ -852,7 +852,8 @@ __all__ = [
     "CatalogueAdopter",
     "CommandArgument",
     "CommandContext",
-    "EngineRecord",
+    "DelegatingExecution",
+    "EnginePluginRecord",
     "ExecutionLimits",
     "LiveColumn",
     "LiveRelation",
@@ -860,12 +861,11 @@ __all__ = [
     "QueryExecution",
     "QueryPlan",
     "Relation",
-    "RelayExecution",
     "Snapshot",
     "SnapshotStaging",
+    "SnapshotVerificationResult",
     "StorageEngine",
-    "VerificationResult",
     "load_engine_record",
     "load_engine_records",
-    "load_live_module",
+    "load_live_engine_module",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from hven.engines import RelayExecution
+from hven.engines import DelegatingExecution
 from hven.model.errors import OperationCancelledError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.engines import QueryExecution
 
 
-class DeferredExecution(RelayExecution):
+class DeferredExecution(DelegatingExecution):
     """A query that starts when it is read (`hven.engines.QueryExecution`).
 
     `execute` returns it at once, perhaps on the event loop. `start_execution` gets a function that it must call with
@@ -34,6 +34,6 @@ class DeferredExecution(RelayExecution):
         if self._cancelled:
             raise OperationCancelledError("the query was cancelled")
         try:
-            yield from self._begin_execution(self._context.run(self._start_execution, self._set_current))
+            yield from self._adopt_execution(self._context.run(self._start_execution, self._set_current_execution))
         finally:
             self.close()

@@ -20,8 +20,8 @@ from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
     from hven.adql.sql_writer import SqlWriter
-    from hven.adql.syntax_tree import BinaryOperation, Cast, Expr
-    from hven.model.types import Type
+    from hven.adql.syntax_tree import BinaryOperation, CastExpression, Expr
+    from hven.model.types import ColumnType
 
 TOLERANCE_DEGREES = "2.8e-13"  # as hven.model.sky.sphere.TOLERANCE_DEGREES, so that all tests agree on borders
 WHITESPACE_SQL = "' ' || chr(9) || chr(10) || chr(13)"
@@ -64,8 +64,8 @@ FUNCTION_TEMPLATES: dict[str, str] = {
     "TAN": "tan({0})",
     "COUNT": "count({0})",
     "SUM": ".write_sum",
-    "STDDEV": ".write_deviation",
-    "VARIANCE": ".write_deviation",
+    "STDDEV": ".write_stddev_or_variance",
+    "VARIANCE": ".write_stddev_or_variance",
     "COALESCE": ".write_coalesce",
     "GREATEST": ".write_coalesce",
     "LEAST": ".write_coalesce",
@@ -150,12 +150,12 @@ class EngineDialect(SqlDialect):
         if type_.is_integer:
             return f"({self.write_cast(left_sql, type_)} {self.integer_division_operator} nullif({right_sql}, 0))"
         if type_ == FLOAT64:
-            left_sql = self.write_double(left_sql, node.left)
+            left_sql = self.write_as_double(left_sql, node.left)
         return f"({left_sql} / nullif({right_sql}, 0))"
 
     # --- conversions
 
-    def write_double(self, sql: str, node: Expr) -> str:
+    def write_as_double(self, sql: str, node: Expr) -> str:
         """Write a number as DOUBLE PRECISION."""
         if require_meta(node).type == FLOAT64 and not isinstance(node, Literal):
             return sql
@@ -163,9 +163,9 @@ class EngineDialect(SqlDialect):
 
     def write_doubles(self, writer: SqlWriter, nodes: tuple[Expr, ...]) -> list[str]:
         """Write numbers as DOUBLE PRECISION."""
-        return [self.write_double(writer.write_expression(node), node) for node in nodes]
+        return [self.write_as_double(writer.write_expression(node), node) for node in nodes]
 
-    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
+    def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
         """Write ADQL's CAST: CHAR(n) is filled up, timestamps are ISO text, shapes are read from DALI text."""
         text = writer.write_expression(node.operand)
         type_ = require_meta(node).type
@@ -184,12 +184,12 @@ class EngineDialect(SqlDialect):
             )
         return self.write_conversion(text, source_kind, type_)
 
-    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
+    def write_conversion(self, sql: str, value_kind: str, type_: ColumnType) -> str:  # noqa: ARG002  (dialects use it)
         """Convert a value of the kind `value_kind` (`value_kinds.classify_type`) to a type that is no text."""
         return self.write_cast(sql, type_)
 
     @abstractmethod
-    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: ColumnType) -> str:
         """Make a shape of an array of texts, which are its numbers."""
 
     # --- text
@@ -206,7 +206,7 @@ class EngineDialect(SqlDialect):
             return sql
         return f"CAST({sql} AS {self.text_type})"
 
-    def write_float_text(self, sql: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
+    def write_float_text(self, sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (dialects use it)
         """Write a floating-point number as text."""
         return f"CAST({sql} AS {self.text_type})"
 
@@ -222,7 +222,7 @@ class EngineDialect(SqlDialect):
         return self.write_as_text(sql, node)
 
     @abstractmethod
-    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
+    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text, with spaces between its elements; `type_` is that of the whole."""
 
     def write_concat(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -238,7 +238,7 @@ class EngineDialect(SqlDialect):
     def write_coalesce(self, writer: SqlWriter, node: FunctionCall) -> str:
         """COALESCE, GREATEST, LEAST."""
         result_type = require_meta(node).type
-        branches = [self.write_branch(writer, arg, result_type) for arg in node.args]
+        branches = [self.write_case_branch(writer, arg, result_type) for arg in node.args]
         return f"{node.name.lower()}({', '.join(branches)})"
 
     def write_sum(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
@@ -247,16 +247,16 @@ class EngineDialect(SqlDialect):
         distinct = "DISTINCT " if node.distinct else ""
         if require_meta(node).type.is_integer:
             return self.write_cast(f"sum({distinct}{text}) {over_clause}".rstrip(), require_meta(node).type)
-        return f"sum({distinct}{self.write_double(text, node.args[0])}) {over_clause}".rstrip()
+        return f"sum({distinct}{self.write_as_double(text, node.args[0])}) {over_clause}".rstrip()
 
-    def write_deviation(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
+    def write_stddev_or_variance(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """STDDEV and VARIANCE of a sample, in double."""
         name = "stddev_samp" if node.name == "STDDEV" else "var_samp"
         distinct = "DISTINCT " if node.distinct else ""
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         return f"{name}({distinct}{value}) {over_clause}".rstrip()
 
-    def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:
+    def write_order_independent_aggregate(self, writer: SqlWriter, node: FunctionCall) -> str | None:
         """Write sums and means of floats, and joined texts, over sorted values, where the order of rows matters."""
         name = _ORDER_DEPENDENT_AGGREGATES.get(node.name)
         distinct = "DISTINCT " if node.distinct else ""
@@ -264,7 +264,7 @@ class EngineDialect(SqlDialect):
             return self.write_string_aggregate(writer, node, " ORDER BY ")
         if name is None or (name == "sum" and require_meta(node).type.is_integer):
             return None
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         return self.write_ordered_aggregate(name, distinct, value)
 
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
@@ -315,11 +315,11 @@ class EngineDialect(SqlDialect):
                 lon, lat, radius = self.write_doubles(writer, node.args)
                 return lon, lat, radius
             lon, lat = self.write_point_coordinates(writer, node.args[0])
-            return lon, lat, self.write_double(writer.write_expression(node.args[1]), node.args[1])
+            return lon, lat, self.write_as_double(writer.write_expression(node.args[1]), node.args[1])
         text = writer.write_expression(node)
         return self.write_coordinate(text, 1), self.write_coordinate(text, 2), self.write_coordinate(text, 3)
 
-    def write_nullable_list(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_nullable_shape_numbers(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as a list of numbers, NULL if one of them is."""
         numbers = self._write_shape_arguments(writer, node)
         are_constants: list[bool] = []
@@ -344,12 +344,12 @@ class EngineDialect(SqlDialect):
             if value_kinds.classify_type(require_meta(arg).type) == "point":
                 numbers += self.write_point_coordinates(writer, arg)
             else:
-                numbers.append(self.write_double(writer.write_expression(arg), arg))
+                numbers.append(self.write_as_double(writer.write_expression(arg), arg))
         return numbers
 
     def write_shape(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as they are stored."""
-        return self.write_nullable_list(writer, node)
+        return self.write_nullable_shape_numbers(writer, node)
 
     def write_box(self, writer: SqlWriter, node: FunctionCall) -> str:
         """BOX: a polygon."""
@@ -358,7 +358,7 @@ class EngineDialect(SqlDialect):
     def write_constructed_shape(self, writer: SqlWriter, node: Expr) -> str | None:
         """Write a shape that is made in the query as the list of its numbers; None if it is not."""
         if isinstance(node, FunctionCall) and node.name in _SHAPE_CONSTRUCTORS:
-            return self.write_nullable_list(writer, node)
+            return self.write_nullable_shape_numbers(writer, node)
         return None
 
     def write_distance(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -378,7 +378,7 @@ class EngineDialect(SqlDialect):
         """
         time, months = (writer.write_expression(arg) for arg in node.args)
         if require_meta(node.args[0]).type.is_numeric:
-            days = self.write_double(time, node.args[0])
+            days = self.write_as_double(time, node.args[0])
             tenths = f"CAST(round(({days} - floor({days})) * 864000000) AS INTEGER) * INTERVAL '100 microseconds'"
             time = (
                 f"CASE WHEN {days} BETWEEN {MJD_RANGE_SQL} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS "

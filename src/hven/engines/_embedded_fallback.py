@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 MAX_FETCHED_ROWS = 5_000_000  # maximum number of rows of one table that are transferred
 
 
-class FallbackPlan(QueryPlan):
+class EmbeddedFallbackPlan(QueryPlan):
     """The plan of such a query: the plans that read tables of the other engine, and the plan of the embedded engine.
 
     Parameters
     ----------
-    embedded
+    embedded_engine
         The embedded engine.
-    bound
+    bound_query
         The query.
     reason
         What the other engine does not compute.
-    reads
+    plan_table_read
         Plans the query for the rows of one table, which may return more than needed; it returns None for a row filter
         that the engine cannot compute.
-    takes
+    can_push_condition
         Returns whether the engine computes a condition.
     source_engine_name
         Name of the other engine in messages.
@@ -55,38 +55,38 @@ class FallbackPlan(QueryPlan):
         Maximum size of the rows that are transferred.
     """
 
-    small = False
+    is_quick = False
 
     def __init__(
         self,
-        embedded: StorageEngine,
-        bound: BoundQuery,
+        embedded_engine: StorageEngine,
+        bound_query: BoundQuery,
         reason: str,
-        reads: Callable[[BoundQuery], QueryPlan | None],
+        plan_table_read: Callable[[BoundQuery], QueryPlan | None],
         *,
-        takes: Callable[[Expr], bool] = lambda _: True,
+        can_push_condition: Callable[[Expr], bool] = lambda _: True,
         source_engine_name: str = "PostgreSQL",
         max_fetched_bytes: float = float("inf"),
     ) -> None:
         self.reason = reason
         self._source_engine_name = source_engine_name
         self.max_fetched_bytes = max_fetched_bytes
-        self.embedded_plan = embedded.plan_query(bound)
+        self.embedded_plan = embedded_engine.plan_query(bound_query)
         self.schema = self.embedded_plan.schema
-        columns = list_read_columns(bound)
+        columns = list_read_columns(bound_query)
         table_refs: dict[int, TableRef] = {}
         conditions: dict[int, list[Expr]] = {}
-        for select in list_selects(bound.query):
+        for select in list_selects(bound_query.query):
             narrowable = analyse_select(select)
             table_refs.update(narrowable.table_refs)
             for condition, numbers in narrowable.conditions:
                 for number in numbers:
                     is_null_filled = (id(condition), number) in narrowable.null_filled_conditions
                     is_pushable = not is_null_filled or is_false_for_null(condition)
-                    if is_pushable and _is_single_table_condition(condition, number) and takes(condition):
+                    if is_pushable and _is_single_table_condition(condition, number) and can_push_condition(condition):
                         conditions.setdefault(number, []).append(condition)
         self.table_fetches: dict[str, tuple[Table, QueryPlan]] = {}
-        for table in bound.tables:
+        for table in bound_query.tables:
             table_uses = []
             column_names: dict[str, None] = {}
             for table_ref in table_refs.values():
@@ -97,11 +97,11 @@ class FallbackPlan(QueryPlan):
             plan = None
             if len(table_uses) == 1:  # several references share the rows, and have no condition in common
                 table_conditions = conditions.get(table_uses[0].number, ())
-                plan = reads(build_fetch_query(bound, table_uses[0], columns_to_read, table_conditions))
+                plan = plan_table_read(build_fetch_query(bound_query, table_uses[0], columns_to_read, table_conditions))
             if plan is None:
                 # without conditions, because none may see rows that the reader may not see
                 full_table_ref = TableRef((), number=0, table=table)
-                plan = reads(build_fetch_query(bound, full_table_ref, columns_to_read, ()))
+                plan = plan_table_read(build_fetch_query(bound_query, full_table_ref, columns_to_read, ()))
             if plan is None:
                 raise TypeError(f"{source_engine_name} cannot give the rows of {table.qualified_name}")
             self.table_fetches[table.qualified_name] = table, plan
@@ -110,7 +110,7 @@ class FallbackPlan(QueryPlan):
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         """Return the execution, which does nothing before it is iterated."""
-        return FallbackExecution(self, literal_values, relations, limits)
+        return EmbeddedFallbackExecution(self, literal_values, relations, limits)
 
     def explain(self) -> str:
         """Describe which engine reads and which computes."""
@@ -119,23 +119,27 @@ class FallbackPlan(QueryPlan):
             f"gives\n{self.embedded_plan.explain()}"
         )
 
-    def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
+    def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Return the other engine's own estimates."""
         lines = []
         for name, (_, plan) in self.table_fetches.items():
             if not isinstance(require_relation(relations, name), MemoryRelation):
-                estimates = plan.estimate_row_counts(literal_values, relations)
+                estimates = plan.describe_row_estimates(literal_values, relations)
                 lines += [f"{name}, to the embedded engine: {line}" for line in estimates[-1:]]
         return lines
 
 
-class FallbackExecution(FetchingExecution):
-    """A running query of a `FallbackPlan` (`hven.engines.QueryExecution`)."""
+class EmbeddedFallbackExecution(FetchingExecution):
+    """A running query of a `EmbeddedFallbackPlan` (`hven.engines.QueryExecution`)."""
 
     def __init__(
-        self, fallback_plan: FallbackPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+        self,
+        fallback_plan: EmbeddedFallbackPlan,
+        literal_values: Values,
+        relations: Mapping[str, Relation],
+        limits: ExecutionLimits,
     ) -> None:
-        super().__init__(fallback_plan.embedded_plan, fallback_plan.table_fetches, values, relations, limits)
+        super().__init__(fallback_plan.embedded_plan, fallback_plan.table_fetches, literal_values, relations, limits)
         self._fallback_plan = fallback_plan
 
     @property
@@ -155,10 +159,10 @@ class FallbackExecution(FetchingExecution):
             too_many = TooLargeError(message, remedy="narrow the table by a condition (position, key, time) beside it")
             budget = FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes)
             rows = self._fetch_rows(plan, [name], budget, too_many)
-            yield name, _add_missing_columns(rows, table)
+            yield name, _with_missing_columns(rows, table)
 
 
-def _add_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
+def _with_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
     """Return all columns of the table; those that the query does not read are null."""
     columns = []
     for item in table.arrow_schema:

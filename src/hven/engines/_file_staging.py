@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._row_order import build_sort_key_function, take_columns
+from hven.engines._row_order import build_sort_key_function, take_rows_in_order
 from hven.engines._row_preparation import cast_batch_to_schema, compute_stable_order
 from hven.engines._snapshot_files import create_locked_directory, sync_file, translate_disk_errors
 from hven.model.errors import StorageError
@@ -49,19 +49,24 @@ class FileStaging(ABC):
 
     Parameters
     ----------
-    final_directory, relative
+    final_directory, relative_path
         Directory of the snapshot, and its path in records.
     on_sealed
         Called once, when nothing more will be written.
     """
 
     def __init__(
-        self, table: Table, snapshot: str, final_directory: Path, relative: str, on_sealed: Callable[[Any], None]
+        self,
+        table: Table,
+        snapshot_id: str,
+        final_directory: Path,
+        relative_path: str,
+        on_sealed: Callable[[Any], None],
     ) -> None:
         self.table = table
-        self.snapshot = snapshot
+        self.snapshot = snapshot_id
         self.final_directory = final_directory
-        self._relative = relative
+        self._relative = relative_path
         self._on_sealed = on_sealed
         self._work_directory = final_directory.with_name(f"{final_directory.name}.staging")
         self._schema = table.arrow_schema
@@ -88,7 +93,7 @@ class FileStaging(ABC):
         self._written_bytes += batch.nbytes
         if self._waiting_bytes >= self._max_waiting_bytes:
             with self._abandon_on_error():
-                self._spill_run()
+                self._spill_sorted_run()
 
     def abandon(self) -> None:
         """Remove everything written; see `hven.engines.SnapshotStaging.abandon`."""
@@ -133,14 +138,14 @@ class FileStaging(ABC):
         order = compute_stable_order(keys)
         columns = table.columns
         del table
-        sorted_table = pa.Table.from_arrays(take_columns(columns, order), schema=self._schema)
+        sorted_table = pa.Table.from_arrays(take_rows_in_order(columns, order), schema=self._schema)
         return SortedRows(table=sorted_table, keys=keys[order])
 
     @abstractmethod
     def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
         """Return the rows of a table without a sort key, in the order in which they came."""
 
-    def _spill_run(self) -> None:
+    def _spill_sorted_run(self) -> None:
         run = self._sort_waiting_rows()
         path = self._work_directory / f"run-{len(self._sorted_runs):04d}"
         write_ipc_file(path.with_suffix(".arrow"), run.table, sync_to_disk=False)
@@ -150,7 +155,7 @@ class FileStaging(ABC):
         keys = np.load(path.with_suffix(".npy"), mmap_mode="r")
         self._sorted_runs.append(SortedRows(table=mapped, keys=keys))
 
-    def _remove_runs(self) -> None:
+    def _remove_spilled_runs(self) -> None:
         """Remove the runs, whose rows are now in the parts."""
         self._sorted_runs = []
         for path in self._work_directory.glob("run-*"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 
-class KeyLookup:
+class PrimaryKeyLookup:
     """Primary keys that are looked up in pages of another table.
 
     Parameters
@@ -58,7 +58,7 @@ class KeyLookup:
             (self.first_rows >= 0).sum()
         )  # rows whose key is also in a row before
 
-    def find_rows(self, page: pa.Table) -> Rows:
+    def match_page_rows(self, page: pa.Table) -> Rows:
         """Return for each row of a page the row of the looked-up keys with the same key, or -1 if there is none.
 
         Every call builds a hash table of the looked-up keys, so pages should have as many rows.
@@ -80,7 +80,7 @@ class KeyLookup:
         return np.where(codes >= 0, self.first_rows[codes], -1)
 
 
-def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Iterator[pa.Table]:
+def group_batches_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Iterator[pa.Table]:
     """Group batches into pages of at least `page_rows` rows; the last page may have fewer."""
     waiting: list[pa.RecordBatch] = []
     count = 0

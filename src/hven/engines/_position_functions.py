@@ -28,7 +28,7 @@ def apply_proper_motion(*columns: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(coordinates), mask=pa.array(is_missing))
 
 
-def transform_frame(source: Any, target: Any, shapes: Any) -> pa.Array:
+def transform_shapes_to_frame(source_frame: Any, target_frame: Any, shapes: Any) -> pa.Array:
     """Transform shapes (lists: points, circles, polygons) from one frame into another.
 
     The names of the frames are the same in all rows.
@@ -44,8 +44,8 @@ def transform_frame(source: Any, target: Any, shapes: Any) -> pa.Array:
     # the third number of a circle is its radius, which stays
     has_latitude = number_in_shape + 1 < np.repeat(sizes, sizes)
     lon_places = np.flatnonzero((number_in_shape % 2 == 0) & has_latitude)
-    source_name = to_single_array(source)[0].as_py()
-    target_name = to_single_array(target)[0].as_py()
+    source_name = to_single_array(source_frame)[0].as_py()
+    target_name = to_single_array(target_frame)[0].as_py()
     lons, lats = frames.rotate_positions(numbers[lon_places], numbers[lon_places + 1], source_name, target_name)
     numbers[lon_places] = lons
     numbers[lon_places + 1] = lats

@@ -15,10 +15,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._query_analysis.shape_covers import cover_shape
+from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.model import shape_columns
-from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, polygon_arrays, sphere
+from hven.model.sky import (
+    Circle,
+    Moc,
+    Point,
+    Polygon,
+    ShapeUnion,
+    build_shape_from_array,
+    healpix,
+    polygon_arrays,
+    sphere,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +107,7 @@ def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[I
     circles = _PendingShapes([], [], [])
     polygons = _PendingShapes([], [], [])
     for row, text in zip(pending_rows.tolist(), pending_texts, strict=True):
-        for part in _list_parts(parse_shape(text)):
+        for part in _list_shape_parts(parse_shape(text)):
             if isinstance(part, Circle):
                 circles.add_shape(row, part)
             elif isinstance(part, Polygon):
@@ -119,21 +129,21 @@ class _PendingShapes(NamedTuple):
     numbers: list[float]
 
     def add_shape(self, row: int, shape: Circle | Polygon) -> None:
-        shape_numbers = list_shape_numbers(shape)
+        shape_numbers = list_shape_coordinates(shape)
         self.rows.append(row)
         self.lengths.append(len(shape_numbers))
         self.numbers.extend(shape_numbers)
 
 
-def _list_parts(shape: Shape | Moc | None) -> tuple[Shape | Moc, ...]:
+def _list_shape_parts(shape: Shape | Moc | None) -> tuple[Shape | Moc, ...]:
     if shape is None:
         return ()
-    if isinstance(shape, Region):
+    if isinstance(shape, ShapeUnion):
         return tuple(shape.parts)
     return (shape,)
 
 
-def list_shape_numbers(shape: Shape | Moc) -> list[float]:
+def list_shape_coordinates(shape: Shape | Moc) -> list[float]:
     """Return the numbers of a circle, a polygon or a point as DALI lists them; empty for other shapes."""
     if isinstance(shape, Circle):
         return [shape.lon, shape.lat, shape.radius]
@@ -166,7 +176,7 @@ def _cover_bounded_shapes(
         caps[rows[is_small], :3] = sphere.to_unit_vectors(lon[is_small], lat[is_small])
         caps[rows[is_small], 3] = cap_radius
     is_plain = is_small.copy()
-    for order, owner, cells in _cover_strips(offsets, numbers, np.flatnonzero(is_thin)):
+    for order, owner, cells in _cover_strip_polygons(offsets, numbers, np.flatnonzero(is_thin)):
         is_plain[owner] = False
         is_large[owner] = False
         yield rows[owner], cells + 4 ** (order + 1)
@@ -174,20 +184,24 @@ def _cover_bounded_shapes(
     for order, shape_indexes, cells in cap_cells:
         yield rows[is_plain][shape_indexes], cells + 4 ** (order + 1)
     if is_large.any():
-        large_owners, large_cells = polygon_arrays.cover_by_cells(offsets, numbers, is_large, WIDE_POLYGON_ORDER)
+        large_owners, large_cells = polygon_arrays.cover_polygons_with_cells(
+            offsets, numbers, is_large, WIDE_POLYGON_ORDER
+        )
         yield from _degrade_large_cells(rows, large_owners, large_cells)
     if shape_kind == "circle":
         for shape_number in np.flatnonzero(~is_small).tolist():
             shape_numbers = numbers[offsets[shape_number] : offsets[shape_number + 1]]
             try:
-                shape = from_array(shape_kind, tuple(shape_numbers.tolist()))
+                shape = build_shape_from_array(shape_kind, tuple(shape_numbers.tolist()))
             except ValueError:  # it is no shape, so no condition on it is true
                 continue
             cells = _cover_shape_coarsely(shape)
             yield np.full(len(cells), rows[shape_number], np.int64), cells
 
 
-def _cover_strips(offsets: Indexes, numbers: Numbers, strip_numbers: Indexes) -> Iterator[tuple[int, Indexes, Indexes]]:
+def _cover_strip_polygons(
+    offsets: Indexes, numbers: Numbers, strip_numbers: Indexes
+) -> Iterator[tuple[int, Indexes, Indexes]]:
     """Yield order, owner and cells of long and narrow polygons that need few cells.
 
     Small circles along the polygon are covered instead of the polygon.
@@ -195,7 +209,7 @@ def _cover_strips(offsets: Indexes, numbers: Numbers, strip_numbers: Indexes) ->
     shape_count = len(offsets) - 1
     for part in np.split(strip_numbers, range(MAX_STRIP_POLYGONS, len(strip_numbers), MAX_STRIP_POLYGONS)):
         is_in_part = np.isin(np.arange(shape_count), part)
-        strip_owners, lon, lat, radius = polygon_arrays.cover_thin_polygons(offsets, numbers, is_in_part)
+        strip_owners, lon, lat, radius = polygon_arrays.cover_thin_polygons_with_circles(offsets, numbers, is_in_part)
         for order, circle_numbers, cells in healpix.iterate_cone_cells(lon, lat, radius + CAP_MARGIN_DEGREES):
             owner_cells = np.unique((strip_owners[circle_numbers] << 32) + cells)
             owner, strip_cells = np.divmod(owner_cells, 1 << 32)
@@ -214,13 +228,13 @@ def _degrade_large_cells(rows: Indexes, row_indexes: Indexes, cells: Indexes) ->
         yield rows[owner], cell + 4 ** (order + 1)
 
 
-def cover_shape_ranges(shape: Shape) -> Indexes:
+def compute_shape_cell_ranges(shape: Shape) -> Indexes:
     """Return ranges of cells of the highest order that hold a shape: half-open, ascending."""
     ranges: Indexes
     if isinstance(shape, Point):
-        ranges = shape.cover(healpix.MAX_ORDER)
+        ranges = shape.cover_with_cells(healpix.MAX_ORDER)
     else:
-        ranges = cover_shape(shape)
+        ranges = cover_shape_with_cells(shape)
     return ranges
 
 
@@ -228,7 +242,7 @@ def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
     """Return a few cells of one order that hold a shape; a MOC may be anywhere (`RegionIndex.find_touching_rows`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
-    ranges = cover_shape_ranges(shape)
+    ranges = compute_shape_cell_ranges(shape)
     order = 0
     for order in range(healpix.MAX_ORDER, -1, -1):
         shift = 2 * (healpix.MAX_ORDER - order)

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from hven.engines import _position_functions as position_functions
 from hven.engines._position_functions import to_float_array, to_single_array
-from hven.engines._query_analysis.shape_parsing import compute_shape_cells, parse_shape
-from hven.engines._region_cells import list_shape_numbers
+from hven.engines._query_analysis.shape_parsing import compute_shape_moc, parse_shape
+from hven.engines._region_cells import list_shape_coordinates
 from hven.model import cache_results, shape_columns
 from hven.model.sky import (
     Circle,
@@ -27,13 +27,13 @@ from hven.model.sky import (
     Point,
     Polygon,
     Range,
-    Region,
     Shape,
-    compute_distance,
-    contains,
-    from_array,
+    ShapeUnion,
+    are_shapes_intersecting,
+    build_shape_from_array,
+    compute_angular_distance,
+    has_shape_inside,
     healpix,
-    intersects,
     polygon_arrays,
     q3c,
     sphere,
@@ -111,7 +111,7 @@ class ShapeColumn:
         number_places = np.arange(offsets[-1]) - np.repeat(shifts, sizes)
         return ShapeColumn(offsets, self.numbers[number_places])
 
-    def split_columns(self, size: int) -> Any:
+    def split_coordinate_columns(self, size: int) -> Any:
         """Return the numbers of shapes that all have `size` numbers as `size` columns."""
         rows = self.numbers[self.shape_offsets[0] : self.shape_offsets[-1]].reshape(-1, size)
         return tuple(rows[:, number] for number in range(size))
@@ -126,7 +126,7 @@ class ShapeColumn:
 @cache_results(4096)
 def _build_shape(shape_kind: str, numbers: tuple[float, ...]) -> Shape | None:
     try:
-        return from_array(shape_kind, numbers) if shape_kind else None
+        return build_shape_from_array(shape_kind, numbers) if shape_kind else None
     except ValueError:
         return None
 
@@ -142,28 +142,30 @@ def _build_pair_lists(lon: Numbers, lat: Numbers) -> pa.Array:
 
 
 def _is_same_point(inner: ShapeColumn, outer: ShapeColumn) -> Flags:
-    distance = compute_distance(*inner.split_columns(2), *outer.split_columns(2))
+    distance = compute_angular_distance(*inner.split_coordinate_columns(2), *outer.split_coordinate_columns(2))
     is_same: Flags = distance <= 0.0
     return is_same
 
 
 def _test_circles_polygons(test: Callable[..., Flags], circles: ShapeColumn, polygons: ShapeColumn) -> Flags:
-    lon, lat, radius = circles.split_columns(3)
+    lon, lat, radius = circles.split_coordinate_columns(3)
     return test(lon, lat, radius, polygons.shape_offsets, polygons.numbers)
 
 
 _CONTAINS_TESTS: dict[tuple[int, int], Test] = {
     (POINT, POINT): _is_same_point,
     (POINT, CIRCLE): lambda a, b: np.asarray(
-        polygon_arrays.is_point_in_circle(*a.split_columns(2), *b.split_columns(3))
+        polygon_arrays.is_point_in_circle(*a.split_coordinate_columns(2), *b.split_coordinate_columns(3))
     ),
     (POINT, POLYGON): lambda a, b: polygon_arrays.is_point_in_polygon(
-        a.split_columns(2)[0], a.split_columns(2)[1], b.shape_offsets, b.numbers
+        a.split_coordinate_columns(2)[0], a.split_coordinate_columns(2)[1], b.shape_offsets, b.numbers
     ),
-    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.is_circle_in_circle(*a.split_columns(3), *b.split_columns(3)),
+    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.is_circle_in_circle(
+        *a.split_coordinate_columns(3), *b.split_coordinate_columns(3)
+    ),
     (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(polygon_arrays.is_circle_in_polygon, a, b),
     (POLYGON, CIRCLE): lambda a, b: polygon_arrays.is_polygon_in_circle(
-        a.shape_offsets, a.numbers, *b.split_columns(3)
+        a.shape_offsets, a.numbers, *b.split_coordinate_columns(3)
     ),
     (POLYGON, POLYGON): lambda a, b: polygon_arrays.is_polygon_in_polygon(
         a.shape_offsets, a.numbers, b.shape_offsets, b.numbers
@@ -173,7 +175,9 @@ _INTERSECTS_TESTS: dict[tuple[int, int], Test] = {
     (POINT, POINT): _is_same_point,
     (POINT, CIRCLE): _CONTAINS_TESTS[POINT, CIRCLE],
     (POINT, POLYGON): _CONTAINS_TESTS[POINT, POLYGON],
-    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.circles_intersect(*a.split_columns(3), *b.split_columns(3)),
+    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.circles_intersect(
+        *a.split_coordinate_columns(3), *b.split_coordinate_columns(3)
+    ),
     (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(polygon_arrays.circle_intersects_polygon, a, b),
     (POLYGON, POLYGON): lambda a, b: polygon_arrays.polygons_intersect(
         a.shape_offsets, a.numbers, b.shape_offsets, b.numbers
@@ -181,7 +185,7 @@ _INTERSECTS_TESTS: dict[tuple[int, int], Test] = {
 }
 
 
-def _test_by_kinds(
+def _test_shapes_by_kinds(
     left_shapes: ShapeColumn,
     right_shapes: ShapeColumn,
     tests: dict[tuple[int, int], Test],
@@ -216,11 +220,15 @@ def _test_single_pair(
 
 
 def _test_contains_by_kinds(inner_shapes: ShapeColumn, outer_shapes: ShapeColumn) -> Flags:
-    return _test_by_kinds(inner_shapes, outer_shapes, _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False)
+    return _test_shapes_by_kinds(
+        inner_shapes, outer_shapes, _CONTAINS_TESTS, lambda a, b: has_shape_inside(b, a), is_symmetric=False
+    )
 
 
 def _test_intersects_by_kinds(left_shapes: ShapeColumn, right_shapes: ShapeColumn) -> Flags:
-    return _test_by_kinds(left_shapes, right_shapes, _INTERSECTS_TESTS, intersects, is_symmetric=True)
+    return _test_shapes_by_kinds(
+        left_shapes, right_shapes, _INTERSECTS_TESTS, are_shapes_intersecting, is_symmetric=True
+    )
 
 
 def _test_contains(inner: Any, outer: Any) -> pa.Array:
@@ -233,7 +241,7 @@ def _test_intersects(left_column: Any, right_column: Any) -> pa.Array:
     return pa.array(_test_intersects_by_kinds(left_shapes, right_shapes))
 
 
-def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
+def _test_points_in_polygons(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(polygon)
     lons = to_float_array(lon)
     lats = to_float_array(lat)
@@ -243,7 +251,7 @@ def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
 # --- properties of one shape ------------------------------------------------------------------------------------------
 
 
-def _build_boxes(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
+def _build_box_polygons(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
     box_arrays = [to_float_array(column) for column in (lon, lat, width, height)]
     lons, lats = polygon_arrays.compute_box_corners(*box_arrays)
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
@@ -281,7 +289,7 @@ def _compute_centroid(shapes_column: Any) -> pa.Array:
     for kind, size in ((POINT, 2), (CIRCLE, 3)):
         rows = np.flatnonzero(shapes.kinds == kind)
         if len(rows):
-            lon[rows], lat[rows] = shapes.select_rows(rows).split_columns(size)[:2]
+            lon[rows], lat[rows] = shapes.select_rows(rows).split_coordinate_columns(size)[:2]
     rows = np.flatnonzero(shapes.kinds == POLYGON)
     if len(rows):
         polygons = shapes.select_rows(rows)
@@ -331,13 +339,13 @@ def _find_distinct_rows(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArr
 def _to_moc(shape: Shape | Moc) -> Moc:
     if isinstance(shape, Moc):
         return shape
-    if isinstance(shape, Region):  # each part at the order that suits it
+    if isinstance(shape, ShapeUnion):  # each part at the order that suits it
         part_mocs = [_to_moc(part) for part in shape.parts]
         ranges = healpix.merge_ranges(np.concatenate([part.ranges for part in part_mocs]))
         return Moc(ranges, max(part.order for part in part_mocs))
     size = float(np.sqrt(shape.compute_area() / np.pi))
     if isinstance(shape, Polygon):  # the length of a thin polygon limits how small its cells are
-        size = max(size, float(shape.ring.reach[0]) / 16)
+        size = max(size, float(shape.ring.max_vertex_distances[0]) / 16)
     elif isinstance(shape, Range):
         least_latitude = min(map(abs, shape.parallels), default=0.0)
         width = shape.width * float(np.cos(np.radians(least_latitude)))
@@ -345,7 +353,7 @@ def _to_moc(shape: Shape | Moc) -> Moc:
     order = 29
     if size != 0.0:
         order = min(healpix.choose_cone_order(size) + 4, 29)
-    return Moc(shape.cover(order), order)
+    return Moc(shape.cover_with_cells(order), order)
 
 
 def _contains_shape(inner: Shape | Moc, outer: Shape | Moc) -> bool:
@@ -353,13 +361,13 @@ def _contains_shape(inner: Shape | Moc, outer: Shape | Moc) -> bool:
         inner_moc = _to_moc(inner)
         outer_moc = _to_moc(outer)
         return len(inner_moc.ranges) > 0 and len((inner_moc - outer_moc).ranges) == 0
-    return contains(outer, inner)
+    return has_shape_inside(outer, inner)
 
 
 def _intersects_shape(left_shape: Shape | Moc, right_shape: Shape | Moc) -> bool:
     if isinstance(left_shape, Moc) or isinstance(right_shape, Moc):
         return len((_to_moc(left_shape) & _to_moc(right_shape)).ranges) > 0
-    return intersects(left_shape, right_shape)
+    return are_shapes_intersecting(left_shape, right_shape)
 
 
 class ShapeTextColumn:
@@ -374,10 +382,10 @@ class ShapeTextColumn:
         sizes[outlines.rows] = outlines.lengths
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         self.shapes = ShapeColumn(offsets, outlines.numbers)
-        self.is_distinct_plain = self._find_plain_shapes()
+        self.is_distinct_plain = self._compute_plain_shape_mask()
         self.is_plain: Flags = self.is_distinct_plain[self.codes]
 
-    def _find_plain_shapes(self) -> Flags:
+    def _compute_plain_shape_mask(self) -> Flags:
         """Return which texts are valid circles or polygons: their positions, radii and edges are in range."""
         shapes = self.shapes
         is_plain: Flags = (shapes.kinds == CIRCLE) | (shapes.kinds == POLYGON)
@@ -409,7 +417,7 @@ class ShapeTextColumn:
         return self.shapes.take_rows(self.codes[row_numbers])
 
 
-def _build_text_test(
+def _build_shape_text_test(
     test: Callable[[Shape | Moc, Shape | Moc], bool], test_by_kinds: Callable[[ShapeColumn, ShapeColumn], Flags]
 ) -> Callable[[Any, Any], pa.Array]:
     """Build a function that tests columns of texts: circles and polygons by their kinds, other shapes by `test`."""
@@ -431,7 +439,7 @@ def _build_text_test(
         distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
         shape_pairs = [(parse_shape(a), parse_shape(b)) for a, b in distinct_rows]
         if test is _intersects_shape:
-            distinct_results = _test_all_intersects(shape_pairs)
+            distinct_results = _test_pairs_intersect(shape_pairs)
         else:
             is_true = [a is not None and b is not None and test(a, b) for a, b in shape_pairs]
             distinct_results = np.array(is_true, np.bool_)
@@ -441,7 +449,7 @@ def _build_text_test(
     return evaluate_texts
 
 
-def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None]]) -> Flags:
+def _test_pairs_intersect(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None]]) -> Flags:
     """Test many pairs: circles and polygons, and unions of them, all at once; other shapes pair by pair."""
     results = np.zeros(len(pairs), np.bool_)
     owners: list[int] = []
@@ -456,8 +464,8 @@ def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc |
             _, moc_shapes = shapes_by_moc.setdefault(id(moc), (moc, []))
             moc_shapes.append((number, shape))
             continue
-        left_numbers = _list_part_numbers(left_shape)
-        right_numbers = _list_part_numbers(right_shape)
+        left_numbers = _list_part_coordinates(left_shape)
+        right_numbers = _list_part_coordinates(right_shape)
         if not all(left_numbers) or not all(right_numbers):
             results[number] = _intersects_shape(left_shape, right_shape)
             continue
@@ -474,10 +482,10 @@ def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc |
     return results
 
 
-def _list_part_numbers(shape: Shape | Moc) -> list[list[float]]:
+def _list_part_coordinates(shape: Shape | Moc) -> list[list[float]]:
     """Return the numbers of each part of a shape; those of a part that is no point, circle or polygon are empty."""
-    parts = shape.parts if isinstance(shape, Region) else (shape,)
-    return [list_shape_numbers(part) for part in parts]
+    parts = shape.parts if isinstance(shape, ShapeUnion) else (shape,)
+    return [list_shape_coordinates(part) for part in parts]
 
 
 def _build_shape_column(shapes: Sequence[Sequence[float]]) -> ShapeColumn:
@@ -494,8 +502,8 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
     lons = []
     lats = []
     for number, shape in shapes:
-        for part in shape.parts if isinstance(shape, Region) else (shape,):
-            part_numbers = list_shape_numbers(part)
+        for part in shape.parts if isinstance(shape, ShapeUnion) else (shape,):
+            part_numbers = list_shape_coordinates(part)
             if isinstance(part, Circle):
                 part_numbers = part_numbers[:2]
             owners += [number] * (len(part_numbers) // 2)
@@ -508,7 +516,7 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
             results[number] = _intersects_shape(moc, shape)
 
 
-def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
+def _test_points_in_shape_texts(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
     """Test positions against regions and MOCs: circles and polygons all at once, others text by text."""
     lons = to_float_array(lon)
     lats = to_float_array(lat)
@@ -535,7 +543,7 @@ def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
     return pa.array(results)
 
 
-def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
+def _build_moc_texts(order: Any, shape_texts: Any) -> pa.Array:
     orders = np.asarray(to_single_array(order).to_numpy(zero_copy_only=False))
     distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
     keys = list(zip(orders.tolist(), text_numbers.tolist(), strict=True))
@@ -549,10 +557,10 @@ def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
 def _format_shape_moc(shape: Shape | Moc | None, order: int) -> str | None:
     if shape is None:
         return None
-    return str(compute_shape_cells(shape, order))
+    return str(compute_shape_moc(shape, order))
 
 
-def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
+def _build_moc_function(combine_mocs: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
     def evaluate_mocs(left_column: Any, right_column: Any) -> pa.Array:
         distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
         moc_texts: list[str | None] = []
@@ -560,7 +568,7 @@ def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any]
             left_moc = parse_shape(left_text)
             right_moc = parse_shape(right_text)
             if isinstance(left_moc, Moc) and isinstance(right_moc, Moc):
-                moc_texts.append(str(join(left_moc, right_moc)))
+                moc_texts.append(str(combine_mocs(left_moc, right_moc)))
             else:
                 moc_texts.append(None)
         return pa.array(moc_texts, pa.string()).take(pa.array(distinct_numbers))
@@ -568,7 +576,7 @@ def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any]
     return evaluate_mocs
 
 
-def _compute_text_area(shape_texts: Any) -> pa.Array:
+def _compute_shape_text_areas(shape_texts: Any) -> pa.Array:
     """Compute areas of regions and MOCs in square degrees.
 
     Circles, polygons and unions of disjoint parts are computed all at once, other shapes text by text.
@@ -576,7 +584,7 @@ def _compute_text_area(shape_texts: Any) -> pa.Array:
     texts = ShapeTextColumn(shape_texts)
     areas = _compute_areas(texts.shapes)
     is_known = texts.is_distinct_plain.copy()
-    _compute_union_areas(texts, areas, is_known)
+    _fill_union_areas(texts, areas, is_known)
     for number in np.flatnonzero(~is_known).tolist():
         shape = parse_shape(texts.distinct_texts[number].as_py())
         if shape is None:
@@ -589,10 +597,10 @@ def _compute_text_area(shape_texts: Any) -> pa.Array:
     return pa.array(row_areas, mask=np.isnan(row_areas))
 
 
-def _compute_union_areas(texts: ShapeTextColumn, areas: Numbers, is_known: Flags) -> None:
+def _fill_union_areas(texts: ShapeTextColumn, areas: Numbers, is_known: Flags) -> None:
     """Set the areas of unions of disjoint circles and polygons, and mark them as known."""
     unknown_texts = np.flatnonzero(~is_known)
-    owner, part_texts = shape_columns.split_unions(texts.distinct_texts.take(pa.array(unknown_texts)))
+    owner, part_texts = shape_columns.split_shape_unions(texts.distinct_texts.take(pa.array(unknown_texts)))
     if not len(part_texts):
         return
     parts = ShapeTextColumn(part_texts)
@@ -609,7 +617,7 @@ def _compute_union_areas(texts: ShapeTextColumn, areas: Numbers, is_known: Flags
     is_known[union_numbers[is_disjoint]] = True
 
 
-def _compute_text_centroid(shape_texts: Any) -> pa.Array:
+def _compute_shape_text_centroids(shape_texts: Any) -> pa.Array:
     distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
     text_centroids = [_find_shape_centre(parse_shape(shape_text)) for (shape_text,) in distinct_texts]
     centroids = np.array(text_centroids, dtype=np.float64).reshape(-1, 2)[text_numbers]
@@ -662,35 +670,35 @@ def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
     return _build_pair_lists(lon, lat)
 
 
-def _compute_ipix(lon: Any, lat: Any) -> pa.Array:
+def _compute_q3c_pixels(lon: Any, lat: Any) -> pa.Array:
     lons = to_float_array(lon)
     lats = to_float_array(lat)
-    pixel_numbers = q3c.compute_pixel_numbers(lons, lats)
+    pixel_numbers = q3c.compute_q3c_pixel_numbers(lons, lats)
     return pa.array(pixel_numbers, mask=~np.isfinite(lons + lats))
 
 
 _SKY_SQUARE_DEGREES = 360.0 * 360.0 / np.pi
 SKY_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
-    "hven_in_polygon": _test_in_polygon,
-    "hven_box": _build_boxes,
+    "hven_in_polygon": _test_points_in_polygons,
+    "hven_box": _build_box_polygons,
     "hven_contains": _test_contains,
     "hven_intersects": _test_intersects,
     "hven_area": _compute_area,
     "hven_centroid": _compute_centroid,
     "hven_text": _format_shapes,
-    "hven_contains_text": _build_text_test(_contains_shape, _test_contains_by_kinds),
-    "hven_intersects_text": _build_text_test(_intersects_shape, _test_intersects_by_kinds),
-    "hven_area_text": _compute_text_area,
-    "hven_centroid_text": _compute_text_centroid,
-    "hven_in_text": _test_in_text,
-    "hven_moc": _build_mocs,
-    "hven_moc_union": _build_moc_operation(lambda a, b: a | b),
-    "hven_moc_intersection": _build_moc_operation(lambda a, b: a & b),
+    "hven_contains_text": _build_shape_text_test(_contains_shape, _test_contains_by_kinds),
+    "hven_intersects_text": _build_shape_text_test(_intersects_shape, _test_intersects_by_kinds),
+    "hven_area_text": _compute_shape_text_areas,
+    "hven_centroid_text": _compute_shape_text_centroids,
+    "hven_in_text": _test_points_in_shape_texts,
+    "hven_moc": _build_moc_texts,
+    "hven_moc_union": _build_moc_function(lambda a, b: a | b),
+    "hven_moc_intersection": _build_moc_function(lambda a, b: a & b),
     "hven_moved": position_functions.apply_proper_motion,
-    "hven_turned": position_functions.transform_frame,
+    "hven_turned": position_functions.transform_shapes_to_frame,
     "hven_healpix": _compute_healpix_index,
     "hven_healpix_center": _compute_healpix_center,
-    "hven_ipix": _compute_ipix,
+    "hven_ipix": _compute_q3c_pixels,
 }
 
 #: Functions: name -> (argument types, result type), in SQL's words; ``DOUBLE[]`` is a list. NULL in gives NULL out.

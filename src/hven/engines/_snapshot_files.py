@@ -82,10 +82,13 @@ def compute_text_checksum(text: bytes) -> str:
 
 
 def find_file_fault(
-    path: Path, recorded: tuple[int, str], known_checksums: ReadFiles, report_bytes: Callable[[int], object] | None
+    path: Path,
+    recorded_size_and_checksum: tuple[int, str],
+    known_checksums: ReadFiles,
+    report_bytes: Callable[[int], object] | None,
 ) -> str | None:
     """Return what is wrong with a file, or None; without `report_bytes` the file is not read."""
-    size, recorded_checksum = recorded
+    size, recorded_checksum = recorded_size_and_checksum
     try:
         size_fault = find_size_fault(path, size)
         if size_fault is not None:
@@ -97,7 +100,7 @@ def find_file_fault(
             actual = compute_file_checksum(path, report_bytes)
             known_checksums[file_id] = actual
     except OSError as error:
-        raise_if_transient(path, error)
+        raise_if_transient_read_error(path, error)
         if error.errno:
             return os.strerror(error.errno).lower()
         return str(error)
@@ -120,7 +123,7 @@ def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
     return f"it has {actual_bytes:,} bytes, and {recorded_bytes:,} were written"
 
 
-def raise_if_transient(path: Path, error: Exception) -> None:
+def raise_if_transient_read_error(path: Path, error: Exception) -> None:
     """Raise if the machine does not allow to read a file for now, which says nothing about its contents.
 
     Raises
@@ -181,10 +184,10 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
         raise StorageError(message, remedy="look at the disk and its rights") from error
 
 
-def build_folder_name(qualified_name: str) -> str:
+def build_table_directory_name(qualified_name: str) -> str:
     """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
     if qualified_name[:1] == ".":
-        return "%2E" + build_folder_name(qualified_name[1:])
+        return "%2E" + build_table_directory_name(qualified_name[1:])
 
     def encode_characters(match: re.Match[str]) -> str:
         return "".join(f"%{byte:02X}" for byte in match.group().encode())
@@ -192,7 +195,7 @@ def build_folder_name(qualified_name: str) -> str:
     return re.sub(r"[^a-z0-9_.-]", encode_characters, qualified_name)
 
 
-def is_absent(path: Path) -> bool:
+def is_path_absent(path: Path) -> bool:
     """Return whether a directory certainly does not exist, and is not only inaccessible."""
     try:
         path.stat()

@@ -22,7 +22,7 @@ MAX_TOP_VALUE_CHARACTERS = 100  # longer values are not kept
 MAX_COVERAGE_CELLS = 20_000  # maximum number of cells of a coverage map, unless it is of order 6
 
 
-class StatisticsCollector:
+class ColumnStatisticsCollector:
     """Collects statistics part by part.
 
     `build_statistics` returns for each column name nulls, minimum, maximum, distinct, top, non_ascii and max_length as
@@ -36,7 +36,7 @@ class StatisticsCollector:
         self._has_non_ascii: dict[str, bool] = {}
         self._text_lengths: dict[str, int] = {}
         self._element_lengths: dict[str, int] = {}
-        self._distinct_estimators: dict[str, _DistinctEstimator] = {}
+        self._distinct_estimators: dict[str, _DistinctCountEstimator] = {}
 
     def add_rows(self, rows: pa.Table) -> None:
         """Add the rows of one part."""
@@ -63,7 +63,7 @@ class StatisticsCollector:
             length = int(pc.max(pc.utf8_length(column)).as_py())
         self._text_lengths[name] = max(self._text_lengths.get(name, 0), length)
         only_value = self._widen_extremes(name, column)
-        self._distinct_estimators.setdefault(name, _DistinctEstimator()).add_column(column, only_value)
+        self._distinct_estimators.setdefault(name, _DistinctCountEstimator()).add_column_sample(column, only_value)
 
     def _add_scalar_values(self, name: str, column: pa.ChunkedArray) -> None:
         only_value = self._widen_extremes(name, column)
@@ -72,8 +72,8 @@ class StatisticsCollector:
         if only_value is not None and pa.types.is_floating(column.type):
             has_nan = bool(pc.any(pc.is_nan(column)).as_py())
         if not pa.types.is_boolean(column.type):
-            estimator = self._distinct_estimators.setdefault(name, _DistinctEstimator())
-            estimator.add_column(column, None if has_nan else only_value, use_all_rows=has_nan)
+            estimator = self._distinct_estimators.setdefault(name, _DistinctCountEstimator())
+            estimator.add_column_sample(column, None if has_nan else only_value, use_all_rows=has_nan)
 
     def _widen_extremes(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
         """Widen the extremes by those of a part; return its value if it has only one."""
@@ -102,7 +102,7 @@ class StatisticsCollector:
             if name in self._element_lengths:
                 entry["longest"] = self._element_lengths[name]
             if name in self._distinct_estimators:
-                entry["distinct"] = self._distinct_estimators[name].estimate_distinct()
+                entry["distinct"] = self._distinct_estimators[name].estimate_distinct_count()
                 top = self._distinct_estimators[name].list_top_values()
                 if top:
                     entry["top"] = top
@@ -113,7 +113,7 @@ class StatisticsCollector:
         return statistics
 
 
-class _DistinctEstimator:
+class _DistinctCountEstimator:
     """Estimates the number of distinct values from a sample.
 
     The number is exact while the sample has all values; otherwise the share of values seen once decides.
@@ -131,7 +131,7 @@ class _DistinctEstimator:
         self._value_total = 0
         self._sampled = 0
 
-    def add_column(
+    def add_column_sample(
         self, column: pa.ChunkedArray, only_value: pa.Scalar | None = None, *, use_all_rows: bool = False
     ) -> None:
         """Add a sample of a column: most of it from the first part, some from each later one.
@@ -183,7 +183,7 @@ class _DistinctEstimator:
         totals = np.bincount(np.asarray(encoded.indices), weights=counts_by_part, minlength=len(encoded.dictionary))
         self._value_counts = _build_value_counts(encoded.dictionary, pa.array(totals.astype(np.int64)))
 
-    def estimate_distinct(self) -> int:
+    def estimate_distinct_count(self) -> int:
         """Estimate the number of distinct values.
 
         The estimator is that of Haas and Stokes (Duj1), which ANALYZE of PostgreSQL also uses.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._statistics import MAX_TOP_VALUES, StatisticsCollector, sort_value_counts, to_json_value
+from hven.engines._statistics import MAX_TOP_VALUES, ColumnStatisticsCollector, sort_value_counts, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class ColumnReader(Protocol):
         """Yield the column piece by piece."""
 
 
-class ColumnFacts(NamedTuple):
+class ColumnStatisticsChange(NamedTuple):
     """Statistics of a column in the old snapshot, in the removed rows and in the added rows."""
 
     old: Facts
@@ -71,20 +71,20 @@ def update_statistics(
     statistics = {}
     for column in table.columns:
         name = column.name
-        facts = ColumnFacts(old_statistics[name], removed_statistics[name], added_statistics[name])
+        facts = ColumnStatisticsChange(old_statistics[name], removed_statistics[name], added_statistics[name])
         statistics[name] = _update_column_statistics(column, facts, row_counts, partial(read_column, name))
     return statistics
 
 
 def compute_statistics(table: Table, rows: pa.Table) -> dict[str, dict[str, object]]:
     """Return the statistics of some rows."""
-    statistics = StatisticsCollector(table)
+    statistics = ColumnStatisticsCollector(table)
     statistics.add_rows(rows)
     return statistics.build_statistics()
 
 
 def _update_column_statistics(
-    column: Column, facts: ColumnFacts, row_counts: tuple[int, int, int], read_column: Any
+    column: Column, facts: ColumnStatisticsChange, row_counts: tuple[int, int, int], read_column: Any
 ) -> dict[str, object]:
     old_nulls, removed_nulls, added_nulls = facts.get_counts("nulls")
     old_rows, removed_rows, added_rows = row_counts
@@ -98,7 +98,7 @@ def _update_column_statistics(
         updated["maximum"] = _update_extreme(column, "maximum", facts, read_column)
     if facts.has_fact("distinct"):
         old_count, _, added_count = facts.get_counts("distinct")
-        updated["distinct"] = _estimate_distinct(old_count, added_count, value_counts[0], value_count)
+        updated["distinct"] = _estimate_distinct_count(old_count, added_count, value_counts[0], value_count)
     top_values = _update_top_values(facts, value_counts)
     if top_values:
         updated["top"] = top_values
@@ -111,7 +111,7 @@ def _update_column_statistics(
     return updated
 
 
-def _update_non_ascii(facts: ColumnFacts, read_column: Any) -> bool:
+def _update_non_ascii(facts: ColumnStatisticsChange, read_column: Any) -> bool:
     if facts.added.get("non_ascii"):
         return True
     if not facts.old.get("non_ascii"):
@@ -119,7 +119,7 @@ def _update_non_ascii(facts: ColumnFacts, read_column: Any) -> bool:
     return not facts.removed.get("non_ascii") or _is_any_true(read_column, _is_non_ascii)
 
 
-def _update_max_length(facts: ColumnFacts, read_column: Any) -> int:
+def _update_max_length(facts: ColumnStatisticsChange, read_column: Any) -> int:
     old_length, removed_length, added_length = facts.get_counts("max_length")
     if removed_length != old_length or old_length <= added_length:
         return max(old_length, added_length)
@@ -130,11 +130,11 @@ def _update_max_length(facts: ColumnFacts, read_column: Any) -> int:
 
 
 def _update_extreme(
-    column: Column, fact_name: Literal["minimum", "maximum"], facts: ColumnFacts, read_column: Any
+    column: Column, fact_name: Literal["minimum", "maximum"], facts: ColumnStatisticsChange, read_column: Any
 ) -> object:
     """Return the smallest or greatest value."""
     choose_extreme: Any = min if fact_name == "minimum" else max
-    old_value, removed_value, added_value = (_restore_value(column, fact_set.get(fact_name)) for fact_set in facts)
+    old_value, removed_value, added_value = (_restore_json_value(column, fact_set.get(fact_name)) for fact_set in facts)
     candidates = []
     if old_value is not None:
         candidates.append((old_value, facts.old[fact_name]))
@@ -164,7 +164,7 @@ def _is_non_ascii(piece: Any) -> Any:
     return pc.invert(pc.string_is_ascii(piece))
 
 
-def _estimate_distinct(old_count: int, added_count: int, rows_before: int, rows_after: int) -> int:
+def _estimate_distinct_count(old_count: int, added_count: int, rows_before: int, rows_after: int) -> int:
     """Estimate the distinct values: a column of few values keeps them, one of many has as many among its new rows."""
     if rows_before and old_count > MAX_CATEGORICAL_FRACTION * rows_before:
         old_count = round(old_count * rows_after / rows_before)
@@ -193,7 +193,7 @@ def _get_count(facts: Facts, fact_name: str) -> int:
     return 0
 
 
-def _restore_value(column: Column, stored_value: object) -> Any:
+def _restore_json_value(column: Column, stored_value: object) -> Any:
     """Return a value as it was before it was converted for JSON."""
     if isinstance(stored_value, str) and column.type.is_timestamp:
         return dt.datetime.fromisoformat(stored_value)

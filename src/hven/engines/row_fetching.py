@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.syntax_tree import ColumnRef, Ident, Query, Select, SelectItem, TableRef, ValueMetadata, join_conditions
-from hven.engines import MemoryRelation, RelayExecution
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    Ident,
+    Query,
+    Select,
+    SelectItem,
+    TableRef,
+    ValueMetadata,
+    join_conditions_with_and,
+)
+from hven.engines import DelegatingExecution, MemoryRelation
 from hven.model.errors import OperationCancelledError
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ class FetchBudget:
     remaining_bytes: float = float("inf")
 
 
-class FetchingExecution(RelayExecution):
+class FetchingExecution(DelegatingExecution):
     """A running query over rows that are fetched first (`hven.engines.QueryExecution`).
 
     Nothing is fetched before the first batch is read.
@@ -81,11 +90,11 @@ class FetchingExecution(RelayExecution):
             self._limits.deadline.check()
         relations = {name: self._relations[name] for name in table_names}
         limits = replace(self._limits, row_limit=row_limit)
-        execution = self._begin_execution(plan.execute(self._literal_values, relations, limits))
+        execution = self._adopt_execution(plan.execute(self._literal_values, relations, limits))
         try:
             yield from execution
         finally:
-            self._set_current(None)
+            self._set_current_execution(None)
             execution.close()
 
     def _fetch_rows(
@@ -128,7 +137,7 @@ def build_fetch_query(
     conditions: Iterable[Expr],
     join: Join | None = None,
     *,
-    distinct: bool = False,
+    is_distinct: bool = False,
 ) -> BoundQuery:
     """Build the query for these columns of those rows of a table reference that meet conditions on it alone.
 
@@ -144,7 +153,7 @@ def build_fetch_query(
         Bound conditions over this reference.
     join
         A join of the reference with another table, whose rows are keys.
-    distinct
+    is_distinct
         True to read each row once.
 
     Returns
@@ -153,7 +162,7 @@ def build_fetch_query(
         A query of the table, or of the join.
     """
     items = tuple(SelectItem(build_column_ref(column, table_ref.number), column=column) for column in columns)
-    body = Select(items, join or table_ref, join_conditions(*conditions), distinct=distinct)
+    body = Select(items, join or table_ref, join_conditions_with_and(*conditions), distinct=is_distinct)
     read_items = (table_ref,) if join is None else (table_ref, join.right)
     tables = tuple(item.table for item in read_items if isinstance(item, TableRef) and item.table is not None)
     return replace(bound_query, query=Query(body), columns=columns, tables=tables, volatile=False)

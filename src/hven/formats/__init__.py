@@ -1,6 +1,6 @@
 """Define the contract of table formats. Each format is one module, which its short name names.
 
-A format module defines `FORMAT`, a :class:`Format`. Writers are generators that hold at most one batch.
+A format module defines `FORMAT`, a :class:`TableFormat`. Writers are generators that hold at most one batch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.model import Deviation, cache_results, plugins
+from hven.model import ReadDeviation, cache_results, plugins
 from hven.model.errors import ParamError, SourceError, format_message
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class TableMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableStream:
-    """A table that `Format.read` opened.
+    """A table that `TableFormat.read` opened.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class TableStream:
 
     metadata: TableMetadata
     batches: Iterator[pa.RecordBatch]
-    deviations: list[Deviation] = field(default_factory=list)
+    deviations: list[ReadDeviation] = field(default_factory=list)
 
     @property
     def is_truncated(self) -> bool:
@@ -147,7 +147,7 @@ class TableStream:
                 return True
         return False
 
-    def read_complete_batches(self) -> Iterator[pa.RecordBatch]:
+    def read_untruncated_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, and require that they are all rows there are.
 
         Raises
@@ -178,7 +178,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class TableFormat:
     """One table format.
 
     Attributes
@@ -258,7 +258,7 @@ _MAX_MEDIA_TYPE_CHARACTERS = 200  # of a media type with its parameters
 MEDIA_TYPE_OPTION = "media_type"  # the option under which `select_format` leaves the Content-Type
 
 
-def select_format(responseformat: str | None = None, accept: str | None = None) -> tuple[Format, dict[str, str]]:
+def select_format(responseformat: str | None = None, accept: str | None = None) -> tuple[TableFormat, dict[str, str]]:
     """Select the format that a request asks for, and the options of its writer (DALI 1.1 section 3.4.3).
 
     Parameters
@@ -283,7 +283,7 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
     if requested_format:
         match = _find_format(requested_format)
         if match is None:
-            raise _create_format_error(requested_format)
+            raise _create_unknown_format_error(requested_format)
         return match[0], dict(match[1])
     for media_type in list_accepted_media_types(accept or ""):
         match = _find_format(media_type)
@@ -292,7 +292,7 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
     return select_format(DEFAULT_FORMAT)
 
 
-def _create_format_error(requested_format: str) -> ParamError:
+def _create_unknown_format_error(requested_format: str) -> ParamError:
     """Create the error about an unknown RESPONSEFORMAT, with the names and options that exist."""
     remedy = f"known: {', '.join(_list_format_names())}"
     format_name = requested_format.partition(";")[0]
@@ -307,7 +307,7 @@ def _create_format_error(requested_format: str) -> ParamError:
     return ParamError(f"no RESPONSEFORMAT is called {requested_format!r}", name="RESPONSEFORMAT", remedy=remedy)
 
 
-def load_format(name: str) -> Format:
+def load_format(name: str) -> TableFormat:
     """Load a format by its name (not by an alias).
 
     Parameters
@@ -325,11 +325,11 @@ def load_format(name: str) -> Format:
     UserError
         No format has this name; the message lists the names.
     """
-    loaded_format: Format = plugins.load_plugin("formats", name).FORMAT
+    loaded_format: TableFormat = plugins.load_plugin("formats", name).FORMAT
     return loaded_format
 
 
-def load_formats() -> list[Format]:
+def load_formats() -> list[TableFormat]:
     """Load all formats.
 
     Returns
@@ -342,7 +342,7 @@ def load_formats() -> list[Format]:
     return [load_format(name) for name in default_first]
 
 
-def list_menu_entries() -> list[tuple[str, str]]:
+def list_format_labels() -> list[tuple[str, str]]:
     """List the names of all formats with their labels, in the order of menus.
 
     Returns
@@ -362,7 +362,7 @@ def _list_format_names() -> list[str]:
 
 
 @cache_results(512)
-def _find_format(requested_format: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
+def _find_format(requested_format: str) -> tuple[TableFormat, tuple[tuple[str, str], ...]] | None:
     """Find the format and the options that a short name or media type stands for."""
     main, *parameter_parts = (part.strip() for part in requested_format.split(";"))
     if "/" in main:
@@ -398,7 +398,7 @@ def _find_format(requested_format: str) -> tuple[Format, tuple[tuple[str, str], 
     return None
 
 
-def _has_supported_options(table_format: Format, options: Mapping[str, str]) -> bool:
+def _has_supported_options(table_format: TableFormat, options: Mapping[str, str]) -> bool:
     for name, value in options.items():
         choices = table_format.option_choices.get(name)
         if choices is not None and value.upper() not in choices:
@@ -439,9 +439,9 @@ def list_accepted_media_types(accept: str) -> list[str]:
 
 __all__ = [
     "ErrorDocumentError",
-    "Format",
     "InfoElement",
     "ResultStatus",
+    "TableFormat",
     "TableMetadata",
     "TableStream",
     "list_accepted_media_types",

@@ -22,7 +22,7 @@ _DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE = 2, 3
 _DAMAGED_MESSAGE = "no readable Arrow data: the head of a message is damaged"
 
 
-def count_unpacked_bytes(file: BinaryIO) -> int:
+def count_unpacked_arrow_bytes(file: BinaryIO) -> int:
     """Count the bytes of all buffers, and leave the file at its beginning.
 
     Raises
@@ -37,7 +37,7 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
         if size:
             file_bytes = np.memmap(file, np.uint8, "r")
         byte_count = 0
-        for header, body_offset in _read_messages(file_bytes, size):
+        for header, body_offset in _iterate_message_headers(file_bytes, size):
             byte_count += _count_buffer_bytes(file_bytes, header, body_offset)
     except (struct.error, ValueError, OverflowError, IndexError) as error:
         raise SourceError(_DAMAGED_MESSAGE) from error
@@ -45,7 +45,9 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
     return byte_count
 
 
-def _read_messages(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], size: int) -> Iterator[tuple[bytes, int]]:
+def _iterate_message_headers(
+    file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], size: int
+) -> Iterator[tuple[bytes, int]]:
     """Yield the header of each message, and the offset of its buffers."""
     at = 0
     if bytes(file_bytes[:6]) == b"ARROW1":
@@ -85,15 +87,15 @@ def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], 
     kind = message.read_number(1, "<B")
     if kind not in {_DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE}:
         return 0
-    batch = message.read_table(2)
+    batch = message.read_nested_table(2)
     if kind == _DICTIONARY_MESSAGE and batch is not None:
-        batch = batch.read_table(1)
+        batch = batch.read_nested_table(1)
     if batch is None:
         raise ValueError(kind)
     vector = batch.read_vector(2, 16)
     places = np.frombuffer(vector, "<i8").reshape(-1, 2)
     lengths = places[:, 1]
-    if batch.read_table(3) is not None:  # compressed: each begins with its length, or -1
+    if batch.read_nested_table(3) is not None:  # compressed: each begins with its length, or -1
         has_length = lengths >= 8
         starts = body_offset + places[has_length, 0]
         if len(starts) and not (starts.min() >= 0 and starts.max() + 8 <= len(file_bytes)):
@@ -117,47 +119,47 @@ class _FlatBufferTable:
     def __init__(self, data: bytes, position: int) -> None:
         self.data = data
         self.position = position
-        start = position - self._read_value("<i", position)
-        size = self._read_value("<H", start)
+        start = position - self._unpack_number("<i", position)
+        size = self._unpack_number("<H", start)
         places = range(start + 4, start + size, 2)
-        self.offsets = [self._read_value("<H", place) for place in places]
+        self.offsets = [self._unpack_number("<H", place) for place in places]
 
     @classmethod
     def from_root(cls, data: bytes) -> _FlatBufferTable:
         return cls(data, struct.unpack_from("<I", data)[0])
 
-    def _read_value(self, form: str, offset: int) -> int:
+    def _unpack_number(self, struct_format: str, offset: int) -> int:
         if offset < 0:
             raise ValueError(offset)
-        return int(struct.unpack_from(form, self.data, offset)[0])
+        return int(struct.unpack_from(struct_format, self.data, offset)[0])
 
-    def _find_field(self, field_number: int) -> int:
+    def _find_field_offset(self, field_number: int) -> int:
         """Find the place of a field; 0 if the table lacks it."""
         if field_number >= len(self.offsets) or not self.offsets[field_number]:
             return 0
         return self.position + self.offsets[field_number]
 
-    def read_number(self, field_number: int, form: str) -> int:
-        place = self._find_field(field_number)
+    def read_number(self, field_number: int, struct_format: str) -> int:
+        place = self._find_field_offset(field_number)
         if place:
-            return self._read_value(form, place)
+            return self._unpack_number(struct_format, place)
         return 0
 
-    def read_table(self, field_number: int) -> _FlatBufferTable | None:
-        place = self._find_field(field_number)
+    def read_nested_table(self, field_number: int) -> _FlatBufferTable | None:
+        place = self._find_field_offset(field_number)
         if place:
-            return _FlatBufferTable(self.data, place + self._read_value("<I", place))
+            return _FlatBufferTable(self.data, place + self._unpack_number("<I", place))
         return None
 
-    def read_vector(self, field_number: int, width: int) -> bytes:
-        """Return the bytes of a vector of structures of `width` bytes each."""
-        place = self._find_field(field_number)
+    def read_vector(self, field_number: int, item_bytes: int) -> bytes:
+        """Return the bytes of a vector of structures of `item_bytes` bytes each."""
+        place = self._find_field_offset(field_number)
         if not place:
             return b""
-        length_place = place + self._read_value("<I", place)
+        length_place = place + self._unpack_number("<I", place)
         start = length_place + 4
-        end = start + width * self._read_value("<I", length_place)
+        end = start + item_bytes * self._unpack_number("<I", length_place)
         vector_bytes = self.data[start:end]
-        if len(vector_bytes) % width:
+        if len(vector_bytes) % item_bytes:
             raise ValueError(field_number)
         return vector_bytes

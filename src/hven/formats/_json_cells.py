@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hven.formats import ResultStatus
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 
-def write_document(
+def write_json_document(
     start: bytes,
     batches: Iterator[pa.RecordBatch],
     column_count: int,
@@ -40,9 +40,9 @@ def write_document(
     skip, failure = separator_bytes, None
     try:
         while batch is not None:
-            parts = literal.split_batch(batch, 4 * column_count) if column_count else ()
+            parts = literal.split_batch_by_written_size(batch, 4 * column_count) if column_count else ()
             for part in parts:
-                yield start + literal.view_bytes(write_rows(part))[skip:].tobytes()
+                yield start + literal.view_column_bytes(write_rows(part))[skip:].tobytes()
                 start, skip = b"", 0
             if start:
                 yield start
@@ -62,24 +62,24 @@ def write_document(
         raise failure
 
 
-def write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
+def write_json_cells(array: pa.Array, column_type: ColumnType) -> pa.Array:
     """Write the values of a column as JSON; NaN, infinities and nulls become null."""
     if not pa.types.is_nested(array.type):
-        return literal.fill_nulls(_write_json_values(array, column_type), "null")
+        return literal.fill_nulls(_write_scalars_as_json(array, column_type), "null")
     offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
-    parts = literal.fill_nulls(_write_json_values(values, column_type), "null")
+    parts = literal.fill_nulls(_write_scalars_as_json(values, column_type), "null")
     item_offsets = pa.array(offsets.astype(np.int32))
     lists = pa.ListArray.from_arrays(item_offsets, parts)
-    item_texts = pc.binary_join(lists, literal.to_string_scalar(","))
-    list_texts = literal.join_columns("[", item_texts, "]")
+    item_texts = pc.binary_join(lists, literal.to_arrow_string_scalar(","))
+    list_texts = literal.concat_text_columns("[", item_texts, "]")
     if array.null_count:
         list_texts = pc.if_else(array.is_valid(), list_texts, literal.NULL_STRING)
     return literal.fill_nulls(list_texts, "null")
 
 
-def _write_json_values(array: pa.Array, column_type: Type) -> pa.Array:
+def _write_scalars_as_json(array: pa.Array, column_type: ColumnType) -> pa.Array:
     if column_type.is_timestamp:
-        return literal.join_columns('"', literal.format_timestamps(array), '"')
+        return literal.concat_text_columns('"', literal.format_timestamps(array), '"')
     if pa.types.is_string(array.type):
         return literal.quote_json_strings(array)
     if pa.types.is_floating(array.type):

@@ -27,7 +27,7 @@ _DAMAGED_MESSAGE = "no readable Parquet file: its footer, or the head of a page,
 Fields = dict[int, Any]
 
 
-def count_unpacked_bytes(file: BinaryIO) -> int:
+def count_unpacked_parquet_bytes(file: BinaryIO) -> int:
     """Count the bytes that the values of a file take; a text in a dictionary counts once.
 
     Raises
@@ -43,13 +43,13 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
         raise SourceError(f"no readable Parquet file: a footer of {length:,} bytes")
     try:
         footer = _ThriftBuffer(os.pread(handle, length, size - 8 - length))
-        groups = _read_struct(footer, 0).get(4, [])
+        groups = _read_thrift_struct(footer, 0).get(4, [])
         columns = []
         for group in groups:
             columns += [column[3] for column in group[1]]
         byte_count = pages = 0
         for column in columns:
-            column_bytes, column_pages = _scan_column_chunk(handle, column, size, MAX_PAGES - pages)
+            column_bytes, column_pages = _count_column_chunk_bytes(handle, column, size, MAX_PAGES - pages)
             byte_count = byte_count + column_bytes
             pages = pages + column_pages
     except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
@@ -57,7 +57,7 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
     return byte_count
 
 
-def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_limit: int) -> tuple[int, int]:
+def _count_column_chunk_bytes(handle: int, column_metadata: Fields, size: int, page_limit: int) -> tuple[int, int]:
     """Scan the pages of a column chunk; return the bytes of its values and the number of pages."""
     width = _PHYSICAL_TYPE_BYTES[column_metadata[1]]
     first = column_metadata.get(11, 0)
@@ -91,7 +91,7 @@ def _read_page_header(handle: int, offset: int) -> tuple[Fields, int]:
     while True:
         data = _ThriftBuffer(os.pread(handle, size, offset))
         try:
-            return _read_struct(data, 0), data.at
+            return _read_thrift_struct(data, 0), data.at
         except IndexError:
             if len(data.data) < size or size >= _MAX_PAGE_HEADER_BYTES:
                 raise
@@ -127,7 +127,7 @@ class _ThriftBuffer:
         return (value >> 1) ^ -(value & 1)
 
 
-def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
+def _read_thrift_struct(data: _ThriftBuffer, depth: int) -> Fields:
     """Read a structure as number of a field -> value. Texts are skipped."""
     if depth > _MAX_NESTING_DEPTH:
         raise IndexError
@@ -142,54 +142,54 @@ def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
         if kind in {1, 2}:
             field_values[number] = kind == 1
         else:
-            field_values[number] = _read_value(data, kind, depth)
+            field_values[number] = _read_thrift_value(data, kind, depth)
     return field_values
 
 
-def _read_value(data: _ThriftBuffer, thrift_type: int, depth: int) -> Any:
+def _read_thrift_value(data: _ThriftBuffer, thrift_type: int, depth: int) -> Any:
     """Read a value of a Thrift type; None for values that are skipped."""
     if thrift_type in {1, 2, 3}:  # booleans in lists; a byte
         return data.read_byte()
     if thrift_type in {4, 5, 6}:
         return data.read_integer()
     if thrift_type in {9, 10}:
-        return _read_list(data, depth)
+        return _read_thrift_list(data, depth)
     if thrift_type == 12:
-        return _read_struct(data, depth + 1)
+        return _read_thrift_struct(data, depth + 1)
     if thrift_type == 7:
         data.at += 8
     elif thrift_type == 8:
         size = data.read_varint()
         data.at += size
     elif thrift_type == 11:
-        _skip_map(data, depth)
+        _skip_thrift_map(data, depth)
     else:
         raise IndexError
     return None
 
 
-def _read_list(data: _ThriftBuffer, depth: int) -> list[Any]:
+def _read_thrift_list(data: _ThriftBuffer, depth: int) -> list[Any]:
     head = data.read_byte()
     size = head >> 4
     if size == 15:  # the length follows
         size = data.read_varint()
-    _check_nesting(data, size, depth)
+    _check_depth_and_item_count(data, size, depth)
     item_type = head & 0x0F
-    return [_read_value(data, item_type, depth + 1) for _ in range(size)]
+    return [_read_thrift_value(data, item_type, depth + 1) for _ in range(size)]
 
 
-def _skip_map(data: _ThriftBuffer, depth: int) -> None:
+def _skip_thrift_map(data: _ThriftBuffer, depth: int) -> None:
     size = data.read_varint()
     kinds = 0
     if size:
         kinds = data.read_byte()
-    _check_nesting(data, size, depth)
+    _check_depth_and_item_count(data, size, depth)
     for _ in range(size):
-        _read_value(data, kinds >> 4, depth + 1)
-        _read_value(data, kinds & 0x0F, depth + 1)
+        _read_thrift_value(data, kinds >> 4, depth + 1)
+        _read_thrift_value(data, kinds & 0x0F, depth + 1)
 
 
-def _check_nesting(data: _ThriftBuffer, item_count: int, depth: int) -> None:
+def _check_depth_and_item_count(data: _ThriftBuffer, item_count: int, depth: int) -> None:
     """Refuse deep nesting and more items than bytes, for an item takes a byte at least."""
     if depth > _MAX_NESTING_DEPTH or item_count > len(data.data) - data.at:
         raise IndexError

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from hven.formats import Format, TableMetadata, TableStream
-from hven.formats._arrow_sizes import count_unpacked_bytes
+from hven.formats import TableFormat, TableMetadata, TableStream
+from hven.formats._arrow_sizes import count_unpacked_arrow_bytes
 from hven.model import literal
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import SCALAR_TYPES_BY_DATATYPE, Type, type_from_arrow
+from hven.model.types import SCALAR_TYPES_BY_DATATYPE, ColumnType, build_type_from_arrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +57,7 @@ def write_arrow(
     If rows were cut off, the last batch is empty and its metadata say ``status: OVERFLOW``. A late error passes
     through: the stream then lacks its end mark, which readers notice.
     """
-    fields = [_create_field(column) for column in metadata.columns]
+    fields = [_create_arrow_field(column) for column in metadata.columns]
     schema_metadata = _encode_metadata({"name": metadata.name, "description": metadata.description})
     schema = pa.schema(fields, metadata=schema_metadata)
     pipe = _MemoryPipe()
@@ -65,8 +65,8 @@ def write_arrow(
         for batch in batches:
             arrays = []
             for number, column in enumerate(metadata.columns):
-                values = literal.cast_to_storage(batch.column(number), column.type)
-                arrays.append(_copy_without_hidden_values(values))
+                values = literal.cast_to_storage_type(batch.column(number), column.type)
+                arrays.append(_reset_values_under_nulls(values))
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             yield pipe.take_bytes()
         if finish().overflow:
@@ -75,7 +75,7 @@ def write_arrow(
     yield pipe.take_bytes()
 
 
-def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
+def _reset_values_under_nulls(values: pa.Array) -> pa.Array:
     """Copy values that have nulls.
 
     The memory under a null may hold values of rows that the reader may not see. They must not leave the process.
@@ -85,7 +85,7 @@ def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
     return values
 
 
-def _create_field(column: Column) -> pa.Field:
+def _create_arrow_field(column: Column) -> pa.Field:
     kind = column.type
     field_metadata = {
         "datatype": kind.datatype,
@@ -135,7 +135,7 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
         raise SourceError(message) from error
     table_name = schema_metadata.get("name")
     metadata = TableMetadata(columns=columns, name=table_name, description=schema_metadata.get("description"))
-    batches = _read_rows(parts, columns, batch)
+    batches = _convert_arrow_batches(parts, columns, batch)
     return TableStream(metadata=metadata, batches=batches)
 
 
@@ -158,27 +158,29 @@ def _create_column(arrow_field: pa.Field) -> Column:
     )
 
 
-def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Type:
+def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> ColumnType:
     """Choose the type that our own writer states, if the values have it; otherwise the nearest to Arrow's."""
     datatype = field_metadata.get("datatype")
     if datatype in SCALAR_TYPES_BY_DATATYPE:
         with suppress(ValueError):  # an invalid arraysize
-            kind = Type(datatype, field_metadata.get("arraysize"), field_metadata.get("xtype"))
+            kind = ColumnType(datatype, field_metadata.get("arraysize"), field_metadata.get("xtype"))
             if kind.arrow == arrow_field.type:
                 return kind
     try:
-        return type_from_arrow(arrow_field.type)
+        return build_type_from_arrow(arrow_field.type)
     except ValueError as error:
         message = f"column {arrow_field.name!r} is {arrow_field.type}, which a table cannot hold"
         raise SourceError(message, remedy="leave it out, or take it apart") from error
 
 
-def _read_rows(parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit: int) -> Iterator[pa.RecordBatch]:
+def _convert_arrow_batches(
+    parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit: int
+) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([column.arrow_field for column in columns])
     try:
         for part in parts:
             part.validate(full=True)
-            for piece in _split_part(part, row_limit):
+            for piece in _split_batch(part, row_limit):
                 arrays = []
                 for number, column in enumerate(columns):
                     arrays.append(_convert_to_storage(piece.column(number), column))
@@ -188,9 +190,9 @@ def _read_rows(parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit
         raise SourceError(message) from error
 
 
-def _split_part(part: pa.RecordBatch, row_limit: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, part.num_rows, row_limit):
-        yield from literal.split_by_expanded_size(part.slice(start, row_limit))
+def _split_batch(batch: pa.RecordBatch, row_limit: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, row_limit):
+        yield from literal.split_batch_by_expanded_size(batch.slice(start, row_limit))
 
 
 def _convert_to_storage(values: pa.Array, column: Column) -> pa.Array:
@@ -205,10 +207,10 @@ def _convert_to_storage(values: pa.Array, column: Column) -> pa.Array:
         else:
             items = pa.array([], pa.uint8())
         return pa.ListArray.from_arrays(ends, items, mask=values.is_null())
-    return literal.cast_to_storage(values, column.type)
+    return literal.cast_to_storage_type(values, column.type)
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="arrow",
     title="Arrow",
     menu_rank=6,
@@ -216,7 +218,7 @@ FORMAT = Format(
     extension="arrows",
     write=write_arrow,
     read=read_arrow,
-    count_unpacked_bytes=count_unpacked_bytes,
+    count_unpacked_bytes=count_unpacked_arrow_bytes,
     reading_example="""\
 import pyarrow
 pyarrow.ipc.open_stream("answer.arrows").read_all().to_pylist()

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats import Format
-from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_formula, escape_formulas
+from hven.formats import TableFormat
+from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_spreadsheet_formula, escape_spreadsheet_formulas
 from hven.model import literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hven.formats import ResultStatus, TableMetadata
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 _QUOTED_BYTES = re.compile(rb'[",\r\n]')
 
@@ -42,14 +42,14 @@ def write_csv(
     escaped = options.get("escape", "none").lower() == "formula"
     names = [column.name for column in metadata.columns]
     if escaped:
-        names = [escape_formula(name) for name in names]
+        names = [escape_spreadsheet_formula(name) for name in names]
     if options.get("header", "present").lower() == "absent":
         start = b""
     else:
         start = _write_header(names)
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
-        for piece in _write_pieces(batch, kinds, escapes_formulas=escaped):
+        for piece in _write_csv_lines(batch, kinds, escapes_formulas=escaped):
             yield start + piece
             start = b""
         if start:
@@ -70,27 +70,27 @@ def _quote_name(text: str) -> str:
     return text
 
 
-def _write_pieces(batch: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> Iterator[bytes]:
+def _write_csv_lines(batch: pa.RecordBatch, kinds: list[ColumnType], *, escapes_formulas: bool) -> Iterator[bytes]:
     if not kinds:
         return
-    for part in literal.split_batch(batch, 4 * len(kinds)):
+    for part in literal.split_batch_by_written_size(batch, 4 * len(kinds)):
         ends = pa.array(["\r\n"] * part.num_rows)
         cells = []
         for number, kind in enumerate(kinds):
             cells.append(_write_cells(part.column(number), kind, escapes_formulas=escapes_formulas))
-        cells[-1] = literal.join_columns(cells[-1], ends)
-        yield literal.view_bytes(literal.join_columns(*cells, separator=",")).tobytes()
+        cells[-1] = literal.concat_text_columns(cells[-1], ends)
+        yield literal.view_column_bytes(literal.concat_text_columns(*cells, separator=",")).tobytes()
 
 
-def _write_cells(array: pa.Array, column_type: Type, *, escapes_formulas: bool) -> pa.Array | str:
+def _write_cells(array: pa.Array, column_type: ColumnType, *, escapes_formulas: bool) -> pa.Array | str:
     if array.null_count == len(array):  # half of the columns of ObsCore are all null
         return ""
-    array = literal.cast_to_storage(array, column_type)
-    cell_texts = literal.format_column(array, column_type, null_text="null")
+    array = literal.cast_to_storage_type(array, column_type)
+    cell_texts = literal.format_dali_literals(array, column_type, null_text="null")
     is_text = column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp
     if pa.types.is_string(array.type) or is_text:
         if escapes_formulas:
-            cell_texts = escape_formulas(cell_texts)
+            cell_texts = escape_spreadsheet_formulas(cell_texts)
         cell_texts = _quote_cells(cell_texts)
     return literal.fill_nulls(cell_texts)
 
@@ -102,16 +102,16 @@ def _quote_cells(array: pa.Array) -> pa.Array:
         offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)
         lengths = np.diff(offsets)
     needs_quotes = pa.array(lengths == 0)  # a null stays null: quotes around null are null
-    if _QUOTED_BYTES.search(literal.view_bytes(array)):
+    if _QUOTED_BYTES.search(literal.view_column_bytes(array)):
         for mark in '",\r\n':
             needs_quotes = pc.or_(needs_quotes, pc.match_substring(array, mark))
     if not pc.any(needs_quotes).as_py():
         return array
     doubled_quotes = pc.replace_substring(array, '"', '""')
-    return pc.if_else(needs_quotes, literal.join_columns('"', doubled_quotes, '"'), array)
+    return pc.if_else(needs_quotes, literal.concat_text_columns('"', doubled_quotes, '"'), array)
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="csv",
     menu_rank=2,
     media_types=("text/csv",),

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats import Format
+from hven.formats import TableFormat
 from hven.model import literal
 from hven.model.deadlines import check_deadline
 from hven.model.errors import TooLargeError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Array = np.ndarray[Any, Any]
 
@@ -102,7 +102,7 @@ def write_fits(
         raise TooLargeError(message, remedy="ask for fewer columns, or for another format")
     fields = [pa.field(column.name, column.type.arrow) for column in metadata.columns]
     schema = pa.schema(fields)
-    plans = [_ColumnLayout(column, column.type.scalar.fits) for column in metadata.columns]
+    plans = [_ColumnLayout(column, column.type.scalar_type.fits) for column in metadata.columns]
     with tempfile.SpooledTemporaryFile(max_size=_MAX_SPOOL_MEMORY_BYTES) as spool:
         rows = 0
         has_started = False
@@ -121,14 +121,14 @@ def write_fits(
             yield _write_primary_header()
         overflow = finish().overflow
         for number, plan in enumerate(plans):
-            _decide_layout(plan, partial(_find_unused_number, spool, number))
-        yield from _write_table(metadata, plans, rows, overflow=overflow, spool=spool)
+            _decide_column_layout(plan, partial(_find_unused_number, spool, number))
+        yield from _write_table_hdu(metadata, plans, rows, overflow=overflow, spool=spool)
 
 
 def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
     """Convert a column to storage form, and note what the header needs to say about it."""
     kind = plan.column.type
-    array = literal.cast_to_storage(array, kind)
+    array = literal.cast_to_storage_type(array, kind)
     if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
         plan.has_nulls = plan.has_nulls or array.null_count > 0
     if kind.is_timestamp:
@@ -165,7 +165,7 @@ def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
 
 def _convert_to_ascii(array: pa.Array) -> tuple[pa.Array, int]:
     """Convert text to ASCII; return also the number of characters that had to be replaced."""
-    data = bytes(literal.view_bytes(array))
+    data = bytes(literal.view_column_bytes(array))
     if data.isascii() and not _CONTROL_BYTES.search(data):
         return array, 0
     text = data.decode()
@@ -174,37 +174,37 @@ def _convert_to_ascii(array: pa.Array) -> tuple[pa.Array, int]:
     other_characters = sorted({mark for mark in text if mark > "~"})
     if len(other_characters) <= _MAX_REPLACED_LETTERS:
         for mark in other_characters:
-            array = pc.replace_substring(array, mark, _find_plain_letter(mark))
+            array = pc.replace_substring(array, mark, _find_ascii_letter(mark))
     return pc.replace_substring_regex(array, r"[^ -~]", "?"), replaced
 
 
-def _find_plain_letter(mark: str) -> str:
+def _find_ascii_letter(character: str) -> str:
     """Return the plain letter of an accented one, or ``?``."""
-    decomposed = unicodedata.normalize("NFKD", mark)
+    decomposed = unicodedata.normalize("NFKD", character)
     return "".join(part for part in decomposed if part.isascii()) or "?"
 
 
-def _decide_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
+def _decide_column_layout(plan: _ColumnLayout, find_unused_number: Callable[[], int | None]) -> None:
     """Decide on TFORM, TDIM, TNULL and the numpy type of a column.
 
-    `find_unused` finds a number that its rows do not hold.
+    `find_unused_number` finds a number that its rows do not hold.
     """
     kind = plan.column.type
     if kind.datatype in {"char", "unicodeChar"}:
         _decide_string_layout(plan)
     elif kind.datatype == "bit" and not plan.has_nulls and None not in kind.shape:
-        size = _count_items(kind)
+        size = _count_cell_items(kind)
         plan.tform = f"{size}X"
         plan.dtype = ("u1", ((size + 7) // 8,))
     else:
-        _decide_number_layout(plan, find_unused)
+        _decide_number_layout(plan, find_unused_number)
 
 
-def _count_items(kind: Type) -> int:
+def _count_cell_items(column_type: ColumnType) -> int:
     """Count the items of a cell; a variable dimension counts as one."""
-    if kind.arraysize is None:
+    if column_type.arraysize is None:
         return 1
-    lengths = [length or 1 for length in kind.shape]
+    lengths = [length or 1 for length in column_type.shape]
     return int(np.prod(lengths))
 
 
@@ -230,34 +230,34 @@ def _decide_string_layout(plan: _ColumnLayout) -> None:
         plan.dtype = (f"S{width}", ())
 
 
-def _decide_number_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
+def _decide_number_layout(plan: _ColumnLayout, find_unused_number: Callable[[], int | None]) -> None:
     kind = plan.column.type
     letter = plan.letter
     if letter == "X":
         letter = "L"
-    letter = _choose_tnull(plan, letter, find_unused)
+    letter = _choose_tnull(plan, letter, find_unused_number)
     plan.letter = letter
     if None in kind.shape:
         plan.is_in_heap = True
         plan.tform = f"1Q{letter}"
         plan.dtype = (">i8", (2,))
         return
-    size = _count_items(kind)
+    size = _count_cell_items(kind)
     plan.tform = f"{size}{letter}"
-    plan.dtype = (_NUMPY_TYPES[letter], (size * _count_parts(letter),))
+    plan.dtype = (_NUMPY_TYPES[letter], (size * _count_item_components(letter),))
     if len(kind.shape) > 1:
         lengths = ",".join(str(length) for length in kind.shape)
         plan.tdim = f"({lengths})"
 
 
-def _count_parts(letter: str) -> int:
+def _count_item_components(letter: str) -> int:
     """Count the numbers of an item: two for a complex number."""
     if letter in {"C", "M"}:
         return 2
     return 1
 
 
-def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], int | None]) -> str:
+def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused_number: Callable[[], int | None]) -> str:
     """Choose an integer for TNULL that does not occur; widen the column if its type has none left."""
     if not plan.has_nulls or letter not in _INTEGER_LIMITS:
         return letter
@@ -283,9 +283,9 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
     elif high < highest:
         plan.null_value = highest
     elif letter in _WIDER_LETTERS:
-        return _choose_tnull(plan, _WIDER_LETTERS[letter], find_unused)
+        return _choose_tnull(plan, _WIDER_LETTERS[letter], find_unused_number)
     else:
-        plan.null_value = find_unused()
+        plan.null_value = find_unused_number()
         if plan.null_value is None:
             message = (
                 f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was "
@@ -295,11 +295,11 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
     return letter
 
 
-def _find_unused_number(spool: Any, number: int) -> int | None:
+def _find_unused_number(spool: Any, column_number: int) -> int | None:
     """Find a 64-bit number near the lowest that a column does not hold."""
     unused_numbers = _INTEGER_LIMITS["K"][0] + 1 + np.arange(_MAX_NULL_CANDIDATES)
     for batch in _read_spooled_batches(spool):
-        array = batch.column(number)
+        array = batch.column(column_number)
         if pa.types.is_nested(array.type):
             values = literal.flatten_lists(array)[1]
         else:
@@ -330,18 +330,18 @@ def _write_header(cards: Sequence[tuple[str, object]]) -> bytes:
 
 def _replace_non_ascii(text: str) -> str:
     if not text.isascii():
-        text = "".join([_to_plain_letter(mark) for mark in text])
+        text = "".join([_to_ascii_character(mark) for mark in text])
     return re.sub(r"[^ -~]", " ", text)
 
 
-def _to_plain_letter(mark: str) -> str:
-    if mark.isascii():
-        return mark
-    return _find_plain_letter(mark)
+def _to_ascii_character(character: str) -> str:
+    if character.isascii():
+        return character
+    return _find_ascii_letter(character)
 
 
-def _write_table(
-    metadata: TableMetadata, plans: Sequence[_ColumnLayout], rows: int, *, overflow: bool, spool: Any
+def _write_table_hdu(
+    metadata: TableMetadata, plans: Sequence[_ColumnLayout], row_count: int, *, overflow: bool, spool: Any
 ) -> Iterator[bytes]:
     record_fields = [(f"c{number}", *plan.dtype) for number, plan in enumerate(plans)]
     record = np.dtype(record_fields)
@@ -356,7 +356,7 @@ def _write_table(
         ("BITPIX", 8),
         ("NAXIS", 2),
         ("NAXIS1", record.itemsize),
-        ("NAXIS2", rows),
+        ("NAXIS2", row_count),
         ("PCOUNT", heap_size),
         ("GCOUNT", 1),
         ("TFIELDS", len(plans)),
@@ -472,7 +472,7 @@ def _fill_number_cells(target: Array, array: pa.Array, plan: _ColumnLayout) -> N
     values = array
     if pa.types.is_nested(array.type):
         values = literal.flatten_lists(array)[1]
-    items = _flatten_items(values, plan)
+    items = _flatten_and_fill_nulls(values, plan)
     if plan.tform.endswith("X"):
         bits = items.reshape(len(array), -1).astype(bool)
         target[...] = np.packbits(bits, axis=1)
@@ -488,7 +488,7 @@ def _fill_number_cells(target: Array, array: pa.Array, plan: _ColumnLayout) -> N
             target[null] = plan.null_value
 
 
-def _flatten_items(values: pa.Array, plan: _ColumnLayout) -> Array:
+def _flatten_and_fill_nulls(values: pa.Array, plan: _ColumnLayout) -> Array:
     """Flatten values, with nulls filled: TNULL, NaN, a zero byte for booleans."""
     if pa.types.is_boolean(values.type):
         known_values = pc.fill_null(values, pa.scalar(False, pa.bool_()))
@@ -516,21 +516,21 @@ def _encode_heap(array: pa.Array, plan: _ColumnLayout) -> tuple[bytes, Array, Ar
         text = literal.fill_nulls(array)
         text_lengths = pc.binary_length(text).to_numpy(zero_copy_only=False)
         lengths = np.asarray(text_lengths, np.int64)
-        return bytes(literal.view_bytes(text)), lengths, lengths
+        return bytes(literal.view_column_bytes(text)), lengths, lengths
     offsets, values = literal.flatten_lists(array)
-    items = _flatten_items(values, plan)
+    items = _flatten_and_fill_nulls(values, plan)
     counts = np.diff(offsets)
-    item_counts = counts // _count_parts(plan.letter)
+    item_counts = counts // _count_item_components(plan.letter)
     return items.tobytes(), item_counts, counts * items.dtype.itemsize
 
 
 def _pad_strings(array: pa.Array, width: int) -> Array:
     """Pad ASCII strings with NUL to cells of equal width."""
     text = pc.ascii_rpad(literal.fill_nulls(array), width=width, padding="\0")
-    return np.frombuffer(bytes(literal.view_bytes(text)), f"S{width}")
+    return np.frombuffer(bytes(literal.view_column_bytes(text)), f"S{width}")
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="fits",
     menu_rank=3,
     media_types=("application/fits", "image/fits"),

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats import Format
-from hven.formats._json_cells import write_document, write_json_cells
+from hven.formats import TableFormat
+from hven.formats._json_cells import write_json_cells, write_json_document
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
 
@@ -48,13 +48,13 @@ def write_geojson(
     if frame_column is None and position_columns is not None:
         frame_column = position_columns[0]
     crs = _find_crs(metadata, frame_column)
-    start = region_files.write_collection_opening(crs).encode()
+    start = region_files.write_feature_collection_opening(crs).encode()
     columns = metadata.columns
 
     def write_rows(part: pa.RecordBatch) -> pa.Array:
         return _write_features(part, columns, region_column, position_columns)
 
-    yield from write_document(start, batches, len(columns), write_rows, finish, separator_bytes=2)
+    yield from write_json_document(start, batches, len(columns), write_rows, finish, separator_bytes=2)
 
 
 def _find_geometry_columns(columns: Sequence[Column]) -> tuple[int | None, tuple[int, int] | None]:
@@ -70,18 +70,18 @@ def _find_geometry_columns(columns: Sequence[Column]) -> tuple[int | None, tuple
         return region_columns[0], None
     words = [(column.ucd or "").lower() for column in columns]
     for longitude_ucd, latitude_ucd in _POSITION_UCDS:
-        longitude_column = _find_ucd(words, longitude_ucd)
-        latitude_column = _find_ucd(words, latitude_ucd)
+        longitude_column = _find_column_by_ucd(words, longitude_ucd)
+        latitude_column = _find_column_by_ucd(words, latitude_ucd)
         if longitude_column is not None and latitude_column is not None:
             return None, (longitude_column, latitude_column)
     return None, None
 
 
-def _find_ucd(words: Sequence[str], ucd: str) -> int | None:
+def _find_column_by_ucd(column_ucds: Sequence[str], ucd: str) -> int | None:
     """Find the column with this primary UCD; prefer a main column (``meta.main``)."""
-    candidates = [number for number, word in enumerate(words) if word.partition(";")[0] == ucd]
+    candidates = [number for number, word in enumerate(column_ucds) if word.partition(";")[0] == ucd]
     for number in candidates:
-        if ";meta.main" in words[number]:
+        if ";meta.main" in column_ucds[number]:
             return number
     return next(iter(candidates), None)
 
@@ -94,7 +94,7 @@ def _find_crs(metadata: TableMetadata, column: int | None) -> str | None:
     frame = next((table_frame for table_frame in metadata.frames if table_frame.id == name), None)
     if frame is None or frame.system is None:
         return None
-    body = bodies.find_body(frame.refposition or "")
+    body = bodies.find_solar_system_body(frame.refposition or "")
     if frame.system.upper() != "BODY" or body is None:
         return frame.system
     if body.name == "Earth":
@@ -108,10 +108,10 @@ def _write_features(
     property_texts: list[pa.Array | str] = []
     for number, column in enumerate(columns):
         if number != region_column:
-            values = literal.cast_to_storage(part.column(number), column.type)
+            values = literal.cast_to_storage_type(part.column(number), column.type)
             cell_texts = write_json_cells(values, column.type)
             key_text = json.dumps(column.name, ensure_ascii=False) + ":"
-            property_texts.append(literal.join_columns(key_text, cell_texts))
+            property_texts.append(literal.concat_text_columns(key_text, cell_texts))
     if region_column is not None:
         regions = shape_columns.parse_regions(part.column(region_column), columns[region_column].type)
         geometry = region_files.to_geojson_geometries(regions)
@@ -120,11 +120,13 @@ def _write_features(
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
     if property_texts:
-        properties = literal.join_columns(*property_texts, separator=",")
+        properties = literal.concat_text_columns(*property_texts, separator=",")
     else:
         properties = pa.array([""] * part.num_rows)
     geometry_texts = literal.fill_nulls(geometry, "null")
-    return literal.join_columns(',\n{"type":"Feature","properties":{', properties, '},"geometry":', geometry_texts, "}")
+    return literal.concat_text_columns(
+        ',\n{"type":"Feature","properties":{', properties, '},"geometry":', geometry_texts, "}"
+    )
 
 
 def _write_points(lon: pa.Array, lat: pa.Array) -> pa.Array:
@@ -133,7 +135,7 @@ def _write_points(lon: pa.Array, lat: pa.Array) -> pa.Array:
     x = np.where(x % 360.0 > 180.0, x % 360.0 - 360.0, x % 360.0)
     x_texts = pa.array(x).cast(pa.string())
     y_texts = pa.array(y).cast(pa.string())
-    point_texts = literal.join_columns('{"type":"Point","coordinates":[', x_texts, ",", y_texts, "]}")
+    point_texts = literal.concat_text_columns('{"type":"Point","coordinates":[', x_texts, ",", y_texts, "]}")
     is_position = np.isfinite(x + y) & (np.abs(y) <= 90.0)
     return pc.if_else(pa.array(is_position), point_texts, literal.NULL_STRING)
 
@@ -144,18 +146,18 @@ def _convert_to_numbers(coordinates: pa.Array) -> np.ndarray[tuple[int], np.dtyp
     return np.asarray(numbers, np.float64)
 
 
-def write_error(message: str) -> bytes:
+def write_geojson_error(message: str) -> bytes:
     """Write an error document."""
     document = {"status": "ERROR", "message": message}
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="geojson",
     title="GeoJSON",
     menu_rank=9,
     media_types=("application/geo+json",),
     extension="geojson",
     write=write_geojson,
-    write_error=write_error,
+    write_error=write_geojson_error,
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
 from hven.formats import hats_layout
-from hven.model.errors import Place, SourceError, format_message
+from hven.model.errors import SourceError, TextPlace, format_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,14 +48,14 @@ _UNREADABLE_MESSAGE = "a catalogue cannot be read: {why}"
 # --- properties ----------------------------------------------------------------------------------------------
 
 
-def read_catalogue_properties(data: bytes, name: str = hats_layout.PROPERTIES_FILE) -> dict[str, str]:
+def parse_catalogue_properties(data: bytes, file_name: str = hats_layout.PROPERTIES_FILE) -> dict[str, str]:
     """Read ``hats.properties``, or ``properties`` of older catalogues.
 
     Parameters
     ----------
     data
         Bytes of the file.
-    name
+    file_name
         Name of the file in errors.
 
     Returns
@@ -69,17 +69,17 @@ def read_catalogue_properties(data: bytes, name: str = hats_layout.PROPERTIES_FI
     SourceError
         The file is no properties file, or does not state the type of the catalogue.
     """
-    properties = read_property_lines(data)
+    properties = parse_property_lines(data)
     if "dataproduct_type" not in properties:
         raise SourceError(
             format_message("no HATS catalogue: dataproduct_type is not said"),
-            place=Place(file=name),
+            place=TextPlace(file=file_name),
             remedy=hats_layout.READ_NOTE_REMEDY,
         )
     return properties
 
 
-def read_property_lines(data: bytes) -> dict[str, str]:
+def parse_property_lines(data: bytes) -> dict[str, str]:
     """Read lines ``name=value`` of a catalogue or of a collection.
 
     Parameters
@@ -115,7 +115,7 @@ def _unescape_character(escape_match: re.Match[str]) -> str:
 
 
 class CatalogueFolder(Protocol):
-    """Access to the files of a catalogue for `open_catalogue`, in a directory or at an address."""
+    """Access to the files of a catalogue for `read_hats_catalogue_description`, in a directory or at an address."""
 
     def read_file(self, name: str) -> bytes | None:
         """Read a small file.
@@ -145,12 +145,12 @@ class CatalogueFolder(Protocol):
             Path below the folder.
         """
 
-    def list_files(self, name: str) -> list[str]:
+    def list_parquet_files(self, partition_directory: str) -> list[str]:
         """List the Parquet files of a partition that is a directory; the list is empty if the directory is missing.
 
         Parameters
         ----------
-        name
+        partition_directory
             Path of the directory below the folder.
 
         Returns
@@ -191,18 +191,18 @@ class LocalCatalogueFolder:
             return None
         except OSError as error:
             message = format_message(_UNREADABLE_MESSAGE, error.strerror or str(error))
-            place = Place(file=str(self.path / name))
+            place = TextPlace(file=str(self.path / name))
             raise SourceError(message, place=place, remedy=hats_layout.REWRITE_REMEDY) from error
 
     def has_file(self, name: str) -> bool:
         """See `CatalogueFolder.has_file`."""
         return (self.path / name).is_file()
 
-    def list_files(self, name: str) -> list[str]:
-        """List files as `CatalogueFolder.list_files` does, also those in directories below."""
+    def list_parquet_files(self, partition_directory: str) -> list[str]:
+        """List files as `CatalogueFolder.list_parquet_files` does, also those in directories below."""
         file_names = []
         root_characters = len(str(self.path)) + 1
-        for directory, inner, names in os.walk(self.path / name):
+        for directory, inner, names in os.walk(self.path / partition_directory):
             inner[:] = [file_name for file_name in inner if file_name[0] not in "._"]
             for file_name in names:
                 if _is_parquet_name(file_name):
@@ -215,12 +215,12 @@ def _is_parquet_name(name: str) -> bool:
     return name[0] not in "._" and name.endswith(_PARQUET_EXTENSIONS)
 
 
-def list_linked_files(page: bytes, directory: str) -> list[str]:
+def list_linked_parquet_files(html_page: bytes, directory: str) -> list[str]:
     """List the Parquet files of a directory from the links of the page that a web server shows for it.
 
     Parameters
     ----------
-    page
+    html_page
         HTML of the page.
     directory
         Path of the directory as far as it is known. Links that begin with a slash must end with it.
@@ -231,7 +231,7 @@ def list_linked_files(page: bytes, directory: str) -> list[str]:
         File names with the directory before each, sorted.
     """
     file_names = set()
-    for pieces in _LINK_PATTERN.findall(page):
+    for pieces in _LINK_PATTERN.findall(html_page):
         link_text = b"".join(pieces).decode("utf-8", "replace")
         link = unquote(link_text).removeprefix("./")
         directory_part, slash, name = link.rpartition("/")
@@ -243,7 +243,7 @@ def list_linked_files(page: bytes, directory: str) -> list[str]:
 # --- opening -------------------------------------------------------------------------------------------------
 
 
-class CatalogueDescription(NamedTuple):
+class HatsCatalogueDescription(NamedTuple):
     """What a catalogue states about itself.
 
     Attributes
@@ -285,10 +285,10 @@ class CatalogueDescription(NamedTuple):
         index = folder.read_file(f"{self.base}index/{hats_layout.PROPERTIES_FILE}")  # where Hven itself writes it
         if index is None:
             return None
-        return read_property_lines(index).get("hats_index_column")
+        return parse_property_lines(index).get("hats_index_column")
 
 
-def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
+def is_hats_catalogue(location: str, folder: CatalogueFolder) -> bool:
     """Return whether a folder holds a catalogue or a collection, judging by the files in it.
 
     The catalogue may be incomplete, or may not hold a table.
@@ -310,7 +310,7 @@ def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
         hats_layout.COLLECTION_FILE: "hats_primary_table_url",
         hats_layout.PARTITION_INFO_FILE: "Norder,",
     }
-    read = _TimedFolder(location, folder).read_file
+    read = _TimeLimitedFolder(location, folder).read_file
     for name, marker_text in marker_texts.items():
         data = read(name) or b""
         if marker_text.encode() in data:
@@ -318,7 +318,7 @@ def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
     return False
 
 
-def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescription:
+def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> HatsCatalogueDescription:
     """Read what a catalogue states about itself; of a collection, read its main catalogue.
 
     Parameters
@@ -341,16 +341,16 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
     """
     base = ""
     collection = {}
-    read = _TimedFolder(location, folder).read_file
+    read = _TimeLimitedFolder(location, folder).read_file
     properties_file = _read_properties_file(read, base)
     if properties_file is None and (data := read(hats_layout.COLLECTION_FILE)) is not None:
-        collection = read_property_lines(data)
+        collection = parse_property_lines(data)
         main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
         if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
             message = format_message(
                 "{name} does not say which catalogue below it is the main one", hats_layout.COLLECTION_FILE
             )
-            place = Place(file=f"{location}/{hats_layout.COLLECTION_FILE}")
+            place = TextPlace(file=f"{location}/{hats_layout.COLLECTION_FILE}")
             raise SourceError(message, place=place, remedy="name the directory of the catalogue itself")
         base = f"{main_catalogue}/"
         properties_file = _read_properties_file(read, base)
@@ -362,20 +362,20 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
             remedy="name the directory that has hats.properties and dataset/ in it",
         )
     name, data = properties_file
-    properties = read_catalogue_properties(data, f"{location}/{name}")
+    properties = parse_catalogue_properties(data, f"{location}/{name}")
     if properties["dataproduct_type"] not in _TABLE_PRODUCT_TYPES:
-        raise _create_type_error(properties, f"{location}/{name}")
+        raise _create_catalogue_type_error(properties, f"{location}/{name}")
     partition_info_place = f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}"
     partition_info = read(base + hats_layout.PARTITION_INFO_FILE)
     if partition_info is None:
         message = format_message(_UNREADABLE_MESSAGE, "it is not there")
-        raise SourceError(message, place=Place(file=partition_info_place), remedy=hats_layout.REWRITE_REMEDY)
-    pixels = hats_layout.read_partition_info(partition_info, partition_info_place)
+        raise SourceError(message, place=TextPlace(file=partition_info_place), remedy=hats_layout.REWRITE_REMEDY)
+    pixels = hats_layout.parse_partition_info(partition_info, partition_info_place)
     partition_files = _list_partition_files(location, folder, base, properties, pixels)
-    return CatalogueDescription(properties, base, partition_files, collection)
+    return HatsCatalogueDescription(properties, base, partition_files, collection)
 
 
-def _create_type_error(properties: Mapping[str, str], properties_place: str) -> SourceError:
+def _create_catalogue_type_error(properties: Mapping[str, str], properties_place: str) -> SourceError:
     """Create the error about a catalogue that does not hold a table, with the main catalogue if it is known."""
     message = format_message(
         "the catalogue is of the type {type!r}, whose rows are not those of a table", properties["dataproduct_type"]
@@ -385,11 +385,11 @@ def _create_type_error(properties: Mapping[str, str], properties_place: str) -> 
     remedy = "name the catalogue of objects or sources itself; it lies beside it"
     if main_catalogue:
         remedy = f"name the catalogue of objects or sources itself: {main_catalogue}, beside it"
-    return SourceError(message, place=Place(file=properties_place), remedy=remedy)
+    return SourceError(message, place=TextPlace(file=properties_place), remedy=remedy)
 
 
 @dataclass(frozen=True, slots=True)
-class _TimedFolder:
+class _TimeLimitedFolder:
     """A folder whose answers have a time limit."""
 
     location: str
@@ -421,11 +421,11 @@ def _list_partition_files(
     format_place = f"{location}/{{}}".format
     if directories:
         if hats_layout.is_web_address(location):
-            files_by_directory = _list_files_in_metadata(folder, base)
+            files_by_directory = _list_files_from_metadata(folder, base)
         else:
             files_by_directory = None
         if files_by_directory is None:
-            names = call_in_threads(folder.list_files, paths, format_place)
+            names = call_in_threads(folder.list_parquet_files, paths, format_place)
         else:
             names = [files_by_directory.get(path, []) for path in paths]
     else:
@@ -435,17 +435,17 @@ def _list_partition_files(
             if exists:
                 names.append([path])
             else:
-                names.append(folder.list_files(path))
+                names.append(folder.list_parquet_files(path))
     partition_files = []
     for (order, pixel), path, file_names in zip(pixels, paths, names, strict=True):
         if not file_names:
             message = format_message("the partition Norder={order} Npix={pixel} has no file", order, pixel)
-            raise SourceError(message, place=Place(file=format_place(path)), remedy=hats_layout.REWRITE_REMEDY)
+            raise SourceError(message, place=TextPlace(file=format_place(path)), remedy=hats_layout.REWRITE_REMEDY)
         partition_files += [(order, pixel, name) for name in file_names]
     return partition_files
 
 
-def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
+def _list_files_from_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
     """List the files by directory from the metadata of all of them, so that the server need not list directories.
 
     Return None if there are no such metadata, or if they are too large.
@@ -554,7 +554,7 @@ def call_in_threads(
                 work.waiting.clear()
                 message = format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
                 slow_argument = next(iter(work.running.values()), arguments[0])
-                place = Place(file=format_place(slow_argument))
+                place = TextPlace(file=format_place(slow_argument))
                 raise SourceError(message, place=place, remedy="look at the mount, then try again")
         if work.error is not None:
             raise work.error
@@ -563,13 +563,13 @@ def call_in_threads(
 
 __all__ = [
     "CATALOGUE_FILE_NAMES",
-    "CatalogueDescription",
     "CatalogueFolder",
+    "HatsCatalogueDescription",
     "LocalCatalogueFolder",
     "call_in_threads",
-    "is_catalogue",
-    "list_linked_files",
-    "open_catalogue",
-    "read_catalogue_properties",
-    "read_property_lines",
+    "is_hats_catalogue",
+    "list_linked_parquet_files",
+    "parse_catalogue_properties",
+    "parse_property_lines",
+    "read_hats_catalogue_description",
 ]

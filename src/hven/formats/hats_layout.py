@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from hven.model.errors import Place, SourceError, format_message
+from hven.model.errors import SourceError, TextPlace, format_message
 from hven.model.sky import healpix
 
 if TYPE_CHECKING:
@@ -220,14 +220,14 @@ def write_partition_info(pixels: Iterable[tuple[int, int]]) -> bytes:
     return ("Norder,Npix\n" + "".join(f"{order},{pixel}\n" for order, pixel in pixels)).encode()
 
 
-def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tuple[int, int]]:
+def parse_partition_info(data: bytes, file_name: str = PARTITION_INFO_FILE) -> list[tuple[int, int]]:
     """Read ``partition_info.csv``.
 
     Parameters
     ----------
     data
         Bytes of the file.
-    name
+    file_name
         Name of the file in errors.
 
     Returns
@@ -245,7 +245,7 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
     if "Norder" not in column_names or "Npix" not in column_names:
         raise SourceError(
             format_message("the columns Norder and Npix are not in its first line"),
-            place=Place(file=name),
+            place=TextPlace(file=file_name),
             remedy=READ_NOTE_REMEDY,
         )
     column_numbers = column_names.index("Norder"), column_names.index("Npix")
@@ -259,7 +259,7 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
             order = pixel = -1
         if not 0 <= order <= healpix.MAX_ORDER or not 0 <= pixel < 12 << 2 * order:
             message = format_message("{line!r} is no HEALPix order and pixel", ",".join(row))
-            raise SourceError(message, place=Place(file=name, line=rows.line_num), remedy=READ_NOTE_REMEDY)
+            raise SourceError(message, place=TextPlace(file=file_name, line=rows.line_num), remedy=READ_NOTE_REMEDY)
         cell_range = compute_cell_range(order, pixel)
         partitions.append((*cell_range, order, pixel))
     if len(set(partitions)) < len(partitions):  # older catalogues have a line for each file of a partition
@@ -272,7 +272,7 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
                 *previous[2:],
                 *following[2:],
             )
-            raise SourceError(message, place=Place(file=name), remedy=READ_NOTE_REMEDY)
+            raise SourceError(message, place=TextPlace(file=file_name), remedy=READ_NOTE_REMEDY)
     return [(order, pixel) for _, _, order, pixel in partitions]
 
 
@@ -345,11 +345,11 @@ def write_catalogue_properties(
         "hats_release_date": "2025-08-22",
         **(further_properties or {}),
     }
-    lines = [f"{key}={_escape_value(value)}" for key, value in properties.items() if value]
+    lines = [f"{key}={_escape_property_value(value)}" for key, value in properties.items() if value]
     return "\n".join(["#HATS catalog", *lines, ""]).encode()
 
 
-def _escape_value(value: str) -> str:
+def _escape_property_value(value: str) -> str:
     escaped_backslashes = value.replace("\\", "\\\\")
     return escaped_backslashes.replace("\r", "").replace("\n", "\\n")
 
@@ -386,7 +386,7 @@ def build_partition_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([cell_field, *other_fields])
 
 
-def choose_writer_options(rows: pa.Table) -> dict[str, Any]:
+def choose_parquet_writer_options(rows: pa.Table) -> dict[str, Any]:
     """Choose how each column of a partition is written, so that row groups are read quickly.
 
     A column gets a dictionary if this saves a tenth. It is compressed with LZ4, which is decoded five times as fast as
@@ -505,8 +505,8 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
         ("COORDSYS", "'C       '"),
     ]
     data = counts.astype(">i8").tobytes()
-    primary = _write_cards(_PRIMARY_CARDS)
-    return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
+    primary = _write_fits_header(_PRIMARY_CARDS)
+    return primary + _write_fits_header(cards) + data + bytes(-len(data) % 2880)
 
 
 def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
@@ -549,14 +549,14 @@ def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     rows = np.ones(len(cells), [("pixel", ">i8"), ("value", "u1")])
     rows["pixel"] = cells
     data = rows.tobytes()
-    primary = _write_cards(_PRIMARY_CARDS)
-    return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
+    primary = _write_fits_header(_PRIMARY_CARDS)
+    return primary + _write_fits_header(cards) + data + bytes(-len(data) % 2880)
 
 
 _PRIMARY_CARDS: Final = (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T"))
 
 
-def _write_cards(cards: Sequence[tuple[str, object]]) -> bytes:
+def _write_fits_header(cards: Sequence[tuple[str, object]]) -> bytes:
     lines = []
     for name, value in cards:
         if isinstance(value, str) and value[0] == "'":
@@ -586,14 +586,14 @@ __all__ = [
     "SKYMAP_FILE",
     "SKYMAP_ORDER",
     "build_partition_schema",
-    "choose_writer_options",
+    "choose_parquet_writer_options",
     "compute_cell_range",
     "create_row_counter",
     "divide_into_partitions",
     "format_partition_path",
     "is_web_address",
+    "parse_partition_info",
     "parse_pixel_path",
-    "read_partition_info",
     "write_catalogue_properties",
     "write_common_metadata",
     "write_partition_info",

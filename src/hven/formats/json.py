@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from hven.formats import Format
-from hven.formats._json_cells import write_document, write_json_cells
+from hven.formats import TableFormat
+from hven.formats._json_cells import write_json_cells, write_json_document
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from hven.formats import InfoElement, ResultStatus, TableMetadata
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 
 def write_json(
@@ -32,13 +32,13 @@ def write_json(
     and is then raised: the server must not end the document as if it were complete.
     """
     kinds = [column.type for column in metadata.columns]
-    start = _write_start(metadata)
-    yield from write_document(
+    start = _write_document_start(metadata)
+    yield from write_json_document(
         start, batches, len(kinds), lambda part: _write_rows(part, kinds), finish, separator_bytes=1
     )
 
 
-def _write_start(metadata: TableMetadata) -> bytes:
+def _write_document_start(metadata: TableMetadata) -> bytes:
     members: dict[str, Any] = {}
     if metadata.name:
         members["name"] = metadata.name
@@ -72,25 +72,25 @@ def _describe_column(column: Column) -> dict[str, str]:
     return {name: value for name, value in column_properties.items() if value}
 
 
-def _write_rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
+def _write_rows(part: pa.RecordBatch, kinds: list[ColumnType]) -> pa.Array:
     cell_texts = []
     for number, kind in enumerate(kinds):
-        values = literal.cast_to_storage(part.column(number), kind)
+        values = literal.cast_to_storage_type(part.column(number), kind)
         cell_texts.append(write_json_cells(values, kind))
-    return literal.join_columns(",\n[", literal.join_columns(*cell_texts, separator=","), "]")
+    return literal.concat_text_columns(",\n[", literal.concat_text_columns(*cell_texts, separator=","), "]")
 
 
-def write_error(message: str) -> bytes:
+def write_json_error(message: str) -> bytes:
     """Write an error document."""
     document = {"status": "ERROR", "message": message}
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="json",
     menu_rank=5,
     media_types=("application/json",),
     extension="json",
     write=write_json,
-    write_error=write_error,
+    write_error=write_json_error,
 )

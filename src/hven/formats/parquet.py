@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.formats import Format, votable
-from hven.formats._parquet_sizes import count_unpacked_bytes
+from hven.formats import TableFormat, votable
+from hven.formats._parquet_sizes import count_unpacked_parquet_bytes
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write_parquet(
             batch, next_batch = next_batch, None
             arrays = []
             for number, column in enumerate(metadata.columns):
-                arrays.append(literal.cast_to_storage(batch.column(number), column.type))
+                arrays.append(literal.cast_to_storage_type(batch.column(number), column.type))
             waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
             waiting_bytes += waiting[-1].nbytes
@@ -91,13 +91,13 @@ def write_parquet(
     yield pipe.take_bytes()
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="parquet",
     title="Parquet",
     menu_rank=4,
     media_types=("application/vnd.apache.parquet", "application/x-parquet", "application/parquet"),
     extension="parquet",
-    count_unpacked_bytes=count_unpacked_bytes,
+    count_unpacked_bytes=count_unpacked_parquet_bytes,
     write=write_parquet,
     reading_example="""\
 import pyarrow.parquet

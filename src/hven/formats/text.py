@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats import Format
+from hven.formats import TableFormat
 from hven.model import literal
 from hven.model.errors import HvenError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from hven.formats import ResultStatus, TableMetadata
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MAX_COLUMN_CHARACTERS = 60  # a column is at most so wide; longer values push the rest of their line
@@ -42,7 +42,7 @@ def write_text(
         cells = _format_cells(batch, kinds)
     else:
         cells = [pa.array([], pa.string()) for _ in kinds]
-    widths = [_measure_width(name, cell) for name, cell in zip(names, cells, strict=True)]
+    widths = [_choose_column_width(name, cell) for name, cell in zip(names, cells, strict=True)]
     right_aligned = [kind.is_numeric for kind in kinds]
     headings = []
     for name, width, is_right_aligned in zip(names, widths, right_aligned, strict=True):
@@ -67,11 +67,11 @@ def write_text(
         raise failure
 
 
-def _format_cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:
+def _format_cells(batch: pa.RecordBatch, kinds: list[ColumnType]) -> list[pa.Array]:
     cells = []
     for number, kind in enumerate(kinds):
-        values = literal.cast_to_storage(batch.column(number), kind)
-        value_texts = literal.format_column(values, kind, null_text="-")
+        values = literal.cast_to_storage_type(batch.column(number), kind)
+        value_texts = literal.format_dali_literals(values, kind, null_text="-")
         cell_texts = literal.fill_nulls(value_texts)
         if kind.datatype in {"char", "unicodeChar"}:
             cell_texts = pc.replace_substring_regex(cell_texts, r"[\x00-\x1f\x7f-\x{9f}]", " ")
@@ -79,7 +79,7 @@ def _format_cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:
     return cells
 
 
-def _measure_width(name: str, cell: pa.Array) -> int:
+def _choose_column_width(name: str, cell: pa.Array) -> int:
     longest = pc.max(pc.utf8_length(cell)).as_py() or 0
     return max(len(name), min(longest, _MAX_COLUMN_CHARACTERS), 1)
 
@@ -91,21 +91,21 @@ def _write_lines(cells: list[pa.Array], widths: list[int], right_aligned: list[b
     for cell, width, is_right_aligned in zip(cells, widths, right_aligned, strict=True):
         pad = pc.utf8_lpad if is_right_aligned else pc.utf8_rpad
         padded.append(pad(cell, width=width))
-    lines = pc.utf8_rtrim(literal.join_columns(*padded, separator="  "), characters=" ")
-    return literal.view_bytes(literal.join_columns(lines, "\n")).tobytes()
+    lines = pc.utf8_rtrim(literal.concat_text_columns(*padded, separator="  "), characters=" ")
+    return literal.view_column_bytes(literal.concat_text_columns(lines, "\n")).tobytes()
 
 
-def write_error(message: str) -> bytes:
+def write_text_error(message: str) -> bytes:
     """Write an error."""
     return f"ERROR: {_CONTROL_CHARACTERS.sub(' ', message)}\n".encode()
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="text",
     title="Text",
     menu_rank=8,
     media_types=("text/plain",),
     extension="txt",
     write=write_text,
-    write_error=write_error,
+    write_error=write_text_error,
 )

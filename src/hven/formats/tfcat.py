@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats import Format
-from hven.formats._json_cells import write_document, write_json_cells
+from hven.formats import TableFormat
+from hven.formats._json_cells import write_json_cells, write_json_document
 from hven.model import literal
 from hven.model.sky import region_files
 from hven.model.table import JD_EPOCH, MJD_EPOCH
@@ -63,7 +63,7 @@ def write_tfcat(
         is_special = column.utype in {tfcat.DERIVED_UTYPE, tfcat.GEOMETRY_UTYPE, tfcat.ID_UTYPE}
         if not is_special and number not in {id_column, geometry_source.geometry}:
             property_columns.append(number)
-    table_properties = _read_constant(metadata, tfcat.PROPERTIES_UTYPE) or {}
+    table_properties = _read_json_constant(metadata, tfcat.PROPERTIES_UTYPE) or {}
     fields = {columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns}
     members = {
         "type": "FeatureCollection",
@@ -81,7 +81,7 @@ def write_tfcat(
             return {"properties": table_properties}
         return {"properties": {**table_properties, **status}}
 
-    yield from write_document(
+    yield from write_json_document(
         start,
         batches,
         len(columns),
@@ -99,7 +99,7 @@ def _find_column(columns: Sequence[Column], utype: str) -> int | None:
     return None
 
 
-def _read_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
+def _read_json_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
     """Read a constant of the table that is a JSON object."""
     for constant, value in metadata.params:
         if constant.utype == utype and isinstance(value, str):
@@ -116,7 +116,7 @@ def _read_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None
 def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
     """Find the column of geometries, or the four columns of ranges."""
     geometry = _find_column(metadata.columns, tfcat.GEOMETRY_UTYPE)
-    crs = _read_constant(metadata, tfcat.CRS_UTYPE)
+    crs = _read_json_constant(metadata, tfcat.CRS_UTYPE)
     if geometry is not None and crs is not None:
         return _GeometrySource(geometry, None, crs)
     names = [column.name.lower() for column in metadata.columns]
@@ -181,33 +181,33 @@ def _write_features(
     property_texts: list[pa.Array | str] = []
     for number in property_columns:
         column = columns[number]
-        values = literal.cast_to_storage(part.column(number), column.type)
+        values = literal.cast_to_storage_type(part.column(number), column.type)
         cell_texts = write_json_cells(values, column.type)
         if pa.types.is_nested(column.type.arrow):  # a list is written as text, for TFCat has no lists
             quoted_texts = literal.quote_json_strings(cell_texts)
             cell_texts = pc.if_else(pc.equal(cell_texts, "null"), cell_texts, quoted_texts)
         key_text = json.dumps(column.name, ensure_ascii=False) + ":"
-        property_texts.append(literal.join_columns(key_text, cell_texts))
+        property_texts.append(literal.concat_text_columns(key_text, cell_texts))
     if property_texts:
-        properties = literal.join_columns(*property_texts, separator=",")
+        properties = literal.concat_text_columns(*property_texts, separator=",")
     else:
         properties = pa.array([""] * part.num_rows)
     if geometry_source.geometry is not None:
         geometry = part.column(geometry_source.geometry).cast(pa.string())
     elif geometry_source.box is not None:
         bounds = [_convert_finite_numbers(part.column(number)) for number in geometry_source.box]
-        geometry = _write_boxes(*bounds)
+        geometry = _write_range_geometries(*bounds)
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
     names = pa.array([""] * part.num_rows)
     if id_column is not None:
         id_type = columns[id_column].type
-        ids = literal.cast_to_storage(part.column(id_column), id_type)
-        names = literal.join_columns('"id":', write_json_cells(ids, id_type), ",")
+        ids = literal.cast_to_storage_type(part.column(id_column), id_type)
+        names = literal.concat_text_columns('"id":', write_json_cells(ids, id_type), ",")
         names = pc.if_else(part.column(id_column).is_valid(), names, "")
     geometry_texts = literal.fill_nulls(geometry, _EMPTY_GEOMETRY)
     feature_start = ',\n{"type":"Feature",'
-    return literal.join_columns(
+    return literal.concat_text_columns(
         feature_start, names, '"geometry":', geometry_texts, ',"properties":{', properties, "}}"
     )
 
@@ -218,36 +218,36 @@ def _convert_finite_numbers(array: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_finite(values), values, null_number)
 
 
-def _write_boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
+def _write_range_geometries(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
     """Write ranges as boxes, lines where one has no width, or points where neither has; null if one is unknown."""
     stop = pc.coalesce(stop, start)
     high = pc.coalesce(high, low)
     start = pc.coalesce(start, stop)
     low = pc.coalesce(low, high)
     t, u, f, g = (bounds.cast(pa.string()) for bounds in (start, stop, low, high))
-    first_corner = literal.join_columns("[", t, ",", f, "]")
-    opposite_corner = literal.join_columns("[", u, ",", g, "]")
-    second_corner = literal.join_columns("[", u, ",", f, "]")
-    last_corner = literal.join_columns("[", t, ",", g, "]")
+    first_corner = literal.concat_text_columns("[", t, ",", f, "]")
+    opposite_corner = literal.concat_text_columns("[", u, ",", g, "]")
+    second_corner = literal.concat_text_columns("[", u, ",", f, "]")
+    last_corner = literal.concat_text_columns("[", t, ",", g, "]")
     corners = (first_corner, second_corner, opposite_corner, last_corner, first_corner)
-    point = literal.join_columns('{"type":"Point","coordinates":', first_corner, "}")
-    line_ends = literal.join_columns(first_corner, opposite_corner, separator=",")
-    line = literal.join_columns('{"type":"LineString","coordinates":[', line_ends, "]}")
-    ring = literal.join_columns(*corners, separator=",")
-    box = literal.join_columns('{"type":"Polygon","coordinates":[[', ring, "]]}")
+    point = literal.concat_text_columns('{"type":"Point","coordinates":', first_corner, "}")
+    line_ends = literal.concat_text_columns(first_corner, opposite_corner, separator=",")
+    line = literal.concat_text_columns('{"type":"LineString","coordinates":[', line_ends, "]}")
+    ring = literal.concat_text_columns(*corners, separator=",")
+    box = literal.concat_text_columns('{"type":"Polygon","coordinates":[[', ring, "]]}")
     has_no_duration = np.asarray(pc.fill_null(pc.equal(start, stop), fill_value=True))
     has_no_bandwidth = np.asarray(pc.fill_null(pc.equal(low, high), fill_value=True))
     line_or_box = pc.if_else(pa.array(has_no_duration | has_no_bandwidth), line, box)
     return pc.if_else(pa.array(has_no_duration & has_no_bandwidth), point, line_or_box)
 
 
-def write_error(message: str) -> bytes:
+def write_tfcat_error(message: str) -> bytes:
     """Write an error document."""
     document = {"status": "ERROR", "message": message}
     return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="tfcat",
     title="TFCat",
     menu_rank=10,
@@ -255,5 +255,5 @@ FORMAT = Format(
     extension="tfcat",
     content_type="application/json",
     write=write_tfcat,
-    write_error=write_error,
+    write_error=write_tfcat_error,
 )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from hven.formats import Format
-from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_formula, escape_formulas
+from hven.formats import TableFormat
+from hven.formats._spreadsheet_formulas import ESCAPE_CHOICES, escape_spreadsheet_formula, escape_spreadsheet_formulas
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats import ResultStatus, TableMetadata
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 _REPLACED_BYTES = re.compile(rb"[\t\r\n]")
 
@@ -41,7 +41,7 @@ def write_tsv(
     escaped = options.get("escape", "none").lower() == "formula"
     plain_names = [re.sub(r"[\t\r\n]", " ", column.name) for column in metadata.columns]
     if escaped:
-        plain_names = [escape_formula(name) for name in plain_names]
+        plain_names = [escape_spreadsheet_formula(name) for name in plain_names]
     names = "\t".join(plain_names)
     if options.get("header", "present").lower() == "absent":
         start = b""
@@ -49,7 +49,7 @@ def write_tsv(
         start = f"{names}\n".encode()
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
-        parts = literal.split_batch(batch, 4 * len(kinds)) if kinds else ()
+        parts = literal.split_batch_by_written_size(batch, 4 * len(kinds)) if kinds else ()
         for part in parts:
             yield start + _write_lines(part, kinds, escapes_formulas=escaped)
             start = b""
@@ -61,24 +61,28 @@ def write_tsv(
     finish()
 
 
-def _write_lines(part: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> bytes:
+def _write_lines(part: pa.RecordBatch, kinds: list[ColumnType], *, escapes_formulas: bool) -> bytes:
     cells = []
     for number, kind in enumerate(kinds):
         cells.append(_write_cells(part.column(number), kind, escapes_formulas=escapes_formulas))
-    cells[-1] = literal.join_columns(cells[-1], "\n")
-    return literal.view_bytes(literal.join_columns(*cells, separator="\t")).tobytes()
+    cells[-1] = literal.concat_text_columns(cells[-1], "\n")
+    return literal.view_column_bytes(literal.concat_text_columns(*cells, separator="\t")).tobytes()
 
 
-def _write_cells(array: pa.Array, column_type: Type, *, escapes_formulas: bool) -> pa.Array:
-    cell_texts = literal.format_column(literal.cast_to_storage(array, column_type), column_type, null_text="null")
-    if column_type.datatype in {"char", "unicodeChar"} and _REPLACED_BYTES.search(literal.view_bytes(cell_texts)):
+def _write_cells(array: pa.Array, column_type: ColumnType, *, escapes_formulas: bool) -> pa.Array:
+    cell_texts = literal.format_dali_literals(
+        literal.cast_to_storage_type(array, column_type), column_type, null_text="null"
+    )
+    if column_type.datatype in {"char", "unicodeChar"} and _REPLACED_BYTES.search(
+        literal.view_column_bytes(cell_texts)
+    ):
         cell_texts = pc.replace_substring_regex(cell_texts, r"\r\n|[\t\r\n]", " ")
     if escapes_formulas and column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp:
-        cell_texts = escape_formulas(cell_texts)
+        cell_texts = escape_spreadsheet_formulas(cell_texts)
     return literal.fill_nulls(cell_texts)
 
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="tsv",
     menu_rank=7,
     media_types=("text/tab-separated-values",),

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast_or_null, find_times_outside_years, parse_times
+from hven.model.literal import cast_or_null, find_times_outside_year_range, parse_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
     if pa.types.is_floating(values.type) and pa.types.is_integer(target_type):
         values = _replace_with_null(pc.is_nan(values), values)
     if pa.types.is_timestamp(values.type) and pa.types.is_timestamp(target_type):
-        outside_years = find_times_outside_years(values)
+        outside_years = find_times_outside_year_range(values)
         if outside_years is not None:
             cast_array, lost = _cast_marking_misfits(_replace_with_null(outside_years, values), target_type)
             return cast_array, outside_years if lost is None else pc.or_(outside_years, lost)
@@ -87,19 +87,19 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
     if high is not None and maximum > high:
         bound = _round_bound(math.floor, high, values.type)
         masks.append(pc.greater(values, bound) if bound is not None else pc.is_valid(values))
-    return _combine_masks(masks) if masks else None
+    return _combine_masks_with_or(masks) if masks else None
 
 
-def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
+def _round_bound(round_to_integer: Callable[[float], int], value: float, value_type: pa.DataType) -> pa.Scalar | None:
     """Return a bound in the type of the values, rounded like them (0.7 as float32 is less than 0.7).
 
     None: no value of the type reaches the bound.
     """
-    if pa.types.is_floating(kind):
-        return pa.scalar(value, kind)
-    limits = np.iinfo(kind.to_pandas_dtype())
+    if pa.types.is_floating(value_type):
+        return pa.scalar(value, value_type)
+    limits = np.iinfo(value_type.to_pandas_dtype())
     if limits.min <= value <= limits.max:
-        return pa.scalar(round_to_integer(value), kind)
+        return pa.scalar(round_to_integer(value), value_type)
     return None
 
 
@@ -141,7 +141,7 @@ def _find_integer_misfits(values: pa.Array, limits: np.iinfo[Any]) -> pa.Array |
         has_fraction = pc.not_equal(values, pc.trunc(values))
         is_too_small = pc.less(values, float(limits.min))
         is_too_large = pc.greater_equal(values, float(limits.max) + 1.0)
-        return _combine_masks([has_fraction, is_too_small, is_too_large])
+        return _combine_masks_with_or([has_fraction, is_too_small, is_too_large])
     if pa.types.is_integer(values.type):
         source_limits = np.iinfo(values.type.to_pandas_dtype())
         masks = []
@@ -151,11 +151,11 @@ def _find_integer_misfits(values: pa.Array, limits: np.iinfo[Any]) -> pa.Array |
         if source_limits.max > limits.max:
             high = int(limits.max)
             masks.append(pc.greater(values, pa.scalar(high, values.type)))
-        return _combine_masks(masks)
+        return _combine_masks_with_or(masks)
     if pa.types.is_string(values.type):
         return pc.invert(pc.match_substring_regex(values, r"^[+-]?\d{1,19}$"))
     return None
 
 
-def _combine_masks(masks: Iterable[pa.Array]) -> pa.Array:
+def _combine_masks_with_or(masks: Iterable[pa.Array]) -> pa.Array:
     return reduce(pc.or_kleene, masks)

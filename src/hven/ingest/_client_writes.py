@@ -10,11 +10,11 @@ import orjson
 
 from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.ingest._dependencies import QUERYING_SOURCE_KINDS
-from hven.ingest._ingest_pipeline import CollectionRun, RunHooks, execute_leased_run, ignore_progress
+from hven.ingest._ingest_pipeline import CollectionRun, CollectionRunHooks, execute_leased_run, ignore_progress
 from hven.ingest._pushed_rows import KeyTakenError
 from hven.ingest._report import IngestReport
 from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest.sync._table_sync import SyncContext, TableSync, keep_published_table
+from hven.ingest.sync._table_sync import SyncRunContext, TableSync, keep_published_table
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError, format_message
 from hven.site.store import format_current_time
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.ingest._ledger import SourceEntry
+    from hven.ingest._ledger import OpenedSource
     from hven.ingest._report import RuleFinding
     from hven.ingest._table_loader import LoadedTable
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.site import Site
     from hven.site.store import ClientPush, Lease
 
@@ -33,7 +33,7 @@ POST_ACTION, PUT_ACTION, DELETE_ACTION = "POST", "PUT", "DELETE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteRequest:
+class ClientWriteRequest:
     """The request of a client to write rows or files.
 
     Attributes
@@ -67,7 +67,7 @@ class WriteRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WriteResult:
+class ClientWriteResult:
     """The result of a write.
 
     Attributes
@@ -109,7 +109,9 @@ class RowsRefusedError(DataError):
 class ClientWrite:
     """One write of a client: the steps that are the same for rows and files."""
 
-    def __init__(self, site: Site, spec: TableSpec, collection: str, request: WriteRequest, account_name: str) -> None:
+    def __init__(
+        self, site: Site, spec: TableSpec, collection: str, request: ClientWriteRequest, account_name: str
+    ) -> None:
         self.site = site
         self.collection = collection
         self.request = request
@@ -117,7 +119,7 @@ class ClientWrite:
         self.table = spec.table.qualified_name
         self.digest = compute_write_digest(request, account_name)
 
-    def may_change_source(self, entry: SourceEntry) -> bool:
+    def may_change_source(self, entry: OpenedSource) -> bool:
         """Return whether the write may change a source."""
         return entry.spec.kind == PUSH_SOURCE_KIND
 
@@ -125,7 +127,7 @@ class ClientWrite:
         """Return whether the write may change a table."""
         return spec.table.qualified_name == self.table
 
-    def list_faults(self, run: CollectionRun) -> list[RuleFinding]:
+    def list_request_errors(self, run: CollectionRun) -> list[RuleFinding]:
         """List the errors in the rows of the request."""
         table_report = run.report.tables.get(self.table)
         if table_report is None:
@@ -133,9 +135,9 @@ class ClientWrite:
         findings = table_report.findings.values()
         return [finding for finding in findings if finding.severity == ERROR_SEVERITY and finding.count]
 
-    def check_not_held(self) -> None:
+    def check_collection_not_held(self) -> None:
         """Refuse to write while the collection is held after a rollback."""
-        if self.collection in self.site.store.list_held_collections():
+        if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
                 format_message("{collection} is held as a rollback left it", self.collection),
                 remedy="its owner ends that: hven schedule resume",
@@ -153,7 +155,7 @@ class ClientWrite:
             by=self.account_name,
         )
 
-    def find_earlier_result(self, earlier_push: ClientPush | None) -> WriteResult | None:
+    def find_earlier_result(self, earlier_push: ClientPush | None) -> ClientWriteResult | None:
         """Return the result of an earlier request with the same Idempotency-Key; None: there was none."""
         write = self.request
         if earlier_push is None or not write.idempotency_key:
@@ -165,11 +167,11 @@ class ClientWrite:
             )
         return build_replayed_result(earlier_push)
 
-    def publish_push(self, resource: Resource, report: IngestReport, push: ClientPush, lease: Lease) -> None:
+    def publish_push(self, resource: CollectionSpec, report: IngestReport, push: ClientPush, lease: Lease) -> None:
         """Map, check, test and publish the rows by a run."""
-        sync_context = SyncContext(reads_everything=False)
-        hooks = RunHooks(
-            make_table=lambda run, spec: self._make_table(sync_context, run, spec),
+        sync_context = SyncRunContext(reads_everything=False)
+        hooks = CollectionRunHooks(
+            make_table=lambda run, spec: self._make_or_keep_table(sync_context, run, spec),
             should_publish=lambda run, loaded_tables: self._should_publish(sync_context, run, loaded_tables),
             record_changes=sync_context.store_change_sets,
             may_have_changed=self.may_change_source,
@@ -191,20 +193,20 @@ class ClientWrite:
                 raise
             raise RowsRefusedError(error.message, report, remedy="nothing was written") from error
 
-    def _make_table(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
+    def _make_or_keep_table(self, sync_context: SyncRunContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
         """Make the table of the write, and tables that are made from others; keep the other tables."""
         base_records = sync_context.find_base_records(run)
         published_record = base_records.get(spec.table.qualified_name)
         has_query = any(source.kind in QUERYING_SOURCE_KINDS for source in spec.sources)
         if published_record is None or has_query or self.may_change_table(spec):
-            return TableSync(sync_context, run, spec).make_table()
+            return TableSync(sync_context, run, spec).make_or_keep_table()
         return keep_published_table(run.report, published_record)
 
     def _should_publish(
-        self, sync_context: SyncContext, run: CollectionRun, loaded_tables: Sequence[LoadedTable]
+        self, sync_context: SyncRunContext, run: CollectionRun, loaded_tables: Sequence[LoadedTable]
     ) -> bool:
         """Refuse the write if any row would be rejected: a client relies on the answer that its rows are written."""
-        faults = self.list_faults(run)
+        faults = self.list_request_errors(run)
         if faults:
             first_fault = faults[0]
             first_offender = ""
@@ -218,10 +220,10 @@ class ClientWrite:
         return sync_context.should_publish(run, loaded_tables)
 
 
-def build_replayed_result(earlier_push: ClientPush) -> WriteResult:
+def build_replayed_result(earlier_push: ClientPush) -> ClientWriteResult:
     """Build the result of a request that was written before."""
     answer = earlier_push.answer
-    return WriteResult(
+    return ClientWriteResult(
         run=earlier_push.run,
         ids=answer["ids"],
         rows=earlier_push.rows,
@@ -238,7 +240,7 @@ def is_if_match_met(if_match: str, state: str) -> bool:
     return state in {etag.strip().strip('"') for etag in if_match.split(",")}
 
 
-def compute_write_digest(write: WriteRequest, account_name: str) -> str:
+def compute_write_digest(write: ClientWriteRequest, account_name: str) -> str:
     """Return a digest of a request and its user."""
     digested_values: list[object] = [write.action, write.key, account_name]
     if write.address_values:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.ingest._casting import find_out_of_bounds
-from hven.ingest._unique_checks import SeenHashes
+from hven.ingest._unique_checks import SeenRowHashes
 from hven.model import shape_columns, units
 from hven.model.literal import hash_rows
 from hven.model.sky import Moc, Regions, footprints
@@ -53,21 +53,21 @@ class ColumnRuleChecker:
     """
 
     mapping: mappings.CompiledMapping
-    seen_hashes: dict[str, SeenHashes] = field(default_factory=dict)
+    seen_hashes: dict[str, SeenRowHashes] = field(default_factory=dict)
     _results_by_value: dict[str, dict[str, bool]] = field(default_factory=dict)
     # by column, of the present batch
-    _polygons: dict[str, shape_columns.Polygons] = field(default_factory=dict)
+    _polygons: dict[str, shape_columns.PolygonColumn] = field(default_factory=dict)
 
-    def find_failures(
-        self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()
+    def iterate_broken_rules(
+        self, rows: pa.RecordBatch, constant_columns: frozenset[str] = frozenset()
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], pa.Array]]:
         """Yield each rule without ``unique`` that is broken, its columns, and the mask of the rows that break it.
 
-        If the columns are `constant`, one row stands for all.
+        If the columns are `constant_columns`, one row stands for all.
         """
         self._polygons.clear()
         for rule, columns, values in self._iterate_rules(rows, select_unique=False):
-            for names, failing_mask, reason in self._check_rule(rule, columns, values, constant):
+            for names, failing_mask, reason in self._find_rule_failures(rule, columns, values, constant_columns):
                 if not pc.any(failing_mask).as_py():
                     continue
                 rule_with_reason = rule
@@ -90,8 +90,8 @@ class ColumnRuleChecker:
             counted_mask, row_hashes = hash_rows([values[name] for name in columns])
             if rejected_mask is not None:
                 counted_mask = counted_mask & ~rejected_mask
-            seen_rows = self.seen_hashes.setdefault(rule.name, SeenHashes())
-            repeated_mask = seen_rows.find_repeated(row_hashes, counted_mask)
+            seen_rows = self.seen_hashes.setdefault(rule.name, SeenRowHashes())
+            repeated_mask = seen_rows.find_repeated_rows(row_hashes, counted_mask)
             if repeated_mask.any():
                 yield rule, columns, pa.array(repeated_mask)
 
@@ -111,15 +111,19 @@ class ColumnRuleChecker:
                     values[name] = rows.column(name)
             yield rule, columns, values
 
-    def _check_rule(
-        self, rule: ValidationRule, columns: tuple[str, ...], rows: Mapping[str, pa.Array], constant: frozenset[str]
+    def _find_rule_failures(
+        self,
+        rule: ValidationRule,
+        columns: tuple[str, ...],
+        rows: Mapping[str, pa.Array],
+        constant_columns: frozenset[str],
     ) -> Iterator[Failed]:
         """Yield the columns and the failing rows of a rule; the mask of constant columns has one row."""
         if rule.check in {"pair", "order"}:
             for low_column, high_column in zip(columns[::2], columns[1::2], strict=False):
                 low = rows[low_column]
                 high = rows[high_column]
-                if low_column in constant and high_column in constant:
+                if low_column in constant_columns and high_column in constant_columns:
                     low = low.slice(0, 1)
                     high = high.slice(0, 1)
                 failing_mask = _PAIR_CHECKS[rule.check](low, high)
@@ -127,37 +131,39 @@ class ColumnRuleChecker:
                     yield (low_column, high_column), failing_mask, ""
             return
         for name in columns:
-            values = rows[name].slice(0, 1) if name in constant else rows[name]
+            values = rows[name].slice(0, 1) if name in constant_columns else rows[name]
             if rule.check == "region" and pa.types.is_string(values.type):
                 for reason, failing_mask in self._find_invalid_regions(rule, values):
                     yield (name,), failing_mask, f"{name}: {reason}"
             elif values.null_count < len(values):
-                failing_mask = self._check_rule_column(rule, values, name)
+                failing_mask = self._find_failing_values(rule, values, name)
                 if failing_mask is not None:
                     yield (name,), failing_mask, ""
 
-    def _check_rule_column(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array | None:
+    def _find_failing_values(self, rule: ValidationRule, values: pa.Array, column_name: str) -> pa.Array | None:
         """Return the mask of the values that break a rule; None: none does, or the rule does not fit the column."""
         if rule.check == "empty":
             return pc.is_valid(values)
         if rule.check == "between":
             return find_out_of_bounds(values, rule.low, rule.high)
         is_shape_rule = rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
-        if is_shape_rule and name in self.mapping.contour_columns:
+        if is_shape_rule and column_name in self.mapping.contour_columns:
             return None  # Hven itself makes these shapes from contours
         if pa.types.is_string(values.type):
-            return self._check_texts(rule, values, name)
+            return self._find_failing_texts(rule, values, column_name)
         if rule.check in {"region", "orientation", "simple"}:
-            return _check_numeric_shapes(rule, values)
+            return _find_invalid_numeric_shapes(rule, values)
         return None
 
     # each check has its own return
-    def _check_texts(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array:  # noqa: PLR0911
+    def _find_failing_texts(  # noqa: PLR0911
+        self, rule: ValidationRule, values: pa.Array, column_name: str
+    ) -> pa.Array:
         check = rule.check or ""
         if check == "simple":
-            return pa.array(self._read_polygons(values, name).find_self_crossing_rows())
+            return pa.array(self._parse_polygons_once(values, column_name).find_self_crossing_rows())
         if check == "orientation":
-            polygons = self._read_polygons(values, name)
+            polygons = self._parse_polygons_once(values, column_name)
             return pa.array(polygons.find_misoriented_rows(seen_from_outside=rule.of == "body"))
         if check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
@@ -167,17 +173,17 @@ class ColumnRuleChecker:
             anchored_pattern = _build_anchored_pattern(rule.of or "", rule.items)
             return pc.invert(pc.match_substring_regex(values, anchored_pattern))
         if check in _PATTERN_CHECKS:
-            return _check_pattern(check, values)
+            return _find_pattern_mismatches(check, values)
         is_valid = _VALUE_CHECKS[check]
         if rule.items:
-            return self._check_distinct_values(rule, values, lambda text: all(map(is_valid, text.split("#"))))
-        return self._check_distinct_values(rule, values, is_valid)
+            return self._find_invalid_distinct_values(rule, values, lambda text: all(map(is_valid, text.split("#"))))
+        return self._find_invalid_distinct_values(rule, values, is_valid)
 
-    def _read_polygons(self, values: pa.Array, name: str) -> shape_columns.Polygons:
+    def _parse_polygons_once(self, values: pa.Array, column_name: str) -> shape_columns.PolygonColumn:
         """Parse the polygons of a column, once for all rules about them."""
-        if name not in self._polygons:
-            self._polygons[name] = shape_columns.parse_polygons(values)
-        return self._polygons[name]
+        if column_name not in self._polygons:
+            self._polygons[column_name] = shape_columns.parse_polygons(values)
+        return self._polygons[column_name]
 
     def _find_unknown_words(self, rule: ValidationRule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
@@ -192,18 +198,20 @@ class ColumnRuleChecker:
         """Yield each reason why texts are no regions, with the mask of its rows; results of texts are cached."""
 
         def find_reasons(texts: pa.Array) -> list[str]:
-            self._check_distinct_values(rule, texts, lambda text: not shape_columns.explain_invalid_text(text))
+            self._find_invalid_distinct_values(
+                rule, texts, lambda text: not shape_columns.explain_invalid_region_text(text)
+            )
             results = self._results_by_value[rule.name]
             invalid_texts = [text for text, is_invalid in results.items() if is_invalid]
-            reasons_by_text = {text: shape_columns.explain_invalid_text(text) for text in invalid_texts}
+            reasons_by_text = {text: shape_columns.explain_invalid_region_text(text) for text in invalid_texts}
             if reasons_by_text:
                 return [reasons_by_text.get(text, "") for text in texts.to_pylist()]
             return [""] * len(texts)
 
-        for reason, failing_mask in shape_columns.find_invalid_texts(values, find_reasons):
+        for reason, failing_mask in shape_columns.find_invalid_region_texts(values, find_reasons):
             yield reason, pa.array(failing_mask)
 
-    def _check_distinct_values(
+    def _find_invalid_distinct_values(
         self, rule: ValidationRule, values: pa.Array, is_valid: Callable[[str], bool]
     ) -> pa.Array:
         """Call `is_valid` once for each distinct value, and return the mask of the invalid values."""
@@ -225,25 +233,25 @@ def _build_anchored_pattern(pattern: str, is_list: bool) -> str:
     return rf"^(?:{pattern})$"
 
 
-def _find_unpaired(low: pa.Array, high: pa.Array) -> pa.Array | None:
+def _find_unpaired_nulls(low: pa.Array, high: pa.Array) -> pa.Array | None:
     if low.null_count == high.null_count and low.null_count in {0, len(low)}:
         return None
     return pc.xor(pc.is_valid(low), pc.is_valid(high))
 
 
-def _find_unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
+def _find_inverted_bounds(low: pa.Array, high: pa.Array) -> pa.Array | None:
     if len(low) in {low.null_count, high.null_count}:
         return None
     return pc.greater(low, high)
 
 
-def _check_pattern(check: str, values: pa.Array) -> pa.Array:
+def _find_pattern_mismatches(check_name: str, values: pa.Array) -> pa.Array:
     """Return the mask of the texts without the form of a check; a MOC must also be readable."""
-    pattern, match_is_bad = _PATTERN_CHECKS[check]
+    pattern, match_is_bad = _PATTERN_CHECKS[check_name]
     failing_mask = pc.match_substring_regex(values, pattern)
     if not match_is_bad:
         failing_mask = pc.invert(failing_mask)
-    if check != "moc":
+    if check_name != "moc":
         return failing_mask
     has_form = pc.fill_null(pc.invert(failing_mask), False)
     candidate_positions = np.flatnonzero(np.asarray(has_form))
@@ -253,7 +261,7 @@ def _check_pattern(check: str, values: pa.Array) -> pa.Array:
     return pc.or_(failing_mask, pa.array(invalid_mask))
 
 
-def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
+def _find_invalid_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
     """Return the mask of the shapes that are invalid, cross themselves or turn the wrong way.
 
     A shape is invalid if a position is off the sphere, or if it is a polygon of two corners.
@@ -267,7 +275,7 @@ def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
         coordinates = values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)
         numbers = np.asarray(coordinates, np.float64)
         return pa.array(footprints.is_clockwise(starts, numbers, from_outside=rule.of == "body"))
-    invalid_mask = shape_columns.find_invalid_numbers(values)
+    invalid_mask = shape_columns.find_invalid_numeric_shapes(values)
     if rule.check != "simple":
         return pa.array(invalid_mask)
     crossing_mask = np.zeros(len(values), bool)
@@ -281,7 +289,7 @@ def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
 
 
 def _is_valid_ucd(text: str) -> bool:
-    return bool(text) and not units.check_ucd(text)
+    return bool(text) and not units.list_ucd_problems(text)
 
 
 def _is_normalized_unit(text: str) -> bool:
@@ -292,8 +300,8 @@ def _is_normalized_unit(text: str) -> bool:
 
 
 _PAIR_CHECKS: dict[str, Callable[[pa.Array, pa.Array], pa.Array | None]] = {
-    "pair": _find_unpaired,
-    "order": _find_unordered,
+    "pair": _find_unpaired_nulls,
+    "order": _find_inverted_bounds,
 }
 _VALUE_CHECKS: dict[str, Callable[[str], bool]] = {"ucd": _is_valid_ucd, "unit": _is_normalized_unit}
 _PATTERN_CHECKS = {

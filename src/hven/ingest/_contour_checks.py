@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.descriptor.mapping import CompiledMapping
     from hven.engines import StorageEngine
     from hven.ingest._transform import MappedRows
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 OUTLINE_COLUMN, COVERAGE_COLUMN, QUALITY_COLUMN = "s_region", "coverage", "region_quality"
 MAX_ADDED_SHARE = 0.0101  # a MOC that exceeds its region by more than this share of the region is reported ..
@@ -44,22 +44,22 @@ _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?ga
 
 
 def find_contour_violations(
-    engine: StorageEngine, mapping: CompiledMapping, mapped: MappedRows, batch: pa.RecordBatch
+    engine: StorageEngine, mapping: CompiledMapping, mapped_rows: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
     """Report how well the regions of mapped rows match their contours, and why contours have no region.
 
     A coverage that exceeds its region too much is replaced by null.
     """
-    if mapped.contour_query is None:
+    if mapped_rows.contour_query is None:
         return
-    bound = mapped.contour_query
-    rows = mapped.rows
+    bound = mapped_rows.contour_query
+    rows = mapped_rows.rows
 
     def query_contours(row_positions: npt.NDArray[np.int64]) -> pa.Table:
         """Query the contours of some mapped rows again, each source row once."""
         source_positions = row_positions
-        if mapped.source_positions is not None:
-            source_positions = mapped.source_positions[row_positions]
+        if mapped_rows.source_positions is not None:
+            source_positions = mapped_rows.source_positions[row_positions]
         unique_positions, inverse = np.unique(source_positions, return_inverse=True)
         source_rows = batch.take(pa.array(unique_positions))
         answers = engine.evaluate_query(bound, {SOURCE_RELATION: source_rows, **mapping.lookups})
@@ -67,15 +67,15 @@ def find_contour_violations(
         return answers.take(pa.array(answer_order[inverse]))
 
     if QUALITY_COLUMN in mapping.contour_columns:
-        yield from _report_qualities(mapping, rows.column(QUALITY_COLUMN), QUALITY_MESSAGES)
+        yield from _report_region_qualities(mapping, rows.column(QUALITY_COLUMN), QUALITY_MESSAGES)
     elif any(column.name == QUALITY_COLUMN for column in bound.columns):
         quality_words = query_contours(np.arange(rows.num_rows)).column(QUALITY_COLUMN)
         corrected_message = {CORRECTED_QUALITY: QUALITY_MESSAGES[CORRECTED_QUALITY]}
-        yield from _report_qualities(mapping, quality_words, corrected_message)
+        yield from _report_region_qualities(mapping, quality_words, corrected_message)
     missing_positions = np.flatnonzero(np.asarray(pc.is_null(rows.column(OUTLINE_COLUMN))))
     if missing_positions.size:
         answers = query_contours(missing_positions)
-        yield from _find_missing_regions(missing_positions, answers, rows.num_rows)
+        yield from _report_missing_regions(missing_positions, answers, rows.num_rows)
     if COVERAGE_COLUMN not in mapping.contour_columns:
         return
     coverages = rows.column(COVERAGE_COLUMN)
@@ -85,15 +85,15 @@ def find_contour_violations(
         areas = np.asarray(area_column.to_numpy(zero_copy_only=False), np.float64)
         text_areas = Moc.compute_text_areas(coverages.take(pa.array(covered_positions)))
         added_shares = text_areas * sphere.SKY_AREA_SQUARE_DEGREES / areas - 1.0
-        yield from _report_excess_cells(covered_positions, added_shares, rows.num_rows)
+        yield from _report_excess_coverage(covered_positions, added_shares, rows.num_rows)
         excessive_positions = covered_positions[added_shares > MAX_PUBLISHED_ADDED_SHARE]
         if excessive_positions.size:
             nulls = pa.nulls(len(excessive_positions), pa.string())
-            mapped.rows = _replace_values(rows, COVERAGE_COLUMN, excessive_positions, nulls)
-            mapped.constant_columns -= {COVERAGE_COLUMN}
+            mapped_rows.rows = _replace_column_values(rows, COVERAGE_COLUMN, excessive_positions, nulls)
+            mapped_rows.constant_columns -= {COVERAGE_COLUMN}
 
 
-def _report_qualities(
+def _report_region_qualities(
     mapping: CompiledMapping, quality_words: pa.Array | pa.ChunkedArray, messages: Mapping[str, str]
 ) -> Iterator[RuleViolation]:
     """Report how many rows have each quality of their region."""
@@ -114,7 +114,7 @@ def _report_qualities(
         )
 
 
-def _report_excess_cells(
+def _report_excess_coverage(
     row_positions: npt.NDArray[np.int64], added_shares: npt.NDArray[np.float64], row_count: int
 ) -> Iterator[RuleViolation]:
     """Report the rows whose coverage exceeds the region, and those whose coverage is left out for this reason."""
@@ -138,23 +138,23 @@ def _report_excess_cells(
                 rule=f"{COVERAGE_COLUMN}: {word}",
                 message=message,
                 severity=severity,
-                row_mask=_build_mask(selected_positions, row_count),
+                row_mask=_build_row_mask(selected_positions, row_count),
                 column="added",
                 values=_build_text_array(selected_positions, percentages, row_count),
             )
 
 
 def replace_crossing_polygons(
-    mapped: MappedRows, name: str, crossing_mask: pa.Array, *, column_type: Type, is_on_body: bool
+    mapped_rows: MappedRows, column_name: str, crossing_mask: pa.Array, *, column_type: ColumnType, is_on_body: bool
 ) -> Iterator[RuleViolation]:
     """Replace polygons that cross themselves by the regions that they enclose, and report it.
 
     A polygon without area becomes null. A text has all parts of its region. A polygon of numbers is the outline of the
     largest part; `COVERAGE_COLUMN` has all parts, if the table has this column.
     """
-    rows = mapped.rows
+    rows = mapped_rows.rows
     row_positions = np.flatnonzero(np.asarray(crossing_mask))
-    crossing_values = rows.column(name).take(pa.array(row_positions))
+    crossing_values = rows.column(column_name).take(pa.array(row_positions))
     is_text = pa.types.is_string(crossing_values.type)
     if is_text:
         corrected_regions = region_files.parse_region_texts(crossing_values.to_pylist(), make_valid=True).regions
@@ -173,10 +173,10 @@ def replace_crossing_polygons(
         corrected_values = _format_regions(shown_regions, crossing_values, is_on_body=is_on_body)
     else:
         corrected_values = _to_coordinate_lists(shown_regions if is_on_body else shown_regions.reverse_rings())
-    rows = _replace_values(rows, name, row_positions, corrected_values)
-    mapped.constant_columns -= {name}
+    rows = _replace_column_values(rows, column_name, row_positions, corrected_values)
+    mapped_rows.constant_columns -= {column_name}
     for column, affected_mask in ((QUALITY_COLUMN, ring_counts > 0), (COVERAGE_COLUMN, has_several_parts)):
-        if name != OUTLINE_COLUMN or column not in rows.schema.names or not affected_mask.any():
+        if column_name != OUTLINE_COLUMN or column not in rows.schema.names or not affected_mask.any():
             continue
         if not pa.types.is_string(rows.schema.field(column).type):  # a column of another meaning
             continue
@@ -189,12 +189,12 @@ def replace_crossing_polygons(
             mocs, added_shares = corrected_regions.take(np.flatnonzero(filled_mask)).to_mocs()
             is_excessive = pa.array(added_shares > MAX_PUBLISHED_ADDED_SHARE)
             new_values = pc.if_else(is_excessive, None, Moc.to_texts(mocs))
-        rows = _replace_values(rows, column, row_positions[filled_mask], new_values)
-        yield from _report_excess_cells(row_positions[filled_mask], added_shares, rows.num_rows)
-        mapped.constant_columns -= {column}
-    mapped.rows = rows
+        rows = _replace_column_values(rows, column, row_positions[filled_mask], new_values)
+        yield from _report_excess_coverage(row_positions[filled_mask], added_shares, rows.num_rows)
+        mapped_rows.constant_columns -= {column}
+    mapped_rows.rows = rows
     several_parts_message = (
-        f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the "
+        f"a polygon that crosses itself winds round several parts, or a hole: {column_name} is the outline of the "
         f"largest, and {COVERAGE_COLUMN} has all where the table has that column"
     )
     for word, affected_mask, message in (
@@ -204,11 +204,13 @@ def replace_crossing_polygons(
             "what a polygon winds round that crosses itself is published instead of it",
         ),
         ("several parts", has_several_parts, several_parts_message),
-        ("no area", ring_counts == 0, f"a polygon has no area: {name} is left empty"),
+        ("no area", ring_counts == 0, f"a polygon has no area: {column_name} is left empty"),
     ):
         if affected_mask.any():
-            row_mask = _build_mask(row_positions[affected_mask], rows.num_rows)
-            yield RuleViolation(rule=f"{name}: {word}", message=message, severity=INFO_SEVERITY, row_mask=row_mask)
+            row_mask = _build_row_mask(row_positions[affected_mask], rows.num_rows)
+            yield RuleViolation(
+                rule=f"{column_name}: {word}", message=message, severity=INFO_SEVERITY, row_mask=row_mask
+            )
 
 
 def _to_coordinate_lists(regions: Regions) -> pa.Array:
@@ -249,11 +251,11 @@ def _find_frame_word(text: str) -> str:
     return ""
 
 
-def _replace_values(
-    rows: pa.RecordBatch, name: str, row_positions: npt.NDArray[np.int64], values: pa.Array
+def _replace_column_values(
+    rows: pa.RecordBatch, column_name: str, row_positions: npt.NDArray[np.int64], values: pa.Array
 ) -> pa.RecordBatch:
     """Return a batch in which some rows of a column have other values."""
-    column_number = rows.schema.get_field_index(name)
+    column_number = rows.schema.get_field_index(column_name)
     schema_field = rows.schema.field(column_number)
     all_values = pa.concat_arrays([rows.column(column_number), values.cast(schema_field.type)])
     value_positions = np.arange(rows.num_rows)
@@ -261,8 +263,8 @@ def _replace_values(
     return rows.set_column(column_number, schema_field, all_values.take(pa.array(value_positions)))
 
 
-def _find_missing_regions(
-    row_positions: npt.NDArray[np.int64], answers: pa.Table, count: int
+def _report_missing_regions(
+    row_positions: npt.NDArray[np.int64], answers: pa.Table, row_count: int
 ) -> Iterator[RuleViolation]:
     """Report the rows without a region, one violation for each reason."""
     names = combine_chunks(answers.column("name")).to_numpy(zero_copy_only=False)
@@ -271,9 +273,9 @@ def _find_missing_regions(
     has_area = np.asarray(pc.fill_null(area_is_positive, False))
     for name in dict.fromkeys(names.tolist()):
         fault_mask = names == name
-        row_mask = _build_mask(row_positions[fault_mask], count)
+        row_mask = _build_row_mask(row_positions[fault_mask], row_count)
         if name is None:
-            covers_sphere = _build_mask(row_positions[fault_mask & has_area], count)
+            covers_sphere = _build_row_mask(row_positions[fault_mask & has_area], row_count)
             has_no_contour = pc.and_not(row_mask, covers_sphere)
             contour_message = f"without a contour: {OUTLINE_COLUMN} left empty"
             sphere_message = f"without an outline, for the region is all of the sphere: {OUTLINE_COLUMN} left empty"
@@ -295,11 +297,11 @@ def _find_missing_regions(
             severity=WARNING_SEVERITY,
             row_mask=row_mask,
             column="contour" if generalized_text != fault_text else None,
-            values=_build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count),
+            values=_build_text_array(row_positions[fault_mask], fault_texts[fault_mask], row_count),
         )
 
 
-def _build_mask(row_positions: npt.NDArray[np.int64], row_count: int) -> pa.Array:
+def _build_row_mask(row_positions: npt.NDArray[np.int64], row_count: int) -> pa.Array:
     mask = np.zeros(row_count, np.bool_)
     mask[row_positions] = True
     return pa.array(mask)

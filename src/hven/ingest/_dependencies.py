@@ -5,37 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven import adql
-from hven.adql.syntax_tree import CommonTable, TableRef, walk_tree
-from hven.descriptor.live_queries import is_live
+from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
+from hven.descriptor.live_queries import is_live_table_spec
 from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.model.errors import DescriptorError, Fault, HvenError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.site.store import SnapshotRecord
 
 QUERY_SOURCE_KIND = "query"
 QUERYING_SOURCE_KINDS = (QUERY_SOURCE_KIND, "files")  # kinds of sources that can have a query over tables
 
 
-class DependencyGraph:
+class TableDependencyGraph:
     """All tables of some collections, and the tables that each reads; names are qualified and in lower case."""
 
-    def __init__(self, resources: Mapping[str, Resource]) -> None:
-        self.specs: dict[str, tuple[Resource, TableSpec]] = {}
+    def __init__(self, resources: Mapping[str, CollectionSpec]) -> None:
+        self.specs: dict[str, tuple[CollectionSpec, TableSpec]] = {}
         for resource in resources.values():
             for spec in resource.tables:
                 self.specs[f"{resource.name}.{spec.table.name}".lower()] = (resource, spec)
         self.read_tables: dict[str, set[str]] = {}
         self.outside_tables: dict[str, set[str]] = {}  # TAP_SCHEMA, ivoa.obscore ..
         for name, (resource, spec) in self.specs.items():
-            table_names = _list_read_tables(spec, resource)
+            table_names = _list_queried_tables(spec, resource)
             self.read_tables[name] = table_names & self.specs.keys()
             self.outside_tables[name] = table_names - self.specs.keys()
 
-    def find_stored_inputs(self, name: str) -> set[str]:
+    def find_stored_input_tables(self, name: str) -> set[str]:
         """Find the tables with rows that a table or view is made from, directly or through views."""
         stored_tables: set[str] = set()
         visited: set[str] = set()
@@ -51,13 +51,13 @@ class DependencyGraph:
                 stored_tables.add(table_name)
         return stored_tables
 
-    def find_cycle(self, start: str) -> list[str]:
+    def find_dependency_cycle(self, start: str) -> list[str]:
         """Find a path from a table to itself through the tables that it is made from; empty if there is none."""
         paths = [[start]]
         visited: set[str] = set()
         while paths:
             path = paths.pop()
-            for table_name in sorted(self.find_stored_inputs(path[-1])):
+            for table_name in sorted(self.find_stored_input_tables(path[-1])):
                 if table_name == start:
                     return [*path, table_name]
                 if table_name not in visited:
@@ -66,7 +66,9 @@ class DependencyGraph:
         return []
 
 
-def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
+def may_have_pushed_rows(
+    resource: CollectionSpec, spec: TableSpec, other_resources: Mapping[str, CollectionSpec]
+) -> bool:
     """Return whether clients push rows into a table, or into a table that it is made from; it may have no rows yet.
 
     Parameters
@@ -78,7 +80,7 @@ def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: M
     other_resources
         The other collections of the site, by name.
     """
-    graph = DependencyGraph({**other_resources, resource.name: resource})
+    graph = TableDependencyGraph({**other_resources, resource.name: resource})
     pending = [f"{resource.name}.{spec.table.name}".lower()]
     visited = set[str]()
     while pending:
@@ -86,11 +88,13 @@ def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: M
         if any(source.kind == PUSH_SOURCE_KIND for source in graph.specs[name][1].sources):
             return True
         visited.add(name)
-        pending += graph.find_stored_inputs(name) - visited
+        pending += graph.find_stored_input_tables(name) - visited
     return False
 
 
-def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | None = None) -> list[TableSpec]:
+def sort_tables_by_dependency(
+    resource: CollectionSpec, other_resources: Mapping[str, CollectionSpec] | None = None
+) -> list[TableSpec]:
     """Sort the tables with sources, so that each comes after the tables that it is made from.
 
     Parameters
@@ -106,14 +110,14 @@ def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | No
         Tables are made from each other in a cycle, here or through other collections; with the place of the source of
         each of them.
     """
-    graph = DependencyGraph({**(other_resources or {}), resource.name: resource})
+    graph = TableDependencyGraph({**(other_resources or {}), resource.name: resource})
     specs: dict[str, TableSpec] = {}
     for spec in resource.tables:
-        if spec.sources and not is_live(spec):
+        if spec.sources and not is_live_table_spec(spec):
             specs[f"{resource.name}.{spec.table.name}".lower()] = spec
     faults = []
     for name, spec in specs.items():
-        cycle = graph.find_cycle(name)
+        cycle = graph.find_dependency_cycle(name)
         if cycle:
             query_places = (source.place for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS)
             place = next(query_places, spec.place)
@@ -121,13 +125,13 @@ def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | No
             faults.append(Fault(message=message, place=place, remedy="one must come first"))
     if faults:
         raise DescriptorError(faults)
-    dependencies = {name: graph.find_stored_inputs(name) & specs.keys() for name in specs}
+    dependencies = {name: graph.find_stored_input_tables(name) & specs.keys() for name in specs}
     return [specs[name] for name in _sort_topologically(dependencies)]
 
 
 def find_dependent_tables(
-    resource: Resource, other_resources: Mapping[str, Resource]
-) -> list[tuple[Resource, list[TableSpec]]]:
+    resource: CollectionSpec, other_resources: Mapping[str, CollectionSpec]
+) -> list[tuple[CollectionSpec, list[TableSpec]]]:
     """Find the tables of other collections that are made from this collection, directly or not.
 
     Returns
@@ -135,12 +139,12 @@ def find_dependent_tables(
     list of (Resource, tables)
         In the order in which they can be filled; a collection may come twice.
     """
-    graph = DependencyGraph({**other_resources, resource.name: resource})
+    graph = TableDependencyGraph({**other_resources, resource.name: resource})
     own_tables = {name for name, (resource_of_table, _) in graph.specs.items() if resource_of_table is resource}
     inputs_by_table: dict[str, set[str]] = {}
     for name, (_, spec) in graph.specs.items():
         if spec.sources and name not in own_tables:
-            inputs_by_table[name] = graph.find_stored_inputs(name)
+            inputs_by_table[name] = graph.find_stored_input_tables(name)
     affected_tables: set[str] = set(own_tables)
     while True:
         made_from_affected = {name for name, inputs in inputs_by_table.items() if inputs & affected_tables}
@@ -149,9 +153,11 @@ def find_dependent_tables(
         affected_tables |= made_from_affected
     dependent_tables = affected_tables - own_tables
     # a table in a cycle cannot be filled
-    acyclic_names = [name for name in inputs_by_table if name in dependent_tables and not graph.find_cycle(name)]
+    acyclic_names = [
+        name for name in inputs_by_table if name in dependent_tables and not graph.find_dependency_cycle(name)
+    ]
     dependencies = {name: inputs_by_table[name] & set(acyclic_names) for name in acyclic_names}
-    tables_by_resource: list[tuple[Resource, list[TableSpec]]] = []
+    tables_by_resource: list[tuple[CollectionSpec, list[TableSpec]]] = []
     for name in _sort_topologically(dependencies):
         resource_of_table, spec = graph.specs[name]
         if tables_by_resource and tables_by_resource[-1][0] is resource_of_table:
@@ -170,7 +176,7 @@ def list_input_states(record: SnapshotRecord) -> list[Mapping[str, str]]:
     return [provenance.get("inputs", {}), *provenance.get("alike", ())]
 
 
-def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
+def find_stale_table_warnings(records: Mapping[str, SnapshotRecord]) -> list[str]:
     """Find the published tables that were made from rows which have been replaced since.
 
     Parameters
@@ -186,7 +192,7 @@ def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
     warnings = []
     snapshot_ids = {name: record.id for name, record in records.items()}
     for name, record in sorted(records.items()):
-        if any(_is_current_state(inputs, snapshot_ids) for inputs in list_input_states(record)):
+        if any(_are_inputs_current(inputs, snapshot_ids) for inputs in list_input_states(record)):
             continue
         for source, snapshot in sorted(record.provenance.get("inputs", {}).items()):
             current_record = records.get(source)
@@ -200,7 +206,7 @@ def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
     return warnings
 
 
-def _is_current_state(inputs: Mapping[str, str], snapshot_ids: Mapping[str, str]) -> bool:
+def _are_inputs_current(inputs: Mapping[str, str], snapshot_ids: Mapping[str, str]) -> bool:
     return all(snapshot_ids.get(source) == snapshot for source, snapshot in inputs.items())
 
 
@@ -216,7 +222,7 @@ def _sort_topologically(dependencies: Mapping[str, set[str]]) -> list[str]:
     return sorted_names
 
 
-def _list_read_tables(spec: TableSpec, resource: Resource) -> set[str]:
+def _list_queried_tables(spec: TableSpec, resource: CollectionSpec) -> set[str]:
     """Return the qualified names of the tables that the queries of a table, or of a view, read."""
     texts = [source.options.get("adql") for source in spec.sources if source.kind in QUERYING_SOURCE_KINDS]
     table_names: set[str] = set()
@@ -228,7 +234,7 @@ def _list_read_tables(spec: TableSpec, resource: Resource) -> set[str]:
         except HvenError:
             continue  # the source itself reports the error, with its place
         nodes = list(walk_tree(parsed))
-        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
+        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTableExpression)}
         for node in nodes:
             if not isinstance(node, TableRef):
                 continue

@@ -48,7 +48,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         The disk, or the site's `disk_budget`, has less space than the snapshots need.
     """
     needed_bytes = int(expected_bytes * write_factor)
-    for directory, needed_there in _divide_by_disk(site, needed_bytes, expected_bytes):
+    for directory, needed_there in _divide_bytes_by_disk(site, needed_bytes, expected_bytes):
         free_bytes = shutil.disk_usage(directory).free
         if needed_there > free_bytes:
             raise StorageError(
@@ -58,7 +58,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
             )
     budget = site.settings.disk_budget
     if budget is not None:
-        used_bytes = measure_directory(site.settings.var_directory)
+        used_bytes = measure_directory_bytes(site.settings.var_directory)
         if used_bytes + needed_bytes > budget:
             raise StorageError(
                 f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} "
@@ -68,7 +68,7 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
             )
 
 
-def estimate_merge_bytes(base_bytes: int, rows: int, written_bytes: int) -> int:
+def estimate_merge_bytes(base_bytes: int, row_count: int, written_bytes: int) -> int:
     """Estimate the bytes that a merge of changes takes.
 
     Changed rows are spooled and written, and the parts of the snapshot that have them are rewritten.
@@ -77,13 +77,13 @@ def estimate_merge_bytes(base_bytes: int, rows: int, written_bytes: int) -> int:
     ----------
     base_bytes
         Size of the snapshot before the merge.
-    rows, written_bytes
+    row_count, written_bytes
         Number of rows that are added, changed or removed, and bytes of the rows that are written.
     """
-    return 2 * written_bytes + min(base_bytes, rows * CHANGED_PART_BYTES)
+    return 2 * written_bytes + min(base_bytes, row_count * CHANGED_PART_BYTES)
 
 
-def _divide_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list[tuple[Path, int]]:
+def _divide_bytes_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list[tuple[Path, int]]:
     """Return the bytes that are written to each directory: the rows may be on another disk than the spool."""
     var_directory = site.settings.var_directory
     data_directory = site.settings.data_directory
@@ -95,7 +95,7 @@ def _divide_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list[tuple
     return [(data_directory, data_bytes), (var_directory, needed_bytes - data_bytes)]
 
 
-def measure_directory(directory: Path) -> int:
+def measure_directory_bytes(directory: Path) -> int:
     """Return the bytes of all files below a directory; a file that several snapshots share counts once."""
     bytes_by_inode: dict[tuple[int, int], int] = {}
     for path in directory.rglob("*"):
@@ -106,11 +106,11 @@ def measure_directory(directory: Path) -> int:
     return sum(bytes_by_inode.values())
 
 
-def delete_leftovers(site: Site) -> list[str]:
+def delete_ingest_leftovers(site: Site) -> list[str]:
     """Delete the files of crashed ingests; do nothing if another process sweeps or publishes now."""
     try:
         with acquire_files_lease(site):
-            kept_by_engine = site.store.map_known_paths()
+            kept_by_engine = site.store.map_kept_snapshot_paths()
             embedded_paths = kept_by_engine.pop(EMBEDDED_ENGINE, set())
             deleted_names = site.embedded_engine.remove_leftovers(embedded_paths)
             for name in {site.engines.default_engine, *kept_by_engine} - {EMBEDDED_ENGINE}:
@@ -130,7 +130,7 @@ def acquire_files_lease(site: Site, wait_seconds: float = 0.0) -> AbstractContex
     return site.store.leases.hold_lease("files", description="tidying or publishing", wait_seconds=wait_seconds)
 
 
-def delete_sync_data(site: Site, collection: str) -> None:
+def delete_collection_sync_data(site: Site, collection: str) -> None:
     """Delete all data of the syncs of a collection that is purged.
 
     Parameters
@@ -144,7 +144,7 @@ def delete_sync_data(site: Site, collection: str) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) -> list[str]:
+def prune_collection_history(site: Site, collection: str, *, keep_recent: bool = False) -> list[str]:
     """Prune a collection to its last snapshots and reports; return the problems.
 
     Parameters
@@ -170,7 +170,7 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
     pushes = [run for run in runs if run.kind == "push"]  # apart, so that many pushes delete no report of an ingest
     other_runs = [run for run in runs if run.kind != "push"]
     for run in (*pushes[MAX_KEPT_REPORTS:], *other_runs[MAX_KEPT_REPORTS:]):
-        run_directory = find_run_directory(site, run.id)
+        run_directory = get_run_directory(site, run.id)
         if run_directory.is_dir():
             shutil.rmtree(run_directory, ignore_errors=True)
     old_run_ids = [run.id for run in (*pushes[MAX_KEPT_PUSH_RUNS:], *other_runs[MAX_KEPT_RUNS:])]
@@ -179,13 +179,13 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
     return troubles
 
 
-def find_run_directory(site: Site, run: str) -> Path:
+def get_run_directory(site: Site, run: str) -> Path:
     """Return the directory of the report and the rejects of a run."""
     return site.settings.var_directory / "rejects" / run
 
 
-def _format_bytes(count: int) -> str:
-    amount = float(count)
+def _format_bytes(byte_count: int) -> str:
+    amount = float(byte_count)
     for unit in ("bytes", "KB", "MB", "GB"):
         if amount < 1000:
             if unit in {"bytes", "KB"}:

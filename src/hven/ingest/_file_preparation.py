@@ -15,14 +15,14 @@ from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import JobRecord, format_current_time
 
 if TYPE_CHECKING:
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.site import Site
 
 PREPARE_JOB_TYPE = "prepare"
 OWNER_QUEUE = f"user {OWNER_PRINCIPAL.name}"
 
 
-def enqueue_preparation(site: Site, resource: Resource) -> None:
+def enqueue_file_preparation(site: Site, resource: CollectionSpec) -> None:
     """Enqueue a job that prepares new files, and deletes the products of files that are gone."""
     cube_directory = site.settings.var_directory / "cubes" / resource.name
     if not resource.prepare and not cube_directory.is_dir():

@@ -34,7 +34,7 @@ class FilePush:
     keep_files: bool = False
 
 
-class FileTarget:
+class CollectionFileTarget:
     """The place of a file of a collection.
 
     Parameters
@@ -92,9 +92,9 @@ class FileTarget:
                 json.dump(undo_record, note_file)
                 note_file.flush()
                 os.fsync(note_file.fileno())
-            _sync_directory(self._spool_directory)
+            _sync_directory_to_disk(self._spool_directory)
             if body is not None:
-                _copy_durably(body, new_file)
+                _copy_file_durably(body, new_file)
             if self.digest:
                 os.link(self.path, old_file)
         except OSError as error:
@@ -110,7 +110,7 @@ class FileTarget:
                 self.path.unlink()
             else:
                 new_file.replace(self.path)
-            _sync_directory(self.path.parent)
+            _sync_directory_to_disk(self.path.parent)
             yield
         finally:
             if not file_push.keep_files:
@@ -118,13 +118,13 @@ class FileTarget:
                     old_file.replace(self.path)
                 else:
                     self.path.unlink(missing_ok=True)
-                _sync_directory(self.path.parent)
+                _sync_directory_to_disk(self.path.parent)
                 delete_empty_directories(created_directories)
             for leftover in (new_file, old_file, undo_note):  # the note comes last: it names the others
                 leftover.unlink(missing_ok=True)
 
 
-def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str = "") -> None:
+def roll_back_interrupted_file_pushes(site: Site, collection: str, current_run: str = "") -> None:
     """Undo the steps of pushes of files that were killed before they were committed.
 
     The caller holds the lease of the collection.
@@ -138,7 +138,7 @@ def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str =
     current_run
         Id of the present run; empty: there is none.
     """
-    undo_notes = find_spool_directory(site).glob(f".{collection}-*{UNDO_NOTE_SUFFIX}")
+    undo_notes = get_spool_directory(site).glob(f".{collection}-*{UNDO_NOTE_SUFFIX}")
     for undo_note in sorted(undo_notes):
         with suppress(OSError):
             try:
@@ -159,7 +159,7 @@ def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str =
                 leftover.unlink(missing_ok=True)
 
 
-def find_spool_directory(site: Site) -> Path:
+def get_spool_directory(site: Site) -> Path:
     """Return the directory for files that wait."""
     return site.settings.var_directory / "spool"
 
@@ -177,7 +177,7 @@ def delete_empty_directories(directories: Sequence[Path]) -> None:
             directory.rmdir()
 
 
-def _copy_durably(source: Path, target: Path) -> None:
+def _copy_file_durably(source: Path, target: Path) -> None:
     """Copy a file, and wait until the copy is on the disk."""
     with source.open("rb") as input_file, target.open("xb") as output_file:
         shutil.copyfileobj(input_file, output_file)
@@ -185,7 +185,7 @@ def _copy_durably(source: Path, target: Path) -> None:
         os.fsync(output_file.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory_to_disk(directory: Path) -> None:
     """Make the entries of a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -195,10 +195,10 @@ def _sync_directory(directory: Path) -> None:
 
 
 __all__ = [
+    "CollectionFileTarget",
     "FilePush",
-    "FileTarget",
     "compute_file_digest",
     "delete_empty_directories",
-    "find_spool_directory",
-    "roll_back_interrupted_pushes",
+    "get_spool_directory",
+    "roll_back_interrupted_file_pushes",
 ]

@@ -15,22 +15,22 @@ from hven.ingest._client_writes import (
     DELETE_ACTION,
     POST_ACTION,
     ClientWrite,
+    ClientWriteResult,
     RowsRefusedError,
-    WriteResult,
     is_if_match_met,
 )
 from hven.ingest._file_targets import (
+    CollectionFileTarget,
     FilePush,
-    FileTarget,
     compute_file_digest,
-    find_spool_directory,
-    roll_back_interrupted_pushes,
+    get_spool_directory,
+    roll_back_interrupted_file_pushes,
 )
 from hven.ingest._ingest_pipeline import create_run_id
 from hven.ingest._pushed_rows import KeyTakenError
 from hven.ingest._rules import ERROR_SEVERITY
 from hven.ingest._staged_site import load_current_descriptor
-from hven.ingest._uploaded_archives import unpack_archive
+from hven.ingest._uploaded_archives import unpack_zip_archive
 from hven.model import plugins
 from hven.model.errors import (
     NotFoundError,
@@ -43,22 +43,22 @@ from hven.model.errors import (
 from hven.model.table import FileRoot
 from hven.site.store import ClientPush, format_current_time
 from hven.sources import FileListSource
-from hven.sources.remote_stores import find_fixed_directory, is_pattern_match
+from hven.sources.remote_stores import find_directory_before_wildcard, is_pattern_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.ingest._ingest_pipeline import CollectionRun
-    from hven.ingest._ledger import SourceEntry
+    from hven.ingest._ledger import OpenedSource
     from hven.ingest._report import RuleFinding
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.store import Lease
 
 MAX_PATH_BYTES = 1000  # longest path of a file
 
 
-def find_file_entry(spec: TableSpec, path: str) -> SourceSpec | None:
+def find_source_for_file(spec: TableSpec, path: str) -> SourceSpec | None:
     """Return the entry of ``files:`` that takes a file with some path; for the empty path, the first that takes any."""
     for source in spec.sources:
         if source.kind != FILES_SOURCE_KIND or not source.options.get("writers"):
@@ -79,41 +79,43 @@ def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
     if any(path_part.startswith(".") or not path_part for path_part in path.split("/")):
         return None
     relative_path = path.removeprefix(prefix)
-    if is_pattern_match(relative_path, _list_patterns(options, "files"), _list_patterns(options, "ignore")):
+    if is_pattern_match(
+        relative_path, _list_option_patterns(options, "files"), _list_option_patterns(options, "ignore")
+    ):
         return relative_path
     return None
 
 
-def _list_patterns(options: Mapping[str, Any], key: str) -> list[str]:
+def _list_option_patterns(options: Mapping[str, Any], key: str) -> list[str]:
     """Return the patterns of an option that may be one text or a list."""
     patterns = options.get(key) or []
     return [patterns] if isinstance(patterns, str) else patterns
 
 
-def choose_file_path(spec: TableSpec, name: str) -> str:
+def choose_file_path(spec: TableSpec, file_name: str) -> str:
     """Return the path for a file of which only the name is known; empty for an archive, whose files are unpacked."""
     for source in spec.sources:
         if source.kind == FILES_SOURCE_KIND and source.options.get("writers"):
-            path = resolve_in_pattern_directory(source.options, name)
-            if path != name:
+            path = resolve_name_in_pattern_directory(source.options, file_name)
+            if path != file_name:
                 return path
-    if name.lower().endswith(".zip") and find_file_entry(spec, name) is None:
+    if file_name.lower().endswith(".zip") and find_source_for_file(spec, file_name) is None:
         return ""
-    return name
+    return file_name
 
 
-def resolve_in_pattern_directory(options: Mapping[str, Any], name: str) -> str:
+def resolve_name_in_pattern_directory(options: Mapping[str, Any], file_name: str) -> str:
     """Return the path of a file in the directory that a pattern names; the name itself if no pattern takes it there."""
     path_prefix = str(options.get("at", ""))
-    for pattern in _list_patterns(options, "files"):
-        path_parts = (path_prefix, find_fixed_directory(pattern), name)
+    for pattern in _list_option_patterns(options, "files"):
+        path_parts = (path_prefix, find_directory_before_wildcard(pattern), file_name)
         path = "/".join(filter(None, path_parts))
         if _find_path_below_root(options, path) is not None:
             return path
-    return name
+    return file_name
 
 
-def find_file_target(site: Site, resource: Resource, source: SourceSpec, path: str) -> FileTarget:
+def find_file_target(site: Site, resource: CollectionSpec, source: SourceSpec, path: str) -> CollectionFileTarget:
     """Find the place of a file of a collection.
 
     Raises
@@ -133,13 +135,13 @@ def find_file_target(site: Site, resource: Resource, source: SourceSpec, path: s
             format_message("no file can be called {path!r:.120} here", path),
             remedy="the descriptor says which may be sent: files",
         )
-    return FileTarget(find_spool_directory(site), resource.name, target_path)
+    return CollectionFileTarget(get_spool_directory(site), resource.name, target_path)
 
 
-class FileWrite(ClientWrite):
+class ClientFileWrite(ClientWrite):
     """A write of a file, or of the files of an archive, from the body to the publication."""
 
-    def read_body(self, source: SourceSpec) -> None:
+    def read_request_body(self, source: SourceSpec) -> None:
         """Find the files of the request, and unpack an archive."""
         write = self.request
         self.source = source
@@ -149,8 +151,8 @@ class FileWrite(ClientWrite):
             if write.expected_state is not None:
                 raise ParamError("an archive has no state that If-Match could name", remedy="send its files by PUT")
             self.sent_files = []
-            for file_name, path in unpack_archive(write.body, self.site.settings.limits.upload):
-                target_name = resolve_in_pattern_directory(source.options, file_name)
+            for file_name, path in unpack_zip_archive(write.body, self.site.settings.limits.upload):
+                target_name = resolve_name_in_pattern_directory(source.options, file_name)
                 self.sent_files.append((target_name, path))
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
@@ -158,7 +160,7 @@ class FileWrite(ClientWrite):
                 remedy="one at a time, or several by POST of a ZIP archive",
             )
 
-    def may_change_source(self, entry: SourceEntry) -> bool:
+    def may_change_source(self, entry: OpenedSource) -> bool:
         return entry.spec.kind == FILES_SOURCE_KIND or isinstance(entry.source, FileListSource)
 
     def may_change_table(self, spec: TableSpec) -> bool:
@@ -168,7 +170,7 @@ class FileWrite(ClientWrite):
                 return True
         return False
 
-    def list_faults(self, run: CollectionRun) -> list[RuleFinding]:
+    def list_request_errors(self, run: CollectionRun) -> list[RuleFinding]:
         """List the errors in the files of the request, in all tables."""
         faults = []
         for table in run.report.tables.values():
@@ -183,7 +185,7 @@ class FileWrite(ClientWrite):
         """Names of the files of the request, without directories."""
         return tuple(name.rpartition("/")[2] for name, _ in self.sent_files)
 
-    def write_under_lease(self, lease: Lease) -> WriteResult:
+    def write_under_lease(self, lease: Lease) -> ClientWriteResult:
         """Write the files under the lease of the collection, and publish what their readers make of them."""
         site = self.site
         write = self.request
@@ -193,8 +195,8 @@ class FileWrite(ClientWrite):
         earlier_result = self.find_earlier_result(earlier_push)
         if earlier_result is not None:
             return earlier_result
-        self.check_not_held()
-        roll_back_interrupted_pushes(site, self.collection)  # before the targets are read
+        self.check_collection_not_held()
+        roll_back_interrupted_file_pushes(site, self.collection)  # before the targets are read
         resource = load_current_descriptor(site, self.collection)
         targets = [self._find_checked_target(resource, name, body) for name, body in self.sent_files]
         names = [name for name, _ in self.sent_files]
@@ -236,7 +238,7 @@ class FileWrite(ClientWrite):
         if not report.published and not write.dry_run:
             site.store.pushes.commit_push(push, lease)
         is_new_file = not is_deletion and not all(target.digest for target in targets)
-        return WriteResult(
+        return ClientWriteResult(
             run=run,
             ids=names,
             rows=push.rows,
@@ -246,7 +248,7 @@ class FileWrite(ClientWrite):
             report=report,
         )
 
-    def _find_checked_target(self, resource: Resource, name: str, body: Path | None) -> FileTarget:
+    def _find_checked_target(self, resource: CollectionSpec, name: str, body: Path | None) -> CollectionFileTarget:
         """Find the place of a file, and check that the request may write it there."""
         write = self.request
         target = find_file_target(self.site, resource, self.source, name)

@@ -32,7 +32,7 @@ _TAIL_MASKS = np.array([(1 << (8 * size)) - 1 for size in range(8)] + [2**64 - 1
 MAX_VECTORISED_TEXT_BYTES = 512  # longer texts are hashed one by one: their bytes cost more than the calls
 
 
-def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[Words, Words]:
+def compute_row_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[Words, Words]:
     """Hash rows over some columns.
 
     Parameters
@@ -51,12 +51,12 @@ def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[W
     first: Words = np.full(row_count, _SEED, np.uint64)
     second: Words = np.full(row_count, ~_SEED, np.uint64)
     for values in columns:
-        for word in _encode_values(values):
-            _fold_word(first, second, word)
-    return _apply_finalizer(first), _apply_finalizer(second)
+        for word in _encode_values_as_words(values):
+            _fold_word_into_hashes(first, second, word)
+    return _apply_hash_finalizer(first), _apply_hash_finalizer(second)
 
 
-def _fold_word(first: Words, second: Words, word: Words) -> None:
+def _fold_word_into_hashes(first: Words, second: Words, word: Words) -> None:
     """Mix one more word into both hashes."""
     first ^= word
     first *= _FOLD_MULTIPLIER_1
@@ -66,7 +66,7 @@ def _fold_word(first: Words, second: Words, word: Words) -> None:
     second ^= second >> _SHIFT_29
 
 
-def _apply_finalizer(words: Words) -> Words:
+def _apply_hash_finalizer(words: Words) -> Words:
     """Spread each bit over the whole word; the function is one-to-one."""
     mixed = words ^ (words >> _SHIFT_30)
     mixed *= _MIX_MULTIPLIER_1
@@ -76,9 +76,9 @@ def _apply_finalizer(words: Words) -> Words:
     return mixed
 
 
-def _encode_values(values: Any) -> list[Words]:
+def _encode_values_as_words(values: Any) -> list[Words]:
     """Encode each value as one or several words; null has a word of its own."""
-    values = _unwrap_array(values)
+    values = _to_encodable_array(values)
     if pa.types.is_null(values.type):
         return [np.full(len(values), _NULL_WORD, np.uint64)]
     words = _encode_by_type(values)
@@ -89,15 +89,15 @@ def _encode_values(values: Any) -> list[Words]:
     return words
 
 
-def _unwrap_array(values: Any) -> Any:
+def _to_encodable_array(values: Any) -> Any:
     """Return values as one array of a type that `_encode_by_type` knows."""
     if isinstance(values, pa.ChunkedArray):
         values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if isinstance(values, pa.ExtensionArray):
-        return _unwrap_array(values.storage)
+        return _to_encodable_array(values.storage)
     value_type = values.type
     if pa.types.is_dictionary(value_type):
-        return _unwrap_array(values.dictionary_decode())
+        return _to_encodable_array(values.dictionary_decode())
     if pa.types.is_boolean(value_type):
         return pc.cast(values, pa.uint8())
     if pa.types.is_string_view(value_type) or pa.types.is_binary_view(value_type):
@@ -110,14 +110,14 @@ def _unwrap_array(values: Any) -> Any:
 def _encode_by_type(values: Any) -> list[Words]:
     value_type = values.type
     if pa.types.is_string(value_type) or pa.types.is_binary(value_type):
-        return _encode_texts(values, np.int32)
+        return _hash_texts(values, np.int32)
     if pa.types.is_large_string(value_type) or pa.types.is_large_binary(value_type):
-        return _encode_texts(values, np.int64)
+        return _hash_texts(values, np.int64)
     if pa.types.is_struct(value_type):
-        return list(compute_fingerprints(values.flatten(), len(values)))
+        return list(compute_row_fingerprints(values.flatten(), len(values)))
     if any(is_list(value_type) for is_list in _LIST_TYPE_TESTS):
-        return _encode_lists(values)
-    return _encode_fixed_width(values)
+        return _hash_lists(values)
+    return _encode_fixed_width_values(values)
 
 
 _LIST_TYPE_TESTS = (
@@ -140,7 +140,7 @@ _KNOWN_TYPE_TESTS = (
 )
 
 
-def _encode_fixed_width(values: Any) -> list[Words]:
+def _encode_fixed_width_values(values: Any) -> list[Words]:
     """Read values as they are in memory, eight bytes at a time."""
     value_bytes = values.type.byte_width
     count = len(values)
@@ -150,15 +150,15 @@ def _encode_fixed_width(values: Any) -> list[Words]:
     offset_bytes = values.offset * value_bytes
     if value_bytes in {1, 2, 4, 8}:
         unsigned_values = np.frombuffer(data, f"<u{value_bytes}", count, offset_bytes)
-        return [_apply_finalizer(unsigned_values.astype(np.uint64))]
+        return [_apply_hash_finalizer(unsigned_values.astype(np.uint64))]
     raw = np.frombuffer(data, np.uint8, count * value_bytes, offset_bytes).reshape(count, value_bytes)
     words_per_value = -(-value_bytes // 8)
     padded = np.zeros((count, words_per_value * 8), np.uint8)
     padded[:, :value_bytes] = raw
-    return [_apply_finalizer(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
+    return [_apply_hash_finalizer(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
 
 
-def _encode_texts(values: Any, offset_type: Any) -> list[Words]:
+def _hash_texts(values: Any, offset_type: Any) -> list[Words]:
     count = len(values)
     _, offsets, data = values.buffers()
     first: Words = np.zeros(count, np.uint64)
@@ -168,7 +168,7 @@ def _encode_texts(values: Any, offset_type: Any) -> list[Words]:
     offset_bytes = values.offset * np.dtype(offset_type).itemsize
     ends = np.frombuffer(offsets, offset_type, count + 1, offset_bytes).astype(np.int64)
     lengths = np.diff(ends)
-    _fold_word(first, second, _apply_finalizer(lengths.astype(np.uint64)))
+    _fold_word_into_hashes(first, second, _apply_hash_finalizer(lengths.astype(np.uint64)))
     begin = int(ends[0])
     end = int(ends[-1])
     if data is None or begin == end:
@@ -201,13 +201,13 @@ def _encode_texts(values: Any, offset_type: Any) -> list[Words]:
         # these are views if all texts have such a word, and copies otherwise
         first_sums = first[active]
         second_sums = second[active]
-        _fold_word(first_sums, second_sums, _apply_finalizer(text_words))
+        _fold_word_into_hashes(first_sums, second_sums, _apply_hash_finalizer(text_words))
         if not isinstance(active, slice):
             first[active], second[active] = first_sums, second_sums
         step += 1
 
 
-def _encode_lists(values: Any) -> list[Words]:
+def _hash_lists(values: Any) -> list[Words]:
     """Sum the hashes of the elements, each mixed with its position in the list."""
     list_type = values.type
     count = len(values)
@@ -229,9 +229,9 @@ def _encode_lists(values: Any) -> list[Words]:
     element_positions = (np.arange(len(elements), dtype=np.int64) - list_starts).astype(np.uint64)
     length_terms = lengths.astype(np.uint64) * _POSITION_MULTIPLIER
     list_words = []
-    for element_words in compute_fingerprints([elements], len(elements)):
-        mixed_words = _apply_finalizer(element_words + element_positions * _POSITION_MULTIPLIER)
+    for element_words in compute_row_fingerprints([elements], len(elements)):
+        mixed_words = _apply_hash_finalizer(element_words + element_positions * _POSITION_MULTIPLIER)
         running_sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_words, dtype=np.uint64)])
         list_sums = running_sums[ends[1:]] - running_sums[ends[:-1]]
-        list_words.append(_apply_finalizer(list_sums + length_terms))
+        list_words.append(_apply_hash_finalizer(list_sums + length_terms))
     return list_words

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest.quality import MAX_GROUPS, FlagStatistics, QualityGroup
+from hven.ingest.quality import MAX_GROUPS, QualityFlagGroup, QualityFlagStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 
-def count_flagged_rows(staged_site: StagedSite, table: Table, flags: QualityFlagColumn) -> FlagStatistics:
+def count_flagged_rows(staged_site: StagedSite, table: Table, flags: QualityFlagColumn) -> QualityFlagStatistics:
     """Count the rows of a table as it will be published, by the values of its column of flags."""
     expressions = [text for text, _ in flags.group_expressions.values()]
     keys = [f"k{number}" for number in range(len(expressions))]
@@ -35,9 +35,9 @@ def count_flagged_rows(staged_site: StagedSite, table: Table, flags: QualityFlag
     return _sum_flag_counts(batches, keys, flags)
 
 
-def _sum_flag_counts(batches: list[pa.RecordBatch], keys: list[str], flags: QualityFlagColumn) -> FlagStatistics:
+def _sum_flag_counts(batches: list[pa.RecordBatch], keys: list[str], flags: QualityFlagColumn) -> QualityFlagStatistics:
     """Sum the counts of each combination of group and flags, by group and by bit."""
-    quality = FlagStatistics(
+    quality = QualityFlagStatistics(
         column=flags.column, bits=dict(flags.bits), rules=dict.fromkeys(flags.bits, 0), by=list(flags.group_expressions)
     )
     if not batches:
@@ -61,34 +61,34 @@ def _sum_flag_counts(batches: list[pa.RecordBatch], keys: list[str], flags: Qual
         group_columns = {key: _format_group_values(counts_table.column(key)) for key in keys}
         counts_by_group = pa.table({**group_columns, **columns}).group_by(keys)
         group_sums = counts_by_group.aggregate([(name, "sum") for name in columns])
-        _set_groups(quality, group_sums, keys)
+        _set_quality_groups(quality, group_sums, keys)
     return quality
 
 
-def _set_groups(quality: FlagStatistics, group_sums: pa.Table, keys: list[str]) -> None:
+def _set_quality_groups(quality: QualityFlagStatistics, group_sums: pa.Table, keys: list[str]) -> None:
     """Set the groups with the most flagged rows one by one, and the others together."""
     rules = list(quality.rules)
     order = np.argsort(-np.asarray(group_sums.column("flagged_sum")), kind="stable")
     first_groups = group_sums.take(pa.array(order[:MAX_GROUPS]))
     first_groups = first_groups.sort_by([(key, "ascending") for key in keys])
-    quality.groups = [_build_group(row, keys, rules) for row in first_groups.to_pylist()]
+    quality.groups = [_build_quality_group(row, keys, rules) for row in first_groups.to_pylist()]
     if len(order) > MAX_GROUPS:
         other_groups = group_sums.take(pa.array(order[MAX_GROUPS:]))
         total: dict[str, Any] = dict.fromkeys(keys)
         for name in other_groups.column_names:
             if name not in keys:
                 total[name] = pc.sum(other_groups.column(name)).as_py()
-        quality.others = _build_group(total, keys, rules)
+        quality.others = _build_quality_group(total, keys, rules)
 
 
-def _build_group(row: Mapping[str, Any], keys: list[str], names: list[str]) -> QualityGroup:
+def _build_quality_group(row: Mapping[str, Any], keys: list[str], names: list[str]) -> QualityFlagGroup:
     rules = {}
     for number, name in enumerate(names):
         row_count = row[f"r{number}_sum"]
         if row_count:
             rules[name] = row_count
     key_values = [row[key] for key in keys]
-    return QualityGroup(of=key_values, rows=row["rows_sum"], flagged=row["flagged_sum"], rules=rules)
+    return QualityFlagGroup(of=key_values, rows=row["rows_sum"], flagged=row["flagged_sum"], rules=rules)
 
 
 def _format_group_values(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import hven
 from hven import descriptor
-from hven.descriptor.live_queries import is_live
-from hven.descriptor.service_checks import find_unserved_services
+from hven.descriptor.live_queries import is_live_table_spec
+from hven.descriptor.service_checks import find_unserved_service_faults
 from hven.descriptor.tables import FILES_SOURCE_KIND, GRANULES_SOURCE_KIND, PUSH_SOURCE_KIND
 from hven.ingest import _disk_space as disk_space
 from hven.ingest import _flag_counts as flag_counts
 from hven.ingest import _ledger as ledgers
 from hven.ingest import _published_dates as published_dates
 from hven.ingest import quality
-from hven.ingest._dependencies import find_dependent_tables, may_have_pushed_rows, sort_tables
-from hven.ingest._file_preparation import enqueue_preparation
-from hven.ingest._file_targets import roll_back_interrupted_pushes
+from hven.ingest._dependencies import find_dependent_tables, may_have_pushed_rows, sort_tables_by_dependency
+from hven.ingest._file_preparation import enqueue_file_preparation
+from hven.ingest._file_targets import roll_back_interrupted_file_pushes
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
 from hven.ingest._push_journal import PendingPushJournal
 from hven.ingest._rejects_file import RejectsFile
-from hven.ingest._report import IngestReport, TableReport
+from hven.ingest._report import IngestReport, TableIngestReport
 from hven.ingest._staged_site import QueryAnswer, StagedSite, load_current_descriptor
 from hven.ingest._table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
@@ -40,17 +40,17 @@ from hven.ingest._table_loader import (
     IngestProgress,
     LoadedTable,
     TableLoader,
-    add_source_place,
+    build_error_with_place,
     build_union_table,
     has_byte_progress,
-    open_sources,
+    open_table_sources,
 )
 from hven.ingest.watermarks import WatermarkTracker
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.model.table import list_epoch_warnings, set_column_epochs
 from hven.site import find_inherited_attributes
-from hven.site.descriptor_watch import is_unchanged
+from hven.site.descriptor_watch import is_descriptor_unchanged
 from hven.site.server_processes import check_servers_can_read
 from hven.site.store import SnapshotRecord, build_lease_name, format_current_time
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
@@ -60,9 +60,9 @@ from hven.sources.file_readers import open_with_reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hven.ingest._ledger import SourceEntry
-    from hven.model import Deviation
-    from hven.model.resource import QualityFlagColumn, Resource, TableSpec
+    from hven.ingest._ledger import OpenedSource
+    from hven.model import ReadDeviation
+    from hven.model.resource import CollectionSpec, QualityFlagColumn, TableSpec
     from hven.site import Site
     from hven.site.store import ClientPush, Lease
     from hven.sources import RejectedRow
@@ -72,7 +72,7 @@ SWEEP_TIMEOUT_SECONDS = 300.0  # another process may take this long to delete un
 
 def ingest_collection(
     site: Site,
-    name: str,
+    collection: str,
     *,
     sample_rows: int | None = None,
     dry_run: bool = False,
@@ -84,7 +84,7 @@ def ingest_collection(
     ----------
     site
         The site that publishes the collection.
-    name
+    collection
         Name of the collection.
     sample_rows
         Read and publish only this number of rows of each source entry, for a first look.
@@ -110,20 +110,20 @@ def ingest_collection(
     StorageError
         The disk failed.
     """
-    resource = load_current_descriptor(site, name)
+    resource = load_current_descriptor(site, collection)
     report = IngestReport(
-        collection=name, run=create_run_id(), started=format_current_time(), sample=sample_rows, dry_run=dry_run
+        collection=collection, run=create_run_id(), started=format_current_time(), sample=sample_rows, dry_run=dry_run
     )
     report_progress = progress or ignore_progress
 
     def create_run(lease: Lease) -> CollectionRun:
-        return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=RunHooks())
+        return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=CollectionRunHooks())
 
-    execute_run(site, report, create_run)
+    execute_collection_run(site, report, create_run)
     return report
 
 
-def execute_run(site: Site, report: IngestReport, create_run: Callable[[Lease], CollectionRun]) -> None:
+def execute_collection_run(site: Site, report: IngestReport, create_run: Callable[[Lease], CollectionRun]) -> None:
     """Execute a run under the lease of its collection, and record how it ended.
 
     Parameters
@@ -145,9 +145,9 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
     """Execute a run for a caller that holds the lease of the collection, and record how it ended."""
     name = report.collection
     site.store.runs.mark_dead_runs(name)
-    disk_space.delete_leftovers(site)
+    disk_space.delete_ingest_leftovers(site)
     ledgers.delete_unused_ledgers(site, name)
-    roll_back_interrupted_pushes(site, name, report.run)
+    roll_back_interrupted_file_pushes(site, name, report.run)
     site.store.runs.begin_run(report.run, name, report.kind)
     start_time = time.perf_counter()
     phase = ERROR_PHASE
@@ -165,7 +165,7 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
         raise
     finally:
         report.seconds = time.perf_counter() - start_time
-        _record_end(site, report, phase)
+        _record_run_end(site, report, phase)
 
 
 def create_run_id() -> str:
@@ -174,10 +174,10 @@ def create_run_id() -> str:
     return f"{stamp}-{secrets.token_hex(2)}"
 
 
-def _record_end(site: Site, report: IngestReport, phase: str) -> None:
+def _record_run_end(site: Site, report: IngestReport, phase: str) -> None:
     """Record how a run ended; a full disk must not hide an earlier error."""
     try:
-        report.write_report(disk_space.find_run_directory(site, report.run))
+        report.write_report(disk_space.get_run_directory(site, report.run))
     except OSError as error:
         report.warnings.append(f"the report cannot be written: {error.strerror}")
     summary = report.summarize_counts()
@@ -196,7 +196,7 @@ def _load_whole_table(run: CollectionRun, spec: TableSpec) -> LoadedTable:
 
 
 @dataclass(frozen=True, slots=True)
-class RunHooks:
+class CollectionRunHooks:
     """The steps in which kinds of runs differ; the defaults are the steps of `ingest_collection`.
 
     Attributes
@@ -216,7 +216,7 @@ class RunHooks:
     make_table: Callable[[CollectionRun, TableSpec], LoadedTable] = _load_whole_table
     should_publish: Callable[[CollectionRun, Sequence[LoadedTable]], bool] = lambda *_: True
     record_changes: Callable[[CollectionRun, Sequence[LoadedTable]], None] = lambda *_: None
-    may_have_changed: Callable[[SourceEntry], bool] = lambda _: True
+    may_have_changed: Callable[[OpenedSource], bool] = lambda _: True
     pending_pushes: Sequence[ClientPush] = ()
 
 
@@ -226,12 +226,12 @@ class CollectionRun:
     def __init__(
         self,
         site: Site,
-        resource: Resource,
+        resource: CollectionSpec,
         report: IngestReport,
         lease: Lease,
         *,
         progress: Callable[[IngestProgress], None],
-        hooks: RunHooks,
+        hooks: CollectionRunHooks,
     ) -> None:
         self.site = site
         self.resource = resource
@@ -247,7 +247,7 @@ class CollectionRun:
         self.loaded_tables: list[LoadedTable] = []  # of a run that follows the run of another collection
         # tables that stay as they are published, but are recorded as made from other snapshots too
         self.amended_records: list[SnapshotRecord] = []
-        self.run_directory = disk_space.find_run_directory(site, report.run)
+        self.run_directory = disk_space.get_run_directory(site, report.run)
 
     def execute(self) -> None:
         """Fill, test and publish the tables; then delete old snapshots."""
@@ -256,24 +256,26 @@ class CollectionRun:
             dependent_runs: list[CollectionRun] = []
             try:
                 self._load_tables(self._list_table_specs(), loaded_tables)
-                self._check_services(loaded_tables)
+                self._refuse_unserved_services(loaded_tables)
                 if not self.hooks.should_publish(self, loaded_tables):
-                    self.drop_snapshots(loaded_tables)
+                    self.drop_staged_snapshots(loaded_tables)
                     return
-                self._run_tests()
+                self._run_descriptor_tests()
                 if self.report.dry_run:
-                    self.drop_snapshots(loaded_tables)
+                    self.drop_staged_snapshots(loaded_tables)
                     return
                 dependent_runs = self._load_dependent_tables(stack)
-                self.hooks.record_changes(self, _list_all_tables(loaded_tables, dependent_runs))
+                self.hooks.record_changes(self, _list_all_loaded_tables(loaded_tables, dependent_runs))
                 self._publish_tables(loaded_tables, dependent_runs)
             except BaseException:
                 if not self.report.published:
-                    self.drop_snapshots(_list_all_tables(loaded_tables, dependent_runs))
+                    self.drop_staged_snapshots(_list_all_loaded_tables(loaded_tables, dependent_runs))
                 raise
         keeps_recent = self.report.kind == "push"
         for run in (self, *dependent_runs):
-            self.report.warnings += disk_space.prune_collection(self.site, run.resource.name, keep_recent=keeps_recent)
+            self.report.warnings += disk_space.prune_collection_history(
+                self.site, run.resource.name, keep_recent=keeps_recent
+            )
 
     def load_whole_table(
         self, spec: TableSpec, loader: TableLoader, _sync_state: SyncState | None = None
@@ -282,7 +284,7 @@ class CollectionRun:
         self.check_disk_space(spec, loader.entries)
         return loader.load_table(create_run_id())
 
-    def _is_ledger_written(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> bool:
+    def _should_write_ledger(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> bool:
         """Return whether the run writes a ledger.
 
         A sync writes one for each table whose rows it can follow, with ``sync:`` or without. An ingest writes one for
@@ -297,7 +299,7 @@ class CollectionRun:
             is_wanted = is_followed and report.sample is None
         return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
 
-    def _record_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
+    def _collect_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
         """Record the state of the sources before they are read; the next run reads what changes meanwhile."""
         is_compared = loader.ledger_writer is not None
         if self.report.merges_changes and self.report.dry_run:
@@ -346,15 +348,15 @@ class CollectionRun:
             if entry.documents is not None
         }
         if loader.watermark_tracker is not None:
-            state.watermark = loader.watermark_tracker.collect_state()
+            state.watermark = loader.watermark_tracker.collect_packed_watermarks()
         self.site.store.syncs.save_state(snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json())
 
     def _load_tables(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
         for spec in specs:
             loaded_table = self.hooks.make_table(self, spec)
             loaded_tables.append(loaded_table)
-            record = loaded_table.published_record or self._build_record(spec, loaded_table)
-            self.staged_site.add_record(record)
+            record = loaded_table.published_record or self._build_snapshot_record(spec, loaded_table)
+            self.staged_site.add_staged_record(record)
             if loaded_table.published_record is None:
                 table_with_epochs = set_column_epochs(record.table)
                 for epoch_warning in list_epoch_warnings(table_with_epochs, record.snapshot.statistics):
@@ -365,10 +367,10 @@ class CollectionRun:
             if spec.flags is not None:
                 self._count_flagged_rows(spec.flags, record, loaded_table)
 
-    def _check_services(self, loaded_tables: Sequence[LoadedTable]) -> None:
+    def _refuse_unserved_services(self, loaded_tables: Sequence[LoadedTable]) -> None:
         views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
         tables = [loaded_table.table for loaded_table in loaded_tables]
-        faults = find_unserved_services(self.resource, [*tables, *views])
+        faults = find_unserved_service_faults(self.resource, [*tables, *views])
         if faults:
             raise DescriptorError(faults)
 
@@ -376,7 +378,7 @@ class CollectionRun:
         """Count all rows that break rules, unchanged rows included, and record the meaning of each bit."""
         known_quality = None
         if loaded_table.published_record is not None:
-            known_quality = quality.quality_from_json(record.provenance.get("quality"))
+            known_quality = quality.parse_flag_statistics(record.provenance.get("quality"))
         table_quality = known_quality or flag_counts.count_flagged_rows(self.staged_site, record.table, flags)
         loaded_table.report.quality = table_quality
         if loaded_table.published_record is not None:
@@ -399,7 +401,7 @@ class CollectionRun:
             "quality": table_quality.to_json(),
             "flags": {**earlier_meanings, **current_meanings},
         }
-        self.staged_site.add_record(replace(record, provenance=provenance))
+        self.staged_site.add_staged_record(replace(record, provenance=provenance))
 
     # --- tables of other collections that are made from this one -------------------------------------------------
 
@@ -416,12 +418,12 @@ class CollectionRun:
         failed: set[str] = set()
         for resource, specs in find_dependent_tables(self.resource, resources):
             # read for each collection: the tables before may take long, and a user may have changed something
-            published_names = self.site.store.read_pointers()[1]
+            published_names = self.site.store.read_published_snapshot_ids()[1]
             published_specs = [spec for spec in specs if spec.table.qualified_name in published_names]
             if not published_specs or resource.name in failed:
                 continue
             table_name = published_specs[0].table.qualified_name
-            if resource.name in self.site.store.list_held_collections():
+            if resource.name in self.site.store.map_held_collections():
                 warning = (
                     f"{table_name} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
                 )
@@ -432,14 +434,14 @@ class CollectionRun:
                 if run is None:
                     run = runs[resource.name] = self._create_dependent_run(resource, stack)
                 run._load_tables(published_specs, run.loaded_tables)  # noqa: SLF001  (another run of this kind)
-                run._run_tests()  # noqa: SLF001
+                run._run_descriptor_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
                 warning = f"{table_name} is made from this, and could not be made anew: {error}; it stays as it was"
                 self.report.warnings.append(warning)
                 if run is not None:
-                    self.drop_snapshots(run.loaded_tables)
-                    self.staged_site.remove_records(self.staged_site.list_staged_records(resource.name))
+                    self.drop_staged_snapshots(run.loaded_tables)
+                    self.staged_site.remove_staged_records(self.staged_site.list_staged_records(resource.name))
                     runs.pop(resource.name, None)
         changed_runs = []
         for run in runs.values():
@@ -452,7 +454,7 @@ class CollectionRun:
             self.report.changes |= run.report.changes
         return changed_runs
 
-    def _create_dependent_run(self, resource: Resource, stack: ExitStack) -> CollectionRun:
+    def _create_dependent_run(self, resource: CollectionSpec, stack: ExitStack) -> CollectionRun:
         name = resource.name
         description = f"the {self.report.kind} of {self.resource.name}"
         lease = stack.enter_context(self.site.store.leases.hold_lease(build_lease_name(name), description=description))
@@ -468,7 +470,7 @@ class CollectionRun:
         run.staged_site = self.staged_site
         return run
 
-    def _list_collection_records(self) -> list[SnapshotRecord]:
+    def _list_records_to_publish(self) -> list[SnapshotRecord]:
         """Return the snapshots that the collection will publish.
 
         These are the staged snapshots; a dependent run adds the published snapshots of its other tables.
@@ -483,7 +485,7 @@ class CollectionRun:
         other_records = (record for record in collection_records if record.table.qualified_name not in staged_names)
         return [*records, *other_records]
 
-    def drop_snapshots(self, loaded_tables: list[LoadedTable]) -> None:
+    def drop_staged_snapshots(self, loaded_tables: list[LoadedTable]) -> None:
         """Delete the staged snapshots of tables that are not published."""
         snapshots = [loaded_table.snapshot for loaded_table in loaded_tables if loaded_table.snapshot is not None]
         self.report.warnings += self.site.engines.drop_snapshots(snapshots)
@@ -509,7 +511,7 @@ class CollectionRun:
         """
         table_name = spec.table.qualified_name
         settings = self.site.settings
-        report = self.report.tables.setdefault(table_name, TableReport(table=table_name))
+        report = self.report.tables.setdefault(table_name, TableIngestReport(table=table_name))
         started_loader: list[TableLoader] = []
         inputs: dict[str, str] = {}
 
@@ -517,7 +519,7 @@ class CollectionRun:
 
         def reject_row(row: RejectedRow) -> None:
             if started_loader:
-                started_loader[0].reject_row(row)
+                started_loader[0].record_rejected_row(row)
             else:
                 early_rejects.append(row)
 
@@ -533,7 +535,7 @@ class CollectionRun:
                 resolve_secret=partial(resolve_secret, settings.directory),
                 run_query=lambda text: answer(text, inputs, stack),  # type: ignore[arg-type,return-value]
                 on_reject=reject_row,
-                on_notice=partial(self._report_deviation, report),
+                on_notice=partial(self._report_source_notice, report),
                 allow_private=settings.allow_private,
                 python_limits=settings.python,
                 open_sample_file=partial(open_with_reader, settings),
@@ -545,10 +547,10 @@ class CollectionRun:
             )
             rejects = stack.enter_context(RejectsFile(self.run_directory / f"{spec.table.name}.csv"))
             try:
-                entries = open_sources(spec, self.resource, context)
+                entries = open_table_sources(spec, self.resource, context)
                 self._report_mapping_warnings(spec, entries)
-                if self._is_ledger_written(spec, entries):
-                    ledger_directory = ledgers.find_ledger_directory(self.site, table_name)
+                if self._should_write_ledger(spec, entries):
+                    ledger_directory = ledgers.get_ledger_directory(self.site, table_name)
                     union_table = build_union_table(spec, entries)
                     ledger_writer = LedgerWriter(ledger_directory, union_table, entries)
                     stack.callback(ledger_writer.abandon_ledger)
@@ -556,22 +558,22 @@ class CollectionRun:
                 started_loader.append(loader)
                 if not any(has_byte_progress(entry.source) for entry in entries):  # files are read from their start
                     for row in early_rejects:
-                        loader.reject_row(row)
+                        loader.record_rejected_row(row)
                 if any(entry.mapping.watermark_query is not None for entry in entries):
                     loader.watermark_tracker = WatermarkTracker(self.site.embedded_engine, entries)
-                state = self._record_source_states(spec, loader)
+                state = self._collect_source_states(spec, loader)
                 loaded_table = stage_table(loader, state)
                 if not self.report.dry_run:
                     self._store_sync_state(loader, state, loaded_table)
             except SourceError as error:
-                raise add_source_place(error, spec.sources[0]) from error
+                raise build_error_with_place(error, spec.sources[0]) from error
             finally:
                 if rejects.row_count:
                     report.rejects = str(rejects.path)
         loaded_table.inputs = inputs
         return loaded_table
 
-    def _report_mapping_warnings(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> None:
+    def _report_mapping_warnings(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> None:
         """Add the warnings of the frames and the mappings of a table to the report, each text once."""
         warnings = list(spec.frame_warnings)
         for entry in entries:
@@ -583,9 +585,9 @@ class CollectionRun:
     def _create_loader(
         self,
         spec: TableSpec,
-        entries: Sequence[SourceEntry],
+        entries: Sequence[OpenedSource],
         rejects: RejectsFile,
-        report: TableReport,
+        report: TableIngestReport,
         ledger_writer: LedgerWriter | None,
     ) -> TableLoader:
         settings = self.site.settings
@@ -614,7 +616,7 @@ class CollectionRun:
 
     def _find_published_dates(self, loader: TableLoader) -> PublishedDates | None:
         """Find the published dates of the rows of a table; None if it has no dates, or every row is new."""
-        names = published_dates.list_date_columns(loader.table, loader.entries)
+        names = published_dates.list_preserved_date_columns(loader.table, loader.entries)
         if not names:
             return None
         published_records = self.site.store.read_published_records()[1]
@@ -624,7 +626,7 @@ class CollectionRun:
         engine = self.site.engines.find_engine(record.snapshot)
         return PublishedDates(engine, record, loader.table, names, self.report.warnings.append)
 
-    def _report_deviation(self, table: TableReport, message: str | Deviation) -> None:
+    def _report_source_notice(self, table: TableIngestReport, message: str | ReadDeviation) -> None:
         """Report a notice of a source: a deviation belongs to its table, a text to the run."""
         if isinstance(message, str):
             if message not in self.report.warnings:
@@ -635,8 +637,8 @@ class CollectionRun:
 
     def _list_table_specs(self) -> list[TableSpec]:
         name = self.resource.name
-        specs = sort_tables(self.resource, self.site.get_published_state().resources)
-        if not specs and any(is_live(spec) for spec in self.resource.tables):
+        specs = sort_tables_by_dependency(self.resource, self.site.get_published_state().resources)
+        if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"{name} is read in place: it is published already, and there is nothing to ingest",
                 remedy="hven check says what its database lacks; kind: sql copies the rows at each ingest",
@@ -645,7 +647,7 @@ class CollectionRun:
             raise DataError(f"{name} has no table with a source", remedy="give a table source: or view:")
         return specs
 
-    def check_disk_space(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> None:
+    def check_disk_space(self, spec: TableSpec, entries: Sequence[OpenedSource]) -> None:
         """Check that the disk has space for a table, by the size of its last snapshot and of its files."""
         if self.report.sample is not None or self.storage_engine is not self.site.embedded_engine:
             return
@@ -655,12 +657,12 @@ class CollectionRun:
         file_sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
         disk_space.check_disk_space(self.site, self.resource.name, max(published_bytes, sum(file_sizes)))
 
-    def _build_record(self, spec: TableSpec, loaded_table: LoadedTable) -> SnapshotRecord:
+    def _build_snapshot_record(self, spec: TableSpec, loaded_table: LoadedTable) -> SnapshotRecord:
         if loaded_table.snapshot is None:
             raise DataError(f"{spec.table.qualified_name} was not staged")
         table = loaded_table.table
         report = loaded_table.report
-        inputs = self.collect_inputs(spec, loaded_table)
+        inputs = self.collect_provenance_inputs(spec, loaded_table)
         origins = {column.name: list(column.origins) for column in table.columns if column.origins}
         counts = {key: getattr(report, key) for key in ("read", "skipped", "rejected", "published")}
         provenance: dict[str, Any] = {
@@ -682,7 +684,7 @@ class CollectionRun:
             provenance=provenance,
         )
 
-    def collect_inputs(self, spec: TableSpec, loaded_table: LoadedTable) -> dict[str, Any]:
+    def collect_provenance_inputs(self, spec: TableSpec, loaded_table: LoadedTable) -> dict[str, Any]:
         """Collect what decides the rows of a table, apart from its source rows."""
         site_url = self.resource.site["url"] if spec.has_site_addresses else None
         return {
@@ -690,13 +692,13 @@ class CollectionRun:
             "software": f"hven {hven.__version__}",
             "inputs": loaded_table.inputs,
             "source_columns": loaded_table.columns,
-            "site": ledgers.select_site_values(self.resource, spec),
+            "site": ledgers.select_used_site_values(self.resource, spec),
             "site_url": site_url,
         }
 
     # --- tests and publication ---------------------------------------------------------------------------------
 
-    def _run_tests(self) -> None:
+    def _run_descriptor_tests(self) -> None:
         """Run the tests of the descriptor over the staged tables; a failed test stops the run.
 
         Raises
@@ -710,7 +712,7 @@ class CollectionRun:
             return
         for test in self.resource.tests:
             self.progress(IngestProgress(table=self.resource.name, step="test"))
-            self.report.tests.append(self.staged_site.run_test(test))
+            self.report.tests.append(self.staged_site.run_descriptor_test(test))
         failed_tests = [test for test in self.report.tests if not test.passed]
         if not failed_tests:
             return
@@ -732,9 +734,9 @@ class CollectionRun:
             if name != self.resource.name:
                 other_resources.append(resource)
         series_id_faults = descriptor.find_series_id_faults([self.resource], other_resources)
-        path_faults = descriptor.find_path_faults([self.resource], other_resources)
+        path_faults = descriptor.find_endpoint_path_conflicts([self.resource], other_resources)
         self.report.warnings += [str(fault) for fault in (*series_id_faults, *path_faults)]
-        self._check_descriptor_changes()
+        self._warn_of_descriptor_changes()
         if self.report.sample is not None:
             self.report.warnings.append(
                 f"only the first {self.report.sample:,} rows of each source are published; ingest again "
@@ -744,7 +746,7 @@ class CollectionRun:
         with disk_space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
             collections = []
             for run in all_runs:
-                records = run._list_collection_records()  # noqa: SLF001  (runs of this class)
+                records = run._list_records_to_publish()  # noqa: SLF001  (runs of this class)
                 collections.append((run.resource.name, records, run.lease))
             self.site.store.publish_collections(
                 collections,
@@ -753,19 +755,19 @@ class CollectionRun:
                 new_pushes=self.hooks.pending_pushes,
             )
             self.report.published = True
-            _note_published(self, loaded_tables)
+            _note_published_snapshots(self, loaded_tables)
             for run in dependent_runs:
-                _note_published(run, run.loaded_tables)
+                _note_published_snapshots(run, run.loaded_tables)
         self.site.refresh_published_state()
         for run in all_runs:
             try:
-                enqueue_preparation(self.site, run.resource)
+                enqueue_file_preparation(self.site, run.resource)
             except HvenError as error:
                 self.report.warnings.append(f"nothing is prepared of the files of {run.resource.name}: {error}")
 
-    def _check_descriptor_changes(self) -> None:
+    def _warn_of_descriptor_changes(self) -> None:
         """Warn if the descriptor changed during the run, which used it as it was at the start."""
-        if is_unchanged(self.resource):
+        if is_descriptor_unchanged(self.resource):
             return
         kind = self.report.kind
         try:
@@ -783,7 +785,7 @@ class CollectionRun:
             )
 
 
-def _list_all_tables(
+def _list_all_loaded_tables(
     loaded_tables: Sequence[LoadedTable], dependent_runs: Sequence[CollectionRun]
 ) -> list[LoadedTable]:
     """Return the tables of a run, and those of the runs that follow it."""
@@ -793,8 +795,8 @@ def _list_all_tables(
     return all_tables
 
 
-def _note_published(run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
+def _note_published_snapshots(run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
     """Tell the storage engine of a run which of its snapshots are published."""
     for loaded_table in loaded_tables:
         if loaded_table.snapshot is not None:
-            run.storage_engine.note_published(loaded_table.snapshot)
+            run.storage_engine.note_published_snapshot(loaded_table.snapshot)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.adql.binder import bind_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
     Comparison,
     Ident,
@@ -18,7 +18,7 @@ from hven.adql.syntax_tree import (
     SelectItem,
     TableRef,
     build_column_ref,
-    join_conditions,
+    join_conditions_with_and,
 )
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.model.table import Table
@@ -81,10 +81,10 @@ def find_rows_by_key(
         TableRef(table_path, Ident("t", quoted=True)),
         TableRef(keys_path, Ident("k", quoted=True)),
         "INNER",
-        on=join_conditions(*key_conditions),
+        on=join_conditions_with_and(*key_conditions),
     )
     select_items = tuple(SelectItem(build_column_ref(name, "t"), Ident(name, quoted=True)) for name in names)
-    bound = bind_query(Query(Select(select_items, key_join)), StaticCatalogue([table, keys_table]))
+    bound = bind_query(Query(Select(select_items, key_join)), StaticTableCatalogue([table, keys_table]))
     plan = engine.plan_query(bound)
     schema = to_nullable_schema(pa.schema([table.arrow_schema.field(name) for name in names]))
     batches: list[pa.RecordBatch] = []

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 import hven
 from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
-from hven.ingest._fingerprints import FINGERPRINT_METHOD, compute_fingerprints
+from hven.ingest._fingerprints import FINGERPRINT_METHOD, compute_row_fingerprints
 from hven.ingest._transform import is_row_number_used
-from hven.model.errors import Place, StorageError
+from hven.model.errors import StorageError, TextPlace
 from hven.sources import ROW_NUMBER_COLUMN, build_file_list
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.descriptor import mapping as mappings
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
@@ -50,7 +50,7 @@ UNIQUE_CHECK = "unique"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceEntry:
+class OpenedSource:
     """One ``source:`` of a table, with its columns and its mapping, before its rows are read."""
 
     spec: SourceSpec
@@ -69,7 +69,7 @@ def build_ledger_schema(table: Table) -> pa.Schema:
     return pa.schema([*fingerprint_fields, ("file", pa.int32()), ("state", pa.int8()), keys_field])
 
 
-def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | None:
+def find_ledger_obstacle(table: Table, entries: Sequence[OpenedSource]) -> str | None:
     """Return why the rows of a table cannot be followed one by one, so that it is computed as a whole and compared."""
     if not table.primary:
         return "the table has no primary key"
@@ -86,12 +86,12 @@ def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | 
     return None
 
 
-def list_hashed_columns(entry: SourceEntry) -> list[str]:
+def list_hashed_columns(entry: OpenedSource) -> list[str]:
     """Return the source columns that decide what a row becomes."""
     return sorted(name for name in entry.mapping.needed_columns if name != ROW_NUMBER_COLUMN)
 
 
-def list_identity_columns(entry: SourceEntry, table: Table) -> list[str]:
+def list_identity_columns(entry: OpenedSource, table: Table) -> list[str]:
     """Return the source columns that make the primary key; empty if the key does not come from the source."""
     origins_by_column = {column.name: column.origins for column in entry.mapping.table.columns}
     identity_columns: set[str] = set()
@@ -103,10 +103,12 @@ def list_identity_columns(entry: SourceEntry, table: Table) -> list[str]:
     return []
 
 
-def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Sequence[SourceEntry], table: Table) -> str:
+def compute_ledger_signature(
+    resource: CollectionSpec, spec: TableSpec, entries: Sequence[OpenedSource], table: Table
+) -> str:
     """Return a digest of everything that decides what a source row becomes, apart from the row itself."""
     columns = [(column.name, str(column.type)) for column in table.columns]
-    settings = [_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS]
+    settings = [_to_json_without_places(getattr(spec, name)) for name in DIGESTED_SETTINGS]
     source_columns = []
     for entry in entries:
         facts = [(column.name, str(column.type), str(column.unit), column.null) for column in entry.columns]
@@ -115,7 +117,7 @@ def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Seque
         "method": FINGERPRINT_METHOD,
         "software": hven.__version__,
         "hashes": dict(resource.hashes),
-        "site": select_site_values(resource, spec),
+        "site": select_used_site_values(resource, spec),
         "table": spec.table.qualified_name,
         "columns": columns,
         "primary": table.primary,
@@ -126,9 +128,9 @@ def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Seque
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def select_site_values(resource: Resource, spec: TableSpec) -> dict[str, str]:
+def select_used_site_values(resource: CollectionSpec, spec: TableSpec) -> dict[str, str]:
     """Return the values of hven.toml (`site.url` ..) that the rows of a table use."""
-    text = json.dumps([_to_comparable(getattr(spec, name)) for name in DIGESTED_SETTINGS])
+    text = json.dumps([_to_json_without_places(getattr(spec, name)) for name in DIGESTED_SETTINGS])
     used_words = [word for word in resource.site if re.search(rf"site\W+{word}\b", text, re.IGNORECASE)]
     return {word: resource.site[word] for word in used_words}
 
@@ -148,16 +150,16 @@ DIGESTED_SETTINGS = (
 )
 
 
-def _to_comparable(value: Any) -> Any:
+def _to_json_without_places(value: Any) -> Any:
     """Convert a part of a descriptor to JSON, without its places."""
-    if isinstance(value, Place):
+    if isinstance(value, TextPlace):
         return None
     if is_dataclass(value) and not isinstance(value, type):
-        return {setting.name: _to_comparable(getattr(value, setting.name)) for setting in fields(value)}
+        return {setting.name: _to_json_without_places(getattr(value, setting.name)) for setting in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _to_comparable(member) for key, member in value.items()}
+        return {str(key): _to_json_without_places(member) for key, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_to_comparable(member) for member in value]
+        return [_to_json_without_places(member) for member in value]
     if isinstance(value, (set, frozenset)):
         return sorted(str(member) for member in value)
     return str(value)
@@ -214,17 +216,17 @@ class SyncState:
     def to_json(self) -> dict[str, Any]:
         """Return the state as a JSON object."""
         document = {state_field.name: getattr(self, state_field.name) for state_field in fields(self)}
-        document["listed"] = {number: _pack_table(files) for number, files in self.listed.items()}
+        document["listed"] = {number: _encode_table_as_text(files) for number, files in self.listed.items()}
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SyncState:
         """Read a result of `to_json`; raise TypeError or ValueError if another version of Hven wrote it."""
-        listed = {number: _unpack_table(text) for number, text in document["listed"].items()}
+        listed = {number: _decode_table_from_text(text) for number, text in document["listed"].items()}
         return cls(**{**document, "listed": listed})
 
 
-def _pack_table(table: pa.Table) -> str:
+def _encode_table_as_text(table: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     write_options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_stream(sink, table.schema, options=write_options) as writer:
@@ -232,7 +234,7 @@ def _pack_table(table: pa.Table) -> str:
     return base64.b64encode(sink.getvalue()).decode()
 
 
-def _unpack_table(text: str) -> pa.Table:
+def _decode_table_from_text(text: str) -> pa.Table:
     return pa.ipc.open_stream(base64.b64decode(text)).read_all()
 
 
@@ -251,14 +253,14 @@ def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
 class InputListSource(Protocol):
     """A source that reads only some of its files, but describes all of them."""
 
-    def list_read_files(self) -> list[dict[str, Any]]:
+    def list_provenance_files(self) -> list[dict[str, Any]]:
         """List all files for the provenance of the table."""
 
 
-def list_read_inputs(source: Source) -> list[dict[str, Any]]:
+def list_source_inputs(source: Source) -> list[dict[str, Any]]:
     """List the inputs of a source for the provenance of the table."""
     if isinstance(source, InputListSource):
-        return source.list_read_files()
+        return source.list_provenance_files()
     file_list = build_file_list(source.list_input_versions())
     inputs: list[dict[str, Any]] = file_list.to_pylist()
     return inputs
@@ -267,7 +269,7 @@ def list_read_inputs(source: Source) -> list[dict[str, Any]]:
 class LedgerWriter:
     """Write a ledger. Call `begin_batch` for each batch of source rows, then `finish_ledger` or `abandon_ledger`."""
 
-    def __init__(self, directory: Path, table: Table, entries: Sequence[SourceEntry]) -> None:
+    def __init__(self, directory: Path, table: Table, entries: Sequence[OpenedSource]) -> None:
         self.directory = directory
         self.table = table
         self.schema = build_ledger_schema(table)
@@ -280,50 +282,50 @@ class LedgerWriter:
             directory.mkdir(parents=True, exist_ok=True)
             self._file: Any = pa.OSFile(str(self._path), "wb")
         except OSError as error:
-            raise _build_write_error(self._path, error) from error
+            raise _build_ledger_write_error(self._path, error) from error
         self._writer: Any = pa.ipc.new_file(self._file, self.schema)
 
-    def compute_fingerprints(self, entry: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
+    def compute_row_fingerprints(self, entry_number: int, batch: pa.RecordBatch) -> tuple[Any, Any]:
         """Return the fingerprints of source rows; equal rows of two entries have different fingerprints."""
-        return compute_row_words(batch, entry, self.hashed_columns[entry])
+        return hash_entry_rows(batch, entry_number, self.hashed_columns[entry_number])
 
-    def begin_batch(self, entry: int, batch: pa.RecordBatch) -> LedgerBatch:
+    def begin_batch(self, entry_number: int, batch: pa.RecordBatch) -> LedgerBatch:
         """Begin the lines of a batch of source rows."""
-        first, second = self.compute_fingerprints(entry, batch)
-        identities = self.compute_identities(entry, batch)
-        file_numbers = self.get_row_file_numbers(entry, batch)
+        first, second = self.compute_row_fingerprints(entry_number, batch)
+        identities = self.compute_row_identities(entry_number, batch)
+        file_numbers = self.get_row_file_numbers(entry_number, batch)
         return LedgerBatch(self, batch.num_rows, [first, second, identities], file_numbers)
 
-    def compute_identities(self, entry: int, batch: pa.RecordBatch) -> Any:
+    def compute_row_identities(self, entry_number: int, batch: pa.RecordBatch) -> Any:
         """Return the identities of source rows: hashes of their keys.
 
         One word is enough: if two rows share it by chance, they are only compared more closely.
         """
-        return compute_row_words(batch, entry, self.identity_columns[entry])[0]
+        return hash_entry_rows(batch, entry_number, self.identity_columns[entry_number])[0]
 
-    def get_row_file_numbers(self, entry: int, batch: pa.RecordBatch) -> Any:
+    def get_row_file_numbers(self, entry_number: int, batch: pa.RecordBatch) -> Any:
         """Return the number of the file of each row."""
         if FILE_PATH_COLUMN not in batch.schema.names:
-            file_number = self.get_file_number(entry, None)
+            file_number = self.get_or_assign_file_number(entry_number, None)
             return np.full(batch.num_rows, file_number, np.int32)
         names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
-        number_list = [self.get_file_number(entry, name) for name in names.dictionary.to_pylist()]
+        number_list = [self.get_or_assign_file_number(entry_number, name) for name in names.dictionary.to_pylist()]
         if not number_list:
             return np.zeros(batch.num_rows, np.int32)
         file_numbers = np.array(number_list, np.int32)
         return file_numbers[np.asarray(names.indices)]
 
-    def get_file_number(self, entry: int, name: str | None) -> int:
+    def get_or_assign_file_number(self, entry_number: int, file_name: str | None) -> int:
         """Return the number of a file; a new file gets the next number."""
-        return self.files.setdefault((entry, name), len(self.files))
+        return self.files.setdefault((entry_number, file_name), len(self.files))
 
-    def get_file_numbers(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
+    def get_or_assign_file_numbers(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
         """Return the numbers of many different files, each as entry and name."""
         if self.files.keys().isdisjoint(files):
             new_numbers = range(len(self.files), len(self.files) + len(files))
             self.files.update(zip(files, new_numbers, strict=True))
             return new_numbers
-        return [self.get_file_number(*file_key) for file_key in files]
+        return [self.get_or_assign_file_number(*file_key) for file_key in files]
 
     def write_lines(self, lines: pa.RecordBatch) -> None:
         """Write lines to the ledger, and count them."""
@@ -333,11 +335,11 @@ class LedgerWriter:
         try:
             self._writer.write_batch(lines)
         except OSError as error:
-            raise _build_write_error(self._path, error) from error
+            raise _build_ledger_write_error(self._path, error) from error
 
-    def finish_ledger(self, name: str) -> str:
+    def finish_ledger(self, ledger_name: str) -> str:
         """Close the file, make it durable under a name, and return the name with its ending."""
-        target = self.directory / f"{name}.arrow"
+        target = self.directory / f"{ledger_name}.arrow"
         try:
             self._writer.close()
             self._file.close()
@@ -345,7 +347,7 @@ class LedgerWriter:
                 os.fsync(file.fileno())
             self._path.replace(target)
         except OSError as error:
-            raise _build_write_error(self._path, error) from error
+            raise _build_ledger_write_error(self._path, error) from error
         return target.name
 
     def abandon_ledger(self) -> None:
@@ -370,7 +372,7 @@ class LedgerBatch:
         self._source_positions: list[Places] = []
         self._keys: list[pa.StructArray] = []
 
-    def record_published(self, source_positions: Places, rows: pa.RecordBatch) -> None:
+    def record_published_rows(self, source_positions: Places, rows: pa.RecordBatch) -> None:
         """Record published rows, and the position of the source row that each comes from."""
         positions = np.asarray(source_positions, np.int64)
         self._source_positions.append(positions)
@@ -380,7 +382,7 @@ class LedgerBatch:
         is_rejected = self._state[source_positions] == REJECTED_ROW_STATE
         self._state[source_positions[~is_rejected]] = PUBLISHED_ROW_STATE
 
-    def record_rejected(self, source_positions: Places) -> None:
+    def record_rejected_rows(self, source_positions: Places) -> None:
         """Record the source rows that were rejected, or had a rejected part."""
         self._state[source_positions] = REJECTED_ROW_STATE
 
@@ -406,21 +408,21 @@ class LedgerBatch:
         self._ledger_writer.write_lines(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
-def compute_row_words(batch: pa.RecordBatch, entry: int, columns: Sequence[str]) -> tuple[Any, Any]:
+def hash_entry_rows(batch: pa.RecordBatch, entry_number: int, columns: Sequence[str]) -> tuple[Any, Any]:
     """Hash the rows of an entry over some columns; without columns, all rows have the same hash."""
-    entry_numbers = pa.array(np.full(batch.num_rows, entry, np.int16))
+    entry_numbers = pa.array(np.full(batch.num_rows, entry_number, np.int16))
     arrays = [entry_numbers, *(batch.column(name) for name in columns)]
-    return compute_fingerprints(arrays, batch.num_rows)
+    return compute_row_fingerprints(arrays, batch.num_rows)
 
 
-def find_ledger_directory(site: Site, table: str) -> Path:
+def get_ledger_directory(site: Site, table: str) -> Path:
     """Return the directory of a table's ledgers: beside the rows, so that machines that share the rows share them."""
     return site.settings.data_directory / "sync" / "ledgers" / table
 
 
-def read_ledger(site: Site, table: str, name: str) -> pa.Table | None:
+def read_ledger(site: Site, table: str, ledger_name: str) -> pa.Table | None:
     """Map the lines of a ledger into memory; None if the file is lost or damaged."""
-    path = find_ledger_directory(site, table) / name
+    path = get_ledger_directory(site, table) / ledger_name
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
@@ -428,11 +430,11 @@ def read_ledger(site: Site, table: str, name: str) -> pa.Table | None:
         return None
 
 
-def measure_ledger(site: Site, table: str, name: str) -> int | None:
+def measure_ledger_bytes(site: Site, table: str, ledger_name: str) -> int | None:
     """Return the bytes of a ledger; None if the file is lost."""
     try:
-        ledger_directory = find_ledger_directory(site, table)
-        return (ledger_directory / name).stat().st_size
+        ledger_directory = get_ledger_directory(site, table)
+        return (ledger_directory / ledger_name).stat().st_size
     except OSError:
         return None
 
@@ -459,7 +461,7 @@ def delete_unused_ledgers(site: Site, collection: str) -> None:
             table_directory.rmdir()  # fails unless it is empty
 
 
-def _build_write_error(path: Path, error: OSError) -> StorageError:
+def _build_ledger_write_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"the ledger {path} cannot be written: {error.strerror or error}", remedy="make room on the disk of var/"
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STANDARD_RULE_PREFIXES = ("obs.", "radio.", "footprint.")  # of the names of the standards' rules
 
 
-class ObservationValidator:
+class ObscoreRowValidator:
     """Check the rows of one table for ivoa.obscore or ivoa.obscore_radio."""
 
     def __init__(
@@ -40,17 +40,17 @@ class ObservationValidator:
         self._find_violations = find_violations
         self._transform = MappingTransform(engine, mapping)
 
-    def find_violations(self, mapped: MappedRows, rejected_mask: Flags) -> Iterator[RuleViolation]:
+    def find_violations(self, mapped_rows: MappedRows, rejected_mask: Flags) -> Iterator[RuleViolation]:
         """Yield the violations of the observations that the rows of a table give, without those of rejected rows."""
-        row_count = mapped.rows.num_rows
+        row_count = mapped_rows.rows.num_rows
         kept_positions = np.flatnonzero(~rejected_mask)
         if not len(kept_positions):
             return
-        kept_rows = mapped.rows
+        kept_rows = mapped_rows.rows
         if len(kept_positions) < row_count:
-            kept_rows = mapped.rows.take(pa.array(kept_positions))
+            kept_rows = mapped_rows.rows.take(pa.array(kept_positions))
         row_numbers = pa.array(np.arange(len(kept_positions), dtype=np.int64))
-        batch = self._transform.prepare_batch(kept_rows.append_column(ROW_NUMBER_COLUMN, row_numbers))
+        batch = self._transform.add_numbers_and_call_results(kept_rows.append_column(ROW_NUMBER_COLUMN, row_numbers))
         for mapped_observations in self._transform.map_batch(batch):
             row_positions = kept_positions
             if mapped_observations.source_positions is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._fingerprints import compute_fingerprints
+from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null
 from hven.model.errors import HvenError
 
@@ -36,7 +36,7 @@ MAX_LOOKUP_FRACTION = 20  # .. or up to one in this number of published rows
 
 
 @dataclass(slots=True, kw_only=True)
-class _PublishedRows:
+class _PublishedRowIndex:
     """An index of published rows by the hash of their keys: 16 bytes a row, and 4 for each column of dates."""
 
     keys: Words  # sorted
@@ -97,7 +97,7 @@ class PublishedDates:
         if old_types == new_types:
             self._content_columns = sorted(new_types.keys() - {*self._date_column_names})
         self._requested_rows = 0
-        self._full_index: _PublishedRows | None = None
+        self._full_index: _PublishedRowIndex | None = None
 
     def restore_dates(self, rows: pa.RecordBatch, mapping: CompiledMapping) -> pa.RecordBatch:
         """Replace the dates of rows whose keys are published already.
@@ -114,7 +114,7 @@ class PublishedDates:
         if not rows.num_rows or not (first_date_columns or change_date_columns):
             return rows
         table = replace_nan_with_null(pa.Table.from_batches([rows]))
-        keys = _hash_columns(table, self._primary)
+        keys = _hash_rows_by_columns(table, self._primary)
         try:
             published_rows = self._find_published_rows(table, keys)
         except HvenError as error:
@@ -126,17 +126,17 @@ class PublishedDates:
             return rows
         positions = published_rows.find_positions(keys)
         is_published = positions >= 0
-        rows = _restore_columns(rows, first_date_columns, published_rows, positions, is_published)
+        rows = _restore_published_values(rows, first_date_columns, published_rows, positions, is_published)
         content_hashes = published_rows.content_hashes
         if change_date_columns and content_hashes is not None and self._content_columns is not None:
-            new_hashes = _hash_columns(table, self._content_columns)
+            new_hashes = _hash_rows_by_columns(table, self._content_columns)
             old_hashes = content_hashes[positions[is_published]]
             is_unchanged = np.zeros(len(positions), np.bool_)
             is_unchanged[is_published] = old_hashes == new_hashes[is_published]
-            rows = _restore_columns(rows, change_date_columns, published_rows, positions, is_unchanged)
+            rows = _restore_published_values(rows, change_date_columns, published_rows, positions, is_unchanged)
         return rows
 
-    def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRows:
+    def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRowIndex:
         """Find published rows: a few by key, so that a small change costs little, and many in an index of all rows."""
         if self._full_index is not None:
             return self._full_index
@@ -147,28 +147,28 @@ class PublishedDates:
             _, unique_positions = np.unique(keys, return_index=True)
             wanted_keys = rows.select(self._primary).take(pa.array(unique_positions))
             published_rows = find_rows_by_key(
-                self._engine, self._record.table, snapshot, wanted_keys, self._read_columns
+                self._engine, self._record.table, snapshot, wanted_keys, self._columns_to_read
             )
             return self._index_rows(published_rows.to_batches())
-        self._full_index = self._index_rows(self._engine.read_rows(snapshot, self._read_columns))
+        self._full_index = self._index_rows(self._engine.read_rows(snapshot, self._columns_to_read))
         return self._full_index
 
     @property
-    def _read_columns(self) -> list[str]:
+    def _columns_to_read(self) -> list[str]:
         """Columns to read from the published rows."""
         names = [*self._primary, *self._date_column_names, *(self._content_columns or ())]
         return list(dict.fromkeys(names))
 
-    def _index_rows(self, batches: Iterable[pa.RecordBatch]) -> _PublishedRows:
+    def _index_rows(self, batches: Iterable[pa.RecordBatch]) -> _PublishedRowIndex:
         key_parts: list[Words] = [np.zeros(0, np.uint64)]
         content_parts: list[Words] = [np.zeros(0, np.uint64)]
         date_parts: dict[str, list[pa.Array]] = {name: [] for name in self._date_column_names}
         date_types = {name: self._record.table.find_column(name).type.arrow for name in self._date_column_names}
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            key_parts.append(_hash_columns(table, self._primary))
+            key_parts.append(_hash_rows_by_columns(table, self._primary))
             if self._content_columns is not None:
-                content_parts.append(_hash_columns(table, self._content_columns))
+                content_parts.append(_hash_rows_by_columns(table, self._content_columns))
             for name, parts in date_parts.items():
                 dates = batch.column(name).cast(date_types[name])
                 parts.append(dates.dictionary_encode())
@@ -176,7 +176,7 @@ class PublishedDates:
         order = np.argsort(keys, kind="stable")
         content_hashes = None if self._content_columns is None else np.concatenate(content_parts)
         dates_by_column = {name: _unify_dictionaries(parts, date_types[name]) for name, parts in date_parts.items()}
-        return _PublishedRows(
+        return _PublishedRowIndex(
             keys=keys[order],
             row_positions=order,
             content_hashes=content_hashes,
@@ -184,10 +184,10 @@ class PublishedDates:
         )
 
 
-def _restore_columns(
+def _restore_published_values(
     rows: pa.RecordBatch,
     names: Sequence[str],
-    published_rows: _PublishedRows,
+    published_rows: _PublishedRowIndex,
     positions: npt.NDArray[np.int64],
     mask: npt.NDArray[np.bool_],
 ) -> pa.RecordBatch:
@@ -210,12 +210,12 @@ def _unify_dictionaries(parts: Sequence[pa.Array], value_type: pa.DataType) -> p
     return chunks.unify_dictionaries().combine_chunks()
 
 
-def _hash_columns(rows: Any, names: Sequence[str]) -> Words:
-    fingerprints = compute_fingerprints([rows.column(name) for name in names], rows.num_rows)
+def _hash_rows_by_columns(rows: Any, names: Sequence[str]) -> Words:
+    fingerprints = compute_row_fingerprints([rows.column(name) for name in names], rows.num_rows)
     return fingerprints[0]
 
 
-def list_date_columns(table: Table, entries: Iterable[Any]) -> list[str]:
+def list_preserved_date_columns(table: Table, entries: Iterable[Any]) -> list[str]:
     """List the columns of a table that keep their published values, by the mappings of its sources."""
     date_column_names: set[str] = set()
     for entry in entries:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.site.store import ClientPush, PushStore
+    from hven.site.store import ClientPush, ClientPushStore
 
 
 class PendingPushJournal:
@@ -25,7 +25,7 @@ class PendingPushJournal:
         Pushes into any table that the present run commits.
     """
 
-    def __init__(self, push_store: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
+    def __init__(self, push_store: ClientPushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
         self._push_store = push_store
         self._table = table
         self._pending = [pending_push for pending_push in pending if pending_push.table == table]
@@ -39,9 +39,9 @@ class PendingPushJournal:
     def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
         """Return the pieces since a state, the oldest first; None: the state is not known."""
         if since_state is not None:
-            stored_pieces = self._push_store.read_pieces(self._table, since_state)
+            stored_pieces = self._push_store.read_pushed_pieces(self._table, since_state)
         else:
-            stored_pieces = self._push_store.read_pieces(self._table)
+            stored_pieces = self._push_store.read_pushed_pieces(self._table)
         if stored_pieces is None:
             return None
         pending_pieces = [push.piece for push in self._pending if push.piece is not None]

@@ -16,7 +16,7 @@ from hven.descriptor.tables import PUSH_SOURCE_KIND
 from hven.ingest._casting import cast_values
 from hven.ingest._ledger import list_identity_columns
 from hven.ingest._push_journal import PendingPushJournal
-from hven.ingest._table_loader import open_sources
+from hven.ingest._table_loader import open_table_sources
 from hven.model import plugins
 from hven.model.errors import (
     ConflictError,
@@ -32,7 +32,7 @@ from hven.sources import DELETED_COLUMN, SourceContext
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
 
 ROW_POSITION_COLUMN, KEY_ORDER_COLUMN = "hven:at", "hven:order"
@@ -57,17 +57,17 @@ class PushedRows:
         Largest generated number.
     """
 
-    def __init__(self, site: Site, resource: Resource, spec: TableSpec, source: SourceSpec) -> None:
+    def __init__(self, site: Site, resource: CollectionSpec, spec: TableSpec, source: SourceSpec) -> None:
         module = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
         self._options = module.Options.model_validate(dict(source.options))
-        self._cast_piece = module.cast_to_declared
+        self._cast_piece = module.cast_to_declared_schema
         self._fold_pieces = module.merge_pieces
         self.schema: pa.Schema = self._options.schema
         self.generated_id_column: str | None = self._options.ids
         journal = PendingPushJournal(site.store.pushes, spec.table.qualified_name)
         context = SourceContext(directory=resource.path.parent, journal=journal)
         try:
-            (entry,) = open_sources(replace(spec, sources=(source,)), resource, context)
+            (entry,) = open_table_sources(replace(spec, sources=(source,)), resource, context)
         except (SourceError, DescriptorError) as error:
             raise StorageUnavailableError(
                 format_message("{table} takes no rows now: {message}", spec.table.qualified_name, error.message),
@@ -83,11 +83,11 @@ class PushedRows:
         self._pieces = [self._cast_piece(piece, self._options) for piece in journal.list_pieces() or ()]
         self.largest_id = site.store.pushes.find_largest_key(spec.table.qualified_name)
 
-    def fold_pieces(self, parts: Sequence[pa.Table], is_lowest: bool) -> pa.Table:
+    def merge_journal_pieces(self, pieces: Sequence[pa.Table], is_oldest: bool) -> pa.Table:
         """Merge several pieces of the journal into one; the lowest piece needs no marks of deleted rows."""
-        cast_parts = [self._cast_piece(part, self._options) for part in parts]
+        cast_parts = [self._cast_piece(part, self._options) for part in pieces]
         rows = self._fold_pieces(cast_parts, self.key, self.schema)
-        if is_lowest:
+        if is_oldest:
             return rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
         return rows
 
@@ -110,12 +110,12 @@ class PushedRows:
         positions = joined_keys.column(ROW_POSITION_COLUMN).combine_chunks()
         return rows.take(positions), np.asarray(pc.is_null(positions))
 
-    def build_keys(self, ids: Sequence[Any]) -> pa.Table:
+    def build_key_table(self, ids: Sequence[Any]) -> pa.Table:
         """Return a table of keys from the `ids` in the answer to a push."""
         columns = [ids] if len(self.key) == 1 else list(zip(*ids, strict=True))
         arrays = []
         for name, values in zip(self.key, columns, strict=True):
-            arrays.append(_parse_values(values, self.schema.field(name).type))
+            arrays.append(_cast_json_values(values, self.schema.field(name).type))
         return pa.table(arrays, list(self.key))
 
     def parse_key(self, texts: Sequence[str]) -> pa.Table:
@@ -134,14 +134,16 @@ class PushedRows:
             arrays.append(value)
         return pa.table(arrays, list(self.key))
 
-    def read_keys(self, sent_rows: pa.Table, *, largest: object = None, generate_missing: bool = False) -> pa.Table:
+    def extract_row_keys(
+        self, sent_rows: pa.Table, *, largest_id: object = None, generate_missing: bool = False
+    ) -> pa.Table:
         """Return the keys of the rows in a request.
 
         Parameters
         ----------
         sent_rows
             The rows.
-        largest
+        largest_id
             Largest value of the generated column in the published table.
         generate_missing
             Whether rows without a key get one, if the table generates keys.
@@ -149,7 +151,9 @@ class PushedRows:
         arrays = {name: sent_rows.column(name) for name in self.key if name in sent_rows.column_names}
         id_column = self.generated_id_column
         if generate_missing and id_column in self.key:
-            arrays[id_column] = self._assign_keys(arrays.get(id_column), id_column, sent_rows.num_rows, largest)
+            arrays[id_column] = self._assign_missing_keys(
+                arrays.get(id_column), id_column, sent_rows.num_rows, largest_id
+            )
         for name in self.key:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
@@ -162,7 +166,9 @@ class PushedRows:
             raise KeyTakenError("two rows of what was sent have one key", remedy="send each row once")
         return keys
 
-    def _assign_keys(self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest: object) -> pa.Array:
+    def _assign_missing_keys(
+        self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest_id: object
+    ) -> pa.Array:
         """Generate a key for each row that has none."""
         key_type = self.schema.field(name).type
         if sent_values is None:
@@ -176,7 +182,7 @@ class PushedRows:
         if pa.types.is_string(key_type):
             generated_values = pa.array([str(uuid.uuid4()) for _ in range(missing_count)], key_type)
         else:
-            maxima = [largest, pc.max(values).as_py()]
+            maxima = [largest_id, pc.max(values).as_py()]
             maxima += [pc.max(piece.column(name)).as_py() for piece in self._pieces]
             known_numbers = [int(maximum) for maximum in maxima if isinstance(maximum, (int, float))]
             largest_known = max([self.largest_id, *known_numbers])
@@ -209,19 +215,19 @@ class PushedRows:
         return existing_rows.set_column(column_number, DELETED_COLUMN, deletion_marks)
 
 
-def compute_row_state(row: pa.Table) -> str:
+def compute_row_state_digest(row: pa.Table) -> str:
     """Return the name of a row's state; equal rows have equal states."""
     document = orjson.dumps(row.to_pylist(), default=str)
     return hashlib.sha256(document).hexdigest()[:32]
 
 
-def format_first_key(keys: pa.Table, mask: Any) -> str:
+def format_first_masked_key(keys: pa.Table, mask: Any) -> str:
     """Format the first key of a mask for a person."""
     first_position = int(np.flatnonzero(mask)[0])
     row = keys.slice(first_position, 1).to_pylist()[0]
     return ", ".join(f"{name} = {value}" for name, value in row.items())
 
 
-def _parse_values(values: Sequence[Any], value_type: pa.DataType) -> pa.Array:
+def _cast_json_values(values: Sequence[Any], value_type: pa.DataType) -> pa.Array:
     """Cast values of JSON, in which times are texts, to a type."""
     return cast_values(pa.array(list(values)), value_type)[0]

@@ -20,7 +20,7 @@ QUEUE_LENGTH = 2
 GC_OBJECT_THRESHOLD = 150_000
 
 
-class ReadAhead(Generic[T]):
+class ReadAheadIterator(Generic[T]):
     """An iterator that another thread runs ahead of the consumer, who must close it."""
 
     def __init__(self, source: Iterator[T], size: int = QUEUE_LENGTH) -> None:
@@ -100,7 +100,7 @@ class _GcThrottle:
 _GC_THROTTLE = _GcThrottle()
 
 
-class WriteBehind(Generic[T]):
+class WriteBehindQueue(Generic[T]):
     """Call a function with each item, in order, in another thread.
 
     At the end, call `wait_until_done`, or `close` to give up.

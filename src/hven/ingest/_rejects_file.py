@@ -87,7 +87,7 @@ def format_row_as_json(row: Mapping[str, object]) -> str:
     return orjson.dumps(readable_row, default=str).decode()
 
 
-def describe_value(value: object) -> object:
+def format_value_for_message(value: object) -> object:
     """Return a value as messages show it: a description of a contour, JSON of other structures, others unchanged."""
     value = _describe_contour(value)
     if isinstance(value, dict | list):

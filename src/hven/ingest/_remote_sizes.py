@@ -23,7 +23,7 @@ MAX_CACHED_ADDRESSES = 1_000_000
 _WEB_ADDRESS_PATTERN = r"(?i)^https?://"
 
 
-class RemoteSizeReader:
+class RemoteProductSizeReader:
     """Read the size of each address once, however many rows have it.
 
     Attributes
@@ -67,7 +67,7 @@ class RemoteSizeReader:
 
     def _request_size(self, url: str) -> int | None:
         host = url.split("/", 3)[2].lower()
-        size_or_reason = self._read_size(url, host)
+        size_or_reason = self._request_size_or_reason(url, host)
         if isinstance(size_or_reason, int):
             return size_or_reason
         with self._lock:
@@ -76,7 +76,7 @@ class RemoteSizeReader:
         return None
 
     # each reason why a size is unknown has its own return
-    def _read_size(self, url: str, host: str) -> int | str:  # noqa: PLR0911
+    def _request_size_or_reason(self, url: str, host: str) -> int | str:  # noqa: PLR0911
         """Return the size, or the reason why it is unknown."""
         if self._host_failures[host] >= MAX_HOST_FAILURES:
             return f"{host} was not asked any more"

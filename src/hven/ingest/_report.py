@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hven.ingest.quality import FlagStatistics
-    from hven.model import Deviation
+    from hven.ingest.quality import QualityFlagStatistics
+    from hven.model import ReadDeviation
 
 MAX_OFFENDERS = 10  # rows of each rule in the report; the rejects file has all of them
 
@@ -34,7 +34,7 @@ SUMMARY_KEYS = ("read", "skipped", "rejected", "published", "snapshot")  # count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offender:
+class OffendingRow:
     """A row that breaks a rule: its place in the source, and the value.
 
     Attributes
@@ -91,11 +91,11 @@ class RuleFinding:
     message: str
     severity: str = "error"
     count: int = 0
-    offenders: list[Offender] = field(default_factory=list)
+    offenders: list[OffendingRow] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
-class TableReport:
+class TableIngestReport:
     """The result of a run for one table.
 
     Attributes
@@ -127,14 +127,14 @@ class TableReport:
     rejected: int = 0
     published: int = 0
     findings: dict[str, RuleFinding] = field(default_factory=dict)
-    deviations: list[Deviation] = field(default_factory=list)
+    deviations: list[ReadDeviation] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     snapshot: str | None = None
     bytes: int = 0
     rejects: str | None = None
-    quality: FlagStatistics | None = None
+    quality: QualityFlagStatistics | None = None
 
-    def add_finding(self, rule: str, message: str, severity: str, count: int, offenders: list[Offender]) -> None:
+    def add_finding(self, rule: str, message: str, severity: str, count: int, offenders: list[OffendingRow]) -> None:
         """Count rows that break a rule, and keep the first of them.
 
         Parameters
@@ -196,7 +196,7 @@ class TableReport:
             text += f"; they are in {self.rejects}"
         return text
 
-    def add_deviation(self, deviation: Deviation) -> None:
+    def add_deviation(self, deviation: ReadDeviation) -> None:
         """Add a deviation of a source, such as a value that its reader narrows, drops or reinterprets.
 
         Parameters
@@ -243,7 +243,7 @@ class TableReport:
 
 
 @dataclass(slots=True, kw_only=True)
-class TestResult:
+class DescriptorTestResult:
     """The result of one of the descriptor's tests."""
 
     name: str
@@ -252,7 +252,7 @@ class TestResult:
 
 
 @dataclass(slots=True, kw_only=True)
-class TableChange:
+class TableChangeSummary:
     """The changes of one table by a run.
 
     Attributes
@@ -371,18 +371,18 @@ class IngestReport:
     collection: str
     run: str
     started: str
-    tables: dict[str, TableReport] = field(default_factory=dict)
+    tables: dict[str, TableIngestReport] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    tests: list[TestResult] = field(default_factory=list)
+    tests: list[DescriptorTestResult] = field(default_factory=list)
     seconds: float = 0.0
     published: bool = False
-    followers: dict[str, TableReport] = field(default_factory=dict)
+    followers: dict[str, TableIngestReport] = field(default_factory=dict)
     sample: int | None = None
     dry_run: bool = False
     error: str | None = None
     path: str | None = None
     kind: str = "ingest"
-    changes: dict[str, TableChange] = field(default_factory=dict)
+    changes: dict[str, TableChangeSummary] = field(default_factory=dict)
     accepted: bool = False
     by: str | None = None
 
@@ -396,15 +396,15 @@ class IngestReport:
         """True if a sync changed any table."""
         return any(change.has_changes for change in self.changes.values())
 
-    def get_or_create_change(self, name: str) -> TableChange:
+    def get_or_create_change(self, table_name: str) -> TableChangeSummary:
         """Return the changes of a table; create them if there are none.
 
         Parameters
         ----------
-        name
+        table_name
             ``schema.table``.
         """
-        return self.changes.setdefault(name, TableChange(table=name))
+        return self.changes.setdefault(table_name, TableChangeSummary(table=table_name))
 
     @property
     def row_count(self) -> int:
@@ -497,7 +497,7 @@ class IngestReport:
                 line += f" ({', '.join(row_notes)} of {table.read:,} read)"
             yield line
             for finding in table.findings.values():
-                count_text = _count_finding_rows(finding)
+                count_text = _format_finding_row_count(finding)
                 reason = finding.rule.partition(": ")[2]
                 if reason.startswith(("without ", "region ")):  # nothing is wrong with these rows
                     yield f"  {finding.severity}: {count_text} {finding.message}"
@@ -521,7 +521,7 @@ class IngestReport:
             for finding in table.findings.values():
                 if finding.severity == "info":
                     continue
-                count_text = _count_finding_rows(finding)
+                count_text = _format_finding_row_count(finding)
                 yield f"  {finding.severity}: {finding.message}: {count_text} of those that were read anew"
                 yield from (f"    {offender}" for offender in finding.offenders[:3])
             yield from table.format_deviations()
@@ -538,5 +538,5 @@ class IngestReport:
             yield f"test {test.name}: {result}"
 
 
-def _count_finding_rows(finding: RuleFinding) -> str:
+def _format_finding_row_count(finding: RuleFinding) -> str:
     return "1 row" if finding.count == 1 else f"{finding.count:,} rows"

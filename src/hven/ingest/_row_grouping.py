@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from hven.descriptor.mapping import SOURCE_RELATION
 from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
 from hven.ingest._casting import combine_chunks
-from hven.ingest._transform import find_positions
+from hven.ingest._transform import find_returned_row_positions
 from hven.sources import ROW_NUMBER_COLUMN
-from hven.sources.row_grouping import GroupedColumn, RowGrouper
+from hven.sources.row_grouping import AggregateColumn, RowGrouper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.descriptor.compiled_mapping import CompiledMapping, GroupPlan
+    from hven.descriptor.compiled_mapping import CompiledMapping, RowGroupPlan
     from hven.engines import StorageEngine
 
 MAX_BATCH_ELEMENTS = 131_072  # rows of a batch of elements or groups
@@ -41,13 +41,13 @@ class UnrolledBatch:
         Rows without any element: null or empty arrays.
     """
 
-    def __init__(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
+    def __init__(self, batch: pa.RecordBatch, array_columns: Sequence[str]) -> None:
         self.batch = batch
-        self.names = names
-        columns = [batch.column(name) for name in names]
+        self.names = array_columns
+        columns = [batch.column(name) for name in array_columns]
         lengths = np.stack([np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64) for column in columns])
         # a null array counts as an array of nulls
-        self.valid_masks = {name: np.asarray(pc.is_valid(batch.column(name))) for name in names}
+        self.valid_masks = {name: np.asarray(pc.is_valid(batch.column(name))) for name in array_columns}
         max_lengths = lengths.max(axis=0)
         is_shorter = (lengths != max_lengths) & np.stack(list(self.valid_masks.values()))
         self.uneven_mask: npt.NDArray[np.bool_] = is_shorter.any(axis=0)
@@ -55,7 +55,7 @@ class UnrolledBatch:
         self.empty_mask: npt.NDArray[np.bool_] = (lengths == 0).all(axis=0)
         self.lengths = lengths
 
-    def iterate_parts(self) -> Iterator[pa.RecordBatch]:
+    def iterate_element_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches of elements, with the other values of their rows and a number in `ELEMENT_INDEX_COLUMN`."""
         bounds = np.concatenate([[0], np.cumsum(self.sizes)])
         element_count = int(bounds[-1])
@@ -78,9 +78,9 @@ class UnrolledBatch:
             columns.append(pa.array(position_in_row + 1, pa.int64()))
             yield pa.RecordBatch.from_arrays(columns, names=names)
 
-    def _flatten_list(self, name: str) -> tuple[npt.NDArray[np.int64], Any]:
+    def _flatten_list(self, column_name: str) -> tuple[npt.NDArray[np.int64], Any]:
         """Return the position of the first element of each row, and the elements."""
-        column = self.batch.column(name)
+        column = self.batch.column(column_name)
         if pa.types.is_fixed_size_list(column.type):
             row_positions = np.arange(len(column)) + column.offset
             return row_positions * column.type.list_size, column.values
@@ -90,12 +90,14 @@ class UnrolledBatch:
 class SourceRowGrouper:
     """Collect the rows of a source, and return them as groups, which the mapping treats as rows."""
 
-    def __init__(self, engine: StorageEngine, mapping: CompiledMapping, group_plan: GroupPlan, directory: Path) -> None:
+    def __init__(
+        self, engine: StorageEngine, mapping: CompiledMapping, group_plan: RowGroupPlan, directory: Path
+    ) -> None:
         self.engine = engine
         self.mapping = mapping
         self.group_plan = group_plan
         results = [
-            GroupedColumn(
+            AggregateColumn(
                 output=aggregate.output,
                 function=aggregate.function,
                 argument_names=aggregate.argument_columns,
@@ -130,7 +132,7 @@ class SourceRowGrouper:
         row_numbers = pa.array(np.arange(batch.num_rows, dtype=np.int64))
         numbered_batch = batch.set_column(number_column, ROW_NUMBER_COLUMN, row_numbers)
         computed_columns = self.engine.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered_batch})
-        kept_positions = find_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered_batch)
+        kept_positions = find_returned_row_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered_batch)
         remaining_rows = batch
         if kept_positions is not None:
             remaining_rows = batch.take(pa.array(kept_positions))

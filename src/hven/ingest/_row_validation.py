@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.syntax_tree import Case, FunctionCall, Select, walk_tree
+from hven.adql.syntax_tree import CaseExpression, FunctionCall, Select, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION, TARGET_RELATION
 from hven.ingest._casting import combine_chunks, find_out_of_bounds
 from hven.ingest._column_rules import ColumnRuleChecker
 from hven.ingest._contour_checks import find_contour_violations, replace_crossing_polygons
-from hven.ingest._obscore_checks import ObservationValidator
+from hven.ingest._obscore_checks import ObscoreRowValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.model.errors import DataError, HvenError
 from hven.model.literal import format_number
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hven.descriptor.mapping import CompiledMapping, RowCheck
     from hven.engines import StorageEngine
     from hven.ingest._transform import MappedRows
-    from hven.ingest._unique_checks import SeenHashes
+    from hven.ingest._unique_checks import SeenRowHashes
     from hven.model.resource import ValidationRule
     from hven.model.table import Column
 
@@ -46,9 +46,9 @@ class RowValidator:
     rejects_rows: bool = field(default=True, kw_only=True)
     _enum_codes: dict[str, pa.Array] = field(default_factory=dict)
     _deliberate_null_columns: set[str] = field(default_factory=set)
-    seen_hashes: dict[str, SeenHashes] = field(default_factory=dict)
+    seen_hashes: dict[str, SeenRowHashes] = field(default_factory=dict)
     _column_rules: ColumnRuleChecker = field(init=False)
-    _observation_validators: list[ObservationValidator] = field(init=False)
+    _observation_validators: list[ObscoreRowValidator] = field(init=False)
 
     def __post_init__(self) -> None:
         self._column_rules = ColumnRuleChecker(self.mapping, self.seen_hashes)
@@ -56,7 +56,7 @@ class RowValidator:
         self._observation_validators = []
         for observation_mapping in self.mapping.observations:
             validator = RowValidator(self.engine, observation_mapping, seen_hashes=self.seen_hashes, rejects_rows=False)
-            observation_validator = ObservationValidator(self.engine, observation_mapping, validator.find_violations)
+            observation_validator = ObscoreRowValidator(self.engine, observation_mapping, validator.find_violations)
             self._observation_validators.append(observation_validator)
         for query in self.mapping.queries:
             body = query.query.body
@@ -71,53 +71,53 @@ class RowValidator:
             if labels:
                 self._enum_codes[column.name] = pa.array([str(code) for code in labels], pa.string())
 
-    def find_violations(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def find_violations(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield the violations of mapped rows; `batch` is the prepared source batch that they came from.
 
         A rejected row takes no key from another row, and gives no observation; so keys and observations are checked
-        last. This method also fills the column of quality flags of `mapped`.
+        last. This method also fills the column of quality flags of `mapped_rows`.
         """
-        rejected_mask = np.zeros(mapped.rows.num_rows, bool)
+        rejected_mask = np.zeros(mapped_rows.rows.num_rows, bool)
         flags: npt.NDArray[np.int64] | None = None
         # the mask is complete when the rules 'unique' read it: they come last
-        repeated_rows = self._column_rules.find_repeated_rows(mapped.rows, rejected_mask)
+        repeated_rows = self._column_rules.find_repeated_rows(mapped_rows.rows, rejected_mask)
         key_violations = (_build_rule_violation(*rule_failure) for rule_failure in repeated_rows)
-        for violation in chain(self._find_row_violations(mapped, batch), key_violations):
+        for violation in chain(self._find_row_violations(mapped_rows, batch), key_violations):
             row_mask = np.asarray(violation.row_mask)
             if violation.severity == ERROR_SEVERITY and self.rejects_rows:
                 rejected_mask |= row_mask
             if violation.flag is not None and self.mapping.flags_column is not None:
                 if flags is None:
-                    flags = np.zeros(mapped.rows.num_rows, np.int64)
+                    flags = np.zeros(mapped_rows.rows.num_rows, np.int64)
                 flags[row_mask] |= 1 << violation.flag
             yield violation
         if flags is not None and self.mapping.flags_column is not None:
-            _set_flags_column(mapped, self.mapping.flags_column, flags)
+            _set_flags_column(mapped_rows, self.mapping.flags_column, flags)
         for observation_validator in self._observation_validators:
-            yield from observation_validator.find_violations(mapped, rejected_mask)
+            yield from observation_validator.find_violations(mapped_rows, rejected_mask)
 
-    def _find_row_violations(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _find_row_violations(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield the violations of rules about single rows."""
-        rows = mapped.rows
-        yield from self._report_misfits(mapped)
+        rows = mapped_rows.rows
+        yield from self._find_type_misfits(mapped_rows)
         for column in self.mapping.table.columns:
             values = rows.column(column.name)
-            if column.name in mapped.constant_columns and len(values) > 1:  # one row stands for all
-                for violation in self._check_column(column, values.slice(0, 1), mapped):
+            if column.name in mapped_rows.constant_columns and len(values) > 1:  # one row stands for all
+                for violation in self._find_column_violations(column, values.slice(0, 1), mapped_rows):
                     row_mask = pa.repeat(violation.row_mask[0], len(values))
                     yield replace(violation, row_mask=row_mask)
             else:
-                yield from self._check_column(column, values, mapped)
-        yield from self._check_position(rows)
-        yield from self._find_unexpected_nulls(mapped, batch)
-        yield from self._count_missing_inputs(mapped, batch)
-        yield from find_contour_violations(self.engine, self.mapping, mapped, batch)
-        yield from self._run_column_rules(mapped, rows)
-        failing_masks = self._run_row_rules(mapped)
+                yield from self._find_column_violations(column, values, mapped_rows)
+        yield from self._find_position_violations(rows)
+        yield from self._find_unexpected_nulls(mapped_rows, batch)
+        yield from self._find_missing_inputs(mapped_rows, batch)
+        yield from find_contour_violations(self.engine, self.mapping, mapped_rows, batch)
+        yield from self._run_column_rules(mapped_rows, rows)
+        failing_masks = self._run_row_rules(mapped_rows)
         for number, check in enumerate(self.mapping.checks):
             is_source_check = check.relation_name == SOURCE_RELATION
             if is_source_check:
-                failing_mask = self._run_source_check(check, mapped, batch)
+                failing_mask = self._find_failing_source_rows(check, mapped_rows, batch)
             else:
                 failing_mask = failing_masks.get(id(check))
             if failing_mask is None:
@@ -132,9 +132,9 @@ class RowValidator:
                 flag=check.flag,
             )
 
-    def _report_misfits(self, mapped: MappedRows) -> Iterator[RuleViolation]:
+    def _find_type_misfits(self, mapped_rows: MappedRows) -> Iterator[RuleViolation]:
         """Yield the values that do not fit the type of their column."""
-        for name, misfits in mapped.misfit_masks.items():
+        for name, misfits in mapped_rows.misfit_masks.items():
             source = self.mapping.copies.get(name)
             shown_name = source or name
             column_type = self.mapping.table.find_column(name).type
@@ -148,13 +148,13 @@ class RowValidator:
                 is_source_column=source is not None,
             )
 
-    def _run_column_rules(self, mapped: MappedRows, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _run_column_rules(self, mapped_rows: MappedRows, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield the violations of rules with ``check``, and replace polygons that cross themselves.
 
         `rows` are the mapped rows before any of their values is replaced.
         """
         crossing_masks: dict[str, pa.Array] = {}
-        for rule, names, violation_mask in self._column_rules.find_failures(rows, mapped.constant_columns):
+        for rule, names, violation_mask in self._column_rules.iterate_broken_rules(rows, mapped_rows.constant_columns):
             row_mask = violation_mask
             if rule.check == "orientation" and names[0] in crossing_masks:  # the replaced polygons turn the right way
                 row_mask = pc.and_not(row_mask, crossing_masks[names[0]])
@@ -170,36 +170,40 @@ class RowValidator:
             column_type = self.mapping.table.find_column(name).type
             is_on_body = "sky" not in frame_kinds
             yield from replace_crossing_polygons(
-                mapped, name, crossing_mask, column_type=column_type, is_on_body=is_on_body
+                mapped_rows, name, crossing_mask, column_type=column_type, is_on_body=is_on_body
             )
 
-    def _check_column(self, column: Column, values: pa.Array, mapped: MappedRows) -> Iterator[RuleViolation]:
+    def _find_column_violations(
+        self, column: Column, values: pa.Array, mapped_rows: MappedRows
+    ) -> Iterator[RuleViolation]:
         name = column.name
         if column.required and values.null_count:
             null_mask = pc.is_null(values)
-            if name in mapped.misfit_masks:  # values that do not fit are reported already
-                misfit_mask = pc.fill_null(mapped.misfit_masks[name], False)
+            if name in mapped_rows.misfit_masks:  # values that do not fit are reported already
+                misfit_mask = pc.fill_null(mapped_rows.misfit_masks[name], False)
                 null_mask = pc.and_(null_mask, pc.invert(misfit_mask))
-            yield from _build_violation(null_mask, f"{name}: required", f"{name} is required, and there is no value")
+            yield from _build_violation_if_any(
+                null_mask, f"{name}: required", f"{name} is required, and there is no value"
+            )
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
             outside_mask = find_out_of_bounds(values, column.minimum, column.maximum)
             message = f"{name} is {_describe_limits(column.minimum, column.maximum)}"
-            yield from _build_violation(outside_mask, f"{name}: range", message, name)
-        if column.type.is_string and not column.type.is_timestamp and column.type.size is not None:
-            max_characters = column.type.size
+            yield from _build_violation_if_any(outside_mask, f"{name}: range", message, name)
+        if column.type.is_string and not column.type.is_timestamp and column.type.tap_schema_size is not None:
+            max_characters = column.type.tap_schema_size
             too_long_mask = pc.greater(pc.utf8_length(values), max_characters)
             message = f"{name} is longer than {max_characters} characters"
-            yield from _build_violation(too_long_mask, f"{name}: length", message, name)
+            yield from _build_violation_if_any(too_long_mask, f"{name}: length", message, name)
         codes = self._enum_codes.get(name)
         if codes is not None and (column.type.is_string or column.type.is_integer):
             is_code = pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False)
             unknown_mask = pc.and_(pc.invert(is_code), pc.is_valid(values))
             message = f"{name} is none of the values of the enum {column.enum}"
-            yield from _build_violation(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
+            yield from _build_violation_if_any(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
 
-    def _check_position(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _find_position_violations(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
         if self.mapping.table.position is None:
             return
         longitude_name, latitude_name = self.mapping.table.position
@@ -208,45 +212,45 @@ class RowValidator:
         for values in (longitude, latitude):
             if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
                 return
-        yield from _build_violation(
+        yield from _build_violation_if_any(
             find_out_of_bounds(latitude, -90.0, 90.0),
             f"{latitude_name}: sphere",
             f"{latitude_name} is no latitude: outside -90 to 90 degrees",
             latitude_name,
         )
-        yield from _build_violation(
+        yield from _build_violation_if_any(
             find_out_of_bounds(longitude, -180.0, 360.0),
             f"{longitude_name}: sphere",
             f"{longitude_name} is no longitude: outside 0 to 360 (or -180 to 180) degrees",
             longitude_name,
         )
 
-    def _find_unexpected_nulls(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _find_unexpected_nulls(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield expressions that gave no value although all their inputs have one, such as an unreadable date."""
         skipped_columns = {*self.mapping.copies, *self._deliberate_null_columns}
         for column in self.mapping.table.columns:
-            values = mapped.rows.column(column.name)
+            values = mapped_rows.rows.column(column.name)
             if column.name in skipped_columns or not values.null_count or not column.origins or column.required:
                 continue
             if not set(column.origins) <= set(batch.schema.names):
                 continue
             mask = pc.is_null(values)
             for name in column.origins:
-                source_values = _select_source_values(mapped, batch, name)
+                source_values = _select_source_values(mapped_rows, batch, name)
                 mask = pc.and_(mask, pc.is_valid(source_values))
             has_one_origin = len(column.origins) == 1
             shown_column = column.origins[0] if has_one_origin else None
             verb = "has" if has_one_origin else "have"
             message = f"{column.name} has no value although {', '.join(column.origins)} {verb}"
-            yield from _build_violation(
+            yield from _build_violation_if_any(
                 mask, f"{column.name}: empty", message, shown_column, WARNING_SEVERITY, is_source_column=True
             )
 
-    def _count_missing_inputs(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    def _find_missing_inputs(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Count the rows in which an expression has no value because one of its inputs has none."""
         skipped_columns = {*self.mapping.copies, *self.mapping.contour_columns}
         for column in self.mapping.table.columns:
-            values = mapped.rows.column(column.name)
+            values = mapped_rows.rows.column(column.name)
             if column.name in skipped_columns or not values.null_count:
                 continue
             if self._is_plain_conversion(column.name, batch):
@@ -255,9 +259,9 @@ class RowValidator:
             for name in column.origins:
                 if name not in batch.schema.names or not batch.column(name).null_count:
                     continue
-                source_values = _select_source_values(mapped, batch, name)
+                source_values = _select_source_values(mapped_rows, batch, name)
                 missing_input_mask = pc.and_(null_mask, pc.is_null(source_values))
-                yield from _build_violation(
+                yield from _build_violation_if_any(
                     missing_input_mask,
                     f"{column.name}: without {name}",
                     f"without {name}: {column.name} left empty",
@@ -266,29 +270,31 @@ class RowValidator:
                     is_source_column=True,
                 )
 
-    def _is_plain_conversion(self, name: str, batch: pa.RecordBatch) -> bool:
+    def _is_plain_conversion(self, column_name: str, batch: pa.RecordBatch) -> bool:
         """Return whether a column only converts a text, or converts the unit of a column with the same name."""
-        source = self.mapping.conversions.get(name)
+        source = self.mapping.conversions.get(column_name)
         if source is None:
             return False
-        if source.lower() == name.lower() or source not in batch.schema.names:
+        if source.lower() == column_name.lower() or source not in batch.schema.names:
             return True
         source_type = batch.schema.field(source).type
         return not (pa.types.is_floating(source_type) or pa.types.is_integer(source_type))
 
-    def _run_source_check(self, check: RowCheck, mapped: MappedRows, batch: pa.RecordBatch) -> pa.Array | None:
+    def _find_failing_source_rows(
+        self, check: RowCheck, mapped_rows: MappedRows, batch: pa.RecordBatch
+    ) -> pa.Array | None:
         """Return the mask of the mapped rows whose source row fails a condition; None: none does."""
         relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
         failing_numbers = self.engine.evaluate_query(check.bound, relations).column(ROW_NUMBER_COLUMN)
         if not len(failing_numbers):
             return None
-        numbers = _select_source_values(mapped, batch, ROW_NUMBER_COLUMN)
+        numbers = _select_source_values(mapped_rows, batch, ROW_NUMBER_COLUMN)
         failing_mask = pc.is_in(numbers, value_set=combine_chunks(failing_numbers))
         if pc.any(failing_mask).as_py():
             return failing_mask
         return None
 
-    def _run_row_rules(self, mapped: MappedRows) -> dict[int, pa.Array]:
+    def _run_row_rules(self, mapped_rows: MappedRows) -> dict[int, pa.Array]:
         """Run all conditions over the mapped rows in one pass.
 
         Returns
@@ -299,13 +305,13 @@ class RowValidator:
         query = self.mapping.combined_rule_query
         if query is None:
             return {}
-        row_count = mapped.rows.num_rows
+        row_count = mapped_rows.rows.num_rows
         row_numbers = pa.array(np.arange(row_count, dtype=np.int64))
-        rows = mapped.rows.append_column(ROW_NUMBER_COLUMN, row_numbers)
+        rows = mapped_rows.rows.append_column(ROW_NUMBER_COLUMN, row_numbers)
         try:
             failing_rows = self.engine.evaluate_query(query, {TARGET_RELATION: rows, **self.mapping.lookups})
         except HvenError:
-            self._raise_failing_rule(rows)
+            self._raise_rule_evaluation_error(rows)
             raise
         if not failing_rows.num_rows:
             return {}
@@ -321,7 +327,7 @@ class RowValidator:
                 masks_by_check[id(check)] = pa.array(mask)
         return masks_by_check
 
-    def _raise_failing_rule(self, rows: pa.RecordBatch) -> None:
+    def _raise_rule_evaluation_error(self, rows: pa.RecordBatch) -> None:
         """Find the condition that cannot be evaluated over some rows, and raise its error.
 
         Raises
@@ -338,23 +344,23 @@ class RowValidator:
                     raise DataError(message, place=check.place, remedy=error.remedy) from error
 
 
-def _set_flags_column(mapped: MappedRows, name: str, flags: npt.NDArray[np.int64]) -> None:
-    schema_field = mapped.rows.schema.field(name)
-    column_number = mapped.rows.schema.get_field_index(name)
+def _set_flags_column(mapped_rows: MappedRows, column_name: str, flags: npt.NDArray[np.int64]) -> None:
+    schema_field = mapped_rows.rows.schema.field(column_name)
+    column_number = mapped_rows.rows.schema.get_field_index(column_name)
     values = pa.array(flags).cast(schema_field.type)
-    mapped.rows = mapped.rows.set_column(column_number, schema_field, values)
-    mapped.constant_columns -= {name}
+    mapped_rows.rows = mapped_rows.rows.set_column(column_number, schema_field, values)
+    mapped_rows.constant_columns -= {column_name}
 
 
-def _select_source_values(mapped: MappedRows, batch: pa.RecordBatch, name: str) -> pa.Array:
+def _select_source_values(mapped_rows: MappedRows, batch: pa.RecordBatch, column_name: str) -> pa.Array:
     """Return the values of a source column, one for each mapped row."""
-    values = batch.column(name)
-    if mapped.source_positions is None:
+    values = batch.column(column_name)
+    if mapped_rows.source_positions is None:
         return values
-    return values.take(pa.array(mapped.source_positions))
+    return values.take(pa.array(mapped_rows.source_positions))
 
 
-def _build_violation(
+def _build_violation_if_any(
     mask: pa.Array | None,
     rule: str,
     message: str,
@@ -410,7 +416,7 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
 def _can_be_deliberately_null(tree: object) -> bool:
     """Return whether an expression can give null on purpose, because it has CASE or NULLIF."""
     for node in walk_tree(tree):
-        if isinstance(node, Case):
+        if isinstance(node, CaseExpression):
             return True
         if isinstance(node, FunctionCall) and node.name == "NULLIF":
             return True

@@ -12,9 +12,9 @@ from datetime import date, time
 from typing import TYPE_CHECKING
 
 from hven import descriptor, query
-from hven.ingest._report import TestResult
+from hven.ingest._report import DescriptorTestResult
 from hven.model import SingletonRegistry, literal
-from hven.model.errors import Fault, HvenError, NotFoundError, Place, suggest_spelling
+from hven.model.errors import Fault, HvenError, NotFoundError, TextPlace, suggest_spelling
 from hven.site import AccessPolicyBinder, build_published_state, list_example_queries
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.descriptor_watch import DescriptorState, find_descriptor_files
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.adql.syntax_tree import Query
-    from hven.model.resource import QueryTest, Resource
+    from hven.model.resource import CollectionSpec, QueryTest
     from hven.model.table import Table
     from hven.query import QueryResult
     from hven.site import PublishedState, Site
@@ -51,7 +51,7 @@ class QueryAnswer:
 class StagedSite(SingletonRegistry):
     """The part of a site that `query.run_query` needs, with staged snapshots."""
 
-    def __init__(self, site: Site, resource: Resource) -> None:
+    def __init__(self, site: Site, resource: CollectionSpec) -> None:
         super().__init__()
         self.engines = site.engines
         self.counters = site.counters
@@ -74,12 +74,12 @@ class StagedSite(SingletonRegistry):
         self._staged: dict[str, SnapshotRecord] = {}
         self._published_state: PublishedState | None = None
 
-    def add_record(self, record: SnapshotRecord) -> None:
+    def add_staged_record(self, record: SnapshotRecord) -> None:
         """Add a staged table."""
         self._staged[record.table.qualified_name] = record
         self._published_state = None
 
-    def remove_records(self, records: Iterable[SnapshotRecord]) -> None:
+    def remove_staged_records(self, records: Iterable[SnapshotRecord]) -> None:
         """Remove staged tables."""
         for record in records:
             self._staged.pop(record.table.qualified_name, None)
@@ -128,7 +128,7 @@ class StagedSite(SingletonRegistry):
             OWNER_PRINCIPAL,
             site=self,  # type: ignore[arg-type]
             uploads=uploads,
-            order_independent=True,
+            is_order_independent=True,
         )
         result = stack.enter_context(query_result)
         future_records = self.list_future_records()
@@ -138,19 +138,19 @@ class StagedSite(SingletonRegistry):
                 inputs[table.qualified_name] = record.id
         return QueryAnswer(result)
 
-    def run_test(self, test: QueryTest) -> TestResult:
+    def run_descriptor_test(self, test: QueryTest) -> DescriptorTestResult:
         """Run one test of the descriptor over the staged tables."""
-        return run_test(self, test)
+        return run_descriptor_test(self, test)
 
 
-def run_tests(site: Site, name: str) -> list[Fault]:
+def run_collection_tests(site: Site, collection: str) -> list[Fault]:
     """Run the tests of a collection's descriptor over the published tables.
 
     Parameters
     ----------
     site
         The site that publishes the collection.
-    name
+    collection
         Name of the collection.
 
     Returns
@@ -165,24 +165,24 @@ def run_tests(site: Site, name: str) -> list[Fault]:
     DescriptorError
         The descriptor has faults.
     """
-    resource = load_current_descriptor(site, name)
+    resource = load_current_descriptor(site, collection)
     faults = []
     for test in resource.tests:
-        result = run_test(site, test)
+        result = run_descriptor_test(site, test)
         if not result.passed:
             message = f"the test {result.name} failed: {result.message}"
             faults.append(Fault(message=message, place=test.place))
     return faults
 
 
-def run_examples(site: Site, name: str) -> list[Fault]:
+def run_collection_examples(site: Site, collection: str) -> list[Fault]:
     """Run the examples of a collection as ``/tap/examples`` shows them to the site's owner, generated ones included.
 
     Parameters
     ----------
     site
         The site that publishes the collection.
-    name
+    collection
         Name of the collection.
 
     Returns
@@ -197,12 +197,12 @@ def run_examples(site: Site, name: str) -> list[Fault]:
     DescriptorError
         The descriptor has faults.
     """
-    resource = load_current_descriptor(site, name)
-    all_examples = list_example_queries(site.get_published_state(), OWNER_PRINCIPAL, collection=name)
+    resource = load_current_descriptor(site, collection)
+    all_examples = list_example_queries(site.get_published_state(), OWNER_PRINCIPAL, collection=collection)
     generated_examples = [example for example in all_examples if example.place is None]
     faults = []
     for example in (*resource.examples, *generated_examples):
-        place = example.place or Place(file=str(resource.path))
+        place = example.place or TextPlace(file=str(resource.path))
         try:
             with query.run_query(example.query, OWNER_PRINCIPAL, site=site, maxrec=EXAMPLE_ROWS) as result:
                 row_count = sum(batch.num_rows for batch in result.iterate_batches())
@@ -215,7 +215,7 @@ def run_examples(site: Site, name: str) -> list[Fault]:
     return faults
 
 
-def load_current_descriptor(site: Site, name: str) -> Resource:
+def load_current_descriptor(site: Site, collection: str) -> CollectionSpec:
     """Load the current descriptor of a collection.
 
     Raises
@@ -226,17 +226,17 @@ def load_current_descriptor(site: Site, name: str) -> Resource:
         The descriptor has faults.
     """
     descriptor_files = find_descriptor_files(site.settings)
-    if name not in descriptor_files:
+    if collection not in descriptor_files:
         known_names = ", ".join(descriptor_files) or "none"
-        remedy = f"{suggest_spelling(name, descriptor_files)} known: {known_names}".lstrip()
-        raise NotFoundError(f"there is no descriptor collections/{name}/{name}.yaml", remedy=remedy)
-    descriptor_state = site.read_descriptor(name)
+        remedy = f"{suggest_spelling(collection, descriptor_files)} known: {known_names}".lstrip()
+        raise NotFoundError(f"there is no descriptor collections/{collection}/{collection}.yaml", remedy=remedy)
+    descriptor_state = site.read_descriptor(collection)
     if descriptor_state and descriptor_state.resource and not descriptor_state.problem:
         return descriptor_state.resource
-    return descriptor.load_descriptor(descriptor_files[name], site.settings)
+    return descriptor.load_descriptor(descriptor_files[collection], site.settings)
 
 
-def run_test(site: Site | StagedSite, test: QueryTest) -> TestResult:
+def run_descriptor_test(site: Site | StagedSite, test: QueryTest) -> DescriptorTestResult:
     """Run one test of a descriptor; an error of its query is a failure."""
     name = test.name or textwrap.shorten(test.query, 80, placeholder=" ..")
     # a list is compared with one row more than it has, to find out that there are too many
@@ -252,13 +252,13 @@ def run_test(site: Site | StagedSite, test: QueryTest) -> TestResult:
                 rows += batch.slice(0, max(wanted_rows - len(rows), 0)).to_pylist()
                 row_count += batch.num_rows
     except HvenError as error:
-        return TestResult(name=name, passed=False, message=str(error))
+        return DescriptorTestResult(name=name, passed=False, message=str(error))
     failure_messages = []
     for expectation, expected in test.expected_values.items():
         message = _compare_expectation(expectation, expected, rows, row_count)
         if message is not None:
             failure_messages.append(message)
-    return TestResult(name=name, passed=not failure_messages, message="; ".join(failure_messages))
+    return DescriptorTestResult(name=name, passed=not failure_messages, message="; ".join(failure_messages))
 
 
 # each kind of expectation has its own return
@@ -272,7 +272,7 @@ def _compare_expectation(  # noqa: PLR0911
         name = names_by_lower_case[expectation.lower()]
         value = first_row[name]
         if isinstance(expected, list | tuple) and not isinstance(value, list):
-            return _compare_column(expectation, list(expected), [row[name] for row in rows], row_count)
+            return _compare_column_values(expectation, list(expected), [row[name] for row in rows], row_count)
     elif not row_count and expected in ([], ()) and expectation != "rows":
         return None
     elif expectation == "rows":
@@ -288,7 +288,7 @@ def _compare_expectation(  # noqa: PLR0911
     return f"{expectation} is {value}, expected {expected}"
 
 
-def _compare_column(
+def _compare_column_values(
     column_name: str, expected_values: list[object], actual_values: list[object], row_count: int
 ) -> str | None:
     """Compare the values of a column with a list, one value for each row."""

@@ -18,31 +18,31 @@ from hven.engines import CatalogueAdopter
 from hven.ingest._ledger import (
     BATCH_POSITION_COLUMN,
     UNIQUE_CHECK,
-    SourceEntry,
+    OpenedSource,
     list_identity_columns,
-    list_read_inputs,
+    list_source_inputs,
 )
-from hven.ingest._read_ahead import ReadAhead, WriteBehind
-from hven.ingest._rejects_file import describe_value, format_row_as_json
-from hven.ingest._remote_sizes import RemoteSizeReader
-from hven.ingest._report import MAX_OFFENDERS, Offender, TableReport
+from hven.ingest._read_ahead import ReadAheadIterator, WriteBehindQueue
+from hven.ingest._rejects_file import format_row_as_json, format_value_for_message
+from hven.ingest._remote_sizes import RemoteProductSizeReader
+from hven.ingest._report import MAX_OFFENDERS, OffendingRow, TableIngestReport
 from hven.ingest._row_grouping import SourceRowGrouper, UnrolledBatch
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.ingest._transform import MappingTransform
 from hven.model import plugins
-from hven.model.errors import ChangeGuardError, DataError, SourceError
-from hven.model.literal import find_times_outside_years
+from hven.model.errors import ChangeLimitExceededError, DataError, SourceError
+from hven.model.literal import find_times_outside_year_range
 from hven.model.table import columns_to_json
 from hven.sources import (
     ROW_NUMBER_COLUMN,
-    CatalogueSource,
+    ContextRebindableSource,
+    InPlaceCatalogueSource,
     ProgressSource,
-    RebindableSource,
     RejectedRow,
     SourceContext,
 )
-from hven.sources.document_enrichment import EnrichOptions, RowDocuments
+from hven.sources.document_enrichment import DocumentEnrichmentOptions, RowDocuments
 from hven.sources.row_grouping import ROW_COUNT_COLUMN
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from hven.ingest._published_dates import PublishedDates
     from hven.ingest._rejects_file import RejectsFile
     from hven.ingest._transform import MappedRows
-    from hven.ingest._unique_checks import SeenHashes
+    from hven.ingest._unique_checks import SeenRowHashes
     from hven.ingest.watermarks import WatermarkTracker
-    from hven.model.resource import Resource, SourceSpec, TableSpec
-    from hven.model.settings import PythonLimits
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.settings import DescriptorPythonLimits
     from hven.model.table import Table
     from hven.site.store import SnapshotRecord
     from hven.sources import Source
@@ -120,7 +120,7 @@ class LoadedTable:
 
     table: Table
     snapshot: Snapshot | None
-    report: TableReport
+    report: TableIngestReport
     pins: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, str] = field(default_factory=dict)
     columns: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -128,7 +128,7 @@ class LoadedTable:
     published_record: SnapshotRecord | None = None
 
 
-def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) -> list[SourceEntry]:
+def open_table_sources(spec: TableSpec, resource: CollectionSpec, context: SourceContext) -> list[OpenedSource]:
     """Open the sources of a table, read their columns and compile their mappings.
 
     Raises
@@ -144,15 +144,15 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
         columns = tuple(source.list_columns())
         documents: RowDocuments | None = None
         if source_spec.enrich is not None:
-            enrich_options = EnrichOptions.model_validate(dict(source_spec.enrich))
+            enrich_options = DocumentEnrichmentOptions.model_validate(dict(source_spec.enrich))
             documents = RowDocuments(enrich_options, columns, context)
             columns = (*columns, *documents.columns)
         compiled_mapping = mappings.compile_mapping(spec, columns, resource)
-        mapping = mappings.add_doubt_warnings(compiled_mapping, source, source_spec)
-        entry = SourceEntry(spec=source_spec, source=source, columns=columns, mapping=mapping, documents=documents)
-        reading_context = _adapt_context(context, spec, entry)
+        mapping = mappings.with_type_doubt_warnings(compiled_mapping, source, source_spec)
+        entry = OpenedSource(spec=source_spec, source=source, columns=columns, mapping=mapping, documents=documents)
+        reading_context = _adapt_source_context(context, spec, entry)
         if reading_context is not None:
-            if isinstance(source, RebindableSource):
+            if isinstance(source, ContextRebindableSource):
                 source = source.with_context(reading_context)
             else:
                 source = module.open(options, reading_context)
@@ -162,7 +162,7 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
     return entries
 
 
-def _adapt_context(context: SourceContext, spec: TableSpec, entry: SourceEntry) -> SourceContext | None:
+def _adapt_source_context(context: SourceContext, spec: TableSpec, entry: OpenedSource) -> SourceContext | None:
     """Return the context with which the rows of a source are read; None if `context` is right for it."""
     mapping = entry.mapping
     if has_byte_progress(entry.source):
@@ -194,7 +194,7 @@ def has_byte_progress(source: Source) -> bool:
     return isinstance(source, ProgressSource)
 
 
-def build_union_table(spec: TableSpec, entries: Sequence[SourceEntry]) -> Table:
+def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table:
     """Return the table that all source entries of a union fill.
 
     Raises
@@ -224,7 +224,7 @@ def build_union_table(spec: TableSpec, entries: Sequence[SourceEntry]) -> Table:
     return first_table.copy_with(columns=tuple(columns.values()))
 
 
-def find_adoptable_catalogue(entries: Sequence[SourceEntry], table: Table) -> str | None:
+def find_adoptable_catalogue(entries: Sequence[OpenedSource], table: Table) -> str | None:
     """Return the place of a catalogue whose rows can be served unchanged; None if rows must be read."""
     entry = entries[0]
     mapping = entry.mapping
@@ -239,7 +239,7 @@ def find_adoptable_catalogue(entries: Sequence[SourceEntry], table: Table) -> st
     )
     if len(entries) > 1 or changes_rows or mapping.copies.keys() != names:
         return None
-    if isinstance(entry.source, CatalogueSource):
+    if isinstance(entry.source, InPlaceCatalogueSource):
         return entry.source.catalogue
     return None
 
@@ -251,9 +251,9 @@ class TableLoader:
     engine: StorageEngine  # computes
     storage_engine: StorageEngine  # stores the rows
     spec: TableSpec
-    entries: Sequence[SourceEntry]
+    entries: Sequence[OpenedSource]
     rejects: RejectsFile
-    report: TableReport
+    report: TableIngestReport
     progress: Callable[[IngestProgress], None]
     spool_directory: Path  # for rows that wait to be grouped
     sample_rows: int | None = None
@@ -266,7 +266,7 @@ class TableLoader:
     watermark_tracker: WatermarkTracker | None = None
     allow_private: bool = False  # product_size may ask addresses that are not on the public internet
     published_dates: PublishedDates | None = None  # dates of the published rows
-    python_limits: PythonLimits | None = None  # limits of the functions beside the descriptor
+    python_limits: DescriptorPythonLimits | None = None  # limits of the functions beside the descriptor
     # for a published table: true if all its rows may go, false if the user must accept that first
     may_become_empty: bool | None = None
     unread_counts: dict[str, int] = field(default_factory=dict)  # file -> rows that could not be read
@@ -275,7 +275,7 @@ class TableLoader:
     def __post_init__(self) -> None:
         self.table = build_union_table(self.spec, self.entries)
         self._schema = self.table.arrow_schema
-        self._seen_hashes: dict[str, SeenHashes] = {}  # of the rules 'unique', over all sources
+        self._seen_hashes: dict[str, SeenRowHashes] = {}  # of the rules 'unique', over all sources
         self._unique_rule_names: set[str] = set()
         for entry in self.entries:
             unique_rules = (rule for rule in entry.mapping.column_rules if rule.check == UNIQUE_CHECK)
@@ -298,12 +298,12 @@ class TableLoader:
             if catalogue is not None and isinstance(staging, CatalogueAdopter):
                 snapshot = self._adopt_catalogue(staging, catalogue)
             else:
-                self.map_all_rows(staging.write)
+                self.map_and_write_rows(staging.write)
                 snapshot = self._finish_staging(staging)
         except BaseException:
             staging.abandon()
             raise
-        return self.build_result(snapshot)
+        return self.build_loaded_table(snapshot)
 
     def _find_adoptable_catalogue(self) -> str | None:
         if self.sample_rows is not None:
@@ -325,7 +325,7 @@ class TableLoader:
             self.report.add_finding("no_position", MISSING_POSITION_MESSAGE, WARNING_SEVERITY, missing_count, [])
         return snapshot
 
-    def map_all_rows(self, write_batch: Callable[[pa.RecordBatch], None]) -> None:
+    def map_and_write_rows(self, write_batch: Callable[[pa.RecordBatch], None]) -> None:
         """Read, map and check all sources; give the rows of the table to `write_batch`, in a thread of its own.
 
         Raises
@@ -334,26 +334,26 @@ class TableLoader:
             As `load_table`.
         """
         with ExitStack() as stack:
-            writer = WriteBehind(write_batch)
+            writer = WriteBehindQueue(write_batch)
             stack.callback(writer.close)
             for number, entry in enumerate(self.entries):
-                self._load_entry(number, entry, writer)
+                self._load_source_entry(number, entry, writer)
             start_time = time.perf_counter()
             writer.wait_until_done()
             self.report.add_step_time("stage", start_time)
         if self.select_unknown_rows is None:
             self._check_rejected_share(is_final=True)
 
-    def build_result(self, snapshot: Snapshot | None) -> LoadedTable:
+    def build_loaded_table(self, snapshot: Snapshot | None) -> LoadedTable:
         """Collect what is known of the table once all rows are read."""
-        pins = [pin for entry in self.entries for pin in list_read_inputs(entry.source)]
+        pins = [pin for entry in self.entries for pin in list_source_inputs(entry.source)]
         return LoadedTable(
             table=self.table,
             snapshot=snapshot,
             report=self.report,
             pins=pins,
             columns=[columns_to_json(entry.columns) for entry in self.entries],
-            source_units=sorted(_find_unit_columns(self.table, self.entries)),
+            source_units=sorted(_find_fixed_unit_columns(self.table, self.entries)),
         )
 
     def _finish_staging(self, staging: SnapshotStaging) -> Snapshot:
@@ -370,8 +370,8 @@ class TableLoader:
         progress = IngestProgress(table=table_name, step=step, rows=self.report.published, done=done, total=total)
         self.progress(progress)
 
-    def _load_entry(self, number: int, entry: SourceEntry, writer: WriteBehind[pa.RecordBatch]) -> None:
-        sizes = RemoteSizeReader(allow_private=self.allow_private)
+    def _load_source_entry(self, number: int, entry: OpenedSource, writer: WriteBehindQueue[pa.RecordBatch]) -> None:
+        sizes = RemoteProductSizeReader(allow_private=self.allow_private)
         group_plan = entry.mapping.group_plan
         # rows are mapped while earlier rows are checked, unless the check decides what is read or reported next
         is_sequential = (
@@ -380,7 +380,7 @@ class TableLoader:
         stop_event = None if is_sequential else threading.Event()
         transform = MappingTransform(self.engine, entry.mapping, sizes, self.python_limits, stop_event)
         validation = RowValidator(self.engine, entry.mapping, seen_hashes=self._seen_hashes)
-        batches = entry.source.read_batches(self.list_read_columns(entry), row_limit=self.sample_rows)
+        batches = entry.source.read_batches(self.list_columns_to_read(entry), row_limit=self.sample_rows)
         total = entry.source.estimate_size()
         read_row_count = 0
         with ExitStack() as stack:
@@ -388,10 +388,10 @@ class TableLoader:
             if group_plan is not None:
                 grouper = SourceRowGrouper(self.engine, entry.mapping, group_plan, self.spool_directory)
                 stack.enter_context(grouper)
-            read_ahead = stack.enter_context(closing(ReadAhead(batches)))
-            steps: Iterator[Step] = self._iterate_steps(number, entry, transform, read_ahead, stop_event)
+            read_ahead = stack.enter_context(closing(ReadAheadIterator(batches)))
+            steps: Iterator[Step] = self._iterate_mapping_steps(number, entry, transform, read_ahead, stop_event)
             if stop_event is not None:
-                steps_ahead = stack.enter_context(closing(ReadAhead(steps, 1)))
+                steps_ahead = stack.enter_context(closing(ReadAheadIterator(steps, 1)))
                 steps = iter(steps_ahead)
                 stack.callback(stop_event.set)
             for row_count, ledger_batch, mapped_parts in steps:
@@ -420,8 +420,8 @@ class TableLoader:
         self,
         grouper: SourceRowGrouper,
         transform: MappingTransform,
-        validation: RowValidator,
-        writer: WriteBehind[pa.RecordBatch],
+        validator: RowValidator,
+        writer: WriteBehindQueue[pa.RecordBatch],
     ) -> None:
         """Map, check and write the groups of an entry, after all of its rows are read."""
         start_time = time.perf_counter()
@@ -429,22 +429,22 @@ class TableLoader:
             valid_groups = self._reject_ambiguous_groups(groups, conflicting_values)
             self.report.add_step_time("group", start_time)
             mapped_batch = self._map_batch(transform, valid_groups)
-            self._check_and_write_batch(validation, valid_groups, mapped_batch, writer)
+            self._check_and_write_batch(validator, valid_groups, mapped_batch, writer)
             self._check_rejected_share()
             start_time = time.perf_counter()
 
-    def _report_missing_sizes(self, sizes: RemoteSizeReader) -> None:
+    def _report_missing_sizes(self, sizes: RemoteProductSizeReader) -> None:
         """Report the addresses whose size could not be read, one finding for each reason."""
         for reason, count, first_address in sizes.iterate_failures():
             message = f"no size of {first_address}, and the like: {reason}"
-            offenders = [Offender(file=None, row=None, column=None, value=first_address)]
+            offenders = [OffendingRow(file=None, row=None, column=None, value=first_address)]
             with self._lock:
                 self.report.add_finding(f"product_size: {reason}", message, WARNING_SEVERITY, count, offenders)
 
-    def _iterate_steps(
+    def _iterate_mapping_steps(
         self,
         number: int,
-        entry: SourceEntry,
+        entry: OpenedSource,
         transform: MappingTransform,
         batches: Iterable[pa.RecordBatch],
         stop_event: threading.Event | None,
@@ -488,7 +488,7 @@ class TableLoader:
         start_time = time.perf_counter()
         mapped_batch = MappedBatch()
         try:
-            mapped_batch.prepared = transform.prepare_batch(batch)
+            mapped_batch.prepared = transform.add_numbers_and_call_results(batch)
             for mapped in transform.map_batch(mapped_batch.prepared):
                 mapped_batch.mapped_rows.append(mapped)
         except Exception as error:  # noqa: BLE001  (raised by `_check_and_write_batch`)
@@ -496,7 +496,7 @@ class TableLoader:
         self.report.add_step_time("map", start_time)
         return mapped_batch
 
-    def list_read_columns(self, entry: SourceEntry) -> list[str]:
+    def list_columns_to_read(self, entry: OpenedSource) -> list[str]:
         """Return the columns to read from a source."""
         names = list(entry.mapping.needed_columns)
         if self.watermark_tracker is not None:
@@ -505,7 +505,7 @@ class TableLoader:
         return list(dict.fromkeys(names))
 
     def _iterate_mapping_units(
-        self, batch: pa.RecordBatch, entry: SourceEntry, ledger_batch: LedgerBatch | None
+        self, batch: pa.RecordBatch, entry: OpenedSource, ledger_batch: LedgerBatch | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield batches of the units that become rows of the table: source rows, or the elements of their arrays."""
         unrolled_columns = entry.mapping.unrolled_columns
@@ -518,7 +518,7 @@ class TableLoader:
         empty_rows = np.flatnonzero(unrolled.empty_mask)
         uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
-            offenders = [_locate_row(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
+            offenders = [_build_row_offender(batch, row_position) for row_position in empty_rows[:MAX_OFFENDERS]]
             message = f"{', '.join(unrolled_columns)}: no element, so the row gives no row of the table"
             with self._lock:
                 self.report.add_finding("for_each: empty", message, WARNING_SEVERITY, len(empty_rows), offenders)
@@ -536,10 +536,10 @@ class TableLoader:
                 reason="arrays of different lengths cannot be unrolled together",
                 text=format_row_as_json(row),
             )
-            self.reject_row(rejected_row)
+            self.record_rejected_row(rejected_row)
         if ledger_batch is not None:
-            ledger_batch.record_rejected(uneven_rows)
-        yield from unrolled.iterate_parts()
+            ledger_batch.record_rejected_rows(uneven_rows)
+        yield from unrolled.iterate_element_batches()
 
     def _reject_ambiguous_groups(
         self, groups: pa.RecordBatch, conflicting_values: Mapping[str, pa.Array]
@@ -559,7 +559,7 @@ class TableLoader:
                 other_value = other_values[int(position)].as_py()
                 value_texts.append(f"{_read_cell(groups, name, position)} and {other_value}")
             pairs = zip(conflicting_rows[:MAX_OFFENDERS], value_texts, strict=False)
-            offenders = [_locate_row(groups, position, column=name, value=text) for position, text in pairs]
+            offenders = [_build_row_offender(groups, position, column=name, value=text) for position, text in pairs]
             with self._lock:
                 self.report.rejected += int(sizes[conflicting_rows].sum())
                 self.report.add_finding(f"{name}: one value", message, ERROR_SEVERITY, len(conflicting_rows), offenders)
@@ -575,10 +575,10 @@ class TableLoader:
 
     def _check_and_write_batch(
         self,
-        validation: RowValidator,
+        validator: RowValidator,
         batch: pa.RecordBatch,
         mapped_batch: MappedBatch,
-        writer: WriteBehind[pa.RecordBatch],
+        writer: WriteBehindQueue[pa.RecordBatch],
         ledger_batch: LedgerBatch | None = None,
     ) -> None:
         """Check mapped rows, write the valid ones, report the others, and complete the counts of the report."""
@@ -592,7 +592,7 @@ class TableLoader:
             else:
                 source_positions = np.arange(batch.num_rows)
             reached_mask[source_positions] = True
-            violations = list(validation.find_violations(mapped, mapped_batch.prepared))
+            violations = list(validator.find_violations(mapped, mapped_batch.prepared))
             rows = mapped.rows
             valid_positions = source_positions
             if violations:
@@ -609,17 +609,17 @@ class TableLoader:
                 self.report.published += rows.num_rows
                 table_rows = _fill_missing_columns(rows, self._schema)
                 if self.published_dates is not None:
-                    table_rows = self.published_dates.restore_dates(table_rows, validation.mapping)
+                    table_rows = self.published_dates.restore_dates(table_rows, validator.mapping)
                 if ledger_batch is not None:
-                    source_rows = _map_to_source_rows(batch, valid_positions)
-                    ledger_batch.record_published(source_rows, table_rows)
+                    source_rows = _to_source_positions(batch, valid_positions)
+                    ledger_batch.record_published_rows(source_rows, table_rows)
                 writer.enqueue(table_rows)
                 start_time = self.report.add_step_time("stage", start_time)
         if mapped_batch.error is not None:
             raise mapped_batch.error
         if ledger_batch is not None and rejected_mask.any():
-            source_rows = _map_to_source_rows(batch, np.flatnonzero(rejected_mask))
-            ledger_batch.record_rejected(source_rows)
+            source_rows = _to_source_positions(batch, np.flatnonzero(rejected_mask))
+            ledger_batch.record_rejected_rows(source_rows)
         with self._lock:
             self.report.skipped += batch.num_rows - int(reached_mask.sum())
             self.report.rejected += int(rejected_mask.sum())
@@ -628,7 +628,7 @@ class TableLoader:
         self,
         violations: Sequence[RuleViolation],
         rows: pa.RecordBatch,
-        prepared: pa.RecordBatch,
+        prepared_batch: pa.RecordBatch,
         batch: pa.RecordBatch,
         source_positions: Any,
     ) -> Any:
@@ -642,32 +642,39 @@ class TableLoader:
             if rule_name in self._unique_rule_names:
                 self.contended_count += int(np.count_nonzero(row_mask))
         for violation in violations:
-            self._report_violation(violation, rows, prepared, batch, source_positions)
+            self._report_violation(violation, rows, prepared_batch, batch, source_positions)
         if errors:
             self._write_rejects(errors, rejected_mask, rows, batch, source_positions)
         return rejected_mask
 
-    def reject_row(self, row: RejectedRow) -> None:
+    def record_rejected_row(self, rejected_row: RejectedRow) -> None:
         """Record a row that the source could not read (for `SourceContext.on_reject`, in any thread)."""
-        value = row.text if row.value is None else row.value
-        offender = Offender(file=row.file, row=row.row, column=row.column, value=value)
-        rule = f"{row.column or 'row'}: {row.reason}"
-        message = f"{row.column or 'a row'}: {row.reason}"
+        value = rejected_row.text if rejected_row.value is None else rejected_row.value
+        offender = OffendingRow(file=rejected_row.file, row=rejected_row.row, column=rejected_row.column, value=value)
+        rule = f"{rejected_row.column or 'row'}: {rejected_row.reason}"
+        message = f"{rejected_row.column or 'a row'}: {rejected_row.reason}"
         with self._lock:
-            if self._is_first_report(row):
+            if self._is_first_report(rejected_row):
                 self.report.read += 1
                 self.report.rejected += 1
-                file = row.file or ""
+                file = rejected_row.file or ""
                 self.unread_counts[file] = self.unread_counts.get(file, 0) + 1
             self.report.add_finding(rule, message, ERROR_SEVERITY, 1, [offender])
-            self.rejects.write_row(row.file, row.row, row.column, row.value, reason=row.reason, text=row.text)
+            self.rejects.write_row(
+                rejected_row.file,
+                rejected_row.row,
+                rejected_row.column,
+                rejected_row.value,
+                reason=rejected_row.reason,
+                text=rejected_row.text,
+            )
         self._check_rejected_share()  # a file in which no row is readable gives no batch
 
-    def _is_first_report(self, row: RejectedRow) -> bool:
+    def _is_first_report(self, rejected_row: RejectedRow) -> bool:
         """Return whether this row is reported for the first time: a row may be unreadable in several columns."""
-        if row.row is None:
+        if rejected_row.row is None:
             return True
-        row_key = (row.file, row.row)
+        row_key = (rejected_row.file, rejected_row.row)
         if row_key in self._reported_rejects:
             return False
         self._reported_rejects[row_key] = None
@@ -680,7 +687,7 @@ class TableLoader:
         self,
         violation: RuleViolation,
         rows: pa.RecordBatch,
-        prepared: pa.RecordBatch,
+        prepared_batch: pa.RecordBatch,
         batch: pa.RecordBatch,
         source_positions: Any,
     ) -> None:
@@ -693,7 +700,7 @@ class TableLoader:
         offenders = []
         for row_position in violating_rows[:remaining_offenders]:
             offender = _build_offender(
-                violation, int(row_position), rows, prepared, batch=batch, source_positions=source_positions
+                violation, int(row_position), rows, prepared_batch, batch=batch, source_positions=source_positions
             )
             offenders.append(offender)
         self.report.add_finding(violation.rule, violation.message, violation.severity, row_count, offenders)
@@ -772,7 +779,7 @@ class TableLoader:
         if report.read:
             reason = f"all {report.read:,} rows were left out or rejected"
         if self.may_become_empty is False:
-            raise ChangeGuardError(
+            raise ChangeLimitExceededError(
                 f"{report.table} would be empty: {reason}; nothing was published",
                 place=self.spec.place,
                 remedy="look at the source; if it is right, run it again with --accept",
@@ -797,7 +804,7 @@ def _fill_missing_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _map_to_source_rows(batch: pa.RecordBatch, positions: Any) -> Any:
+def _to_source_positions(batch: pa.RecordBatch, positions: Any) -> Any:
     """Return the positions of the source rows of `batch`, whose rows may be elements of source rows."""
     if BATCH_POSITION_COLUMN in batch.schema.names:
         return np.asarray(batch.column(BATCH_POSITION_COLUMN))[positions]
@@ -806,14 +813,14 @@ def _map_to_source_rows(batch: pa.RecordBatch, positions: Any) -> Any:
 
 def _to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Convert rows for messages; times outside of Python's years 1 to 9999 become text."""
-    columns = [_to_readable_array(column) for column in batch.columns]
+    columns = [_convert_distant_times_to_text(column) for column in batch.columns]
     readable_batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
     rows: list[dict[str, Any]] = readable_batch.to_pylist()
     return rows
 
 
-def _to_readable_array(column: pa.Array) -> pa.Array:
-    if not pa.types.is_timestamp(column.type) or find_times_outside_years(column) is None:
+def _convert_distant_times_to_text(column: pa.Array) -> pa.Array:
+    if not pa.types.is_timestamp(column.type) or find_times_outside_year_range(column) is None:
         return column
     if column.type.tz is not None:
         unit = column.type.unit
@@ -824,47 +831,47 @@ def _to_readable_array(column: pa.Array) -> pa.Array:
 def _to_python_value(column: pa.Array, row_position: int) -> object:
     """Convert one value for messages."""
     one_row = column[row_position : row_position + 1]
-    return _to_readable_array(one_row)[0].as_py()
+    return _convert_distant_times_to_text(one_row)[0].as_py()
 
 
 def _build_offender(
     violation: RuleViolation,
     row_position: int,
     rows: pa.RecordBatch,
-    prepared: pa.RecordBatch,
+    prepared_batch: pa.RecordBatch,
     *,
     batch: pa.RecordBatch,
     source_positions: Any,
-) -> Offender:
+) -> OffendingRow:
     position = int(source_positions[row_position])
     value = None
     if violation.column is not None:
         if violation.values is not None:
             value = _to_python_value(violation.values, row_position)
-        elif violation.is_source_column and violation.column in prepared.schema.names:
-            value = _to_python_value(prepared.column(violation.column), position)
+        elif violation.is_source_column and violation.column in prepared_batch.schema.names:
+            value = _to_python_value(prepared_batch.column(violation.column), position)
         elif violation.column in rows.schema.names:
             value = _to_python_value(rows.column(violation.column), row_position)
-    value_text = None if value is None else str(describe_value(value))
-    return _locate_row(batch, position, column=violation.column, value=value_text)
+    value_text = None if value is None else str(format_value_for_message(value))
+    return _build_row_offender(batch, position, column=violation.column, value=value_text)
 
 
-def _locate_row(
+def _build_row_offender(
     batch: pa.RecordBatch, row_position: Any, *, column: str | None = None, value: str | None = None
-) -> Offender:
+) -> OffendingRow:
     """Describe a row of a batch by its file and its number, for a finding."""
     file = _read_cell(batch, FILE_PATH_COLUMN, row_position)
     row_number = _read_cell(batch, ROW_NUMBER_COLUMN, row_position)
-    return Offender(file=file, row=row_number, column=column, value=value)
+    return OffendingRow(file=file, row=row_number, column=column, value=value)
 
 
-def _read_cell(batch: pa.RecordBatch, name: str, row_position: Any) -> Any:
-    if name in batch.schema.names:
-        return batch.column(name)[int(row_position)].as_py()
+def _read_cell(batch: pa.RecordBatch, column_name: str, row_position: Any) -> Any:
+    if column_name in batch.schema.names:
+        return batch.column(column_name)[int(row_position)].as_py()
     return None
 
 
-def _find_unit_columns(table: Table, entries: Sequence[SourceEntry]) -> Iterator[str]:
+def _find_fixed_unit_columns(table: Table, entries: Sequence[OpenedSource]) -> Iterator[str]:
     """Yield the columns whose unit is fixed, because a source gives a unit for a column that they are made from."""
     for column in table.columns:
         if column.unit is None:
@@ -876,7 +883,7 @@ def _find_unit_columns(table: Table, entries: Sequence[SourceEntry]) -> Iterator
                 break
 
 
-def add_source_place(error: SourceError, spec: SourceSpec) -> SourceError:
+def build_error_with_place(error: SourceError, spec: SourceSpec) -> SourceError:
     """Return the error of a source with its place in the descriptor, if it has no place yet."""
     if str(error.place):
         return error

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from hven.adql.syntax_tree import BoundQuery, ColumnRef, Select, SelectItem, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION
 from hven.ingest._casting import cast_values, combine_chunks
-from hven.ingest._rejects_file import describe_value
+from hven.ingest._rejects_file import format_value_for_message
 from hven.model.errors import DataError, OperationCancelledError
 from hven.model.sky import contours
 from hven.sources import ROW_NUMBER_COLUMN
-from hven.sources.curator_process import CuratorCodeError, PythonProcess, find_first_failing_row
+from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.descriptor.mapping import CompiledMapping, PythonCall
+    from hven.descriptor.mapping import CompiledMapping, PythonFunctionCall
     from hven.engines import StorageEngine
-    from hven.ingest._remote_sizes import RemoteSizeReader
-    from hven.model.settings import PythonLimits
+    from hven.ingest._remote_sizes import RemoteProductSizeReader
+    from hven.model.settings import DescriptorPythonLimits
 
     Positions = npt.NDArray[np.int64]
 
@@ -71,8 +71,8 @@ class MappingTransform:
         self,
         engine: StorageEngine,
         mapping: CompiledMapping,
-        size_reader: RemoteSizeReader | None = None,
-        limits: PythonLimits | None = None,
+        size_reader: RemoteProductSizeReader | None = None,
+        limits: DescriptorPythonLimits | None = None,
         stop_event: Event | None = None,
     ) -> None:
         self._stop_event = stop_event  # is set when the caller needs no more rows
@@ -80,9 +80,9 @@ class MappingTransform:
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
         self._uses_row_numbers = is_row_number_used(mapping)
-        self._calls: list[tuple[PythonCall, Any]] = []
+        self._calls: list[tuple[PythonFunctionCall, Any]] = []
         if mapping.calls:
-            python = PythonProcess(limits)
+            python = CuratorProcess(limits)
             for call in mapping.calls:
                 is_size_lookup = call.path is None and size_reader is not None
                 self._calls.append((call, size_reader if is_size_lookup else call.load_function(python)))
@@ -95,7 +95,7 @@ class MappingTransform:
             remaining_query = _drop_known_columns(query, {*self._copies, *constants.names})
             self._remaining_queries.append(remaining_query)
 
-    def prepare_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def add_numbers_and_call_results(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Add row numbers and the results of the Python functions to a batch.
 
         The engine's answers are matched to the batch by row number, which must be unique in it. If the mapping does not
@@ -103,7 +103,7 @@ class MappingTransform:
         """
         original_batch = batch
         if not self._uses_row_numbers or not _has_increasing_numbers(batch):
-            batch = _set_column(batch, ROW_NUMBER_COLUMN, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
+            batch = _set_or_append_column(batch, ROW_NUMBER_COLUMN, pa.array(np.arange(batch.num_rows, dtype=np.int64)))
         for call, function in self._calls:
             relations = {SOURCE_RELATION: batch, **self.mapping.lookups}
             arguments = self.engine.evaluate_query(call.argument_query, relations)
@@ -118,11 +118,11 @@ class MappingTransform:
                 failing_row = _describe_failing_row(function, columns, original_batch, timeout_seconds)
                 message = f"the function {call.name} failed: {error}{line}; {failing_row}"
                 raise DataError(message, place=call.place) from error
-            output_values = self._check_answer(call, values, batch.num_rows)
-            batch = _set_column(batch, call.output_column, output_values)
+            output_values = self._cast_call_result(call, values, batch.num_rows)
+            batch = _set_or_append_column(batch, call.output_column, output_values)
         return batch
 
-    def _check_answer(self, call: Any, values: object, rows: int) -> pa.Array:
+    def _cast_call_result(self, call: Any, values: object, rows: int) -> pa.Array:
         if not isinstance(values, (pa.Array, pa.ChunkedArray)):
             raise DataError(f"the function {call.name} gave {values}, not an Arrow array", place=call.place)
         array = combine_chunks(values)
@@ -169,7 +169,7 @@ class MappingTransform:
                 continue
             source = self._copies.get(name)
             if source is not None:
-                values = _take_rows(batch.column(source), source_positions)
+                values = _take_values(batch.column(source), source_positions)
             else:
                 values = combine_chunks(computed_columns.column(name))  # type: ignore[union-attr]
             try:
@@ -212,7 +212,7 @@ class MappingTransform:
 
         pieces = contours.map_in_threads(compute_piece, range(0, row_count, piece_rows))
         computed_table = pa.concat_tables(pieces)
-        return computed_table, find_positions(computed_table.column(ROW_NUMBER_COLUMN), batch)
+        return computed_table, find_returned_row_positions(computed_table.column(ROW_NUMBER_COLUMN), batch)
 
     def _mark_engine_misfits(
         self,
@@ -227,7 +227,7 @@ class MappingTransform:
             values = rows.column(name)
             if source not in batch.schema.names or not values.null_count:
                 continue
-            source_values = _take_rows(batch.column(source), source_positions)
+            source_values = _take_values(batch.column(source), source_positions)
             is_lost = pc.and_(pc.is_null(values), pc.is_valid(source_values))
             if not pc.any(is_lost).as_py():
                 continue
@@ -249,31 +249,31 @@ class ConstantColumns:
         if isinstance(body, Select) and len(body.items) == len(query.columns):
             is_one_row_each = not body.group_by and not body.distinct
             pairs = zip(body.items, query.columns, strict=True)
-            constant_names = {column.name for item, column in pairs if _is_constant(item)}
+            constant_names = {column.name for item, column in pairs if _is_constant_column(item)}
             if is_one_row_each:
                 self.names = frozenset(constant_names - {ROW_NUMBER_COLUMN})
         self._values: dict[str, pa.Array] | None = None
         self._arrays: dict[str, tuple[pa.Array, bool]] = {}
 
     def repeat_value(
-        self, name: str, target_type: pa.DataType, row_count: int, batch: pa.RecordBatch
+        self, column_name: str, target_type: pa.DataType, row_count: int, batch: pa.RecordBatch
     ) -> tuple[pa.Array, bool]:
         """Return a column of `row_count` rows, and whether its value does not fit `target_type`."""
-        cached_array = self._arrays.get(name)
+        cached_array = self._arrays.get(column_name)
         if cached_array is None or len(cached_array[0]) < row_count:
             try:
                 constants = self._compute_constants(batch.schema)
-                value, misfits = cast_values(constants[name], target_type)
+                value, misfits = cast_values(constants[column_name], target_type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
-                    f"the column {name} is {target_type}, and its value does not become that: {error}"
+                    f"the column {column_name} is {target_type}, and its value does not become that: {error}"
                 ) from error
             is_misfit = misfits is not None and bool(pc.any(misfits).as_py())
             if value.null_count == 0:
                 array = pa.repeat(value[0], row_count)
             else:
                 array = pa.nulls(row_count, target_type)
-            cached_array = self._arrays[name] = (array, is_misfit)
+            cached_array = self._arrays[column_name] = (array, is_misfit)
         return cached_array[0].slice(0, row_count), cached_array[1]
 
     def _compute_constants(self, schema: pa.Schema) -> dict[str, pa.Array]:
@@ -296,20 +296,20 @@ class ConstantColumns:
         return self._values
 
 
-def _is_constant(item: object) -> bool:
+def _is_constant_column(item: object) -> bool:
     """Return whether a column of SELECT has the same value in each row."""
     if not isinstance(item, SelectItem) or item.expr.meta is None:
         return False
     return item.expr.meta.constant
 
 
-def _take_rows(values: pa.Array, positions: Positions | None) -> pa.Array:
+def _take_values(values: pa.Array, positions: Positions | None) -> pa.Array:
     if positions is None:
         return values
     return values.take(pa.array(positions))
 
 
-def find_positions(numbers: pa.ChunkedArray, batch: pa.RecordBatch) -> Positions | None:
+def find_returned_row_positions(numbers: pa.ChunkedArray, batch: pa.RecordBatch) -> Positions | None:
     """Return the positions in the batch of the rows that the engine returned; None if it returned all, in order."""
     batch_numbers = np.asarray(batch.column(ROW_NUMBER_COLUMN))
     answered_numbers = np.asarray(combine_chunks(numbers))
@@ -323,11 +323,11 @@ def _has_increasing_numbers(batch: pa.RecordBatch) -> bool:
     return bool(np.all(numbers[1:] > numbers[:-1]))
 
 
-def _set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
-    column_number = batch.schema.get_field_index(name)
+def _set_or_append_column(batch: pa.RecordBatch, column_name: str, values: pa.Array) -> pa.RecordBatch:
+    column_number = batch.schema.get_field_index(column_name)
     if column_number < 0:
-        return batch.append_column(name, values)
-    return batch.set_column(column_number, name, values)
+        return batch.append_column(column_name, values)
+    return batch.set_column(column_number, column_name, values)
 
 
 def _drop_known_columns(query: BoundQuery, known_columns: Collection[str]) -> BoundQuery | None:
@@ -375,16 +375,16 @@ def _describe_failing_row(
     if FILE_PATH_COLUMN in batch.schema.names:
         file = f" of {batch.column(FILE_PATH_COLUMN)[failing_position]}"
     arguments = [column[failing_position].as_py() for column in columns]
-    argument_texts = [repr(describe_value(argument))[:60] for argument in arguments]
+    argument_texts = [repr(format_value_for_message(argument))[:60] for argument in arguments]
     return f"in row {numbers[failing_position]}{file}, with {', '.join(argument_texts)}"
 
 
 def is_row_number_used(mapping: CompiledMapping) -> bool:
     """Return whether an expression of a mapping uses the source's row number, apart from the column that returns it."""
-    if any(_count_row_references(query.query) > 1 for query in mapping.queries):
+    if any(_count_row_number_references(query.query) > 1 for query in mapping.queries):
         return True
-    return any(_count_row_references(call.argument_query) for call in mapping.calls)
+    return any(_count_row_number_references(call.argument_query) for call in mapping.calls)
 
 
-def _count_row_references(tree: object) -> int:
+def _count_row_number_references(tree: object) -> int:
     return sum(isinstance(node, ColumnRef) and node.name.name == ROW_NUMBER_COLUMN for node in walk_tree(tree))

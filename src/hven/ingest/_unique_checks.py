@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from hven.model.literal import Flags, Hashes
 
 
-class SeenHashes:
+class SeenRowHashes:
     """The hashes of earlier rows (`hven.model.literal.hash_rows`)."""
 
     def __init__(self) -> None:
         self._sorted_runs: list[Hashes] = []
 
-    def find_repeated(self, row_hashes: Hashes, valid_mask: Flags) -> Flags:
+    def find_repeated_rows(self, row_hashes: Hashes, valid_mask: Flags) -> Flags:
         """Return the mask of the rows that repeat an earlier row, of this batch or of earlier batches.
 
         Rows outside of `valid_mask` do not count.
@@ -32,14 +32,14 @@ class SeenHashes:
             positions = np.minimum(np.searchsorted(run, sorted_hashes), len(run) - 1)
             is_known |= run[positions] == sorted_hashes
         if equals_previous.any() or is_known.any():
-            repeated_mask[np.flatnonzero(valid_mask)] = _mark_later_rows(valid_hashes, sorted_hashes[is_known])
+            repeated_mask[np.flatnonzero(valid_mask)] = _mark_repeated_rows(valid_hashes, sorted_hashes[is_known])
             is_new = ~is_known
             is_new[1:] &= ~equals_previous
             sorted_hashes = sorted_hashes[is_new]
-        self._add_run(sorted_hashes)
+        self._add_sorted_run(sorted_hashes)
         return repeated_mask
 
-    def _add_run(self, run: Hashes) -> None:
+    def _add_sorted_run(self, run: Hashes) -> None:
         """Add a sorted run, and merge runs of similar size, so that there are few."""
         if len(run):
             self._sorted_runs.append(run)
@@ -48,7 +48,7 @@ class SeenHashes:
             self._sorted_runs[-2:] = [merged_run]
 
 
-def _mark_later_rows(row_hashes: Hashes, known_hashes: Hashes) -> Flags:
+def _mark_repeated_rows(row_hashes: Hashes, known_hashes: Hashes) -> Flags:
     """Return the mask of the rows that have a known hash, or the hash of an earlier row."""
     _, first_positions = np.unique(row_hashes, return_index=True)
     later_mask = np.ones(len(row_hashes), bool)

@@ -18,7 +18,7 @@ COPY_CHUNK_BYTES = 1 << 20
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-def unpack_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, Path]]:
+def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, Path]]:
     """Unpack an archive into its own directory.
 
     Parameters
@@ -59,7 +59,7 @@ def unpack_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, Path]
                 raise SourceError(
                     format_message("the archive has {name!r:.120} twice", repeated_names[0]), remedy="pack it anew"
                 )
-            written_members = _write_members(archive, members, archive_path, byte_limit)
+            written_members = _unpack_members(archive, members, archive_path, byte_limit)
             return [(member.filename, path) for member, path in written_members]
     except _ARCHIVE_ERRORS as error:
         raise SourceError(
@@ -79,7 +79,7 @@ def _is_hidden_member(name: str) -> bool:
     return False
 
 
-def _write_members(
+def _unpack_members(
     archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], archive_path: Path, byte_limit: int
 ) -> Iterator[tuple[zipfile.ZipInfo, Path]]:
     """Write the members to files, and yield their paths; the limit applies to the bytes that are really unpacked."""
@@ -98,4 +98,4 @@ def _write_members(
         yield member, path
 
 
-__all__ = ["unpack_archive"]
+__all__ = ["unpack_zip_archive"]

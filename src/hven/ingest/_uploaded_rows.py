@@ -10,14 +10,22 @@ import pyarrow.compute as pc
 
 from hven.ingest._casting import cast_values
 from hven.model import plugins
-from hven.model.errors import DataError, ParamError, Place, SourceError, TooLargeError, format_message, suggest_spelling
+from hven.model.errors import (
+    DataError,
+    ParamError,
+    SourceError,
+    TextPlace,
+    TooLargeError,
+    format_message,
+    suggest_spelling,
+)
 from hven.sources import RejectedRow, SourceContext, file_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.model import Deviation
+    from hven.model import ReadDeviation
 
 # the formats that are recognised by their content; the most specific one comes last
 UPLOAD_KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")
@@ -58,7 +66,7 @@ def read_uploaded_rows(
     *,
     row_limit: int,
     byte_limit: int,
-    same_columns: bool,
+    requires_same_columns: bool,
 ) -> pa.Table:
     """Read the rows of a body: the columns that it names, in the types of the table's source.
 
@@ -72,7 +80,7 @@ def read_uploaded_rows(
         The allowed columns, with their types.
     row_limit, byte_limit
         Largest number of rows, and of their bytes in memory.
-    same_columns
+    requires_same_columns
         Whether each row must name the same columns.
 
     Raises
@@ -84,14 +92,14 @@ def read_uploaded_rows(
     TooLargeError
         The body has more than `row_limit` rows or `byte_limit` bytes.
     """
-    format_kind = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_kind(path)
+    format_kind = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_upload_format(path)
     has_types = format_kind != "xml"
     if format_kind in {"json", "xml"}:
-        path = _write_records(path, format_kind, columns, same_columns=same_columns)
+        path = _write_records_as_json(path, format_kind, columns, same_columns=requires_same_columns)
         format_kind = "json"
     module = plugins.load_plugin("sources", format_kind)
     rejects: list[RejectedRow] = []
-    deviations: list[str | Deviation] = []
+    deviations: list[str | ReadDeviation] = []
     context = SourceContext(
         directory=path.parent, on_reject=rejects.append, on_notice=deviations.append, reject_limit=MAX_SHOWN_FAULTS
     )
@@ -105,10 +113,10 @@ def read_uploaded_rows(
             rejects.clear()
             deviations.clear()
             source = module.open(module.Options(files=[path.name], types=types), context)
-        batches = list(_limit_batches(source.read_batches(list(names)), row_limit, byte_limit))
+        batches = list(_iterate_within_limits(source.read_batches(list(names)), row_limit, byte_limit))
         rows = pa.Table.from_batches(batches or [_build_empty_batch(names, columns)])
     except SourceError as error:  # the remedies of sources are about descriptors
-        place = Place(line=error.place.line, column=error.place.column)
+        place = TextPlace(line=error.place.line, column=error.place.column)
         raise SourceError(
             format_message("what was sent cannot be read: {message}", error.message),
             place=place,
@@ -125,7 +133,7 @@ def read_uploaded_rows(
         faults.append({"row": reject.row, "column": column, "value": reject.value, "reason": reject.reason})
     arrays = {}
     for name, column_name in names.items():
-        arrays[column_name], value_faults = _fit_values(rows.column(name), columns[column_name], column_name)
+        arrays[column_name], value_faults = _cast_uploaded_values(rows.column(name), columns[column_name], column_name)
         faults += value_faults
     if faults:
         fault_facts = [faults[0][key] for key in ("row", "column", "value", "reason")]
@@ -142,8 +150,8 @@ ACCEPTED_FORMATS_REMEDY = (
 )
 
 
-def _detect_kind(path: Path) -> str:
-    format_kind = file_kinds.find_kind_of_file(path)
+def _detect_upload_format(path: Path) -> str:
+    format_kind = file_kinds.detect_file_kind(path)
     if format_kind in {None, "csv"}:  # XML need not begin with a declaration
         with path.open("rb") as file:
             if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):
@@ -153,7 +161,7 @@ def _detect_kind(path: Path) -> str:
     return format_kind
 
 
-def _parse_json(data: bytes) -> Any:
+def _parse_json_or_json_lines(data: bytes) -> Any:
     """Parse one JSON document, or one document a line."""
     try:
         return orjson.loads(data)
@@ -166,7 +174,7 @@ def _parse_json(data: bytes) -> Any:
             ) from error
 
 
-def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, same_columns: bool) -> Path:
+def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, Any], *, same_columns: bool) -> Path:
     """Write the records of JSON or XML as a list of JSON; refuse what the reader would drop without a report."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise TooLargeError(
@@ -177,9 +185,9 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
         )
     data = path.read_bytes()
     if format_kind == "json":
-        document = _parse_json(data)
+        document = _parse_json_or_json_lines(data)
     else:
-        document = plugins.load_plugin("sources", "xml").parse_flat_records(data)
+        document = plugins.load_plugin("sources", "xml").parse_flat_xml_records(data)
     rows = [document] if isinstance(document, dict) else document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("what was sent is JSON, but no list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
@@ -223,7 +231,7 @@ def add_address_values(
     for address_name, name in _match_column_names(list(address_values), columns).items():
         text = address_values[address_name]
         text_column = pa.chunked_array([[text]], pa.string())
-        values, value_faults = _fit_values(text_column, columns[name], name)
+        values, value_faults = _cast_uploaded_values(text_column, columns[name], name)
         if value_faults:
             raise ParamError(
                 format_message("{text!r:.120}, as the address says {name}, is no {kind}", text, name, columns[name])
@@ -272,7 +280,9 @@ def _choose_reader_type(value_type: pa.DataType) -> str:
     return reader_types.get(value_type, "string")
 
 
-def _limit_batches(batches: Iterator[pa.RecordBatch], row_limit: int, byte_limit: int) -> Iterator[pa.RecordBatch]:
+def _iterate_within_limits(
+    batches: Iterator[pa.RecordBatch], row_limit: int, byte_limit: int
+) -> Iterator[pa.RecordBatch]:
     row_count = byte_count = 0
     for batch in batches:
         row_count += batch.num_rows
@@ -293,7 +303,9 @@ def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataTy
     return pa.RecordBatch.from_arrays(arrays, list(names))
 
 
-def _fit_values(values: pa.ChunkedArray, target_type: pa.DataType, name: str) -> tuple[pa.Array, list[dict[str, Any]]]:
+def _cast_uploaded_values(
+    values: pa.ChunkedArray, target_type: pa.DataType, name: str
+) -> tuple[pa.Array, list[dict[str, Any]]]:
     """Cast values to the type of their column, and describe those that do not fit; an empty text is no value."""
     source_array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     if isinstance(source_array, pa.ChunkedArray):

@@ -1,4 +1,4 @@
-"""`execute_write`: write the rows or the file that a client sends into a table.
+"""`execute_client_write`: write the rows or the file that a client sends into a table.
 
 A push uses the mapping, checks, tests, dependent tables and publication of a sync, and a journal that stores the rows.
 """
@@ -13,15 +13,15 @@ from hven.ingest._client_writes import (
     POST_ACTION,
     PUT_ACTION,
     ClientWrite,
+    ClientWriteRequest,
+    ClientWriteResult,
     RowsRefusedError,
-    WriteRequest,
-    WriteResult,
     build_replayed_result,
     is_if_match_met,
 )
-from hven.ingest._file_writes import FileWrite, choose_file_path, find_file_entry, find_file_target
+from hven.ingest._file_writes import ClientFileWrite, choose_file_path, find_file_target, find_source_for_file
 from hven.ingest._ingest_pipeline import create_run_id
-from hven.ingest._pushed_rows import KeyTakenError, PushedRows, compute_row_state, format_first_key
+from hven.ingest._pushed_rows import KeyTakenError, PushedRows, compute_row_state_digest, format_first_masked_key
 from hven.ingest._staged_site import load_current_descriptor
 from hven.ingest._uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
 from hven.model import plugins
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.auth import Principal
     from hven.site.store import Lease
@@ -50,16 +50,18 @@ LEASE_TIMEOUT_SECONDS = 20.0  # a push waits this long for another write or an i
 MEMORY_EXPANSION_FACTOR = 5  # the values of a body may take this multiple of its bytes in memory
 
 
-def find_push_target(site: Site, name: str, path: str = "") -> tuple[Resource, TableSpec, SourceSpec] | None:
+def find_push_target(
+    site: Site, table_name: str, file_path: str = ""
+) -> tuple[CollectionSpec, TableSpec, SourceSpec] | None:
     """Find a table that takes rows or files of clients.
 
     Parameters
     ----------
     site
         The site that publishes the table.
-    name
+    table_name
         ``schema.table``, in any case.
-    path
+    file_path
         Path of the file to write; empty for rows.
 
     Returns
@@ -69,15 +71,15 @@ def find_push_target(site: Site, name: str, path: str = "") -> tuple[Resource, T
     """
     for resource in site.get_published_state().resources.values():
         for spec in resource.tables:
-            if spec.table.qualified_name.lower() != name.lower():
+            if spec.table.qualified_name.lower() != table_name.lower():
                 continue
             push_sources = (source for source in spec.sources if source.kind == PUSH_SOURCE_KIND)
-            source = next(push_sources, None) or find_file_entry(spec, path)
+            source = next(push_sources, None) or find_source_for_file(spec, file_path)
             return None if source is None else (resource, spec, source)
     return None
 
 
-def can_push(resource: Resource, source: SourceSpec, principal: Principal) -> bool:
+def can_push(resource: CollectionSpec, source: SourceSpec, principal: Principal) -> bool:
     """Return whether a user may write into a table: by name, by group, or as a contributor of its project.
 
     Parameters
@@ -103,16 +105,16 @@ def can_push(resource: Resource, source: SourceSpec, principal: Principal) -> bo
     return "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
 
 
-def choose_upload_path(site: Site, name: str, file: str) -> str:
+def choose_upload_path(site: Site, table_name: str, file_name: str) -> str:
     """Return the path for a file of which only the name is known.
 
     Parameters
     ----------
     site
         The site that publishes the table.
-    name
+    table_name
         ``schema.table``.
-    file
+    file_name
         Name of the file, without directories.
 
     Returns
@@ -120,20 +122,22 @@ def choose_upload_path(site: Site, name: str, file: str) -> str:
     path
         A path in the directory that the pattern of ``files:`` names; empty for tables of rows and of archives.
     """
-    push_target = find_push_target(site, name)
+    push_target = find_push_target(site, table_name)
     if push_target is not None and push_target[2].kind == FILES_SOURCE_KIND:
-        return choose_file_path(push_target[1], file)
+        return choose_file_path(push_target[1], file_name)
     return ""
 
 
-def execute_write(site: Site, name: str, request: WriteRequest, principal: Principal) -> WriteResult:
+def execute_client_write(
+    site: Site, table_name: str, request: ClientWriteRequest, principal: Principal
+) -> ClientWriteResult:
     """Write into a table, and publish it.
 
     Parameters
     ----------
     site
         The site that publishes the table.
-    name
+    table_name
         ``schema.table``.
     request
         The rows or the file, and what to do with them.
@@ -158,13 +162,13 @@ def execute_write(site: Site, name: str, request: WriteRequest, principal: Princ
     OverloadedError, StorageUnavailableError, StorageError
         Another run takes too long; another source, a database or the disk failed.
     """
-    push_target = find_push_target(site, name, "/".join(request.key or ()))
+    push_target = find_push_target(site, table_name, "/".join(request.key or ()))
     if push_target is None or principal.name is None:
-        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
+        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", table_name))
     resource, spec, source = push_target
-    write_class = _RowWrite if source.kind == PUSH_SOURCE_KIND else FileWrite
+    write_class = _ClientRowWrite if source.kind == PUSH_SOURCE_KIND else ClientFileWrite
     client_write = write_class(site, spec, resource.name, request, principal.name)
-    client_write.read_body(source)
+    client_write.read_request_body(source)
     description = f"a push into {client_write.table}"
     try:
         with site.store.leases.hold_lease(
@@ -177,12 +181,12 @@ def execute_write(site: Site, name: str, request: WriteRequest, principal: Princ
         raise OverloadedError(error.message, remedy="try again later") from error
 
 
-class _RowWrite(ClientWrite):
+class _ClientRowWrite(ClientWrite):
     """A write of rows, from the body to the publication."""
 
     sent_rows: pa.Table | None = None
 
-    def read_body(self, source: SourceSpec) -> None:
+    def read_request_body(self, source: SourceSpec) -> None:
         """Read the rows of the body, before other writes have to wait for this one."""
         write = self.request
         limits = self.site.settings.limits
@@ -199,7 +203,7 @@ class _RowWrite(ClientWrite):
             columns,
             row_limit=limits.upload_rows,
             byte_limit=limits.upload * MEMORY_EXPANSION_FACTOR,
-            same_columns=write.action == PUT_ACTION,
+            requires_same_columns=write.action == PUT_ACTION,
         )
         self.sent_rows = add_address_values(body_rows, write.address_values, columns)
         if not self.sent_rows.num_rows:
@@ -212,7 +216,7 @@ class _RowWrite(ClientWrite):
 
     # --- under the collection's lease -----------------------------------------------------------------------------
 
-    def write_under_lease(self, lease: Lease) -> WriteResult:
+    def write_under_lease(self, lease: Lease) -> ClientWriteResult:
         """Write and publish the rows, under the lease of the collection."""
         site = self.site
         resource = load_current_descriptor(site, self.collection)
@@ -220,7 +224,7 @@ class _RowWrite(ClientWrite):
         earlier_result = self._find_earlier_result(pushed_rows)
         if earlier_result is not None:
             return earlier_result
-        self.check_not_held()
+        self.check_collection_not_held()
         published_records = site.store.read_published_records()[1]
         record = published_records.get(self.table)
         if record is None:
@@ -233,9 +237,9 @@ class _RowWrite(ClientWrite):
         if not self.request.dry_run:
             if not report.published:  # the journal keeps the rows, even if they change no published row
                 site.store.pushes.commit_push(push, lease)
-            site.store.pushes.compact_pieces(self.table, pushed_rows.fold_pieces, lease)
+            site.store.pushes.compact_pieces(self.table, pushed_rows.merge_journal_pieces, lease)
         answer = push.answer
-        return WriteResult(
+        return ClientWriteResult(
             run=push.run,
             ids=answer["ids"],
             rows=push.rows,
@@ -248,19 +252,19 @@ class _RowWrite(ClientWrite):
 
     # --- what was there, and what is to be there ----------------------------------------------------------------------
 
-    def _find_earlier_result(self, pushed_rows: PushedRows) -> WriteResult | None:
+    def _find_earlier_result(self, pushed_rows: PushedRows) -> ClientWriteResult | None:
         """Return the result of an earlier push of the same request; None: there was none."""
         write = self.request
         earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
         if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
             return self.find_earlier_result(earlier_push)
-        if self._is_unchanged(pushed_rows, earlier_push.answer["ids"]):
+        if self._has_same_rows(pushed_rows, earlier_push.answer["ids"]):
             return build_replayed_result(earlier_push)
         return None
 
-    def _is_unchanged(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
+    def _has_same_rows(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
         """Return whether the rows of an earlier push equal the rows of this request."""
-        existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.build_keys(ids))
+        existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.build_key_table(ids))
         if self.sent_rows is None or missing_mask.any():
             return False
         names = [name for name in self.sent_rows.column_names if name != pushed_rows.generated_id_column]
@@ -274,19 +278,19 @@ class _RowWrite(ClientWrite):
             keys = pushed_rows.parse_key(write.key)
             self._check_key_unchanged(keys, pushed_rows)
         else:
-            assert self.sent_rows is not None  # noqa: S101  (`read_body` saw to it)
+            assert self.sent_rows is not None  # noqa: S101  (`read_request_body` saw to it)
             largest_id = statistics.get(pushed_rows.generated_id_column or "", {}).get("maximum")
-            keys = pushed_rows.read_keys(self.sent_rows, largest=largest_id, generate_missing=is_post)
+            keys = pushed_rows.extract_row_keys(self.sent_rows, largest_id=largest_id, generate_missing=is_post)
         existing_rows, missing_mask = pushed_rows.find_rows(keys)
         self._check_if_match(existing_rows, missing_mask)
         if is_post and not missing_mask.all():
             raise KeyTakenError(
-                format_message("there is a row {key} already", format_first_key(keys, ~missing_mask)),
+                format_message("there is a row {key} already", format_first_masked_key(keys, ~missing_mask)),
                 remedy="PUT changes it",
             )
         if not is_post and missing_mask.any():
             raise NotFoundError(
-                format_message("there is no row {key} that was pushed", format_first_key(keys, missing_mask)),
+                format_message("there is no row {key} that was pushed", format_first_masked_key(keys, missing_mask)),
                 remedy="only the source of a row can change it",
             )
         is_deletion = write.action == DELETE_ACTION
@@ -302,7 +306,7 @@ class _RowWrite(ClientWrite):
             ids = [list(row.values()) for row in keys.to_pylist()]
         state = run
         if row_count == 1 and not is_deletion:
-            state = compute_row_state(piece)
+            state = compute_row_state_digest(piece)
         return ClientPush(
             run=run,
             table=self.table,
@@ -340,7 +344,7 @@ class _RowWrite(ClientWrite):
         elif missing_mask.any():
             state = ""
         else:
-            state = compute_row_state(existing_rows)
+            state = compute_row_state_digest(existing_rows)
         if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
                 "it was changed by somebody else meanwhile" if state else "there is no such row",
@@ -348,7 +352,7 @@ class _RowWrite(ClientWrite):
             )
 
 
-def _open_pushed_rows(site: Site, resource: Resource, table: str) -> PushedRows:
+def _open_pushed_rows(site: Site, resource: CollectionSpec, table: str) -> PushedRows:
     """Open the journal of a table that takes rows."""
     for spec in resource.tables:
         for source in spec.sources:
@@ -357,14 +361,14 @@ def _open_pushed_rows(site: Site, resource: Resource, table: str) -> PushedRows:
     raise NotFoundError(format_message("{table} takes no rows", table))
 
 
-def find_pushed_row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
+def find_pushed_row_or_file(site: Site, table_name: str, key: Sequence[str]) -> tuple[dict[str, Any], str]:
     """Find a row in the journal, or a file, by its key.
 
     Parameters
     ----------
     site
         The site that publishes the table.
-    name
+    table_name
         ``schema.table``.
     key
         The parts of the key in the address.
@@ -380,9 +384,9 @@ def find_pushed_row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str
         The table, the row or the file does not exist.
     """
     path = "/".join(key)
-    push_target = find_push_target(site, name, path)
+    push_target = find_push_target(site, table_name, path)
     if push_target is None:
-        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", name))
+        raise NotFoundError(format_message("there is no table {name!r:.120} to write to", table_name))
     resource, spec, source = push_target
     if source.kind != PUSH_SOURCE_KIND:
         file_target = find_file_target(site, resource, source, path)
@@ -395,21 +399,21 @@ def find_pushed_row(site: Site, name: str, key: Sequence[str]) -> tuple[dict[str
     if missing_mask.any():
         raise NotFoundError(format_message("there is no row {key!r:.120} that was pushed", path))
     row = existing_rows.drop_columns([DELETED_COLUMN]).to_pylist()[0]
-    return row, compute_row_state(existing_rows)
+    return row, compute_row_state_digest(existing_rows)
 
 
 __all__ = [
     "DELETE_ACTION",
     "POST_ACTION",
     "PUT_ACTION",
+    "ClientWriteRequest",
+    "ClientWriteResult",
     "InvalidRowsError",
     "KeyTakenError",
     "RowsRefusedError",
-    "WriteRequest",
-    "WriteResult",
     "can_push",
     "choose_upload_path",
-    "execute_write",
+    "execute_client_write",
     "find_push_target",
-    "find_pushed_row",
+    "find_pushed_row_or_file",
 ]

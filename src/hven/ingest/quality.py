@@ -15,13 +15,13 @@ MAX_GROUPS = 500  # groups with counts of their own: those with the most flagged
 
 
 @dataclass(slots=True, kw_only=True)
-class QualityGroup:
+class QualityFlagGroup:
     """The rows with the same values of the expressions that rows are counted by.
 
     Attributes
     ----------
     of
-        These values as text, in the order of `FlagStatistics.by`; None: NULL.
+        These values as text, in the order of `QualityFlagStatistics.by`; None: NULL.
     rows
         Number of rows.
     flagged
@@ -37,7 +37,7 @@ class QualityGroup:
 
 
 @dataclass(slots=True, kw_only=True)
-class FlagStatistics:
+class QualityFlagStatistics:
     """Statistics of the flags of a table.
 
     Attributes
@@ -64,8 +64,8 @@ class FlagStatistics:
     flagged: int = 0
     rules: dict[str, int] = field(default_factory=dict)
     by: list[str] = field(default_factory=list)
-    groups: list[QualityGroup] = field(default_factory=list)
-    others: QualityGroup | None = None
+    groups: list[QualityFlagGroup] = field(default_factory=list)
+    others: QualityFlagGroup | None = None
 
     @property
     def clean_share_text(self) -> str:
@@ -91,8 +91,8 @@ class FlagStatistics:
         return text
 
 
-def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | None:
-    """Read a result of `FlagStatistics.to_json`.
+def parse_flag_statistics(document: Mapping[str, Any] | None) -> QualityFlagStatistics | None:
+    """Read a result of `QualityFlagStatistics.to_json`.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | No
     if not document:
         return None
     try:
-        groups = [QualityGroup(**group_document) for group_document in document["groups"]]
+        groups = [QualityFlagGroup(**group_document) for group_document in document["groups"]]
         others_document = document["others"]
-        others = None if others_document is None else QualityGroup(**others_document)
-        return FlagStatistics(**{**document, "groups": groups, "others": others})
+        others = None if others_document is None else QualityFlagGroup(**others_document)
+        return QualityFlagStatistics(**{**document, "groups": groups, "others": others})
     except (KeyError, TypeError):
         return None
 
@@ -137,4 +137,4 @@ def format_percent(part: int, total: int) -> str:
     return f"{hundredths / 100:.2f} %"
 
 
-__all__ = ["MAX_GROUPS", "FlagStatistics", "QualityGroup", "format_percent", "quality_from_json"]
+__all__ = ["MAX_GROUPS", "QualityFlagGroup", "QualityFlagStatistics", "format_percent", "parse_flag_statistics"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hven.engines import load_engine_record
 from hven.ingest._rejects_file import RejectsFile
-from hven.ingest._report import TableReport
+from hven.ingest._report import TableIngestReport
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY
 from hven.ingest._table_loader import (
     DEFAULT_MAX_REJECTED_SHARE,
@@ -22,7 +22,7 @@ from hven.ingest._table_loader import (
     build_union_table,
     find_adoptable_catalogue,
     has_byte_progress,
-    open_sources,
+    open_table_sources,
 )
 from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.engines import StorageEngine
-    from hven.ingest._ledger import SourceEntry
-    from hven.model import Deviation
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.ingest._ledger import OpenedSource
+    from hven.model import ReadDeviation
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.sources import RejectedRow
 
@@ -47,7 +47,7 @@ REMOTE_SAMPLE_ROWS = 10  # .. if each row needs a request to a server, for a siz
 ENGINE_MEMORY_BYTES = 256 << 20
 
 
-def find_sample_faults(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
+def find_sample_faults(resource: CollectionSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Yield an error for what most of the first rows of a table's files would be rejected for, and warnings.
 
     A service that cannot be read gives a warning, once for each address: it may answer again before the next ingest. A
@@ -67,11 +67,11 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
         engine: StorageEngine | None = None
         failed_addresses: set[str] = set()
         for spec in resource.tables:
-            service = _find_service(spec)
+            service = _find_service_source(spec)
             if service is not None and service.options["url"] in failed_addresses:
                 continue
-            deviations: list[Deviation] = []
-            unread_rows = _UnreadRows()
+            deviations: list[ReadDeviation] = []
+            unread_rows = _UnreadableRowBuffer()
             context = SourceContext(
                 directory=directory,
                 resolve_secret=partial(resolve_secret, settings.directory),
@@ -83,7 +83,7 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                 is_inspection=True,
             )
             try:
-                source_entries = list(open_sources(spec, resource, context))
+                source_entries = list(open_table_sources(spec, resource, context))
                 _check_served_catalogue(spec, source_entries, resource.engine or settings.engine)
                 file_entries = [entry for entry in source_entries if has_byte_progress(entry.source)]
                 entries = [entry for entry in file_entries if entry.mapping.group_plan is None]
@@ -92,7 +92,7 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                         engine_module = plugins.load_plugin("engines", "duckdb")
                         engine = engine_module.open(Path(scratch), memory=ENGINE_MEMORY_BYTES, threads=1)
                         stack.callback(engine.close)
-                    yield from _check_table_sample(
+                    yield from _find_table_sample_faults(
                         spec,
                         entries,
                         engine,
@@ -113,19 +113,19 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                 yield from (_build_deviation_warning(deviation, spec) for deviation in deviations)
 
 
-class _UnreadRows:
+class _UnreadableRowBuffer:
     """The rows that a source cannot read; rows before the loader exists are kept for it."""
 
     def __init__(self) -> None:
         self.loader: TableLoader | None = None
         self._early: list[RejectedRow] = []
 
-    def add_row(self, row: RejectedRow) -> None:
+    def add_row(self, rejected_row: RejectedRow) -> None:
         """Pass a row to the loader, or keep it."""
         if self.loader is None:
-            self._early.append(row)
+            self._early.append(rejected_row)
         else:
-            self.loader.reject_row(row)
+            self.loader.record_rejected_row(rejected_row)
 
     def set_loader(self, loader: TableLoader) -> None:
         """Pass rows to a loader from now on; files are read again from their start, so early rows come again."""
@@ -133,25 +133,25 @@ class _UnreadRows:
         self._early.clear()
 
 
-def _record_deviation(deviations: list[Deviation], deviation: str | Deviation) -> None:
+def _record_deviation(deviations: list[ReadDeviation], deviation: str | ReadDeviation) -> None:
     if not isinstance(deviation, str):
         add_deviation(deviations, deviation)
 
 
-def _build_deviation_warning(deviation: Deviation, spec: TableSpec) -> Fault:
+def _build_deviation_warning(deviation: ReadDeviation, spec: TableSpec) -> Fault:
     """Build a warning of what a reader narrows, drops or reinterprets in the first rows of a table."""
     message = f"{spec.table.qualified_name}: {deviation}"
     return Fault(message=message, place=spec.place, remedy=deviation.remedy, severity="warning")
 
 
-def _find_serving_engine(name: str) -> str | None:
+def _find_serving_engine(source_kind: str) -> str | None:
     """Return the name of the engine that serves the files of a kind of source in place."""
-    plugin = plugins.load_plugin("sources", name)
+    plugin = plugins.load_plugin("sources", source_kind)
     engine_name: str | None = vars(plugin).get("SERVED_BY")
     return engine_name
 
 
-def _find_service(spec: TableSpec) -> SourceSpec | None:
+def _find_service_source(spec: TableSpec) -> SourceSpec | None:
     """Find the first source of a table that asks a service."""
     for source in spec.sources:
         if find_service_signature(source.kind) is not None and "url" in source.options:
@@ -159,7 +159,7 @@ def _find_service(spec: TableSpec) -> SourceSpec | None:
     return None
 
 
-def _check_served_catalogue(spec: TableSpec, entries: list[SourceEntry], engine: str) -> None:
+def _check_served_catalogue(spec: TableSpec, entries: list[OpenedSource], engine: str) -> None:
     """Check a catalogue that the engine would serve in place."""
     if not entries or _find_serving_engine(entries[0].spec.kind) != engine:
         return
@@ -172,17 +172,17 @@ def _check_served_catalogue(spec: TableSpec, entries: list[SourceEntry], engine:
         getattr(module, function_name)(table, catalogue, entries[0].mapping.copies)
 
 
-def _check_table_sample(
+def _find_table_sample_faults(
     spec: TableSpec,
-    entries: list[SourceEntry],
+    entries: list[OpenedSource],
     engine: StorageEngine,
     scratch: Path,
     *,
     settings: Settings,
-    unread: _UnreadRows,
+    unread: _UnreadableRowBuffer,
     has_all_sources: bool,
 ) -> Iterator[Fault]:
-    report = TableReport(table=spec.table.qualified_name)
+    report = TableIngestReport(table=spec.table.qualified_name)
     has_remote_requests = any(
         entry.documents or any(call.path is None for call in entry.mapping.calls) for entry in entries
     )
@@ -201,11 +201,11 @@ def _check_table_sample(
             allow_private=settings.allow_private,
         )
         unread.set_loader(loader)
-        loader.map_all_rows(lambda _: None)
-    yield from _report_sample(spec, report, has_all_sources=has_all_sources)
+        loader.map_and_write_rows(lambda _: None)
+    yield from _build_sample_faults(spec, report, has_all_sources=has_all_sources)
 
 
-def _report_sample(spec: TableSpec, report: TableReport, *, has_all_sources: bool) -> Iterator[Fault]:
+def _build_sample_faults(spec: TableSpec, report: TableIngestReport, *, has_all_sources: bool) -> Iterator[Fault]:
     """Yield the faults that the first rows of a table show."""
     name = spec.table.qualified_name
     max_rejected_share = spec.max_rejected_share
@@ -248,7 +248,7 @@ def _report_sample(spec: TableSpec, report: TableReport, *, has_all_sources: boo
         )
 
 
-def _build_rejects_fault(report: TableReport, spec: TableSpec, limit: float) -> Fault:
+def _build_rejects_fault(report: TableIngestReport, spec: TableSpec, limit: float) -> Fault:
     """Build the fault that too many of the first rows would be rejected, with the first rows of each reason."""
     errors = [finding for finding in report.findings.values() if finding.severity == ERROR_SEVERITY]
     errors.sort(key=lambda finding: finding.count, reverse=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hven.model.resource import Resource, SourceSpec
+    from hven.model.resource import CollectionSpec, SourceSpec
     from hven.model.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -35,7 +35,7 @@ _DATABASE_KINDS = {"sql", "live"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
+def find_source_faults(resource: CollectionSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Yield the faults of the sources of a collection.
 
     It is an error if a secret that a source names is not set, or if the source of a service cannot parse an option. It
@@ -57,8 +57,8 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
             yield from unset_secret_faults
             if unset_secret_faults:
                 continue
-            yield from _open_service(source, directory, settings)
-            for server_label, address in _find_servers(source):
+            yield from _find_service_open_faults(source, directory, settings)
+            for server_label, address in _list_server_addresses(source):
                 if (server_label, address) not in probes:
                     probe = partial(_probe_server, source, address, directory, settings)
                     probes[server_label, address] = source, _start_probe_thread(probe)
@@ -79,7 +79,7 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
 
 
 def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Fault]:
-    secrets = _find_secrets([dict(source.options), dict(source.enrich or {})])
+    secrets = _find_secret_names([dict(source.options), dict(source.enrich or {})])
     for name in dict.fromkeys(secrets):
         try:
             resolve_secret(settings.directory, name)
@@ -87,19 +87,19 @@ def _find_unset_secrets(source: SourceSpec, settings: Settings) -> Iterator[Faul
             yield Fault(message=error.message, place=source.place, remedy=error.remedy)
 
 
-def _find_secrets(value: Any) -> Iterator[str]:
+def _find_secret_names(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, member in value.items():
             if key not in _DOLLAR_OPTIONS:
-                yield from _find_secrets(member)
+                yield from _find_secret_names(member)
     elif isinstance(value, list | tuple):
         for member in value:
-            yield from _find_secrets(member)
+            yield from _find_secret_names(member)
     elif isinstance(value, str) and _SECRET_PATTERN.fullmatch(value):
         yield str(value)
 
 
-def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
+def _find_service_open_faults(source: SourceSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Open the source of a service, as an ingest does, and yield the reason if it cannot be opened.
 
     Opening sends no request yet: it reads the options, and the files beside the descriptor that they name. Other checks
@@ -123,22 +123,22 @@ def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> It
         yield Fault(message=message, place=source.place, remedy=error.remedy)
 
 
-def _find_servers(source: SourceSpec) -> Iterator[tuple[str, str]]:
+def _list_server_addresses(source: SourceSpec) -> Iterator[tuple[str, str]]:
     """Yield the database or the service of a source: a label without a password, and the address."""
     address = source.options.get("url")
     if not isinstance(address, str) or not address:
         return
     if source.kind in _DATABASE_KINDS:
         is_secret = _SECRET_PATTERN.fullmatch(address) is not None
-        shown_address = address if is_secret else _remove_account(address)
+        shown_address = address if is_secret else _extract_host_and_port(address)
         yield f"the database {shown_address}", address
         return
     is_service = file_kinds.find_service_signature(source.kind) is not None
     if is_service and address.startswith(("http://", "https://")):
-        yield f"the service {_remove_account(address)}", address
+        yield f"the service {_extract_host_and_port(address)}", address
 
 
-def _remove_account(address: str) -> str:
+def _extract_host_and_port(address: str) -> str:
     parts = urlsplit(address)
     host = parts.hostname or address.partition(";")[0]
     return f"{host}:{parts.port}" if parts.port else str(host)
@@ -152,7 +152,7 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
         if _SECRET_PATTERN.fullmatch(address):
             resolved_address = secret_resolver(address)
         if source.kind not in _DATABASE_KINDS:
-            _connect_to_service(resolved_address, settings)
+            _check_service_connection(resolved_address, settings)
         elif source.kind == "sql":  # the engine's own check asks the database of a live table
             context = SourceContext(
                 directory=directory,
@@ -172,7 +172,7 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
     return None
 
 
-def _connect_to_service(address: str, settings: Settings) -> None:
+def _check_service_connection(address: str, settings: Settings) -> None:
     _, ip_address = http_client.resolve_url(address, allow_private=settings.allow_private)
     if ip_address is None:
         return  # requests go through a proxy, which accepts a connection even if the service is down
@@ -198,4 +198,4 @@ def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:
     return future
 
 
-__all__ = ["check_sources"]
+__all__ = ["find_source_faults"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.engines import StorageEngine
-    from hven.ingest._ledger import SourceEntry
+    from hven.ingest._ledger import OpenedSource
 
 TIME_KEY = "time"
 MAX_CLOCK_DIFFERENCE = dt.timedelta(hours=1)  # the clock of a source may be ahead by this much
@@ -39,7 +39,7 @@ class WatermarkTracker:
         Entries whose rows were all seen; later batches of them do not count.
     """
 
-    def __init__(self, engine: StorageEngine, entries: Sequence[SourceEntry]) -> None:
+    def __init__(self, engine: StorageEngine, entries: Sequence[OpenedSource]) -> None:
         self._engine = engine
         self._entries = entries
         self._limit = dt.datetime.now(dt.UTC).replace(tzinfo=None) + MAX_CLOCK_DIFFERENCE
@@ -47,10 +47,10 @@ class WatermarkTracker:
         self.future_count = 0
         self.finished_entries = set[int]()
 
-    def __call__(self, entry: int, batch: pa.RecordBatch) -> None:
+    def __call__(self, entry_number: int, batch: pa.RecordBatch) -> None:
         """Find the largest watermark of a batch of source rows."""
-        mapping = self._entries[entry].mapping
-        if entry in self.finished_entries or mapping.watermark_query is None or not batch.num_rows:
+        mapping = self._entries[entry_number].mapping
+        if entry_number in self.finished_entries or mapping.watermark_query is None or not batch.num_rows:
             return
         relations = {SOURCE_RELATION: batch, **mapping.lookups}
         watermarks = self._engine.evaluate_query(mapping.watermark_query, relations).column(WATERMARK_COLUMN)
@@ -65,8 +65,10 @@ class WatermarkTracker:
         largest = None
         if len(watermarks):
             largest = normalize_watermark(pc.max(watermarks).as_py())
-        if largest is not None and (entry not in self.largest_by_entry or largest > self.largest_by_entry[entry]):
-            self.largest_by_entry[entry] = largest
+        if largest is not None and (
+            entry_number not in self.largest_by_entry or largest > self.largest_by_entry[entry_number]
+        ):
+            self.largest_by_entry[entry_number] = largest
 
     def _find_future_times(self, watermarks: Any) -> Any:
         """Return the mask of the times in the future, ISO 8601 texts included; None if the values are no times."""
@@ -88,7 +90,7 @@ class WatermarkTracker:
         days = pc.utf8_slice_codeunits(watermarks, 0, 10)
         return pc.greater(days, next_day)
 
-    def collect_state(self) -> dict[str, Any]:
+    def collect_packed_watermarks(self) -> dict[str, Any]:
         """Return the watermarks for the state that the next sync reads."""
         return {str(entry): pack_watermark(value) for entry, value in self.largest_by_entry.items()}
 

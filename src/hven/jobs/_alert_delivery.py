@@ -22,13 +22,13 @@ from hven.jobs._redaction import SecretRedactor
 from hven.model.errors import HvenError, ServiceError, UserError
 from hven.site.store import format_current_time
 from hven.sources import http_client
-from hven.sources.site_programs import find_program, start_supervised
+from hven.sources.site_programs import find_program, start_supervised_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hven.model.settings import Settings
-    from hven.site.store import Alert, StateStore
+    from hven.site.store import CollectionAlert, StateStore
 
 log = logging.getLogger("hven.alerts")
 
@@ -41,7 +41,7 @@ MAX_QUOTED_CHARACTERS = 200  # of a program's last output
 DEFAULT_SMTP_PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
-def list_channels(settings: Settings) -> list[str]:
+def list_alert_channels(settings: Settings) -> list[str]:
     """List the channels by which a site sends alerts: ``webhook``, ``mail``, ``command``."""
     alert_settings = settings.alerts
     settings_by_channel = {
@@ -52,7 +52,7 @@ def list_channels(settings: Settings) -> list[str]:
     return [channel for channel, setting in settings_by_channel.items() if setting]
 
 
-def send_alerts(settings: Settings, store: StateStore) -> int:
+def send_due_alerts(settings: Settings, store: StateStore) -> int:
     """Send every alert that is due; return the number of alerts that went out by all channels."""
     delivered_count = 0
     for due_alert in store.schedules.list_due_alerts():
@@ -68,10 +68,10 @@ def send_alerts(settings: Settings, store: StateStore) -> int:
     return delivered_count
 
 
-def _send_alert(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
+def _send_alert(settings: Settings, alert_record: CollectionAlert) -> tuple[dict[str, dict[str, Any]], bool]:
     """Send an alert by the channels that have not sent it yet; return the results, and whether one failed."""
     redactor = SecretRedactor(settings.directory)
-    available_channels = list_channels(settings)
+    available_channels = list_alert_channels(settings)
     channels: dict[str, dict[str, Any]] = {}
     is_incomplete = False
     for channel, facts in alert_record.ways.items():
@@ -92,7 +92,7 @@ def _send_alert(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict
     return channels, is_incomplete
 
 
-def build_alert_document(settings: Settings, alert_record: Alert, redactor: SecretRedactor) -> dict[str, Any]:
+def build_alert_document(settings: Settings, alert_record: CollectionAlert, redactor: SecretRedactor) -> dict[str, Any]:
     """Return the document of an alert, as JSON without secrets."""
     alert_fields = {
         "id": alert_record.id,
@@ -113,7 +113,7 @@ def build_alert_document(settings: Settings, alert_record: Alert, redactor: Secr
 
 def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     """POST an alert as JSON; any 2xx answer is a success. Redirects are not followed."""
-    url = settings.resolve_address(settings.alerts.webhook or "")
+    url = settings.resolve_secret_address(settings.alerts.webhook or "")
     document = {"text": _format_subject(alert_document), **alert_document}
     body = json.dumps(document, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"Hven/{hven.__version__}"}
@@ -154,7 +154,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     message.set_content("".join(content_lines))
     password: str | None = None
     if alert_settings.smtp_password is not None:
-        password = settings.resolve_address(alert_settings.smtp_password)
+        password = settings.resolve_secret_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
         raise UserError("a password is not sent without encryption", remedy='say smtp_tls = "starttls" or "tls"')
     host = alert_settings.smtp_host
@@ -188,7 +188,7 @@ def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) ->
         output_path = directory / "errors"
         input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")
         with output_path.open("wb") as output_file:
-            process = start_supervised(argv, directory, output_file, output_file, stdin=input_path)
+            process = start_supervised_program(argv, directory, output_file, output_file, stdin=input_path)
             try:
                 exit_code = process.wait(PROGRAM_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:

@@ -35,7 +35,7 @@ class CompletionEstimate:
     note: str | None = None
 
 
-def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) -> CompletionEstimate:
+def estimate_completion(job: JobRecord, job_store: JobStore, current_time: datetime) -> CompletionEstimate:
     """Estimate when a job will be done.
 
     A running job that reports its share of the work is expected to continue at the same speed. Another job is expected
@@ -44,27 +44,27 @@ def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) 
     without such past jobs, or for a job that should be done already.
     """
     if job.phase == "EXECUTING":
-        running_end = _estimate_running_end(job, jobs, current_time)
+        running_end = _estimate_running_end(job, job_store, current_time)
         return CompletionEstimate(quote=_format_quote(running_end, current_time))
     if job.phase not in {"PENDING", "QUEUED"}:
         return CompletionEstimate()
-    jobs_ahead = jobs.count_jobs_ahead(job)
+    jobs_ahead = job_store.count_jobs_ahead(job)
     queue_position: int | None = None
     if job.phase == "QUEUED":
         queue_position = 1 + sum(jobs_ahead.values())
-    completed_jobs = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
+    completed_jobs = job_store.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
     own_seconds = _estimate_duration(job, completed_jobs)
-    running_jobs = jobs.count_running()
+    running_jobs = job_store.count_running_by_queue()
     if own_seconds is None:
         return CompletionEstimate(place=queue_position)
-    wait_seconds = _estimate_wait_seconds(job, jobs, jobs_ahead, running_jobs, completed_jobs)
+    wait_seconds = _estimate_wait_seconds(job, job_store, jobs_ahead, running_jobs, completed_jobs)
     if wait_seconds is None:
         return CompletionEstimate(place=queue_position)
     end_time = current_time + timedelta(seconds=wait_seconds + own_seconds)
     return CompletionEstimate(place=queue_position, quote=_format_quote(end_time, current_time))
 
 
-def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime) -> datetime | None:
+def _estimate_running_end(job: JobRecord, job_store: JobStore, current_time: datetime) -> datetime | None:
     if job.started is None:
         return None
     start_time = datetime.fromisoformat(job.started)
@@ -75,7 +75,7 @@ def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime
     if progress_share >= MIN_PROGRESS_SHARE and elapsed_seconds >= MIN_ELAPSED_SECONDS:
         remaining_seconds = elapsed_seconds * (1 - progress_share) / progress_share
         return current_time + timedelta(seconds=remaining_seconds)
-    completed_jobs = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
+    completed_jobs = job_store.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
     own_seconds = _estimate_duration(job, completed_jobs)
     if own_seconds is None:
         return None
@@ -84,7 +84,7 @@ def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime
 
 def _estimate_wait_seconds(
     job: JobRecord,
-    jobs: JobStore,
+    job_store: JobStore,
     jobs_ahead: dict[str, int],
     running_jobs: dict[str, int],
     completed_jobs: Sequence[CompletedJob],
@@ -100,7 +100,7 @@ def _estimate_wait_seconds(
     for queue in queues:
         past_jobs = completed_jobs
         if queue != job.queue:
-            past_jobs = jobs.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
+            past_jobs = job_store.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
         if not past_jobs:
             return None
         median_seconds = statistics.median(_compute_duration(past_job) for past_job in past_jobs)
@@ -110,11 +110,11 @@ def _estimate_wait_seconds(
 
 
 def _estimate_duration(job: JobRecord, completed_jobs: Sequence[CompletedJob]) -> float | None:
-    own_shape = _normalize_parameters(job.parameters)
+    own_shape = _mask_parameter_numbers(job.parameters)
     similar_jobs = [
         completed_job
         for completed_job in completed_jobs
-        if _normalize_parameters(completed_job.parameters) == own_shape
+        if _mask_parameter_numbers(completed_job.parameters) == own_shape
     ]
     durations = [_compute_duration(similar_job) for similar_job in similar_jobs]
     if not durations:
@@ -128,7 +128,7 @@ def _estimate_duration(job: JobRecord, completed_jobs: Sequence[CompletedJob]) -
     return seconds
 
 
-def _normalize_parameters(parameters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _mask_parameter_numbers(parameters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the parameters with all numbers replaced, so that similar jobs have the same."""
     relevant_parameters = [(name.upper(), value) for name, value in parameters]
     return sorted(

@@ -38,9 +38,9 @@ class ForkingProcess:
         self._stopping = False
         self._store: StateStore | None = None
 
-    def _set_up_process(self, name: str) -> None:
+    def _set_up_process(self, process_name: str) -> None:
         """Name this process, and let SIGTERM and SIGINT end it."""
-        child_processes.set_process_name(name)
+        child_processes.set_process_name(process_name)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, self._request_stop)
 
@@ -48,7 +48,7 @@ class ForkingProcess:
         self._stopping = True
 
     def _should_continue(self) -> bool:
-        child_processes.send_heartbeat()
+        child_processes.record_own_heartbeat()
         has_parent = self._parent is None or os.getppid() == self._parent
         return has_parent and not self._stopping
 

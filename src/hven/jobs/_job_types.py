@@ -72,8 +72,8 @@ class JobDefinition:
         Names of parameters whose value is a file of the request, in the part with the same name.
     run
         Does the work: returns when it is done, and raises an error if it fails. It writes all its files by
-        `RunningJob.write_result` or `RunningJob.adopt_file_as_result`. It is a function, a
-        `hven.jobs._command.ProgramRunner` or a `hven.jobs._remote_jobs.RemoteJobRunner`.
+        `RunningJob.open_result_file` or `RunningJob.adopt_file_as_result`. It is a function, a
+        `hven.jobs._program_runner.ProgramRunner` or a `hven.jobs._remote_jobs.RemoteJobRunner`.
     check
         Checks the parameters and the names of the files before a job may run; raises `ParamError`.
     on_drop
@@ -275,7 +275,7 @@ class RunningJob:
             action()
 
     @contextmanager
-    def write_result(self, result_name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
+    def open_result_file(self, result_name: str, *, media_type: str, extension: str = "") -> Iterator[BinaryIO]:
         """Open a result for writing; after the block it is complete and durable, or it does not exist.
 
         Parameters
@@ -302,7 +302,7 @@ class RunningJob:
                 os.fsync(file.fileno())
                 size = file.tell()
             partial_path.rename(path)
-            _sync_directory(self.directory)
+            _sync_directory_to_disk(self.directory)
         except BaseException:
             partial_path.unlink(missing_ok=True)
             raise
@@ -332,7 +332,7 @@ class RunningJob:
         finally:
             os.close(handle)
         source_path.rename(path)
-        _sync_directory(self.directory)
+        _sync_directory_to_disk(self.directory)
         self.results.append({"id": result_name, "file": path.name, "media_type": media_type, "bytes": size})
 
     def discard_results(self) -> None:
@@ -344,7 +344,7 @@ class RunningJob:
             self.directory.rmdir()
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory_to_disk(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

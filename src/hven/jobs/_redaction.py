@@ -59,14 +59,14 @@ class SecretRedactor:
             environment = os.environ
         if descriptor_files is None:
             descriptor_files = directory.glob("collections/**/*.y*ml")
-        variable_names = _find_variable_names(directory, descriptor_files)
+        variable_names = _find_secret_variable_names(directory, descriptor_files)
         secrets = _read_secrets_file(directory)
         for name, value in environment.items():
             if name in variable_names or _SECRET_NAME_PATTERN.search(name):
                 secrets.append(value)
         secret_forms: set[str] = set()
         for secret in secrets:
-            secret_forms.update(form for form in _list_secret_forms(secret) if len(form) >= MIN_SECRET_CHARACTERS)
+            secret_forms.update(form for form in _list_secret_variants(secret) if len(form) >= MIN_SECRET_CHARACTERS)
         self._secret_pattern: re.Pattern[str] | None = None
         if secret_forms:
             longest_first = sorted(secret_forms, key=len, reverse=True)
@@ -95,7 +95,7 @@ class SecretRedactor:
         return value
 
 
-def _list_secret_forms(value: str) -> Iterable[str]:
+def _list_secret_variants(value: str) -> Iterable[str]:
     """Yield the forms in which a secret may appear: whole, its lines, encoded; for an address, its secret parts."""
     candidates = [value, value.strip(), *value.splitlines()]
     if "://" in value:
@@ -126,7 +126,7 @@ def _read_secrets_file(directory: Path) -> list[str]:
     return [value for value in values.values() if isinstance(value, str)]
 
 
-def _find_variable_names(directory: Path, descriptor_files: Iterable[Path]) -> set[str]:
+def _find_secret_variable_names(directory: Path, descriptor_files: Iterable[Path]) -> set[str]:
     """Return the names of variables that are secrets: each ``$NAME`` in settings and descriptors."""
     variable_names: set[str] = set()
     for path in (directory / "hven.toml", *descriptor_files, *directory.glob("jobs/*.y*ml")):

@@ -87,17 +87,17 @@ class RemoteJobRunner:
         OverloadedError
             The service cannot be reached.
         """
-        client = _RemoteClient(running_job.site.settings)
+        client = _RemoteJobClient(running_job.site.settings)
         address = running_job.progress.get(REMOTE_PROGRESS_KEY)
         if address is None:
             address = self._create_remote_job(running_job, client)
             running_job.save_progress(**{REMOTE_PROGRESS_KEY: address})
         job_url = str(address)
-        running_job.set_stop_function(lambda: self._send_stop(running_job, client, job_url))
-        job_document = self._wait_for_end(running_job, client, job_url)
-        phase = _find_text(job_document, "phase")
+        running_job.set_stop_function(lambda: self._stop_remote_job(running_job, client, job_url))
+        job_document = self._wait_for_remote_end(running_job, client, job_url)
+        phase = _find_element_text(job_document, "phase")
         if phase != "COMPLETED":
-            message = _find_text(job_document, "errorSummary/message") or "it does not say why"
+            message = _find_element_text(job_document, "errorSummary/message") or "it does not say why"
             message = message[:MAX_QUOTED_CHARACTERS]
             if phase == "ABORTED":  # by its time limit, or by a user there; so this job ends, too
                 raise TimeLimitError(f"the job at {self._host} was aborted: {message}")
@@ -109,12 +109,12 @@ class RemoteJobRunner:
         running_job.add_final_action(lambda: client.send_and_ignore_errors("DELETE", job_url))
         running_job.progress.pop(REMOTE_PROGRESS_KEY, None)
 
-    def send_drop(self, site: Site, job: JobRecord, is_destroyed: bool) -> None:
+    def send_abort_or_delete(self, site: Site, job: JobRecord, is_destroyed: bool) -> None:
         """Forward an abort or a destruction of a job that no worker has."""
         job_url = job.progress.get(REMOTE_PROGRESS_KEY)
         if job_url is None:
             return
-        client = _RemoteClient(site.settings)
+        client = _RemoteJobClient(site.settings)
         if is_destroyed:
             client.send_and_ignore_errors("DELETE", str(job_url))
         else:
@@ -124,7 +124,7 @@ class RemoteJobRunner:
     def _host(self) -> str:
         return split_address(self.url).hostname or self.url
 
-    def _create_remote_job(self, running_job: RunningJob, client: _RemoteClient) -> str:
+    def _create_remote_job(self, running_job: RunningJob, client: _RemoteJobClient) -> str:
         """Create the remote job, which is PENDING, and return its address."""
         form_fields: list[tuple[str, str]] = []
         for name, values in running_job.params.values.items():
@@ -139,7 +139,9 @@ class RemoteJobRunner:
             "POST", self.url, form=form_fields, files=running_job.input_files, total_seconds=CREATE_TIMEOUT_SECONDS
         )
         if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
-            raise UserError(f"{self._host} did not make a job: it answers {answer.status}{_quote_answer(answer)}")
+            raise UserError(
+                f"{self._host} did not make a job: it answers {answer.status}{_extract_answer_excerpt(answer)}"
+            )
         job_host = split_address(answer.location).hostname
         if job_host != split_address(self.url).hostname:
             raise UserError(f"{self._host} made a job, and says that it is at another host, {job_host}")
@@ -151,7 +153,7 @@ class RemoteJobRunner:
             return False
         return self.forwarded_parameters is None or parameter_name in self.forwarded_parameters
 
-    def _wait_for_end(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> ET.Element:
+    def _wait_for_remote_end(self, running_job: RunningJob, client: _RemoteJobClient, job_url: str) -> ET.Element:
         """Wait until the remote job has ended, and report its progress; return its last document."""
         phase = ""
         pause_seconds = FIRST_POLL_SECONDS
@@ -166,7 +168,7 @@ class RemoteJobRunner:
             try:
                 answer = client.send_request("GET", request_url)
                 job_document = _parse_job_document(answer, self._host)
-                if _find_text(job_document, "phase") == "PENDING":
+                if _find_element_text(job_document, "phase") == "PENDING":
                     self._start_remote_job(client, job_url)
                 unreachable_since = None
             except (_RemoteJobGoneError, ForbiddenError):
@@ -181,7 +183,7 @@ class RemoteJobRunner:
                 running_job.stopped.wait(MAX_POLL_SECONDS)
                 continue
             previous_phase = phase
-            phase = _find_text(job_document, "phase") or "UNKNOWN"
+            phase = _find_element_text(job_document, "phase") or "UNKNOWN"
             if phase not in ACTIVE_PHASES:
                 return job_document
             _report_remote_progress(running_job, phase, job_document)
@@ -193,13 +195,13 @@ class RemoteJobRunner:
             if time.monotonic() - request_start < LONG_POLL_SECONDS / 2:
                 running_job.stopped.wait(pause_seconds)
 
-    def _start_remote_job(self, client: _RemoteClient, job_url: str) -> None:
+    def _start_remote_job(self, client: _RemoteJobClient, job_url: str) -> None:
         """Start the remote job."""
         answer = client.send_request("POST", f"{job_url}/phase", form=[("PHASE", "RUN")])
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
-                f"{self._host} does not run the job: it answers {answer.status}{_quote_answer(answer)}"
+                f"{self._host} does not run the job: it answers {answer.status}{_extract_answer_excerpt(answer)}"
             )
 
     def _fetch_results(self, running_job: RunningJob, job_document: ET.Element, job_url: str) -> None:
@@ -220,7 +222,7 @@ class RemoteJobRunner:
                 download_directory,
                 byte_limit=self.result_limit_bytes,
                 allow_private=running_job.site.settings.allow_private,
-                on_progress=lambda byte_count, _: _report_download(running_job, byte_count),
+                on_progress=lambda byte_count, _: _report_download_progress(running_job, byte_count),
             )
             media_type = element.get("mime-type") or ""
             if not media_type or not media_type.isprintable():
@@ -229,7 +231,7 @@ class RemoteJobRunner:
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
 
-    def _send_stop(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> None:
+    def _stop_remote_job(self, running_job: RunningJob, client: _RemoteJobClient, job_url: str) -> None:
         """Abort or destroy the remote job, unless another worker continues with it."""
         if running_job.stop_reason == "stop":
             return
@@ -250,7 +252,7 @@ class _RemoteJobGoneError(UserError):
     """The remote job does not exist any more, or will not run, so that another request would not help."""
 
 
-class _RemoteClient:
+class _RemoteJobClient:
     """A client of the service, which sends all requests through `http_client`."""
 
     def __init__(self, settings: Settings) -> None:
@@ -290,7 +292,9 @@ class _RemoteClient:
         except UserError as error:
             raise OverloadedError(error.message, remedy=error.remedy) from error
         if answer.status >= 500 or answer.status == 429:
-            raise OverloadedError(f"{split_address(url).hostname} answers {answer.status}{_quote_answer(answer)}")
+            raise OverloadedError(
+                f"{split_address(url).hostname} answers {answer.status}{_extract_answer_excerpt(answer)}"
+            )
         return answer
 
     def send_and_ignore_errors(self, method: str, url: str, **form: str) -> None:
@@ -306,14 +310,14 @@ class _RemoteClient:
 
 
 def _report_remote_progress(running_job: RunningJob, phase: str, job_document: ET.Element) -> None:
-    row_count = _find_text(job_document, "jobInfo/rows")
+    row_count = _find_element_text(job_document, "jobInfo/rows")
     if row_count.isdigit():
         running_job.report_progress(there=phase, rows=int(row_count))
     else:
         running_job.report_progress(there=phase)
 
 
-def _report_download(running_job: RunningJob, byte_count: int) -> None:
+def _report_download_progress(running_job: RunningJob, byte_count: int) -> None:
     if running_job.stopped.is_set():
         raise OperationCancelledError("the job was stopped")
     running_job.report_progress(bytes=byte_count)
@@ -331,7 +335,7 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     if answer.status in {404, 410}:
         raise _RemoteJobGoneError(f"the job at {host} has gone: it answers {answer.status}")
     if answer.status != 200:
-        raise SourceError(f"{host} answers {answer.status}{_quote_answer(answer)}")
+        raise SourceError(f"{host} answers {answer.status}{_extract_answer_excerpt(answer)}")
     if b"<!DOCTYPE" in text.upper() or b"<!ENTITY" in text.upper():
         raise SourceError(f"{host} answers with a page instead of a job")
     try:
@@ -343,7 +347,7 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     return root
 
 
-def _find_text(node: ET.Element, path: str) -> str:
+def _find_element_text(node: ET.Element, path: str) -> str:
     """Return the text of the first element on a path of local names; empty if there is none."""
     elements = [node]
     for local_name in path.split("/"):
@@ -358,7 +362,7 @@ def _strip_namespace(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _quote_answer(answer: HttpAnswer) -> str:
+def _extract_answer_excerpt(answer: HttpAnswer) -> str:
     """Return the first words of an answer, without its tags, for a message."""
     text = re.sub(r"<[^>]*>", " ", answer.body[:20_000].decode("utf-8", "replace"))
     words = " ".join(text.split())[:300]

@@ -11,18 +11,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.ingest import sync as sync_package
-from hven.jobs.run_results import record_run_end
+from hven.jobs.run_results import record_sync_run_end
 from hven.jobs.schedule_planning import (
     BUSY_OUTCOME,
     FAILED_OUTCOME,
     GOOD_OUTCOME,
     GUARD_OUTCOME,
     STOPPED_OUTCOME,
-    RunOutcome,
-    is_due,
+    SyncRunOutcome,
+    is_run_due,
 )
 from hven.model import plugins
-from hven.model.errors import ChangeGuardError, ConflictError, HvenError
+from hven.model.errors import ChangeLimitExceededError, ConflictError, HvenError
 from hven.site import Site
 from hven.site.store import StateStore, SyncScheduleRecord, build_lease_name, get_process_holder
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from hven.model.settings import Settings
-    from hven.site.store import Alert
+    from hven.site.store import CollectionAlert
 
 log = logging.getLogger("hven.schedule")
 
@@ -66,7 +66,7 @@ def build_run_lease_name(collection: str) -> str:
     return f"schedule {collection}"
 
 
-def run_schedule(
+def run_scheduled_sync(
     settings: Settings,
     collection: str,
     parent_pid: int,
@@ -92,7 +92,7 @@ def run_schedule(
     stop_handler = _StopSignalHandler()
     signal.signal(signal.SIGTERM, stop_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the scheduler ends the runs
-    threading.Thread(target=_end_with_parent, args=(parent_pid,), name="parent", daemon=True).start()
+    threading.Thread(target=_stop_when_parent_ends, args=(parent_pid,), name="parent", daemon=True).start()
     own_holder = get_process_holder()
     store = StateStore(settings.var_directory, settings.store)
     try:
@@ -101,16 +101,16 @@ def run_schedule(
             duration_seconds=lease_seconds,
             description=f"the scheduled sync of {collection}",
         ):
-            is_held = collection in store.list_held_collections()
+            is_held = collection in store.map_held_collections()
             before, claimed_schedule = store.schedules.update_schedule(
                 collection, partial(_claim_schedule, is_held=is_held)
             )
             if before is None or claimed_schedule is None or claimed_schedule.holder != own_holder:
                 return
             if synchronize is None:
-                synchronize = partial(sync_and_summarize, unless_held=before.asked is None)
+                synchronize = partial(sync_and_summarize, skip_if_held=before.asked is None)
             outcome = _run_sync(settings, collection, synchronize, stop_handler)
-            record_run_end(store, settings, collection, outcome, own_holder=own_holder)
+            record_sync_run_end(store, settings, collection, outcome, own_holder=own_holder)
     except ConflictError:  # another scheduler has started a run of the collection
         return
     finally:
@@ -119,8 +119,8 @@ def run_schedule(
 
 def _claim_schedule(
     schedule: SyncScheduleRecord | None, now: float, *, is_held: bool
-) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
-    if schedule is None or not is_due(schedule, now, is_held=is_held):
+) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
+    if schedule is None or not is_run_due(schedule, now, is_held=is_held):
         return schedule, ()
     return replace(schedule, holder=get_process_holder(), began=now, asked=None), ()
 
@@ -130,7 +130,7 @@ def _run_sync(
     collection: str,
     synchronize: Callable[[Site, str], str | None],
     stop_handler: _StopSignalHandler,
-) -> RunOutcome:
+) -> SyncRunOutcome:
     """Synchronise the collection once; whatever happens becomes an outcome."""
     try:
         stop_handler.is_running = not stop_handler.stop_requested
@@ -138,7 +138,7 @@ def _run_sync(
             raise RunStoppedError  # noqa: TRY301  (the signal came before the run)
         return _run_sync_callback(settings, collection, synchronize)
     except RunStoppedError:  # from any part of the run, also from the handling of a failure
-        return RunOutcome(
+        return SyncRunOutcome(
             kind=STOPPED_OUTCOME, phase=ABORTED_PHASE, message="the server was stopped; it goes on with the next one"
         )
     finally:
@@ -147,40 +147,40 @@ def _run_sync(
 
 def _run_sync_callback(
     settings: Settings, collection: str, synchronize: Callable[[Site, str], str | None]
-) -> RunOutcome:
+) -> SyncRunOutcome:
     try:
         with Site(settings) as site:
             try:
                 summary = synchronize(site, collection)
-                return RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=summary)
+                return SyncRunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=summary)
             except ConflictError as error:
-                is_busy = _is_changed_elsewhere(site, collection)
+                is_busy = _is_changed_by_other_process(site, collection)
                 if not is_busy:
                     is_busy = sync_package.find_sync_conflict(site, collection) is not None
                 kind = BUSY_OUTCOME if is_busy else FAILED_OUTCOME
-                return RunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
+                return SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except HvenError as error:
-        kind = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
-        return RunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
+        kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
+        return SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=str(error))
     except MemoryError:
-        return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="it needs more memory than there is")
+        return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message="it needs more memory than there is")
     except Exception as error:
-        error_location = plugins.locate_error(error)
+        error_location = plugins.describe_error_origin(error)
         log.exception("the sync of %s failed in %s", collection, error_location)
         message = f"something went wrong in {error_location} ({type(error).__name__}: {error}); please report it"
-        return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
+        return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
 
 
-def sync_and_summarize(site: Site, collection: str, *, unless_held: bool = False) -> str | None:
-    """Synchronise a collection (with `unless_held`, unless it is held), and return a line about the changes."""
-    report = sync_package.sync_collection(site, collection, only_if_unheld=unless_held)
+def sync_and_summarize(site: Site, collection: str, *, skip_if_held: bool = False) -> str | None:
+    """Synchronise a collection (with `skip_if_held`, unless it is held), and return a line about the changes."""
+    report = sync_package.sync_collection(site, collection, refuse_if_held=skip_if_held)
     changes = [change for change in report.changes.values() if change.has_changes]
     if not changes:
         return "no change"
     return "; ".join(change.format_text() for change in changes)
 
 
-def _is_changed_elsewhere(site: Site, collection: str) -> bool:
+def _is_changed_by_other_process(site: Site, collection: str) -> bool:
     """Return whether another process changes the collection now."""
     lease_name = build_lease_name(collection)
     own_holder = get_process_holder()
@@ -188,7 +188,7 @@ def _is_changed_elsewhere(site: Site, collection: str) -> bool:
     return any(lease.name == lease_name and lease.holder != own_holder for lease in leases)
 
 
-def _end_with_parent(parent_pid: int) -> None:
+def _stop_when_parent_ends(parent_pid: int) -> None:
     """End the run when the process that started it is gone."""
     wait_event = threading.Event()
     while os.getppid() == parent_pid:

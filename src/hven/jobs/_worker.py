@@ -41,7 +41,7 @@ TRANSIENT_ERRORS = (errors.OverloadedError, errors.StorageError, errors.TimeLimi
 EXPECTED_ERRORS = (errors.UserError, OperationCancelledError, errors.TimeLimitError, errors.OverloadedError)
 
 
-class StopEvent(threading.Event):
+class WorkerStopEvent(threading.Event):
     """Tells whether a worker must end: it was told to, or its parent process is gone."""
 
     def __init__(self, parent_pid: int | None = None) -> None:
@@ -55,8 +55,8 @@ class StopEvent(threading.Event):
         return self._parent_pid is not None and os.getppid() != self._parent_pid
 
 
-def run_next(
-    site: Site, *, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, stop: threading.Event | None = None
+def run_next_job(
+    site: Site, *, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, stop_event: threading.Event | None = None
 ) -> bool:
     """Claim the next job and run it to its end; return false if no job waits.
 
@@ -66,17 +66,17 @@ def run_next(
         The site.
     policies
         The access policies of the site.
-    stop
+    stop_event
         If it is set meanwhile, the job is requeued unchanged.
     """
-    job = site.store.jobs.claim_job(declared_types.map_running_limits(site.settings))
+    job = site.store.jobs.claim_job(declared_types.map_running_job_limits(site.settings))
     if job is None:
         return False
-    _run_job(site, job, policies, stop or threading.Event())
+    _run_job(site, job, policies, stop_event or threading.Event())
     return True
 
 
-def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop: threading.Event) -> None:
+def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_event: threading.Event) -> None:
     job_directory = get_job_directory(site.settings, job.id)
     running_job = RunningJob(site, job, job_directory, policies)
     thread_errors: list[BaseException | None] = []
@@ -91,7 +91,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
 
     thread = threading.Thread(target=run_work, name=f"job {job.id}", daemon=True)
     thread.start()
-    stop_reason = _watch_job(site, running_job, thread, stop)
+    stop_reason = _wait_for_job_end(site, running_job, thread, stop_event)
     if stop_reason is None:
         _record_job_end(site, running_job, thread_errors[0])
         return
@@ -99,7 +99,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
     thread.join(STOP_TIMEOUT_SECONDS)
     is_thread_alive = thread.is_alive()
     if stop_reason == "time":
-        duration_limit = site.store.jobs.check_ownership(job) or job.duration
+        duration_limit = site.store.jobs.find_duration_if_owned(job) or job.duration
         text = f"the job has run for {duration_limit} seconds, which was its time limit"
         error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
         site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
@@ -111,8 +111,10 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
         os._exit(1)
 
 
-def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, stop: threading.Event) -> str | None:
-    """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``.
+def _wait_for_job_end(
+    site: Site, running_job: RunningJob, thread: threading.Thread, stop_event: threading.Event
+) -> str | None:
+    """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop_event``.
 
     While the store cannot be read, nobody can tell whether this worker still holds the job. After the time without a
     heartbeat for which others wait, the job counts as lost, because another worker may run it already.
@@ -126,7 +128,7 @@ def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, st
         if not thread.is_alive():
             return None
         pause_seconds = min(pause_seconds * 2, POLL_INTERVAL_SECONDS)
-        if stop.is_set():
+        if stop_event.is_set():
             return "stop"
         if pause_seconds < POLL_INTERVAL_SECONDS:
             continue
@@ -140,7 +142,7 @@ def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, st
                 last_heartbeat = last_report = current_time
                 duration_limit = site.store.jobs.record_heartbeat(job, reported_progress)
             else:
-                duration_limit = site.store.jobs.check_ownership(job)
+                duration_limit = site.store.jobs.find_duration_if_owned(job)
         except HvenError as error:  # the disk may be busy or full for a moment
             if time.monotonic() - last_contact > HEARTBEAT_TIMEOUT_SECONDS:
                 log.warning(
@@ -163,13 +165,13 @@ def _requeue_job(site: Site, running_job: RunningJob) -> None:
     """Requeue a job that has not ended; if this fails, the supervisor will find that nobody runs the job."""
     job = running_job.job
     try:
-        if not site.store.jobs.requeue_job(job, count_attempt=False):
-            _notify_dropped(site, running_job)
+        if not site.store.jobs.requeue_job(job, is_attempt_counted=False):
+            _call_on_drop(site, running_job)
     except HvenError as error:
         log.warning("the job %s cannot be requeued: %s", job.id, error)
 
 
-def _notify_dropped(site: Site, running_job: RunningJob) -> None:
+def _call_on_drop(site: Site, running_job: RunningJob) -> None:
     """Inform the type of a job that was aborted or destroyed while its worker stopped, because nobody else will."""
     job = running_job.job
     on_drop = declared_types.find_job_type(site.settings, job.type).on_drop
@@ -195,7 +197,7 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
                 groups=running_job.required_rights,
             )
         )
-        _finish_after_end(site, running_job, is_recorded)
+        _run_final_actions(site, running_job, is_recorded)
         return
     keeps_results = isinstance(error, JobFailedError)
     if not keeps_results:
@@ -220,15 +222,15 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
             groups=running_job.required_rights,
         )
     )
-    _finish_after_end(site, running_job, is_recorded)
+    _run_final_actions(site, running_job, is_recorded)
 
 
-def _finish_after_end(site: Site, running_job: RunningJob, is_recorded: bool) -> None:
+def _run_final_actions(site: Site, running_job: RunningJob, is_end_recorded: bool) -> None:
     """Run the final actions of a job.
 
     If its end was not recorded, the job was aborted, destroyed or claimed by another worker at the last moment.
     """
-    if not is_recorded:
+    if not is_end_recorded:
         job_id = running_job.job.id
         running_job.discard_results()
         try:
@@ -265,25 +267,25 @@ def _retry_until_written(write_end: Callable[[], bool]) -> bool:
         wait_seconds *= 2
 
 
-def run_jobs(site: Site, stop: threading.Event, *, idle_seconds: float) -> None:
+def run_jobs(site: Site, stop_event: threading.Event, *, idle_seconds: float) -> None:
     """Run jobs until the worker is told to stop, or until no job has come for `idle_seconds`."""
     last_job_time = time.monotonic()
     version = -1
-    while not stop.is_set():
+    while not stop_event.is_set():
         try:
-            current_version = site.store.jobs.get_version()
+            current_version = site.store.jobs.get_phase_change_count()
             if current_version != version:
                 version = current_version
-                while not stop.is_set() and run_next(site, stop=stop):
+                while not stop_event.is_set() and run_next_job(site, stop_event=stop_event):
                     last_job_time = time.monotonic()
         except HvenError as error:
             log.warning("looking for jobs failed: %s", error)
             version = -1
-            stop.wait(1.0)
+            stop_event.wait(1.0)
         quiet_seconds = time.monotonic() - last_job_time
         if quiet_seconds > idle_seconds:
             return
-        stop.wait(_choose_poll_interval(quiet_seconds))
+        stop_event.wait(_choose_poll_interval(quiet_seconds))
 
 
 def _choose_poll_interval(quiet_seconds: float) -> float:

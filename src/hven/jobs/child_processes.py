@@ -23,7 +23,7 @@ HEARTBEAT_TIMEOUT_SECONDS = 10.0  # after this time without a heartbeat, the par
 CRASH_SIGNALS = frozenset({signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT})
 
 
-class Heartbeat:
+class ProcessHeartbeat:
     """The heartbeat of a fork: the time of its last sign of life, in memory that it shares with its parent.
 
     Parameters
@@ -38,7 +38,7 @@ class Heartbeat:
         self._thread = ctypes.c_longlong.from_buffer(self._memory, 8)
         self._last_beat.value = time.monotonic() + start_seconds
 
-    def set_as_own(self) -> None:
+    def assign_to_this_process(self) -> None:
         """Use this heartbeat for the present process."""
         global _own_heartbeat  # noqa: PLW0603  (a process has one heartbeat)
         _own_heartbeat = self
@@ -73,10 +73,10 @@ class Heartbeat:
         return time.monotonic() - self._last_beat.value
 
 
-_own_heartbeat: Heartbeat | None = None
+_own_heartbeat: ProcessHeartbeat | None = None
 
 
-def send_heartbeat() -> None:
+def record_own_heartbeat() -> None:
     """Record a heartbeat of this process, for the process that watches it."""
     if _own_heartbeat is not None:
         _own_heartbeat.record_beat()
@@ -90,7 +90,7 @@ def start_heartbeat_thread() -> None:
 
     def send_repeatedly() -> None:
         while True:
-            send_heartbeat()
+            record_own_heartbeat()
             time.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
     threading.Thread(target=send_repeatedly, name="hven-pulse", daemon=True).start()
@@ -132,16 +132,16 @@ def fork_process(run_child: Callable[[int], object], description: str, log: logg
         os._exit(code)
 
 
-def set_process_name(name: str) -> None:
+def set_process_name(process_name: str) -> None:
     """Name this process for `top` and `ps`.
 
     Parameters
     ----------
-    name
+    process_name
         ASCII; only the first 15 characters count.
     """
     with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name, encoding="ascii")
+        Path("/proc/self/comm").write_text(process_name, encoding="ascii")
 
 
 def send_signal(pid: int, signal_number: signal.Signals) -> None:

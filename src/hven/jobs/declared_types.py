@@ -15,19 +15,25 @@ from pydantic import Field
 from hven.descriptor.value_schema import (
     DescriptorSection,
     FaultCollector,
-    KeyValues,
+    LocatedKeyValues,
     OneOrMore,
     Required,
     RetypedText,
     Text,
     describe_value,
 )
-from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, parse_page, read_page
-from hven.jobs._command import PLACEHOLDER_PATTERN, OutputFile, ProgramRunner
+from hven.descriptor.written_yaml import (
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    parse_yaml_file,
+    read_yaml_file,
+)
 from hven.jobs._job_types import JobDefinition, JobQuota
+from hven.jobs._program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
 from hven.jobs._remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, Place, suggest_spelling
+from hven.model.errors import DescriptorError, Fault, NotFoundError, ParamError, TextPlace, suggest_spelling
 from hven.model.params import Param, RequestParams, collect_params
 from hven.model.settings import URL_PATTERN, Settings, parse_byte_size
 from hven.model.types import parse_type
@@ -40,9 +46,9 @@ RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
 
 
-def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[Any, ...] | None:
+def _parse_program_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[Any, ...] | None:
     """Read a program and its arguments; the arguments of a list inside the list are used together or not at all."""
-    if not isinstance(value, WrittenList):
+    if not isinstance(value, LocatedYamlList):
         faults.add_error(
             f"{key_path} must be a list of the program and its arguments, not {describe_value(value)}",
             value.place,
@@ -51,11 +57,11 @@ def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[
         return None
     arguments: list[Any] = []
     for member in value:
-        if isinstance(member, WrittenList):
-            group = [_read_argument(part, key_path, faults) for part in member]
+        if isinstance(member, LocatedYamlList):
+            group = [_parse_program_argument(part, key_path, faults) for part in member]
             arguments.append(tuple(argument for argument in group if argument is not None))
             continue
-        argument = _read_argument(member, key_path, faults)
+        argument = _parse_program_argument(member, key_path, faults)
         if argument is not None:
             arguments.append(argument)
     if not arguments or isinstance(arguments[0], tuple):
@@ -64,10 +70,10 @@ def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[
     return tuple(arguments)
 
 
-def _read_argument(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
-    if isinstance(value, WrittenScalar) and not value.is_null:
+def _parse_program_argument(value: Any, key_path: str, faults: FaultCollector) -> LocatedYamlScalar | None:
+    if isinstance(value, LocatedYamlScalar) and not value.is_null:
         return value
-    remedy = "put it in quotes: '{...}'" if isinstance(value, WrittenMap) else ""
+    remedy = "put it in quotes: '{...}'" if isinstance(value, LocatedYamlMap) else ""
     faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
     return None
 
@@ -136,7 +142,7 @@ class JobTypeSection(DescriptorSection):
     "what it does"
     access: Literal["public", "private"]
     "private: for users who are logged in"
-    command: Annotated[list[str], _read_arguments]
+    command: Annotated[list[str], _parse_program_arguments]
     "the program and its arguments; {NAME} stands for a parameter"
     remote: Text
     "address of a job list elsewhere: https://other.example/tap/async"
@@ -177,7 +183,7 @@ def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
     if type_name in plugins.list_plugins("jobs"):
         plugin_type: JobDefinition = plugins.load_plugin("jobs", type_name).JOB
         return plugin_type
-    return load_declared_type(settings, type_name)
+    return load_declared_job_type(settings, type_name)
 
 
 def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
@@ -199,10 +205,10 @@ def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
         Declarations have faults; the error has all of them.
     """
     plugin_types = {name: find_job_type(settings, name) for name in plugins.list_plugins("jobs")}
-    return plugin_types | load_declared_types(settings)
+    return plugin_types | load_declared_job_types(settings)
 
 
-def map_running_limits(settings: Settings) -> dict[str, int]:
+def map_running_job_limits(settings: Settings) -> dict[str, int]:
     """Return the largest number of jobs that may run at the same time, for the types that limit it.
 
     A declaration with faults has no limit, because its jobs end at once.
@@ -217,7 +223,7 @@ def map_running_limits(settings: Settings) -> dict[str, int]:
     limits
         By the name of the type.
     """
-    declared_names = [path.stem for path in _list_declaration_files(settings)]
+    declared_names = [path.stem for path in _list_job_declaration_files(settings)]
     limits_by_type = {}
     for name in (*plugins.list_plugins("jobs"), *declared_names):
         try:
@@ -229,7 +235,7 @@ def map_running_limits(settings: Settings) -> dict[str, int]:
     return limits_by_type
 
 
-def load_declared_type(settings: Settings, type_name: str) -> JobDefinition:
+def load_declared_job_type(settings: Settings, type_name: str) -> JobDefinition:
     """Load one declaration.
 
     Parameters
@@ -254,13 +260,13 @@ def load_declared_type(settings: Settings, type_name: str) -> JobDefinition:
     path = settings.directory / JOBS_DIRECTORY / f"{type_name}.yaml"
     if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
         raise NotFoundError(f"no type of job is called {type_name!r:.60}")
-    declared_type, faults = _read_declaration(path, settings)
+    declared_type, faults = _load_cached_declaration(path, settings)
     if declared_type is None or faults:
         raise DescriptorError(faults)
     return declared_type
 
 
-def load_declared_types(settings: Settings) -> dict[str, JobDefinition]:
+def load_declared_job_types(settings: Settings) -> dict[str, JobDefinition]:
     """Load all declarations.
 
     Parameters
@@ -280,8 +286,8 @@ def load_declared_types(settings: Settings) -> dict[str, JobDefinition]:
     """
     types_by_name: dict[str, JobDefinition] = {}
     faults: list[Fault] = []
-    for path in _list_declaration_files(settings):
-        declared_type, file_faults = _read_declaration(path, settings)
+    for path in _list_job_declaration_files(settings):
+        declared_type, file_faults = _load_cached_declaration(path, settings)
         faults += file_faults
         if declared_type is not None:
             types_by_name[declared_type.name] = declared_type
@@ -290,7 +296,7 @@ def load_declared_types(settings: Settings) -> dict[str, JobDefinition]:
     return types_by_name
 
 
-def find_declaration_faults(settings: Settings) -> list[Fault]:
+def find_job_declaration_faults(settings: Settings) -> list[Fault]:
     """Validate all declarations.
 
     Parameters
@@ -304,47 +310,47 @@ def find_declaration_faults(settings: Settings) -> list[Fault]:
         The faults of all files, with file:line:column.
     """
     faults: list[Fault] = []
-    for path in _list_declaration_files(settings):
-        _, file_faults = _read_declaration(path, settings)
+    for path in _list_job_declaration_files(settings):
+        _, file_faults = _load_cached_declaration(path, settings)
         faults += file_faults
     return faults
 
 
-def _list_declaration_files(settings: Settings) -> list[Path]:
+def _list_job_declaration_files(settings: Settings) -> list[Path]:
     declarations_directory = settings.directory / JOBS_DIRECTORY
     if declarations_directory.is_dir():
         return sorted(declarations_directory.glob("*.yaml"))
     return []
 
 
-def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+def _load_cached_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
     """Read a declaration, or return the cached result if the file is unchanged."""
     try:
         file_stat = path.stat()
     except OSError:
-        place = Place(file=f"{JOBS_DIRECTORY}/{path.name}")
+        place = TextPlace(file=f"{JOBS_DIRECTORY}/{path.name}")
         return None, [Fault(message="the file does not exist any more", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
     # a fault may disappear without a change of the file, such as a program that did not exist
     if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
-        cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration(path, settings))
+        cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration_file(path, settings))
     return cached_reading[1:]
 
 
 _DECLARATION_CACHE: dict[Path, tuple[tuple[int, int, int], JobDefinition | None, list[Fault]]] = {}
 
 
-def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
     display_path = f"{JOBS_DIRECTORY}/{path.name}"
     faults = FaultCollector()
-    page = read_page(path, display_path, faults.faults)
-    root = None if page is None else parse_page(page, faults.faults)
+    page = read_yaml_file(path, display_path, faults.faults)
+    root = None if page is None else parse_yaml_file(page, faults.faults)
     if root is None:
         if page is not None and not faults.faults:
             faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
         return None, faults.list_sorted()
-    fields = JobTypeSection.record.read_map(root, "", faults)
+    fields = JobTypeSection.record.read_section(root, "", faults)
     if fields is None:
         return None, faults.list_sorted()
     name = path.stem
@@ -359,10 +365,12 @@ def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | 
     return (None if sorted_faults else job_type), sorted_faults
 
 
-def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: FaultCollector) -> JobDefinition | None:
-    params, files, patterns = _read_params(fields, faults)
+def _build_job_type(
+    type_name: str, fields: LocatedKeyValues, settings: Settings, faults: FaultCollector
+) -> JobDefinition | None:
+    params, files, patterns = _parse_param_sections(fields, faults)
     limits: Mapping[str, Any] = fields.get("limits", {})
-    sizes = {key: _read_byte_size(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
+    sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
     if ("command" in fields.places) == ("remote" in fields.places):
         faults.add_error(
             "a type has either a command or a remote", fields.place, "command: [bin/program] or remote: https://..."
@@ -376,9 +384,9 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
             faults.add_error(f"'{key}' does not go with '{type_key}'", fields.places[key], "remove it")
     runner: ProgramRunner | RemoteJobRunner | None = None
     if "command" in fields:
-        runner = _build_command(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
+        runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
     elif "remote" in fields:
-        runner = _build_remote(fields, params, files, sizes, faults)
+        runner = _build_remote_runner(fields, params, files, sizes, faults)
     if runner is None:
         return None
     all_params = tuple(params.values())
@@ -388,22 +396,22 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
         duration_limit_seconds=limits.get("seconds"),
     )
     return JobDefinition(
-        name=name,
-        title=str(fields.get("title", name)),
+        name=type_name,
+        title=str(fields.get("title", type_name)),
         description=str(fields["description"]).strip() if "description" in fields else None,
         params=all_params,
         files=files,
         run=runner,
         check=_build_parameter_check(all_params, files, patterns),
-        on_drop=runner.send_drop if isinstance(runner, RemoteJobRunner) else None,
+        on_drop=runner.send_abort_or_delete if isinstance(runner, RemoteJobRunner) else None,
         quota=quota,
         access=fields.get("access", "public"),
         is_served=True,
     )
 
 
-def _read_params(
-    fields: KeyValues, faults: FaultCollector
+def _parse_param_sections(
+    fields: LocatedKeyValues, faults: FaultCollector
 ) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
     """Read the parameters of a job type, the names of those that are files, and their patterns."""
     params_by_name: dict[str, Param] = {}
@@ -424,13 +432,13 @@ def _read_params(
         name = str(key)
         if section.get("file"):
             files.append(name)
-        _check_parameter_keys(key_path, section, faults)
+        _check_key_conflicts(key_path, section, faults)
         if "pattern" in section:
             try:
                 patterns[name] = re.compile(section["pattern"])
             except re.error as error:
                 faults.add_error(f"{key_path}.pattern is no regular expression: {error}", section.places["pattern"])
-        param = _build_param(name, section)
+        param = _build_declared_param(name, section)
         params_by_name[name] = param
         if param.default is not None:
             try:
@@ -440,7 +448,7 @@ def _read_params(
     return params_by_name, tuple(files), patterns
 
 
-def _check_parameter_keys(key_path: str, section: KeyValues, faults: FaultCollector) -> None:
+def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: FaultCollector) -> None:
     """Report keys that exclude each other: a file has no type, and only numbers have limits."""
     places = section.places
     if section.get("file"):
@@ -455,13 +463,13 @@ def _check_parameter_keys(key_path: str, section: KeyValues, faults: FaultCollec
                 faults.add_error(message, places[limit_key])
 
 
-def _build_param(name: str, section: KeyValues) -> Param:
+def _build_declared_param(parameter_name: str, section: LocatedKeyValues) -> Param:
     def read_text(key: str) -> str | None:
         return str(section[key]) if key in section else None
 
     allowed_words = tuple(str(word) for word in section.get("allowed", ()))
     return Param(
-        name=name,
+        name=parameter_name,
         type=parse_type(section.get("type", "string")),
         unit=read_text("unit"),
         description=read_text("description"),
@@ -474,7 +482,7 @@ def _build_param(name: str, section: KeyValues) -> Param:
     )
 
 
-def _read_byte_size(text: WrittenScalar | None, key_path: str, faults: FaultCollector) -> int | None:
+def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: FaultCollector) -> int | None:
     if text is None:
         return None
     byte_count = parse_byte_size(str(text))
@@ -484,8 +492,8 @@ def _read_byte_size(text: WrittenScalar | None, key_path: str, faults: FaultColl
     return None
 
 
-def _build_command(
-    fields: KeyValues,
+def _build_program_runner(
+    fields: LocatedKeyValues,
     params: Mapping[str, Param],
     files: Sequence[str],
     limits: Mapping[str, Any],
@@ -500,10 +508,10 @@ def _build_command(
         for part in member if isinstance(member, tuple) else (member,):
             _check_placeholders(part, params, faults)
     program = _find_program(arguments[0], settings, faults)
-    outputs = _read_outputs(fields, faults)
+    outputs = _parse_output_files(fields, faults)
     if program is None:
         return None
-    plain_arguments = [_to_plain_argument(member) for member in arguments[1:]]
+    plain_arguments = [_convert_argument_to_text(member) for member in arguments[1:]]
     environment = {str(key): str(value) for key, value in fields.get("environment", {}).items()}
     return ProgramRunner(
         argv=(program, *plain_arguments),
@@ -517,7 +525,7 @@ def _build_command(
     )
 
 
-def _to_plain_argument(member: Any) -> str | tuple[str, ...]:
+def _convert_argument_to_text(member: Any) -> str | tuple[str, ...]:
     """Convert an argument, or a group of arguments, to text without places."""
     if isinstance(member, tuple):
         return tuple(str(part) for part in member)
@@ -536,9 +544,9 @@ def _check_placeholders(argument: Any, params: Mapping[str, Param], faults: Faul
             )
 
 
-def _read_outputs(fields: KeyValues, faults: FaultCollector) -> dict[str, OutputFile]:
+def _parse_output_files(fields: LocatedKeyValues, faults: FaultCollector) -> dict[str, ProgramOutputFile]:
     """Read the files that become results of a job."""
-    outputs: dict[str, OutputFile] = {}
+    outputs: dict[str, ProgramOutputFile] = {}
     for key, section in fields.get("results", {}).items():
         if not RESULT_NAME_PATTERN.fullmatch(key) or key in {"stdout", "stderr"}:
             faults.add_error(
@@ -558,11 +566,11 @@ def _read_outputs(fields: KeyValues, faults: FaultCollector) -> dict[str, Output
             )
         if "type" in section:
             required = not section.get("optional", False)
-            outputs[str(key)] = OutputFile(file=str(file), media_type=str(section["type"]), required=required)
+            outputs[str(key)] = ProgramOutputFile(file=str(file), media_type=str(section["type"]), required=required)
     return outputs
 
 
-def _find_program(program_word: WrittenScalar, settings: Settings, faults: FaultCollector) -> str | None:
+def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: FaultCollector) -> str | None:
     """Find a program: a path relative to the directory of the declaration, or a name in PATH."""
     if PLACEHOLDER_PATTERN.search(program_word):
         faults.add_error("command: the program itself cannot be a parameter", program_word.place, "write its path")
@@ -588,15 +596,15 @@ def _find_program(program_word: WrittenScalar, settings: Settings, faults: Fault
     return program_path
 
 
-def _build_remote(
-    fields: KeyValues,
+def _build_remote_runner(
+    fields: LocatedKeyValues,
     params: Mapping[str, Param],
     files: Sequence[str],
     sizes: Mapping[str, int | None],
     faults: FaultCollector,
 ) -> RemoteJobRunner | None:
     """Build the runner of a service elsewhere; None if its address has a fault."""
-    url: WrittenScalar = fields["remote"]
+    url: LocatedYamlScalar = fields["remote"]
     if not re.match(URL_PATTERN, url):
         faults.add_error(
             f"remote must be an address, not {describe_value(url)}", url.place, "https://other.example/tap/async"

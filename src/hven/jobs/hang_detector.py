@@ -13,21 +13,21 @@ from hven.jobs import child_processes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hven.jobs.child_processes import Heartbeat
+    from hven.jobs.child_processes import ProcessHeartbeat
 
 MAX_LOAD_FACTOR = 6.0  # a machine with more programs than processors is assumed to be slower by at most this factor
 RUNNABLE_STATE, STOPPED_STATE = "R", "T"
 
 
 @dataclass(frozen=True, slots=True)
-class ThreadUsage:
+class ThreadCpuUsage:
     """A thread at one time: its state as in `proc(5)`, and the processor time that it has used (`cpu_seconds`)."""
 
     state: str
     cpu_seconds: float
 
 
-def read_thread_usage(pid: int, thread_id: int) -> ThreadUsage | None:
+def read_thread_cpu_usage(pid: int, thread_id: int) -> ThreadCpuUsage | None:
     """Read the processor time that a thread has used.
 
     Parameters
@@ -45,7 +45,7 @@ def read_thread_usage(pid: int, thread_id: int) -> ThreadUsage | None:
         # the name of the thread, in parentheses, may have spaces
         words = text.rpartition(") ")[2].split()
         clock_ticks = int(words[11]) + int(words[12])
-        return ThreadUsage(words[0], clock_ticks / os.sysconf("SC_CLK_TCK"))
+        return ThreadCpuUsage(words[0], clock_ticks / os.sysconf("SC_CLK_TCK"))
     except (OSError, ValueError, IndexError):
         return None
 
@@ -80,11 +80,11 @@ class HungProcessDetector:
 
     def __init__(
         self,
-        heartbeat: Heartbeat,
+        heartbeat: ProcessHeartbeat,
         pid: int,
         *,
         get_time: Callable[[], float] = time.monotonic,
-        read_usage: Callable[[int, int], ThreadUsage | None] = read_thread_usage,
+        read_usage: Callable[[int, int], ThreadCpuUsage | None] = read_thread_cpu_usage,
         compute_load: Callable[[], float] = compute_load_factor,
     ) -> None:
         self._heartbeat = heartbeat
@@ -94,7 +94,7 @@ class HungProcessDetector:
         self._compute_load = compute_load
         self._last_beat_time = -1.0  # time of the last heartbeat
         self._cpu_seconds_at_beat = 0.0  # processor time of the thread at the last heartbeat
-        self._last_usage: ThreadUsage | None = None
+        self._last_usage: ThreadCpuUsage | None = None
         self._last_check = get_time()
         self._waited_seconds = 0.0  # time since the last heartbeat in which the thread neither ran nor could have run
 

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import LiveRelation, Snapshot
-from hven.ingest import find_stale_tables
+from hven.ingest import find_stale_table_warnings
 from hven.ingest.watermarks import unpack_watermark
 from hven.jobs._redaction import SecretRedactor
-from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_timestamp
-from hven.model import FailureLog
+from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_unix_timestamp
+from hven.model import RetryBackoffLog
 from hven.model.errors import HvenError
 from hven.site import HINDERED_MESSAGE
 from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHASE
@@ -28,9 +28,9 @@ from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHAS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.resource import Recurrence, Resource
+    from hven.model.resource import CollectionSpec, Recurrence
     from hven.site import PublishedState, PublishedTable, Site
-    from hven.site.store import Alert, IngestRun, Lease, SyncScheduleRecord
+    from hven.site.store import CollectionAlert, IngestRun, Lease, SyncScheduleRecord
 
 FRESH_STATE, STALE_STATE, FAILING_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE = (
     "fresh",
@@ -100,7 +100,7 @@ PUBLIC_REASONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
+class HealthCheckResult:
     """The result of one check that queries can be answered.
 
     Attributes
@@ -237,7 +237,7 @@ class SiteStatus:
     at: str
     collections: tuple[CollectionStatus, ...] = ()
     problems: tuple[str, ...] = ()
-    alerts: tuple[Alert, ...] = ()
+    alerts: tuple[CollectionAlert, ...] = ()
     scheduler: str | None = None
     trouble: str | None = None
     ahead: str | None = None
@@ -253,7 +253,7 @@ class SiteStatus:
         return FRESH_STATE
 
 
-class SiteHealth:
+class SiteHealthMonitor:
     """Determine the status of a site, at most once a second and in another thread.
 
     If the store does not answer, no client waits for it. The class is thread-safe.
@@ -293,7 +293,7 @@ class SiteHealth:
         with self._lock:
             cached_status = self._cached_status
         if cached_status is None:
-            return _build_unknown_status("the system state has not answered yet")
+            return _build_unknown_site_status("the system state has not answered yet")
         build_time, status = cached_status
         age = time.monotonic() - build_time
         if age < MAX_STATUS_AGE_SECONDS:
@@ -305,7 +305,7 @@ class SiteHealth:
             new_status = self._build_status()
         except Exception as error:
             log.exception("checking the site failed")
-            new_status = _build_unknown_status(f"checking the site failed: {type(error).__name__}")
+            new_status = _build_unknown_site_status(f"checking the site failed: {type(error).__name__}")
         with self._lock:
             self._cached_status = time.monotonic(), new_status
             self._refresh_thread = None
@@ -338,14 +338,14 @@ class SiteHealth:
         published_state = site.get_published_state()
         problems = tuple(redactor.redact_text(problem) for problem in published_state.problems)
         store_problem = clock_leap = scheduler = None
-        alerts: Sequence[Alert] = []
+        alerts: Sequence[CollectionAlert] = []
         try:
             clock_leap = self._describe_clock_leap()
-            facts = _read_store_facts(site)
+            facts = _read_collection_facts(site)
             alerts = site.store.schedules.list_alerts(MAX_ALERTS_SHOWN)
         except HvenError as error:  # published tables are served without the store
             store_problem = redactor.redact_text(str(error))
-            facts = _StoreFacts(now=time.time())
+            facts = _StoredCollectionFacts(now=time.time())
             alerts = []
         tables_by_collection: dict[str, list[PublishedTable]] = {}
         for published_table in published_state.tables_by_name.values():
@@ -376,17 +376,17 @@ class SiteHealth:
             message = redactor.redact_text(alert.message)
             redacted_alerts.append(replace(alert, message=message, ways=redactor.redact_data(dict(alert.ways))))
         return SiteStatus(
-            at=format_timestamp(facts.now) or "",
+            at=format_unix_timestamp(facts.now) or "",
             collections=tuple(collection_statuses),
             problems=problems,
             alerts=tuple(redacted_alerts),
             scheduler=scheduler,
             trouble=store_problem,
             ahead=clock_leap,
-            engines=_report_engines(site, published_state, redactor),
+            engines=_describe_engines(site, published_state, redactor),
         )
 
-    def run_checks(self, status: SiteStatus | None = None) -> list[HealthCheck]:
+    def run_health_checks(self, status: SiteStatus | None = None) -> list[HealthCheckResult]:
         """Check whether queries can be answered.
 
         Parameters
@@ -406,32 +406,32 @@ class SiteHealth:
             published_state = site.get_published_state()
         except HvenError as error:
             message = redactor.redact_text(str(error))
-            return [_build_check("holdings", "failed", message, UNREADABLE_STATE_REASON)]
+            return [_build_check_result("holdings", "failed", message, UNREADABLE_STATE_REASON)]
         status = status or self.get_status()
         store_result = None if status.trouble is None else "warning"
         clock_result = None if status.ahead is None else "warning"
         return [
-            _check_damages(published_state, redactor),
+            _check_damaged_snapshots(published_state, redactor),
             _check_engines(published_state, status),
-            _build_check("store", store_result, status.trouble, UNREACHABLE_STORE_REASON),
-            _build_check("clock", clock_result, status.ahead, CLOCK_AHEAD_REASON),
+            _build_check_result("store", store_result, status.trouble, UNREACHABLE_STORE_REASON),
+            _build_check_result("clock", clock_result, status.ahead, CLOCK_AHEAD_REASON),
             _check_disk_space(site),
-            _check_settings(site, redactor),
+            _check_unapplied_settings(site, redactor),
             self._check_descriptors(published_state),
-            self._check_counts(),
+            self._check_count_failures(),
         ]
 
-    def _check_counts(self) -> HealthCheck:
+    def _check_count_failures(self) -> HealthCheckResult:
         """Report the counts for pages that failed in this process; a worker knows only its own failures."""
-        failures = self._site.get_or_create(FailureLog).list_failures()
+        failures = self._site.get_or_create(RetryBackoffLog).list_failures()
         failure_texts = [
             f"{failure.subject}: failed {failure.attempts} times: {failure.reason}"
             for failure in failures[:MAX_FAILURES_SHOWN]
         ]
         text = self.get_redactor().redact_text("; ".join(failure_texts))
-        return _build_check("counts", "warning" if failures else None, text, COUNT_FAILURE_REASON)
+        return _build_check_result("counts", "warning" if failures else None, text, COUNT_FAILURE_REASON)
 
-    def _check_descriptors(self, published_state: PublishedState) -> HealthCheck:
+    def _check_descriptors(self, published_state: PublishedState) -> HealthCheckResult:
         """Report the descriptors with faults, by name."""
         faults = published_state.descriptor_faults
         redactor = self.get_redactor()
@@ -439,11 +439,11 @@ class SiteHealth:
         reason = INVALID_DESCRIPTOR_REASON
         if faults.keys() - published_state.resources.keys():
             reason = MISSING_DESCRIPTOR_REASON
-        return _build_check("descriptors", "warning" if faults else None, "; ".join(fault_texts), reason)
+        return _build_check_result("descriptors", "warning" if faults else None, "; ".join(fault_texts), reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _StoreFacts:
+class _StoredCollectionFacts:
     """What the store knows of all collections; each mapping is by collection, table, snapshot or lease."""
 
     now: float
@@ -457,7 +457,7 @@ class _StoreFacts:
     verification_times: Mapping[str, str] = field(default_factory=dict)
 
 
-def _read_store_facts(site: Site) -> _StoreFacts:
+def _read_collection_facts(site: Site) -> _StoredCollectionFacts:
     store = site.store
     now, schedules = store.schedules.list_schedules()
     runs = store.runs.find_latest_runs()
@@ -469,12 +469,12 @@ def _read_store_facts(site: Site) -> _StoreFacts:
             watermarks[table] = watermark
         if full_read_time:
             full_read_times[table] = full_read_time
-    held_since = store.list_held_collections()
+    held_since = store.map_held_collections()
     leases = {lease.name: lease for lease in store.leases.list_leases()}
-    stale_tables = find_stale_tables(site.published_records)
+    stale_tables = find_stale_table_warnings(site.published_records)
     verifications = store.verifications.list_verifications().values()
     verification_times = {record.snapshot: record.at for record in verifications if not record.faults}
-    return _StoreFacts(
+    return _StoredCollectionFacts(
         now=now,
         schedules=schedules,
         runs=runs,
@@ -487,20 +487,20 @@ def _read_store_facts(site: Site) -> _StoreFacts:
     )
 
 
-def _build_unknown_status(trouble: str) -> SiteStatus:
-    return SiteStatus(at=format_timestamp(time.time()) or "", trouble=trouble)
+def _build_unknown_site_status(trouble: str) -> SiteStatus:
+    return SiteStatus(at=format_unix_timestamp(time.time()) or "", trouble=trouble)
 
 
-def _check_damages(published_state: PublishedState, redactor: SecretRedactor) -> HealthCheck:
+def _check_damaged_snapshots(published_state: PublishedState, redactor: SecretRedactor) -> HealthCheckResult:
     """Report the damaged snapshots; the check fails if no good snapshot is served instead of one."""
     damages = published_state.damages
     message = "; ".join(redactor.redact_text(damage.owner_message) for damage in damages)
     if any(damage.served_snapshot is None for damage in damages):
-        return _build_check("holdings", "failed", message, UNREADABLE_ROWS_REASON)
-    return _build_check("holdings", "warning" if message else None, message, DAMAGED_ROWS_REASON)
+        return _build_check_result("holdings", "failed", message, UNREADABLE_ROWS_REASON)
+    return _build_check_result("holdings", "warning" if message else None, message, DAMAGED_ROWS_REASON)
 
 
-def _check_engines(published_state: PublishedState, status: SiteStatus) -> HealthCheck:
+def _check_engines(published_state: PublishedState, status: SiteStatus) -> HealthCheckResult:
     """Report the problems of engines; the check fails if an engine with snapshots cannot be read.
 
     The rows of a database that is read in place belong to its owner, and the server still serves the others.
@@ -511,30 +511,30 @@ def _check_engines(published_state: PublishedState, status: SiteStatus) -> Healt
     relations = [published_table.relation for published_table in published_state.tables_by_name.values()]
     snapshot_engines = {relation.engine for relation in relations if isinstance(relation, Snapshot)}
     if snapshot_engines & unreadable_engines:
-        return _build_check("engines", "failed", message, UNREACHABLE_ENGINE_REASON)
+        return _build_check_result("engines", "failed", message, UNREACHABLE_ENGINE_REASON)
     reason = UNREACHABLE_DATABASE_REASON if unreadable_engines else UNREACHABLE_CLUSTER_REASON
-    return _build_check("engines", "warning" if problems else None, message, reason)
+    return _build_check_result("engines", "warning" if problems else None, message, reason)
 
 
-def _build_check(name: str, state: str | None, message: str | None, reason: str) -> HealthCheck:
+def _build_check_result(check_name: str, state: str | None, message: str | None, reason: str) -> HealthCheckResult:
     if state is None:
-        return HealthCheck(name=name)
-    return HealthCheck(name=name, state=state, message=message, reason=reason)
+        return HealthCheckResult(name=check_name)
+    return HealthCheckResult(name=check_name, state=state, message=message, reason=reason)
 
 
-def _check_settings(site: Site, redactor: SecretRedactor) -> HealthCheck:
+def _check_unapplied_settings(site: Site, redactor: SecretRedactor) -> HealthCheckResult:
     """Report the settings that a server does not use yet."""
     settings = site.reloadable_settings
     if settings.problem is not None:
         message = redactor.redact_text(settings.problem)
-        return HealthCheck(name="settings", state="warning", message=message, reason=INVALID_SETTINGS_REASON)
+        return HealthCheckResult(name="settings", state="warning", message=message, reason=INVALID_SETTINGS_REASON)
     if settings.pending_restart:
         message = f"restart needed: {', '.join(settings.pending_restart)} changed since the server began"
-        return HealthCheck(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
-    return HealthCheck(name="settings")
+        return HealthCheckResult(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
+    return HealthCheckResult(name="settings")
 
 
-def find_worst_state(checks: Sequence[HealthCheck]) -> str:
+def find_worst_check_state(checks: Sequence[HealthCheckResult]) -> str:
     """Return the worst state of some checks.
 
     Parameters
@@ -552,8 +552,8 @@ def find_worst_state(checks: Sequence[HealthCheck]) -> str:
 def _build_collection_status(
     collection: str,
     published_tables: Sequence[PublishedTable],
-    resource: Resource | None,
-    facts: _StoreFacts,
+    resource: CollectionSpec | None,
+    facts: _StoredCollectionFacts,
     *,
     redactor: SecretRedactor,
     missed_runs_limit: int,
@@ -573,14 +573,14 @@ def _build_collection_status(
             recurrence = build_recurrence(resource)
         except ValueError as error:
             outdated_tables.append(f"its schedule cannot be read: {error}")
-    success_timestamp = _find_success_timestamp(published_tables, last_good_run)
+    success_timestamp = _find_last_success_timestamp(published_tables, last_good_run)
     stale_time: float | None = None
     next_time: float | None = None
     if recurrence is not None and schedule is not None and held_since is None:
         stale_time = compute_stale_time(recurrence, schedule, success_timestamp, missed_runs_limit, now)
         if schedule.paused is None:
             next_time = schedule.due
-    failures, message = _count_failures(schedule, last_run)
+    failures, message = _count_consecutive_failures(schedule, last_run)
     if held_since is not None:
         state = HELD_STATE
     elif stale_time is not None and now > stale_time and lease is None:
@@ -588,7 +588,7 @@ def _build_collection_status(
     else:
         state = _classify_schedule(recurrence, schedule, failures)
     reason = STATE_REASONS.get(state, "").format(
-        collection=collection, succeeded=format_timestamp(success_timestamp), timing=recurrence
+        collection=collection, succeeded=format_unix_timestamp(success_timestamp), timing=recurrence
     )
     relations = [published_table.relation for published_table in published_tables]
     snapshot_ids = [relation.id for relation in relations if isinstance(relation, Snapshot)]
@@ -613,23 +613,23 @@ def _build_collection_status(
         rows=row_count,
         snapshot=max(snapshot_ids, default=None),
         **_describe_run(last_run),
-        message=_redact_if_known(redactor, message),
+        message=_redact_optional_text(redactor, message),
         reason=reason or None,
-        succeeded=format_timestamp(success_timestamp),
+        succeeded=format_unix_timestamp(success_timestamp),
         modified=max(watermarks, default=None),
         read=min(full_read_times, default=None),
         lag=lag,
         timing=None if recurrence is None else str(recurrence),
-        next=format_timestamp(next_time),
-        limit=format_timestamp(stale_time),
-        paused=None if schedule is None else format_timestamp(schedule.paused),
+        next=format_unix_timestamp(next_time),
+        limit=format_unix_timestamp(stale_time),
+        paused=None if schedule is None else format_unix_timestamp(schedule.paused),
         held=None if held_since is None else f"{held_since[:19]}Z",
         running=None if lease is None else lease.since,
         failures=failures,
         behind=tuple(outdated_tables),
         verified=_find_earliest_time(verification_times),
         damaged=damaged_tables,
-        descriptor=_redact_if_known(redactor, descriptor_fault),
+        descriptor=_redact_optional_text(redactor, descriptor_fault),
     )
 
 
@@ -644,7 +644,7 @@ def _classify_schedule(recurrence: Recurrence | None, schedule: SyncScheduleReco
     return FRESH_STATE
 
 
-def _redact_if_known(redactor: SecretRedactor, text: str | None) -> str | None:
+def _redact_optional_text(redactor: SecretRedactor, text: str | None) -> str | None:
     if text is None:
         return None
     return redactor.redact_text(text)
@@ -670,7 +670,7 @@ def _find_earliest_time(times: Sequence[str | None]) -> str | None:
     return min(known_times, default=None)
 
 
-def _find_success_timestamp(
+def _find_last_success_timestamp(
     published_tables: Sequence[PublishedTable], last_good_run: IngestRun | None
 ) -> float | None:
     """Return the time at which the rows of a collection were last known to be current.
@@ -686,7 +686,9 @@ def _find_success_timestamp(
     return success_time.replace(tzinfo=success_time.tzinfo or UTC).timestamp()
 
 
-def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | None) -> tuple[int, str | None]:
+def _count_consecutive_failures(
+    schedule: SyncScheduleRecord | None, last_run: IngestRun | None
+) -> tuple[int, str | None]:
     """Return the number of failures in a row, and the message of the last run, scheduled or not."""
     scheduled_end = 0.0
     if schedule is not None:
@@ -700,7 +702,7 @@ def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | N
     return 0, None if last_run is None else last_run.message
 
 
-def list_watermark_tables(resource: Resource | None) -> list[str]:
+def list_watermark_tables(resource: CollectionSpec | None) -> list[str]:
     """List the tables of which a sync only reads what lies behind a watermark.
 
     Such a sync does not see an edit that does not change the watermark.
@@ -746,7 +748,9 @@ def format_largest_watermark(values: Sequence[Any]) -> str | None:
     return str(maximum)
 
 
-def _report_engines(site: Site, published_state: PublishedState, redactor: SecretRedactor) -> dict[str, dict[str, Any]]:
+def _describe_engines(
+    site: Site, published_state: PublishedState, redactor: SecretRedactor
+) -> dict[str, dict[str, Any]]:
     """Report on each engine that is open or needed, without opening one or sending a request."""
     engine_reports: dict[str, dict[str, Any]] = {}
     for name, engine in site.engines.map_open_engines().items():
@@ -759,21 +763,25 @@ def _report_engines(site: Site, published_state: PublishedState, redactor: Secre
     return engine_reports
 
 
-def _check_disk_space(site: Site) -> HealthCheck:
+def _check_disk_space(site: Site) -> HealthCheckResult:
     directory = site.settings.data_directory
     try:
         usage = shutil.disk_usage(directory)
     except OSError as error:
-        return _build_check("disk", "failed", f"{MISSING_DIRECTORY_REASON}: {error.strerror}", MISSING_DIRECTORY_REASON)
+        return _build_check_result(
+            "disk", "failed", f"{MISSING_DIRECTORY_REASON}: {error.strerror}", MISSING_DIRECTORY_REASON
+        )
     if not os.access(directory, os.W_OK):
-        return HealthCheck(name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON)
+        return HealthCheckResult(
+            name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON
+        )
     if usage.free < MIN_FREE_DISK_BYTES:
         message = f"{usage.free / 1e6:.0f} MB are free: results of jobs cannot be kept, nor new data"
-        return _build_check("disk", "warning", message, FULL_DISK_REASON)
+        return _build_check_result("disk", "warning", message, FULL_DISK_REASON)
     if usage.free < LOW_DISK_SHARE * usage.total and usage.free < LOW_DISK_BYTES:
         message = f"{usage.free / 1e9:.1f} GB are free, {usage.free / usage.total:.0%}"
-        return _build_check("disk", "warning", message, LOW_DISK_REASON)
-    return HealthCheck(name="disk")
+        return _build_check_result("disk", "warning", message, LOW_DISK_REASON)
+    return HealthCheckResult(name="disk")
 
 
 __all__ = [
@@ -786,10 +794,10 @@ __all__ = [
     "STATE_REASONS",
     "UNSCHEDULED_STATE",
     "CollectionStatus",
-    "HealthCheck",
-    "SiteHealth",
+    "HealthCheckResult",
+    "SiteHealthMonitor",
     "SiteStatus",
-    "find_worst_state",
+    "find_worst_check_state",
     "format_largest_watermark",
     "list_watermark_tables",
 ]

@@ -93,8 +93,8 @@ class JobRequester:
     address
         The network address of the client.
     visitor
-        For a browser without an account, the value of its cookie (`hven.site.auth.session.identify_visitor`); empty if
-        it has none.
+        For a browser without an account, the value of its cookie (`hven.site.auth.session.compute_visitor_hash`); empty
+        if it has none.
     """
 
     principal: Principal
@@ -111,7 +111,7 @@ class JobRequester:
         return self.principal.owner_id
 
     @property
-    def is_ownerless(self) -> bool:
+    def has_ownerless_jobs(self) -> bool:
         """True if no principal owns the jobs of the client, so that everyone who knows their ids may read them."""
         return self.principal.owner_id is None
 
@@ -149,24 +149,24 @@ class JobService:
             The client has too many jobs that have not ended.
         """
         limits = self.site.settings.jobs
-        job_definition = self._find_allowed_type(requester)
+        job_definition = self._find_allowed_definition(requester)
         should_run = _read_choice(params, "PHASE", ("RUN",))
         if should_run:
             self._check_parameters(job_definition, params, params.files)
         parent_text = params.read_one("PARENT")
-        destruction = self._read_destruction(params)
+        destruction = self._read_destruction_time(params)
         if destruction is None:
-            destruction = format_timestamp(datetime.now(UTC) + timedelta(days=limits.keep_days))
-        duration = self._read_duration(params)
+            destruction = format_sortable_timestamp(datetime.now(UTC) + timedelta(days=limits.keep_days))
+        duration = self._read_limited_duration(params)
         if duration is None:
             duration = job_definition.quota.duration_limit_seconds or limits.seconds
-        groups = recorded_rights.record_rights(requester.principal, self.site.store, self.site.settings)
+        groups = recorded_rights.list_rights_to_record(requester.principal, self.site.store, self.site.settings)
         run_id = _read_run_id(params)
-        parameters = _collect_parameters(params)
+        parameters = _collect_work_parameters(params)
         parent: str | None = None
         if parent_text is not None:
-            parent = self._check_related_jobs([parent_text], "PARENT", requester)[0]
-        dependencies = self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+            parent = self._parse_related_job_ids([parent_text], "PARENT", requester)[0]
+        dependencies = self._parse_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
         job = JobRecord(
             id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
             type=self.job_type,
@@ -185,7 +185,7 @@ class JobService:
         job_directory = get_job_directory(self.site.settings, job.id)
         try:
             self._save_input_files(job.id, params)
-            visitor = requester.visitor if requester.is_ownerless else ""
+            visitor = requester.visitor if requester.has_ownerless_jobs else ""
             is_added = self.site.store.jobs.add_job(
                 job, counted_phases=OPEN_PHASES, job_limit=limits.open, visitor=visitor
             )
@@ -200,7 +200,7 @@ class JobService:
             self._enqueue_job(job, allowed_phases=("PENDING",))
         return job
 
-    def _find_allowed_type(self, requester: JobRequester) -> JobDefinition:
+    def _find_allowed_definition(self, requester: JobRequester) -> JobDefinition:
         """Return the definition of the job type.
 
         Raises
@@ -220,7 +220,9 @@ class JobService:
         if job_definition.check is not None:
             job_definition.check(params, files)
 
-    def _check_related_jobs(self, id_texts: Sequence[str], role: str, requester: JobRequester) -> list[str]:
+    def _parse_related_job_ids(
+        self, id_texts: Sequence[str], parameter_name: str, requester: JobRequester
+    ) -> list[str]:
         """Check that some jobs exist and that the client may name them; return their ids."""
         job_ids: list[str] = []
         for text in id_texts:
@@ -231,14 +233,16 @@ class JobService:
                 self._check_access(job, requester)
             except NotFoundError:
                 raise ParamError(
-                    format_message("{role}={name!r:.80} is no job", role, job_id),
-                    name=role,
+                    format_message("{role}={name!r:.80} is no job", parameter_name, job_id),
+                    name=parameter_name,
                     remedy="give the id of a job, of any type",
                 ) from None
         if len(job_ids) > MAX_DEPENDENCIES:
             raise ParamError(
-                format_message("{role} names {count} jobs; the limit is {most}", role, len(job_ids), MAX_DEPENDENCIES),
-                name=role,
+                format_message(
+                    "{role} names {count} jobs; the limit is {most}", parameter_name, len(job_ids), MAX_DEPENDENCIES
+                ),
+                name=parameter_name,
             )
         return list(dict.fromkeys(job_ids))
 
@@ -297,7 +301,7 @@ class JobService:
     def _check_access(self, job: JobRecord, requester: JobRequester, *, for_reading: bool = True) -> None:
         job_label = format_message("the job {id}", job.id)
         recorded_rights.check_access_to_stored(
-            job_label, job.owner, job.groups, requester.principal, self.site.store, for_reading=for_reading
+            job_label, job.owner, job.groups, requester.principal, self.site.store, is_for_reading=for_reading
         )
         rules = job.progress.get(ACCESS_RULES_KEY, {})
         if not for_reading or not rules:
@@ -309,7 +313,7 @@ class JobService:
                 remedy="ask again: the answer has what you may see now",
             )
 
-    def list_children(self, job: JobRecord) -> list[str]:
+    def list_child_job_ids(self, job: JobRecord) -> list[str]:
         """List the jobs that are part of a job.
 
         Parameters
@@ -352,7 +356,7 @@ class JobService:
         Parameters
         ----------
         params
-            PHASE, AFTER, LAST; and BEFORE, a time or a result of `format_list_position`.
+            PHASE, AFTER, LAST; and BEFORE, a time or a result of `format_job_list_position`.
         requester
             The client.
         row_limit
@@ -380,11 +384,11 @@ class JobService:
         requested_count = params.read_integer("LAST", minimum=1)
         created_after: str | None = None
         if after_text is not None:
-            created_after = format_timestamp(parse_time(after_text, "AFTER"))
+            created_after = format_sortable_timestamp(parse_time_parameter(after_text, "AFTER"))
         before_time, _, job_id = (params.read_one("BEFORE") or "").partition(",")
         previous_job: tuple[str, str | None] | None = None
         if before_time:
-            previous_job = (format_timestamp(parse_time(before_time, "BEFORE")), job_id or None)
+            previous_job = (format_sortable_timestamp(parse_time_parameter(before_time, "BEFORE")), job_id or None)
         return self.site.store.jobs.list_jobs(
             requester.queue,
             self.job_type,
@@ -393,7 +397,7 @@ class JobService:
             created_after=created_after,
             previous_job=previous_job,
             row_limit=min(requested_count or row_limit, row_limit),
-            visitor=requester.visitor if requester.is_ownerless else None,
+            visitor=requester.visitor if requester.has_ownerless_jobs else None,
         )
 
     # --- change ----------------------------------------------------------------------------------------------
@@ -418,11 +422,11 @@ class JobService:
             The phase of the job does not allow the change.
         """
         jobs = self.site.store.jobs
-        new_parameters = _collect_parameters(params)
-        duration = self._read_duration(params)
-        destruction = self._read_destruction(params)
+        new_parameters = _collect_work_parameters(params)
+        duration = self._read_limited_duration(params)
+        destruction = self._read_destruction_time(params)
         phase = _read_choice(params, "PHASE", ("RUN", "ABORT"))
-        changes = _collect_changes(job, params, new_parameters)
+        changes = _collect_pending_changes(job, params, new_parameters)
         if params.files and job.phase == "PENDING":
             self._save_input_files(job.id, params)
         if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
@@ -445,7 +449,7 @@ class JobService:
     def _set_dependencies(self, job: JobRecord, params: RequestParams, requester: JobRequester | None) -> None:
         if requester is None:
             raise ParamError("DEPENDS_ON cannot be changed here", name="DEPENDS_ON")
-        dependencies = self._check_related_jobs(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
+        dependencies = self._parse_related_job_ids(params.read_all("DEPENDS_ON"), "DEPENDS_ON", requester)
         dependency_cycle = self.site.store.jobs.set_dependencies(job.id, dependencies, allowed_phases=("PENDING",))
         if dependency_cycle is None:
             raise ConflictError(
@@ -476,7 +480,7 @@ class JobService:
             A job that has ended cannot be run again.
         """
         if phase == "RUN":
-            self._run_job(job)
+            self._check_and_enqueue_job(job)
             return
         jobs = self.site.store.jobs
         abort_values = {"phase": "ABORTED", "ended": format_current_time(), "holder": None}
@@ -485,9 +489,9 @@ class JobService:
         if jobs.update_job(job.id, allowed_phases=OPEN_PHASES, **abort_values):
             with suppress(NotFoundError):
                 current_job = jobs.get_job(job.id)  # a worker may have changed it since the caller read it
-                self._notify_dropped(current_job, is_destroyed=False)
+                self._call_on_drop(current_job, is_destroyed=False)
 
-    def _run_job(self, job: JobRecord) -> None:
+    def _check_and_enqueue_job(self, job: JobRecord) -> None:
         """Check the parameters of a job, and enqueue it."""
         jobs = self.site.store.jobs
         if job.phase in {"PENDING", "HELD"}:
@@ -519,9 +523,9 @@ class JobService:
             job_directory = get_job_directory(self.site.settings, job_id)
             shutil.rmtree(job_directory, ignore_errors=True)
         if job.phase != "EXECUTING":
-            self._notify_dropped(job, is_destroyed=True)
+            self._call_on_drop(job, is_destroyed=True)
 
-    def _notify_dropped(self, job: JobRecord, *, is_destroyed: bool) -> None:
+    def _call_on_drop(self, job: JobRecord, *, is_destroyed: bool) -> None:
         """Inform the job type that a job is dropped while no worker has it."""
         try:
             job_definition = declared_types.find_job_type(self.site.settings, self.job_type)
@@ -532,7 +536,7 @@ class JobService:
 
     # --- results ---------------------------------------------------------------------------------------------
 
-    def find_result(self, job: JobRecord, result_name: str) -> tuple[Path, str]:
+    def find_result_file(self, job: JobRecord, result_name: str) -> tuple[Path, str]:
         """Return the file of a result.
 
         Parameters
@@ -587,7 +591,7 @@ class JobService:
                 )
                 raise StorageError(message, remedy="try again later") from error
 
-    def _read_duration(self, params: RequestParams) -> int | None:
+    def _read_limited_duration(self, params: RequestParams) -> int | None:
         requested_seconds = params.read_integer("EXECUTIONDURATION")
         if requested_seconds is None:
             return None
@@ -599,12 +603,12 @@ class JobService:
             return max_seconds
         return min(requested_seconds, max_seconds)
 
-    def _read_destruction(self, params: RequestParams) -> str | None:
+    def _read_destruction_time(self, params: RequestParams) -> str | None:
         text = params.read_one("DESTRUCTION")
         if text is None:
             return None
         latest = datetime.now(UTC) + timedelta(days=self.site.settings.jobs.keep_days_hard)
-        return format_timestamp(min(parse_time(text, "DESTRUCTION"), latest))
+        return format_sortable_timestamp(min(parse_time_parameter(text, "DESTRUCTION"), latest))
 
 
 def get_job_directory(settings: Settings, job_id: str) -> Path:
@@ -620,7 +624,7 @@ def get_job_directory(settings: Settings, job_id: str) -> Path:
     return settings.data_directory / "jobs" / job_id
 
 
-def parse_time(text: str, parameter_name: str) -> datetime:
+def parse_time_parameter(text: str, parameter_name: str) -> datetime:
     """Parse a time; a time without a zone is in UTC (DALI 1.1, 3.3.3).
 
     Parameters
@@ -641,7 +645,7 @@ def parse_time(text: str, parameter_name: str) -> datetime:
         The text is no time.
     """
     match = _TIME_PATTERN.fullmatch(text.strip())
-    time = None if match is None else _build_time(*match.groups())
+    time = None if match is None else _build_utc_time(*match.groups())
     if time is None:
         raise ParamError(
             format_message("{name}={text!r:.60} is no time", parameter_name, text),
@@ -651,7 +655,7 @@ def parse_time(text: str, parameter_name: str) -> datetime:
     return time
 
 
-def _build_time(date: str, time: str | None, zone: str | None) -> datetime | None:
+def _build_utc_time(date: str, time: str | None, zone: str | None) -> datetime | None:
     """Build a time from its parts; None: there is no such time."""
     clock_time = _truncate_to_microseconds(time or "00:00:00")
     offset = "+00:00" if zone in {None, "Z"} else zone
@@ -661,14 +665,14 @@ def _build_time(date: str, time: str | None, zone: str | None) -> datetime | Non
         return None
 
 
-def _truncate_to_microseconds(time: str) -> str:
-    whole_seconds, dot, fraction = time.partition(".")
+def _truncate_to_microseconds(time_text: str) -> str:
+    whole_seconds, dot, fraction = time_text.partition(".")
     if dot:
         return f"{whole_seconds}.{fraction[:6]:0<6}"
     return whole_seconds
 
 
-def format_list_position(job_ref: JobRef) -> str:
+def format_job_list_position(job_ref: JobRef) -> str:
     """Format the position of a job in a list; with BEFORE it lists the jobs behind.
 
     Parameters
@@ -684,7 +688,7 @@ def format_list_position(job_ref: JobRef) -> str:
     return f"{job_ref.created},{job_ref.id}"
 
 
-def format_timestamp(time_value: datetime) -> str:
+def format_sortable_timestamp(time_value: datetime) -> str:
     """Format a time as the store does, so that the texts sort by time.
 
     Parameters
@@ -700,15 +704,15 @@ def format_timestamp(time_value: datetime) -> str:
     return time_value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _read_choice(params: RequestParams, parameter_name: str, allowed: Sequence[str]) -> str | None:
+def _read_choice(params: RequestParams, parameter_name: str, allowed_words: Sequence[str]) -> str | None:
     text = params.read_one(parameter_name)
     if text is None:
         return None
-    if text.upper() not in allowed:
+    if text.upper() not in allowed_words:
         raise ParamError(
             format_message("{name}={text!r:.40} cannot be asked for", parameter_name, text),
             name=parameter_name,
-            remedy=format_message("{name}={values}", parameter_name, " or ".join(allowed)),
+            remedy=format_message("{name}={values}", parameter_name, " or ".join(allowed_words)),
         )
     return text.upper()
 
@@ -726,7 +730,7 @@ def _read_run_id(params: RequestParams) -> str | None:
     return text
 
 
-def _collect_parameters(params: RequestParams) -> list[tuple[str, str]]:
+def _collect_work_parameters(params: RequestParams) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for name, values in params.values.items():
         if name not in CONTROL_PARAMETERS:
@@ -734,7 +738,7 @@ def _collect_parameters(params: RequestParams) -> list[tuple[str, str]]:
     return _check_parameter_size(pairs)
 
 
-def _collect_changes(
+def _collect_pending_changes(
     job: JobRecord, params: RequestParams, new_parameters: Sequence[tuple[str, str]]
 ) -> dict[str, object]:
     """Collect the changes of a job that are only allowed while it is PENDING."""

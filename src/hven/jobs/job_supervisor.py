@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from hven.jobs import child_processes
 from hven.jobs._forking_process import ForkingProcess
-from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, StopEvent, run_jobs
+from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, WorkerStopEvent, run_jobs
 from hven.jobs.hang_detector import HungProcessDetector
-from hven.jobs.job_service import UNARCHIVED_PHASES, format_timestamp, get_job_directory
+from hven.jobs.job_service import UNARCHIVED_PHASES, format_sortable_timestamp, get_job_directory
 from hven.model.errors import HvenError
 from hven.query import user_tables
 from hven.site import Site
@@ -76,7 +76,7 @@ class JobSupervisor(ForkingProcess):
         super().__init__(settings, parent_pid)
         self._worker_limit = worker_limit
         self._idle_seconds = idle_seconds
-        self._heartbeats_by_pid: dict[int, child_processes.Heartbeat] = {}
+        self._heartbeats_by_pid: dict[int, child_processes.ProcessHeartbeat] = {}
         self._detectors: dict[int, HungProcessDetector] = {}
         # job -> attempt, heartbeat, and the time at which the heartbeat was first seen
         self._last_heartbeats: dict[str, tuple[int, int, float]] = {}
@@ -95,7 +95,7 @@ class JobSupervisor(ForkingProcess):
                 has_lost_worker = self._collect_ended_workers()
                 self._apply_changed_settings()
                 current_time = time.monotonic()
-                current_version = self._get_job_store().get_version()
+                current_version = self._get_job_store().get_phase_change_count()
                 if has_lost_worker or current_time - last_reap > REAP_INTERVAL_SECONDS:
                     last_reap = current_time
                     self._requeue_abandoned_jobs()
@@ -105,7 +105,7 @@ class JobSupervisor(ForkingProcess):
                     self._start_workers()
                 if current_time - last_sweep > SWEEP_INTERVAL_SECONDS:
                     last_sweep = current_time
-                    self._delete_expired()
+                    self._delete_expired_jobs()
             except (HvenError, OSError) as error:
                 log.warning("supervising the jobs failed: %s", error)
                 time.sleep(1.0)
@@ -135,7 +135,7 @@ class JobSupervisor(ForkingProcess):
                 has_failed_worker = True
                 log.warning("a worker for jobs died: %s", child_processes.describe_exit_status(status))
                 if os.WIFSIGNALED(status) and os.WTERMSIG(status) in child_processes.CRASH_SIGNALS:
-                    self._get_store().verifications.request_verification()
+                    self._get_store().verifications.request_full_verification()
         return has_failed_worker
 
     def _start_workers(self) -> None:
@@ -149,7 +149,7 @@ class JobSupervisor(ForkingProcess):
             self._fork_worker(partial(_run_worker, self._settings, self._idle_seconds))
 
     def _fork_worker(self, run_child: Callable[[int], None]) -> None:
-        heartbeat = child_processes.Heartbeat(WORKER_START_SECONDS)
+        heartbeat = child_processes.ProcessHeartbeat(WORKER_START_SECONDS)
         run_with_heartbeat = partial(_run_with_heartbeat, heartbeat, run_child)
         pid = self._fork_child(run_with_heartbeat, "a worker for jobs", log)
         self._heartbeats_by_pid[pid] = heartbeat
@@ -171,7 +171,7 @@ class JobSupervisor(ForkingProcess):
             if not jobs.is_abandoned(job) and current_time - since < HEARTBEAT_TIMEOUT_SECONDS:
                 continue
             if job.attempts < MAX_ATTEMPTS:
-                if jobs.requeue_job(job, count_attempt=True):
+                if jobs.requeue_job(job, is_attempt_counted=True):
                     log.warning("the job %s was left by a worker that died; it is run again", job.id)
                 continue
             message = (
@@ -186,13 +186,13 @@ class JobSupervisor(ForkingProcess):
         job_directory = get_job_directory(self._settings, job_id)
         shutil.rmtree(job_directory, ignore_errors=True)
 
-    def _delete_expired(self) -> None:
+    def _delete_expired_jobs(self) -> None:
         """Delete or archive the jobs that have expired, files that belong to no job, and expired grants."""
         jobs = self._get_job_store()
         archive_days = self._settings.jobs.archive_days
         current_time = datetime.fromisoformat(self._get_deletion_time())
         if archive_days:
-            for job in jobs.list_expired(format_timestamp(current_time), hidden_phases=("ARCHIVED",)):
+            for job in jobs.list_expired(format_sortable_timestamp(current_time), hidden_phases=("ARCHIVED",)):
                 jobs.update_job(
                     job.id,
                     allowed_phases=UNARCHIVED_PHASES,
@@ -202,19 +202,19 @@ class JobSupervisor(ForkingProcess):
                     ended=job.ended or format_current_time(),
                 )
                 self._delete_job_directory(job.id)
-        deletion_limit = format_timestamp(current_time - timedelta(days=archive_days))
+        deletion_limit = format_sortable_timestamp(current_time - timedelta(days=archive_days))
         expired_ids = [job.id for job in jobs.list_expired(deletion_limit)]
         for start in range(0, len(expired_ids), MAX_JOBS_PER_DELETION):
             for job_id in jobs.delete_jobs(*expired_ids[start : start + MAX_JOBS_PER_DELETION]):
                 self._delete_job_directory(job_id)
-        self._delete_invitation_jobs()
-        self._delete_stray_files(current_time.timestamp() - STRAY_FILE_SECONDS)
+        self._delete_ended_invitation_jobs()
+        self._delete_stray_job_files(current_time.timestamp() - STRAY_FILE_SECONDS)
         deleted_count = self._get_store().grants.delete_expired_grants(current_time.timestamp() - EXPIRED_GRANT_SECONDS)
         if deleted_count:
             log.info("%d grants that were over for 30 days are removed", deleted_count)
-        self._start_table_sweep()
+        self._start_user_table_cleanup()
 
-    def _delete_stray_files(self, oldest_kept_time: float) -> None:
+    def _delete_stray_job_files(self, oldest_kept_time: float) -> None:
         """Delete old files in the directory of jobs that belong to no job."""
         root = self._settings.data_directory / "jobs"
         old_paths: list[Path] = []
@@ -225,10 +225,10 @@ class JobSupervisor(ForkingProcess):
             if path.name not in existing_ids:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _delete_invitation_jobs(self) -> None:
+    def _delete_ended_invitation_jobs(self) -> None:
         """Delete the jobs of invitations that have ended, because nobody can read them any more."""
         store = self._get_store()
-        deleted_ids = store.users.delete_orphan_jobs(
+        deleted_ids = store.users.delete_jobs_of_invalid_owners(
             invitations.INVITATION_PREFIX, lambda owner: invitations.find_invitation(store, owner) is not None
         )
         for job_id in deleted_ids:
@@ -246,11 +246,11 @@ class JobSupervisor(ForkingProcess):
         self._has_warned = leap_text is not None
         return trusted_time
 
-    def _start_table_sweep(self) -> None:
+    def _start_user_table_cleanup(self) -> None:
         """Delete expired tables of users, in a child process, because this needs an engine."""
         store = self._get_store()
         trusted_time = store.deletion_clock.get_trusted_time()
-        is_due = store.user_tables.has_expired(trusted_time)
+        is_due = store.user_tables.has_expired_entries(trusted_time)
         if not is_due and time.monotonic() - self._last_table_sweep > TABLE_SWEEP_INTERVAL_SECONDS:
             is_due = bool(store.users.list_accounts())
         if is_due:
@@ -271,10 +271,10 @@ class JobSupervisor(ForkingProcess):
 
 
 def _run_with_heartbeat(
-    heartbeat: child_processes.Heartbeat, run_child: Callable[[int], None], parent_pid: int
+    heartbeat: child_processes.ProcessHeartbeat, run_child: Callable[[int], None], parent_pid: int
 ) -> None:
     """Run a child process with a heartbeat."""
-    heartbeat.set_as_own()
+    heartbeat.assign_to_this_process()
     child_processes.start_heartbeat_thread()
     run_child(parent_pid)
 
@@ -282,7 +282,7 @@ def _run_with_heartbeat(
 def _run_worker(settings: Settings, idle_seconds: float, parent_pid: int) -> None:
     """Run jobs, in a worker process."""
     child_processes.set_process_name("hven-job")
-    stop = StopEvent(parent_pid)
+    stop = WorkerStopEvent(parent_pid)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, but the supervisor ends the workers
     with Site(settings) as site:
@@ -294,4 +294,4 @@ def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Site(settings) as site:
-        user_tables.delete_leftover_files(site)
+        user_tables.delete_user_table_leftovers(site)

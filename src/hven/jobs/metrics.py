@@ -14,7 +14,7 @@ from hven.site.counters import TIME_BUCKETS_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from hven.jobs.health import CollectionStatus, HealthCheck, SiteStatus
+    from hven.jobs.health import CollectionStatus, HealthCheckResult, SiteStatus
     from hven.site.counters import ProcessCounters
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,9 +31,9 @@ COLLECTION_STATES = (FRESH_STATE, FAILING_STATE, STALE_STATE, HELD_STATE, PAUSED
 Sample = tuple[str, dict[str, str], float | None]  # suffix of the name, labels, value
 
 
-def format_metrics(
+def format_prometheus_metrics(
     status: SiteStatus,
-    checks: Sequence[HealthCheck],
+    checks: Sequence[HealthCheckResult],
     counters: ProcessCounters,
     *,
     version: str,
@@ -77,14 +77,14 @@ def format_metrics(
         sample_lines = []
         for suffix, labels, value in samples:
             if value is not None:
-                sample_lines.append(f"hven_{name}{suffix}{_format_labels(labels)} {_format_number(value)}")
+                sample_lines.append(f"hven_{name}{suffix}{_format_labels(labels)} {_format_metric_value(value)}")
         if sample_lines:
             lines += [f"# HELP hven_{name} {help_text}", f"# TYPE hven_{name} {kind}", *sample_lines]
     return "\n".join(lines) + "\n"
 
 
 def _list_server_metrics(
-    checks: Sequence[HealthCheck], version: str, variant: str | None, start_time: datetime
+    checks: Sequence[HealthCheckResult], version: str, variant: str | None, start_time: datetime
 ) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
     info_labels = {"version": version, "variant": variant or ""}
     yield "info", "gauge", "Version and variant of the server.", [("", info_labels, 1)]
@@ -109,7 +109,7 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
         total = 0
         for bound, count in zip((*TIME_BUCKETS_SECONDS, math.inf), times, strict=True):
             total += count
-            time_samples.append(("_bucket", {"face": face, "le": _format_number(bound)}, total))
+            time_samples.append(("_bucket", {"face": face, "le": _format_metric_value(bound)}, total))
         time_samples.append(("_sum", {"face": face}, totals.seconds_by_service[face]))
         time_samples.append(("_count", {"face": face}, total))
     yield "request_seconds", "histogram", "Seconds from a request to the end of its answer.", time_samples
@@ -135,7 +135,7 @@ def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str
     lag_samples = build_samples(attrgetter("lag"))
     yield "collection_lag_seconds", "gauge", "Seconds since the last good sync or ingest.", lag_samples
     for name, help_text, attribute in _COLLECTION_TIMES:
-        read_timestamp = partial(_read_timestamp, attribute)
+        read_timestamp = partial(_read_status_timestamp, attribute)
         yield name, "gauge", help_text, build_samples(read_timestamp)
     damage_samples = build_samples(lambda entry: float(len(entry.damaged)))
     yield "collection_damaged", "gauge", "Tables whose published rows are damaged.", damage_samples
@@ -160,7 +160,7 @@ def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str
         yield f"engine_connections_{key}", "gauge", help_text, engine_samples
 
 
-def _read_timestamp(attribute: str, status: CollectionStatus) -> float | None:
+def _read_status_timestamp(attribute: str, status: CollectionStatus) -> float | None:
     return _parse_timestamp(getattr(status, attribute))
 
 
@@ -188,7 +188,7 @@ def _escape_label(text: str) -> str:
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _format_number(value: float) -> str:
+def _format_metric_value(value: float) -> str:
     if math.isinf(value):
         return "+Inf"
     if float(value).is_integer():

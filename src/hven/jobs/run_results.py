@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from hven import descriptor
-from hven.jobs._alert_delivery import list_channels, send_alerts
+from hven.jobs._alert_delivery import list_alert_channels, send_due_alerts
 from hven.jobs._redaction import SecretRedactor
 from hven.jobs.schedule_planning import (
     FAILED_OUTCOME,
     GOOD_OUTCOME,
     GUARD_OUTCOME,
     MANUAL_TIMING,
-    RunOutcome,
+    SyncRunOutcome,
     build_recurrence,
-    finish_run,
+    compute_schedule_after_run,
 )
-from hven.model.errors import ChangeGuardError, ConflictError, HvenError
+from hven.model.errors import ChangeLimitExceededError, ConflictError, HvenError
 from hven.site.descriptor_watch import find_descriptor_files
 from hven.site.store import SyncScheduleRecord
 from hven.site.store.ingest_runs import COMPLETED_PHASE, ERROR_PHASE
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from hven.model.resource import Recurrence
     from hven.model.settings import Settings
     from hven.site import Site
-    from hven.site.store import Alert, StateStore
+    from hven.site.store import CollectionAlert, StateStore
 
 log = logging.getLogger("hven.schedule")
 T = TypeVar("T")
 
 
-def record_run_end(
-    store: StateStore, settings: Settings, collection: str, outcome: RunOutcome, *, own_holder: str
+def record_sync_run_end(
+    store: StateStore, settings: Settings, collection: str, outcome: SyncRunOutcome, *, own_holder: str
 ) -> None:
     """Record how a run ended, if `own_holder` still holds it.
 
@@ -54,14 +54,14 @@ def record_run_end(
     own_holder
         The holder of the run.
     """
-    recurrence, channels, outcome = _load_alert_context(settings, collection, outcome)
+    recurrence, channels, outcome = _load_recurrence_and_channels(settings, collection, outcome)
 
     def finish_schedule(
         schedule: SyncScheduleRecord | None, now: float
-    ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+    ) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
         if schedule is None or schedule.holder != own_holder:
             return schedule, ()
-        return finish_run(
+        return compute_schedule_after_run(
             schedule, recurrence, now, outcome, settings=settings.schedule, alerts=settings.alerts, channels=channels
         )
 
@@ -73,7 +73,7 @@ def record_run_end(
     log.info("the sync of %s: %s%s", collection, outcome.kind, message)
 
 
-def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
+def run_and_record_sync(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
     """Run a sync that a user or cron started, so that it counts like a scheduled run.
 
     A failure leads to an alert, and a good run ends a series of failures. Runs of collections that were never published
@@ -96,37 +96,37 @@ def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
     store = site.store
     start_time: float | None = None
     if collection in store.list_publication_times():
-        start_time = store.schedules.get_current_time()
+        start_time = store.schedules.get_database_time()
     try:
         run_result = run_sync()
     except ConflictError:
         raise
     except Exception as error:
         if start_time is not None:
-            kind = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
+            kind = GUARD_OUTCOME if isinstance(error, ChangeLimitExceededError) else FAILED_OUTCOME
             message = str(error) or type(error).__name__
-            outcome = RunOutcome(kind=kind, phase=ERROR_PHASE, message=message)
+            outcome = SyncRunOutcome(kind=kind, phase=ERROR_PHASE, message=message)
             _record_manual_run(site, collection, outcome, start_time)
         raise
     if start_time is not None:
-        outcome = RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE)
+        outcome = SyncRunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE)
         _record_manual_run(site, collection, outcome, start_time)
     return run_result
 
 
-def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_time: float) -> None:
+def _record_manual_run(site: Site, collection: str, outcome: SyncRunOutcome, start_time: float) -> None:
     settings = site.settings
     store = site.store
-    recurrence, channels, outcome = _load_alert_context(settings, collection, outcome)
+    recurrence, channels, outcome = _load_recurrence_and_channels(settings, collection, outcome)
 
     def finish_schedule(
         schedule: SyncScheduleRecord | None, now: float
-    ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+    ) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
         if schedule is None:
             schedule = SyncScheduleRecord(collection=collection, timing=MANUAL_TIMING, due=now)
         if schedule.holder is not None:  # a scheduled run is in progress, and will record its own end
             return schedule, ()
-        new_schedule, new_alerts = finish_run(
+        new_schedule, new_alerts = compute_schedule_after_run(
             replace(schedule, began=start_time),
             recurrence,
             now,
@@ -144,14 +144,14 @@ def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_t
         if channels:
             has_scheduler = any(lease.name == "scheduler" for lease in store.leases.list_leases())
             if not has_scheduler:  # otherwise the scheduler sends the alerts
-                send_alerts(settings, store)
+                send_due_alerts(settings, store)
     except HvenError as error:  # this must not hide the result of the run
         log.warning("the end of the run of %s could not be recorded or reported: %s", collection, error)
 
 
-def _load_alert_context(
-    settings: Settings, collection: str, outcome: RunOutcome
-) -> tuple[Recurrence | None, list[str], RunOutcome]:
+def _load_recurrence_and_channels(
+    settings: Settings, collection: str, outcome: SyncRunOutcome
+) -> tuple[Recurrence | None, list[str], SyncRunOutcome]:
     """Return the schedule of a collection, the channels of alerts, and the outcome without secrets."""
     recurrence: Recurrence | None = None
     path = find_descriptor_files(settings).get(collection)
@@ -161,4 +161,4 @@ def _load_alert_context(
     message = outcome.message
     if message:
         message = SecretRedactor(settings.directory).redact_text(message)
-    return recurrence, list_channels(settings), replace(outcome, message=message)
+    return recurrence, list_alert_channels(settings), replace(outcome, message=message)

@@ -17,9 +17,9 @@ from hven.site.store import SyncScheduleRecord, create_alert
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import AlertSettings, ScheduleSettings
-    from hven.site.store import Alert
+    from hven.site.store import CollectionAlert
 
 MANUAL_TIMING = "by hand"  # the timing of a collection without a schedule whose last run failed
 GOOD_OUTCOME, FAILED_OUTCOME, GUARD_OUTCOME = "good", "failed", "guard"
@@ -30,7 +30,7 @@ CLOCK_LEAP_SECONDS = 1.0  # a time that is later than possible by more than this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOutcome:
+class SyncRunOutcome:
     """How a run ended.
 
     Attributes
@@ -49,7 +49,7 @@ class RunOutcome:
     message: str | None = None
 
 
-def build_recurrence(resource: Resource) -> Recurrence | None:
+def build_recurrence(resource: CollectionSpec) -> Recurrence | None:
     """Build the recurrence of a collection's schedule.
 
     Parameters
@@ -113,7 +113,7 @@ def plan_next_run(  # noqa: PLR0911
     """
     timing = str(recurrence)
     if schedule is None:
-        first_due = _compute_next_time(recurrence, last_published, now)
+        first_due = _compute_next_run_time(recurrence, last_published, now)
         return SyncScheduleRecord(collection=collection, timing=timing, due=first_due)
     if schedule.holder is not None:
         return schedule
@@ -124,18 +124,18 @@ def plan_next_run(  # noqa: PLR0911
         if schedule.failures:  # the pause after a failure continues
             return replace(schedule, timing=timing)
         last_start = max(schedule.began or 0.0, last_published or 0.0) or None
-        return replace(schedule, timing=timing, due=_compute_next_time(recurrence, last_start, now))
+        return replace(schedule, timing=timing, due=_compute_next_run_time(recurrence, last_start, now))
     latest_due = _find_next_timestamp(recurrence, now) + recurrence.max_jitter_seconds
     if schedule.failures:
         latest_due = max(latest_due, now + settings.retry_most * (1 + RETRY_JITTER_SHARE))
     if schedule.due > latest_due + CLOCK_LEAP_SECONDS:
         return replace(schedule, due=latest_due)
     if settings.grace is not None and schedule.asked is None and schedule.due < now - settings.grace:
-        return replace(schedule, due=_compute_due_time(recurrence, now))
+        return replace(schedule, due=_compute_next_due_time(recurrence, now))
     return schedule
 
 
-def is_due(schedule: SyncScheduleRecord, now: float, *, is_held: bool = False) -> bool:
+def is_run_due(schedule: SyncScheduleRecord, now: float, *, is_held: bool = False) -> bool:
     """Return whether a run may begin.
 
     Parameters
@@ -154,16 +154,16 @@ def is_due(schedule: SyncScheduleRecord, now: float, *, is_held: bool = False) -
     return schedule.paused is None and not is_held and schedule.due <= now
 
 
-def finish_run(
+def compute_schedule_after_run(
     schedule: SyncScheduleRecord,
     recurrence: Recurrence | None,
     now: float,
-    outcome: RunOutcome,
+    outcome: SyncRunOutcome,
     *,
     settings: ScheduleSettings,
     alerts: AlertSettings,
     channels: Sequence[str],
-) -> tuple[SyncScheduleRecord, list[Alert]]:
+) -> tuple[SyncScheduleRecord, list[CollectionAlert]]:
     """Compute the schedule after a run, and the alerts about the run.
 
     Parameters
@@ -198,7 +198,7 @@ def finish_run(
         return replace(schedule, due=now + settings.retry, message=outcome.message), []
     regular_due = now
     if recurrence is not None:
-        regular_due = _compute_next_time(recurrence, start_time, now)
+        regular_due = _compute_next_run_time(recurrence, start_time, now)
     if outcome.kind == GOOD_OUTCOME:
         new_alerts = _build_recovery_alerts(schedule, now, channels)
         good_schedule = replace(
@@ -221,10 +221,10 @@ def finish_run(
         title = "was stopped by a guard"
     schedule = replace(schedule, failures=failures, due=due, phase=outcome.phase, message=outcome.message)
     message = f"the sync of {schedule.collection} {title}: {outcome.message}"
-    return alert_unless_known(schedule, outcome.kind, message, now, settings=alerts, channels=channels)
+    return build_alert_unless_sent(schedule, outcome.kind, message, now, settings=alerts, channels=channels)
 
 
-def _build_recovery_alerts(schedule: SyncScheduleRecord, now: float, channels: Sequence[str]) -> list[Alert]:
+def _build_recovery_alerts(schedule: SyncScheduleRecord, now: float, channels: Sequence[str]) -> list[CollectionAlert]:
     """Build the alert that a collection is up to date again, if an alert said that it was not."""
     if not schedule.told:
         return []
@@ -236,7 +236,7 @@ def _build_recovery_alerts(schedule: SyncScheduleRecord, now: float, channels: S
     return [create_alert(schedule.collection, "recovered", message, channels, now, was=recovered_states)]
 
 
-def alert_unless_known(
+def build_alert_unless_sent(
     schedule: SyncScheduleRecord,
     alert_kind: str,
     message: str,
@@ -244,7 +244,7 @@ def alert_unless_known(
     *,
     settings: AlertSettings,
     channels: Sequence[str],
-) -> tuple[SyncScheduleRecord, list[Alert]]:
+) -> tuple[SyncScheduleRecord, list[CollectionAlert]]:
     """Build an alert of a problem, unless it was sent already.
 
     An alert is sent the first time, again after a number of further failures (`settings.repeat_failures`), and once in
@@ -287,8 +287,8 @@ def alert_unless_known(
         channels,
         now,
         failures=schedule.failures,
-        since=None if schedule.succeeded is None else format_timestamp(schedule.succeeded),
-        next=None if schedule.timing == MANUAL_TIMING else format_timestamp(schedule.due),
+        since=None if schedule.succeeded is None else format_unix_timestamp(schedule.succeeded),
+        next=None if schedule.timing == MANUAL_TIMING else format_unix_timestamp(schedule.due),
     )
     alert_state = {"at": now, "failures": schedule.failures}
     return replace(schedule, told={**schedule.told, alert_kind: alert_state}), [new_alert]
@@ -361,7 +361,7 @@ def compute_retry_pause(failure_count: int, settings: ScheduleSettings) -> float
     return pause * random.uniform(1 - RETRY_JITTER_SHARE, 1 + RETRY_JITTER_SHARE)  # noqa: S311  (not a secret)
 
 
-def format_timestamp(timestamp: float | None) -> str | None:
+def format_unix_timestamp(timestamp: float | None) -> str | None:
     """Format a time as ISO text in UTC.
 
     Parameters
@@ -379,20 +379,20 @@ def format_timestamp(timestamp: float | None) -> str | None:
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _compute_next_time(recurrence: Recurrence, last_start: float | None, now: float) -> float:
+def _compute_next_run_time(recurrence: Recurrence, last_start: float | None, now: float) -> float:
     """Compute the time of the next run after a run that began at `last_start`.
 
     With an interval, the next run comes one interval after the last start, or at once if this time has passed.
     """
     interval_seconds = recurrence.interval_seconds
     if interval_seconds is None:
-        return _compute_due_time(recurrence, now)
+        return _compute_next_due_time(recurrence, now)
     regular_time = now if last_start is None else last_start + interval_seconds
     next_time = min(max(regular_time, now), now + interval_seconds)
     return next_time + _draw_jitter(recurrence)
 
 
-def _compute_due_time(recurrence: Recurrence, now: float) -> float:
+def _compute_next_due_time(recurrence: Recurrence, now: float) -> float:
     return _find_next_timestamp(recurrence, now) + _draw_jitter(recurrence)
 
 
@@ -416,14 +416,14 @@ __all__ = [
     "MANUAL_TIMING",
     "STALE_ALERT",
     "STOPPED_OUTCOME",
-    "RunOutcome",
-    "alert_unless_known",
+    "SyncRunOutcome",
+    "build_alert_unless_sent",
     "build_recurrence",
     "compute_retry_pause",
+    "compute_schedule_after_run",
     "compute_stale_time",
-    "finish_run",
     "format_duration",
-    "format_timestamp",
-    "is_due",
+    "format_unix_timestamp",
+    "is_run_due",
     "plan_next_run",
 ]

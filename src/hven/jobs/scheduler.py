@@ -14,21 +14,21 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.jobs import child_processes, snapshot_verification
-from hven.jobs._alert_delivery import list_channels, send_alerts
+from hven.jobs._alert_delivery import list_alert_channels, send_due_alerts
 from hven.jobs._forking_process import ForkingProcess
-from hven.jobs._scheduled_run import RUN_LEASE_SECONDS, build_run_lease_name, run_schedule
-from hven.jobs.run_results import record_run_end
+from hven.jobs._scheduled_run import RUN_LEASE_SECONDS, build_run_lease_name, run_scheduled_sync
+from hven.jobs.run_results import record_sync_run_end
 from hven.jobs.schedule_planning import (
     FAILED_OUTCOME,
     MANUAL_TIMING,
     STALE_ALERT,
     STOPPED_OUTCOME,
-    RunOutcome,
-    alert_unless_known,
+    SyncRunOutcome,
+    build_alert_unless_sent,
     build_recurrence,
     compute_stale_time,
-    format_timestamp,
-    is_due,
+    format_unix_timestamp,
+    is_run_due,
     plan_next_run,
 )
 from hven.model import plugins
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.model.resource import Recurrence
     from hven.model.settings import Settings
     from hven.site import Site
-    from hven.site.store import Alert, Lease, SyncScheduleRecord
+    from hven.site.store import CollectionAlert, Lease, SyncScheduleRecord
 
 log = logging.getLogger("hven.schedule")
 
@@ -113,7 +113,7 @@ class SyncScheduler(ForkingProcess):
     def run(self) -> None:
         """Schedule until the process is told to stop."""
         self._set_up_process("hven-schedule")
-        _import_engine(self._settings)
+        _preload_engine(self._settings)
         while self._should_continue():
             try:
                 self._run_once()
@@ -127,7 +127,7 @@ class SyncScheduler(ForkingProcess):
         self._collect_ended_children()
         if self._apply_changed_settings():
             self._descriptor_watcher.apply_settings(self._settings)
-        if not self._hold_leadership():
+        if not self._acquire_or_renew_lease():
             return
         if self._is_time_for("plan", PLAN_INTERVAL_SECONDS):
             self._update_schedules()
@@ -146,7 +146,7 @@ class SyncScheduler(ForkingProcess):
         self._last_times[action] = moment
         return True
 
-    def _hold_leadership(self) -> bool:
+    def _acquire_or_renew_lease(self) -> bool:
         """Renew the lease of the scheduler, or try to acquire it; return whether this process has it."""
         if self._lease is not None:
             if self._is_time_for("renew", self._lease_seconds / 3):
@@ -167,7 +167,7 @@ class SyncScheduler(ForkingProcess):
                 return False
             log.info("running the schedules of %s, %s at once", self._settings.directory, self._settings.schedule.runs)
             self._last_times["renew"] = time.monotonic()
-            self._leader_since = self._get_store().schedules.get_current_time()
+            self._leader_since = self._get_store().schedules.get_database_time()
         return self._lease is not None
 
     # --- schedules -------------------------------------------------------------------------------------------
@@ -200,24 +200,24 @@ class SyncScheduler(ForkingProcess):
                     schedule, name, recurrence, now, self._settings.schedule, last_published=last_published
                 )
             if schedule is None or planned_schedule != schedule:
-                self._plan_collection(store, name, recurrence, last_published)
+                self._plan_collection_run(store, name, recurrence, last_published)
         own_collections = set(self._collections_by_pid.values())
         for name, schedule in schedules.items():
             if schedule.holder is not None:
                 if name not in own_collections:
-                    self._end_dead_run(store, schedule)
+                    self._end_run_if_dead(store, schedule)
                 continue
             # a user paused the collection, or ran it by hand
             is_user_decision = schedule.paused is not None or schedule.timing == MANUAL_TIMING
             if name not in self._recurrences and not is_user_decision and self._has_no_schedule(name):
-                store.schedules.update_schedule(name, _remove_schedule)
+                store.schedules.update_schedule(name, _remove_idle_schedule)
 
-    def _plan_collection(
+    def _plan_collection_run(
         self, store: StateStore, collection: str, recurrence: Recurrence, last_published: float
     ) -> None:
         def plan_schedule(
             schedule: SyncScheduleRecord | None, now: float
-        ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+        ) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
             planned_schedule = plan_next_run(
                 schedule, collection, recurrence, now, self._settings.schedule, last_published=last_published
             )
@@ -225,7 +225,7 @@ class SyncScheduler(ForkingProcess):
 
         before, after = store.schedules.update_schedule(collection, plan_schedule)
         if after is not None and (before is None or before.timing != after.timing):
-            log.info("%s: %s, next at %s", collection, recurrence, format_timestamp(after.due))
+            log.info("%s: %s, next at %s", collection, recurrence, format_unix_timestamp(after.due))
 
     def _has_no_schedule(self, collection: str) -> bool:
         """Return whether a collection has no schedule any more; a descriptor with faults does not tell."""
@@ -244,7 +244,7 @@ class SyncScheduler(ForkingProcess):
     def _start_due_runs(self) -> None:
         """Start due runs, the longest overdue first, up to the limit of runs."""
         now, schedules = self._get_store().schedules.list_schedules()
-        held_collections = self._get_store().list_held_collections()
+        held_collections = self._get_store().map_held_collections()
         own_collections = set(self._collections_by_pid.values())
         due_schedules = []
         running_elsewhere = 0
@@ -253,20 +253,20 @@ class SyncScheduler(ForkingProcess):
                 continue
             if schedule.holder is not None:
                 running_elsewhere += 1
-            if name in self._recurrences and is_due(schedule, now, is_held=name in held_collections):
+            if name in self._recurrences and is_run_due(schedule, now, is_held=name in held_collections):
                 due_schedules.append(schedule)
         # runs that a user asked for come first
         due_schedules.sort(key=lambda schedule: (schedule.asked is None, schedule.asked or schedule.due))
         free_slots = self._settings.schedule.runs - len(self._collections_by_pid) - running_elsewhere
         for schedule in due_schedules[: max(free_slots, 0)]:
             log.info("the sync of %s begins", schedule.collection)
-            pid = self._fork_process(partial(self._run_child, schedule.collection))
+            pid = self._fork_scheduler_child(partial(self._run_sync_in_child, schedule.collection))
             self._collections_by_pid[pid] = schedule.collection
 
-    def _run_child(self, collection: str, parent_pid: int) -> None:
+    def _run_sync_in_child(self, collection: str, parent_pid: int) -> None:
         """Synchronise a collection, in a child process."""
         child_processes.set_process_name("hven-sync")
-        run_schedule(
+        run_scheduled_sync(
             self._settings, collection, parent_pid, synchronize=self._synchronize, lease_seconds=self._lease_seconds
         )
 
@@ -275,8 +275,8 @@ class SyncScheduler(ForkingProcess):
         store = self._get_store()
         now, schedules = store.schedules.list_schedules()
         publication_times = self._get_publication_times(store)
-        channels = list_channels(self._settings)
-        for name in self._recurrences.keys() - store.list_held_collections().keys():
+        channels = list_alert_channels(self._settings)
+        for name in self._recurrences.keys() - store.map_held_collections().keys():
             schedule = schedules.get(name)
             recurrence = self._recurrences[name]
             last_published = publication_times.get(name)
@@ -294,10 +294,10 @@ class SyncScheduler(ForkingProcess):
 
             def alert_if_stale(
                 schedule: SyncScheduleRecord | None, now: float, message: str = message
-            ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+            ) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
                 if schedule is None:
                     return schedule, ()
-                return alert_unless_known(
+                return build_alert_unless_sent(
                     schedule, STALE_ALERT, message, now, settings=self._settings.alerts, channels=channels
                 )
 
@@ -305,7 +305,7 @@ class SyncScheduler(ForkingProcess):
 
     # --- processes -------------------------------------------------------------------------------------------
 
-    def _fork_process(self, run_child: Callable[[int], None]) -> int:
+    def _fork_scheduler_child(self, run_child: Callable[[int], None]) -> int:
         return self._fork_child(run_child, "a process of the schedule", log)
 
     def _start_alert_delivery(self) -> None:
@@ -313,16 +313,16 @@ class SyncScheduler(ForkingProcess):
         if "send" in self._helper_pids:
             return
         if self._get_store().schedules.list_due_alerts():
-            self._helper_pids["send"] = self._fork_process(partial(_run_alert_delivery, self._settings))
+            self._helper_pids["send"] = self._fork_scheduler_child(partial(_run_alert_delivery, self._settings))
 
     def _start_verification(self) -> None:
         """Fork a child that verifies the files that are due for it."""
         if "verify" in self._helper_pids:
             return
-        due_records, _ = snapshot_verification.find_due_records(self._settings, self._get_store())
+        due_records, _ = snapshot_verification.find_snapshots_to_verify(self._settings, self._get_store())
         if due_records:
-            run_child = partial(snapshot_verification.run_verification, self._settings)
-            self._helper_pids["verify"] = self._fork_process(run_child)
+            run_child = partial(snapshot_verification.run_snapshot_verification, self._settings)
+            self._helper_pids["verify"] = self._fork_scheduler_child(run_child)
 
     def _collect_ended_children(self) -> None:
         """Collect the children that have ended, and record the end of runs that could not record it themselves."""
@@ -338,14 +338,14 @@ class SyncScheduler(ForkingProcess):
                 store = self._get_store()
                 schedule = store.schedules.list_schedules()[1].get(name)
                 if schedule is not None and schedule.holder is not None:
-                    self._end_dead_run(store, schedule, child_processes.describe_exit_status(status))
+                    self._end_run_if_dead(store, schedule, child_processes.describe_exit_status(status))
 
-    def _end_dead_run(
+    def _end_run_if_dead(
         self,
         store: StateStore,
         schedule: SyncScheduleRecord,
-        death_text: str = "killed, or the machine went down",
-        outcome: RunOutcome | None = None,
+        reason: str = "killed, or the machine went down",
+        outcome: SyncRunOutcome | None = None,
     ) -> None:
         """End a run whose process is dead: it was on this machine and has ended, or its lease has expired."""
         if schedule.holder is None:
@@ -355,9 +355,9 @@ class SyncScheduler(ForkingProcess):
             if any(lease.name == lease_name for lease in store.leases.list_leases()):
                 return
         if outcome is None:
-            message = DEAD_PROCESS_MESSAGE.format(how=death_text)
-            outcome = RunOutcome(kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=message)
-        record_run_end(store, self._settings, schedule.collection, outcome, own_holder=schedule.holder)
+            message = DEAD_PROCESS_MESSAGE.format(how=reason)
+            outcome = SyncRunOutcome(kind=FAILED_OUTCOME, phase=ABORTED_PHASE, message=message)
+        record_sync_run_end(store, self._settings, schedule.collection, outcome, own_holder=schedule.holder)
 
     def _stop_children(self) -> None:
         """Stop all children, wait for them, and release the lease for the next scheduler."""
@@ -373,7 +373,7 @@ class SyncScheduler(ForkingProcess):
         for pid in children:
             child_processes.send_signal(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        stopped_outcome = RunOutcome(
+        stopped_outcome = SyncRunOutcome(
             kind=STOPPED_OUTCOME,
             phase=ABORTED_PHASE,
             message="the server was stopped; it goes on with the next one",
@@ -385,7 +385,7 @@ class SyncScheduler(ForkingProcess):
                 schedule = schedules.get(name)
                 # a run that still has a holder was killed
                 if schedule is not None and schedule.holder is not None and is_holder_dead(schedule.holder):
-                    self._end_dead_run(store, schedule, outcome=stopped_outcome)
+                    self._end_run_if_dead(store, schedule, outcome=stopped_outcome)
             if self._lease is not None:
                 store.leases.release_lease(self._lease)
             store.close()
@@ -393,14 +393,14 @@ class SyncScheduler(ForkingProcess):
             log.warning("the schedules could not be handed over: %s", error)
 
 
-def _import_engine(settings: Settings) -> None:
+def _preload_engine(settings: Settings) -> None:
     """Import here what every run needs; the runs are forks, so that they begin in milliseconds."""
     plugins.load_plugin("engines", settings.engine)
 
 
-def _remove_schedule(
+def _remove_idle_schedule(
     schedule: SyncScheduleRecord | None, _: float
-) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
+) -> tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]:
     """Remove a schedule, unless the collection is being synchronised."""
     if schedule is None or schedule.holder is None:
         return None, ()
@@ -414,6 +414,6 @@ def _run_alert_delivery(settings: Settings, _parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = StateStore(settings.var_directory, settings.store)
     try:
-        send_alerts(settings, store)
+        send_due_alerts(settings, store)
     finally:
         store.close()

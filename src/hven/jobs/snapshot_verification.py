@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hven.jobs import child_processes
-from hven.jobs._alert_delivery import list_channels
+from hven.jobs._alert_delivery import list_alert_channels
 from hven.model.errors import HvenError
 from hven.site import EngineRegistry
-from hven.site.store import StateStore, Verification, create_alert
+from hven.site.store import SnapshotVerification, StateStore, create_alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ DAMAGED_ALERT = "damaged"
 READ_SLICE_SECONDS = 0.25  # a verification in the background reads this long between two pauses
 
 
-def list_records_to_verify(store: StateStore) -> list[SnapshotRecord]:
+def list_all_snapshot_records(store: StateStore) -> list[SnapshotRecord]:
     """List all stored snapshots, including those of users' own tables.
 
     Parameters
@@ -44,7 +44,7 @@ def list_records_to_verify(store: StateStore) -> list[SnapshotRecord]:
     records
         The snapshots, the published ones first.
     """
-    published_ids = set(store.read_pointers()[1].values())
+    published_ids = set(store.read_published_snapshot_ids()[1].values())
     user_records = [record for record, _ in store.user_tables.list_user_tables()]
     all_records = [*store.list_all_snapshots(), *user_records]
     return sorted(
@@ -52,7 +52,7 @@ def list_records_to_verify(store: StateStore) -> list[SnapshotRecord]:
     )
 
 
-def find_due_records(settings: Settings, store: StateStore) -> tuple[list[SnapshotRecord], bool]:
+def find_snapshots_to_verify(settings: Settings, store: StateStore) -> tuple[list[SnapshotRecord], bool]:
     """Find the snapshots to verify now.
 
     New snapshots come first. Every few days (`health.verify_days`), all stored snapshots are verified again.
@@ -100,7 +100,7 @@ def find_due_records(settings: Settings, store: StateStore) -> tuple[list[Snapsh
             recent_ids.add(snapshot_id)
     if len(recent_ids) == len(verifications):
         return [], False
-    old_records = [record for record in list_records_to_verify(store) if record.id not in recent_ids]
+    old_records = [record for record in list_all_snapshot_records(store) if record.id not in recent_ids]
     return [record for record in old_records if record.snapshot.checksum], False
 
 
@@ -111,8 +111,8 @@ def verify_snapshots(
     records: Iterable[SnapshotRecord],
     *,
     limit_rate: Callable[[int], object] = lambda _: None,
-    on_verified: Callable[[Verification], object] = lambda _: None,
-) -> list[Verification]:
+    on_verified: Callable[[SnapshotVerification], object] = lambda _: None,
+) -> list[SnapshotVerification]:
     """Verify snapshots, and record each result at once.
 
     If a snapshot is damaged, the other snapshots of its collection are verified before the damage is recorded. So a
@@ -138,9 +138,9 @@ def verify_snapshots(
     verifications
         One for each snapshot.
     """
-    results: list[Verification] = []
+    results: list[SnapshotVerification] = []
     read_files: dict[Any, Any] = {}  # results of files, which snapshots may share
-    alerted_snapshots = set(store.verifications.list_damaged())
+    alerted_snapshots = set(store.verifications.map_verifications_of_damaged())
     for record in records:
         verification = _verify_snapshot(store, engines, record, limit_rate, read_files)
         if verification is None:
@@ -155,7 +155,7 @@ def verify_snapshots(
                     related_verifications.append(other_verification)
         damages = [related for related in related_verifications if related.faults]
         new_damages = [damage for damage in damages if damage.snapshot not in alerted_snapshots]
-        alerts = _build_alerts(settings, store, new_damages)
+        alerts = _build_damage_alerts(settings, store, new_damages)
         store.verifications.record_verifications(related_verifications, alerts)
         for damage in damages:
             alerted_snapshots.add(damage.snapshot)
@@ -171,14 +171,14 @@ def _verify_snapshot(
     record: SnapshotRecord,
     limit_rate: Callable[[int], object] | None,
     read_files: dict[Any, Any],
-) -> Verification | None:
+) -> SnapshotVerification | None:
     """Verify one snapshot; None: its engine has nothing to verify, or the snapshot was removed meanwhile."""
     snapshot = record.snapshot
     engine = engines.get_engine(snapshot.engine)
     file_report = engine.verify_snapshot(snapshot, limit_rate, read_files)
     if file_report is None or (file_report.faults and not store.is_snapshot_kept(snapshot)):
         return None
-    return Verification(
+    return SnapshotVerification(
         snapshot=record.id,
         table=record.table.qualified_name,
         collection=record.collection,
@@ -188,7 +188,7 @@ def _verify_snapshot(
     )
 
 
-def _build_alerts(settings: Settings, store: StateStore, damages: Sequence[Verification]) -> list[Any]:
+def _build_damage_alerts(settings: Settings, store: StateStore, damages: Sequence[SnapshotVerification]) -> list[Any]:
     """Build the alerts of damaged snapshots that are published."""
     published_ids = {record.id for record in store.read_published_records()[1].values()}
     alerts = []
@@ -203,7 +203,7 @@ def _build_alerts(settings: Settings, store: StateStore, damages: Sequence[Verif
             damage.collection,
             DAMAGED_ALERT,
             message,
-            list_channels(settings),
+            list_alert_channels(settings),
             time.time(),
             snapshot=damage.snapshot,
         )
@@ -216,18 +216,18 @@ class ReadRateLimiter:
 
     Parameters
     ----------
-    rate
+    bytes_per_second
         Bytes a second.
     """
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
+    def __init__(self, bytes_per_second: int) -> None:
+        self._rate = bytes_per_second
         self._start_time = time.monotonic()
         self._read_bytes = 0
 
-    def __call__(self, count: int) -> None:
+    def __call__(self, byte_count: int) -> None:
         """Sleep if more bytes were read than the rate allows."""
-        self._read_bytes += count
+        self._read_bytes += byte_count
         seconds_ahead = self._read_bytes / self._rate - (time.monotonic() - self._start_time)
         if seconds_ahead > READ_SLICE_SECONDS:
             time.sleep(seconds_ahead)
@@ -236,7 +236,7 @@ class ReadRateLimiter:
             self._read_bytes = 0
 
 
-def run_verification(settings: Settings, parent_pid: int) -> None:
+def run_snapshot_verification(settings: Settings, parent_pid: int) -> None:
     """Verify all due snapshots, in a process of its own.
 
     Parameters
@@ -264,11 +264,11 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
         verified_ids: set[str] = set()
         while True:
             request_time = store.verifications.find_request_time()
-            records, urgent = find_due_records(settings, store)
+            records, urgent = find_snapshots_to_verify(settings, store)
             unverified_records = [record for record in records if record.id not in verified_ids]
             if not unverified_records:
                 return
-            requested_records = _iterate_until_asked(store, unverified_records, request_time, verified_ids)
+            requested_records = _iterate_until_new_request(store, unverified_records, request_time, verified_ids)
             verify_snapshots(settings, store, engines, requested_records, limit_rate=limit_rate)
     except HvenError as error:
         log.warning("what is published could not be verified: %s", error)
@@ -277,7 +277,7 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
         store.close()
 
 
-def _iterate_until_asked(
+def _iterate_until_new_request(
     store: StateStore, records: Sequence[SnapshotRecord], request_time: str, verified_ids: set[str]
 ) -> Iterator[SnapshotRecord]:
     """Yield records until somebody requests a verification."""
@@ -291,8 +291,8 @@ def _iterate_until_asked(
 __all__ = [
     "DAMAGED_ALERT",
     "ReadRateLimiter",
-    "find_due_records",
-    "list_records_to_verify",
-    "run_verification",
+    "find_snapshots_to_verify",
+    "list_all_snapshot_records",
+    "run_snapshot_verification",
     "verify_snapshots",
 ]

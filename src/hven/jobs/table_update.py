@@ -22,7 +22,7 @@ PARAMS = (
 )
 
 
-def run_job(running_job: RunningJob) -> None:
+def run_index_job(running_job: RunningJob) -> None:
     """Index the column."""
     params = running_job.params
     table_text = params.read_one("TABLE")
@@ -33,14 +33,14 @@ def run_job(running_job: RunningJob) -> None:
     unique_text = (params.read_one("UNIQUE") or "false").lower()
     if unique_text not in {"true", "false"}:
         raise ParamError(f"UNIQUE={unique_text!r:.40} is not known", name="UNIQUE", remedy="true or false")
-    user_tables.index_column(
+    user_tables.index_user_table_column(
         running_job.site,
         running_job.principal,
-        user_tables.parse_table_name(table_text or ""),
+        user_tables.parse_user_table_name(table_text or ""),
         column_name or "",
         is_unique=unique_text == "true",
         is_cancelled=running_job.stopped.is_set,
     )
 
 
-JOB = JobDefinition(name="table_update", title="Index of a user's table", params=PARAMS, run=run_job)
+JOB = JobDefinition(name="table_update", title="Index of a user's table", params=PARAMS, run=run_index_job)

@@ -13,7 +13,7 @@ from hven.model.errors import ParamError, ServiceError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.query import cited_results, uploads
-from hven.site.auth import add_service_policies
+from hven.site.auth import with_service_and_portal_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ TAP_PARAMS = (
 LEGACY_PARAMETERS = ("FORMAT", "REQUEST", "VERSION")  # of TAP 1.0, which some clients still send
 
 
-def read_query(params: RequestParams) -> str:
+def read_adql_query(params: RequestParams) -> str:
     """Read REQUEST, LANG and QUERY (TAP 1.1, 2.7).
 
     Parameters
@@ -96,7 +96,7 @@ def read_query(params: RequestParams) -> str:
     return text
 
 
-def read_explain(params: RequestParams) -> bool:
+def read_explain_flag(params: RequestParams) -> bool:
     """Read EXPLAIN, an extension of Hven: whether the client wants the plan instead of the answer.
 
     Parameters
@@ -114,10 +114,10 @@ def read_explain(params: RequestParams) -> bool:
     ParamError
         The value is no boolean (DALI 1.1 section 3.3.2).
     """
-    return _read_boolean(params, "EXPLAIN")
+    return _read_boolean_parameter(params, "EXPLAIN")
 
 
-def read_cite(params: RequestParams) -> bool:
+def read_cite_flag(params: RequestParams) -> bool:
     """Read CITE, an extension of Hven: whether the rows shall have a persistent address.
 
     Parameters
@@ -135,7 +135,7 @@ def read_cite(params: RequestParams) -> bool:
     ParamError
         The value is no boolean, or the query does not read the published state.
     """
-    is_wanted = _read_boolean(params, "CITE")
+    is_wanted = _read_boolean_parameter(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
         raise ParamError(
             "CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away"
@@ -143,27 +143,29 @@ def read_cite(params: RequestParams) -> bool:
     return is_wanted
 
 
-def _read_boolean(params: RequestParams, name: str) -> bool:
-    value_text = params.read_one(name, "false")
+def _read_boolean_parameter(params: RequestParams, parameter_name: str) -> bool:
+    value_text = params.read_one(parameter_name, "false")
     if value_text not in {"true", "false", "1", "0"}:
-        raise ParamError(f"{name}={value_text!r:.60} is not known", name=name, remedy="true or false")
+        raise ParamError(
+            f"{parameter_name}={value_text!r:.60} is not known", name=parameter_name, remedy="true or false"
+        )
     return value_text in {"true", "1"}
 
 
-def _create_result_address(running_job: RunningJob, text: str, maxrec: int | None) -> str:
+def _create_persistent_address(running_job: RunningJob, text: str, maxrec: int | None) -> str:
     """Create a persistent address for the rows of a query."""
     cited_result = cited_results.create_cited_result(
         text,
         running_job.principal,
         site=running_job.site,
-        policies=add_service_policies(tuple(running_job.policies), "tap"),
+        policies=with_service_and_portal_policies(tuple(running_job.policies), "tap"),
         maker_name=running_job.principal.name or "jobs",
         maxrec=maxrec,
     )
     return f"{running_job.site.settings.site_url}/results/{cited_result.id}"
 
 
-def run_job(running_job: RunningJob) -> None:
+def run_query_job(running_job: RunningJob) -> None:
     """Run the query of a job, and write the answer as its result.
 
     Parameters
@@ -178,22 +180,22 @@ def run_job(running_job: RunningJob) -> None:
     """
     params = running_job.params
     site = running_job.site
-    text = read_query(params)
-    policies = add_service_policies(tuple(running_job.policies), "tap")
+    text = read_adql_query(params)
+    policies = with_service_and_portal_policies(tuple(running_job.policies), "tap")
     format_name = params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT")
     table_format, options = formats.select_format(format_name)
     default_row_limit, hard_row_limit = site.settings.job_row_limits
     maxrec = params.read_integer("MAXREC")
     upload_references = uploads.parse_upload_references(params.read_all("UPLOAD"))
     uploaded_tables = uploads.read_uploads(upload_references, running_job.input_files, site.settings)
-    if read_explain(params):
+    if read_explain_flag(params):
         plan = query.explain_query(text, running_job.principal, site=site, uploads=uploaded_tables, policies=policies)
-        with running_job.write_result("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
+        with running_job.open_result_file("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
     infos = [InfoElement(name="QUERY", value=text), InfoElement(name="standardID", value=TAP_STANDARD_ID)]
-    if read_cite(params):
-        result_address = _create_result_address(running_job, text, maxrec)
+    if read_cite_flag(params):
+        result_address = _create_persistent_address(running_job, text, maxrec)
         infos.append(InfoElement(name="result", value=result_address))
     with query.run_query(
         text,
@@ -215,17 +217,17 @@ def run_job(running_job: RunningJob) -> None:
             InfoElement(name="service_protocol", value=TAP_STANDARD_ID),
             InfoElement(name="request", value=f"{site.settings.site_url}/tap/async"),
             InfoElement(name="request_date", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
-            *uploads.list_warnings(uploaded_tables),
-            *query.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS),
+            *uploads.list_upload_warnings(uploaded_tables),
+            *query.build_unused_parameter_warnings(params, TAP_PARAMS, *LEGACY_PARAMETERS),
         ]
-        metadata = query.build_result_head(result, infos=infos)
+        metadata = query.build_result_metadata(result, infos=infos)
         media_type = options.get(MEDIA_TYPE_OPTION) or table_format.media_types[0]
         extension = f".{table_format.extension.lstrip('.')}"
-        batches = _iterate_with_progress(result, running_job)
+        batches = _iterate_batches_with_progress(result, running_job)
         first_batch = next(batches, None)
         if first_batch is not None:
             batches = itertools.chain((first_batch,), batches)
-        with running_job.write_result("result", media_type=media_type, extension=extension) as file:
+        with running_job.open_result_file("result", media_type=media_type, extension=extension) as file:
             for chunk in table_format.write(metadata, batches, result.build_status, options):
                 file.write(chunk)
             # some formats have a place for an error, and end normally; the job reports it in any format
@@ -237,7 +239,7 @@ def run_job(running_job: RunningJob) -> None:
         running_job.report_progress(rows=result.row_count, overflow=result.overflow, tables=table_names)
 
 
-def _iterate_with_progress(result: QueryResult, running_job: RunningJob) -> Iterator[pa.RecordBatch]:
+def _iterate_batches_with_progress(result: QueryResult, running_job: RunningJob) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a result, and report the rows so far; with their share, if the total is known."""
     total = result.total_row_count
     for batch in result.iterate_batches():
@@ -249,4 +251,4 @@ def _iterate_with_progress(result: QueryResult, running_job: RunningJob) -> Iter
         yield batch
 
 
-JOB = JobDefinition(name="tap", title="ADQL query", params=TAP_PARAMS, run=run_job)
+JOB = JobDefinition(name="tap", title="ADQL query", params=TAP_PARAMS, run=run_query_job)

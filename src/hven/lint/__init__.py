@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.client import LintLimits, NotJudgeableError
-from hven.lint.findings import SEVERITIES, FindingCollector, LintCheck, LintFinding, LintReport, TableCoverage
+from hven.lint.client import LintRequestLimits, ServiceNotCheckableError
+from hven.lint.findings import SEVERITIES, CheckedRowCoverage, FindingCollector, LintCheck, LintFinding, LintReport
 from hven.lint.groups import CHECK_GROUPS
 from hven.lint.hapi_server import ExaminedHapiServer
 from hven.lint.tap_service import ExaminedTapService
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECK_GROUPS",
     "SEVERITIES",
+    "CheckedRowCoverage",
     "LintCheck",
     "LintFinding",
-    "LintLimits",
     "LintReport",
-    "TableCoverage",
+    "LintRequestLimits",
     "validate_service",
 ]
 
@@ -36,7 +36,7 @@ def validate_service(
     url: str,
     *,
     selected_codes: Sequence[str] = (),
-    limits: LintLimits | None = None,
+    limits: LintRequestLimits | None = None,
     on_group: Callable[[str], None] | None = None,
 ) -> LintReport:
     """Validate a service.
@@ -63,14 +63,14 @@ def validate_service(
     UsageError
         `selected_codes` has a word that is no group and no code.
     """
-    chosen_groups = _select_groups(selected_codes)
+    chosen_groups = _select_check_groups(selected_codes)
     start_time = time.monotonic()
     service_class: type[ExaminedTapService | ExaminedHapiServer] = ExaminedTapService
     if url.rstrip("/").endswith("/hapi"):
         service_class = ExaminedHapiServer
     try:
-        service = service_class(url, limits or LintLimits())
-    except NotJudgeableError as error:
+        service = service_class(url, limits or LintRequestLimits())
+    except ServiceNotCheckableError as error:
         return LintReport(url=url, is_judged=False, reason=str(error), duration_seconds=time.monotonic() - start_time)
     chosen_groups = tuple(group for group in chosen_groups if group.protocol == service.protocol)
     collector = FindingCollector(check for group in chosen_groups for check in group.checks)
@@ -81,7 +81,7 @@ def validate_service(
         try:
             group.run(service, collector)
         except UserError as error:
-            collector.add_unjudged(error.message)
+            collector.add_unchecked_reason(error.message)
     findings = _select_findings(collector.findings, selected_codes)
     findings.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
     counts_by_severity = {}
@@ -119,7 +119,7 @@ def _select_findings(findings: Iterable[LintFinding], selected_codes: Sequence[s
     return chosen_findings
 
 
-def _select_groups(selected_codes: Sequence[str]) -> tuple[CheckGroup, ...]:
+def _select_check_groups(selected_codes: Sequence[str]) -> tuple[CheckGroup, ...]:
     known_words: set[str] = set()
     for group in CHECK_GROUPS:
         known_words.add(group.name)

@@ -18,12 +18,12 @@ MAX_REDIRECTS = 5
 REQUEST_HEADERS = {"User-Agent": "hven-lint (IVOA-validate)"}
 
 
-class NotJudgeableError(UserError):
+class ServiceNotCheckableError(UserError):
     """The service cannot be validated: it does not answer, or is not a TAP or HAPI service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LintLimits:
+class LintRequestLimits:
     """Limits of the requests to a service.
 
     Attributes
@@ -48,10 +48,10 @@ class LintLimits:
     pause_seconds: float | None = None
 
 
-class LintClient:
+class LintHttpClient:
     """Send requests to a service, and count them."""
 
-    def __init__(self, url: str, limits: LintLimits) -> None:
+    def __init__(self, url: str, limits: LintRequestLimits) -> None:
         self.host = split_address(url).hostname or ""
         self.limits = limits
         self.request_count = 0

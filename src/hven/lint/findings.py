@@ -41,7 +41,7 @@ class LintCheck:
     taplint_codes: tuple[str, ...] = ()
 
 
-def build_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
+def build_lint_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
     """Build checks from rows: code, severity, source, summary, remedy, taplint's codes (separated by blanks)."""
     checks = []
     for code, severity, source, summary, remedy, taplint_codes in check_rows:
@@ -156,7 +156,7 @@ class FindingCollector:
             sampled=sampled,
         )
 
-    def add_unjudged(self, reason: str) -> None:
+    def add_unchecked_reason(self, reason: str) -> None:
         """Note that something of the current group could not be checked."""
         if (self.group, reason) not in self.unjudged:
             self.unjudged.append((self.group, reason))
@@ -177,7 +177,7 @@ def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableCoverage:
+class CheckedRowCoverage:
     """The part of a table that was checked.
 
     Attributes
@@ -225,7 +225,7 @@ class LintReport:
     hapi_version: str = ""
     groups: tuple[str, ...] = ()
     findings: tuple[LintFinding, ...] = ()
-    table_coverages: tuple[TableCoverage, ...] = ()
+    table_coverages: tuple[CheckedRowCoverage, ...] = ()
     unjudged: tuple[tuple[str, str], ...] = ()
     request_count: int = 0
     duration_seconds: float = 0.0

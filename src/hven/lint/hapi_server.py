@@ -8,11 +8,11 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.client import LintClient, LintLimits, NotJudgeableError
+from hven.lint.client import LintHttpClient, LintRequestLimits, ServiceNotCheckableError
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.findings import TableCoverage
+    from hven.lint.findings import CheckedRowCoverage
     from hven.sources.http_client import HttpAnswer
 
 HAPI_2_NAMES = {"dataset": "id", "start": "time.min", "stop": "time.max"}  # names of parameters in HAPI 1 and 2
@@ -31,7 +31,7 @@ class NotJsonError(UserError):
     """An answer is not a JSON object."""
 
 
-def parse_time(text: str) -> int:
+def parse_hapi_time(text: str) -> int:
     """Parse a time into nanoseconds since the year 1.
 
     Raises
@@ -54,14 +54,14 @@ def parse_time(text: str) -> int:
     return seconds * SECOND_NANOSECONDS + fraction_nanoseconds
 
 
-def format_time(nanoseconds: int) -> str:
+def format_hapi_time(nanoseconds: int) -> str:
     """Format nanoseconds since the year 1 for a request."""
     seconds, fraction = divmod(nanoseconds, SECOND_NANOSECONDS)
     day = dt.datetime.fromordinal(seconds // 86_400) + dt.timedelta(seconds=seconds % 86_400)
     return f"{day.isoformat()}.{fraction:09d}Z"
 
 
-def parse_duration(duration: str) -> float | None:
+def parse_iso_duration(duration: str) -> float | None:
     """Parse a duration of ISO 8601 into seconds; None if the text is not a duration.
 
     A month counts 30 days, and a year 365.
@@ -72,7 +72,7 @@ def parse_duration(duration: str) -> float | None:
     return sum(float(part) * length for part, length in zip(match.groups(), _UNIT_SECONDS, strict=True) if part)
 
 
-def parse_document(answer: HttpAnswer) -> dict[str, Any]:
+def parse_json_answer(answer: HttpAnswer) -> dict[str, Any]:
     """Parse an answer that should be a JSON object.
 
     Raises
@@ -89,10 +89,10 @@ def parse_document(answer: HttpAnswer) -> dict[str, Any]:
     return document
 
 
-def find_hapi_code(answer: HttpAnswer) -> int | None:
+def find_hapi_status_code(answer: HttpAnswer) -> int | None:
     """Return HAPI's status code in a document; None if there is none."""
     try:
-        status = parse_document(answer).get("status")
+        status = parse_json_answer(answer).get("status")
     except NotJsonError:
         return None
     if not isinstance(status, dict):
@@ -106,26 +106,26 @@ class ExaminedHapiServer:
 
     Raises
     ------
-    NotJudgeableError
+    ServiceNotCheckableError
         There is no HAPI server at the address.
     """
 
     protocol = "hapi"
 
-    def __init__(self, url: str, limits: LintLimits) -> None:
+    def __init__(self, url: str, limits: LintRequestLimits) -> None:
         self.url = url.rstrip("/")
         self.limits = limits
-        self.client = LintClient(url, limits)
-        self.table_coverages: list[TableCoverage] = []
+        self.client = LintHttpClient(url, limits)
+        self.table_coverages: list[CheckedRowCoverage] = []
         self.version = ""
         try:
             self.capabilities_answer = self.request_endpoint("capabilities")
-            document = parse_document(self.capabilities_answer)
+            document = parse_json_answer(self.capabilities_answer)
             self.version = str(document.get("HAPI", ""))
         except UserError as error:
-            raise NotJudgeableError(f"{self.url}/capabilities: {error.message}", remedy=error.remedy) from error
+            raise ServiceNotCheckableError(f"{self.url}/capabilities: {error.message}", remedy=error.remedy) from error
         if not re.fullmatch(r"\d+\.\d+", self.version):
-            raise NotJudgeableError(
+            raise ServiceNotCheckableError(
                 f"{self.url}/capabilities has no version of HAPI", remedy="give the address that ends in /hapi"
             )
 
@@ -145,7 +145,7 @@ class ExaminedHapiServer:
     @cached_property
     def output_formats(self) -> list[str]:
         """The output formats that the server declares."""
-        declared_formats = parse_document(self.capabilities_answer).get("outputFormats")
+        declared_formats = parse_json_answer(self.capabilities_answer).get("outputFormats")
         if isinstance(declared_formats, list):
             return [str(format_name) for format_name in declared_formats]
         return []

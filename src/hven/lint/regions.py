@@ -45,7 +45,7 @@ Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LintShape:
+class RegionShape:
     """A point, circle, box, range or polygon, with its numbers in degrees."""
 
     kind: str
@@ -63,7 +63,7 @@ class LintShape:
         return pairs[:1]
 
 
-def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
+def parse_region_shapes(region: object, xtype: str = "") -> list[RegionShape]:
     """Parse a region.
 
     Raises
@@ -74,7 +74,7 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
     if isinstance(region, list | tuple):
         if any(coordinate is None for coordinate in region):
             raise ValueError("one of its numbers is missing")
-        shape = _build_shape(xtype.lower() or "polygon", [float(coordinate) for coordinate in region])
+        shape = _build_region_shape(xtype.lower() or "polygon", [float(coordinate) for coordinate in region])
         return [shape]
     words = re.findall(r"[()]|[^\s(),]+", str(region))
     if not words:
@@ -91,7 +91,7 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
             numbers.append(float(word))
         elif lower_word in NUMBERS_PER_SHAPE or lower_word == "polygon":
             if kind:
-                parsed_shapes.append(_build_shape(kind, numbers))
+                parsed_shapes.append(_build_region_shape(kind, numbers))
             kind = lower_word
             numbers = []
         elif lower_word not in FRAME_WORDS and lower_word not in SET_OPERATORS:
@@ -100,7 +100,7 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
             raise ValueError(f"{word[:20]!r} stands between numbers")
     if not kind:
         raise ValueError("there is no shape in it")
-    parsed_shapes.append(_build_shape(kind, numbers))
+    parsed_shapes.append(_build_region_shape(kind, numbers))
     return parsed_shapes
 
 
@@ -117,7 +117,7 @@ def _check_brackets(words: list[str]) -> None:
         raise ValueError("a ( without its )")
 
 
-def _build_shape(shape_kind: str, numbers: list[float]) -> LintShape:
+def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:
     if shape_kind == "position":
         shape_kind = "point"
     expected_count = NUMBERS_PER_SHAPE.get(shape_kind)
@@ -132,10 +132,10 @@ def _build_shape(shape_kind: str, numbers: list[float]) -> LintShape:
         raise ValueError(f"a {shape_kind} with {len(numbers)} numbers, not {expected_count}")
     if not all(map(math.isfinite, numbers)):
         raise ValueError("a number is not finite")
-    return LintShape(kind=shape_kind, numbers=tuple(numbers))
+    return RegionShape(kind=shape_kind, numbers=tuple(numbers))
 
 
-def describe_off_sphere(shape: LintShape) -> str:
+def describe_off_sphere_coordinate(shape: RegionShape) -> str:
     """Return what does not lie on the sphere; empty if all of it does."""
     for lon, lat in shape.corners:
         if not -90 <= lat <= 90:
@@ -158,7 +158,7 @@ def to_unit_vector(lon: float, lat: float) -> Vector:
     )
 
 
-def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
+def has_wrong_orientation(shape: RegionShape, *, seen_from_outside: bool) -> bool:
     """Return whether a polygon runs clockwise, seen from inside the sphere or from outside.
 
     The rule is that of the checks of an ingest.
@@ -169,13 +169,13 @@ def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
     return bool(is_clockwise[0])
 
 
-def compute_centre(shape: LintShape) -> tuple[float, float]:
+def compute_shape_centre(shape: RegionShape) -> tuple[float, float]:
     """Return the direction of the mean of the corners."""
     x, y, z = (sum(axis) for axis in zip(*(to_unit_vector(lon, lat) for lon, lat in shape.corners), strict=True))
     return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
 
 
-def compute_separation(first_direction: tuple[float, float], second_direction: tuple[float, float]) -> float:
+def compute_angular_separation(first_direction: tuple[float, float], second_direction: tuple[float, float]) -> float:
     """Return the angle between two directions, in degrees."""
     first_vector = to_unit_vector(*first_direction)
     second_vector = to_unit_vector(*second_direction)
@@ -189,7 +189,7 @@ def compute_separation(first_direction: tuple[float, float], second_direction: t
     return math.degrees(math.atan2(cross_length, dot_product))
 
 
-def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:
+def parse_moc_cell_ranges(moc_text: str) -> list[tuple[int, int, int]]:
     """Parse an ASCII MOC into spatial cells: (order, first, last).
 
     Raises
@@ -203,10 +203,10 @@ def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:
         space = moc_text
     if re.sub(r"[\d\s/,\-ts]", "", moc_text):
         raise ValueError("there is something besides orders, indexes and ranges in it")
-    return list(_iterate_cells(space))
+    return list(_iterate_moc_cell_ranges(space))
 
 
-def _iterate_cells(text: str) -> Iterator[tuple[int, int, int]]:
+def _iterate_moc_cell_ranges(text: str) -> Iterator[tuple[int, int, int]]:
     order: int | None = None
     for word in re.split(r"[\s,]+", text.strip()):
         if not word:
@@ -232,13 +232,15 @@ def _iterate_cells(text: str) -> Iterator[tuple[int, int, int]]:
         yield order, low, high
 
 
-def is_any_in_moc(cells: Sequence[tuple[int, int, int]], directions: Sequence[tuple[float, float]]) -> bool:
+def is_any_direction_in_moc(
+    cell_ranges: Sequence[tuple[int, int, int]], directions: Sequence[tuple[float, float]]
+) -> bool:
     """Return whether any of some directions is in a MOC, or in a cell beside one of its cells."""
     lon = np.array([direction[0] % 360 for direction in directions])
     lat = np.array([direction[1] for direction in directions])
-    for order in {direction[0] for direction in cells}:
+    for order in {direction[0] for direction in cell_ranges}:
         cell_indexes = np.asarray(healpix.compute_cell_indexes(order, lon, lat))
-        for level, low, high in cells:
+        for level, low, high in cell_ranges:
             if level == order and bool(((cell_indexes >= low) & (cell_indexes <= high)).any()):
                 return True
     return False

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.findings import TableCoverage
+from hven.lint.findings import CheckedRowCoverage
 from hven.lint.tap_service import QueryRefusedError, format_example_key, quote_column_name
 from hven.model.errors import UserError
 
@@ -58,7 +58,7 @@ class RowSample:
     is_complete: bool
 
 
-def fetch_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample:
+def fetch_row_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample:
     """Fetch the rows of a table, up to the limit; the sample is cached.
 
     Raises
@@ -90,24 +90,24 @@ def fetch_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample
     return stored_sample
 
 
-def judge_rules(
+def check_row_rules(
     service: ExaminedTapService,
     collector: FindingCollector,
     table: DeclaredTable,
     rules: Sequence[RowRule],
-    keys: Sequence[str],
+    key_columns: Sequence[str],
 ) -> None:
     """Report how many rows break each rule, with the first of them as an example."""
-    row_sample = fetch_sample(service, table)
+    row_sample = fetch_row_sample(service, table)
     rules = _select_applicable_rules(rules, row_sample)
     field_names = {field.name.lower() for field in row_sample.fields}
-    key = next((name for name in keys if name in field_names), "")
+    key = next((name for name in key_columns if name in field_names), "")
     used_aggregates = False
     condition_rules = [rule for rule in rules if rule.broken_condition]
-    judged_rules = _judge_by_conditions(service, collector, row_sample, condition_rules, key)
+    judged_rules = _check_rules_by_sql(service, collector, row_sample, condition_rules, key)
     if not row_sample.is_complete:
         distinct_rules = [rule for rule in rules if rule.is_by_distinct_value]
-        judged_rules += _judge_by_distinct_values(service, collector, row_sample, distinct_rules, key)
+        judged_rules += _check_rules_by_distinct_values(service, collector, row_sample, distinct_rules, key)
         used_aggregates = bool(judged_rules)
         rules = [rule for rule in rules if rule not in judged_rules]
     for rule in rules:
@@ -119,11 +119,11 @@ def judge_rules(
                 rule,
                 broken_records[0],
                 count=len(broken_records),
-                keys=keys,
+                keys=key_columns,
                 is_sampled=not row_sample.is_complete,
             )
     if all(coverage.table != table.name for coverage in service.table_coverages):
-        coverage = TableCoverage(
+        coverage = CheckedRowCoverage(
             table=table.name,
             row_count=len(row_sample.records),
             total_rows=row_sample.total_rows,
@@ -174,7 +174,7 @@ def _add_rule_finding(
     )
 
 
-def _judge_by_conditions(
+def _check_rules_by_sql(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge by conditions over the whole table; return the rules that were judged.
@@ -190,7 +190,7 @@ def _judge_by_conditions(
             continue
         for rule in rule_chunk:
             try:
-                _judge_by_condition(service, collector, row_sample, rule, key)
+                _check_rule_by_sql(service, collector, row_sample, rule, key)
                 judged_rules.append(rule)
             except QueryRefusedError as error:
                 collector.add_finding(
@@ -216,7 +216,7 @@ def _has_failing_rows(
     return bool(result.rows)
 
 
-def _judge_by_condition(
+def _check_rule_by_sql(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rule: RowRule, key: str
 ) -> None:
     """Report the rows that break a rule; raise if the service refuses its condition."""
@@ -229,7 +229,7 @@ def _judge_by_condition(
         _add_rule_finding(collector, row_sample, rule, records[0], count=count, keys=[key], is_sampled=False)
 
 
-def _judge_by_distinct_values(
+def _check_rules_by_distinct_values(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge columns of few values by these values; return the rules that were judged over the whole table."""
@@ -272,31 +272,33 @@ def _fetch_distinct_values(service: ExaminedTapService, row_sample: RowSample, n
 # --- kinds of rules ------------------------------------------------------------------------------------------------
 
 
-def require_filled(code: str, name: str) -> RowRule:
+def build_not_null_rule(code: str, column_name: str) -> RowRule:
     """Require a column without NULL; an empty string is NULL in a VOTable."""
     return RowRule(
         code=code,
-        columns=(name,),
-        is_broken=lambda row: row.get(name) in {None, ""},
-        broken_condition=f"{quote_column_name(name)} IS NULL",
+        columns=(column_name,),
+        is_broken=lambda row: row.get(column_name) in {None, ""},
+        broken_condition=f"{quote_column_name(column_name)} IS NULL",
     )
 
 
-def require_between(code: str, name: str, low: float, high: float) -> RowRule:
+def build_range_rule(code: str, column_name: str, low: float, high: float) -> RowRule:
     """Require a number within limits, or NULL."""
 
     def is_out_of_range(row: Record) -> bool:
-        value = row.get(name)
+        value = row.get(column_name)
         return isinstance(value, int | float) and not low <= value <= high
 
-    column = quote_column_name(name)
+    column = quote_column_name(column_name)
     condition = f"{column} < {low:.12g}"
     if high < UNBOUNDED_LIMIT:
         condition += f" OR {column} > {high:.12g}"
-    return RowRule(code=code, columns=(name,), is_broken=is_out_of_range, broken_condition=condition, is_numeric=True)
+    return RowRule(
+        code=code, columns=(column_name,), is_broken=is_out_of_range, broken_condition=condition, is_numeric=True
+    )
 
 
-def require_order(code: str, low: str, high: str) -> RowRule:
+def build_order_rule(code: str, low: str, high: str) -> RowRule:
     """Require two numbers, or two ISO times, in ascending order."""
 
     def is_out_of_order(row: Record) -> bool:
@@ -316,7 +318,7 @@ def require_order(code: str, low: str, high: str) -> RowRule:
     )
 
 
-def require_together(code: str, first_name: str, second_name: str) -> RowRule:
+def build_both_or_neither_rule(code: str, first_name: str, second_name: str) -> RowRule:
     """Require that two columns have values in the same rows."""
 
     def is_one_missing(row: Record) -> bool:
@@ -331,78 +333,80 @@ def require_together(code: str, first_name: str, second_name: str) -> RowRule:
     return RowRule(code=code, columns=(first_name, second_name), is_broken=is_one_missing, broken_condition=condition)
 
 
-def require_companion(code: str, name: str, companion_name: str) -> RowRule:
-    """Require that `companion_name` has a value where `name` has one."""
+def build_companion_rule(code: str, column_name: str, companion_name: str) -> RowRule:
+    """Require that `companion_name` has a value where `column_name` has one."""
 
     def is_companion_missing(row: Record) -> bool:
-        return row.get(name) is not None and row.get(companion_name) is None
+        return row.get(column_name) is not None and row.get(companion_name) is None
 
-    condition = f"{quote_column_name(name)} IS NOT NULL AND {quote_column_name(companion_name)} IS NULL"
+    condition = f"{quote_column_name(column_name)} IS NOT NULL AND {quote_column_name(companion_name)} IS NULL"
     return RowRule(
-        code=code, columns=(companion_name, name), is_broken=is_companion_missing, broken_condition=condition
+        code=code, columns=(companion_name, column_name), is_broken=is_companion_missing, broken_condition=condition
     )
 
 
-def require_one_of(code: str, name: str, values: Collection[str]) -> RowRule:
+def build_allowed_values_rule(code: str, column_name: str, values: Collection[str]) -> RowRule:
     """Require one of some values, or NULL."""
     allowed_values = frozenset(values)
 
     def is_other_value(row: Record) -> bool:
-        value = row.get(name)
+        value = row.get(column_name)
         return value is not None and str(value) not in allowed_values
 
     literals = ["'" + value.replace("'", "''") + "'" for value in sorted(values)]
-    condition = f"{quote_column_name(name)} NOT IN ({', '.join(literals)})"
-    return RowRule(code=code, columns=(name,), is_broken=is_other_value, broken_condition=condition)
+    condition = f"{quote_column_name(column_name)} NOT IN ({', '.join(literals)})"
+    return RowRule(code=code, columns=(column_name,), is_broken=is_other_value, broken_condition=condition)
 
 
-def require_list_items(code: str, name: str, values: Collection[str]) -> RowRule:
+def build_list_items_rule(code: str, column_name: str, values: Collection[str]) -> RowRule:
     """Require a list of some values with the separator #, or NULL."""
     allowed_values = frozenset(values)
 
     def has_unknown_item(row: Record) -> bool:
-        list_text = row.get(name)
+        list_text = row.get(column_name)
         return list_text is not None and not allowed_values.issuperset(str(list_text).split("#"))
 
-    return RowRule(code=code, columns=(name,), is_broken=has_unknown_item, is_by_distinct_value=True)
+    return RowRule(code=code, columns=(column_name,), is_broken=has_unknown_item, is_by_distinct_value=True)
 
 
-def require_pattern(code: str, name: str, pattern: str, *, distinct: bool = False) -> RowRule:
+def build_pattern_rule(code: str, column_name: str, pattern: str, *, distinct: bool = False) -> RowRule:
     """Require a text that matches a pattern, or NULL."""
     expression = re.compile(pattern)
 
     def is_mismatch(row: Record) -> bool:
-        cell_value = row.get(name)
+        cell_value = row.get(column_name)
         return cell_value is not None and expression.fullmatch(str(cell_value)) is None
 
-    return RowRule(code=code, columns=(name,), is_broken=is_mismatch, is_by_distinct_value=distinct)
+    return RowRule(code=code, columns=(column_name,), is_broken=is_mismatch, is_by_distinct_value=distinct)
 
 
-def require_value_check(code: str, name: str, fails: Callable[[Any], bool], *, distinct: bool = False) -> RowRule:
+def build_value_check_rule(
+    code: str, column_name: str, fails: Callable[[Any], bool], *, distinct: bool = False
+) -> RowRule:
     """Require that a value does not fail a check, or is NULL."""
 
     def is_failing(row: Record) -> bool:
-        value = row.get(name)
+        value = row.get(column_name)
         return value is not None and fails(value)
 
-    return RowRule(code=code, columns=(name,), is_broken=is_failing, is_by_distinct_value=distinct)
+    return RowRule(code=code, columns=(column_name,), is_broken=is_failing, is_by_distinct_value=distinct)
 
 
-def check_unique(
-    service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable, code: str, name: str
+def check_unique_values(
+    service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable, code: str, column_name: str
 ) -> None:
     """Report values that occur twice in a key column."""
-    row_sample = fetch_sample(service, table)
-    if name not in {field.name.lower() for field in row_sample.fields}:
+    row_sample = fetch_row_sample(service, table)
+    if column_name not in {field.name.lower() for field in row_sample.fields}:
         return
     if not row_sample.is_complete:
-        duplicate_row = _find_duplicate(service, table, name)
+        duplicate_row = _query_duplicate_value(service, table, column_name)
         if duplicate_row is not None:
             value, count = duplicate_row
             collector.add_finding(
                 code,
                 table=table.name,
-                column=name,
+                column=column_name,
                 value=value,
                 count=int(count or 2),
                 row_count=row_sample.total_rows,
@@ -410,13 +414,13 @@ def check_unique(
             return
     seen_values: set[object] = set()
     for record in row_sample.records:
-        value = record.get(name)
+        value = record.get(column_name)
         if value is not None and value in seen_values:
             collector.add_finding(
                 code,
                 table=table.name,
-                column=name,
-                key=f"{name} = {value}",
+                column=column_name,
+                key=f"{column_name} = {value}",
                 value=value,
                 row_count=row_sample.total_rows,
                 sampled=not row_sample.is_complete,
@@ -424,9 +428,11 @@ def check_unique(
         seen_values.add(value)
 
 
-def _find_duplicate(service: ExaminedTapService, table: DeclaredTable, name: str) -> tuple[Any, Any] | None:
+def _query_duplicate_value(
+    service: ExaminedTapService, table: DeclaredTable, column_name: str
+) -> tuple[Any, Any] | None:
     """Let the service find a value that occurs more than once, and return it with its count; None if there is none."""
-    column = quote_column_name(name)
+    column = quote_column_name(column_name)
     query = f"SELECT TOP 1 {column}, COUNT(*) AS n FROM {table.name} GROUP BY {column} HAVING COUNT(*) > 1"
     try:
         rows = service.run_query(query, 1).rows

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.lint import votable, xml_documents
 from hven.lint.capabilities import ServiceCapabilities, parse_capabilities
-from hven.lint.client import LintClient, LintLimits, NotJudgeableError
+from hven.lint.client import LintHttpClient, LintRequestLimits, ServiceNotCheckableError
 from hven.lint.xml_documents import NotXmlError, get_local_name
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.lint.findings import TableCoverage
+    from hven.lint.findings import CheckedRowCoverage
     from hven.lint.votable import VOTableDocument
     from hven.sources.http_client import HttpAnswer
 
@@ -47,7 +47,7 @@ class DeclaredColumn:
     @property
     def comparison_name(self) -> str:
         """The name in the form in which names are compared: without quotes, in lower case."""
-        return normalize_name(self.name)
+        return normalize_identifier(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class DeclaredTable:
     @property
     def comparison_name(self) -> str:
         """The name in the form in which names are compared."""
-        return normalize_name(self.name)
+        return normalize_identifier(self.name)
 
     @cached_property
     def columns_by_key(self) -> dict[str, DeclaredColumn]:
@@ -82,7 +82,7 @@ class DeclaredTable:
         return set(self.columns_by_key)
 
 
-def normalize_name(name: str) -> str:
+def normalize_identifier(name: str) -> str:
     """Return a name without quotes, in lower case."""
     return name.replace('"', "").strip().lower()
 
@@ -92,12 +92,12 @@ class ExaminedTapService:
 
     protocol = "tap"
 
-    def __init__(self, url: str, limits: LintLimits) -> None:
+    def __init__(self, url: str, limits: LintRequestLimits) -> None:
         self.given_url = url.rstrip("/")
         self.limits = limits
-        self.client = LintClient(url, limits)
+        self.client = LintHttpClient(url, limits)
         self.url, self._capabilities_answer = self._find_base_url()
-        self.table_coverages: list[TableCoverage] = []
+        self.table_coverages: list[CheckedRowCoverage] = []
         self.samples_by_table: dict[str, Any] = {}
 
     def _find_base_url(self) -> tuple[str, HttpAnswer]:
@@ -105,7 +105,7 @@ class ExaminedTapService:
 
         Raises
         ------
-        NotJudgeableError
+        ServiceNotCheckableError
             There is none; the message tells what each address answers.
         """
         base_url = self.given_url
@@ -118,7 +118,7 @@ class ExaminedTapService:
             try:
                 answer = self.client.send_get(f"{candidate_url}/capabilities")
             except UserError as error:
-                raise NotJudgeableError(f"{candidate_url}: {error.message}", remedy=error.remedy) from error
+                raise ServiceNotCheckableError(f"{candidate_url}: {error.message}", remedy=error.remedy) from error
             if answer.status != 200:
                 failed_urls.append(f"{candidate_url}/capabilities answers {answer.status}")
                 continue
@@ -130,7 +130,7 @@ class ExaminedTapService:
             if get_local_name(root) == "capabilities":
                 return candidate_url, answer
             failed_urls.append(f"{candidate_url}/capabilities has the root <{get_local_name(root)}>")
-        raise NotJudgeableError(
+        raise ServiceNotCheckableError(
             "there is no TAP service: " + "; ".join(failed_urls),
             remedy="give the base address of TAP, the one below which /capabilities is",
         )
@@ -155,7 +155,7 @@ class ExaminedTapService:
     def _answers_by_name(self) -> dict[str, HttpAnswer]:
         return {"capabilities": self._capabilities_answer}
 
-    def get_document(self, name: str) -> HttpAnswer:
+    def fetch_cached_document(self, name: str) -> HttpAnswer:
         """Fetch ``/name`` below the base address; the answer is cached."""
         if name not in self._answers_by_name:
             self._answers_by_name[name] = self.client.send_get(f"{self.url}/{name}")
@@ -241,20 +241,20 @@ class ExaminedTapService:
         if not any("xtype" in row for row in rows["columns"][:1]):  # TAP 1.0 has them in /tables alone
             xtypes = self._map_listed_xtypes()
         for row in rows["columns"]:
-            table_name = normalize_name(_get_text(row, "table_name"))
-            column_name = normalize_name(_get_text(row, "column_name"))
-            xtype = _get_text(row, "xtype") or xtypes.get((table_name, column_name), "")
-            columns_by_table.setdefault(table_name, []).append(_build_column(row, xtype))
+            table_name = normalize_identifier(_get_row_text(row, "table_name"))
+            column_name = normalize_identifier(_get_row_text(row, "column_name"))
+            xtype = _get_row_text(row, "xtype") or xtypes.get((table_name, column_name), "")
+            columns_by_table.setdefault(table_name, []).append(_build_declared_column(row, xtype))
         tables_by_name = {}
         for row in rows["tables"]:
-            name = _get_text(row, "table_name")
-            tables_by_name[normalize_name(name)] = DeclaredTable(
+            name = _get_row_text(row, "table_name")
+            tables_by_name[normalize_identifier(name)] = DeclaredTable(
                 name=name,
-                schema=_get_text(row, "schema_name"),
-                kind=_get_text(row, "table_type"),
-                utype=_get_text(row, "utype"),
-                description=_get_text(row, "description"),
-                columns=tuple(columns_by_table.get(normalize_name(name), ())),
+                schema=_get_row_text(row, "schema_name"),
+                kind=_get_row_text(row, "table_type"),
+                utype=_get_row_text(row, "utype"),
+                description=_get_row_text(row, "description"),
+                columns=tuple(columns_by_table.get(normalize_identifier(name), ())),
             )
         return tables_by_name
 
@@ -270,7 +270,7 @@ class ExaminedTapService:
         """Tables of /tables by name in lower case; None: there is no such document."""
         root = None
         try:
-            answer = self.get_document("tables")
+            answer = self.fetch_cached_document("tables")
             if answer.status == 200:
                 root = xml_documents.parse_xml(answer.body)
         except (UserError, NotXmlError):
@@ -278,9 +278,9 @@ class ExaminedTapService:
         if root is None or get_local_name(root) != "tableset":
             return None
         tables_by_name = {}
-        for schema in xml_documents.find_children(root, "schema"):
-            for table in xml_documents.find_children(schema, "table"):
-                listed_table = _parse_table(table, xml_documents.get_text(schema, "name"))
+        for schema in xml_documents.find_child_elements(root, "schema"):
+            for table in xml_documents.find_child_elements(schema, "table"):
+                listed_table = _parse_vosi_table(table, xml_documents.get_element_text(schema, "name"))
                 if not listed_table.columns:
                     listed_table = self._fetch_table_document(listed_table)
                 tables_by_name[listed_table.comparison_name] = listed_table
@@ -294,7 +294,7 @@ class ExaminedTapService:
         except (UserError, NotXmlError):
             return table
         if answer.status == 200 and get_local_name(root) == "table":
-            return _parse_table(root, table.schema)
+            return _parse_vosi_table(root, table.schema)
         return table
 
     @cached_property
@@ -302,13 +302,16 @@ class ExaminedTapService:
         """Foreign keys of TAP_SCHEMA by table name in lower case, each as ``column -> table.column``."""
         pairs_by_key: dict[str, list[tuple[str, str]]] = {}
         for row in self.tap_schema_rows.get("key_columns", ()):
-            pair = (normalize_name(_get_text(row, "from_column")), normalize_name(_get_text(row, "target_column")))
-            pairs_by_key.setdefault(_get_text(row, "key_id"), []).append(pair)
-        key_rows = {_get_text(row, "key_id"): row for row in self.tap_schema_rows.get("keys", ())}
+            pair = (
+                normalize_identifier(_get_row_text(row, "from_column")),
+                normalize_identifier(_get_row_text(row, "target_column")),
+            )
+            pairs_by_key.setdefault(_get_row_text(row, "key_id"), []).append(pair)
+        key_rows = {_get_row_text(row, "key_id"): row for row in self.tap_schema_rows.get("keys", ())}
         keys_by_table: dict[str, set[str]] = {}
         for key_id, row in key_rows.items():
-            table_name = normalize_name(_get_text(row, "from_table"))
-            target = normalize_name(_get_text(row, "target_table"))
+            table_name = normalize_identifier(_get_row_text(row, "from_table"))
+            target = normalize_identifier(_get_row_text(row, "target_table"))
             foreign_key = _format_foreign_key(target, pairs_by_key.get(key_id, []))
             keys_by_table.setdefault(table_name, set()).add(foreign_key)
         return {name: frozenset(keys) for name, keys in keys_by_table.items()}
@@ -322,64 +325,64 @@ class ExaminedTapService:
         return tables
 
 
-def _build_column(row: dict[str, Any], xtype: str) -> DeclaredColumn:
+def _build_declared_column(row: dict[str, Any], xtype: str) -> DeclaredColumn:
     """Build a column from its row in TAP_SCHEMA.columns."""
     flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
     return DeclaredColumn(
-        name=_get_text(row, "column_name"),
-        datatype=_get_text(row, "datatype"),
-        arraysize=_get_text(row, "arraysize"),
+        name=_get_row_text(row, "column_name"),
+        datatype=_get_row_text(row, "datatype"),
+        arraysize=_get_row_text(row, "arraysize"),
         xtype=xtype,
-        unit=_get_text(row, "unit"),
-        ucd=_get_text(row, "ucd"),
-        utype=_get_text(row, "utype"),
-        description=_get_text(row, "description"),
+        unit=_get_row_text(row, "unit"),
+        ucd=_get_row_text(row, "ucd"),
+        utype=_get_row_text(row, "utype"),
+        description=_get_row_text(row, "description"),
         flags=flags,
     )
 
 
-def _parse_table(element: Any, schema: str) -> DeclaredTable:
+def _parse_vosi_table(element: Any, schema: str) -> DeclaredTable:
     """Parse a table of VOSI."""
-    column_elements = xml_documents.find_children(element, "column")
-    key_elements = xml_documents.find_children(element, "foreignKey")
+    column_elements = xml_documents.find_child_elements(element, "column")
+    key_elements = xml_documents.find_child_elements(element, "foreignKey")
     return DeclaredTable(
-        name=xml_documents.get_text(element, "name"),
+        name=xml_documents.get_element_text(element, "name"),
         schema=schema,
         kind=element.get("type", ""),
-        utype=xml_documents.get_text(element, "utype"),
-        description=xml_documents.get_text(element, "description"),
-        columns=tuple(map(_parse_column, column_elements)),
+        utype=xml_documents.get_element_text(element, "utype"),
+        description=xml_documents.get_element_text(element, "description"),
+        columns=tuple(map(_parse_vosi_column, column_elements)),
         foreign_keys=frozenset(map(_parse_foreign_key, key_elements)),
     )
 
 
-def _parse_column(element: Any) -> DeclaredColumn:
+def _parse_vosi_column(element: Any) -> DeclaredColumn:
     datatype, arraysize, xtype = "", "", ""
-    for type_element in xml_documents.find_children(element, "dataType")[:1]:
-        datatype = xml_documents.get_text(type_element)
+    for type_element in xml_documents.find_child_elements(element, "dataType")[:1]:
+        datatype = xml_documents.get_element_text(type_element)
         arraysize = type_element.get("arraysize", "") or type_element.get("size", "")
         xtype = type_element.get("extendedType", "")
-    flag_elements = xml_documents.find_children(element, "flag")
+    flag_elements = xml_documents.find_child_elements(element, "flag")
     return DeclaredColumn(
-        name=xml_documents.get_text(element, "name"),
+        name=xml_documents.get_element_text(element, "name"),
         datatype=datatype,
         arraysize=arraysize,
         xtype=xtype,
-        unit=xml_documents.get_text(element, "unit"),
-        ucd=xml_documents.get_text(element, "ucd"),
-        utype=xml_documents.get_text(element, "utype"),
-        description=xml_documents.get_text(element, "description"),
-        flags=frozenset(xml_documents.get_text(flag_element).lower() for flag_element in flag_elements),
+        unit=xml_documents.get_element_text(element, "unit"),
+        ucd=xml_documents.get_element_text(element, "ucd"),
+        utype=xml_documents.get_element_text(element, "utype"),
+        description=xml_documents.get_element_text(element, "description"),
+        flags=frozenset(xml_documents.get_element_text(flag_element).lower() for flag_element in flag_elements),
     )
 
 
 def _parse_foreign_key(element: Any) -> str:
     pairs = []
-    for pair_element in xml_documents.find_children(element, "fkColumn"):
-        own_column = normalize_name(xml_documents.get_text(pair_element, "fromColumn"))
-        target_column = normalize_name(xml_documents.get_text(pair_element, "targetColumn"))
+    for pair_element in xml_documents.find_child_elements(element, "fkColumn"):
+        own_column = normalize_identifier(xml_documents.get_element_text(pair_element, "fromColumn"))
+        target_column = normalize_identifier(xml_documents.get_element_text(pair_element, "targetColumn"))
         pairs.append((own_column, target_column))
-    target = normalize_name(xml_documents.get_text(element, "targetTable"))
+    target = normalize_identifier(xml_documents.get_element_text(element, "targetTable"))
     return _format_foreign_key(target, pairs)
 
 
@@ -387,8 +390,8 @@ def _format_foreign_key(target: str, pairs: list[tuple[str, str]]) -> str:
     return ", ".join(f"{column} -> {target}.{target_column}" for column, target_column in sorted(pairs))
 
 
-def _get_text(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
+def _get_row_text(row: dict[str, Any], column_name: str) -> str:
+    value = row.get(column_name)
     return "" if value is None else str(value)
 
 

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.lint.xml_documents import NotXmlError, get_local_name, get_text, parse_xml
+from hven.lint.xml_documents import NotXmlError, get_element_text, get_local_name, parse_xml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,9 +119,9 @@ def parse_votable(body: bytes) -> VOTableDocument:
     result_resources = [element for element in resources if element.get("type") == "results"]
     document.result_resource_count = len(result_resources)
     resource = (result_resources or resources or [root])[0]
-    document.table_count = len(_find_elements(resource, "TABLE"))
+    document.table_count = len(_find_child_elements(resource, "TABLE"))
     has_table = False
-    for child in [*_find_elements(root, "INFO"), *resource]:
+    for child in [*_find_child_elements(root, "INFO"), *resource]:
         child_name = get_local_name(child)
         if child_name == "INFO":
             infos = document.trailing_infos if has_table else document.leading_infos
@@ -129,34 +129,34 @@ def parse_votable(body: bytes) -> VOTableDocument:
             infos.append((child.get("name", ""), child.get("value", ""), text))
         elif child_name == "TABLE" and not has_table:
             has_table = True
-            _parse_table(child, document)
+            _parse_table_element(child, document)
     return document
 
 
-def _find_elements(parent: Any, name: str) -> list[Any]:
+def _find_child_elements(parent: Any, name: str) -> list[Any]:
     return [element for element in parent if get_local_name(element) == name]
 
 
-def _parse_table(table: Any, document: VOTableDocument) -> None:
-    document.fields += map(_parse_field, _find_elements(table, "FIELD"))
+def _parse_table_element(table: Any, document: VOTableDocument) -> None:
+    document.fields += map(_parse_field, _find_child_elements(table, "FIELD"))
     for votable_field in document.fields:
         datatype, arraysize = votable_field.datatype, votable_field.arraysize
         if datatype not in DATATYPE_CODES:
             document.anomalies.append(("datatype", votable_field.name, f"{datatype!r} is no datatype of VOTable"))
         if arraysize and not ARRAYSIZE_PATTERN.fullmatch(arraysize):
             document.anomalies.append(("arraysize", votable_field.name, f"{arraysize!r} is no arraysize"))
-    for data in _find_elements(table, "DATA")[:1]:
+    for data in _find_child_elements(table, "DATA")[:1]:
         for element in data:
             element_name = get_local_name(element)
             if element_name == "TABLEDATA":
                 _parse_tabledata(element, document)
             elif element_name in {"BINARY", "BINARY2"}:
-                _parse_binary(element, document, has_null_flags=element_name == "BINARY2")
+                _parse_binary_rows(element, document, has_null_flags=element_name == "BINARY2")
 
 
 def _parse_field(element: Any) -> VOTableField:
     null = ""
-    for values_element in _find_elements(element, "VALUES")[:1]:
+    for values_element in _find_child_elements(element, "VALUES")[:1]:
         null = values_element.get("null", "")
     return VOTableField(
         name=element.get("name", ""),
@@ -171,8 +171,8 @@ def _parse_field(element: Any) -> VOTableField:
 
 
 def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
-    for row in _find_elements(element, "TR"):
-        cells = _find_elements(row, "TD")
+    for row in _find_child_elements(element, "TR"):
+        cells = _find_child_elements(row, "TD")
         if len(cells) != len(document.fields):
             document.anomalies.append(("row", "", f"a row has {len(cells)} cells for {len(document.fields)} FIELDs"))
         values = []
@@ -180,7 +180,7 @@ def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
             cell_text = cell.text or ""
             value = None
             try:
-                value = parse_cell(cell_text, cell_field)
+                value = parse_tabledata_cell(cell_text, cell_field)
             except ValueError:
                 description = f"{cell_text[:60]!r} is no {cell_field.datatype}"
                 document.anomalies.append(("cell", cell_field.name, description))
@@ -188,7 +188,7 @@ def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
         document.rows.append(values)
 
 
-def parse_cell(cell_text: str, cell_field: VOTableField) -> Any:
+def parse_tabledata_cell(cell_text: str, cell_field: VOTableField) -> Any:
     """Parse a cell of TABLEDATA; None for null.
 
     Raises
@@ -226,14 +226,14 @@ def _parse_scalar(number_text: str, datatype: str) -> Any:
     return number_text
 
 
-def _parse_binary(element: Any, document: VOTableDocument, *, has_null_flags: bool) -> None:
-    stream = next(iter(_find_elements(element, "STREAM")), None)
+def _parse_binary_rows(element: Any, document: VOTableDocument, *, has_null_flags: bool) -> None:
+    stream = next(iter(_find_child_elements(element, "STREAM")), None)
     has_unknown_datatypes = any(votable_field.datatype not in DATATYPE_CODES for votable_field in document.fields)
     if stream is None or stream.get("href") or has_unknown_datatypes:
         document.anomalies.append(("stream", "", "the rows stand elsewhere, or their datatypes are unknown"))
         return
     try:
-        data = base64.b64decode(re.sub(r"\s+", "", get_text(stream)), validate=True)
+        data = base64.b64decode(re.sub(r"\s+", "", get_element_text(stream)), validate=True)
         document.rows.extend(_unpack_rows(data, document.fields, has_null_flags=has_null_flags))
     except (binascii.Error, struct.error, ValueError, IndexError) as error:
         document.anomalies.append(("stream", "", f"the binary rows cannot be unpacked: {error}"))

@@ -118,17 +118,17 @@ def get_namespace(element: Any) -> str:
     return ""
 
 
-def find_children(element: Any, name: str) -> list[Any]:
+def find_child_elements(element: Any, name: str) -> list[Any]:
     """Return the direct children with a name, in any namespace."""
     return [child for child in element if get_local_name(child) == name]
 
 
-def get_text(element: Any, name: str = "") -> str:
+def get_element_text(element: Any, name: str = "") -> str:
     """Return the text of an element, or of its first child with a name; empty if there is none."""
     if name:
-        named_children = find_children(element, name)
+        named_children = find_child_elements(element, name)
         if named_children:
-            return get_text(named_children[0])
+            return get_element_text(named_children[0])
         return ""
     return (element.text or "").strip()
 
@@ -148,7 +148,7 @@ def _compile_content_model(model: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+def find_content_model_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Compare an element and its descendants with the content models.
 
     Yields
@@ -174,11 +174,11 @@ def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     sequence = "".join(f"{child_name} " for child_name in names)
     match = _compile_content_model(model).match(sequence)
     if match is None or (match.end() < len(sequence) and not is_open_ended):
-        title = get_text(root, "name")
+        title = get_element_text(root, "name")
         place = f"<{name}> {title}" if title else f"<{name}>"
         yield place, _describe_model_mismatch(names, model)
     for child in children:
-        yield from find_content_faults(child, depth + 1)
+        yield from find_content_model_faults(child, depth + 1)
 
 
 def _describe_model_mismatch(names: list[str], model: str) -> str:

@@ -55,7 +55,7 @@ class RowAccessPolicy:
     path: str | None = None
     contact: str | None = None
 
-    def list_file_columns(self, columns: Iterable[tuple[str, str]]) -> frozenset[str]:
+    def list_file_revealing_columns(self, columns: Iterable[tuple[str, str]]) -> frozenset[str]:
         """List the columns that reveal files.
 
         Parameters
@@ -78,12 +78,12 @@ class RowAccessPolicy:
         return frozenset(names)
 
 
-def _is_file_column(name: str, ucd: str) -> bool:
+def _is_file_column(column_name: str, ucd: str) -> bool:
     ucd_words = f";{ucd}".lower()
-    return name.lower() in _FILE_COLUMN_NAMES or any(f";{file_ucd}" in ucd_words for file_ucd in _FILE_UCDS)
+    return column_name.lower() in _FILE_COLUMN_NAMES or any(f";{file_ucd}" in ucd_words for file_ucd in _FILE_UCDS)
 
 
-class FileRestriction(NamedTuple):
+class FileEmbargo(NamedTuple):
     """Describe the embargo of a file for a reader.
 
     Attributes
@@ -144,7 +144,7 @@ class BoundAccessPolicy(Protocol):
             The reader.
         """
 
-    def find_restricted_values(self, principal: Any, column: str, values: Sequence[str]) -> set[str]:
+    def find_values_with_restricted_files(self, principal: Any, column: str, values: Sequence[str]) -> set[str]:
         """Return the values of a column that have a row whose file the reader may not take.
 
         Parameters
@@ -157,7 +157,7 @@ class BoundAccessPolicy(Protocol):
             Values of the column.
         """
 
-    def find_file_restriction(self, principal: Any, values_by_column: Mapping[str, Any]) -> FileRestriction | None:
+    def find_file_embargo(self, principal: Any, values_by_column: Mapping[str, Any]) -> FileEmbargo | None:
         """Return the embargo of the files of rows for a reader; None if the reader may take them.
 
         Parameters
@@ -169,4 +169,4 @@ class BoundAccessPolicy(Protocol):
         """
 
 
-__all__ = ["BoundAccessPolicy", "FileRestriction", "RowAccessPolicy"]
+__all__ = ["BoundAccessPolicy", "FileEmbargo", "RowAccessPolicy"]

@@ -21,7 +21,7 @@ _CROCKFORD_BASE32_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Funding:
+class FundingReference:
     """Who gave money (DataCite's fundingReference).
 
     Attributes
@@ -58,7 +58,7 @@ class RelatedIdentifier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Citation:
+class DoiRecord:
     """A collection, or a release of it, that has a DOI or was withdrawn.
 
     Attributes
@@ -211,9 +211,9 @@ def parse_work_identifier(text: str) -> tuple[str, str] | None:
 
 
 __all__ = [
-    "Citation",
     "CitedResult",
-    "Funding",
+    "DoiRecord",
+    "FundingReference",
     "RelatedIdentifier",
     "parse_doi",
     "parse_orcid",

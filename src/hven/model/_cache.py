@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 MAX_ARGUMENT_LENGTH = 500  # characters of a text, numbers of a shape
 
 
-class Cache(Generic[Value]):
+class LruCache(Generic[Value]):
     """A map that forgets what was least recently used. Thread-safe.
 
     Parameters

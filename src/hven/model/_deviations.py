@@ -1,4 +1,4 @@
-"""`Deviation`: the record of what a reader narrows, drops or reinterprets. Sources and formats share it."""
+"""`ReadDeviation`: the record of what a reader narrows, drops or reinterprets. Sources and formats share it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class DeviationKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deviation:
+class ReadDeviation:
     """Something that a reader narrows, drops or reinterprets.
 
     Attributes
@@ -124,7 +124,7 @@ class Deviation:
         return text
 
 
-def build_duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> Deviation:
+def build_duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> ReadDeviation:
     """Describe a column that is renamed because another one has its name.
 
     Parameters
@@ -142,10 +142,10 @@ def build_duplicate_name_deviation(column: str, new_name: str, file: str | None 
         Of the kind `DUPLICATE_NAME`.
     """
     message = f"several columns have this name: the next one is read as {new_name}"
-    return Deviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)
+    return ReadDeviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)
 
 
-def add_deviation(deviations: list[Deviation], deviation: Deviation) -> None:
+def add_deviation(deviations: list[ReadDeviation], deviation: ReadDeviation) -> None:
     """Add a deviation to a list; those of the same kind, column and message are added up, and the first place stays.
 
     Parameters
@@ -155,12 +155,12 @@ def add_deviation(deviations: list[Deviation], deviation: Deviation) -> None:
     deviation
         What a reader reports.
     """
-    position = _find_position(deviations, deviation)
+    position = _find_matching_deviation(deviations, deviation)
     if position is None and len(deviations) >= MAX_DEVIATIONS:
-        deviation = Deviation(
+        deviation = ReadDeviation(
             kind=deviation.kind, message=f"further reports of the kind {deviation.kind}", count=deviation.count or 1
         )
-        position = _find_position(deviations, deviation)
+        position = _find_matching_deviation(deviations, deviation)
     if position is None:
         deviations.append(deviation)
         return
@@ -170,7 +170,7 @@ def add_deviation(deviations: list[Deviation], deviation: Deviation) -> None:
         deviations[position] = replace(first, count=count)
 
 
-def _find_position(deviations: list[Deviation], deviation: Deviation) -> int | None:
+def _find_matching_deviation(deviations: list[ReadDeviation], deviation: ReadDeviation) -> int | None:
     """Find a deviation of the same kind, column and message."""
     key = (deviation.kind, deviation.column, deviation.message)
     for position, candidate in enumerate(deviations):
@@ -179,4 +179,4 @@ def _find_position(deviations: list[Deviation], deviation: Deviation) -> int | N
     return None
 
 
-__all__ = ["Deviation", "DeviationKind", "add_deviation", "build_duplicate_name_deviation"]
+__all__ = ["DeviationKind", "ReadDeviation", "add_deviation", "build_duplicate_name_deviation"]

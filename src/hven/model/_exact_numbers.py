@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Flags = npt.NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ _DECIMAL_TYPE = pa.decimal128(38, 0)
 class InvalidLiteralError(ValueError):
     """A text that is no value of its type: `row` counts from 0 within the column that was given."""
 
-    def __init__(self, row: int, text: str, column_type: Type, reason: str = "") -> None:
+    def __init__(self, row: int, text: str, column_type: ColumnType, reason: str = "") -> None:
         self.row = row
         self.text = text
         type_name = column_type.xtype or column_type.datatype
@@ -34,13 +34,13 @@ class InvalidLiteralError(ValueError):
         super().__init__(f"{text_excerpt!r} is not a value of type {type_name}" + (f": {reason}" if reason else ""))
 
 
-def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: Type) -> None:
+def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: ColumnType) -> None:
     """Refuse finite numbers that became infinite.
 
     Parameters
     ----------
     texts, values
-        As of `find_overflow`; values of other types are not looked at.
+        As of `find_overflowed_numbers`; values of other types are not looked at.
     column_type
         Of the column, for the message.
 
@@ -50,7 +50,7 @@ def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: Type) -> Non
         The first such number.
     """
     if pa.types.is_floating(values.type):
-        flags = find_overflow(texts, values)
+        flags = find_overflowed_numbers(texts, values)
     else:
         flags = None
     if flags is not None:
@@ -58,7 +58,7 @@ def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: Type) -> Non
         raise InvalidLiteralError(row, texts[row].as_py(), column_type, "too large")
 
 
-def find_overflow(texts: pa.Array, values: pa.Array) -> Flags | None:
+def find_overflowed_numbers(texts: pa.Array, values: pa.Array) -> Flags | None:
     """Find finite numbers that became infinite.
 
     Parameters
@@ -130,4 +130,10 @@ def can_lose_digits(values: pa.Array) -> bool:
     return low is not None and (low <= -MAX_EXACT_INTEGER or high >= MAX_EXACT_INTEGER)
 
 
-__all__ = ["InvalidLiteralError", "can_lose_digits", "find_overflow", "find_rounded_integers", "refuse_overflow"]
+__all__ = [
+    "InvalidLiteralError",
+    "can_lose_digits",
+    "find_overflowed_numbers",
+    "find_rounded_integers",
+    "refuse_overflow",
+]

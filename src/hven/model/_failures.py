@@ -18,7 +18,7 @@ STALE_SECONDS = 3 * MAX_PAUSE_SECONDS  # after which nobody asks any more for wh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailureRecord:
     """One thing that could not be computed.
 
     Attributes
@@ -30,7 +30,7 @@ class Failure:
     attempts
         How many failed in a row.
     failed_at, due_at
-        When the last one failed, and when the next one may begin; by the clock of `FailureLog`.
+        When the last one failed, and when the next one may begin; by the clock of `RetryBackoffLog`.
     """
 
     subject: str
@@ -40,7 +40,7 @@ class Failure:
     due_at: float
 
 
-class FailureLog:
+class RetryBackoffLog:
     """What failed in one process, and when it may be tried again. Thread-safe.
 
     Parameters
@@ -52,9 +52,9 @@ class FailureLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures: OrderedDict[Hashable, Failure] = OrderedDict()
+        self._failures: OrderedDict[Hashable, FailureRecord] = OrderedDict()
 
-    def record_failure(self, key: Hashable, subject: str, reason: str) -> Failure:
+    def record_failure(self, key: Hashable, subject: str, reason: str) -> FailureRecord:
         """Note that an attempt failed; the pause before the next one doubles.
 
         Parameters
@@ -62,7 +62,7 @@ class FailureLog:
         key
             What was tried.
         subject, reason
-            As `Failure` has them.
+            As `FailureRecord` has them.
 
         Returns
         -------
@@ -77,7 +77,9 @@ class FailureLog:
             else:
                 attempts = last_failure.attempts + 1
             pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 30), MAX_PAUSE_SECONDS)
-            failure = Failure(subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause)
+            failure = FailureRecord(
+                subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause
+            )
             self._failures[key] = failure
             while len(self._failures) > MAX_FAILURES:
                 self._failures.popitem(last=False)
@@ -95,7 +97,7 @@ class FailureLog:
             with self._lock:
                 self._failures.pop(key, None)
 
-    def find_failure(self, key: Hashable) -> Failure | None:
+    def find_failure(self, key: Hashable) -> FailureRecord | None:
         """Return the last failure of something, or None.
 
         Parameters
@@ -105,7 +107,7 @@ class FailureLog:
         """
         return self._failures.get(key)
 
-    def is_paused(self, key: Hashable) -> bool:
+    def is_retry_paused(self, key: Hashable) -> bool:
         """Return whether it is too soon to try something again.
 
         Parameters
@@ -116,7 +118,7 @@ class FailureLog:
         failure = self._failures.get(key)
         return failure is not None and self._clock() < failure.due_at
 
-    def list_failures(self) -> list[Failure]:
+    def list_failures(self) -> list[FailureRecord]:
         """List what still fails; what nobody has tried for long is left out.
 
         Returns

@@ -11,7 +11,7 @@ from hven.model import plugins
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.params import Param
 
 
@@ -155,7 +155,7 @@ class LinkTemplate:
     needs_file_access: bool = False
     adapt_service: Callable[[ServiceDescriptor, str | None, dict[str, Any]], ServiceDescriptor | None] | None = None
     check_addresses: Callable[[Sequence[str | None]], Sequence[bool]] | None = None
-    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, TextPlace] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def templates(self) -> Iterator[Template]:
@@ -266,7 +266,7 @@ def list_drawable_extensions() -> tuple[str, ...]:
         Endings of the media types whose libraries are installed, and of pictures.
     """
     extensions = set(RASTER_EXTENSIONS)
-    for medium in plugins.load_records("media").values():
+    for medium in plugins.load_plugin_records("media").values():
         extensions |= set(medium.extensions) - _TEXT_EXTENSIONS
     return tuple(f".{extension}" for extension in sorted(extensions))
 

@@ -45,7 +45,7 @@ def refuse_pandas_imports() -> None:
         sys.meta_path.insert(0, _PANDAS_HIDER)
 
 
-def show_pandas() -> None:
+def restore_pandas_imports() -> None:
     """Undo `refuse_pandas_imports`, for code of others that may use pandas: Arrow knows data frames again, too."""
     if _PANDAS_HIDER not in sys.meta_path:
         return
@@ -53,11 +53,11 @@ def show_pandas() -> None:
     if sys.modules.get("pandas", _PANDAS_HIDER) is None:
         del sys.modules["pandas"]
     arrow = sys.modules.get("pyarrow")
-    if arrow is not None and is_installed("pandas"):
+    if arrow is not None and is_module_installed("pandas"):
         arrow.table({}).to_pandas()  # it has looked in vain, and looks again only for something that needs pandas
 
 
-def is_installed(module: str) -> bool:
+def is_module_installed(module: str) -> bool:
     """Check that a top-level module can be imported, without importing it.
 
     Parameters

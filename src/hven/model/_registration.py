@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class RelatedResource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class CollectionRegistration:
     """How a collection stands in the registries of the Virtual Observatory.
 
     Attributes
@@ -77,7 +77,7 @@ class Registration:
     services: Mapping[str, ServiceRegistration] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     related: tuple[RelatedResource, ...] = ()
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

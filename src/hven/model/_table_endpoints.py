@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.params import Param
 
 
@@ -38,7 +38,7 @@ class EndpointParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class TableEndpoint:
     """An address of a table with parameters of its own.
 
     Attributes
@@ -92,7 +92,7 @@ class Endpoint:
     column: str | None = None
     cadences: Mapping[str, str] = field(default_factory=dict)
     archives: Mapping[str, str] = field(default_factory=dict)
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: TextPlace | None = field(default=None, compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -100,4 +100,4 @@ class Endpoint:
         return next(iter(self.paths), "")
 
 
-__all__ = ["Endpoint", "EndpointParameter"]
+__all__ = ["EndpointParameter", "TableEndpoint"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from hven.model import _access_policies, _links, _roots, _table_endpoints, _time_series
+from hven.model import _access_policies, _links, _path_roots, _table_endpoints, _time_series
 from hven.model._localized_texts import LocalizedText, build_localized_text
-from hven.model.types import FLOAT64, Type, parse_type, type_from_arrow
+from hven.model.types import FLOAT64, ColumnType, build_type_from_arrow, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -84,7 +84,7 @@ class Column:
     """
 
     name: str
-    type: Type = FLOAT64
+    type: ColumnType = FLOAT64
     unit: str | None = None
     ucd: str | None = None
     utype: str | None = None
@@ -113,7 +113,7 @@ class Column:
         return self.rank <= 10
 
     @property
-    def verbosity(self) -> int:
+    def min_verbosity(self) -> int:
         """The smallest VERB of cone search that shows this column (SCS 1.03 section 2.1)."""
         if self.rank <= 10:
             return 1
@@ -138,7 +138,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant(Column):
+class TableConstant(Column):
     """Describe a value that holds for all rows, like a column (VOTable's PARAM); `value` is its literal."""
 
     value: str | None = None
@@ -226,7 +226,7 @@ class FrameRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class PartitionScheme:
     """Describe how the rows of a big table are partitioned; a query reads the few partitions that it needs.
 
     Attributes
@@ -247,7 +247,7 @@ class Partition:
     order: int = 1
 
     @property
-    def step(self) -> tuple[int, str] | None:
+    def partition_length(self) -> tuple[int, str] | None:
         """The length as a number and ``month``, ``year`` or a unit of `SECONDS_PER_UNIT`; None if it is not valid."""
         match = _PARTITION_STEP_PATTERN.fullmatch(self.every or "")
         if match is None:
@@ -349,15 +349,15 @@ class Table:
     standard: str | None = None
     owner: str | None = None
     indexes: tuple[tuple[str, ...], ...] = ()
-    partition: Partition | None = None
-    params: tuple[Constant, ...] = ()
+    partition: PartitionScheme | None = None
+    params: tuple[TableConstant, ...] = ()
     services: tuple[str, ...] = ()
     project: str | None = None
     links: tuple[_links.LinkTemplate, ...] = field(default=(), repr=False)
-    roots: tuple[_roots.FileRoot, ...] = field(default=(), repr=False)
-    series: tuple[_time_series.TimeSeries, ...] = field(default=(), repr=False)
+    roots: tuple[_path_roots.FileRoot, ...] = field(default=(), repr=False)
+    series: tuple[_time_series.TimeSeriesSpec, ...] = field(default=(), repr=False)
     spans: tuple[str, ...] = field(default=(), repr=False)
-    endpoints: tuple[_table_endpoints.Endpoint, ...] = field(default=(), repr=False)
+    endpoints: tuple[_table_endpoints.TableEndpoint, ...] = field(default=(), repr=False)
     form: tuple[str, ...] = ()
     observation: tuple[str, ...] | None = None
     release: str | None = field(default=None, repr=False)
@@ -383,7 +383,7 @@ class Table:
         columns = ((column.name, column.ucd or "") for column in self.columns)
         if self.policy is None:
             return frozenset()
-        return self.policy.list_file_columns(columns) - {*self.primary}
+        return self.policy.list_file_revealing_columns(columns) - {*self.primary}
 
     @property
     def is_fully_public(self) -> bool:
@@ -506,7 +506,7 @@ class Table:
         return tuple(link for link in file_links if link.source is None and link.address)
 
     @property
-    def sample_files(self) -> tuple[_links.Template, ...]:
+    def sample_file_templates(self) -> tuple[_links.Template, ...]:
         """Templates of the paths of the files that contain the samples of the rows.
 
         There are none if links lead to a row's own file, or if rows have no identifier.
@@ -567,7 +567,7 @@ class Schema:
     index: int | None = None
 
 
-def columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Column] = ()) -> list[Column]:
+def build_columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Column] = ()) -> list[Column]:
     """Describe an Arrow schema as columns.
 
     Parameters
@@ -584,12 +584,12 @@ def columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Colu
     """
     described_by_name = {column.name: column for column in described_columns}
     return [
-        described_by_name.get(item.name) or Column(name=item.name, type=type_from_arrow(item.type))
+        described_by_name.get(item.name) or Column(name=item.name, type=build_type_from_arrow(item.type))
         for item in arrow_schema
     ]
 
 
-def parse_columns(text: str) -> tuple[Column, ...]:
+def parse_column_lines(text: str) -> tuple[Column, ...]:
     """Parse columns that are written as a table, with a line for each column.
 
     Parameters
@@ -655,7 +655,7 @@ _CLASSES_BY_FIELD: dict[str, type] = {
     "keys": ForeignKey,
     "groups": ColumnGroup,
     "frames": FrameRef,
-    "params": Constant,
+    "params": TableConstant,
 }
 _TRANSLATED_FIELDS = {"title", "description", "label"}
 _TUPLE_FIELDS = {"primary", "position", "origins", "target_columns", "form", "observation"}
@@ -674,7 +674,7 @@ def table_to_json(table: Table) -> dict[str, Any]:
     data
         The object with its version, for `table_from_json`.
     """
-    return {"version": TABLE_JSON_VERSION, **_to_json(table)}
+    return {"version": TABLE_JSON_VERSION, **_record_to_json(table)}
 
 
 def table_from_json(data: Mapping[str, Any]) -> Table:
@@ -702,7 +702,7 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
         message = f"a table record of version {version!r}; this Hven reads version {TABLE_JSON_VERSION}"
         raise ValueError(message)
     attributes = {name: value for name, value in data.items() if name != "version"}
-    table = _from_json(Table, attributes)
+    table = _record_from_json(Table, attributes)
     if not isinstance(table, Table):
         message = "no table record"
         raise TypeError(message)
@@ -722,10 +722,10 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
     data
         An object for each column, without attributes that have their default.
     """
-    return [_to_json(column) for column in columns]
+    return [_record_to_json(column) for column in columns]
 
 
-def _to_json(record: Any) -> dict[str, Any]:
+def _record_to_json(record: Any) -> dict[str, Any]:
     out = {}
     for item in fields(record):
         if not item.repr:  # a field of this process alone
@@ -746,10 +746,10 @@ def _value_to_json(field_name: str, value: Any) -> Any:
         return {key: _labels_to_json(labels) for key, labels in value.items()}
     if field_name == "roles":
         return dict(value)
-    if isinstance(value, Partition | _access_policies.RowAccessPolicy):
-        return _to_json(value)
+    if isinstance(value, PartitionScheme | _access_policies.RowAccessPolicy):
+        return _record_to_json(value)
     if field_name in _CLASSES_BY_FIELD and value and not isinstance(value[0], str):
-        return [_to_json(part) for part in value]
+        return [_record_to_json(part) for part in value]
     if isinstance(value, tuple):
         return [list(item) if isinstance(item, tuple) else item for item in value]
     return _scalar_to_json(value)
@@ -760,14 +760,14 @@ def _labels_to_json(labels: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scalar_to_json(value: Any) -> Any:
-    if isinstance(value, Type):
+    if isinstance(value, ColumnType):
         return [value.datatype, value.arraysize, value.xtype]
     if isinstance(value, LocalizedText):
         return dict(value.texts)
     return value
 
 
-def _from_json(record_class: type, data: Mapping[str, Any]) -> Any:
+def _record_from_json(record_class: type, data: Mapping[str, Any]) -> Any:
     field_names = {item.name for item in fields(record_class)}
     unknown_names = sorted(set(data) - field_names)
     if unknown_names:
@@ -779,7 +779,7 @@ def _from_json(record_class: type, data: Mapping[str, Any]) -> Any:
 
 def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
     if field_name == "type" and issubclass(record_class, Column):
-        return Type(*value)
+        return ColumnType(*value)
     if field_name == "enums":
         return {key: _labels_from_json(labels) for key, labels in value.items()}
     if field_name in _TRANSLATED_FIELDS and isinstance(value, dict):
@@ -787,7 +787,7 @@ def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
     if record_class is Table and field_name in _TABLE_FIELD_READERS:
         return _TABLE_FIELD_READERS[field_name](value)
     if record_class is Table and field_name in _CLASSES_BY_FIELD:
-        return tuple(_from_json(_CLASSES_BY_FIELD[field_name], part) for part in value)
+        return tuple(_record_from_json(_CLASSES_BY_FIELD[field_name], part) for part in value)
     is_tuple = field_name in _TUPLE_FIELDS or field_name == "columns"
     return tuple(value) if is_tuple and isinstance(value, list) else value
 
@@ -799,11 +799,11 @@ def _labels_from_json(labels: Mapping[str, Any]) -> dict[str, Any]:
 def _policy_from_json(value: Any) -> Any:
     if isinstance(value, str):
         return _access_policies.RowAccessPolicy(rows=value)
-    return _from_json(_access_policies.RowAccessPolicy, value)
+    return _record_from_json(_access_policies.RowAccessPolicy, value)
 
 
 _TABLE_FIELD_READERS: dict[str, Callable[[Any], Any]] = {
-    "partition": lambda value: _from_json(Partition, value),
+    "partition": lambda value: _record_from_json(PartitionScheme, value),
     "policy": _policy_from_json,
     "indexes": lambda value: tuple(tuple(item) for item in value),
 }

@@ -100,7 +100,7 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
         has_time_ucd = (column.ucd or "").lower().startswith(_TIME_UCDS) and column.unit == "d" and is_number
         if not has_time_ucd or column.epoch is not None or column_statistics.get("minimum") is None:
             continue
-        guessed_epoch = guess_epoch(column, column_statistics)
+        guessed_epoch = guess_column_epoch(column, column_statistics)
         if guessed_epoch is None:
             word = "no dates: neither Julian dates nor modified ones"
         else:
@@ -149,13 +149,13 @@ def find_column_epoch(
     column_statistics = statistics or {}
     guessed_epoch = None
     if column_statistics.get("minimum") is not None:
-        guessed_epoch = guess_epoch(column, column_statistics)
+        guessed_epoch = guess_column_epoch(column, column_statistics)
     if guessed_epoch is None:
         return _STANDARD_COLUMN_EPOCHS.get(column.name.lower())
     return guessed_epoch
 
 
-def guess_epoch(column: Column, statistics: Mapping[str, object]) -> float | None:
+def guess_column_epoch(column: Column, statistics: Mapping[str, object]) -> float | None:
     """Distinguish Julian dates from modified ones by their range, where the UCD says that they are times.
 
     Parameters
@@ -198,7 +198,7 @@ def is_time_column(column: Column) -> bool:
     return column.type.is_timestamp or column.epoch is not None
 
 
-def find_begin_and_end_columns(table: Table) -> tuple[Column | None, Column | None]:
+def find_begin_and_end_time_columns(table: Table) -> tuple[Column | None, Column | None]:
     """Find the columns that say when something began and ended, by their UCDs.
 
     Parameters

@@ -32,7 +32,7 @@ def is_time_format(format_spec: str) -> bool:
     return format_spec in NAMED_FORMATS or "%" in format_spec
 
 
-def list_unknown_time_parts(format_spec: str) -> list[str]:
+def list_unknown_time_directives(format_spec: str) -> list[str]:
     """List the parts of a format of times that nobody knows.
 
     Parameters
@@ -99,10 +99,10 @@ def format_time(value: Any, format_spec: str) -> str | None:
 
 def _to_datetime(value: Any) -> datetime | None:
     if isinstance(value, datetime):
-        return _remove_zone(value)
+        return _convert_to_naive_utc(value)
     if isinstance(value, str):
         try:
-            return _remove_zone(datetime.fromisoformat(value.strip()))
+            return _convert_to_naive_utc(datetime.fromisoformat(value.strip()))
         except ValueError:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -117,6 +117,6 @@ def _to_datetime(value: Any) -> datetime | None:
     return datetime(1970, 1, 1) + timedelta(milliseconds=round(days * 86_400_000))  # noqa: DTZ001  (UTC throughout)
 
 
-def _remove_zone(instant: datetime) -> datetime:
+def _convert_to_naive_utc(instant: datetime) -> datetime:
     """Convert a time with a zone to UTC; a time without a zone is in UTC already."""
     return instant if instant.tzinfo is None else instant.astimezone(UTC)

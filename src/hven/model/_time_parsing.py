@@ -68,7 +68,7 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
         is_invalid = None
     except pa.ArrowInvalid:
         values, is_invalid = _parse_irregular_times(texts)
-    is_outside_years = find_times_outside_years(values)
+    is_outside_years = find_times_outside_year_range(values)
     if is_outside_years is None:
         return values, is_invalid
     values = pc.if_else(is_outside_years, pa.scalar(None, _MICROSECOND_TIMESTAMP), values)
@@ -77,7 +77,7 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     return values, is_outside_years
 
 
-def find_times_outside_years(values: pa.Array) -> pa.Array | None:
+def find_times_outside_year_range(values: pa.Array) -> pa.Array | None:
     """Return which times are outside the years 0001 to 9999, or None if there are none.
 
     Parameters
@@ -142,14 +142,14 @@ def _compute_utc_offsets(parts: pa.Array) -> pa.Array:
     return pc.multiply(pc.fill_null(offset_minutes, 0), _MINUTE_MICROSECONDS)
 
 
-def is_plain_time(text: str) -> bool:
+def is_portable_time_text(text: str) -> bool:
     """Return whether every engine parses a time in the same way: in UTC, without an offset, a second 60 or 24:00."""
     if _PLAIN_TIME_PATTERN.fullmatch(text.strip()) is None:
         return False
     return not any(part in text for part in ("T24:", " 24:", ":60"))
 
 
-def to_plain_time(text: str) -> str | None:
+def to_portable_time_text(text: str) -> str | None:
     """Rewrite a time in the form that every engine parses, or return None if the text is not a time.
 
     Parameters

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.model._links import Template
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -74,7 +74,7 @@ class TimeDecoding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileParameter:
+class SeriesParameterSpec:
     """What of a file is a parameter; what is not said, the file says.
 
     Attributes
@@ -123,7 +123,7 @@ class FileReaderSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSeries:
+class TimeSeriesSpec:
     """One data set of a table.
 
     Attributes
@@ -186,13 +186,13 @@ class TimeSeries:
     reader: FileReaderSpec | None = None
     part: str | None = None
     clock: TimeDecoding = field(default_factory=TimeDecoding)
-    variables: Mapping[str, FileParameter] = field(default_factory=dict)
+    variables: Mapping[str, SeriesParameterSpec] = field(default_factory=dict)
     version: str | None = None
-    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, TextPlace] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AxisMetadata:
+class ArrayAxisMetadata:
     """What the elements of one dimension of a variable stand for.
 
     Attributes
@@ -229,17 +229,17 @@ class TimeSeriesMetadata:
 
     time: str
     data: tuple[str, ...] = ()
-    axes: Mapping[str, tuple[AxisMetadata, ...]] = field(default_factory=dict)
+    axes: Mapping[str, tuple[ArrayAxisMetadata, ...]] = field(default_factory=dict)
     valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     systems: Mapping[str, str] = field(default_factory=dict)
 
 
 __all__ = [
-    "AxisMetadata",
-    "FileParameter",
+    "ArrayAxisMetadata",
     "FileReaderSpec",
     "ParameterBins",
+    "SeriesParameterSpec",
     "TimeDecoding",
-    "TimeSeries",
     "TimeSeriesMetadata",
+    "TimeSeriesSpec",
 ]

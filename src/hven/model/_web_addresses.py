@@ -35,7 +35,7 @@ def split_address(url: str) -> SplitResult:
     return parts
 
 
-def split_address_or_none(url: str) -> SplitResult:
+def split_address_or_empty(url: str) -> SplitResult:
     """Split an address that is only shown: one that cannot be read has no parts.
 
     Parameters
@@ -54,7 +54,7 @@ def split_address_or_none(url: str) -> SplitResult:
         return EMPTY_ADDRESS
 
 
-def join_address(base: str, url: str) -> str:
+def resolve_relative_address(base: str, url: str) -> str:
     """Resolve an address against another one.
 
     Parameters

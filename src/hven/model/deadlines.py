@@ -106,7 +106,7 @@ class Deadline:
             raise build_time_limit_error(self.limit_seconds)
 
     @contextmanager
-    def apply(self) -> Iterator[Deadline]:
+    def apply_as_current(self) -> Iterator[Deadline]:
         """Make this deadline the current one for the code within.
 
         Yields
@@ -148,7 +148,7 @@ def apply_deadline(limit_seconds: float | None, default_limit_seconds: float) ->
         yield deadline
         return
     limit = default_limit_seconds if limit_seconds is None else limit_seconds
-    with Deadline(limit).apply() as new_deadline:
+    with Deadline(limit).apply_as_current() as new_deadline:
         yield new_deadline
 
 
@@ -246,16 +246,16 @@ def reduce_session_priority(niceness: int, process_id: int | str = "self") -> No
             time.sleep(0.05)
 
 
-def is_raised(process: int | str) -> bool:
+def is_session_priority_raised(process_id: int | str) -> bool:
     """Return whether the session of a process has a raised priority.
 
     Parameters
     ----------
-    process
+    process_id
         Number of the process.
     """
     try:  # "/autogroup-123 nice -8"
-        text = Path(f"/proc/{process}/autogroup").read_text()
+        text = Path(f"/proc/{process_id}/autogroup").read_text()
         return int(text.rpartition(" ")[2] or 0) < 0
     except (OSError, ValueError):
         return False

@@ -176,7 +176,7 @@ def join_messages(template: str, texts: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TextPlace:
     """Represent a place in a text that a person wrote: file, line and column from 1."""
 
     file: str | None = None
@@ -208,7 +208,7 @@ class Fault:
     """
 
     message: str
-    place: Place = Place()
+    place: TextPlace = TextPlace()
     remedy: str = ""
     severity: str = "error"  # or "warning"
 
@@ -251,10 +251,10 @@ class HvenError(Exception):
         if "label" not in vars(cls):
             cls.label = cls.__name__
 
-    def __init__(self, message: str, *, place: Place | None = None, remedy: str = "") -> None:
+    def __init__(self, message: str, *, place: TextPlace | None = None, remedy: str = "") -> None:
         super().__init__(message)
         self.message: str = format_message(message)
-        self.place = place or Place()
+        self.place = place or TextPlace()
         self.remedy: str = format_message(remedy)
 
     def __str__(self) -> str:
@@ -275,7 +275,7 @@ class QueryError(UserError):
         text: str = "",
         offset: int = 0,
         remedy: str = "",
-        place: Place | None = None,
+        place: TextPlace | None = None,
     ) -> None:
         self.offset = max(offset, 0)
         before = text[: self.offset]
@@ -327,7 +327,7 @@ class DataError(UserError):
     """The rows themselves break the rules: see the ingest report."""
 
 
-class ChangeGuardError(DataError):
+class ChangeLimitExceededError(DataError):
     """More rows would go or change at once than a guard allows: nothing was published."""
 
     label = "Guarded"

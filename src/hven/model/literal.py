@@ -32,21 +32,21 @@ import pyarrow.compute as pc
 from hven.model import cache_results
 from hven.model._exact_numbers import InvalidLiteralError as InvalidLiteralError  # noqa: PLC0414
 from hven.model._exact_numbers import can_lose_digits as can_lose_digits  # noqa: PLC0414
-from hven.model._exact_numbers import find_overflow as find_overflow  # noqa: PLC0414
+from hven.model._exact_numbers import find_overflowed_numbers as find_overflowed_numbers  # noqa: PLC0414
 from hven.model._exact_numbers import find_rounded_integers as find_rounded_integers  # noqa: PLC0414
 from hven.model._exact_numbers import refuse_overflow
 from hven.model._time_parsing import TIME_SYNTAX_HELP as TIME_SYNTAX_HELP  # noqa: PLC0414
-from hven.model._time_parsing import find_times_outside_years as find_times_outside_years  # noqa: PLC0414
-from hven.model._time_parsing import is_plain_time as is_plain_time  # noqa: PLC0414
+from hven.model._time_parsing import find_times_outside_year_range as find_times_outside_year_range  # noqa: PLC0414
+from hven.model._time_parsing import is_portable_time_text as is_portable_time_text  # noqa: PLC0414
 from hven.model._time_parsing import parse_times as parse_times  # noqa: PLC0414
-from hven.model._time_parsing import to_plain_time as to_plain_time  # noqa: PLC0414
+from hven.model._time_parsing import to_portable_time_text as to_portable_time_text  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Hashes = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]
@@ -99,7 +99,7 @@ def format_number(value: float) -> str:
 
 
 @cache_results(4096)
-def to_string_scalar(text: str) -> pa.Scalar:
+def to_arrow_string_scalar(text: str) -> pa.Scalar:
     """Return a string as an Arrow scalar, from a cache, because Arrow takes 35 microseconds to guess the type.
 
     The cache keeps the last 4,096 strings.
@@ -107,7 +107,7 @@ def to_string_scalar(text: str) -> pa.Scalar:
     return pa.scalar(text, _STRING_TYPE)
 
 
-def join_columns(*parts: pa.Array | str, separator: str = "") -> pa.Array:
+def concat_text_columns(*parts: pa.Array | str, separator: str = "") -> pa.Array:
     """Concatenate columns and words row by row; a row with a null becomes null.
 
     Parameters
@@ -117,18 +117,18 @@ def join_columns(*parts: pa.Array | str, separator: str = "") -> pa.Array:
     separator
         Text between two parts.
     """
-    columns = (to_string_scalar(part) if isinstance(part, str) else part for part in parts)
-    return pc.binary_join_element_wise(*columns, to_string_scalar(separator))
+    columns = (to_arrow_string_scalar(part) if isinstance(part, str) else part for part in parts)
+    return pc.binary_join_element_wise(*columns, to_arrow_string_scalar(separator))
 
 
 def fill_nulls(array: pa.Array, text: str = "") -> pa.Array:
     """Replace the nulls of a string column by a text; a column without nulls is returned as it is."""
     if array.null_count:
-        return pc.fill_null(array, to_string_scalar(text))
+        return pc.fill_null(array, to_arrow_string_scalar(text))
     return array
 
 
-def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
+def cast_to_storage_type(array: pa.Array, column_type: ColumnType) -> pa.Array:
     """Cast a column to the Arrow storage type of `column_type`: integers widen, dictionaries are expanded.
 
     Raises
@@ -142,9 +142,9 @@ def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
     if source_type.equals(target_type):
         return array
     if isinstance(array, pa.ExtensionArray):
-        return cast_to_storage(array.storage, column_type)
+        return cast_to_storage_type(array.storage, column_type)
     if pa.types.is_dictionary(source_type):
-        return cast_to_storage(array.dictionary_decode(), column_type)
+        return cast_to_storage_type(array.dictionary_decode(), column_type)
     if pa.types.is_fixed_size_list(source_type) and pa.types.is_list(target_type):
         array = to_variable_lists(array)
     if pa.types.is_timestamp(source_type) and pa.types.is_timestamp(target_type):
@@ -152,7 +152,7 @@ def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
     if pa.types.is_decimal(source_type) and pa.types.is_integer(target_type):
         array = array.cast(pa.decimal128(38, 0))
     if pa.types.is_binary(source_type) and pa.types.is_list(target_type):
-        return _split_into_bytes(array)
+        return _to_byte_lists(array)
     return array.cast(target_type)
 
 
@@ -178,7 +178,7 @@ def _cast_timestamps(array: pa.Array, target_type: pa.DataType) -> pa.Array:
     return array.cast(target_type, safe=False)
 
 
-def _split_into_bytes(array: pa.Array) -> pa.Array:
+def _to_byte_lists(array: pa.Array) -> pa.Array:
     """Convert binary values to lists of bytes, without a copy of the bytes."""
     all_offsets = np.frombuffer(array.buffers()[1], np.int32)
     offsets = all_offsets[array.offset : array.offset + len(array) + 1]
@@ -264,7 +264,7 @@ def to_variable_lists(array: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
 
 
-def view_bytes(array: pa.Array) -> memoryview:
+def view_column_bytes(array: pa.Array) -> memoryview:
     """Return a view of all bytes of a string or binary column in memory, row after row."""
     _, offsets, data = array.buffers()
     if data is None or not len(array):
@@ -274,7 +274,7 @@ def view_bytes(array: pa.Array) -> memoryview:
     return memoryview(data)[first_byte : ends[array.offset + len(array)]]
 
 
-def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.RecordBatch]:
+def split_batch_by_written_size(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.RecordBatch]:
     """Yield a batch in pieces of at least one row.
 
     What is written of each piece stays well below Arrow's 2 GiB per string column.
@@ -303,7 +303,9 @@ def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.Reco
         yield batch.slice(start, step)
 
 
-def split_by_expanded_size(batch: pa.RecordBatch, byte_limit: int = _MAX_EXPANDED_BYTES) -> Iterator[pa.RecordBatch]:
+def split_batch_by_expanded_size(
+    batch: pa.RecordBatch, byte_limit: int = _MAX_EXPANDED_BYTES
+) -> Iterator[pa.RecordBatch]:
     """Yield a batch in pieces that take at most `byte_limit` bytes when their dictionaries are expanded.
 
     A dictionary holds a long text once, however many rows have it.
@@ -394,7 +396,7 @@ def split_first_batch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
         is_first = False
 
 
-def format_column(array: pa.Array, column_type: Type, *, null_text: str | None = None) -> pa.Array:
+def format_dali_literals(array: pa.Array, column_type: ColumnType, *, null_text: str | None = None) -> pa.Array:
     """Serialize a column as DALI literals; nulls stay null (DALI 1.1, 3.3).
 
     Blanks separate the elements of arrays; arrays of strings become a JSON list.
@@ -402,7 +404,7 @@ def format_column(array: pa.Array, column_type: Type, *, null_text: str | None =
     Parameters
     ----------
     array
-        In the storage type of `column_type` (see `cast_to_storage`), shape (n,).
+        In the storage type of `column_type` (see `cast_to_storage_type`), shape (n,).
     null_text
         Text for null elements inside integer arrays; null elements of other types become ``NaN`` and ``?``.
 
@@ -427,15 +429,15 @@ def format_column(array: pa.Array, column_type: Type, *, null_text: str | None =
         brackets = ("", "")
     list_offsets = pa.array(offsets.astype(np.int32))
     lists = pa.ListArray.from_arrays(list_offsets, parts)
-    texts = pc.binary_join(lists, to_string_scalar(separator))
+    texts = pc.binary_join(lists, to_arrow_string_scalar(separator))
     if brackets[0]:
-        texts = join_columns(brackets[0], texts, brackets[1])
+        texts = concat_text_columns(brackets[0], texts, brackets[1])
     if array.null_count:
         return pc.if_else(array.is_valid(), texts, NULL_STRING)
     return texts
 
 
-def _format_elements(values: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
+def _format_elements(values: pa.Array, column_type: ColumnType, null_text: str | None) -> pa.Array:
     parts = _format_scalars(values, column_type)
     if not parts.null_count:
         return parts
@@ -450,7 +452,7 @@ def _format_elements(values: pa.Array, column_type: Type, null_text: str | None)
     return fill_nulls(parts, null_text)
 
 
-def _format_scalars(array: pa.Array, column_type: Type) -> pa.Array:
+def _format_scalars(array: pa.Array, column_type: ColumnType) -> pa.Array:
     if pa.types.is_string(array.type):
         return array
     if column_type.datatype == "bit":
@@ -460,10 +462,10 @@ def _format_scalars(array: pa.Array, column_type: Type) -> pa.Array:
         values = array.to_numpy(zero_copy_only=False)
         if np.isfinite(values).all():
             return texts
-        texts = pc.if_else(pc.is_nan(array), to_string_scalar("NaN"), texts)
+        texts = pc.if_else(pc.is_nan(array), to_arrow_string_scalar("NaN"), texts)
         if np.isinf(values).any():
             is_positive = pc.greater(array, pa.scalar(0, array.type))
-            infinities = pc.if_else(is_positive, to_string_scalar("+Inf"), to_string_scalar("-Inf"))
+            infinities = pc.if_else(is_positive, to_arrow_string_scalar("+Inf"), to_arrow_string_scalar("-Inf"))
             texts = pc.if_else(pc.is_inf(array), infinities, texts)
     return texts
 
@@ -503,7 +505,7 @@ def _format_four_digit_years(values: Ints) -> pa.Array:
     if microseconds.any():
         digits = pc.utf8_slice_codeunits(pa.array(microseconds + 1_000_000).cast(_STRING_TYPE), 1)
         has_fraction = pa.array(microseconds != 0)
-        fractions = join_columns(texts, pc.utf8_rtrim(digits, characters="0"), separator=".")
+        fractions = concat_text_columns(texts, pc.utf8_rtrim(digits, characters="0"), separator=".")
         texts = pc.if_else(has_fraction, fractions, texts)
     return texts
 
@@ -517,7 +519,7 @@ def _format_unusual_years(values: Ints) -> pa.Array:
 
 def quote_json_strings(array: pa.Array) -> pa.Array:
     """Quote and escape strings as JSON does; nulls stay null."""
-    data = bytes(view_bytes(array))
+    data = bytes(view_column_bytes(array))
     quoted_texts = array
     if b"\\" in data or b'"' in data:
         escaped_backslashes = pc.replace_substring(quoted_texts, "\\", "\\\\")
@@ -525,7 +527,7 @@ def quote_json_strings(array: pa.Array) -> pa.Array:
     control_codes = {character[0] for character in _CONTROL_CHARACTERS_PATTERN.findall(data)}
     for code in sorted(control_codes):
         quoted_texts = pc.replace_substring(quoted_texts, chr(code), f"\\u{code:04x}")
-    return join_columns('"', quoted_texts, '"')
+    return concat_text_columns('"', quoted_texts, '"')
 
 
 _TRUE_WORDS = pa.array(["t", "true", "1", "y", "yes"])
@@ -535,7 +537,7 @@ _MISSING_NUMBER_WORDS = pa.array(["null", "-", "--", "n/a", "none"])
 _UNKNOWN_BOOLEAN_WORDS = pa.array(["?", "", "\0"])
 
 
-def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = None) -> pa.Array:
+def parse_dali_literals(texts: pa.Array, column_type: ColumnType, null_text: str | None = None) -> pa.Array:
     """Parse a string column as values of `column_type` (its storage type); an empty text is null.
 
     Parameters
@@ -553,7 +555,7 @@ def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = Non
     if column_type.is_timestamp:
         return _parse_timestamps(_replace_blanks_with_null(texts, null_text), column_type)
     if pa.types.is_string(column_type.arrow):
-        return _parse_strings(texts, null_text)
+        return _replace_null_texts_with_null(texts, null_text)
     if not pa.types.is_nested(column_type.arrow):
         return _parse_scalars(_replace_blanks_with_null(texts, None), column_type, null_text)
     if column_type.datatype in {"char", "unicodeChar"}:
@@ -561,10 +563,10 @@ def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = Non
     return _parse_arrays(_replace_blanks_with_null(texts, None), column_type, null_text)
 
 
-def _parse_strings(texts: pa.Array, null_text: str | None) -> pa.Array:
+def _replace_null_texts_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
     is_null = pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
     if null_text:
-        is_null = pc.or_(pc.equal(texts, to_string_scalar(null_text)), is_null)
+        is_null = pc.or_(pc.equal(texts, to_arrow_string_scalar(null_text)), is_null)
     if pc.any(is_null).as_py():
         return pc.if_else(is_null, NULL_STRING, texts)
     return texts
@@ -572,17 +574,17 @@ def _parse_strings(texts: pa.Array, null_text: str | None) -> pa.Array:
 
 def _replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(texts)
-    is_null = pc.equal(trimmed, to_string_scalar(""))
+    is_null = pc.equal(trimmed, to_arrow_string_scalar(""))
     if null_text:
-        is_null = pc.or_(is_null, pc.equal(trimmed, to_string_scalar(null_text.strip())))
+        is_null = pc.or_(is_null, pc.equal(trimmed, to_arrow_string_scalar(null_text.strip())))
     if pc.any(is_null).as_py():
         return pc.if_else(is_null, NULL_STRING, trimmed)
     return trimmed
 
 
-def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
+def _parse_scalars(texts: pa.Array, column_type: ColumnType, null_text: str | None) -> pa.Array:
     """Parse trimmed words."""
-    storage_type = column_type.scalar.arrow
+    storage_type = column_type.scalar_type.arrow
     if pa.types.is_boolean(storage_type):
         return _parse_booleans(texts, column_type)
     try:
@@ -592,14 +594,14 @@ def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) ->
     refuse_overflow(texts, values, column_type)
     if null_text:
         try:
-            null_value = to_string_scalar(null_text.strip()).cast(storage_type)
+            null_value = to_arrow_string_scalar(null_text.strip()).cast(storage_type)
         except pa.ArrowInvalid:
             return values  # the null value cannot occur among values that were all parsed
         values = pc.if_else(pc.equal(values, null_value), pa.scalar(None, storage_type), values)
     return values
 
 
-def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.DataType) -> pa.Array:
+def _parse_unusual_numbers(texts: pa.Array, column_type: ColumnType, storage_type: pa.DataType) -> pa.Array:
     """Parse what Arrow does not: ``+5``, ``5.0`` for an integer, ``1d5``, ``null``, ``-``; or report the wrong row."""
     is_missing = pc.is_in(pc.utf8_lower(texts), value_set=_MISSING_NUMBER_WORDS)
     texts = pc.if_else(is_missing, NULL_STRING, texts)
@@ -618,11 +620,11 @@ def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.
     try:
         return plain_texts.cast(storage_type)
     except pa.ArrowInvalid:
-        row = _find_first_invalid(plain_texts, storage_type)
+        row = _find_first_uncastable_text(plain_texts, storage_type)
         raise InvalidLiteralError(row, texts[row].as_py(), column_type, "too large") from None
 
 
-def _find_first_invalid(texts: pa.Array, storage_type: pa.DataType) -> int:
+def _find_first_uncastable_text(texts: pa.Array, storage_type: pa.DataType) -> int:
     """Find the first row that does not convert, by halving."""
     low = 0
     high = len(texts)
@@ -636,7 +638,7 @@ def _find_first_invalid(texts: pa.Array, storage_type: pa.DataType) -> int:
     return low
 
 
-def _parse_booleans(texts: pa.Array, column_type: Type) -> pa.Array:
+def _parse_booleans(texts: pa.Array, column_type: ColumnType) -> pa.Array:
     lower_texts = pc.utf8_lower(texts)
     is_true = pc.is_in(lower_texts, value_set=_TRUE_WORDS)
     is_false = pc.is_in(lower_texts, value_set=_FALSE_WORDS)
@@ -650,7 +652,7 @@ def _parse_booleans(texts: pa.Array, column_type: Type) -> pa.Array:
     return pc.if_else(is_boolean, is_true, pa.scalar(None, pa.bool_()))
 
 
-def _parse_timestamps(texts: pa.Array, column_type: Type) -> pa.Array:
+def _parse_timestamps(texts: pa.Array, column_type: ColumnType) -> pa.Array:
     """Parse DALI timestamps."""
     values, is_invalid = parse_times(texts)
     if is_invalid is not None:
@@ -659,12 +661,12 @@ def _parse_timestamps(texts: pa.Array, column_type: Type) -> pa.Array:
     return values.cast(column_type.arrow)
 
 
-def _parse_arrays(texts: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
+def _parse_arrays(texts: pa.Array, column_type: ColumnType, null_text: str | None) -> pa.Array:
     if column_type.datatype == "bit":  # a run of 0 and 1, with or without blanks
         runs = pc.replace_substring_regex(texts, r"\s+", "")
         bit_texts = fill_nulls(runs)
         offsets = _lengths_to_offsets(pc.binary_length(bit_texts).to_numpy())
-        characters = np.frombuffer(view_bytes(bit_texts), np.uint8)
+        characters = np.frombuffer(view_column_bytes(bit_texts), np.uint8)
         is_invalid = (characters != ord("0")) & (characters != ord("1"))
         if is_invalid.any():
             first_invalid = int(np.argmax(is_invalid))
@@ -683,8 +685,8 @@ def _parse_arrays(texts: pa.Array, column_type: Type, null_text: str | None) -> 
     return _fold_parsed_values(offsets, values, texts, column_type)
 
 
-def _parse_elements(words: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
-    if column_type.scalar.rank or column_type.datatype == "boolean":
+def _parse_elements(words: pa.Array, column_type: ColumnType, null_text: str | None) -> pa.Array:
+    if column_type.scalar_type.rank or column_type.datatype == "boolean":
         return _parse_scalars(words, column_type, null_text)
     # the parts of complex numbers
     part_type = pa.float32() if column_type.datatype == "floatComplex" else pa.float64()
@@ -696,13 +698,13 @@ def _parse_elements(words: pa.Array, column_type: Type, null_text: str | None) -
     return values
 
 
-def _fold_parsed_values(offsets: Ints, flat_values: pa.Array, texts: pa.Array, column_type: Type) -> pa.Array:
+def _fold_parsed_values(offsets: Ints, flat_values: pa.Array, texts: pa.Array, column_type: ColumnType) -> pa.Array:
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
-    return fold_values(offsets, flat_values, is_null, column_type, lambda row: texts[row].as_py())
+    return fold_values_into_lists(offsets, flat_values, is_null, column_type, lambda row: texts[row].as_py())
 
 
-def fold_values(
-    offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: Type, format_row: Any = None
+def fold_values_into_lists(
+    offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: ColumnType, format_row: Any = None
 ) -> pa.Array:
     """Fold flat values into lists of the storage type of `column_type`.
 
@@ -746,7 +748,7 @@ def fold_values(
 
 
 def _fold_fixed_lists(
-    offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: Type, format_row: Any
+    offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: ColumnType, format_row: Any
 ) -> pa.Array:
     storage_type = column_type.arrow
     size = storage_type.list_size
@@ -776,7 +778,7 @@ def _lengths_to_offsets(lengths: Ints) -> Ints:
     return offsets
 
 
-def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
+def split_string_arrays(texts: pa.Array, column_type: ColumnType) -> pa.Array:
     """Split texts into strings of the length of the first dimension.
 
     Trailing blanks and NULs of each string are padding (VOTable 1.4, 2.2).
@@ -788,7 +790,7 @@ def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
     """
     width = column_type.shape[0] or 1
     plain_texts = fill_nulls(texts)
-    raw_bytes = np.frombuffer(view_bytes(plain_texts), np.uint8)
+    raw_bytes = np.frombuffer(view_column_bytes(plain_texts), np.uint8)
     is_first_byte = (raw_bytes & 0xC0) != 0x80  # of a UTF-8 character
     character_positions = np.append(np.flatnonzero(is_first_byte), len(raw_bytes))
     rows = _lengths_to_offsets(pc.utf8_length(plain_texts).to_numpy())
@@ -800,7 +802,7 @@ def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
     buffers = [None, pa.py_buffer(edges), pa.py_buffer(raw_bytes)]
     strings = pa.Array.from_buffers(pa.string(), len(starts), buffers)
     strings = pc.utf8_rtrim(strings, characters=" \0")
-    is_empty = pc.equal(plain_texts, to_string_scalar(""))
+    is_empty = pc.equal(plain_texts, to_arrow_string_scalar(""))
     is_null = pc.or_(texts.is_null(), is_empty).to_numpy(zero_copy_only=False)
     mask = pa.array(is_null) if is_null.any() else None
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), strings, mask=mask)
@@ -918,7 +920,7 @@ def hash_rows(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
         if values.null_count:
             has_values &= np.asarray(pc.is_valid(values))
         column_hashes = _hash_column(values)
-        row_hashes = _apply_finalizer(row_hashes * _GOLDEN_RATIO_64 + column_hashes)
+        row_hashes = _apply_hash_finalizer(row_hashes * _GOLDEN_RATIO_64 + column_hashes)
     return has_values, row_hashes
 
 
@@ -936,7 +938,7 @@ def _hash_column(values: pa.Array) -> Hashes:
     ends: npt.NDArray[np.int64] = all_offsets.astype(np.int64)
     lengths = np.diff(ends)
     length_numbers = lengths.astype(np.uint64) + np.uint64(1)
-    row_hashes = _apply_finalizer(length_numbers * _GOLDEN_RATIO_64)
+    row_hashes = _apply_hash_finalizer(length_numbers * _GOLDEN_RATIO_64)
     if data is None or ends[-1] == ends[0]:
         return row_hashes
     size = int(ends[-1] - ends[0])
@@ -954,16 +956,16 @@ def _hash_column(values: pa.Array) -> Hashes:
     for begin in range(0, int(lengths.max()), 8):
         remaining_bytes = lengths - begin
         if bool((remaining_bytes >= 8).all()):
-            row_hashes = _apply_finalizer(row_hashes ^ words[starts + begin])
+            row_hashes = _apply_hash_finalizer(row_hashes ^ words[starts + begin])
             continue
         rows = np.flatnonzero(remaining_bytes > 0)
         masks = _BYTE_MASKS[np.minimum(remaining_bytes[rows], 8)]
         last_words = words[starts[rows] + begin] & masks
-        row_hashes[rows] = _apply_finalizer(row_hashes[rows] ^ last_words)
+        row_hashes[rows] = _apply_hash_finalizer(row_hashes[rows] ^ last_words)
     return row_hashes
 
 
-def _apply_finalizer(row_hashes: Hashes) -> Hashes:
+def _apply_hash_finalizer(row_hashes: Hashes) -> Hashes:
     """Spread every bit over all others (the finalizer of splitmix64: one to one)."""
     row_hashes = row_hashes ^ (row_hashes >> np.uint64(30))
     row_hashes *= _SPLITMIX_FACTOR_1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from hven.model.errors import ParamError
-from hven.model.types import STRING, Type
+from hven.model.types import STRING, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ class Param:
     """
 
     name: str
-    type: Type = STRING
+    type: ColumnType = STRING
     unit: str | None = None
     ucd: str | None = None
     utype: str | None = None
@@ -70,7 +70,7 @@ _INTEGER_PATTERN = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class UploadedFile:
     """Hold a file of a multipart request.
 
     A small file is in memory, a large one on disk until `RequestParams.close`.
@@ -111,7 +111,7 @@ class RequestParams:
     """
 
     values: Mapping[str, tuple[str, ...]]
-    files: Mapping[str, Upload] = field(default_factory=dict)
+    files: Mapping[str, UploadedFile] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close the files."""
@@ -148,7 +148,7 @@ class RequestParams:
             raise ParamError(message, name=name, remedy="give it once")
         return distinct_values.pop() if distinct_values else default
 
-    def list_unused(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
+    def list_unused_names(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
         """List the parameters of the request that no part of the service reads.
 
         Parameters without a value do not count, nor does RUNID, which is for logs (DALI 1.1, 3.4.6).
@@ -308,15 +308,15 @@ def wrap_angle(value: float, minimum: float, period: float) -> float:
     return value
 
 
-def _check_bounds(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
+def _check_bounds(parameter_name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
     if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
         return
     bounds = (("from", minimum), ("to", maximum))
     allowed = "".join(f" {word} {bound:g}" for word, bound in bounds if bound is not None)
-    raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed:{allowed}")
+    raise ParamError(f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"allowed:{allowed}")
 
 
-def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> RequestParams:
+def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, UploadedFile] | None = None) -> RequestParams:
     """Group name-value pairs by names in upper case.
 
     Parameters

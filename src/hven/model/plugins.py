@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hven.model._pandas_imports import is_installed, show_pandas
+from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
 }
 RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its record, and the class of the record
     "sources": ("Options", "type"),
-    "formats": ("FORMAT", "Format"),
-    "media": ("MEDIUM", "Medium"),
+    "formats": ("FORMAT", "TableFormat"),
+    "media": ("MEDIUM", "ProductFileFormat"),
     "functions": ("FUNCTION", "FunctionDefinition"),
-    "protocols": ("FACE", "Face"),
+    "protocols": ("FACE", "ServiceFace"),
     "jobs": ("JOB", "JobDefinition"),
-    "panes": ("PANE", "Pane"),
+    "panes": ("PANE", "TablePane"),
     "resolvers": ("PROVIDER", "NameProvider"),
 }
 SOURCE_DIRECTORY = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def load_plugin(group: str, name: str) -> ModuleType:
     return import_hven_module(_map_builtin_modules(group)[name], repr(name))
 
 
-def load_records(group: str) -> dict[str, Any]:
+def load_plugin_records(group: str) -> dict[str, Any]:
     """Load all plug-ins of a group and return their records.
 
     Parameters
@@ -178,7 +178,7 @@ def load_records(group: str) -> dict[str, Any]:
     Returns
     -------
     records
-        `Format`, `Face`, `Type` ... by the name of the plug-in.
+        `TableFormat`, `ServiceFace`, `Type` ... by the name of the plug-in.
     """
     record_name, _ = RECORD_NAMES[group]
     return {name: vars(load_plugin(group, name))[record_name] for name in list_plugins(group)}
@@ -229,14 +229,14 @@ def require_modules(purpose: str, *modules: str, error_class: type[HvenError] = 
     HvenError
         A module is not installed; the remedy tells how to install it.
     """
-    missing = [name for name in modules if not is_installed(name)]
+    missing = [name for name in modules if not is_module_installed(name)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{purpose} needs {' and '.join(missing)}, which {verb} not installed"
-        raise error_class(message, remedy=suggest_installation(missing[0]))
+        raise error_class(message, remedy=suggest_install_command(missing[0]))
 
 
-def suggest_installation(module: str) -> str:
+def suggest_install_command(module: str) -> str:
     """Return the command that installs a module, with an extra of Hven if it belongs to one.
 
     Parameters
@@ -285,7 +285,7 @@ def find_plugin_faults() -> Iterator[UserError]:
                 yield error
 
 
-def locate_error(error: BaseException) -> str:
+def describe_error_origin(error: BaseException) -> str:
     """Locate an unforeseen error: in a plug-in, with its line, or in Hven itself.
 
     Parameters
@@ -309,14 +309,14 @@ def locate_error(error: BaseException) -> str:
     return location
 
 
-def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
+def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], bool]:
     """Wrap a test so that a candidate for which it raises an error does not pass.
 
     The error goes to the log, with the plug-in at fault, and no page fails because of it.
 
     Parameters
     ----------
-    test
+    predicate
         A test of a plug-in.
 
     Returns
@@ -325,12 +325,12 @@ def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
         A test that raises no errors.
     """
 
-    @wraps(test)
+    @wraps(predicate)
     def is_test_passed(candidate: T) -> bool:
         try:
-            return bool(test(candidate))
+            return bool(predicate(candidate))
         except Exception as error:
-            where = locate_error(error)
+            where = describe_error_origin(error)
             log.exception("it cannot be tried, in %s", where)
             return False
 
@@ -351,7 +351,7 @@ def _map_plugin_packages() -> dict[str, str]:
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     """Import an external plug-in, and check that it has the record of its group."""
     where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
-    show_pandas()  # the plug-in may use data frames
+    restore_pandas_imports()  # the plug-in may use data frames
     try:
         module: object = entry.load()
     except Exception as error:

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from hven.model._bibliography import (
-    Citation,
     CitedResult,
-    Funding,
+    DoiRecord,
+    FundingReference,
     RelatedIdentifier,
     parse_doi,
     parse_orcid,
     parse_ror,
     parse_work_identifier,
 )
-from hven.model._registration import Registration, RegistryRecord, RelatedResource, ServiceRegistration
+from hven.model._registration import CollectionRegistration, RegistryRecord, RelatedResource, ServiceRegistration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from hven.model.errors import Fault, Place
+    from hven.model.errors import Fault, TextPlace
     from hven.model.table import Column, Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 DATA_SOURCE_COLUMN = "data_source"  # the column that tells of each row whether it is simulated
 # licences with the names of SPDX, which have an address
@@ -81,7 +81,7 @@ class SourceSpec:
 
     kind: str
     options: Mapping[str, Any]
-    place: Place
+    place: TextPlace
     enrich: Mapping[str, Any] | None = None
 
 
@@ -102,7 +102,7 @@ class ColumnMapping:
     column: str
     how: str
     value: Any
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +119,8 @@ class GranuleSpec:
 
     gid: str
     settings: tuple[ColumnMapping, ...]
-    condition: tuple[str, Place] | None = None
-    place: Place
+    condition: tuple[str, TextPlace] | None = None
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ class ValidationRule:
     low: float | None = None
     high: float | None = None
     flag: int | None = None
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +180,10 @@ class QualityFlagColumn:
 
     column: str
     bits: Mapping[str, int]
-    group_expressions: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    group_expressions: Mapping[str, tuple[str, TextPlace]] = field(default_factory=dict)
     is_supplied: bool = False
     informative_rules: frozenset[str] = frozenset()
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +256,7 @@ class EmbargoPolicy:
     exempt_condition: Any = None
     not_before: EmbargoTerm | None = None
     delivered_condition: Any = None
-    place: Place
+    place: TextPlace
 
     def describe(self) -> str:
         """Describe the policy as a sentence without its beginning.
@@ -294,7 +294,7 @@ class QueryTest:
     name: str | None = None
     query: str
     expected_values: Mapping[str, Any]
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,7 +319,7 @@ class ExampleQuery:
     query: str
     description: str | None = None
     tables: tuple[str, ...] = ()
-    place: Place | None = None
+    place: TextPlace | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,17 +355,17 @@ class SyncPolicy:
     DEFAULT_MAX_REMOVED_SHARE: ClassVar[float] = 0.1
     DEFAULT_MAX_CHANGED_SHARE: ClassVar[float] = 0.5
 
-    watermark: tuple[str, Place] | None = None
+    watermark: tuple[str, TextPlace] | None = None
     overlap_seconds: float | None = None
     overlap_amount: float | None = None
     deletion_method: str = "compare"
-    deleted_condition: tuple[str, Place] | None = None
+    deleted_condition: tuple[str, TextPlace] | None = None
     full_interval_seconds: float | None = None
     page_row_count: int | None = None
     max_requests_per_second: float | None = None
     max_removed_share: float = DEFAULT_MAX_REMOVED_SHARE
     max_changed_share: float = DEFAULT_MAX_CHANGED_SHARE
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,7 +389,7 @@ class SyncSchedule:
     cron: str | None = None
     max_jitter_seconds: float = 0.0
     time_zone: str = "UTC"
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -442,8 +442,8 @@ class TableSpec:
     sources: tuple[SourceSpec, ...]
     frame_warnings: tuple[Fault, ...] = ()
     settings: tuple[ColumnMapping, ...] = ()
-    let: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
-    where: tuple[str, Place] | None = None
+    let: Mapping[str, tuple[str, TextPlace]] = field(default_factory=dict)
+    where: tuple[str, TextPlace] | None = None
     granules: tuple[GranuleSpec, ...] = ()
     rules: tuple[ValidationRule, ...] = ()
     flags: QualityFlagColumn | None = None
@@ -454,8 +454,10 @@ class TableSpec:
     declared_columns: tuple[Column, ...] = ()
     explicit_attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     xtypes_by_column: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    column_places: Mapping[str, Place] = field(default_factory=dict)  # place of each declared column
-    span_places: Mapping[str, Place] = field(default_factory=dict)  # place of each data set of which its rows are spans
+    column_places: Mapping[str, TextPlace] = field(default_factory=dict)  # place of each declared column
+    span_places: Mapping[str, TextPlace] = field(
+        default_factory=dict
+    )  # place of each data set of which its rows are spans
     frame: str | None = None
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()
@@ -465,7 +467,7 @@ class TableSpec:
     obscore: TableSpec | None = None  # its rows in ivoa.obscore: settings over its own columns
     obscore_radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
     uses_standard_units: bool = False  # of these two: expressions give the standard's own units, without a conversion
-    place: Place
+    place: TextPlace
 
     @property
     def has_site_addresses(self) -> bool:
@@ -497,15 +499,15 @@ class PythonFunction:
 
     name: str
     path: Path | None
-    type: Type
+    type: ColumnType
     unit: str | None = None
     ucd: str | None = None
     argument_count: int | None = None  # None: any number
-    place: Place
+    place: TextPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class CollectionSpec:
     """Describe a collection: a schema, its metadata and its tables (VOResource, VODataService).
 
     Attributes
@@ -579,7 +581,7 @@ class Resource:
     bibcode: str | None = None
     doi: str | None = None
     contributors: tuple[Person, ...] = ()
-    funding: tuple[Funding, ...] = ()
+    funding: tuple[FundingReference, ...] = ()
     works: tuple[RelatedIdentifier, ...] = ()
     acknowledgement: str | None = None
     publisher_ror: str | None = None
@@ -602,7 +604,7 @@ class Resource:
     index: int | None = None
     schedule: SyncSchedule | None = None
     prepare: tuple[str, ...] = ()
-    registration: Registration | None = None
+    registration: CollectionRegistration | None = None
 
     @property
     def is_simulated(self) -> bool:
@@ -612,10 +614,10 @@ class Resource:
     @property
     def is_partly_simulated(self) -> bool:
         """Whether a column tells of each row whether it is simulated."""
-        return any(is_data_source_column(column) for spec in self.tables for column in spec.table.columns)
+        return any(is_simulation_flag_column(column) for spec in self.tables for column in spec.table.columns)
 
 
-def is_data_source_column(column: Column) -> bool:
+def is_simulation_flag_column(column: Column) -> bool:
     """Return whether a column tells of each row whether it is simulated.
 
     Parameters
@@ -768,24 +770,24 @@ __all__ = [
     "DATA_SOURCE_COLUMN",
     "DATA_SOURCE_VOCABULARY_URI",
     "SPDX_LICENCE_PATTERN",
-    "Citation",
     "CitedResult",
+    "CollectionRegistration",
+    "CollectionSpec",
     "ColumnMapping",
+    "DoiRecord",
     "EmbargoPolicy",
     "EmbargoTerm",
     "ExampleQuery",
-    "Funding",
+    "FundingReference",
     "GranuleSpec",
     "Person",
     "PythonFunction",
     "QualityFlagColumn",
     "QueryTest",
     "Recurrence",
-    "Registration",
     "RegistryRecord",
     "RelatedIdentifier",
     "RelatedResource",
-    "Resource",
     "ServiceRegistration",
     "SourceSpec",
     "SyncPolicy",
@@ -793,7 +795,7 @@ __all__ = [
     "TableSpec",
     "ValidationRule",
     "format_duration",
-    "is_data_source_column",
+    "is_simulation_flag_column",
     "parse_doi",
     "parse_orcid",
     "parse_ror",

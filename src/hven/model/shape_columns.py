@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.model import literal
 from hven.model.sky import _shape_text as shape_text
-from hven.model.sky._footprints import find_oriented_corners, is_clockwise
+from hven.model.sky._footprints import find_oriented_corner_order, is_clockwise
 from hven.model.sky._moc import Moc
 from hven.model.sky._region_texts import parse_region_texts
 from hven.model.sky._regions import Regions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
@@ -144,12 +144,12 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
         is_second_numeric = (second_bytes == ord(".")) | ((second_bytes - np.uint8(48)) < 10)
         is_malformed = has_plus & is_kept_number & ~is_second_numeric
         if is_malformed.any():
-            is_valid &= ~_mark_rows(is_malformed, counts)
+            is_valid &= ~_mark_flagged_rows(is_malformed, counts)
             is_kept_number = np.repeat(is_valid, counts) & ~is_word
     numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
     if numbers is None:
         is_number = np.asarray(pc.match_substring_regex(flat_words, _NUMBER_PATTERN))
-        is_valid &= ~_mark_rows(is_kept_number & ~is_number, counts)
+        is_valid &= ~_mark_flagged_rows(is_kept_number & ~is_number, counts)
         is_kept_number = np.repeat(is_valid, counts) & ~is_word
         numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
     rows = np.flatnonzero(is_valid)
@@ -159,7 +159,7 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
     is_finite = np.isfinite(shapes.numbers)
     if is_finite.all():
         return shapes
-    has_infinite_number = _mark_rows(~is_finite, shapes.lengths)
+    has_infinite_number = _mark_flagged_rows(~is_finite, shapes.lengths)
     return shapes.select_rows(~has_infinite_number)
 
 
@@ -214,7 +214,7 @@ def _parse_numbers(all_words: pa.Array, mask: Flags, *, has_plus: bool) -> Numbe
         return None
 
 
-def _mark_rows(flags: Flags, counts: Indexes) -> Flags:
+def _mark_flagged_rows(flags: Flags, counts: Indexes) -> Flags:
     """Return which rows have a flag; each row has `counts` flags."""
     row_flags = np.zeros(len(counts), bool)
     positions = np.flatnonzero(flags)
@@ -222,7 +222,7 @@ def _mark_rows(flags: Flags, counts: Indexes) -> Flags:
     return row_flags
 
 
-def split_unions(texts: pa.Array) -> tuple[Indexes, pa.Array]:
+def split_shape_unions(texts: pa.Array) -> tuple[Indexes, pa.Array]:
     """Split unions of circles and polygons, which may name a frame at their beginning.
 
     Parameters
@@ -253,8 +253,8 @@ def split_unions(texts: pa.Array) -> tuple[Indexes, pa.Array]:
     return np.repeat(union_rows, lengths - 1), parts
 
 
-def orient_polygons(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
-    """Orient the polygons of regions as `footprints.orient_polygons` does.
+def orient_polygon_texts(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
+    """Orient the polygons of regions as `footprints.orient_polygon_texts` does.
 
     The rest of the texts stays the same, except for blanks.
 
@@ -272,7 +272,7 @@ def orient_polygons(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
     """
     polygons = _PolygonWords(texts)
     order = np.arange(len(polygons.words))
-    corner_order = find_oriented_corners(polygons.starts, polygons.numbers, from_outside=seen_from_outside)
+    corner_order = find_oriented_corner_order(polygons.starts, polygons.numbers, from_outside=seen_from_outside)
     corner_positions = polygons.number_positions.reshape(-1, 2)
     order[polygons.number_positions] = corner_positions[corner_order].ravel()
     offsets = pa.array(np.concatenate([[0], np.cumsum(polygons.word_counts)]), pa.int32())
@@ -281,7 +281,7 @@ def orient_polygons(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
     return pc.if_else(pc.is_valid(texts), joined_texts, pa.scalar(None, pa.string()))
 
 
-def find_invalid_shapes(array: pa.Array, column_type: Type) -> Iterator[tuple[str, Flags]]:
+def find_invalid_shapes(array: pa.Array, column_type: ColumnType) -> Iterator[tuple[str, Flags]]:
     """Find the values of a column of shapes that are not shapes: the check of all regions that come in.
 
     Parameters
@@ -299,14 +299,14 @@ def find_invalid_shapes(array: pa.Array, column_type: Type) -> Iterator[tuple[st
     if column_type.stored_xtype is None or column_type.stored_xtype.adql not in {"CIRCLE", "POLYGON", "REGION"}:
         return
     if pa.types.is_string(array.type):
-        yield from find_invalid_texts(array)
+        yield from find_invalid_region_texts(array)
         return
-    is_invalid = find_invalid_numbers(array)
+    is_invalid = find_invalid_numeric_shapes(array)
     if is_invalid.any():
         yield INVALID_SHAPE_REASONS[column_type.stored_xtype.adql], is_invalid
 
 
-def find_invalid_texts(
+def find_invalid_region_texts(
     texts: pa.Array, explain_texts: Callable[[pa.Array], Sequence[str]] | None = None
 ) -> Iterator[tuple[str, Flags]]:
     """Find the texts that are not a region; circles and polygons are parsed as a column, other texts one by one.
@@ -317,7 +317,7 @@ def find_invalid_texts(
         Strings, shape (n,); null is not a fault.
     explain_texts
         Returns for texts of shape (m,), in their order, why they are not regions (empty if they are), as
-        `explain_invalid_text` does; a caller may use a cache.
+        `explain_invalid_region_text` does; a caller may use a cache.
 
     Yields
     ------
@@ -353,7 +353,7 @@ def find_invalid_texts(
         return
     unread_texts = texts.take(pa.array(unread_rows))
     if explain_texts is None:
-        explanations: Sequence[str] = [explain_invalid_text(text) for text in unread_texts.to_pylist()]
+        explanations: Sequence[str] = [explain_invalid_region_text(text) for text in unread_texts.to_pylist()]
     else:
         explanations = explain_texts(unread_texts)
     found_reasons = np.array(explanations, object)
@@ -363,7 +363,7 @@ def find_invalid_texts(
         yield reason, is_invalid
 
 
-def explain_invalid_text(text: str) -> str:
+def explain_invalid_region_text(text: str) -> str:
     """Return why a text is not a region of STC-S or DALI; an empty text if it is one.
 
     Parameters
@@ -373,7 +373,7 @@ def explain_invalid_text(text: str) -> str:
     """
     reason = ""
     parsers: list[Callable[[str], object]] = [
-        lambda shape: shape_text.parse_shape("multishape", shape.lower()),
+        lambda shape: shape_text.parse_dali_shape("multishape", shape.lower()),
         shape_text.parse_stcs,  # the last parser gives the reason
     ]
     for parse in parsers:
@@ -386,7 +386,7 @@ def explain_invalid_text(text: str) -> str:
     return reason
 
 
-def explain_invalid_literal(text: str) -> str:
+def explain_invalid_region_literal(text: str) -> str:
     """Return why a text in ADQL's REGION is not a region.
 
     The text may also be a MOC there, which a column of regions may not contain.
@@ -397,7 +397,7 @@ def explain_invalid_literal(text: str) -> str:
         A single text.
     """
     if "/" not in text.partition(" ")[0]:
-        return explain_invalid_text(text)
+        return explain_invalid_region_text(text)
     try:
         Moc.parse(text)
     except ValueError as error:
@@ -405,7 +405,7 @@ def explain_invalid_literal(text: str) -> str:
     return ""
 
 
-def find_invalid_numbers(values: pa.Array) -> Flags:
+def find_invalid_numeric_shapes(values: pa.Array) -> Flags:
     """Find the circles, points or polygons in numbers that are not valid.
 
     They are off the sphere, not finite, or have fewer than three corners.
@@ -447,14 +447,14 @@ def find_invalid_numbers(values: pa.Array) -> Flags:
 
 def _find_suspect_coordinates(numbers: Numbers) -> Indexes:
     """Find the numbers, pairs of longitude and latitude, that may be off the sphere."""
-    if len(numbers) and _is_on_sphere(numbers[::2], numbers[1::2]):
+    if len(numbers) and _are_all_on_sphere(numbers[::2], numbers[1::2]):
         return np.empty(0, np.int64)
     limits = [np.finfo(np.float64).max, 90.0]
     is_in_range = np.abs(numbers.reshape(-1, 2)) <= limits
     return np.flatnonzero(~is_in_range)
 
 
-def _is_on_sphere(lon: Numbers, lat: Numbers) -> bool:
+def _are_all_on_sphere(lon: Numbers, lat: Numbers) -> bool:
     """Return whether the extremes show that all pairs are positions; NaN shows that they are not."""
     ends = np.array([lon.min(), lon.max(), lat.min(), lat.max()])
     return bool(np.isfinite(ends).all() and np.abs(ends[2:]).max() <= 90.0)
@@ -470,7 +470,7 @@ def _find_bad_latitudes(shapes: SimpleShapes) -> Flags:
     return has_bad_latitude
 
 
-def parse_regions(array: pa.Array, column_type: Type) -> Regions:
+def parse_regions(array: pa.Array, column_type: ColumnType) -> Regions:
     """Make regions from a column: shapes as numbers or texts, or MOCs.
 
     Parameters
@@ -486,7 +486,7 @@ def parse_regions(array: pa.Array, column_type: Type) -> Regions:
         A region for each row, shape (n,); empty for null and for a text that is not a region. Polygons that cross
         themselves are kept as they are.
     """
-    storage_array = literal.cast_to_storage(array, column_type)
+    storage_array = literal.cast_to_storage_type(array, column_type)
     if pa.types.is_nested(storage_array.type):
         offsets, flat = literal.flatten_lists(literal.to_variable_lists(storage_array))
         size = np.diff(offsets)
@@ -528,7 +528,7 @@ def _build_simple_regions(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Polygons:
+class PolygonColumn:
     """Hold the polygons of a column of regions in texts, including those of unions.
 
     Attributes
@@ -587,7 +587,7 @@ class Polygons:
         return is_self_crossing
 
 
-def parse_polygons(texts: pa.Array) -> Polygons:
+def parse_polygons(texts: pa.Array) -> PolygonColumn:
     """Parse the polygons of a column of regions.
 
     Parameters
@@ -614,7 +614,9 @@ def parse_polygons(texts: pa.Array) -> Polygons:
         lengths.append(np.diff(polygon_words.starts))
         numbers.append(polygon_words.numbers)
     starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-    return Polygons(row_count=len(texts), rows=np.concatenate(rows), starts=starts, numbers=np.concatenate(numbers))
+    return PolygonColumn(
+        row_count=len(texts), rows=np.concatenate(rows), starts=starts, numbers=np.concatenate(numbers)
+    )
 
 
 class _PolygonWords:

@@ -1,6 +1,6 @@
 """Types: the one table of correspondences between VOTable, ADQL, Arrow, DuckDB, FITS and HAPI.
 
-A :class:`Type` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
+A :class:`ColumnType` is said in VOTable's words (datatype, arraysize, xtype; VOTable 1.4 section 2.1,
 DALI 1.1 section 3.3). Everything else is looked up in `SCALAR_TYPES` and `XTYPES` below, nowhere else.
 """
 
@@ -266,7 +266,7 @@ LEGACY_XTYPE_ALIASES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Type:
+class ColumnType:
     """A column's type in VOTable's words.
 
     Attributes
@@ -284,7 +284,7 @@ class Type:
     xtype: str | None = None
 
     @property
-    def scalar(self) -> ScalarType:
+    def scalar_type(self) -> ScalarType:
         """The row of `SCALAR_TYPES` for the datatype."""
         return SCALAR_TYPES_BY_DATATYPE[self.datatype]
 
@@ -308,12 +308,12 @@ class Type:
     @property
     def is_numeric(self) -> bool:
         """True for scalar numbers."""
-        return self.arraysize is None and self.scalar.rank > 0
+        return self.arraysize is None and self.scalar_type.rank > 0
 
     @property
     def is_integer(self) -> bool:
         """True for scalar whole numbers."""
-        return self.is_numeric and self.scalar.rank <= 4
+        return self.is_numeric and self.scalar_type.rank <= 4
 
     @property
     def is_boolean(self) -> bool:
@@ -333,7 +333,7 @@ class Type:
         }
 
     @property
-    def is_choice(self) -> bool:
+    def can_be_choice(self) -> bool:
         """True for what one may choose from: text, whole numbers, yes and no."""
         return not self.is_array and not self.is_geometry and (self.is_string or self.is_integer or self.is_boolean)
 
@@ -343,7 +343,7 @@ class Type:
         return self.arraysize is not None and not self.is_string and self.stored_xtype is None
 
     @property
-    def unbounded_text_type(self) -> Type:
+    def unbounded_text_type(self) -> ColumnType:
         """The same type; text without its bound (``2*``, ``5``), which the values of a foreign table may exceed."""
         if not self.is_string or self.arraysize == "*" or self.stored_xtype is not None:
             return self
@@ -364,7 +364,7 @@ class Type:
     @property
     def duckdb(self) -> str:
         """The DuckDB type name."""
-        base = self.scalar.duckdb
+        base = self.scalar_type.duckdb
         if self.stored_xtype is not None:
             name = self.stored_xtype.duckdb
             if self.datatype != self.stored_xtype.votable:
@@ -384,7 +384,7 @@ class Type:
         """The ADQL type name (ADQL 2.1 section 3.2), with the length of strings where it is known."""
         if self.stored_xtype is not None:
             return self.stored_xtype.adql
-        name = self.scalar.adql
+        name = self.scalar_type.adql
         if self.is_string:
             length = (self.arraysize or "1").rstrip("*")
             if (self.arraysize or "").endswith("*"):
@@ -397,7 +397,7 @@ class Type:
         return name
 
     @property
-    def size(self) -> int | None:
+    def tap_schema_size(self) -> int | None:
         """TAP_SCHEMA's "size": the whole number in a one-dimensional arraysize, else None."""
         match = re.fullmatch(r"(\d+)\*?", self.arraysize or "")
         if match:
@@ -421,7 +421,7 @@ class Type:
             self.arraysize,
         ):
             return str(self.xtype)
-        name = self.scalar.name
+        name = self.scalar_type.name
         if self.datatype in {"char", "unicodeChar"}:
             if self.arraysize == "*":
                 size = ""
@@ -465,13 +465,13 @@ def _count_elements(shape: tuple[int | None, ...]) -> int | None:
 
 
 @lru_cache(maxsize=1024)
-def _to_arrow_type(value_type: Type) -> pa.DataType:
+def _to_arrow_type(value_type: ColumnType) -> pa.DataType:
     stored_xtype = value_type.stored_xtype
     if stored_xtype is not None:
         return _to_xtype_storage(value_type, stored_xtype)
     if value_type.is_string:
         return pa.string()
-    element_type = value_type.scalar.arrow
+    element_type = value_type.scalar_type.arrow
     if value_type.arraysize is None:
         return element_type
     if value_type.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
@@ -482,13 +482,13 @@ def _to_arrow_type(value_type: Type) -> pa.DataType:
     return pa.list_(element_type, element_count)
 
 
-def _to_xtype_storage(value_type: Type, stored_xtype: Xtype) -> pa.DataType:
+def _to_xtype_storage(value_type: ColumnType, stored_xtype: Xtype) -> pa.DataType:
     """Return the storage of an xtype with the elements of the value type, as in an interval of integers."""
     has_fixed_size = pa.types.is_fixed_size_list(stored_xtype.arrow)
     is_list = has_fixed_size or pa.types.is_list(stored_xtype.arrow)
     if value_type.datatype == stored_xtype.votable or not is_list:
         return stored_xtype.arrow
-    element_type = value_type.scalar.arrow
+    element_type = value_type.scalar_type.arrow
     if has_fixed_size:
         return pa.list_(element_type, stored_xtype.arrow.list_size)
     return pa.list_(element_type)
@@ -530,7 +530,7 @@ def list_type_names() -> Iterator[str]:
     yield from TYPE_ALIASES
 
 
-def parse_type(text: str) -> Type:
+def parse_type(text: str) -> ColumnType:
     """Parse a type as a descriptor writes it: ``float64``, ``string[20]``, ``int16[3]``, ``timestamp``.
 
     Parameters
@@ -550,10 +550,10 @@ def parse_type(text: str) -> Type:
     """
     if text in XTYPES_BY_NAME:
         row = XTYPES_BY_NAME[text]
-        return Type(row.votable, row.arraysize, text)
+        return ColumnType(row.votable, row.arraysize, text)
     if text in LEGACY_XTYPE_ALIASES:
         row = XTYPES_BY_NAME[LEGACY_XTYPE_ALIASES[text]]
-        return Type(row.votable, row.arraysize, text)
+        return ColumnType(row.votable, row.arraysize, text)
     match = _TYPE_PATTERN.fullmatch(text.strip())
     if match:
         name = match.group(1).lower()
@@ -562,14 +562,14 @@ def parse_type(text: str) -> Type:
     name = TYPE_ALIASES.get(name, name)
     if match and name in XTYPES_BY_NAME and match.group(2) is None:
         row = XTYPES_BY_NAME[name]
-        return Type(row.votable, row.arraysize, name)
+        return ColumnType(row.votable, row.arraysize, name)
     if match is None or name not in SCALAR_TYPES_BY_NAME:
         message = f"no type {text!r}"
         raise ValueError(message)
     size = match.group(2)
     if name in {"string", "unicode"} and size is None:
         size = "*"
-    return Type(SCALAR_TYPES_BY_NAME[name].votable, size, match.group(3))
+    return ColumnType(SCALAR_TYPES_BY_NAME[name].votable, size, match.group(3))
 
 
 def list_leaf_columns(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
@@ -622,7 +622,7 @@ def select_leaf_column(rows: pa.Table | pa.RecordBatch, path: str) -> pa.Chunked
     return pc.struct_field(rows.column(struct), field)
 
 
-def type_from_arrow(arrow_type: pa.DataType) -> Type:
+def build_type_from_arrow(arrow_type: pa.DataType) -> ColumnType:
     """Convert an Arrow type to VOTable's words (unsigned words widen; dates become timestamps).
 
     Parameters
@@ -641,19 +641,19 @@ def type_from_arrow(arrow_type: pa.DataType) -> Type:
         Structs, maps and unions have no VOTable form.
     """
     if pa.types.is_dictionary(arrow_type):
-        return type_from_arrow(arrow_type.value_type)
+        return build_type_from_arrow(arrow_type.value_type)
     if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
-        item = type_from_arrow(arrow_type.value_type)
+        item = build_type_from_arrow(arrow_type.value_type)
         if pa.types.is_fixed_size_list(arrow_type):
             size = str(arrow_type.list_size)
         else:
             size = "*"
         if item.is_string:
-            return Type(item.datatype, f"*x{size}" if size != "*" else "*x*")
+            return ColumnType(item.datatype, f"*x{size}" if size != "*" else "*x*")
         if item.arraysize is not None or item.xtype is not None:
             message = f"an array of {arrow_type.value_type} has no VOTable form"
             raise ValueError(message)
-        return Type(item.datatype, size)
+        return ColumnType(item.datatype, size)
     for test, result in _TYPES_BY_ARROW_TEST:
         if test(arrow_type):
             return result
@@ -671,22 +671,22 @@ def _is_time_type(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
-TIMESTAMP = Type("char", "*", "timestamp")
-STRING = Type("char", "*")
-BOOLEAN = Type("boolean")
-INT16, INT32, INT64 = Type("short"), Type("int"), Type("long")
-FLOAT32, FLOAT64 = Type("float"), Type("double")
-POINT = Type("double", "2", "point")
-CIRCLE = Type("double", "3", "circle")
-POLYGON = Type("double", "*", "polygon")
-REGION = Type("char", "*", "adql:REGION")
-MOC = Type("char", "*", "moc")
-CONTOUR = Type("double", "*", "hven:contour")
+TIMESTAMP = ColumnType("char", "*", "timestamp")
+STRING = ColumnType("char", "*")
+BOOLEAN = ColumnType("boolean")
+INT16, INT32, INT64 = ColumnType("short"), ColumnType("int"), ColumnType("long")
+FLOAT32, FLOAT64 = ColumnType("float"), ColumnType("double")
+POINT = ColumnType("double", "2", "point")
+CIRCLE = ColumnType("double", "3", "circle")
+POLYGON = ColumnType("double", "*", "polygon")
+REGION = ColumnType("char", "*", "adql:REGION")
+MOC = ColumnType("char", "*", "moc")
+CONTOUR = ColumnType("double", "*", "hven:contour")
 """A region that is made of a contour of a source, and how: of expressions alone."""
 
 _TYPES_BY_ARROW_TEST = (
     (pa.types.is_boolean, BOOLEAN),
-    (pa.types.is_uint8, Type("unsignedByte")),
+    (pa.types.is_uint8, ColumnType("unsignedByte")),
     (pa.types.is_int8, INT16),
     (pa.types.is_int16, INT16),
     (pa.types.is_uint16, INT32),
@@ -702,6 +702,6 @@ _TYPES_BY_ARROW_TEST = (
     (_is_text_type, STRING),
     (pa.types.is_time, STRING),
     (pa.types.is_null, STRING),
-    (pa.types.is_binary, Type("unsignedByte", "*")),
-    (pa.types.is_large_binary, Type("unsignedByte", "*")),
+    (pa.types.is_binary, ColumnType("unsignedByte", "*")),
+    (pa.types.is_large_binary, ColumnType("unsignedByte", "*")),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hven.model import literal, units
 from hven.model.errors import ParseError, format_message, join_messages
-from hven.model.literal import to_plain_time
+from hven.model.literal import to_portable_time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
     return format_message("known: {names} ..", ", ".join(list(parameter_names)[:12]))
 
 
-def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
+def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
     """Read all parameters; blanks, ``&`` or ``;`` separate them.
 
     Raises
@@ -120,7 +120,7 @@ def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
         offset = operator.end()
         values: list[ConditionValue] = []
         while True:
-            word, offset = _parse_value(text, offset)
+            word, offset = _parse_condition_value(text, offset)
             values.append(word)
             comma = re.compile(r"\s*,\s*").match(text, offset)
             if comma is None:
@@ -174,7 +174,7 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
         offset += 1
 
 
-def write_value(value: str | None) -> str:
+def quote_field_value(value: str | None) -> str:
     """Write a value as `parse_field_values` reads it, in double quotes where these are needed."""
     if value is None:
         return "null"
@@ -184,7 +184,7 @@ def write_value(value: str | None) -> str:
     return '"{}"'.format(value.replace('"', '""'))
 
 
-def _parse_value(text: str, offset: int) -> tuple[ConditionValue, int]:
+def _parse_condition_value(text: str, offset: int) -> tuple[ConditionValue, int]:
     if offset < len(text) and text[offset] in "\"'":
         end = text.find(text[offset], offset + 1)
         if end < 0:
@@ -199,11 +199,13 @@ def _parse_value(text: str, offset: int) -> tuple[ConditionValue, int]:
     return ConditionValue(text[offset:end], offset), end
 
 
-def split_range(word: ConditionValue, operator: str, text: str) -> tuple[ConditionValue | None, ConditionValue | None]:
+def split_condition_range(
+    word: ConditionValue, operator: str, text: str
+) -> tuple[ConditionValue | None, ConditionValue | None]:
     """Split a range into its ends. A single value is both ends; an open end is None."""
     if ".." in word.text:
         sign = ".."
-    elif "/" in word.text and not _is_unit_stroke(word.text):
+    elif "/" in word.text and not _is_slash_of_unit(word.text):
         sign = "/"
     else:
         sign = ""
@@ -233,7 +235,7 @@ def split_range(word: ConditionValue, operator: str, text: str) -> tuple[Conditi
     return low, high
 
 
-def _is_unit_stroke(text: str) -> bool:
+def _is_slash_of_unit(text: str) -> bool:
     """Return whether the slash belongs to a unit: ``10km/s``."""
     head, _, tail = text.partition("/")
     number_match = _NUMBER_PATTERN.fullmatch(head)
@@ -241,7 +243,7 @@ def _is_unit_stroke(text: str) -> bool:
     return has_unit and re.match(r"\s*[A-Za-z]", tail) is not None
 
 
-def parse_number(word: ConditionValue, text: str) -> tuple[int | float, str]:
+def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float, str]:
     """Read a number and its unit (``''`` if it has none). A whole number keeps all its digits."""
     number_match = _NUMBER_PATTERN.fullmatch(word.text)
     if number_match is None:
@@ -264,7 +266,7 @@ def parse_number(word: ConditionValue, text: str) -> tuple[int | float, str]:
 
 
 def parse_time_range(
-    low: ConditionValue | None, high: ConditionValue | None, text: str, *, as_timestamps: bool
+    low: ConditionValue | None, high: ConditionValue | None, text: str, *, is_timestamp_column: bool
 ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
     """Read the ends of a time range: Julian dates, or dates that stand for a whole day, month or year.
 
@@ -272,24 +274,24 @@ def parse_time_range(
 
     Parameters
     ----------
-    as_timestamps
+    is_timestamp_column
         True: the column has timestamps; False: it has Julian dates.
     """
     if low is not None and low is high and "~" in low.text:
-        return _parse_time_around(low, text, as_timestamps=as_timestamps)
+        return _parse_date_with_margin(low, text, as_timestamps=is_timestamp_column)
     if low is None:
         first = None
     else:
-        first = _parse_period(low, text)
+        first = _parse_date_period(low, text)
     if high is None:
         last = None
     else:
-        last = _parse_period(high, text)
+        last = _parse_date_period(high, text)
     if first is None or low is None:
         begin = None
     else:
         begin_time = first[0] if low.is_closed or low is high else first[1]
-        begin = IntervalEnd(value=_to_column_time(begin_time, as_timestamps), is_closed=low.is_closed)
+        begin = IntervalEnd(value=_to_column_time(begin_time, is_timestamp_column), is_closed=low.is_closed)
     if last is None or high is None:
         return begin, None
     is_period = last[1] != last[0]  # a period does not include its end, where the next one begins
@@ -297,17 +299,19 @@ def parse_time_range(
         end = last[1]
     else:
         end = last[0]
-    return begin, IntervalEnd(value=_to_column_time(end, as_timestamps), is_closed=high.is_closed and not is_period)
+    return begin, IntervalEnd(
+        value=_to_column_time(end, is_timestamp_column), is_closed=high.is_closed and not is_period
+    )
 
 
-def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) -> tuple[IntervalEnd, IntervalEnd]:
+def _parse_date_with_margin(word: ConditionValue, text: str, *, as_timestamps: bool) -> tuple[IntervalEnd, IntervalEnd]:
     """Read a date with a margin before and after it: ``2004-01-01T12:00~30 min``."""
     date_text, _, context = word.text.partition("~")
-    begin, end = _parse_period(replace(word, text=date_text), text)
+    begin, end = _parse_date_period(replace(word, text=date_text), text)
     text_offset = word.text_offset + len(date_text) + 1
-    value, unit = parse_number(replace(word, text=context, text_offset=text_offset), text)
+    value, unit = parse_number_and_unit(replace(word, text=context, text_offset=text_offset), text)
     try:
-        seconds = value * units.compute_factor(unit or "d", "s")
+        seconds = value * units.compute_unit_factor(unit or "d", "s")
         margin = timedelta(seconds=seconds)
         first = begin - margin
         last = end + margin
@@ -325,7 +329,7 @@ def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) 
     return range_begin, range_end
 
 
-def _parse_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
+def _parse_date_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
     """Return the begin and the end of the period that a date stands for."""
     date_text = word.text.strip()
     date_match = _DATE_PATTERN.fullmatch(date_text)
@@ -338,7 +342,7 @@ def _parse_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
             exact = datetime(1970, 1, 1) + timedelta(days=days - 2_440_587.5)  # noqa: DTZ001  (UTC throughout)
             return exact, exact
     # to_plain_time also reads an offset from UTC, second 60 and 24:00
-    plain_time = to_plain_time(date_text) if ":" in date_text else None
+    plain_time = to_portable_time_text(date_text) if ":" in date_text else None
     if plain_time is not None:
         exact = datetime.fromisoformat(plain_time)
         return exact, exact

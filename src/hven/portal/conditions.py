@@ -1,8 +1,8 @@
 """Translate EPN-TAP parameters (``target_name=Mars time=2004/2005 c1=350/10``) into the syntax tree of an ADQL query.
 
 A parameter is a column, or the interval of a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``). A value of an
-interval finds the rows whose interval overlaps it. Services and the command line use `find_tables` and
-`translate_parameters`; this module runs no query itself.
+interval finds the rows whose interval overlaps it. Services and the command line use `fetch_epn_tap_tables` and
+`translate_epn_tap_parameters`; this module runs no query itself.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from hven.adql.syntax_tree import (
     Query,
     Select,
     SelectItem,
+    SelectStar,
     SetOperation,
-    Star,
     TableRef,
-    join_conditions,
+    join_conditions_with_and,
 )
 from hven.model import units
 from hven.model.errors import NotFoundError, ParseError, SourceError, format_message, join_messages
 from hven.model.table import JD_EPOCH, Column, Table, set_column_epochs
-from hven.model.types import STRING, TIMESTAMP, Type
+from hven.model.types import STRING, TIMESTAMP, ColumnType
 from hven.portal._condition_values import (
     ConditionClause,
     ConditionValue,
     IntervalEnd,
-    parse_clauses,
+    parse_condition_clauses,
     parse_field_values,
-    parse_number,
+    parse_number_and_unit,
     parse_time_range,
-    split_range,
+    split_condition_range,
     suggest_parameters,
 )
 
@@ -92,17 +92,17 @@ FIND_TABLES_QUERY = (
 )
 # data types of TAP_SCHEMA; others are read as text
 _TYPES_BY_DATATYPE = {
-    "unsignedbyte": Type("unsignedByte"),
-    "smallint": Type("short"),
-    "short": Type("short"),
-    "int": Type("int"),
-    "integer": Type("int"),
-    "bigint": Type("long"),
-    "long": Type("long"),
-    "float": Type("float"),
-    "real": Type("float"),
-    "double": Type("double"),
-    "double precision": Type("double"),
+    "unsignedbyte": ColumnType("unsignedByte"),
+    "smallint": ColumnType("short"),
+    "short": ColumnType("short"),
+    "int": ColumnType("int"),
+    "integer": ColumnType("int"),
+    "bigint": ColumnType("long"),
+    "long": ColumnType("long"),
+    "float": ColumnType("float"),
+    "real": ColumnType("float"),
+    "double": ColumnType("double"),
+    "double precision": ColumnType("double"),
 }
 _COLUMNS_QUERY = (
     "SELECT table_name, column_name, datatype, xtype, unit, ucd FROM TAP_SCHEMA.columns WHERE table_name IN ({})"
@@ -110,7 +110,7 @@ _COLUMNS_QUERY = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedQuery:
+class EpnTapQuery:
     """The query that parameters were translated to.
 
     Attributes
@@ -128,7 +128,7 @@ class TranslatedQuery:
     notes: tuple[str, ...] = ()
 
 
-def find_tables(
+def fetch_epn_tap_tables(
     run_query: Callable[[str], Iterable[Mapping[str, Any]]], wanted_names: Sequence[str] = ()
 ) -> tuple[Table, ...]:
     """Find the EPN-TAP tables of a service and their columns in its TAP_SCHEMA.
@@ -167,7 +167,7 @@ def find_tables(
     column_rows = run_query(_COLUMNS_QUERY.format(quoted_names))
     for row in _normalize_rows(column_rows, "columns", "table_name", "column_name", "datatype"):
         table_name = str(row["table_name"])
-        columns.setdefault(table_name, []).append(_parse_column(row))
+        columns.setdefault(table_name, []).append(_parse_tap_schema_column(row))
     missing_names = [name for name in table_names if not columns[name]]
     if missing_names:
         message = format_message("there is no table {names} here", ", ".join(missing_names))
@@ -200,7 +200,7 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
         yield row_by_name
 
 
-def _parse_column(row: Mapping[str, Any]) -> Column:
+def _parse_tap_schema_column(row: Mapping[str, Any]) -> Column:
     prefixed_datatype = str(row["datatype"]).strip().lower()
     datatype = prefixed_datatype.rpartition("adql:")[2].partition("(")[0]
     xtype = str(row.get("xtype") or "")
@@ -214,7 +214,7 @@ def _parse_column(row: Mapping[str, Any]) -> Column:
     return Column(name=name, type=type_, unit=unit, ucd=ucd)
 
 
-def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown: bool = False) -> TranslatedQuery:
+def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_unknown: bool = False) -> EpnTapQuery:
     """Translate EPN-TAP parameters into a query (EPN-TAP 2.0).
 
     Parameters
@@ -238,8 +238,8 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
     ParseError
         A name that no table has, an invalid value, or a unit that does not fit; with the position in `text`.
     """
-    clauses = parse_clauses(text)
-    parameter_names = _list_parameters(tables)
+    clauses = parse_condition_clauses(text)
+    parameter_names = _list_parameter_names(tables)
     notes: list[str] = []
     for clause in clauses:
         if clause.name.lower() not in parameter_names:
@@ -251,7 +251,7 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
             )
     table_conditions: list[tuple[Table, list[Expr]]] = []
     for table in tables:
-        own_names = _list_parameters([table])
+        own_names = _list_parameter_names([table])
         missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
         if missing_names:
             missing_text = ", ".join(missing_names)
@@ -271,14 +271,14 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
     if clauses and not include_unknown:
         clause_names = dict.fromkeys(clause.name for clause in clauses)
         notes.append(_UNKNOWN_VALUES_NOTE.format(", ".join(clause_names)))
-    return TranslatedQuery(
-        query=_build_query(table_conditions),
+    return EpnTapQuery(
+        query=_build_query_over_tables(table_conditions),
         tables=tuple(table.qualified_name for table, _ in table_conditions),
         notes=tuple(notes),
     )
 
 
-def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
+def build_parameter_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     """Build the condition of one parameter from a field of a form: blanks belong to the value.
 
     Parameters
@@ -303,7 +303,7 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     ParseError
         There is no such parameter, or the value is invalid; with the position in `value`.
     """
-    parameter_names = _list_parameters([table])
+    parameter_names = _list_parameter_names([table])
     if name.lower() not in parameter_names:
         raise ParseError(
             format_message("no parameter {name}", name),
@@ -329,7 +329,7 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     return Disjunction(tuple(conditions))
 
 
-def _list_parameters(tables: Sequence[Table]) -> set[str]:
+def _list_parameter_names(tables: Sequence[Table]) -> set[str]:
     parameter_names: set[str] = set()
     for table in tables:
         names = {column.name.lower() for column in table.columns}
@@ -342,9 +342,9 @@ def _list_parameters(tables: Sequence[Table]) -> set[str]:
     return parameter_names - {""}
 
 
-def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
+def _build_query_over_tables(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
     """Build one query over all tables, with all columns of a single table or the shared columns of several."""
-    items: tuple[SelectItem | Star, ...] = (Star(),)
+    items: tuple[SelectItem | SelectStar, ...] = (SelectStar(),)
     if len(table_conditions) > 1:
         first_table, _ = table_conditions[0]
         other_tables = [table for table, _ in table_conditions[1:]]
@@ -356,7 +356,7 @@ def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
     for table, conditions in table_conditions:
         name_parts = (*table.schema.split("."), table.name)
         identifiers = tuple(Ident(part) for part in name_parts if part)
-        select = Select(items, TableRef(identifiers), where=join_conditions(*conditions))
+        select = Select(items, TableRef(identifiers), where=join_conditions_with_and(*conditions))
         if body is None:
             body = select
         else:
@@ -392,7 +392,7 @@ class _ConditionBuilder:
             conditions = [self._build_column_condition(column, word, clause) for word in clause.values]
             null_conditions: tuple[Expr, ...] = (NullPredicate(_build_column_ref(column)),)
         else:
-            low, high = self._find_pair(name)
+            low, high = self._find_range_pair_columns(name)
             conditions = []
             for word in clause.values:
                 conditions.append(self._build_overlap_condition(name, low, high, word, clause))
@@ -412,10 +412,10 @@ class _ConditionBuilder:
         column = self.columns.get(name)
         if column is not None:
             return column
-        low, _ = self._find_pair(name)
+        low, _ = self._find_range_pair_columns(name)
         return low
 
-    def _find_pair(self, name: str) -> tuple[Column, Column]:
+    def _find_range_pair_columns(self, name: str) -> tuple[Column, Column]:
         if f"{name}_min" in self.columns:
             stem = f"{name}_"
         else:
@@ -533,15 +533,18 @@ class _ConditionBuilder:
         self, column: Column, word: ConditionValue, clause: ConditionClause, *, check_order: bool = True
     ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
         """Read a value, a date or a range in the unit of the column."""
-        low, high = split_range(word, clause.op, self.text)
+        low, high = split_condition_range(word, clause.op, self.text)
         if column.type.is_timestamp or column.epoch == JD_EPOCH:
-            bounds = parse_time_range(low, high, self.text, as_timestamps=column.type.is_timestamp)
+            bounds = parse_time_range(low, high, self.text, is_timestamp_column=column.type.is_timestamp)
         elif column.epoch is not None and (_is_date(low) or _is_date(high)):
-            begin, end = parse_time_range(low, high, self.text, as_timestamps=False)
-            bounds = (_remove_epoch(begin, column.epoch), _remove_epoch(end, column.epoch))
+            begin, end = parse_time_range(low, high, self.text, is_timestamp_column=False)
+            bounds = (
+                _convert_to_days_since_epoch(begin, column.epoch),
+                _convert_to_days_since_epoch(end, column.epoch),
+            )
         else:
             bounds = self._parse_number_bounds(column, low, high)
-        if check_order and bounds[0] is not None and bounds[1] is not None and _is_reversed(bounds[0], bounds[1]):
+        if check_order and bounds[0] is not None and bounds[1] is not None and _is_empty_interval(bounds[0], bounds[1]):
             message = format_message("{name}: {text} ends before it begins", clause.name, word.text)
             self._raise_parse_error(message, word.text_offset, "write the smaller value first")
         return bounds
@@ -550,7 +553,7 @@ class _ConditionBuilder:
         self, column: Column, low: ConditionValue | None, high: ConditionValue | None
     ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
         low_number, high_number = (
-            None if word is None or not word.text else parse_number(word, self.text) for word in (low, high)
+            None if word is None or not word.text else parse_number_and_unit(word, self.text) for word in (low, high)
         )
         if low_number is not None and high_number is not None and not low_number[1]:  # 1..2um
             low_number = low_number[0], high_number[1]
@@ -563,7 +566,7 @@ class _ConditionBuilder:
             value, unit = parsed_number
             text_offset = 0 if word is None else word.text_offset
             if unit:
-                value, inverse = self._convert_number(column, value, unit, text_offset)
+                value, inverse = self._convert_number_unit(column, value, unit, text_offset)
                 is_inverted = is_inverted or inverse
             is_integer = column.type.is_integer and (isinstance(value, int) or value.is_integer())
             bound_value = int(value) if is_integer else float(value)
@@ -573,19 +576,19 @@ class _ConditionBuilder:
             return (bounds[1], bounds[0])
         return (bounds[0], bounds[1])
 
-    def _convert_number(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
+    def _convert_number_unit(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
         column_unit = column.unit or ""
         try:
-            if units.is_convertible(unit, column_unit):
-                factor = units.compute_factor(unit, column_unit)
+            if units.are_units_convertible(unit, column_unit):
+                factor = units.compute_unit_factor(unit, column_unit)
                 return value if factor == 1 else value * factor, False
-            if units.is_convertible(column_unit, "Hz"):
+            if units.are_units_convertible(column_unit, "Hz"):
                 factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
                     message = format_message("0 {unit} is no wavelength", unit)
                     self._raise_parse_error(message, text_offset, "leave the end open: ..2um")
                 return (factor / value if inverse else factor * value), inverse
-            units.compute_factor(unit, column_unit)
+            units.compute_unit_factor(unit, column_unit)
         except ValueError as error:
             if column_unit:
                 remedy = format_message("{name} is in {want}", column.name, column_unit)
@@ -604,7 +607,7 @@ def _is_date(word: ConditionValue | None) -> bool:
     return DATE_PATTERN.search(word.text) is not None
 
 
-def _remove_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
+def _convert_to_days_since_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
     """Convert the end of an interval from a Julian date to days since an epoch."""
     if end is None:
         return None
@@ -613,13 +616,13 @@ def _remove_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
 
 def _join_bounds(column: Column, lower_bound: list[Expr], upper_bound: list[Expr]) -> Expr:
     """Join the bounds of an interval; without any, the column must have a value."""
-    condition = join_conditions(*lower_bound, *upper_bound)
+    condition = join_conditions_with_and(*lower_bound, *upper_bound)
     if condition is None:
         return NullPredicate(_build_column_ref(column), negated=True)
     return condition
 
 
-def _is_reversed(low: IntervalEnd, high: IntervalEnd) -> bool:
+def _is_empty_interval(low: IntervalEnd, high: IntervalEnd) -> bool:
     low_value = low.value
     high_value = high.value
     # times as ISO texts sort like times, from the year 1 on

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hven import query
-from hven.adql import quote_name
+from hven.adql import quote_adql_name
 from hven.model import plugins
 from hven.model.errors import Fault
 from hven.portal._pages import load_templates
@@ -25,7 +25,7 @@ MAX_TRIED_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pane:
+class TablePane:
     """A pane; it has an address for each table, and the table's pages link to it with their search.
 
     Attributes
@@ -53,9 +53,9 @@ class Pane:
 
     def __post_init__(self) -> None:
         """Make `applies` return False for a table for which it raises an error."""
-        object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
+        object.__setattr__(self, "applies", plugins.wrap_plugin_predicate(self.applies))
 
-    def check_tables(self, site: Site) -> list[Fault]:
+    def find_pane_faults(self, site: Site) -> list[Fault]:
         """Try the pane on the published tables: its test, its query, and its template with the first rows.
 
         Parameters
@@ -73,17 +73,17 @@ class Pane:
             try:
                 if not self.applies.__wrapped__(table):  # type: ignore[attr-defined]
                     continue
-                text = self.ask(table, f"{quote_name(table.schema)}.{quote_name(table.name)} AS t")
+                text = self.ask(table, f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)} AS t")
                 with query.run_query(text, OWNER_PRINCIPAL, site=site, hard_row_limit=MAX_TRIED_ROWS) as result:
                     pane_template = load_templates().from_string(self.template)
                     rows = result.read_table().to_pylist()
                     pane_template.render(pane=self, rows=rows, cut=result.overflow, faults=[])
             except Exception as error:  # noqa: BLE001  (code of an extension)
                 message = f"the pane {self.name!r} fails for {table.qualified_name}: {type(error).__name__}: {error}"
-                faults_found.append(Fault(message=message, remedy=f"mend it: {plugins.locate_error(error)}"))
+                faults_found.append(Fault(message=message, remedy=f"mend it: {plugins.describe_error_origin(error)}"))
         return faults_found
 
 
-def list_panes() -> list[Pane]:
+def list_panes() -> list[TablePane]:
     """List all installed panes."""
-    return [*plugins.load_records("panes").values()]
+    return [*plugins.load_plugin_records("panes").values()]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from hven.query._data_origin import describe_origins
-from hven.query._pipeline import explain_query, has_cached_plan, may_name_objects, run_query
+from hven.query._data_origin import build_data_origin_infos
+from hven.query._pipeline import explain_query, has_cached_plan, has_object_name_call, run_query
 from hven.query._query_result import QueryResult
-from hven.query.result_head import WARNING_INFO_NAME, build_result_head, warn_unused_parameters
+from hven.query.result_head import WARNING_INFO_NAME, build_result_metadata, build_unused_parameter_warnings
 
 __all__ = [
     "WARNING_INFO_NAME",
     "QueryResult",
-    "build_result_head",
-    "describe_origins",
+    "build_data_origin_infos",
+    "build_result_metadata",
+    "build_unused_parameter_warnings",
     "explain_query",
     "has_cached_plan",
-    "may_name_objects",
+    "has_object_name_call",
     "run_query",
-    "warn_unused_parameters",
 ]

@@ -8,20 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.formats import InfoElement
-from hven.model.resource import DATA_SOURCE_COLUMN, is_data_source_column
+from hven.model.resource import DATA_SOURCE_COLUMN, is_simulation_flag_column
 from hven.model.resource import parse_doi as bare_doi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.site import PublishedState, PublishedTable, Site
 
 MAX_DESCRIBED_COLLECTIONS = 20  # a union may have hundreds of members
 
 
-def describe_origins(tables: Iterable[Table], published_state: PublishedState, site: Site) -> tuple[InfoElement, ...]:
+def build_data_origin_infos(
+    tables: Iterable[Table], published_state: PublishedState, site: Site
+) -> tuple[InfoElement, ...]:
     """Describe the collections that an answer comes from.
 
     These are the tables of the bound query, so the user knows of all of them.
@@ -45,24 +47,24 @@ def describe_origins(tables: Iterable[Table], published_state: PublishedState, s
         published_table = published_state.tables_by_name.get(table.qualified_name)
         if table.owner is None and published_table is not None and published_table.resource is not None:
             tables_by_collection.setdefault(published_table.resource.name, []).append(published_table)
-    infos = _describe_publishers(list(tables_by_collection.values()), site)
+    infos = _build_publisher_infos(list(tables_by_collection.values()), site)
     has_release = any(item.release is not None for items in tables_by_collection.values() for item in items)
     dois = site.store.citations.map_dois() if has_release else {}
     for items in list(tables_by_collection.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
         if resource is None:
             continue
-        origin_items = _iterate_origin_items(
+        origin_items = _iterate_origin_pairs(
             resource, items, _find_ivoid(resource, site), _find_release_doi(items, dois)
         )
-        infos += [_build_info(key, value) for key, value in origin_items if value]
+        infos += [_build_info_element(key, value) for key, value in origin_items if value]
     further_count = len(tables_by_collection) - MAX_DESCRIBED_COLLECTIONS
     if further_count > 0:
-        infos.append(_build_info("data_origin", f"and {further_count} further collections"))
+        infos.append(_build_info_element("data_origin", f"and {further_count} further collections"))
     return tuple(infos)
 
 
-def _describe_publishers(tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site) -> list[InfoElement]:
+def _build_publisher_infos(tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site) -> list[InfoElement]:
     """Describe the publishers and the contacts of collections; the site is the default."""
     settings = site.settings
     publishers: dict[str, None] = {}
@@ -80,16 +82,16 @@ def _describe_publishers(tables_by_collection: Sequence[Sequence[PublishedTable]
             contacts[email] = None
     if not publishers and settings.title and tables_by_collection:
         publishers[settings.title] = None
-    infos = [_build_info("publisher", publisher) for publisher in publishers]
-    infos += [_build_info("contact", email) for email in contacts]
+    infos = [_build_info_element("publisher", publisher) for publisher in publishers]
+    infos += [_build_info_element("contact", email) for email in contacts]
     return infos
 
 
 _WORK_KEYS = {"IsSupplementTo": "article", "Cites": "cites", "IsDerivedFrom": "is_derived_from"}
 
 
-def _iterate_origin_items(
-    resource: Resource, items: Sequence[PublishedTable], ivoid: str, doi: str | None
+def _iterate_origin_pairs(
+    resource: CollectionSpec, published_tables: Sequence[PublishedTable], ivoid: str, doi: str | None
 ) -> Iterator[tuple[str, str | None]]:
     yield "data_ivoid", ivoid
     yield "title", resource.title
@@ -110,29 +112,29 @@ def _iterate_origin_items(
     yield "rights", resource.licence
     yield "rights_uri", resource.licence_url
     yield "data_type", "simulation" if resource.is_simulated else None
-    for item in items:
+    for item in published_tables:
         name = item.table.qualified_name
-        if not resource.is_simulated and any(is_data_source_column(column) for column in item.table.columns):
+        if not resource.is_simulated and any(is_simulation_flag_column(column) for column in item.table.columns):
             yield "data_type", f"{name}: observation, simulation where {DATA_SOURCE_COLUMN} is theory"
         yield "resource_version", f"{name} {item.run_id}" if item.run_id else None
         if item.damaged_snapshot is not None:
             warning = f"{name}: newer rows ({item.damaged_snapshot}) are damaged; these are the last good ones"
             yield "data_warning", warning
     yield "publication_date", resource.created
-    yield "last_update_date", max(item.updated for item in items) or None
+    yield "last_update_date", max(item.updated for item in published_tables) or None
 
 
-def _find_ivoid(resource: Resource, site: Site) -> str:
+def _find_ivoid(resource: CollectionSpec, site: Site) -> str:
     """Return the identifier of a collection in registries."""
     if resource.registration is not None and resource.registration.id:
         return resource.registration.id
-    return f"ivo://{site.settings.find_authority(resource.name)}/{resource.name}"
+    return f"ivo://{site.settings.find_collection_authority(resource.name)}/{resource.name}"
 
 
-def _find_release_doi(items: Sequence[PublishedTable], dois: Mapping[tuple[str, str], str]) -> str | None:
+def _find_release_doi(published_tables: Sequence[PublishedTable], dois: Mapping[tuple[str, str], str]) -> str | None:
     """Return the DOI of the release if all tables are from the same release, and it has one."""
     release_keys: set[tuple[str, str] | None] = set()
-    for item in items:
+    for item in published_tables:
         release_keys.add(None if item.release is None else (item.release.collection, item.release.label))
     if len(release_keys) != 1:
         return None
@@ -142,8 +144,8 @@ def _find_release_doi(items: Sequence[PublishedTable], dois: Mapping[tuple[str, 
     return dois.get(release_key)
 
 
-def _build_info(name: str, value: str) -> InfoElement:
+def _build_info_element(name: str, value: str) -> InfoElement:
     return InfoElement(name=name, value=" ".join(value.split()))
 
 
-__all__ = ["MAX_DESCRIBED_COLLECTIONS", "describe_origins"]
+__all__ = ["MAX_DESCRIBED_COLLECTIONS", "build_data_origin_infos"]

@@ -22,7 +22,7 @@ from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_colu
 from hven.model.errors import TooLargeError, format_message
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
-from hven.query._federation_analysis import JoinKey, TableUse, analyse_query, replace_foreign_tables
+from hven.query._federation_analysis import JoinKey, TableUse, analyse_federated_query, replace_foreign_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,13 +40,13 @@ EMBEDDED_HOST_BIAS = 4.0
 
 
 def plan_bound_query(
-    bound: BoundQuery, engines: EngineRegistry, relations: Mapping[str, Relation], limits: QueryLimits
+    bound_query: BoundQuery, engines: EngineRegistry, relations: Mapping[str, Relation], limits: QueryLimits
 ) -> QueryPlan:
     """Plan a bound query on the engine that has its tables, or over several engines.
 
     Parameters
     ----------
-    bound
+    bound_query
         The bound query.
     engines
         Engines of the site.
@@ -63,10 +63,10 @@ def plan_bound_query(
     homes = {name: relation.engine for name, relation in relations.items() if not isinstance(relation, MemoryRelation)}
     engine_names = set(homes.values())
     if not engine_names:
-        return engines.embedded_engine.plan_query(bound)
+        return engines.embedded_engine.plan_query(bound_query)
     if len(engine_names) == 1:
-        return engines.get_engine_for_users(engine_names.pop()).plan_query(bound)
-    return FederatedPlan(bound, engines, homes, relations, limits)
+        return engines.get_engine_for_users(engine_names.pop()).plan_query(bound_query)
+    return FederatedPlan(bound_query, engines, homes, relations, limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,47 +97,47 @@ class TableFetch:
 class FederatedPlan(QueryPlan):
     """A plan over several engines (`hven.engines.QueryPlan`)."""
 
-    small = False
+    is_quick = False
 
     def __init__(
         self,
-        bound: BoundQuery,
+        bound_query: BoundQuery,
         engines: EngineRegistry,
-        homes: Mapping[str, str],
+        engines_by_table: Mapping[str, str],
         relations: Mapping[str, Relation],
         limits: QueryLimits,
     ) -> None:
         self.limits = limits
-        self._bound = bound
+        self._bound = bound_query
         self._engines = engines
-        self._survey = analyse_query(bound, homes, relations, limits.copy_keys)
-        self.host_engine = self._choose_host(engines.embedded_engine.name)
+        self._survey = analyse_federated_query(bound_query, engines_by_table, relations, limits.copy_keys)
+        self.host_engine = self._choose_host_engine(engines.embedded_engine.name)
         self.foreign_numbers = [
             table_use.number
-            for table_use in self._survey.order_by_dependency()
+            for table_use in self._survey.order_tables_by_dependency()
             if table_use.engine not in {None, self.host_engine}
         ]
         self._fetches: dict[tuple[int, str | None], TableFetch] = {}
-        self.copy_fetches = [self._plan_fetch(number, None) for number in self.foreign_numbers]
+        self.copy_fetches = [self._plan_table_fetch(number, None) for number in self.foreign_numbers]
         host_query = self._build_host_query()
         self.host_tables = tuple(table.qualified_name for table in host_query.tables)
         self.host_plan = engines.get_engine_for_users(self.host_engine).plan_query(host_query)
         self.schema = self.host_plan.schema
 
-    def _choose_host(self, embedded: str) -> str:
+    def _choose_host_engine(self, embedded_engine_name: str) -> str:
         """Choose the engine with the most rows that the conditions on single tables leave."""
         rows_by_engine: dict[str, float] = {}
         for table_use in self._survey.table_uses.values():
             if table_use.engine is not None:
                 row_count = max(table_use.estimated_row_count, 1.0)
                 rows_by_engine[table_use.engine] = rows_by_engine.get(table_use.engine, 0.0) + row_count
-        if embedded in rows_by_engine:
-            rows_by_engine[embedded] *= EMBEDDED_HOST_BIAS
+        if embedded_engine_name in rows_by_engine:
+            rows_by_engine[embedded_engine_name] *= EMBEDDED_HOST_BIAS
         return max(sorted(rows_by_engine), key=lambda name: rows_by_engine[name])
 
     # --- fetches ---------------------------------------------------------------------------------------------
 
-    def _plan_fetch(self, table_number: int, key_column: str | None) -> TableFetch:
+    def _plan_table_fetch(self, table_number: int, key_column: str | None) -> TableFetch:
         """Plan the fetch from a table.
 
         It fetches the columns that the rest of the query needs, or the distinct values of `key_column`.
@@ -176,18 +176,21 @@ class FederatedPlan(QueryPlan):
         self._fetches[table_number, key_column] = fetch
         return fetch
 
-    def _plan_key_fetch(self, link: JoinKey) -> TableFetch | None:
+    def _plan_key_fetch(self, join_key: JoinKey) -> TableFetch | None:
         """Plan the fetch of the keys of a join; None if they come from rows that are in memory then."""
-        if link.driver_number in self.foreign_numbers or self._survey.table_uses[link.driver_number].engine is None:
+        if (
+            join_key.driver_number in self.foreign_numbers
+            or self._survey.table_uses[join_key.driver_number].engine is None
+        ):
             return None
-        return self._plan_fetch(link.driver_number, link.driver_column.name)
+        return self._plan_table_fetch(join_key.driver_number, join_key.driver_column.name)
 
     def _build_fetch_query(
         self, table_use: TableUse, columns: tuple[Column, ...], join_key: JoinKey | None, *, is_distinct: bool
     ) -> BoundQuery:
         join = None
         if join_key is not None:
-            keys = _describe_keys(join_key)
+            keys = _build_key_table(join_key)
             key_number = max(self._survey.from_item_numbers, default=0) + 1
             key_table = TableRef((Ident(KEY_SCHEMA), Ident(keys.name)), number=key_number, table=keys)
             key_condition = Comparison(
@@ -197,12 +200,14 @@ class FederatedPlan(QueryPlan):
                 meta=ValueMetadata(BOOLEAN),
             )
             join = Join(table_use.node, key_table, "INNER", on=key_condition)
-        return build_fetch_query(self._bound, table_use.node, columns, table_use.conditions, join, distinct=is_distinct)
+        return build_fetch_query(
+            self._bound, table_use.node, columns, table_use.conditions, join, is_distinct=is_distinct
+        )
 
     def _build_host_query(self) -> BoundQuery:
         """Return the query with copies in place of foreign tables, without the conditions that the fetches test."""
         foreign_numbers = set(self.foreign_numbers)
-        copies = {fetch.name: _describe_copy(fetch) for fetch in self.copy_fetches}
+        copies = {fetch.name: _build_copy_table(fetch) for fetch in self.copy_fetches}
         pushed_ids: set[int] = set()
         host_tables: list[Table] = []
         for table_use in self._survey.table_uses.values():
@@ -263,23 +268,23 @@ class FederatedExecution(FetchingExecution):
     """A running query over several engines (`hven.engines.QueryExecution`)."""
 
     def __init__(
-        self, plan: FederatedPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+        self, plan: FederatedPlan, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> None:
-        super().__init__(plan.host_plan, plan.host_tables, values, relations, limits)
+        super().__init__(plan.host_plan, plan.host_tables, literal_values, relations, limits)
         self._plan = plan
         self._copy_budget = FetchBudget(plan.limits.copy_rows, plan.limits.copy_bytes)
         self._key_tables: dict[tuple[int, str], pa.Table | None] = {}
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for fetch in self._plan.copy_fetches:
-            plan, table_names = self._choose_plan(fetch)
+            plan, table_names = self._choose_fetch_plan(fetch)
             if plan is None:
                 rows = fetch.full_plan.schema.empty_table()
             else:
                 rows = self._fetch_rows(plan, table_names, self._copy_budget, self._build_copy_limit_error(fetch))
             yield fetch.name, rows
 
-    def _choose_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
+    def _choose_fetch_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
         """Return the plan with keys if they are few, and the tables that it reads.
 
         The plan is None if there is no key, and so no row.
@@ -287,39 +292,39 @@ class FederatedExecution(FetchingExecution):
         table_names = [fetch.table.qualified_name]
         if fetch.keyed_plan is None or fetch.join_key is None:
             return fetch.full_plan, table_names
-        keys = self._find_keys(fetch.join_key)
+        keys = self._collect_join_keys(fetch.join_key)
         if keys is None:
             return fetch.full_plan, table_names
         if not keys.num_rows:
             return None, table_names
-        key_table_name = _describe_keys(fetch.join_key).qualified_name
+        key_table_name = _build_key_table(fetch.join_key).qualified_name
         self._relations[key_table_name] = MemoryRelation(keys)
         return fetch.keyed_plan, [*table_names, key_table_name]
 
-    def _find_keys(self, link: JoinKey) -> pa.Table | None:
+    def _collect_join_keys(self, join_key: JoinKey) -> pa.Table | None:
         """Find the distinct keys of a join; None if they are too many."""
-        key_source = (link.driver_number, link.driver_column.name)
+        key_source = (join_key.driver_number, join_key.driver_column.name)
         if key_source not in self._key_tables:
-            distinct_values = self._find_distinct_values(link)
+            distinct_values = self._read_distinct_keys(join_key)
             self._key_tables[key_source] = None if distinct_values is None else pa.table({"key": distinct_values})
         keys = self._key_tables[key_source]
         if keys is None:
             return None
         # The other side may store the same numbers in another width.
-        return keys.cast(pa.schema([pa.field("key", link.driver_column.type.arrow)]))
+        return keys.cast(pa.schema([pa.field("key", join_key.driver_column.type.arrow)]))
 
-    def _find_distinct_values(self, link: JoinKey) -> pa.Array | None:
+    def _read_distinct_keys(self, join_key: JoinKey) -> pa.Array | None:
         max_keys = self._plan.limits.copy_keys
-        rows = self._find_local_rows(link.driver_number)
+        rows = self._find_rows_in_memory(join_key.driver_number)
         if rows is not None:
-            column = rows.column(link.driver_column.name)
+            column = rows.column(join_key.driver_column.name)
         else:
-            fetch = self._plan._plan_key_fetch(link)  # noqa: SLF001  (one thing in two classes)
+            fetch = self._plan._plan_key_fetch(join_key)  # noqa: SLF001  (one thing in two classes)
             if fetch is None:
                 return None
-            plan, names = self._choose_plan(fetch)
+            plan, names = self._choose_fetch_plan(fetch)
             if plan is None:
-                return pa.array([], link.driver_column.type.arrow)
+                return pa.array([], join_key.driver_column.type.arrow)
             limit_error = self._build_copy_limit_error(fetch)
             try:
                 column = self._fetch_rows(plan, names, FetchBudget(max_keys), limit_error).column(0)
@@ -332,12 +337,12 @@ class FederatedExecution(FetchingExecution):
             distinct_values = distinct_values.combine_chunks()
         return None if len(distinct_values) > max_keys else distinct_values
 
-    def _find_local_rows(self, table_number: int) -> pa.Table | None:
+    def _find_rows_in_memory(self, table_number: int) -> pa.Table | None:
         """Return the rows of a table that are in memory, copied or uploaded; None if they are not."""
         relation = self._relations.get(f"{COPY_SCHEMA}.t{table_number}")
         if isinstance(relation, MemoryRelation):
             return relation.rows
-        table = self._plan._survey.table_uses[table_number].node.table  # noqa: SLF001  (see `_find_distinct_values`)
+        table = self._plan._survey.table_uses[table_number].node.table  # noqa: SLF001  (see `_read_distinct_keys`)
         if table is None:
             return None
         relation = self._relations.get(table.qualified_name)
@@ -363,7 +368,7 @@ class FederatedExecution(FetchingExecution):
         )
 
 
-def _describe_copy(fetch: TableFetch) -> Table:
+def _build_copy_table(fetch: TableFetch) -> Table:
     """Describe the copy of a table: the needed columns, without the table's keys and indexes."""
     columns = tuple(column.copy_with(indexed=False, unique=False) for column in fetch.columns)
     return fetch.table.copy_with(
@@ -371,12 +376,12 @@ def _describe_copy(fetch: TableFetch) -> Table:
     )
 
 
-def _describe_keys(link: JoinKey) -> Table:
+def _build_key_table(join_key: JoinKey) -> Table:
     """Describe the keys of a join as a table."""
     return Table(
         schema=KEY_SCHEMA,
-        name=f"k{link.driver_number}_{link.target_number}",
-        columns=(Column(name="key", type=link.driver_column.type),),
+        name=f"k{join_key.driver_number}_{join_key.target_number}",
+        columns=(Column(name="key", type=join_key.driver_column.type),),
     )
 
 

@@ -19,7 +19,7 @@ from hven.adql.syntax_tree import (
     Select,
     Subquery,
     TableRef,
-    join_conditions,
+    join_conditions_with_and,
     split_conjuncts,
     transform_tree,
     walk_tree,
@@ -92,7 +92,7 @@ class FederationAnalysis:
     table_uses: dict[int, TableUse]
     from_item_numbers: frozenset[int]
 
-    def order_by_dependency(self) -> list[TableUse]:
+    def order_tables_by_dependency(self) -> list[TableUse]:
         """Return the tables so that each one follows the table whose keys restrict it."""
         ordered: dict[int, TableUse] = {}
 
@@ -108,16 +108,16 @@ class FederationAnalysis:
         return list(ordered.values())
 
 
-def analyse_query(
-    bound: BoundQuery, homes: Mapping[str, str], relations: Mapping[str, Relation], max_keys: int
+def analyse_federated_query(
+    bound_query: BoundQuery, engines_by_table: Mapping[str, str], relations: Mapping[str, Relation], max_keys: int
 ) -> FederationAnalysis:
     """Analyse a bound query.
 
     Parameters
     ----------
-    bound
+    bound_query
         The bound query.
-    homes
+    engines_by_table
         Qualified table name -> engine. Tables in memory are missing.
     relations
         Qualified table name -> relation.
@@ -126,13 +126,13 @@ def analyse_query(
     """
     table_uses: dict[int, TableUse] = {}
     numbers = set()
-    for node in walk_tree(bound.query):
+    for node in walk_tree(bound_query.query):
         if isinstance(node, (TableRef, DerivedTable)):
             numbers.add(node.number)
         if isinstance(node, TableRef) and node.table is not None and not node.cte:
             name = node.table.qualified_name
             relation = relations[name]
-            engine = homes.get(name)
+            engine = engines_by_table.get(name)
             table_uses[node.number] = TableUse(
                 number=node.number,
                 node=node,
@@ -141,15 +141,15 @@ def analyse_query(
                 statistics=relation.statistics if isinstance(relation, Snapshot) else {},
             )
     join_keys: list[JoinKey] = []
-    for node in walk_tree(bound.query):
+    for node in walk_tree(bound_query.query):
         if isinstance(node, Select) and node.source is not None:
             _SelectAnalyzer(table_uses, join_keys).analyse_select(node)
     for table_use in table_uses.values():
-        table_use.columns = _find_needed_columns(bound.query, table_use)
+        table_use.columns = _find_needed_columns(bound_query.query, table_use)
         table_use.estimated_row_count = float(table_use.row_count)
         for condition in table_use.conditions:
             table_use.estimated_row_count *= _estimate_selectivity(condition, table_use)
-    _apply_join_keys(table_uses, join_keys, max_keys)
+    _assign_join_keys(table_uses, join_keys, max_keys)
     return FederationAnalysis(table_uses=table_uses, from_item_numbers=frozenset(numbers))
 
 
@@ -163,7 +163,7 @@ def _estimate_row_count(relation: Relation) -> int:
     return ASSUMED_TABLE_ROWS
 
 
-def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
+def _assign_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
     """Follow the joins by key from small tables to large ones; a restricted table may restrict the next one."""
     for _ in range(len(table_uses)):
         changed = False
@@ -174,7 +174,7 @@ def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey
             if (
                 driver.estimated_row_count <= max_keys
                 and remaining_rows < target.estimated_row_count * 0.5
-                and not _has_driver(table_uses, driver, target.number)
+                and not _is_restricted_by(table_uses, driver, target.number)
             ):
                 target.estimated_row_count = remaining_rows
                 target.join_key = join_key
@@ -183,7 +183,7 @@ def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey
             return
 
 
-def _has_driver(table_uses: Mapping[int, TableUse], table_use: TableUse, table_number: int) -> bool:
+def _is_restricted_by(table_uses: Mapping[int, TableUse], table_use: TableUse, table_number: int) -> bool:
     while table_use.join_key is not None:
         if table_use.join_key.driver_number == table_number:
             return True
@@ -192,14 +192,14 @@ def _has_driver(table_uses: Mapping[int, TableUse], table_use: TableUse, table_n
 
 
 def _estimate_rows_per_key(table_use: TableUse, column: Column) -> float:
-    distinct = _count_distinct(table_use, column.name)
+    distinct = _find_distinct_count(table_use, column.name)
     if distinct:
         return max(table_use.row_count / distinct, 1.0)
     return ASSUMED_ROWS_PER_KEY
 
 
-def _count_distinct(table_use: TableUse, name: str) -> float | None:
-    distinct_count = table_use.statistics.get(name, {}).get("distinct")
+def _find_distinct_count(table_use: TableUse, column_name: str) -> float | None:
+    distinct_count = table_use.statistics.get(column_name, {}).get("distinct")
     if isinstance(distinct_count, int | float) and distinct_count > 0:
         return float(distinct_count)
     return None
@@ -214,7 +214,7 @@ def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
     column_refs = [node for node in walk_tree(condition) if isinstance(node, ColumnRef)]
     column = next((column_ref.column for column_ref in column_refs if column_ref.column is not None), None)
     if column is not None:
-        distinct_count = _count_distinct(table_use, column.name)
+        distinct_count = _find_distinct_count(table_use, column.name)
     equality_selectivity = 1 / distinct_count if distinct_count else EQUALITY_SELECTIVITY
     if isinstance(condition, Comparison) and condition.op == "=":
         return equality_selectivity
@@ -238,22 +238,22 @@ class _SelectAnalyzer:
     def analyse_select(self, select: Select) -> None:
         if select.source is None:
             return
-        preserved_tables, nullable_tables = self.find_join_sides(select.source)
+        preserved_tables, nullable_tables = self.classify_joined_tables(select.source)
         if select.where is not None:
-            self.sort_conditions(select.where, preserved_tables, nullable_tables, preserved_tables, may_push=True)
+            self.assign_conditions(select.where, preserved_tables, nullable_tables, preserved_tables, may_push=True)
 
-    def find_join_sides(self, item: FromItem) -> tuple[set[int], set[int]]:
+    def classify_joined_tables(self, item: FromItem) -> tuple[set[int], set[int]]:
         """Return the tables all of whose rows reach the SELECT, and those that an outer join may fill with nulls."""
         if not isinstance(item, Join):
             preserved_tables = {item.number} if isinstance(item, (TableRef, DerivedTable)) else set()
             return preserved_tables, set()
-        left_tables, left_nullable = self.find_join_sides(item.left)
-        right_tables, right_nullable = self.find_join_sides(item.right)
+        left_tables, left_nullable = self.classify_joined_tables(item.left)
+        right_tables, right_nullable = self.classify_joined_tables(item.right)
         nullable_tables = left_nullable | right_nullable
         if item.kind in {"INNER", "CROSS"}:
             preserved_tables = left_tables | right_tables
             if item.on is not None:
-                self.sort_conditions(item.on, preserved_tables, nullable_tables, preserved_tables, may_push=True)
+                self.assign_conditions(item.on, preserved_tables, nullable_tables, preserved_tables, may_push=True)
             return preserved_tables, nullable_tables
         if item.kind == "FULL" or item.on is None:
             return set(), nullable_tables | left_tables | right_tables
@@ -261,10 +261,10 @@ class _SelectAnalyzer:
             preserved_side, filled_side, filled_nullable = (left_tables, right_tables, right_nullable)
         else:
             preserved_side, filled_side, filled_nullable = (right_tables, left_tables, left_nullable)
-        self.sort_conditions(item.on, filled_side, filled_nullable, preserved_side, may_push=False)
+        self.assign_conditions(item.on, filled_side, filled_nullable, preserved_side, may_push=False)
         return preserved_side, nullable_tables | filled_side
 
-    def sort_conditions(
+    def assign_conditions(
         self,
         condition: Expr,
         preserved_tables: set[int],
@@ -356,9 +356,9 @@ def replace_foreign_tables(
                 return node
             table = next(table for table in copies_by_name.values() if table.name == f"t{node.number}")
             return replace(node, table=table, where=None)
-        if isinstance(node, Select) and (where := _remove_conditions(node.where, pushed_ids)) is not node.where:
+        if isinstance(node, Select) and (where := _remove_pushed_conditions(node.where, pushed_ids)) is not node.where:
             return transform_tree(replace(node, where=where), change_node)
-        if isinstance(node, Join) and (on := _remove_conditions(node.on, pushed_ids)) is not node.on:
+        if isinstance(node, Join) and (on := _remove_pushed_conditions(node.on, pushed_ids)) is not node.on:
             kind = "CROSS" if node.kind == "INNER" and on is None else node.kind
             return transform_tree(replace(node, on=on, kind=kind), change_node)
         return node
@@ -366,8 +366,8 @@ def replace_foreign_tables(
     return transform_tree(query, change_node)
 
 
-def _remove_conditions(condition: Expr | None, pushed_ids: set[int]) -> Expr | None:
+def _remove_pushed_conditions(condition: Expr | None, pushed_ids: set[int]) -> Expr | None:
     remaining_conditions = [part for part in split_conjuncts(condition) if id(part) not in pushed_ids]
     if len(remaining_conditions) == sum(1 for _ in split_conjuncts(condition)):
         return condition
-    return join_conditions(*remaining_conditions)
+    return join_conditions_with_and(*remaining_conditions)

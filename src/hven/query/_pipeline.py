@@ -25,11 +25,11 @@ from hven.model.errors import (
 )
 from hven.query import _federated_plan as federated_plan
 from hven.query import resolver
-from hven.query._data_origin import describe_origins
+from hven.query._data_origin import build_data_origin_infos
 from hven.query._plan_cache import PlanCache, PreparedQuery
 from hven.query._query_result import QueryResult
-from hven.query._row_counts import count_answer_rows
-from hven.query._service_descriptors import describe_services
+from hven.query._row_counts import derive_answer_row_count
+from hven.query._service_descriptors import write_service_descriptors
 from hven.query.memory_watchdog import MemoryWatchdog, schedule_memory_trim
 from hven.query.query_queue import QueryQueue, QueuedExecution
 from hven.site import TAP_SCHEMA, anonymize_for_referee
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedState, Site
     from hven.site.auth import AccessPolicy, Principal
-    from hven.site.history import PastState
+    from hven.site.history import PastPublishedState
 
 MIN_CONCURRENT_QUERIES = 3  # even with few processors, so that a long query does not keep all others waiting
 MIN_QUEUE_PLACES = 32  # for waiting queries; the expected waiting time decides
@@ -107,7 +107,7 @@ def run_query(
     published_state: PublishedState | None = None,
     as_of: str | None = None,
     sample_row_count: int | None = None,
-    order_independent: bool = False,
+    is_order_independent: bool = False,
 ) -> QueryResult:
     """Answer a query.
 
@@ -139,7 +139,7 @@ def run_query(
     sample_row_count
         Read about this number of rows, from all over the only table of the query, if it has more rows and its engine
         can take samples. `QueryResult.sampled_fraction` is the fraction that was read.
-    order_independent
+    is_order_independent
         True: sums and means of floats do not depend on the order of rows, for tables that are compared with their
         former contents.
 
@@ -178,11 +178,11 @@ def run_query(
         policies=policies,
         literal_values=literal_values,
         plan_key=plan_key,
-        order_independent=order_independent,
+        order_independent=is_order_independent,
     )
     try:
         with apply_deadline(timeout_seconds, limits.seconds) as deadline:
-            prepared, literals = _prepare_query(request)
+            prepared, literals = _get_or_plan_query(request)
     except HvenError as error:
         _count_refused_query(request, error, past)
         raise
@@ -193,12 +193,12 @@ def run_query(
     sampled_fraction = 1.0
     plan = prepared.plan
     if sample_row_count is not None:
-        relations, sampled_fraction, plan = _sample_query(prepared, relations, site, sample_row_count)
+        relations, sampled_fraction, plan = _plan_sampled_query(prepared, relations, site, sample_row_count)
     start_execution = count_rows = None
     if maxrec != 0:
         execution_limits = ExecutionLimits(row_limit=row_limit, deadline=deadline)
-        start_execution = partial(_start_execution, site, plan, literals, relations, limits=execution_limits)
-        count_rows = partial(count_answer_rows, prepared.bound_query.query, literals, relations, row_limit)
+        start_execution = partial(_start_or_queue_execution, site, plan, literals, relations, limits=execution_limits)
+        count_rows = partial(derive_answer_row_count, prepared.bound_query.query, literals, relations, row_limit)
     # Other programs write to tables that are read in place, so each answer has a version of its own. It is random,
     # because forked workers share no counter.
     has_live_table = any(isinstance(relation, LiveRelation) for relation in relations.values())
@@ -211,7 +211,7 @@ def run_query(
         scope=prepared.scope,
         version=version,
         row_limit=row_limit,
-        small=prepared.plan.small,
+        small=prepared.plan.is_quick,
         volatile=prepared.bound_query.volatile or has_live_table,
         hides_rows=prepared.hides_rows,
         origins=prepared.origins,
@@ -223,24 +223,24 @@ def run_query(
         _start_execution=start_execution,
         _counters=site.counters,
         _count_rows=count_rows,
-        _explain_storage_error=lambda error: _explain_storage_error(error, relations, site),
+        _explain_storage_error=lambda error: _translate_storage_error(error, relations, site),
         _query_text=query if isinstance(query, str) else "",
         _bound_query=prepared.bound_query.query,
     )
 
 
-def _count_refused_query(request: _QueryRequest, error: HvenError, past: PastState | None) -> None:
+def _count_refused_query(request: _QueryRequest, error: HvenError, past_state: PastPublishedState | None) -> None:
     """Count a refused query; raise a better error if a table of the query was not kept from a past state."""
     request.site.counters.count_refused_query(error.label)
     if isinstance(request.query, str) and len(request.query) > MAX_CACHED_QUERY_CHARACTERS:
         schedule_memory_trim()
-    if past is not None and isinstance(error, BindError):
+    if past_state is not None and isinstance(error, BindError):
         current_state = request.site.get_published_state()
         current_names = current_state.get_catalogue(request.principal, request.policies).list_names()
-        _check_past_tables(request, past, current_names, error)
+        _check_past_state_kept(request, past_state, current_names, error)
 
 
-def _sample_query(
+def _plan_sampled_query(
     prepared: PreparedQuery, relations: Mapping[str, Relation], site: Site, row_count: int
 ) -> tuple[Mapping[str, Relation], float, QueryPlan]:
     """Return the relations with a sample of the only table, the fraction that it is, and the plan over the sample."""
@@ -254,7 +254,7 @@ def _sample_query(
     return relations, fraction, plan
 
 
-def _start_execution(
+def _start_or_queue_execution(
     site: Site,
     plan: QueryPlan,
     literals: Sequence[Any],
@@ -269,15 +269,15 @@ def _start_execution(
         if limits.deadline is None:
             return plan.execute(literals, relations, limits)
         limits.deadline.check()
-        with limits.deadline.apply():
+        with limits.deadline.apply_as_current():
             return plan.execute(literals, relations, limits)
 
     def find_prerequisite() -> Hashable:
         if isinstance(plan, PlanWithPrerequisite):
-            return plan.find_prerequisite(relations)
+            return plan.find_prerequisite_key(relations)
         return None
 
-    if not plan.small:
+    if not plan.is_quick:
         return QueuedExecution(query_queue, plan.schema, execute_plan, prerequisite=find_prerequisite)
     execution = execute_plan()
     if execution.small:
@@ -285,7 +285,7 @@ def _start_execution(
     return QueuedExecution(query_queue, execution.schema, lambda: execution, execution, prerequisite=find_prerequisite)
 
 
-def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
+def _translate_storage_error(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
     """Return a better error if rows cannot be read because they were replaced or removed while the query waited.
 
     In that case nothing is damaged.
@@ -303,18 +303,20 @@ def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation
     return error
 
 
-def _check_past_tables(request: _QueryRequest, past: PastState, current_names: Sequence[str], error: BindError) -> None:
+def _check_past_state_kept(
+    request: _QueryRequest, past_state: PastPublishedState, current_names: Sequence[str], error: BindError
+) -> None:
     """Raise an error for a table that the user may see now, but whose past state is not kept."""
     written_names = set()
     for node in walk_tree(request.parse_query()):
         if isinstance(node, syntax_tree.TableRef):
             written_names.add(".".join(part.name for part in node.parts[-2:]).lower())
-    unavailable_names = {*past.missing_tables, *past.later_tables}
+    unavailable_names = {*past_state.missing_tables, *past_state.later_tables}
     for name in current_names:
         lower_name = name.lower()
         is_written = lower_name in written_names or lower_name.rpartition(".")[2] in written_names
         if lower_name in unavailable_names and is_written:
-            raise build_unavailable_state_error(past, name) from error
+            raise build_unavailable_state_error(past_state, name) from error
 
 
 def explain_query(
@@ -355,13 +357,13 @@ def explain_query(
         uploads=uploads,
         policies=policies,
     )
-    prepared, literals = _prepare_query(request)
+    prepared, literals = _get_or_plan_query(request)
     if prepared.hides_rows:
         return _explain_without_policies(request)
     plan_text = prepared.plan.explain()
     relations = prepared.relations or request.list_relations(prepared.bound_query)
-    lines = prepared.plan.estimate_row_counts(literals, relations)
-    row_count = count_answer_rows(prepared.bound_query.query, literals, relations, None)
+    lines = prepared.plan.describe_row_estimates(literals, relations)
+    row_count = derive_answer_row_count(prepared.bound_query.query, literals, relations, None)
     if row_count is not None:
         lines = [*lines, f"the answer has {row_count:,} row{'s' * (row_count != 1)}, MAXREC aside"]
     return "\n".join([plan_text, *(f"estimate: {line}" for line in lines)])
@@ -374,20 +376,20 @@ def _explain_without_policies(request: _QueryRequest) -> str:
     """
     catalogue = request.published_state.get_catalogue(request.principal, request.policies)
     catalogue = catalogue.with_tables([table for table, _ in (request.uploads or {}).values()])
-    bound = adql.bind_query(request.parse_query(), catalogue, resolve_position=_find_position_resolver(request))
+    bound = adql.bind_query(request.parse_query(), catalogue, resolve_position=_build_position_resolver(request))
     relations = request.list_relations(bound)
     plan = federated_plan.plan_bound_query(bound, request.site.engines, relations, request.site.settings.limits)
     return f"rows that you may not see are left out before all else\n{plan.explain()}"
 
 
-def _prepare_query(request: _QueryRequest) -> tuple[PreparedQuery, Sequence[Any]]:
+def _get_or_plan_query(request: _QueryRequest) -> tuple[PreparedQuery, Sequence[Any]]:
     """Return the plan of a query, from the cache or made now, and the literals to run it with."""
     query = request.query
     plan_cache = request.site.get_or_create(PlanCache)
     shape_key: Hashable = None
     literals: Sequence[Any] = ()
     token_count = 0
-    resolve_position = _find_position_resolver(request)
+    resolve_position = _build_position_resolver(request)
     can_be_cached = not request.uploads and not request.order_independent
     if can_be_cached and isinstance(query, str):
         if len(query) <= MAX_CACHED_QUERY_CHARACTERS:
@@ -395,7 +397,7 @@ def _prepare_query(request: _QueryRequest) -> tuple[PreparedQuery, Sequence[Any]
             shape_key = (request.published_state.version, request.access_key, pieces)
             token_count = len(pieces)
             if resolve_position is not None:
-                shape_key = _add_positions_to_key(shape_key, pieces, literals, resolve_position)
+                shape_key = _build_key_with_positions(shape_key, pieces, literals, resolve_position)
     elif can_be_cached and request.plan_key is not None:
         literals = request.literal_values or ()
         shape_key = (request.published_state.version, request.access_key, request.plan_key)
@@ -405,9 +407,9 @@ def _prepare_query(request: _QueryRequest) -> tuple[PreparedQuery, Sequence[Any]
             return prepared, request.literal_values
         return prepared, bound_literals
     # One thread plans, and the others take its plan.
-    with plan_cache.lock_shape(shape_key if resolve_position is None else None):
+    with plan_cache.lock_query_shape(shape_key if resolve_position is None else None):
         cached_plan = plan_cache.find(shape_key, literals)
-        if cached_plan is not None and cached_plan.bound_query.are_literals_allowed(literals):
+        if cached_plan is not None and cached_plan.bound_query.can_reuse_plan_with(literals):
             return cached_plan, literals
         prepared, _ = _plan_query(request, resolve_position)
         # Meanwhile the time may have come at which a policy shows other rows.
@@ -447,8 +449,8 @@ def _plan_query(
         scope=scope,
         relations=relations if are_snapshots and not has_user_tables else None,
         hides_rows=permitted is not bound,
-        origins=describe_origins(permitted.tables, request.published_state, site),
-        descriptors=describe_services(permitted),
+        origins=build_data_origin_infos(permitted.tables, request.published_state, site),
+        descriptors=write_service_descriptors(permitted),
     )
     return prepared, bound.literal_values
 
@@ -483,7 +485,7 @@ def has_cached_plan(
     return site.get_or_create(PlanCache).find(shape_key, literals) is not None
 
 
-def may_name_objects(query: str) -> bool:
+def has_object_name_call(query: str) -> bool:
     """Return whether a query may ask for the position of a named object.
 
     The position is looked up before the query runs, maybe by a remote service, so not on an event loop.
@@ -496,22 +498,22 @@ def may_name_objects(query: str) -> bool:
     return "_simbadpoint" in query.lower()
 
 
-def _find_position_resolver(request: _QueryRequest) -> Callable[[str], tuple[float, float]] | None:
+def _build_position_resolver(request: _QueryRequest) -> Callable[[str], tuple[float, float]] | None:
     """Return the function that finds objects by name; None if the query names none, or if none are looked up."""
     site = request.site
     policies = request.policies
-    if not isinstance(request.query, str) or not may_name_objects(request.query):
+    if not isinstance(request.query, str) or not has_object_name_call(request.query):
         return None
     if not resolver.can_resolve_names(site.settings):
         return None
 
     def resolve_position(name: str) -> tuple[float, float]:
-        return resolver.resolve_position(name, site=site, policies=policies)
+        return resolver.resolve_object_position(name, site=site, policies=policies)
 
     return resolve_position
 
 
-def _add_positions_to_key(
+def _build_key_with_positions(
     shape_key: Hashable,
     pieces: Sequence[str],
     literals: Sequence[Any],
@@ -568,4 +570,4 @@ def _build_query_queue(site: Site) -> QueryQueue:
     concurrent_queries = limits.concurrent or max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES)
     places = max(concurrent_queries, MIN_QUEUE_PLACES)
     memory_watchdog = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
-    return QueryQueue(concurrent_queries, places=places, ceiling=memory_watchdog)
+    return QueryQueue(concurrent_queries, place_count=places, memory_watchdog=memory_watchdog)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.model import Cache
+from hven.model import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -61,15 +61,15 @@ class PlanCache:
 
     def __init__(self, budget: int = CACHE_BUDGET_BYTES) -> None:
         # shape -> slots of the literals that the plan depends on
-        self._fixed_slots: Cache[tuple[int, ...]] = Cache(budget // PLAN_OVERHEAD_BYTES)
+        self._fixed_slots: LruCache[tuple[int, ...]] = LruCache(budget // PLAN_OVERHEAD_BYTES)
         # shape and values of these literals -> plan
-        self._plans: Cache[PreparedQuery] = Cache(budget, MAX_PLAN_BYTES)
+        self._plans: LruCache[PreparedQuery] = LruCache(budget, MAX_PLAN_BYTES)
         # shape -> lock, and number of threads that plan or wait
         self._planning_locks: dict[Hashable, tuple[threading.Lock, int]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def lock_shape(self, shape_key: Hashable) -> Iterator[None]:
+    def lock_query_shape(self, shape_key: Hashable) -> Iterator[None]:
         """Let one thread plan a shape at a time: after a change of access many users send the same query at once.
 
         Parameters

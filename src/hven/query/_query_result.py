@@ -144,7 +144,7 @@ class QueryResult:
             self.close()
             if self._counters is not None:
                 duration_seconds = time.perf_counter() - started
-                self._counters.count_query_end(self.row_count, duration_seconds, self._name_failure())
+                self._counters.count_query_end(self.row_count, duration_seconds, self._find_failure_label())
 
     def _limit_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of the execution up to `row_limit`, in pieces."""
@@ -161,7 +161,7 @@ class QueryResult:
             self.row_count += batch.num_rows
             yield from _split_batch(self._cast_batch(batch))
 
-    def _name_failure(self) -> str | None:
+    def _find_failure_label(self) -> str | None:
         """Return the label of the failure for the counters; None if there is none."""
         if self.failure is None:
             return None
@@ -197,7 +197,7 @@ class QueryResult:
                 self._counters.count_query_end(self.row_count, time.perf_counter() - started, None)
         return body
 
-    def replace_columns(self, columns: tuple[Column, ...]) -> None:
+    def replace_column_metadata(self, columns: tuple[Column, ...]) -> None:
         """Present the same columns with other metadata; those of another type are converted, batch by batch.
 
         Parameters
@@ -266,7 +266,7 @@ class QueryResult:
         Parameters
         ----------
         notify
-            Called, in any thread, when it is worth a look whether it is `is_ready`.
+            Called, in any thread, when it is worth calling `has_turn_come`.
 
         Raises
         ------
@@ -275,7 +275,7 @@ class QueryResult:
         """
         self.begin_execution().request_turn(notify)
 
-    def is_ready(self) -> bool:
+    def has_turn_come(self) -> bool:
         """Check whether the turn has come.
 
         Raises
@@ -285,7 +285,7 @@ class QueryResult:
         OperationCancelledError
             It was stopped or closed before.
         """
-        return self.begin_execution().is_ready()
+        return self.begin_execution().has_turn_come()
 
     @property
     def awaited_file_descriptor(self) -> int | None:
@@ -297,9 +297,9 @@ class QueryResult:
             return None
         return self._execution.awaited_file_descriptor
 
-    def has_arrived(self) -> bool:
+    def has_answer_arrived(self) -> bool:
         """Return whether the answer that is `awaited_file_descriptor` has come, without waiting; then it is `small`."""
-        self.small = self._execution is not None and self._execution.has_arrived()
+        self.small = self._execution is not None and self._execution.has_answer_arrived()
         return self.small
 
     def _is_stopped(self) -> bool:
@@ -321,7 +321,7 @@ class QueryResult:
         return None
 
     def build_status(self) -> ResultStatus:
-        """Return how it ended; for `Format.write`."""
+        """Return how it ended; for `TableFormat.write`."""
         error = (
             f"{self.error} [request {self.request_id}]" if self.error is not None and self.request_id else self.error
         )

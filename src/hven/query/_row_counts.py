@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql import syntax_tree
-from hven.adql.grouping import has_local_aggregate
+from hven.adql.grouping import has_aggregate_item
 from hven.engines import MemoryRelation, Snapshot
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.engines import Relation
 
 
-def count_answer_rows(
+def derive_answer_row_count(
     query: syntax_tree.Query, literal_values: Sequence[Any], relations: Mapping[str, Relation], row_limit: int | None
 ) -> int | None:
     """Count the rows of an answer from the row counts of its tables; return None if only the query itself can tell.
@@ -31,27 +31,27 @@ def count_answer_rows(
     row_limit
         MAXREC in force; None: no limit.
     """
-    rows = _count_query_rows(query, literal_values, relations)
+    rows = _derive_query_row_count(query, literal_values, relations)
     if rows is None or row_limit is None:
         return rows
     return min(rows, row_limit)
 
 
-def _count_query_rows(
+def _derive_query_row_count(
     query: syntax_tree.Query, literal_values: Sequence[Any], relations: Mapping[str, Relation]
 ) -> int | None:
-    offset_rows = 0 if query.offset is None else _evaluate_integer(query.offset, literal_values)
+    offset_rows = 0 if query.offset is None else _evaluate_integer_literal(query.offset, literal_values)
     if offset_rows is None:
         return None
     if isinstance(query.body, syntax_tree.Query):
-        rows = _count_query_rows(query.body, literal_values, relations)
+        rows = _derive_query_row_count(query.body, literal_values, relations)
         if rows is None:
             return None
         return max(rows - offset_rows, 0)
-    return _count_select_rows(query.body, offset_rows, literal_values, relations)
+    return _derive_select_row_count(query.body, offset_rows, literal_values, relations)
 
 
-def _count_select_rows(
+def _derive_select_row_count(
     select: syntax_tree.Select | syntax_tree.SetOperation,
     offset_rows: int,
     literal_values: Sequence[Any],
@@ -65,25 +65,25 @@ def _count_select_rows(
         or select.distinct
     ):
         return None
-    if has_local_aggregate([item for item in select.items if isinstance(item, syntax_tree.SelectItem)]):
+    if has_aggregate_item([item for item in select.items if isinstance(item, syntax_tree.SelectItem)]):
         return None
-    rows = _count_source_rows(select.source, literal_values, relations)
+    rows = _derive_source_row_count(select.source, literal_values, relations)
     if rows is None:
         return None
     rows = max(rows - offset_rows, 0)  # OFFSET comes before TOP (ADQL 2.1 section 4.11)
     if select.top is None:
         return rows
-    top = _evaluate_integer(select.top, literal_values)
+    top = _evaluate_integer_literal(select.top, literal_values)
     if top is None:
         return None
     return min(rows, top)
 
 
-def _count_source_rows(
+def _derive_source_row_count(
     item: syntax_tree.FromItem | None, literal_values: Sequence[Any], relations: Mapping[str, Relation]
 ) -> int | None:
     if isinstance(item, syntax_tree.DerivedTable):
-        return _count_query_rows(item.query, literal_values, relations)
+        return _derive_query_row_count(item.query, literal_values, relations)
     if not isinstance(item, syntax_tree.TableRef) or item.where is not None or item.cte or item.table is None:
         return None
     match relations.get(item.table.qualified_name):
@@ -94,7 +94,7 @@ def _count_source_rows(
     return None
 
 
-def _evaluate_integer(literal: syntax_tree.Literal, literal_values: Sequence[Any]) -> int | None:
+def _evaluate_integer_literal(literal: syntax_tree.Literal, literal_values: Sequence[Any]) -> int | None:
     if 0 <= literal.slot < len(literal_values):
         value = literal_values[literal.slot]
     else:

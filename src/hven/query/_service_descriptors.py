@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from hven.adql.syntax_tree import ColumnRef, DerivedTable, Join, Select, SelectItem, TableRef, walk_tree
 from hven.formats.media import cutout_params
-from hven.formats.votable import assign_field_ids, write_service_descriptor
+from hven.formats.votable import assign_xml_ids, write_service_descriptor
 from hven.model.params import Param
 from hven.model.table import DATALINK_STANDARD_ID, SITE_URL_EXPRESSION, ServiceDescriptor, ServiceParameter
 
@@ -26,7 +26,7 @@ SITE_URL_PLACEHOLDER = "{site.url}"  # stands for the site's address, which depe
 _ID_INPUT = ServiceParameter(param=Param(name="ID", ucd="meta.id;meta.main"))
 
 
-def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
+def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
     """Describe the services that take values of a column of the answer.
 
     Parameters
@@ -44,13 +44,13 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
     body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
         return ()
-    field_ids = assign_field_ids(tuple(column.name for column in bound_query.columns))
+    field_ids = assign_xml_ids(tuple(column.name for column in bound_query.columns))
     ids_by_column: dict[tuple[int, str], str] = {}
     for item, field_id in zip(body.items, field_ids, strict=True):
         if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
             ids_by_column[item.expr.source, item.expr.name.name] = field_id
     descriptors_by_key: dict[str, str] = {}
-    for number, table, source in sorted(_iterate_tables(body.source), key=itemgetter(0)):
+    for number, table, source in sorted(_iterate_from_tables(body.source), key=itemgetter(0)):
         if table is None or table.identifier_column is None or not table.is_served_by("datalink"):
             continue
         if not table.effective_links and not table.spanned_series_ids:
@@ -58,9 +58,9 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
         table_name = table.qualified_name
         id_reference = ids_by_column.get((number, table.identifier_column.name))
         if id_reference is not None:
-            descriptors_by_key.setdefault(table_name, _describe_links(table, id_reference))
+            descriptors_by_key.setdefault(table_name, _write_datalink_descriptor(table, id_reference))
             if _has_cutouts(table, source):
-                descriptors_by_key.setdefault(f"{table_name} cut", _describe_cutout(table, id_reference))
+                descriptors_by_key.setdefault(f"{table_name} cut", _write_cutout_descriptor(table, id_reference))
         references = {
             f'target."{name}"': field_id
             for (source_number, name), field_id in ids_by_column.items()
@@ -69,7 +69,7 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
         for link_number, link in enumerate(table.links):
             if link.service is None:
                 continue
-            descriptor = _describe_row_service(link, link.service, references)
+            descriptor = _write_link_descriptor(link, link.service, references)
             if descriptor is not None:
                 descriptors_by_key.setdefault(f"{table_name} {link_number}", descriptor)
     return tuple(descriptors_by_key.values())
@@ -77,11 +77,11 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
 
 def _has_cutouts(table: Table, source: FromItem) -> bool:
     """Return whether a table, or a table that its view of observations reads, has files for cut-outs."""
-    file_tables = (table, *_iterate_observed_tables(table, source))
+    file_tables = (table, *_iterate_view_tables(table, source))
     return any(file_table.is_served_by("soda") and file_table.has_row_files for file_table in file_tables)
 
 
-def _describe_row_service(
+def _write_link_descriptor(
     link: LinkTemplate, service: ServiceDescriptor, ids_by_column: Mapping[str, str]
 ) -> str | None:
     """Describe a service that is the same for all rows, by the columns that it takes.
@@ -105,51 +105,51 @@ def _describe_row_service(
         constant_input = replace(
             service_input,
             value=constant_value,
-            low=_keep_constant_template(service_input.low),
-            high=_keep_constant_template(service_input.high),
+            low=_keep_template_if_constant(service_input.low),
+            high=_keep_template_if_constant(service_input.high),
             example=(),
         )
         inputs.append(constant_input)
     address = tuple(SITE_URL_PLACEHOLDER if part == SITE_URL_EXPRESSION else part for part in service.address)
-    if _keep_constant_template(address) != address:
+    if _keep_template_if_constant(address) != address:
         return None
     return write_service_descriptor(
         replace(service, address=address, inputs=tuple(inputs)),
         name=link.semantics.rpartition("#")[2],
-        description="".join(map(str, _keep_constant_template(link.description))),
-        content_type="".join(map(str, _keep_constant_template(link.type))),
+        description="".join(map(str, _keep_template_if_constant(link.description))),
+        content_type="".join(map(str, _keep_template_if_constant(link.type))),
         field_ids=references,
     )
 
 
-def _keep_constant_template(template: Template) -> Template:
+def _keep_template_if_constant(template: Template) -> Template:
     """Return a template that is the same for all rows; an empty one if it contains columns."""
     if all(isinstance(part, str) for part in template):
         return template
     return ()
 
 
-def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
+def _iterate_from_tables(from_item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
     """Yield the tables and views that a query names, with their numbers."""
-    if isinstance(item, Join):
-        yield from _iterate_tables(item.left)
-        yield from _iterate_tables(item.right)
-    elif isinstance(item, TableRef):
-        yield item.number, item.table, item
-    elif isinstance(item, DerivedTable):
-        yield item.number, item.view, item
+    if isinstance(from_item, Join):
+        yield from _iterate_from_tables(from_item.left)
+        yield from _iterate_from_tables(from_item.right)
+    elif isinstance(from_item, TableRef):
+        yield from_item.number, from_item.table, from_item
+    elif isinstance(from_item, DerivedTable):
+        yield from_item.number, from_item.view, from_item
 
 
-def _iterate_observed_tables(table: Table, item: FromItem) -> Iterator[Table]:
+def _iterate_view_tables(table: Table, from_item: FromItem) -> Iterator[Table]:
     """Yield the tables that a view of observations reads, as the user may see them."""
     if not table.is_observation_view:
         return
-    for node in walk_tree(item):
+    for node in walk_tree(from_item):
         if isinstance(node, TableRef) and node.table is not None:
             yield node.table
 
 
-def _describe_links(table: Table, id_reference: str) -> str:
+def _write_datalink_descriptor(table: Table, id_reference: str) -> str:
     """Describe the service of links, whose ID is a value of a column."""
     service = ServiceDescriptor(
         address=(f"{SITE_URL_PLACEHOLDER}/datalink/{quote(table.qualified_name)}",),
@@ -164,7 +164,7 @@ def _describe_links(table: Table, id_reference: str) -> str:
     )
 
 
-def _describe_cutout(table: Table, id_reference: str) -> str:
+def _write_cutout_descriptor(table: Table, id_reference: str) -> str:
     """Describe the cut-out service of a row's file; pyvo looks for it beside the service of links."""
     cutout_inputs = [ServiceParameter(param=param) for param in cutout_params.CUTOUT_PARAMS]
     service = ServiceDescriptor(

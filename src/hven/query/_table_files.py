@@ -14,14 +14,14 @@ import pyarrow as pa
 from hven import formats
 from hven.model import add_deviation, plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
-from hven.model.table import Constant, Table
+from hven.model.table import Table, TableConstant
 from hven.sources import RejectedRow, SourceContext, file_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
-    from hven.model import Deviation
+    from hven.model import ReadDeviation
     from hven.model.table import Column
     from hven.sources import Source
 
@@ -47,7 +47,7 @@ def detect_table_format(path: Path) -> str:
         raise SourceError("it is empty")
     if first_bytes.startswith((b"ARROW1\0", b"\xff\xff\xff\xff")):
         return "arrow"
-    detected_kind = file_kinds.find_kind_by_content(first_bytes, _TEXT_SOURCE_KINDS)
+    detected_kind = file_kinds.find_file_kind_by_content(first_bytes, _TEXT_SOURCE_KINDS)
     if detected_kind and detected_kind in {"fits", "parquet", "tfcat"}:
         return detected_kind
     if _HTML_PATTERN.match(text):
@@ -77,7 +77,7 @@ def open_table_file(
     path: Path,
     expected_columns: Iterable[Column] = (),
     max_bytes: int = _MAX_UNPACKED_BYTES,
-    deviations: list[Deviation] | None = None,
+    deviations: list[ReadDeviation] | None = None,
 ) -> Iterator[tuple[Table, Iterator[pa.RecordBatch]]]:
     """Open the (first) table of a file.
 
@@ -104,7 +104,7 @@ def open_table_file(
         The values take more than `max_bytes`.
     """
     kind = detect_table_format(path)
-    _check_promised_bytes(path, kind, max_bytes)
+    _check_unpacked_bytes(path, kind, max_bytes)
     if kind in {"votable", "arrow"}:
         reader = formats.load_format(kind).read
         if reader is None:  # pragma: no cover  (both have one)
@@ -121,23 +121,23 @@ def open_table_file(
                 groups=tuple(head.groups),
                 frames=tuple(head.frames),
                 enums=head.enums,
-                params=tuple(param for param, _ in head.params if isinstance(param, Constant)),
+                params=tuple(param for param, _ in head.params if isinstance(param, TableConstant)),
             )
-            yield table, table_stream.read_complete_batches()
+            yield table, table_stream.read_untruncated_batches()
             if deviations is not None:
                 deviations += table_stream.deviations
         return
-    names = _read_parquet_names(path) if kind == "parquet" else ()
+    names = _read_parquet_column_names(path) if kind == "parquet" else ()
     try:
-        reported_deviations: list[Deviation] = []
+        reported_deviations: list[ReadDeviation] = []
 
-        def collect_notice(notice: str | Deviation) -> None:
+        def collect_notice(notice: str | ReadDeviation) -> None:
             if not isinstance(notice, str):
                 add_deviation(reported_deviations, notice)
 
         context = SourceContext(on_notice=collect_notice)
         if kind == "csv":
-            source = _open_fitting_csv(path, expected_columns, context)
+            source = _open_csv_with_fitting_types(path, expected_columns, context)
         else:
             source = _open_source(kind, path, context)
         table = Table(schema="", name="", columns=tuple(source.list_columns()))
@@ -168,7 +168,7 @@ def _open_source(kind: str, path: Path, context: SourceContext, **options: objec
     return source
 
 
-def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: SourceContext) -> Source:
+def _open_csv_with_fitting_types(path: Path, expected_columns: Iterable[Column], context: SourceContext) -> Source:
     """Open delimited text with types that fit all values.
 
     If later values do not fit the types of a sample, the text is read again with wider types.
@@ -188,7 +188,7 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
             return _open_source("csv", path, context, types=types)
     for _ in range(_MAX_TYPE_PASSES):
         wider_types: dict[str, str] = {}
-        on_reject = partial(_note_misfit, wider_types)
+        on_reject = partial(_note_wider_type, wider_types)
         source = _open_source(
             "csv",
             path,
@@ -208,7 +208,7 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
     return _open_source("csv", path, context, types={column.name: "string" for column in source.list_columns()})
 
 
-def _note_misfit(wider_types: dict[str, str], rejected_value: RejectedRow) -> None:
+def _note_wider_type(wider_types: dict[str, str], rejected_value: RejectedRow) -> None:
     """Note the column of a value that does not fit (at least one of each row), and a type that fits it."""
     if rejected_value.column is None:
         raise SourceError(
@@ -228,7 +228,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _check_promised_bytes(path: Path, kind: str, max_bytes: int) -> None:
+def _check_unpacked_bytes(path: Path, kind: str, max_bytes: int) -> None:
     promised = formats.load_format(kind).count_unpacked_bytes
     if promised is None:
         return
@@ -241,7 +241,7 @@ def _check_promised_bytes(path: Path, kind: str, max_bytes: int) -> None:
         )
 
 
-def _read_parquet_names(path: Path) -> list[str]:
+def _read_parquet_column_names(path: Path) -> list[str]:
     """Return the names of the columns of a Parquet file."""
     import pyarrow.parquet as pq  # noqa: PLC0415  (0.04 s, for who sends such a file)
 

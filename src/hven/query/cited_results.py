@@ -17,7 +17,7 @@ from hven.adql.adql_writer import write_adql
 from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import ForbiddenError, GoneError, HvenError, TooLargeError, UserError, format_message
 from hven.query._pipeline import run_query
-from hven.query.result_head import SERVER_SOFTWARE, build_result_head
+from hven.query.result_head import SERVER_SOFTWARE, build_result_metadata
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
         The query failed.
     """
     csv_format, options = formats.select_format("csv")
-    result_head = build_result_head(query_result)
+    result_head = build_result_metadata(query_result)
     chunks: list[bytes] = []
     byte_count = 0
     for chunk in csv_format.write(result_head, query_result.iterate_batches(), query_result.build_status, options):
@@ -152,7 +152,7 @@ def create_cited_result(
             published_state=published_state,
             timeout_seconds=result_settings.seconds,
         ) as result:
-            snapshots = _require_snapshots(result, published_state)
+            snapshots = _require_citable_snapshots(result, published_state)
             citation = {"query": canonical_query, "maxrec": maxrec, "snapshots": snapshots}
             citation_text = json.dumps(citation, sort_keys=True)
             identifier = hashlib.sha256(citation_text.encode()).hexdigest()[:ADDRESS_CHARACTERS]
@@ -160,8 +160,8 @@ def create_cited_result(
             if existing_result is not None:
                 return existing_result
             site.store.results.check_quota(maker_digest, result_settings.keep, result_settings.own)
-            row_digest = _compute_requested_digest(result, maxrec)
-            collections = list(dict.fromkeys(_find_collection(published_state, table) for table in snapshots))
+            row_digest = _compute_digest_within_limits(result, maxrec)
+            collections = list(dict.fromkeys(_find_collection_name(published_state, table) for table in snapshots))
         if site.refresh_published_state().version == published_state.version:
             break
     body = {
@@ -184,7 +184,7 @@ def _compute_maker_digest(maker_name: str, site: Site) -> str:
     return hashlib.sha256(f"{maker_name}|{day}|{secret}".encode()).hexdigest()
 
 
-def _require_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
+def _require_citable_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
     """Return the snapshots of a result that can be cited.
 
     Raises
@@ -196,7 +196,7 @@ def _require_snapshots(query_result: QueryResult, published_state: PublishedStat
     """
     if not query_result.scope.is_public:
         raise ForbiddenError("this result has rows that are not public", remedy="only public rows get an address")
-    snapshots = _list_snapshots(query_result, published_state)
+    snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:
         raise UserError(
             "this result has no state that could be kept: it differs each time, or its tables are read in place",
@@ -205,7 +205,7 @@ def _require_snapshots(query_result: QueryResult, published_state: PublishedStat
     return snapshots
 
 
-def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> RowDigest:
+def _compute_digest_within_limits(query_result: QueryResult, maxrec: int | None) -> RowDigest:
     """Compute the digest of a result.
 
     Raises
@@ -224,7 +224,7 @@ def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> 
         ) from None
 
 
-def _list_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
+def _find_result_snapshot_ids(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
     """Return the snapshots that a result reads, by table; empty if a table has none."""
     snapshots_by_table: dict[str, str] = {}
     names = [table.qualified_name for table in query_result.tables]
@@ -240,7 +240,7 @@ def _list_snapshots(query_result: QueryResult, published_state: PublishedState) 
     return snapshots_by_table
 
 
-def _find_collection(published_state: PublishedState, table: str) -> str:
+def _find_collection_name(published_state: PublishedState, table: str) -> str:
     item = published_state.tables_by_name[table]
     if item.release is None:
         return item.table.schema
@@ -263,7 +263,7 @@ class SnapshotAvailability:
     lost_tables: Sequence[str] = ()
 
 
-def check_snapshots(cited_result: CitedResult, site: Site) -> SnapshotAvailability:
+def check_snapshot_availability(cited_result: CitedResult, site: Site) -> SnapshotAvailability:
     """Check whether the snapshots of a cited result still exist.
 
     Parameters
@@ -286,7 +286,7 @@ def check_snapshots(cited_result: CitedResult, site: Site) -> SnapshotAvailabili
     return SnapshotAvailability(all_kept=not lost_tables, lost_tables=lost_tables)
 
 
-def repeat_query(
+def repeat_cited_query(
     cited_result: CitedResult,
     principal: Principal,
     *,
@@ -320,7 +320,7 @@ def repeat_query(
         A table does not exist any more, or this user may not see it.
     """
     body = cited_result.body
-    availability = check_snapshots(cited_result, site)
+    availability = check_snapshot_availability(cited_result, site)
     if not availability.all_kept and not uses_current_state:
         raise GoneError(
             format_message(
@@ -333,7 +333,7 @@ def repeat_query(
     if uses_current_state:
         published_state = site.get_published_state()
     else:
-        published_state = _find_past_state(body, site, principal, policies)
+        published_state = _find_cited_state(body, site, principal, policies)
     maxrec = body["maxrec"]
     if maxrec is None:
         maxrec = site.settings.results.rows
@@ -348,7 +348,7 @@ def repeat_query(
     )
 
 
-def _find_past_state(
+def _find_cited_state(
     body: Mapping[str, Any], site: Site, principal: Principal, policies: Sequence[AccessPolicy]
 ) -> PublishedState:
     """Return a published state in which the tables have the cited snapshots: the current one, or a past one.
@@ -372,17 +372,17 @@ def _find_past_state(
 
 def _has_snapshots(published_state: PublishedState, cited_snapshots: Mapping[str, str]) -> bool:
     """Return whether tables have the cited snapshots in a published state."""
-    return all(_find_snapshot(published_state, table) == ident for table, ident in cited_snapshots.items())
+    return all(_find_snapshot_id(published_state, table) == ident for table, ident in cited_snapshots.items())
 
 
-def _find_snapshot(published_state: PublishedState, table: str) -> str | None:
+def _find_snapshot_id(published_state: PublishedState, table: str) -> str | None:
     item = published_state.tables_by_name.get(table)
     if item is not None and isinstance(item.relation, Snapshot):
         return item.relation.id
     return None
 
 
-def compare_with_current(
+def compare_with_repeated_query(
     cited_result: CitedResult,
     principal: Principal,
     *,
@@ -395,7 +395,7 @@ def compare_with_current(
     Parameters
     ----------
     cited_result, principal, site, policies, uses_current_state
-        As in `repeat_query`.
+        As in `repeat_cited_query`.
 
     Returns
     -------
@@ -403,7 +403,7 @@ def compare_with_current(
         ``rows``, ``checksum`` and ``same``; only ``error`` if the query fails.
     """
     try:
-        with repeat_query(
+        with repeat_cited_query(
             cited_result, principal, site=site, policies=policies, uses_current_state=uses_current_state
         ) as result:
             row_digest = compute_row_digest(result)
@@ -416,9 +416,9 @@ def compare_with_current(
 __all__ = [
     "RowDigest",
     "SnapshotAvailability",
-    "check_snapshots",
-    "compare_with_current",
+    "check_snapshot_availability",
+    "compare_with_repeated_query",
     "compute_row_digest",
     "create_cited_result",
-    "repeat_query",
+    "repeat_cited_query",
 ]

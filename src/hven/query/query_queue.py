@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn
 
-from hven.engines import RelayExecution
+from hven.engines import DelegatingExecution
 from hven.model.errors import OperationCancelledError, OverloadedError, TooLargeError
 from hven.query.memory_watchdog import MemoryWatchdog, schedule_memory_trim
 
@@ -93,11 +93,11 @@ class QueryQueue:
     ----------
     slot_count
         Number of queries that compute at once.
-    places
+    place_count
         Number of queries that may wait; None: the same number.
     clock
         Monotonic clock, in seconds.
-    ceiling
+    memory_watchdog
         Watchdog of the memory that queries use; None: there is none.
     """
 
@@ -106,13 +106,13 @@ class QueryQueue:
         slot_count: int,
         clock: Callable[[], float] = time.monotonic,
         *,
-        places: int | None = None,
-        ceiling: MemoryWatchdog | None = None,
+        place_count: int | None = None,
+        memory_watchdog: MemoryWatchdog | None = None,
     ) -> None:
         self._slot_count = slot_count
-        self._place_count = slot_count if places is None else places
+        self._place_count = slot_count if place_count is None else place_count
         self._clock = clock
-        self.memory_watchdog = ceiling or MemoryWatchdog(sys.maxsize)
+        self.memory_watchdog = memory_watchdog or MemoryWatchdog(sys.maxsize)
         self._lock = threading.RLock()
         self._turn_freed = threading.Condition(self._lock)  # for queries that resume
         self._held_turns: dict[QueryTurn, None] = {}
@@ -161,7 +161,7 @@ class QueryQueue:
             turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
             turn.notify = notify
 
-    def release_followers(self, turn: QueryTurn) -> None:
+    def release_dependent_turns(self, turn: QueryTurn) -> None:
         """Release the queries that wait for what a query computes, when it has computed it, or failed.
 
         Parameters
@@ -189,24 +189,24 @@ class QueryQueue:
                 followers[0].led_prerequisite = prerequisite
                 self._leaders[prerequisite] = followers[0]
             for follower in followers:
-                self._enqueue_follower(follower)
+                self._enqueue_dependent_turn(follower)
                 if follower.notify is not None:
                     follower.notify()
 
-    def _enqueue_follower(self, turn: QueryTurn) -> None:
+    def _enqueue_dependent_turn(self, turn: QueryTurn) -> None:
         """Put a query that waited for another one into the queue."""
         del self._followers[turn]
         turn.is_promised = True
         turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
         self._waiting_turns.append(turn)
 
-    def _has_followed(self, turn: QueryTurn) -> bool:
+    def _is_prerequisite_met(self, turn: QueryTurn) -> bool:
         """Return whether a query need not wait for another one any more; refuse it if that takes too long."""
         if self._clock() >= (turn.wait_until or 0.0):
             self._raise_overloaded(turn)
         if turn.prerequisite() is not None:
             return False
-        self._enqueue_follower(turn)
+        self._enqueue_dependent_turn(turn)
         return True
 
     def take_turn_if_ready(self, turn: QueryTurn) -> bool:
@@ -230,7 +230,7 @@ class QueryQueue:
         with self._turn_freed:
             if turn.is_held:
                 return True
-            if turn in self._followers and not self._has_followed(turn):
+            if turn in self._followers and not self._is_prerequisite_met(turn):
                 return False
             if not self._is_next(turn):
                 is_displaced = turn not in self._waiting_turns
@@ -306,7 +306,7 @@ class QueryQueue:
 
     def _is_next(self, turn: QueryTurn) -> bool:
         """Return whether there is a free turn, and no other waiting query comes first."""
-        return turn in self._waiting_turns and self._find_next() is turn and self._can_take_slot()
+        return turn in self._waiting_turns and self._find_next() is turn and self._make_slot_available()
 
     def _find_next(self) -> QueryTurn | None:
         """Return the next query; None while queries wait to resume."""
@@ -330,7 +330,7 @@ class QueryQueue:
         """
         removable_turns = [waiting_turn for waiting_turn in self._waiting_turns if not waiting_turn.is_promised]
         if len(removable_turns) > self._place_count:
-            displaced_turn = self._choose_displaced(removable_turns, turn)
+            displaced_turn = self._choose_displaced_turn(removable_turns, turn)
             self._remove_from_queue(displaced_turn)
             if displaced_turn is turn:
                 return False
@@ -339,7 +339,7 @@ class QueryQueue:
         return remaining_seconds > 0 and self._estimate_turn_wait(turn) <= remaining_seconds
 
     @staticmethod
-    def _choose_displaced(removable_turns: Sequence[QueryTurn], new_turn: QueryTurn) -> QueryTurn:
+    def _choose_displaced_turn(removable_turns: Sequence[QueryTurn], new_turn: QueryTurn) -> QueryTurn:
         """Return the last query of the user with the most places; that is the new query's user if nobody has more."""
         place_counts = Counter(turn.requester for turn in removable_turns)
         displaced_requester = new_turn.requester
@@ -382,7 +382,7 @@ class QueryQueue:
         turn_count = max(turns_ahead + 1 - reclaimable_count, 0)
         return turn_count * mean_held_seconds / self._slot_count
 
-    def _can_take_slot(self, *, returning_count: int = 0) -> bool:
+    def _make_slot_available(self, *, returning_count: int = 0) -> bool:
         """Return whether a slot is free; if none is, take one from a query whose client is slow.
 
         `returning_count` is 1 for a query that resumes, because it leaves its place among the suspended ones.
@@ -448,7 +448,7 @@ class QueryQueue:
                 return
             self._returning_count += 1
             try:
-                while not self._can_take_slot(returning_count=1):
+                while not self._make_slot_available(returning_count=1):
                     if is_cancelled():
                         raise OperationCancelledError("the query was cancelled")
                     self._turn_freed.wait(CANCEL_CHECK_INTERVAL_SECONDS)
@@ -480,7 +480,7 @@ class QueryQueue:
                 self._release_turn(turn)
                 self._notify_next()
             is_last = had_turn and not self._held_turns
-        self.release_followers(turn)
+        self.release_dependent_turns(turn)
         if is_last:
             schedule_memory_trim()
 
@@ -490,14 +490,14 @@ class QueryQueue:
         return len(self._held_turns)
 
 
-class QueuedExecution(RelayExecution):
+class QueuedExecution(DelegatingExecution):
     """An execution that waits for its turn before it computes (`hven.engines.QueryExecution`).
 
     Parameters
     ----------
     start_execution
         Starts the engine. It is called when the turn has come, in the thread that iterates.
-    begun
+    begun_execution
         An execution that the engine has begun already, which `start_execution` returns. It is closed even if the turn
         never comes.
     prerequisite
@@ -509,11 +509,11 @@ class QueuedExecution(RelayExecution):
         query_queue: QueryQueue,
         schema: pa.Schema,
         start_execution: Callable[[], QueryExecution],
-        begun: QueryExecution | None = None,
+        begun_execution: QueryExecution | None = None,
         *,
         prerequisite: Callable[[], Hashable] = lambda: None,
     ) -> None:
-        super().__init__(schema, begun)
+        super().__init__(schema, begun_execution)
         self._query_queue = query_queue
         self._start_execution = start_execution
         self._turn = QueryTurn(current_requester.get()(), prerequisite)
@@ -526,9 +526,9 @@ class QueuedExecution(RelayExecution):
                 return
             self._query_queue.wait_for_turn(self._turn, self._is_stopped)
             self._query_queue.memory_watchdog.watch_query(self, self._stop_for_memory)
-            execution = self._begin_execution(self._start_execution())
+            execution = self._adopt_execution(self._start_execution())
             for batch in execution:
-                self._query_queue.release_followers(self._turn)
+                self._query_queue.release_dependent_turns(self._turn)
                 self._query_queue.suspend_turn(self._turn)
                 yield batch
                 self._query_queue.resume_turn(self._turn, self._is_stopped)
@@ -548,11 +548,11 @@ class QueuedExecution(RelayExecution):
         Parameters
         ----------
         notify
-            Called, in any thread, when `is_ready` should be called.
+            Called, in any thread, when `has_turn_come` should be called.
         """
         self._query_queue.request_turn(self._turn, notify)
 
-    def is_ready(self) -> bool:
+    def has_turn_come(self) -> bool:
         """Return whether the turn has come (`QueryQueue.take_turn_if_ready`).
 
         Raises

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hven import __version__
 from hven.formats import InfoElement, TableMetadata
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.sky import frames
 from hven.query._service_descriptors import SITE_URL_PLACEHOLDER
 
@@ -27,7 +27,7 @@ COLUMN_CONTEXT_BYTES = 200  # approximate size of the context of a column
 _SOFTWARE_INFO = InfoElement(name="server_software", value=SERVER_SOFTWARE)
 
 
-class ColumnContext(NamedTuple):
+class ColumnFramesAndGroups(NamedTuple):
     """The frames, groups and constants that columns refer to.
 
     It keeps the columns alive, so that no other columns get their id().
@@ -48,12 +48,12 @@ class ColumnContext(NamedTuple):
     params: tuple[tuple[Column, object], ...]
 
 
-_context_cache: Cache[ColumnContext] = Cache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_BYTES // 4)
+_context_cache: LruCache[ColumnFramesAndGroups] = LruCache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_BYTES // 4)
 
 
-def _find_column_context(
+def _collect_frames_and_groups(
     columns: tuple[Column, ...], tables: tuple[Table, ...], renamed_columns: tuple[tuple[str, str], ...] = ()
-) -> ColumnContext:
+) -> ColumnFramesAndGroups:
     """Collect the context of the columns of a plan once, because many answers need it."""
     context = _context_cache.find(id(columns))
     if context is None or context.tables is not tables:
@@ -68,11 +68,11 @@ def _find_column_context(
         for table in tables:
             enums |= {name: words for name, words in table.enums.items() if name in enum_names}
         available_names = {column.name for column in columns} | params.keys()
-        context = ColumnContext(
+        context = ColumnFramesAndGroups(
             columns=columns,
             tables=tables,
-            frames=_select_frames(tables, frame_ids),
-            groups=_select_groups(tables, available_names, dict(renamed_columns)),
+            frames=_select_coordinate_frames(tables, frame_ids),
+            groups=_select_column_groups(tables, available_names, dict(renamed_columns)),
             enums=enums,
             params=tuple((param, param.value) for param in params.values()),
         )
@@ -80,7 +80,7 @@ def _find_column_context(
     return context
 
 
-def _select_groups(
+def _select_column_groups(
     tables: tuple[Table, ...], answer_columns: set[str], names_in_answer: Mapping[str, str]
 ) -> tuple[ColumnGroup, ...]:
     """Return the groups whose members are all in the answer, with the names that they have there."""
@@ -95,7 +95,7 @@ def _select_groups(
     return tuple(groups)
 
 
-def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
+def _select_coordinate_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
     """Return the frames of the columns.
 
     If several frames have the same id, only what they agree on remains: of two bodies that are both called ``body``,
@@ -112,7 +112,7 @@ def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[Fram
     return tuple(frame for frame in frames_by_id.values() if frame is not None)
 
 
-def warn_unused_parameters(
+def build_unused_parameter_warnings(
     request_params: RequestParams, declared_params: Iterable[Param], *undeclared_names: str
 ) -> tuple[InfoElement, ...]:
     """Warn of parameters of a request that the service does not know.
@@ -134,7 +134,7 @@ def warn_unused_parameters(
         One warning, or none.
     """
     declared_params = tuple(declared_params)
-    names = request_params.list_unused(declared_params, *undeclared_names)
+    names = request_params.list_unused_names(declared_params, *undeclared_names)
     if not names:
         return ()
     shown_names = [ascii(name[:MAX_PARAMETER_NAME_CHARACTERS]).strip("'\"") for name in names[:MAX_NAMED_PARAMETERS]]
@@ -146,7 +146,7 @@ def warn_unused_parameters(
     return (InfoElement(name=WARNING_INFO_NAME, value=text),)
 
 
-def build_result_head(
+def build_result_metadata(
     query_result: QueryResult,
     *,
     infos: Sequence[InfoElement] = (),
@@ -174,7 +174,7 @@ def build_result_head(
     head
         Columns, the frames, groups and constants that they refer to, and the origin of the rows.
     """
-    context = _find_column_context(query_result.columns, query_result.tables, query_result.renamed_columns)
+    context = _collect_frames_and_groups(query_result.columns, query_result.tables, query_result.renamed_columns)
     return TableMetadata(
         columns=query_result.columns,
         name=name,

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.formats import InfoElement
-from hven.model import Deviation, DeviationKind, add_deviation, plugins, shape_columns
+from hven.model import DeviationKind, ReadDeviation, add_deviation, plugins, shape_columns
 from hven.model.deadlines import apply_deadline, check_deadline
 from hven.model.errors import (
     ForbiddenError,
@@ -42,7 +42,7 @@ from hven.sources import http_client
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model.params import Upload
+    from hven.model.params import UploadedFile
     from hven.model.settings import Settings
     from hven.model.table import Column
 
@@ -75,7 +75,7 @@ class UploadedTables(dict[str, tuple[Table, pa.Table]]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.deviations: dict[str, list[Deviation]] = {}
+        self.deviations: dict[str, list[ReadDeviation]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
                     format_message("UPLOAD={text!r:.120} is no pair of name and address", text.strip()),
                     "UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
-            _check_table_name(name)
+            _check_upload_table_name(name)
             if name.lower() in references_by_name:
                 raise _build_upload_error(
                     format_message("UPLOAD gives two tables called {name!r}", name),
@@ -145,7 +145,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
     return list(references_by_name.values())
 
 
-def _check_table_name(name: str) -> None:
+def _check_upload_table_name(name: str) -> None:
     if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
         raise _build_upload_error(
             format_message("UPLOAD names its table {name!r:.120}", name),
@@ -169,7 +169,7 @@ def _build_upload_error(message: str, remedy: str) -> ParamError:
 
 def read_uploads(
     references: Sequence[UploadReference],
-    request_files: Mapping[str, Upload | Path],
+    request_files: Mapping[str, UploadedFile | Path],
     settings: Settings,
     *,
     memory_guard: AbstractContextManager[object] | None = None,
@@ -193,7 +193,7 @@ def read_uploads(
         Expected columns. Text columns of the same name, ignoring case, are read as their type.
     renames_duplicates
         True: a column whose name differs from another one only in case gets a number, as `hven new` does;
-        `list_warnings` lists these columns.
+        `list_upload_warnings` lists these columns.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def read_uploads(
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
     with apply_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
         for reference in references:
-            path = _fetch_plain_file(
+            path = _fetch_uncompressed_file(
                 reference,
                 request_files,
                 Path(directory),
@@ -238,7 +238,7 @@ def read_uploads(
                     if renames_duplicates:
                         columns = tuple(deduplicate_names(table.columns))
                         table = table.copy_with(columns=columns)  # noqa: PLW2901  (the same table)
-                    check_columns(table)
+                    check_upload_columns(table)
                     rows, byte_count = _collect_rows(
                         reference.name,
                         (batch.rename_columns(table.arrow_schema.names) for batch in batches),
@@ -260,7 +260,7 @@ def read_uploads(
             except HvenError:
                 raise
             except Exception as error:  # the reader, which may be a plug-in, fails for an unforeseen file
-                blamed_place = plugins.locate_error(error)
+                blamed_place = plugins.describe_error_origin(error)
                 logger.exception("the upload %s broke its reader, in %s", reference.name, blamed_place)
                 raise SourceError(
                     format_message(
@@ -276,12 +276,12 @@ def read_uploads(
     return uploaded_tables
 
 
-def list_warnings(uploaded: UploadedTables) -> list[InfoElement]:
+def list_upload_warnings(uploaded_tables: UploadedTables) -> list[InfoElement]:
     """List what the readers of uploads renamed, narrowed, dropped or reinterpreted, for the head of the answer.
 
     Parameters
     ----------
-    uploaded
+    uploaded_tables
         Tables that `read_uploads` returned.
 
     Returns
@@ -290,13 +290,13 @@ def list_warnings(uploaded: UploadedTables) -> list[InfoElement]:
         A warning for each deviation.
     """
     warnings = []
-    for table, _ in uploaded.values():
+    for table, _ in uploaded_tables.values():
         renamed_columns = [column for column in table.columns if column.label is not None]
         warnings += [
             f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
             for column in renamed_columns
         ]
-    for name, deviations in uploaded.deviations.items():
+    for name, deviations in uploaded_tables.deviations.items():
         warnings += [f"the upload {name!r}: {deviation}" for deviation in deviations]
     return [InfoElement(name="warning", value=warning) for warning in warnings]
 
@@ -328,7 +328,7 @@ class _ByteBudget:
         )
 
 
-def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
+def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[ReadDeviation]) -> pa.Table:
     """Replace invalid regions by null and report them; a polygon of two corners cannot be computed with."""
     for column_number, column in enumerate(table.columns):
         chunks = []
@@ -352,7 +352,7 @@ def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Devi
             message = format_message("{reason}: read as missing", reason)
             add_deviation(
                 deviations,
-                Deviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
+                ReadDeviation(kind=DeviationKind.GEOMETRY, column=column.name, count=count, row=row, message=message),
             )
     return rows
 
@@ -390,7 +390,7 @@ def _collect_rows(
         raise SourceError(str(error)) from error
 
 
-def check_columns(table: Table) -> None:
+def check_upload_columns(table: Table) -> None:
     """Check the names of columns: any delimited identifier, each only once (ADQL 2.1, 2.1.2).
 
     Parameters
@@ -436,9 +436,9 @@ def check_columns(table: Table) -> None:
 # --- plain files of uploads -------------------------------------------------------------------------------------
 
 
-def _fetch_plain_file(
+def _fetch_uncompressed_file(
     reference: UploadReference,
-    request_files: Mapping[str, Upload | Path],
+    request_files: Mapping[str, UploadedFile | Path],
     directory: Path,
     byte_budget: _ByteBudget,
     *,
@@ -454,10 +454,12 @@ def _fetch_plain_file(
     if isinstance(request_file, Path):
         return _decompress_file(reference.name, request_file, plain_path, byte_budget)
     request_file.file.seek(0)
-    return _write_plain_file(reference.name, request_file.file, plain_path, byte_budget)
+    return _write_decompressed_file(reference.name, request_file.file, plain_path, byte_budget)
 
 
-def _find_request_part(reference: UploadReference, request_files: Mapping[str, Upload | Path]) -> Upload | Path:
+def _find_request_part(
+    reference: UploadReference, request_files: Mapping[str, UploadedFile | Path]
+) -> UploadedFile | Path:
     """Find the part of the request, by its exact name or ignoring case, as for names of parameters."""
     part = reference.request_part or ""
     request_file = request_files.get(part)
@@ -513,7 +515,7 @@ def _download_upload(
 def _decompress_file(upload_name: str, path: Path, plain_path: Path, byte_budget: _ByteBudget) -> Path:
     with path.open("rb") as stream:
         if _detect_compression(stream):
-            return _write_plain_file(upload_name, stream, plain_path, byte_budget)
+            return _write_decompressed_file(upload_name, stream, plain_path, byte_budget)
     byte_budget.take_bytes(path.stat().st_size)
     return path
 
@@ -524,7 +526,7 @@ def _detect_compression(stream: BinaryIO) -> str | None:
     return next((kind for mark, kind in _COMPRESSION_SIGNATURES if re.match(mark, start)), None)
 
 
-def _write_plain_file(upload_name: str, stream: BinaryIO, plain_path: Path, byte_budget: _ByteBudget) -> Path:
+def _write_decompressed_file(upload_name: str, stream: BinaryIO, plain_path: Path, byte_budget: _ByteBudget) -> Path:
     """Write it to a file, decompressed piece by piece: a bomb ends at the limit."""
     compression = _detect_compression(stream)
     decompressed = _open_decompressor(stream, compression)
@@ -573,7 +575,7 @@ __all__ = [
     "UPLOAD_SCHEMA",
     "UploadReference",
     "UploadedTables",
-    "list_warnings",
+    "list_upload_warnings",
     "parse_upload_references",
     "read_uploads",
 ]

@@ -48,7 +48,7 @@ _BODY_PART = "body"
 _TABLE_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-def parse_table_name(written_name: str) -> str:
+def parse_user_table_name(written_name: str) -> str:
     """Parse the name of a table in an address or a parameter; ``tap_user.t`` and ``t`` are the same.
 
     Parameters
@@ -87,7 +87,9 @@ def parse_table_name(written_name: str) -> str:
     return name
 
 
-def store_table(site: Site, principal: Principal, name: str, path: Path, empty_table: Table | None = None) -> Table:
+def store_user_table(
+    site: Site, principal: Principal, name: str, path: Path, empty_table: Table | None = None
+) -> Table:
     """Store the table of a file (VOTable, FITS, Parquet, Arrow, text) as ``tap_user.name``.
 
     Parameters
@@ -97,7 +99,7 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
     principal
         The owner of the table.
     name
-        A name as `parse_table_name` takes it.
+        A name as `parse_user_table_name` takes it.
     path
         The file.
     empty_table
@@ -118,16 +120,16 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
         Another request is writing the same table.
     """
     owner = _require_owner(principal)
-    name = parse_table_name(name)
+    name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         limits = site.settings.limits
-        other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
+        other_row_count = site.store.user_tables.count_rows_of_other_tables(owner, name, table_limit=limits.user_tables)
         if empty_table is not None:
             uploaded_table = empty_table
             rows = empty_table.arrow_schema.empty_table()
         else:
-            uploaded_table, rows = _read_file(site, name, path)
-        uploads.check_columns(uploaded_table)
+            uploaded_table, rows = _read_table_file(site, name, path)
+        uploads.check_upload_columns(uploaded_table)
         check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
         table = uploaded_table.copy_with(
             schema=USER_SCHEMA,
@@ -143,7 +145,7 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
         return _publish_table(site, table, iter(batches))
 
 
-def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
+def append_user_table_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
     """Append the rows of a file to a table; columns are found by name, ignoring case.
 
     Columns that the file does not have become null.
@@ -155,7 +157,7 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
     principal
         The owner of the table.
     name
-        A name as `parse_table_name` takes it.
+        A name as `parse_user_table_name` takes it.
     path
         The file.
 
@@ -171,17 +173,17 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
     SourceError
         The file has columns that the table does not have, or values that do not fit. Nothing is added.
     TooLargeError, ConflictError
-        As in `store_table`.
+        As in `store_user_table`.
     """
     owner = _require_owner(principal)
-    name = parse_table_name(name)
+    name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
-        record = find_table(site, principal, name)
+        record = find_user_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
-        other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
+        other_row_count = site.store.user_tables.count_rows_of_other_tables(owner, name, table_limit=limits.user_tables)
         stored_row_count = other_row_count + record.snapshot.rows
-        uploaded_table, rows = _read_file(site, name, path, expected_columns=table.columns)
+        uploaded_table, rows = _read_table_file(site, name, path, expected_columns=table.columns)
         check_quota("rows", stored_row_count + rows.num_rows, limits.user_rows)
         cast_rows = _cast_rows(uploaded_table, rows, table)
 
@@ -192,7 +194,7 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
         return _publish_table(site, table, iterate_all_rows())
 
 
-def index_column(
+def index_user_table_column(
     site: Site,
     principal: Principal,
     name: str,
@@ -210,7 +212,7 @@ def index_column(
     principal
         The owner of the table.
     name
-        A name as `parse_table_name` takes it.
+        A name as `parse_user_table_name` takes it.
     column_name
         Name of the column, with or without double quotes.
     is_unique
@@ -233,9 +235,9 @@ def index_column(
         Values must be unique, and are not.
     """
     owner = _require_owner(principal)
-    name = parse_table_name(name)
+    name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
-        record = find_table(site, principal, name)
+        record = find_user_table(site, principal, name)
         target_column = _find_column(record.table, column_name)
         indexed_column = target_column.copy_with(indexed=True, unique=is_unique or target_column.unique)
         columns = [indexed_column if column is target_column else column for column in record.table.columns]
@@ -256,7 +258,7 @@ def index_column(
         return _publish_table(site, table, iterate_rows())
 
 
-def delete_table(site: Site, principal: Principal, name: str) -> None:
+def delete_user_table(site: Site, principal: Principal, name: str) -> None:
     """Delete a table.
 
     Parameters
@@ -266,16 +268,16 @@ def delete_table(site: Site, principal: Principal, name: str) -> None:
     principal
         The owner of the table.
     name
-        A name as `parse_table_name` takes it.
+        A name as `parse_user_table_name` takes it.
     """
     owner = _require_owner(principal)
-    name = parse_table_name(name)
+    name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         site.store.user_tables.delete_table(owner, name)
     time.sleep(PROPAGATION_SECONDS)
 
 
-def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
+def find_user_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
     """Find a table of a user.
 
     Parameters
@@ -303,7 +305,7 @@ def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
     raise NotFoundError(format_message("you have no table {name!r:.120}", name))
 
 
-def delete_expired_tables(site: Site) -> int:
+def delete_expired_user_tables(site: Site) -> int:
     """Delete expired tables, and the files that no query can begin to read any more.
 
     Parameters
@@ -316,13 +318,15 @@ def delete_expired_tables(site: Site) -> int:
     count
         Number of deleted tables.
     """
-    count, expired_snapshots = site.store.user_tables.delete_expired(site.store.deletion_clock.get_trusted_time())
+    count, expired_snapshots = site.store.user_tables.delete_expired_tables_and_sessions(
+        site.store.deletion_clock.get_trusted_time()
+    )
     for snapshot in expired_snapshots:
         site.embedded_engine.remove_snapshot(snapshot)
     return count
 
 
-def delete_leftover_files(site: Site) -> None:
+def delete_user_table_leftovers(site: Site) -> None:
     """Delete expired tables, and the files of processes that were killed while they wrote.
 
     Parameters
@@ -330,10 +334,10 @@ def delete_leftover_files(site: Site) -> None:
     site
         The site that stores them.
     """
-    delete_expired_tables(site)
+    delete_expired_user_tables(site)
     try:
         with site.store.leases.hold_lease("files", description="tidying"):
-            site.embedded_engine.remove_leftovers(site.store.list_known_paths())
+            site.embedded_engine.remove_leftovers(site.store.list_kept_snapshot_paths())
     except ConflictError:
         return  # an ingest is publishing, or deletes such files itself
 
@@ -369,7 +373,9 @@ def _lock_table(site: Site, owner: str, name: str) -> Iterator[None]:
         yield
 
 
-def _read_file(site: Site, name: str, path: Path, expected_columns: Iterable[Column] = ()) -> tuple[Table, pa.Table]:
+def _read_table_file(
+    site: Site, name: str, path: Path, expected_columns: Iterable[Column] = ()
+) -> tuple[Table, pa.Table]:
     references = [uploads.UploadReference(name=name, uri=f"param:{_BODY_PART}")]
     uploaded_tables = uploads.read_uploads(
         references, {_BODY_PART: path}, site.settings, expected_columns=expected_columns, renames_duplicates=False
@@ -420,7 +426,7 @@ def _find_column(table: Table, written_name: str) -> Column:
 def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) -> Table:
     """Write a snapshot, and make it the table in one step."""
     limits = site.settings.limits
-    delete_expired_tables(site)
+    delete_expired_user_tables(site)
     snapshot_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
     staging = site.embedded_engine.stage_snapshot(table, snapshot_id)
     try:
@@ -436,7 +442,7 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
     expiry_time = datetime.now(UTC) + timedelta(days=limits.user_days)
     expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     try:
-        _check_unique(site, table, snapshot)
+        _check_unique_columns(site, table, snapshot)
         # A deletion of leftover files must not read the store before this change, and list the files after it.
         with site.store.leases.hold_lease(
             "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
@@ -448,7 +454,7 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
                 row_limit=limits.user_rows,
                 byte_limit=limits.user_bytes,
             )
-            site.embedded_engine.note_published(snapshot)
+            site.embedded_engine.note_published_snapshot(snapshot)
     except BaseException:
         site.embedded_engine.remove_snapshot(snapshot)
         raise
@@ -458,7 +464,7 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
     return table
 
 
-def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
+def _check_unique_columns(site: Site, table: Table, snapshot: Snapshot) -> None:
     for column in table.columns:
         if not column.unique:
             continue
@@ -531,12 +537,12 @@ def _format_column_names(table: Table) -> str:
 
 __all__ = [
     "PROPAGATION_SECONDS",
-    "append_rows",
-    "delete_expired_tables",
-    "delete_leftover_files",
-    "delete_table",
-    "find_table",
-    "index_column",
-    "parse_table_name",
-    "store_table",
+    "append_user_table_rows",
+    "delete_expired_user_tables",
+    "delete_user_table",
+    "delete_user_table_leftovers",
+    "find_user_table",
+    "index_user_table_column",
+    "parse_user_table_name",
+    "store_user_table",
 ]

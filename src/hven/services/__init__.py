@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.model.params import RequestParams
-from hven.query import warn_unused_parameters
+from hven.query import build_unused_parameter_warnings
 from hven.services._document_cache import DocumentCache
 from hven.services._proof_verification import find_client_network, verify_proof
 from hven.services._responses import (
@@ -35,6 +35,7 @@ __all__ = [
     "answer_with_result",
     "build_cache_headers",
     "build_error_headers",
+    "build_unused_parameter_warnings",
     "compute_etag",
     "find_client_network",
     "find_http_status",
@@ -47,7 +48,6 @@ __all__ = [
     "read_params",
     "verify_proof",
     "wait_for_disconnect",
-    "warn_unused_parameters",
     "write_error_message",
     "write_json_error",
 ]

@@ -86,9 +86,9 @@ class ArchiveLayout(ABC):
         self._crcs_by_name: dict[str, int] = {}
         sizes = [self._count_member_bytes(member) for member in members]
         self._member_offsets = [0, *accumulate(sizes)]
-        self.size = self._member_offsets[-1] + self._count_closing_bytes()
+        self.size = self._member_offsets[-1] + self._count_archive_end_bytes()
 
-    def write_range(self, start: int, stop: int) -> Generator[FilePiece]:
+    def stream_byte_range(self, start: int, stop: int) -> Generator[FilePiece]:
         """Write the bytes from `start` to before `stop`, with a None before each step that takes a while."""
         first_index = max(bisect_right(self._member_offsets, start) - 1, 0)
         requested_count = first_index
@@ -99,7 +99,7 @@ class ArchiveLayout(ABC):
             yield None  # the next step opens files, computes checksums and records the download
             requested_count = self._request_members_ahead(requested_count, member_index, stop)
             if member_index == len(self.members):
-                yield self._write_closing()[max(start - offset, 0) : stop - offset]
+                yield self._write_archive_end()[max(start - offset, 0) : stop - offset]
                 return
             member = self.members[member_index]
             header_bytes = self._count_header_bytes(member)
@@ -142,7 +142,7 @@ class ArchiveLayout(ABC):
     def _count_trailer_bytes(self, member: ArchiveMember) -> int: ...
 
     @abstractmethod
-    def _count_closing_bytes(self) -> int: ...
+    def _count_archive_end_bytes(self) -> int: ...
 
     @abstractmethod
     def _write_header(self, member: ArchiveMember) -> bytes: ...
@@ -151,7 +151,7 @@ class ArchiveLayout(ABC):
     def _write_trailer(self, member: ArchiveMember) -> bytes: ...
 
     @abstractmethod
-    def _write_closing(self) -> bytes: ...
+    def _write_archive_end(self) -> bytes: ...
 
 
 class TarLayout(ArchiveLayout):
@@ -166,7 +166,7 @@ class TarLayout(ArchiveLayout):
     def _count_trailer_bytes(self, member: ArchiveMember) -> int:
         return -member.size % TAR_BLOCK_BYTES
 
-    def _count_closing_bytes(self) -> int:
+    def _count_archive_end_bytes(self) -> int:
         end_marker_bytes = 2 * TAR_BLOCK_BYTES
         archive_bytes = self._member_offsets[-1] + end_marker_bytes
         padding_bytes = -archive_bytes % TAR_RECORD_BYTES
@@ -181,8 +181,8 @@ class TarLayout(ArchiveLayout):
     def _write_trailer(self, member: ArchiveMember) -> bytes:
         return bytes(self._count_trailer_bytes(member))
 
-    def _write_closing(self) -> bytes:
-        return bytes(self._count_closing_bytes())
+    def _write_archive_end(self) -> bytes:
+        return bytes(self._count_archive_end_bytes())
 
 
 class ZipLayout(ArchiveLayout):
@@ -203,7 +203,7 @@ class ZipLayout(ArchiveLayout):
             return 24
         return 16
 
-    def _count_closing_bytes(self) -> int:
+    def _count_archive_end_bytes(self) -> int:
         directory_bytes = 0
         for member, offset in zip(self.members, self._member_offsets, strict=False):
             zip64_field = self._write_zip64_field(member, offset)
@@ -232,7 +232,7 @@ class ZipLayout(ArchiveLayout):
 
     def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
         is_whole_file = not start and stop >= member.size
-        if not is_whole_file or self._find_crc(member) is not None:
+        if not is_whole_file or self._find_cached_crc(member) is not None:
             yield from super()._read_member(member, start, stop)
             return
         crc = 0
@@ -248,7 +248,7 @@ class ZipLayout(ArchiveLayout):
         if not member.size:
             self._store_crc(member, crc)
 
-    def _find_crc(self, member: ArchiveMember) -> int | None:
+    def _find_cached_crc(self, member: ArchiveMember) -> int | None:
         if member.has_checksum:
             return self._crc_cache.find_crc(member.sha256)
         return self._crcs_by_name.get(member.name)
@@ -260,7 +260,7 @@ class ZipLayout(ArchiveLayout):
             self._crcs_by_name[member.name] = crc
 
     def _compute_crc(self, member: ArchiveMember) -> int:
-        crc = self._find_crc(member)
+        crc = self._find_cached_crc(member)
         if crc is not None:
             return crc
         crc = 0
@@ -271,7 +271,7 @@ class ZipLayout(ArchiveLayout):
         self._store_crc(member, crc)
         return crc
 
-    def _write_common_fields(self, member: ArchiveMember, crc: int | None, *, version: int) -> bytes:
+    def _write_shared_header_fields(self, member: ArchiveMember, crc: int | None, *, version: int) -> bytes:
         """Write the fields that a local file header and a central directory header share.
 
         Without `crc`, the checksum and the size follow the data and are 0 here.
@@ -293,7 +293,7 @@ class ZipLayout(ArchiveLayout):
         else:
             version = ZIP_VERSION
             zip64_field = b""
-        common_fields = self._write_common_fields(member, None, version=version)
+        common_fields = self._write_shared_header_fields(member, None, version=version)
         lengths = struct.pack("<HH", len(name), len(zip64_field))
         return b"PK\3\4" + common_fields + lengths + name + zip64_field
 
@@ -305,7 +305,7 @@ class ZipLayout(ArchiveLayout):
         crc = self._compute_crc(member)
         return b"PK\7\b" + struct.pack(field_format, crc, member.size, member.size)
 
-    def _write_closing(self) -> bytes:
+    def _write_archive_end(self) -> bytes:
         entries = [
             self._write_directory_entry(member, offset)
             for member, offset in zip(self.members, self._member_offsets, strict=False)
@@ -323,7 +323,7 @@ class ZipLayout(ArchiveLayout):
         else:
             version = ZIP_VERSION
         crc = self._compute_crc(member)
-        common_fields = self._write_common_fields(member, crc, version=version)
+        common_fields = self._write_shared_header_fields(member, crc, version=version)
         offset_field = min(offset, ZIP64_MARKER_32)
         own_fields = struct.pack("<5HII", len(name), len(zip64_field), 0, 0, 0, UNIX_FILE_MODE, offset_field)
         creator_field = struct.pack("<H", UNIX_CREATOR_VERSION)

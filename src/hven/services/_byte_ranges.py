@@ -62,7 +62,7 @@ def build_file_headers(path: str, modified: datetime | None, sha256: str | None)
     return file_headers
 
 
-def parse_range(request: Request, file_bytes: int) -> tuple[int, int] | None:
+def parse_range_header(request: Request, file_bytes: int) -> tuple[int, int] | None:
     """Parse the byte range of a request: the offset of the first byte, and the offset after the last one.
 
     Return None for the whole file: the request has no valid range, or several, which a server need not support.
@@ -115,7 +115,7 @@ def answer_file(
     """
     byte_range = None
     if allows_range:
-        byte_range = parse_range(request, file_bytes)
+        byte_range = parse_range_header(request, file_bytes)
     if byte_range == (0, 0):
         return Response(None, 416, {**headers, "content-range": f"bytes */{file_bytes}"})
     begin, end = byte_range or (0, file_bytes)
@@ -178,7 +178,9 @@ class PieceStreamResponse(Response):
             disconnected.cancel()
 
 
-async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False) -> AsyncGenerator[bytes | bytearray]:
+async def stream_file_pieces(
+    pieces: Generator[FilePiece], *, is_remote: bool = False
+) -> AsyncGenerator[bytes | bytearray]:
     """Stream pieces: read them on the event loop, and after a None in a thread, where small pieces are joined.
 
     With `is_remote`, the thread is one of those that wait for other servers.
@@ -193,7 +195,7 @@ async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False
                 is_exhausted = True
                 break
             if piece is None:
-                reading = call_in_thread(_read_waiting_pieces, pieces, is_remote=is_remote)
+                reading = call_in_thread(_join_next_pieces, pieces, is_remote=is_remote)
                 thread_read = asyncio.ensure_future(reading)
                 await asyncio.wait([thread_read])  # a cancellation here leaves the thread at work
                 piece = thread_read.result()
@@ -209,7 +211,7 @@ async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False
             await call_in_thread(pieces.close)
 
 
-def _read_waiting_pieces(pieces: Iterator[FilePiece]) -> bytes | bytearray:
+def _join_next_pieces(pieces: Iterator[FilePiece]) -> bytes | bytearray:
     """Read pieces until they have `READ_BYTES` together, and join them."""
     read_pieces: list[bytes | bytearray] = []
     size = 0

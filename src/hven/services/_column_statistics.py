@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from hven import query
-from hven.adql.adql_writer import quote_name
-from hven.model import Cache
-from hven.services._parameters import has_text_arrays
+from hven.adql.adql_writer import quote_adql_name
+from hven.model import LruCache
+from hven.services._sample_parameters import has_text_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 MAX_QUERY_ROWS = 2**62
 
 
-class TableFactCache(Cache[Any]):
+class TableStatisticsCache(LruCache[Any]):
     """Facts of tables that the ingest cannot compute, because they differ between readers."""
 
     def __init__(self) -> None:
         super().__init__(10_000)
 
 
-def find_statistics(
+def find_column_statistics(
     context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
     """Find the lengths of texts and the extremes of integers.
@@ -45,17 +45,17 @@ def find_statistics(
         return published.statistics
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("texts", table.qualified_name, published_state.version, access_key)
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
     statistics: dict[str, dict[str, Any]] | None = fact_cache.find(key)
     if statistics is None:
-        run_query = _bind_query(context, principal, published_state)
-        statistics = _measure_texts(run_query, table, text_columns)
+        run_query = _bind_query_runner(context, principal, published_state)
+        statistics = _query_max_text_bytes(run_query, table, text_columns)
         statistics |= _query_integer_extremes(run_query, table)
         fact_cache.store(key, statistics)
     return statistics
 
 
-def find_text_array_lengths(
+def find_array_text_lengths(
     context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
     """Find the lengths of the texts in arrays, among the rows that a reader sees.
@@ -73,16 +73,16 @@ def find_text_array_lengths(
         return {}
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("text arrays", table.qualified_name, published_state.version, access_key)
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
     statistics: dict[str, dict[str, Any]] | None = fact_cache.find(key)
     if statistics is None:
-        run_query = _bind_query(context, principal, published_state)
-        statistics = _measure_texts(run_query, table, array_columns, flatten=pc.list_flatten)
+        run_query = _bind_query_runner(context, principal, published_state)
+        statistics = _query_max_text_bytes(run_query, table, array_columns, flatten=pc.list_flatten)
         fact_cache.store(key, statistics)
     return statistics
 
 
-def _bind_query(
+def _bind_query_runner(
     context: ServiceContext, principal: Principal, published_state: PublishedState
 ) -> Callable[..., query.QueryResult]:
     return partial(
@@ -94,7 +94,7 @@ def _bind_query(
     )
 
 
-def _measure_texts(
+def _query_max_text_bytes(
     run_query: Callable[..., query.QueryResult],
     table: Table,
     column_names: Sequence[str],
@@ -104,7 +104,7 @@ def _measure_texts(
     """Measure the longest text of each column, in bytes; at least 1."""
     lengths = dict.fromkeys(column_names, 1)
     if column_names:
-        text = f"SELECT {', '.join(map(quote_name, column_names))} FROM {_quote_table_name(table)}"
+        text = f"SELECT {', '.join(map(quote_adql_name, column_names))} FROM {_quote_table_name(table)}"
         with run_query(text, maxrec=MAX_QUERY_ROWS, hard_row_limit=MAX_QUERY_ROWS) as result:
             for batch in result.iterate_batches():
                 for name, column in zip(column_names, batch.columns, strict=True):
@@ -120,7 +120,7 @@ def _query_integer_extremes(run_query: Callable[..., query.QueryResult], table: 
     integer_columns = [name for name, column_type in integer_types.items() if column_type.datatype in {"int", "long"}]
     if not integer_columns:
         return {}
-    items = ", ".join(f"MIN({quote_name(name)}), MAX({quote_name(name)})" for name in integer_columns)
+    items = ", ".join(f"MIN({quote_adql_name(name)}), MAX({quote_adql_name(name)})" for name in integer_columns)
     with run_query(f"SELECT {items} FROM {_quote_table_name(table)}") as result:
         extremes = [column[0].as_py() for column in result.read_table().columns]
     minima = extremes[::2]
@@ -132,4 +132,4 @@ def _query_integer_extremes(run_query: Callable[..., query.QueryResult], table: 
 
 
 def _quote_table_name(table: Table) -> str:
-    return f"{quote_name(table.schema)}.{quote_name(table.name)}"
+    return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from hven.model import sky, units
-from hven.model.table import find_begin_and_end_columns
+from hven.model.table import find_begin_and_end_time_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,17 +34,17 @@ BODY_UCD = "pos.bodyrc"
 NON_EQUATORIAL_UCDS = (BODY_UCD, "pos.earth", "pos.galactic", "pos.ecliptic")  # their longitude is no right ascension
 
 
-def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> str:
+def write_coverage_xml(published_tables: Sequence[PublishedTable], waveband: Iterable[str]) -> str:
     """Write the common coverage of some tables as XML; tables with rows that not everybody may see are left out.
 
     Parameters
     ----------
-    items
+    published_tables
         Published tables of a collection.
     waveband
         Messengers and wavebands of the collection, as words of VODataService.
     """
-    public_items = [item for item in items if item.table.is_fully_public]
+    public_items = [item for item in published_tables if item.table.is_fully_public]
     parts = [_write_spatial_coverage(public_items)]
     time_spans = [span for item in public_items if (span := _find_time_span(item)) is not None]
     spectral_spans = [span for item in public_items for span in _find_spectral_spans(item)]
@@ -60,11 +60,11 @@ def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> 
     return ""
 
 
-def _write_spatial_coverage(items: Sequence[PublishedTable]) -> str:
+def _write_spatial_coverage(published_tables: Sequence[PublishedTable]) -> str:
     """Write the coverage in one frame, because a record has room for one: the sky before the bodies."""
     coverages_by_frame: dict[str, list[str]] = {}
-    for item in items:
-        frame = _find_frame(item)
+    for item in published_tables:
+        frame = _find_position_frame(item)
         if item.coverage and frame is not None:
             coverages_by_frame.setdefault(frame, []).append(item.coverage)
     if not coverages_by_frame:
@@ -76,14 +76,14 @@ def _write_spatial_coverage(items: Sequence[PublishedTable]) -> str:
     return f"<spatial>{moc_text}</spatial>"
 
 
-def find_sample_place(table: Table, item: PublishedTable) -> tuple[float, float, float] | None:
+def find_sample_sky_circle(table: Table, published_table: PublishedTable) -> tuple[float, float, float] | None:
     """Find a circle on the sky in which a table has rows, or return None where its coverage is not known or public.
 
     Parameters
     ----------
     table
         Table with positions.
-    item
+    published_table
         The same table as published, with its coverage.
 
     Returns
@@ -91,9 +91,9 @@ def find_sample_place(table: Table, item: PublishedTable) -> tuple[float, float,
     circle
         Longitude, latitude and radius in degrees.
     """
-    if not item.coverage or table.policy is not None or _find_frame(item) != "":
+    if not published_table.coverage or table.policy is not None or _find_position_frame(published_table) != "":
         return None
-    moc = sky.Moc.parse(item.coverage)
+    moc = sky.Moc.parse(published_table.coverage)
     if not len(moc.ranges):
         return None
     bits_below_order = 2 * (sky.healpix.MAX_ORDER - moc.order)
@@ -104,14 +104,14 @@ def find_sample_place(table: Table, item: PublishedTable) -> tuple[float, float,
     return float(lon[0]), float(lat[0]), radius
 
 
-def _find_frame(item: PublishedTable) -> str | None:
+def _find_position_frame(published_table: PublishedTable) -> str | None:
     """Find the frame of a table's positions: empty for ICRS; None where clients could not interpret it."""
-    table = item.table
+    table = published_table.table
     if table.position is None:
         return None
     column = table.find_column(table.position[0])
     if (column.ucd or "").lower().startswith(BODY_UCD):
-        target_statistics = item.statistics.get("target_name", {})
+        target_statistics = published_table.statistics.get("target_name", {})
         body = target_statistics.get("minimum")
         if isinstance(body, str) and body == target_statistics.get("maximum"):
             return f"IAU_{body.upper().replace(' ', '_')}"
@@ -149,13 +149,13 @@ def _merge_coverages(texts: tuple[str, ...]) -> str:
     return moc_text
 
 
-def _find_time_span(item: PublishedTable) -> tuple[float, float] | None:
+def _find_time_span(published_table: PublishedTable) -> tuple[float, float] | None:
     """Find the earliest begin and the latest end of a table's rows, as modified Julian dates."""
-    begin_column, end_column = find_begin_and_end_columns(item.table)
+    begin_column, end_column = find_begin_and_end_time_columns(published_table.table)
     if begin_column is None or end_column is None:
         return None
-    begin_statistics = item.statistics.get(begin_column.name, {})
-    end_statistics = item.statistics.get(end_column.name, {})
+    begin_statistics = published_table.statistics.get(begin_column.name, {})
+    end_statistics = published_table.statistics.get(end_column.name, {})
     begin = _to_mjd(begin_statistics.get("minimum"), begin_column.epoch)
     end = _to_mjd(end_statistics.get("maximum"), end_column.epoch)
     if begin is None or end is None or begin > end:
@@ -163,15 +163,15 @@ def _find_time_span(item: PublishedTable) -> tuple[float, float] | None:
     return (begin, end)
 
 
-def find_date_span(item: PublishedTable) -> tuple[str, str] | None:
+def find_date_span(published_table: PublishedTable) -> tuple[str, str] | None:
     """Find the day on which the first row of a table begins and the day on which the last one ends.
 
     Parameters
     ----------
-    item
+    published_table
         Published table with its statistics.
     """
-    time_span = _find_time_span(item)
+    time_span = _find_time_span(published_table)
     if time_span is None:
         return None
     if not all(MIN_CALENDAR_MJD < mjd < MAX_CALENDAR_MJD for mjd in time_span):
@@ -181,19 +181,19 @@ def find_date_span(item: PublishedTable) -> tuple[str, str] | None:
     return first_day, last_day
 
 
-def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str, float]]]:
+def list_earth_boxes(published_tables: Sequence[PublishedTable]) -> list[dict[str, dict[str, float]]]:
     """List the bounding boxes of tables with positions on the Earth, as DataCite writes them.
 
     Tables with positions on the sky or on other bodies have none.
 
     Parameters
     ----------
-    items
+    published_tables
         Published tables with their statistics.
     """
     boxes = []
-    for item in items:
-        if item.table.position is None or _find_frame(item) != "IAU_EARTH":
+    for item in published_tables:
+        if item.table.position is None or _find_position_frame(item) != "IAU_EARTH":
             continue
         box = _build_earth_box(item, *item.table.position[:2])
         if box is not None:
@@ -201,11 +201,13 @@ def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str
     return boxes
 
 
-def _build_earth_box(item: PublishedTable, longitude_column: str, latitude_column: str) -> dict[str, float] | None:
+def _build_earth_box(
+    published_table: PublishedTable, longitude_column: str, latitude_column: str
+) -> dict[str, float] | None:
     """Build the bounding box of a table's positions; None where the statistics are no valid box."""
     bounds: list[float] = []
     for column_name in (longitude_column, latitude_column):
-        column_statistics = item.statistics.get(column_name, {})
+        column_statistics = published_table.statistics.get(column_name, {})
         for extreme in ("minimum", "maximum"):
             bound = column_statistics.get(extreme)
             if not isinstance(bound, int | float) or not np.isfinite(bound):
@@ -242,9 +244,9 @@ def _to_mjd(value: object, epoch: float | None) -> float | None:
     return (moment - MJD_ZERO).total_seconds() / SECONDS_PER_DAY
 
 
-def _find_spectral_spans(item: PublishedTable) -> Iterator[tuple[float, float]]:
+def _find_spectral_spans(published_table: PublishedTable) -> Iterator[tuple[float, float]]:
     """Yield the spectral interval of ObsCore's or EPN-TAP's columns, in joules."""
-    columns_by_name = {column.name.lower(): column for column in item.table.columns}
+    columns_by_name = {column.name.lower(): column for column in published_table.table.columns}
     for low_name, high_name in SPECTRAL_COLUMN_PAIRS:
         low_column = columns_by_name.get(low_name)
         high_column = columns_by_name.get(high_name)
@@ -252,14 +254,14 @@ def _find_spectral_spans(item: PublishedTable) -> Iterator[tuple[float, float]]:
             continue
         energies = []
         for column, extreme in ((low_column, "minimum"), (high_column, "maximum")):
-            energy = _compute_energy(item.statistics.get(column.name, {}).get(extreme), column.unit or "")
+            energy = _convert_to_joules(published_table.statistics.get(column.name, {}).get(extreme), column.unit or "")
             if energy is not None:
                 energies.append(energy)
         if len(energies) == 2:
             yield min(energies), max(energies)
 
 
-def _compute_energy(value: object, unit: str) -> float | None:
+def _convert_to_joules(value: object, unit: str) -> float | None:
     """Convert a spectral value to joules; None where it is no positive number or has no spectral unit."""
     try:
         factor, is_reciprocal = units.compute_spectral_conversion(unit, "J")
@@ -272,4 +274,4 @@ def _compute_energy(value: object, unit: str) -> float | None:
     return factor * value
 
 
-__all__ = ["find_date_span", "find_sample_place", "list_earth_boxes", "write_coverage"]
+__all__ = ["find_date_span", "find_sample_sky_circle", "list_earth_boxes", "write_coverage_xml"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Axis, Product
+    from hven.formats.media import Axis, OpenProductFile
 
     Floats = npt.NDArray[np.floating[Any]]
     Box = tuple[int, int, int, int]
@@ -250,7 +250,7 @@ def to_float32(values: npt.NDArray[Any]) -> Floats:
 
 
 def build_cube_view(
-    product: Product, part: str | None, depth_axis: int | None, held_pixels: Mapping[int, int]
+    product: OpenProductFile, part: str | None, depth_axis: int | None, held_pixels: Mapping[int, int]
 ) -> CubeView:
     """Build the view of a part; numbers of axes and pixels count from 1, as in FITS."""
     array = _find_viewed_array(product, part)
@@ -278,7 +278,7 @@ def build_cube_view(
     return CubeView(array, depth_index, fixed_pixels)
 
 
-def _find_viewed_array(product: Product, part: str | None) -> ArrayPart | None:
+def _find_viewed_array(product: OpenProductFile, part: str | None) -> ArrayPart | None:
     """Find the array of a part; without a part, data with three long axes are preferred."""
     if part is not None:
         named_part = product.find_part(part)
@@ -316,14 +316,14 @@ def _choose_depth_axis(axes: Sequence[Axis]) -> int:
     return free_axes[0]
 
 
-def list_cube_arrays(product: Product) -> list[ArrayPart]:
+def list_cube_arrays(product: OpenProductFile) -> list[ArrayPart]:
     """List the arrays that can be viewed; of two parts with the same cells, the one that has more metadata."""
     source_indexes = {array.source_part_index for array in product.arrays}
     arrays = [array for array in product.arrays if len(array.axes) > 1]
     return [array for array in arrays if array.index not in source_indexes]
 
 
-def list_related_arrays(product: Product, array: ArrayPart) -> list[ArrayPart]:
+def list_related_arrays(product: OpenProductFile, array: ArrayPart) -> list[ArrayPart]:
     """List the part itself and others with its grid: errors, flags, coverage."""
     other_arrays = [other for other in list_cube_arrays(product) if other is not array]
     same_grid_arrays = [other for other in other_arrays if other.shape == array.shape]

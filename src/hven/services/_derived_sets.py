@@ -30,7 +30,7 @@ from hven.services import series
 from hven.services._granules import ENTIRE_TIME_SPAN, DataSetFiles
 from hven.services._reductions import WIDTHS
 from hven.services._time_texts import SECOND_MICROSECONDS
-from hven.services.series import DataSet, SampleParameter, TimeExtent
+from hven.services.series import SampleDataSet, SampleParameter, TimeExtent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,16 +77,19 @@ def format_duration(seconds: float) -> str:
     return text
 
 
-def add_derived_sets(
-    context: ServiceContext, principal: Principal, data_sets: Mapping[str, DataSet], published_state: PublishedState
-) -> dict[str, DataSet]:
+def with_derived_sets(
+    context: ServiceContext,
+    principal: Principal,
+    data_sets: Mapping[str, SampleDataSet],
+    published_state: PublishedState,
+) -> dict[str, SampleDataSet]:
     """Add derived data sets to data sets."""
     all_sets = dict(data_sets)
     for base_set in data_sets.values():
         base_extent = series.find_time_extent(context, principal, base_set, published_state)
         if base_extent.start is None or base_extent.stop is None or base_set.stop_column or base_set.remote is not None:
             continue
-        widths = pyramids.list_widths(context, principal, base_set, base_extent)
+        widths = pyramids.list_bin_widths(context, principal, base_set, base_extent)
         derived_sets = [_derive_coarse_set(base_set, width) for width in widths]
         if base_set.file_layout is not None:
             derived_sets.append(_derive_availability_set(base_set, 1))
@@ -102,7 +105,7 @@ def add_derived_sets(
     return all_sets
 
 
-def _write_title(data_set: DataSet) -> str:
+def _write_title(data_set: SampleDataSet) -> str:
     return data_set.series.title or data_set.table.title or data_set.id
 
 
@@ -111,7 +114,7 @@ def _write_coarse_set_id(base_id: str, bin_microseconds: int) -> str:
     return f"{base_id}_{duration.replace('.', '_')}"
 
 
-def _derive_coarse_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
+def _derive_coarse_set(data_set: SampleDataSet, bin_microseconds: int) -> SampleDataSet:
     cadence = bin_microseconds / SECOND_MICROSECONDS
     derived_series = replace(
         data_set.series,
@@ -122,7 +125,7 @@ def _derive_coarse_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
         places={},
         colors={},
     )
-    parameters = tuple(parameter for parameter, *_ in _list_bin_parameters(data_set))
+    parameters = tuple(parameter for parameter, *_ in _list_bin_statistic_parameters(data_set))
     time = _limit_time_precision(data_set.time)
     return replace(
         data_set,
@@ -141,7 +144,7 @@ def _limit_time_precision(time: SampleParameter) -> SampleParameter:
     return replace(time, byte_length=min(time.byte_length, 27))
 
 
-def _list_bin_parameters(data_set: DataSet) -> Iterator[tuple[SampleParameter, str, str]]:
+def _list_bin_statistic_parameters(data_set: SampleDataSet) -> Iterator[tuple[SampleParameter, str, str]]:
     """Yield the parameters of bins: each with the letter of its statistic and the parameter from which it comes."""
     for parameter in data_set.parameters:
         # channels that change with each sample have no mean
@@ -162,7 +165,7 @@ def _list_bin_parameters(data_set: DataSet) -> Iterator[tuple[SampleParameter, s
             yield bin_parameter, letter, parameter.name
 
 
-def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
+def _derive_availability_set(data_set: SampleDataSet, bin_microseconds: int) -> SampleDataSet:
     subject = "samples"
     end_description = "Behind the last sample of the span"
     if data_set.file_layout is not None:
@@ -203,7 +206,7 @@ def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSe
     )
 
 
-def _derive_file_listing(data_set: DataSet, published_state: PublishedState) -> DataSet:
+def _derive_file_listing(data_set: SampleDataSet, published_state: PublishedState) -> SampleDataSet:
     """Derive the list of the files with samples, older versions included."""
     file_table = published_state.tables_by_name.get(f"{data_set.table.schema}.files")
     path_statistics: Mapping[str, Any] = {}
@@ -243,7 +246,7 @@ def _derive_file_listing(data_set: DataSet, published_state: PublishedState) -> 
     )
 
 
-def describe_relations(data_set: DataSet, data_sets: Mapping[str, DataSet]) -> dict[str, Any]:
+def describe_data_set_relations(data_set: SampleDataSet, data_sets: Mapping[str, SampleDataSet]) -> dict[str, Any]:
     """Describe which data sets are derived from one, with the keys of HAPI's extensions."""
     base = data_set.base_set or data_set
     if data_set.derivation == FILE_LISTING_KIND:
@@ -271,7 +274,7 @@ def describe_relations(data_set: DataSet, data_sets: Mapping[str, DataSet]) -> d
     return relations
 
 
-def derive_time_extent(data_set: DataSet, base_extent: TimeExtent) -> TimeExtent:
+def derive_time_extent(data_set: SampleDataSet, base_extent: TimeExtent) -> TimeExtent:
     """Return the time span of the records of a derived data set: that of the base, widened to whole bins."""
     if base_extent.start is None or base_extent.stop is None:
         return base_extent
@@ -288,8 +291,8 @@ def derive_time_extent(data_set: DataSet, base_extent: TimeExtent) -> TimeExtent
 def read_derived_set(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
-    names: Sequence[str],
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
@@ -299,7 +302,7 @@ def read_derived_set(
 
     Parameters
     ----------
-    names, start, stop
+    parameter_names, start, stop
         As in `series.read_samples`.
 
     Yields
@@ -313,17 +316,17 @@ def read_derived_set(
         spans = _find_available_spans(context, principal, base, width, published_state)
         if spans is not None:
             begins, ends = spans
-            yield _build_span_batch(begins, ends, names, start, stop)
+            yield _build_availability_batch(begins, ends, parameter_names, start, stop)
         return
     if data_set.derivation == FILE_LISTING_KIND:
         files = DataSetFiles(context, principal, base.series, base.table, published_state)
-        yield from files.list_file_batches(names, start, stop)
+        yield from files.build_file_listing_batches(parameter_names, start, stop)
         return
-    requested_names = set(names)
+    requested_names = set(parameter_names)
     chosen_parameters = []
     fields = []
     source_names = []
-    for parameter, letter, source_name in _list_bin_parameters(base):
+    for parameter, letter, source_name in _list_bin_statistic_parameters(base):
         if parameter.name in requested_names:
             chosen_parameters.append(parameter)
             fields.append(f"{letter} {source_name}")
@@ -359,7 +362,7 @@ def read_derived_set(
 def _find_available_spans(
     context: ServiceContext,
     principal: Principal,
-    base: DataSet,
+    base: SampleDataSet,
     bin_microseconds: int,
     published_state: PublishedState,
 ) -> tuple[Whole, Whole] | None:
@@ -379,10 +382,10 @@ def _find_available_spans(
         bin_microseconds=bin_microseconds,
         published_state=published_state,
     )
-    return _find_sampled_spans(bins, bin_microseconds)
+    return _join_bins_to_spans(bins, bin_microseconds)
 
 
-def _find_sampled_spans(parts: Iterator[Any], bin_microseconds: int) -> tuple[Whole, Whole]:
+def _join_bins_to_spans(parts: Iterator[Any], bin_microseconds: int) -> tuple[Whole, Whole]:
     """Join bins that follow each other."""
     part_numbers = [np.asarray(part["number"]) for part in parts]
     numbers = np.concatenate([np.zeros(0, np.int64), *part_numbers])
@@ -391,7 +394,7 @@ def _find_sampled_spans(parts: Iterator[Any], bin_microseconds: int) -> tuple[Wh
 
 
 def _find_file_spans(
-    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
 ) -> tuple[Whole, Whole]:
     """Join files between which less than two samples are missing."""
     cadence = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS)
@@ -411,7 +414,9 @@ def _join_spans(begins: Whole, ends: Whole, max_gap: int) -> tuple[Whole, Whole]
     return begins[first_indexes], ends[last_indexes]
 
 
-def _build_span_batch(begins: Whole, ends: Whole, names: Sequence[str], start: int, stop: int) -> pa.RecordBatch:
+def _build_availability_batch(
+    begins: Whole, ends: Whole, parameter_names: Sequence[str], start: int, stop: int
+) -> pa.RecordBatch:
     is_inside = (begins >= start) & (begins < stop)
     count = int(is_inside.sum())
     codes = np.full(count, SAMPLES_PRESENT_CODE, np.int32)
@@ -420,9 +425,15 @@ def _build_span_batch(begins: Whole, ends: Whole, names: Sequence[str], start: i
         "code": pa.array(codes),
         "message": pa.repeat("samples", count),
     }
-    chosen = {name: array for name, array in arrays_by_name.items() if name in names}
+    chosen = {name: array for name, array in arrays_by_name.items() if name in parameter_names}
     times = pa.array(begins[is_inside])
     return pa.record_batch([times, *chosen.values()], names=["hven_time", *chosen])
 
 
-__all__ = ["add_derived_sets", "derive_time_extent", "describe_relations", "format_duration", "read_derived_set"]
+__all__ = [
+    "derive_time_extent",
+    "describe_data_set_relations",
+    "format_duration",
+    "read_derived_set",
+    "with_derived_sets",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model import Cache
+from hven.model import LruCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 CACHE_BYTES = 8 * 1024**2
 
 
-class DocumentCache(Cache[bytes]):
+class DocumentCache(LruCache[bytes]):
     """A cache of documents with a limit on its bytes.
 
     A key holds the version of the published state and the reader's permissions, so that a change of either leads to
     another document.
     """
 
-    def __init__(self, budget: int = CACHE_BYTES) -> None:
-        super().__init__(budget)
+    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+        super().__init__(max_bytes)
 
     def get_or_build(self, key: Hashable, build_document: Callable[[], bytes]) -> bytes:
         """Return the document of a key; build and store it if the cache does not have it.

@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import query
-from hven.adql.adql_writer import quote_name, write_literal
-from hven.formats.media import FileSamples, open_product
-from hven.model import Cache, units
+from hven.adql.adql_writer import quote_adql_name, write_adql_literal
+from hven.formats.media import FileTimeSamples, open_product
+from hven.model import LruCache, units
 from hven.model.errors import HvenError, SourceError, StorageUnavailableError, format_message
-from hven.model.table import Column, ParameterBins, find_begin_and_end_columns
-from hven.model.types import Type
+from hven.model.table import Column, ParameterBins, find_begin_and_end_time_columns
+from hven.model.types import ColumnType
 from hven.services import collection_files
 from hven.services._time_texts import DAY_MICROSECONDS, SECOND_MICROSECONDS, UNIX_EPOCH_JD, format_instant
 from hven.sources.file_readers import open_with_reader
@@ -33,8 +33,8 @@ from hven.sources.file_readers import open_with_reader
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import Product
-    from hven.model.table import Table, TimeSeries
+    from hven.formats.media import OpenProductFile
+    from hven.model.table import Table, TimeSeriesSpec
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
     from hven.site.auth import Principal
@@ -63,14 +63,14 @@ class Granule(NamedTuple):
     version: str
 
 
-class GranuleCache(Cache[list[Granule]]):
+class GranuleCache(LruCache[list[Granule]]):
     """Lists of files of small data sets, shared by readers who see the same rows; 100,000 files in all."""
 
     def __init__(self) -> None:
         super().__init__(20 * MAX_CACHED_GRANULES)
 
 
-class SampleTimesCache(Cache[Any]):
+class SampleTimesCache(LruCache[Any]):
     """Times of the samples of recently read files.
 
     The tiles of a picture, and the next picture, need the same times.
@@ -80,7 +80,7 @@ class SampleTimesCache(Cache[Any]):
         super().__init__(64 << 20, 16 << 20)
         self._read_locks = tuple(threading.Lock() for _ in range(16))
 
-    def fill_times(self, key: Hashable, samples: FileSamples) -> None:
+    def fill_times(self, key: Hashable, samples: FileTimeSamples) -> None:
         """Set the times of samples; of several threads that need those of one file at once, one reads them."""
         cached_times = self.find(key)
         if cached_times is None:
@@ -92,7 +92,7 @@ class SampleTimesCache(Cache[Any]):
             samples.set_times(cached_times)
 
 
-class FileLayout(NamedTuple):
+class SampleFileLayout(NamedTuple):
     """Time variable, columns, bins and text lengths of a file."""
 
     time_name: str
@@ -159,7 +159,7 @@ class DataSetFiles:
         self,
         context: ServiceContext,
         principal: Principal,
-        series: TimeSeries,
+        series: TimeSeriesSpec,
         table: Table,
         published_state: PublishedState,
     ) -> None:
@@ -168,7 +168,7 @@ class DataSetFiles:
         self.series = series
         self.table = table
         self.published_state = published_state
-        begin, end = find_begin_and_end_columns(table)
+        begin, end = find_begin_and_end_time_columns(table)
         if begin is None or end is None:
             message = format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
             raise StorageUnavailableError(message)
@@ -180,7 +180,7 @@ class DataSetFiles:
         self._own_conditions: tuple[str, ...] = ()
         if self._layout_column:
             self._span_tolerance = 0
-            own_condition = write_own_files(table, series)
+            own_condition = write_data_set_file_condition(table, series)
             if own_condition is not None:
                 self._is_shared = True
                 self._own_conditions = (own_condition,)
@@ -191,7 +191,7 @@ class DataSetFiles:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    def _query_rows(self, select_items: str, *conditions: str, query_suffix: str = "") -> Iterator[dict[str, Any]]:
+    def _query_file_rows(self, select_items: str, *conditions: str, query_suffix: str = "") -> Iterator[dict[str, Any]]:
         all_conditions = [*self._own_conditions, *conditions]
         if self.series.condition:
             all_conditions.insert(0, f"({self.series.condition})")
@@ -199,7 +199,7 @@ class DataSetFiles:
         if all_conditions:
             where = f" WHERE {' AND '.join(all_conditions)}"
         text = (
-            f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS "
+            f"SELECT {select_items} FROM {quote_adql_name(self.table.schema)}.{quote_adql_name(self.table.name)} AS "
             f"target{where}{query_suffix}"
         )
         context = self.context
@@ -217,7 +217,7 @@ class DataSetFiles:
 
     def _query_paths(self, *conditions: str, order_expression: str) -> list[str]:
         """Query the paths of the first files in an order."""
-        rows = self._query_rows(
+        rows = self._query_file_rows(
             f"TOP {MAX_TRIED_FILES} {self._path_select_items}",
             *conditions,
             query_suffix=f" ORDER BY {order_expression}",
@@ -274,15 +274,15 @@ class DataSetFiles:
         return [granule for granule in all_granules if granule.stop >= low and granule.start < high]
 
     def _query_granules(self, begin_instant: int, end_instant: int) -> list[Granule]:
-        begin = f"target.{quote_name(self._begin_column.name)}"
-        end = f"target.{quote_name(self._end_column.name)}"
+        begin = f"target.{quote_adql_name(self._begin_column.name)}"
+        end = f"target.{quote_adql_name(self._end_column.name)}"
         items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}"
         if self.series.version:
-            items += f", target.{quote_name(self.series.version)} AS a_version"
+            items += f", target.{quote_adql_name(self.series.version)} AS a_version"
         end_condition = f"{end} >= {_write_time_literal(self._end_column, begin_instant)}"
         begin_condition = f"{begin} < {_write_time_literal(self._begin_column, end_instant)}"
         granules = []
-        for row in self._query_rows(items, end_condition, begin_condition):
+        for row in self._query_file_rows(items, end_condition, begin_condition):
             path = self._fill_path_template(row)
             if path is None or row["a_first"] is None or row["a_last"] is None:
                 continue
@@ -309,12 +309,14 @@ class DataSetFiles:
     def _query_files(self, paths: Sequence[str]) -> collection_files.FoundFiles:
         return collection_files.find_files(self.context, self.principal, self.table.schema, paths)
 
-    def list_file_batches(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    def build_file_listing_batches(
+        self, parameter_names: Sequence[str], start: int, stop: int
+    ) -> Iterator[pa.RecordBatch]:
         """List the files themselves as samples, in the order of their first samples.
 
         Parameters
         ----------
-        names
+        parameter_names
             ``fileURI``, ``fileSize``.
         start, stop
             Time span of the first sample: microseconds since 1970.
@@ -331,14 +333,14 @@ class DataSetFiles:
                 "fileURI": pa.array([granule.path for granule in chunk], pa.string()),
                 "fileSize": pa.array(sizes, pa.float64()),
             }
-            chosen = {name: array for name, array in arrays_by_name.items() if name in names}
+            chosen = {name: array for name, array in arrays_by_name.items() if name in parameter_names}
             times = pa.array([granule.start for granule in chunk], pa.int64())
             yield pa.record_batch([times, *chosen.values()], names=["hven_time", *chosen])
 
-    def find_extent(self) -> tuple[int, int, int] | None:
+    def find_time_extent(self) -> tuple[int, int, int] | None:
         """Find the times of the first and last sample, and their approximate number; return None if there are none."""
-        begin = f"target.{quote_name(self._begin_column.name)}"
-        end = f"target.{quote_name(self._end_column.name)}"
+        begin = f"target.{quote_adql_name(self._begin_column.name)}"
+        end = f"target.{quote_adql_name(self._end_column.name)}"
         sample_count = None
         if self.has_file_policy:
             all_granules = self.list_granules(*ENTIRE_TIME_SPAN)
@@ -350,28 +352,28 @@ class DataSetFiles:
             items = f"MIN({begin}) AS a_first, MAX({end}) AS a_last"
             if self._layout_column:
                 items += ", SUM(target.samples) AS a_many"
-            (row,) = self._query_rows(items)
+            (row,) = self._query_file_rows(items)
             if row["a_first"] is None or row["a_last"] is None:
                 return None
             first = _to_microseconds(self._begin_column, row["a_first"])
             last = _to_microseconds(self._end_column, row["a_last"])
             sample_count = row.get("a_many")
         if self._is_shared:  # the table has the times of all its data sets together
-            first = self._find_own_limit(begin, first, 0)
-            last = self._find_own_limit(f"{end} DESC", last, -1)
+            first = self._read_extreme_sample_time(begin, first, 0)
+            last = self._read_extreme_sample_time(f"{end} DESC", last, -1)
         if not sample_count:
             cadence = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
             sample_count = max((last - first) / cadence, 1)
         return first, last, int(sample_count)
 
-    def _find_own_limit(self, order_expression: str, table_limit: int, sample_index: int) -> int:
+    def _read_extreme_sample_time(self, order_expression: str, table_time: int, sample_index: int) -> int:
         """Find the first or last sample of this data set, where the table has the times of several.
 
         Parameters
         ----------
         order_expression
             Order of the files, that with the wanted sample first.
-        table_limit
+        table_time
             Time that the table has, as a fallback: microseconds since 1970.
         sample_index
             Index of the sample in a file: 0 or -1.
@@ -386,12 +388,12 @@ class DataSetFiles:
                 with product:
                     instants = self._open_samples(product, path, state).instants
             except HvenError:  # a request for the samples reports it
-                return table_limit
+                return table_time
             if len(instants):
                 return int(instants[sample_index])
-        return table_limit
+        return table_time
 
-    def drop_uncountable_digits(self, layout: DataSetLayout, extent: tuple[int, int, int]) -> DataSetLayout:
+    def drop_uncountable_nanoseconds(self, layout: DataSetLayout, extent: tuple[int, int, int]) -> DataSetLayout:
         """Drop nanoseconds from the layout where some times are too far from 1970 to be counted in nanoseconds."""
         start, stop, _ = extent
         is_countable = start > -NANOSECOND_LIMIT_MICROSECONDS and stop < NANOSECOND_LIMIT_MICROSECONDS
@@ -402,7 +404,7 @@ class DataSetFiles:
 
     # --- layouts of files --------------------------------------------------------------------------------------------
 
-    def describe_layout(self, layout_cache: Any) -> DataSetLayout | None:
+    def read_merged_layout(self, layout_cache: Any) -> DataSetLayout | None:
         """Describe the data set by one file of each layout; return None if the reader may access no file.
 
         Parameters
@@ -415,13 +417,13 @@ class DataSetFiles:
         HvenError
             The program that reads its files fails.
         """
-        end = f"target.{quote_name(self._end_column.name)}"
+        end = f"target.{quote_adql_name(self._end_column.name)}"
         layouts: list[str | None] = [None]
         if self._layout_column is not None:
             layouts = self._list_layouts(end)
-        file_layouts: list[FileLayout] = []
+        file_layouts: list[SampleFileLayout] = []
         for layout in layouts:
-            conditions = () if layout is None else (f"target.layout = {write_literal(layout)}",)
+            conditions = () if layout is None else (f"target.layout = {write_adql_literal(layout)}",)
             paths = self._query_paths(*conditions, order_expression=f"{end} DESC")
             file_layout = self._read_first_layout(paths, layout_cache)
             if file_layout is not None:
@@ -434,12 +436,12 @@ class DataSetFiles:
         """List the layouts of files with samples, the newest first; of files without samples, the newest layout."""
         layout_items = f"TOP {MAX_LAYOUTS} target.layout AS a_layout"
         grouping = f" GROUP BY target.layout ORDER BY MAX({end_expression}) DESC"
-        rows = [*self._query_rows(layout_items, "target.samples > 0", query_suffix=grouping)]
+        rows = [*self._query_file_rows(layout_items, "target.samples > 0", query_suffix=grouping)]
         if not rows:
-            rows = [*self._query_rows(layout_items, query_suffix=grouping)][:1]
+            rows = [*self._query_file_rows(layout_items, query_suffix=grouping)][:1]
         return [row["a_layout"] for row in rows]
 
-    def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> FileLayout | None:
+    def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> SampleFileLayout | None:
         """Read the layout of the first file that can be accessed and read."""
         if not paths:
             return None
@@ -449,7 +451,7 @@ class DataSetFiles:
                 continue
             row = found_files.rows[path]
             key = ("layout", self.table.schema, path, row["tag"], repr(self.series))
-            layout: FileLayout | None = layout_cache.find(key)
+            layout: SampleFileLayout | None = layout_cache.find(key)
             if layout is None:
                 try:
                     layout = self._read_layout(found_files, path)
@@ -462,11 +464,11 @@ class DataSetFiles:
             return layout
         return None
 
-    def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> FileLayout:
+    def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> SampleFileLayout:
         product, _ = self._open_product(found_files, path)
         with product:
-            samples = FileSamples(product, self.series, path.rpartition("/")[2])
-            return FileLayout(
+            samples = FileTimeSamples(product, self.series, path.rpartition("/")[2])
+            return SampleFileLayout(
                 samples.time_variable,
                 samples.columns,
                 samples.bins,
@@ -474,11 +476,11 @@ class DataSetFiles:
                 samples.has_nanoseconds,
             )
 
-    def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[Product, Hashable]:
+    def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[OpenProductFile, Hashable]:
         """Open a file; return it and what identifies its state."""
         row = found_files.get_row(path)
         place = collection_files.open_file_place(self.context, self.principal, self.table.schema, row)
-        collection_files.check_companion_files(self.context, self.principal, self.table.schema, path, place)
+        collection_files.check_companion_file_access(self.context, self.principal, self.table.schema, path, place)
         found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]
@@ -495,7 +497,13 @@ class DataSetFiles:
     # --- samples -----------------------------------------------------------------------------------------------------
 
     def read_batches(
-        self, layout: DataSetLayout, names: Sequence[str], start: int, stop: int, *, with_nanoseconds: bool = False
+        self,
+        layout: DataSetLayout,
+        parameter_names: Sequence[str],
+        start: int,
+        stop: int,
+        *,
+        with_nanoseconds: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Read samples in the order of time.
 
@@ -503,7 +511,7 @@ class DataSetFiles:
         ----------
         layout
             Layout of the data set.
-        names
+        parameter_names
             Names of parameters.
         start, stop
             Microseconds since 1970: from `start` (included) to `stop` (excluded).
@@ -521,9 +529,9 @@ class DataSetFiles:
             A file cannot be accessed or read, or differs from the layout.
         """
         columns_by_name = {column.name: column for column in layout.columns}
-        columns = [(name, columns_by_name[name]) for name in names]
+        columns = [(name, columns_by_name[name]) for name in parameter_names]
         granules = self.list_granules(start, stop)
-        segments = assign_segments(granules, start, stop, self._span_tolerance)
+        segments = assign_times_to_granules(granules, start, stop, self._span_tolerance)
         if not with_nanoseconds:
             yield from self._read_segments(segments, layout, columns, with_nanoseconds=False)
             return
@@ -547,7 +555,7 @@ class DataSetFiles:
             chunk_paths = {granule.path for granule, _, _ in chunk}
             found_files = self._query_files(list(chunk_paths))
             open_path: str | None = None
-            product: Product | None = None
+            product: OpenProductFile | None = None
             try:
                 for granule, begin, end in chunk:
                     if granule.path != open_path:
@@ -563,9 +571,9 @@ class DataSetFiles:
                 if product is not None:
                     product.close()
 
-    def _open_samples(self, product: Product, path: str, file_state: Hashable) -> FileSamples:
+    def _open_samples(self, product: OpenProductFile, path: str, file_state: Hashable) -> FileTimeSamples:
         try:
-            samples = FileSamples(product, self.series, path.rpartition("/")[2])
+            samples = FileTimeSamples(product, self.series, path.rpartition("/")[2])
             if self.series.reader is None:  # a reader program may change its times, and reports its own errors
                 times_cache = self.context.site.get_or_create(SampleTimesCache)
                 cache_key = (self.table.schema, path, file_state, repr(self.series))
@@ -576,7 +584,7 @@ class DataSetFiles:
 
     def _read_segment(
         self,
-        samples: FileSamples,
+        samples: FileTimeSamples,
         layout: DataSetLayout,
         columns: Sequence[tuple[str, Column]],
         path: str,
@@ -596,7 +604,7 @@ class DataSetFiles:
                 for name, column in columns:
                     if name in file_columns:
                         file_values = batch.column(batch.schema.get_field_index(name))
-                        arrays.append(_fit_values(file_values, file_columns[name], column, path))
+                        arrays.append(_convert_to_data_set_column(file_values, file_columns[name], column, path))
                     elif name in layout.channel_tables:
                         channel_bins = samples.bins.get(layout.channel_tables[name], ())
                         arrays.append(_repeat_channels(channel_bins, column, batch.num_rows))
@@ -622,7 +630,7 @@ def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         yield previous
 
 
-def write_own_files(table: Table, series: TimeSeries) -> str | None:
+def write_data_set_file_condition(table: Table, series: TimeSeriesSpec) -> str | None:
     """Write the condition that a file has samples of a data set; None if the table has files of no other data set.
 
     Parameters
@@ -637,13 +645,13 @@ def write_own_files(table: Table, series: TimeSeries) -> str | None:
     if len(set_ids) < 2 or series.id not in set_ids or not has_layout_column:
         return None
     # the layout has a word of the same length for each data set
-    word_characters = len(FileSamples.NO_LAYOUT) + 1
+    word_characters = len(FileTimeSamples.NO_LAYOUT) + 1
     skipped_words = "_" * (set_ids.index(series.id) * word_characters)
-    pattern = write_literal(f"{skipped_words}{FileSamples.NO_LAYOUT}%")
+    pattern = write_adql_literal(f"{skipped_words}{FileTimeSamples.NO_LAYOUT}%")
     return f"(target.layout IS NULL OR target.layout NOT LIKE {pattern})"
 
 
-def assign_segments(
+def assign_times_to_granules(
     granules: Sequence[Granule], start: int, stop: int, tolerance: int = 0
 ) -> list[tuple[Granule, int, int]]:
     """Assign each time to one file: where several files have it, to that of the highest version.
@@ -722,7 +730,7 @@ def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
     return StorageUnavailableError(message, remedy=error.remedy)
 
 
-def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSetLayout:
+def _merge_layouts(layouts: Sequence[SampleFileLayout], series: TimeSeriesSpec) -> DataSetLayout:
     """Merge the layouts of files, the newest first.
 
     Channels that differ between files become a parameter with values for each sample.
@@ -736,7 +744,7 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
     merged_columns = list(columns.values())
     merged_columns.sort(key=lambda column: positions.get(column.name.casefold(), 0))
     for column in tuple(merged_columns):
-        notes += _list_column_notes(column, columns_by_file)
+        notes += _list_column_differences(column, columns_by_file)
         file_bins = []
         for layout, file_columns in zip(layouts, columns_by_file, strict=True):
             if column.name in file_columns:
@@ -760,7 +768,7 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
         channel_count = int(np.prod(element_sizes))
         table_column = Column(
             name=table_name,
-            type=Type("double", str(channel_count)),
+            type=ColumnType("double", str(channel_count)),
             unit=channel_bins.unit,
             description=f"Of the elements of {column.name}, which change",
         )
@@ -784,7 +792,7 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
     )
 
 
-def _merge_columns(layouts: Sequence[FileLayout]) -> tuple[dict[str, Column], dict[str, int]]:
+def _merge_columns(layouts: Sequence[SampleFileLayout]) -> tuple[dict[str, Column], dict[str, int]]:
     """Merge the columns of files, each wide enough for the values of all, and the lengths of their texts."""
     columns: dict[str, Column] = {}
     lengths: dict[str, int] = {}
@@ -799,7 +807,7 @@ def _merge_columns(layouts: Sequence[FileLayout]) -> tuple[dict[str, Column], di
     return columns, lengths
 
 
-def _list_column_notes(column: Column, columns_by_file: Sequence[Mapping[str, Column]]) -> Iterator[str]:
+def _list_column_differences(column: Column, columns_by_file: Sequence[Mapping[str, Column]]) -> Iterator[str]:
     """List the differences between files that users of a parameter must know."""
     file_columns = [columns.get(column.name) for columns in columns_by_file if columns]
     if None in file_columns:
@@ -829,7 +837,7 @@ def _widen_column(first_column: Column, second_column: Column) -> Column:
     if len(shape) == len(second_shape) == 1:
         shape = (max(shape[0], second_shape[0]),)
     shape_text = "x".join(map(str, shape)) or None
-    return first_column.copy_with(type=Type(datatype, shape_text, first_type.xtype))
+    return first_column.copy_with(type=ColumnType(datatype, shape_text, first_type.xtype))
 
 
 def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSetLayout, path: str) -> None:
@@ -843,7 +851,7 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
         raise StorageUnavailableError(message, remedy=format_message("ingest the collection again"))
 
 
-def _fit_values(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
+def _convert_to_data_set_column(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
     """Convert values of a file to unit, type and shape of the data set; elements that the file lacks are null."""
     array = _convert_unit(array, file_column, target_column, path)
     target_type = target_column.arrow_field.type
@@ -869,7 +877,7 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
     target_unit = units.normalize_unit(target_column.unit)
     if not file_unit or not target_unit or units.is_same_unit(file_unit, target_unit):
         return array
-    if not units.is_convertible(file_unit, target_unit) or target_column.type.datatype != "double":
+    if not units.are_units_convertible(file_unit, target_unit) or target_column.type.datatype != "double":
         message = format_message(
             "{name} of {path} is in {own}, and in {unit} in the data set",
             target_column.name,
@@ -881,7 +889,7 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
             "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
         )
         raise StorageUnavailableError(message, remedy=remedy)
-    factor = units.compute_factor(file_unit, target_unit)
+    factor = units.compute_unit_factor(file_unit, target_unit)
     if pa.types.is_fixed_size_list(array.type):
         elements = array.flatten().cast(pa.float64())
         elements = pc.multiply(elements, factor)
@@ -919,7 +927,7 @@ def _repeat_channels(bins: tuple[ParameterBins, ...], column: Column, row_count:
 def _write_time_literal(column: Column, instant: int) -> str:
     """Write an instant, in microseconds since 1970, as a literal of the column's type."""
     if column.epoch is None:
-        return f"CAST({write_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
+        return f"CAST({write_adql_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
     return repr(instant / DAY_MICROSECONDS + UNIX_EPOCH_JD - column.epoch)
 
 
@@ -931,4 +939,4 @@ def _to_microseconds(column: Column, value: Any) -> int:
     return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
 
 
-__all__ = ["DataSetFiles", "DataSetLayout", "Granule", "assign_segments"]
+__all__ = ["DataSetFiles", "DataSetLayout", "Granule", "assign_times_to_granules"]

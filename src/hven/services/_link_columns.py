@@ -53,9 +53,9 @@ class LinkQueryResult:
         constant_text = fill_constant_template(template, self.base_url)
         if constant_text is not None or not template:
             return constant_text
-        return self.fill_rows(template, is_address=is_address)
+        return self.fill_template_for_rows(template, is_address=is_address)
 
-    def fill_rows(self, template: Template, *, is_address: bool = False) -> pa.Array:
+    def fill_template_for_rows(self, template: Template, *, is_address: bool = False) -> pa.Array:
         """Fill a template for each row; a row is null where one of its values is null."""
         constant_text = fill_constant_template(template, self.base_url)
         if constant_text is not None or not template:
@@ -87,7 +87,7 @@ class LinkQueryResult:
         encoded_column = self._encoded_columns.get(key)
         if encoded_column is None:
             column = self.get_column(expression)
-            encoded_column = self._encoded_columns[key] = encode_values(column, format_spec, safe_characters)
+            encoded_column = self._encoded_columns[key] = format_template_values(column, format_spec, safe_characters)
         return encoded_column
 
 
@@ -125,7 +125,7 @@ def to_array(value: ColumnValue, row_count: int, arrow_type: pa.DataType) -> pa.
     return pa.array([value] * row_count, arrow_type)
 
 
-def join_columns(values: Sequence[ColumnValue], row_count: int, arrow_type: pa.DataType) -> pa.Array:
+def concat_link_columns(values: Sequence[ColumnValue], row_count: int, arrow_type: pa.DataType) -> pa.Array:
     """Concatenate the columns of several links; constant columns cost next to nothing."""
     if len(values) == 1:
         return to_array(values[0], row_count, arrow_type)
@@ -141,19 +141,19 @@ def parse_integers(texts: pa.Array) -> pa.Array:
     return pc.cast(integer_texts, pa.int64())
 
 
-def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> pa.Array:
+def format_template_values(values: pa.Array, format_spec: str, safe_characters: str | None) -> pa.Array:
     """Write values as texts, each distinct value once.
 
     Parameters
     ----------
     values
         Values of a column.
-    spec
+    format_spec
         Format specification; empty: the default format.
     safe_characters
         Characters that are not percent-encoded; None to encode nothing, for texts that are no parts of addresses.
     """
-    if not spec and pa.types.is_string(values.type):
+    if not format_spec and pa.types.is_string(values.type):
         if safe_characters is None:
             return values
         is_unescaped = pc.match_substring_regex(values, _UNESCAPED_PATTERNS[safe_characters])
@@ -162,10 +162,10 @@ def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> p
 
     def format_value(value: Any) -> str | None:
         text: str | None
-        if spec and is_time_format(spec):
-            text = format_time(value, spec)
-        elif spec:
-            text = format(value, spec)
+        if format_spec and is_time_format(format_spec):
+            text = format_time(value, format_spec)
+        elif format_spec:
+            text = format(value, format_spec)
         elif isinstance(value, float):
             text = repr(value).removesuffix(".0")
         else:
@@ -184,7 +184,7 @@ def encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> p
     return pa.array(texts, pa.string()).take(encoded.indices)
 
 
-def convert_content_qualifiers(texts: ColumnValue) -> ColumnValue:
+def convert_to_content_qualifiers(texts: ColumnValue) -> ColumnValue:
     """Convert kinds of products to the vocabulary of DataLink, each distinct kind once."""
     if texts is None or isinstance(texts, str):
         return to_content_qualifier(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hven.model.table import find_root
+from hven.model.table import find_file_root
 from hven.services import collection_files
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
 
@@ -55,7 +55,7 @@ def _list_file_states(
     """Yield the states of files of a collection."""
     file_access = collection_files.check_file_access(context, principal, collection, paths, published_state)
     public_access = file_access
-    if not _is_public_view(context, principal, file_access):
+    if not _is_same_as_public_access(context, principal, file_access):
         public_access = collection_files.check_file_access(
             context, ANONYMOUS_PRINCIPAL, collection, paths, published_state
         )
@@ -65,7 +65,7 @@ def _list_file_states(
         has_redirects = any(root.redirects_clients for root in files.roots)
         for path, media_type, size, url in zip(*facts, strict=True):
             direct_url = None
-            if has_redirects and find_root(path, files.roots)[0].redirects_clients:
+            if has_redirects and find_file_root(path, files.roots)[0].redirects_clients:
                 direct_url = url
             auth = "false" if path in public_paths else "true"
             yield path, LinkedFileState(auth, True, False, media_type, size, direct_url)
@@ -76,7 +76,9 @@ def _list_file_states(
             yield path, LinkedFileState(locked_auth, False, path in file_access.hidden_paths)
 
 
-def _is_public_view(context: ServiceContext, principal: Principal, file_access: collection_files.FileAccess) -> bool:
+def _is_same_as_public_access(
+    context: ServiceContext, principal: Principal, file_access: collection_files.FileAccess
+) -> bool:
     """Tell whether everybody gets the same answer as this reader, so that it need not be computed twice."""
     if principal.is_anonymous:
         return True

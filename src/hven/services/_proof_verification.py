@@ -82,11 +82,11 @@ async def verify_proof(
     try:
         return await anyio.to_thread.run_sync(verify, limiter=limiter)
     except UnauthenticatedError as error:
-        delay_seconds = attempts.count_failure(*attempt_key, guessable=verify_token is not verify)
+        delay_seconds = attempts.count_failure(*attempt_key, is_guessable=verify_token is not verify)
         try:
             await anyio.sleep(delay_seconds)
         finally:
-            attempts.count_answer(*attempt_key)
+            attempts.end_delayed_answer(*attempt_key)
         # with its traceback, the frames of the thread and its future would keep each other alive
         raise error.with_traceback(None) from None
 

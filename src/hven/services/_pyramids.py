@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from hven.services._reductions import BinRecords
     from hven.services.face import ServiceContext
-    from hven.services.series import DataSet, TimeExtent
+    from hven.services.series import SampleDataSet, TimeExtent
     from hven.site import PublishedState, Site
     from hven.site.auth import Principal
 
@@ -80,7 +80,7 @@ Spans: TypeAlias = "Sequence[tuple[int, int]]"
 ENTIRE_SPAN: Spans = ((-(2**62), 2**62),)
 
 
-def estimate_cadence(data_set: DataSet, extent: TimeExtent) -> float:
+def estimate_cadence(data_set: SampleDataSet, extent: TimeExtent) -> float:
     """Return the microseconds between two samples of a data set: the declared cadence, else the average.
 
     Parameters
@@ -94,7 +94,7 @@ def estimate_cadence(data_set: DataSet, extent: TimeExtent) -> float:
     return span_microseconds / max(extent.row_count, 1)
 
 
-def iterate_bins(bins: BinRecords, bin_microseconds: int, start: int, stop: int) -> Iterator[BinRecords]:
+def iterate_bin_chunks(bins: BinRecords, bin_microseconds: int, start: int, stop: int) -> Iterator[BinRecords]:
     """Iterate over the bins of a time span, some megabytes at a time.
 
     Parameters
@@ -113,7 +113,7 @@ def iterate_bins(bins: BinRecords, bin_microseconds: int, start: int, stop: int)
 def build_pyramid(
     directory: Path,
     read_samples: Callable[[int, int], Iterable[pa.RecordBatch]],
-    names: Sequence[str],
+    parameter_names: Sequence[str],
     widths: Sequence[int],
     *,
     earlier_levels: Mapping[int, BinRecords] | None = None,
@@ -140,14 +140,14 @@ def build_pyramid(
     def compute_bins(finer: int, width: int, low: int, high: int) -> Iterator[BinRecords]:
         """Compute the bins of a span from the finer level; from the samples where there is none (0)."""
         if finer:
-            finer_bins = iterate_bins(levels[finer], finer, low, high)
+            finer_bins = iterate_bin_chunks(levels[finer], finer, low, high)
             return reductions.reduce_bins(finer_bins, width // finer)
-        return reductions.reduce_samples(read_samples(low, high), width, names)
+        return reductions.reduce_samples(read_samples(low, high), width, parameter_names)
 
     def iterate_level_parts(earlier_bins: BinRecords | None, finer: int, width: int) -> Iterator[BinRecords]:
         if earlier_bins is None:
             for low, high in ENTIRE_SPAN:
-                yield from map(reductions.convert_means, compute_bins(finer, width, low, high))
+                yield from map(reductions.cast_means_to_value_type, compute_bins(finer, width, low, high))
             return
         next_index = 0
         for low, high in changed_spans:
@@ -155,7 +155,7 @@ def build_pyramid(
             last = bisect_left(earlier_bins["number"], high // width)
             yield earlier_bins[next_index:first]
             next_index = last
-            yield from map(reductions.convert_means, compute_bins(finer, width, low, high))
+            yield from map(reductions.cast_means_to_value_type, compute_bins(finer, width, low, high))
         yield earlier_bins[next_index:]
 
     for finer, width in zip([0, *widths], widths, strict=False):
@@ -172,7 +172,7 @@ def build_pyramid(
     (directory / LEVELS_FILE).write_text(json.dumps(level_record))
 
 
-def load_levels(directory: Path) -> dict[int, BinRecords]:
+def load_pyramid_levels(directory: Path) -> dict[int, BinRecords]:
     """Open the levels of a directory, bins by their width, the narrowest first; return none if there are none."""
     try:
         level_record = json.loads((directory / LEVELS_FILE).read_bytes())
@@ -185,7 +185,7 @@ def load_levels(directory: Path) -> dict[int, BinRecords]:
     return levels
 
 
-class PyramidStore:
+class BinPyramidStore:
     """The pyramids of a site, in this process. Thread-safe.
 
     Parameters
@@ -198,24 +198,24 @@ class PyramidStore:
         self._directory = directory
         self._open_levels: dict[str, dict[int, BinRecords]] = {}
         self._requested_keys: set[str] = set()
-        self._build_queue: queue.Queue[tuple[str, ServiceContext, DataSet, PublishedState]] = queue.Queue()
+        self._build_queue: queue.Queue[tuple[str, ServiceContext, SampleDataSet, PublishedState]] = queue.Queue()
         self.wait_until_idle = self._build_queue.join  # waits until no pyramid is being built
         threading.Thread(target=self._run_builds, name="reductions", daemon=True).start()
 
-    def find_levels(self, key: str) -> Mapping[int, BinRecords]:
+    def find_levels(self, pyramid_key: str) -> Mapping[int, BinRecords]:
         """Find the levels of a data set: width of bins -> bins, the narrowest first."""
-        open_levels = self._open_levels.get(key) or load_levels(self._directory / key)
+        open_levels = self._open_levels.get(pyramid_key) or load_pyramid_levels(self._directory / pyramid_key)
         if open_levels:
-            self._open_levels[key] = open_levels
+            self._open_levels[pyramid_key] = open_levels
         return open_levels
 
     def request_build(
-        self, key: str, context: ServiceContext, data_set: DataSet, published_state: PublishedState
+        self, pyramid_key: str, context: ServiceContext, data_set: SampleDataSet, published_state: PublishedState
     ) -> None:
         """Request that the reductions of a data set are built soon."""
-        if key not in self._requested_keys:
-            self._requested_keys.add(key)
-            self._build_queue.put((key, context, data_set, published_state))
+        if pyramid_key not in self._requested_keys:
+            self._requested_keys.add(pyramid_key)
+            self._build_queue.put((pyramid_key, context, data_set, published_state))
 
     def _run_builds(self) -> None:
         with suppress(OSError, AttributeError):  # a lower priority than queries
@@ -233,7 +233,7 @@ class PyramidStore:
             self._build_queue.task_done()
 
     def _build_missing(
-        self, key: str, context: ServiceContext, data_set: DataSet, published_state: PublishedState
+        self, pyramid_key: str, context: ServiceContext, data_set: SampleDataSet, published_state: PublishedState
     ) -> bool:
         """Build the reductions of a data set, unless another process is building some.
 
@@ -248,18 +248,18 @@ class PyramidStore:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return True  # the next request finds them, or builds them here
-            if (self._directory / key / LEVELS_FILE).exists():
+            if (self._directory / pyramid_key / LEVELS_FILE).exists():
                 return True
-            snapshot, _, series_key = key.partition("-x-")
+            snapshot, _, series_key = pyramid_key.partition("-x-")
             self._remove_stale(published_state, series_key)
             extent = find_time_extent(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
             names = list_numeric_parameters(data_set)
             if extent.start is None or extent.stop is None or not names:
                 return False
-            widths = _choose_widths(data_set, extent)
+            widths = _choose_bin_widths(data_set, extent)
             if not widths:
                 return False
-            byte_count = _estimate_bin_values(data_set, extent, widths[0]) * 12
+            byte_count = _estimate_bin_value_count(data_set, extent, widths[0]) * 12
             if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
                     "no disk space for the reductions of %s: its samples are reduced on each request", data_set.id
@@ -289,18 +289,18 @@ class PyramidStore:
                     earlier_levels=earlier_levels,
                     changed_spans=changed_spans,
                 )
-                work_directory.replace(self._directory / key)
+                work_directory.replace(self._directory / pyramid_key)
             finally:
                 shutil.rmtree(work_directory, ignore_errors=True)
             self._remove_stale(published_state)
         return True
 
     def _find_earlier_levels(
-        self, context: ServiceContext, data_set: DataSet, snapshot: str, series_key: str, widths: Sequence[int]
+        self, context: ServiceContext, data_set: SampleDataSet, snapshot: str, series_key: str, widths: Sequence[int]
     ) -> tuple[Mapping[int, BinRecords] | None, Spans]:
         """Find levels of an earlier state that can be reused, and the spans that have changed since."""
         for earlier_directory in self._directory.glob(f"[!.]*-x-{series_key}"):
-            earlier_levels = load_levels(earlier_directory)
+            earlier_levels = load_pyramid_levels(earlier_directory)
             earlier_snapshot = earlier_directory.name.partition("-x-")[0]
             max_width = max([*widths, *earlier_levels])
             changed_spans = _find_changed_spans(context, data_set, earlier_snapshot, snapshot, max_width)
@@ -321,7 +321,7 @@ class PyramidStore:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _estimate_bin_values(data_set: DataSet, extent: TimeExtent, bin_microseconds: int) -> int:
+def _estimate_bin_value_count(data_set: SampleDataSet, extent: TimeExtent, bin_microseconds: int) -> int:
     """Estimate how many values the bins of a level have."""
     span_microseconds = (extent.stop or 0) - (extent.start or 0)
     # at the declared cadence a bin has many samples; of a few campaigns in twenty years, few bins have any
@@ -331,7 +331,7 @@ def _estimate_bin_values(data_set: DataSet, extent: TimeExtent, bin_microseconds
 
 
 def _find_changed_spans(
-    context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
+    context: ServiceContext, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
     """Find the spans with changed rows between two states, from what the syncs between them have recorded.
 
@@ -340,7 +340,7 @@ def _find_changed_spans(
     instants = []
     try:
         if data_set.series.file:  # rows are files
-            return _find_added_spans(context, data_set, old_snapshot, new_snapshot, bin_microseconds)
+            return _find_added_file_spans(context, data_set, old_snapshot, new_snapshot, bin_microseconds)
         change_chain = change_sets.find_change_chain(
             context.site, data_set.published.table.qualified_name, old_snapshot, new_snapshot
         )
@@ -358,8 +358,8 @@ def _find_changed_spans(
     return _widen_spans(all_instants, all_instants, bin_microseconds)
 
 
-def _find_added_spans(
-    context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
+def _find_added_file_spans(
+    context: ServiceContext, data_set: SampleDataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
     """Find the spans of the files that were added between two states.
 
@@ -399,12 +399,12 @@ def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def list_numeric_parameters(data_set: DataSet) -> list[str]:
+def list_numeric_parameters(data_set: SampleDataSet) -> list[str]:
     """List the parameters that can be reduced: numbers."""
     return [parameter.name for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
 
 
-def _count_values(data_set: DataSet) -> int:
+def _count_values(data_set: SampleDataSet) -> int:
     """Count the numeric values of all samples."""
     numeric_names = set(list_numeric_parameters(data_set))
     numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in numeric_names]
@@ -413,7 +413,7 @@ def _count_values(data_set: DataSet) -> int:
     return values_per_sample * data_set.sample_count
 
 
-def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: DataSet) -> str | None:
+def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: SampleDataSet) -> str | None:
     """Build the key of a data set's pyramid; return None if it has none.
 
     It is small, or this reader may see other rows than everybody.
@@ -442,7 +442,7 @@ def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: D
     return f"{state}-x-{series_key}"
 
 
-def _choose_widths(data_set: DataSet, extent: TimeExtent) -> list[int]:
+def _choose_bin_widths(data_set: SampleDataSet, extent: TimeExtent) -> list[int]:
     """Choose the widths of bins that are kept."""
     min_width = MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent)
     widths = [width for width in WIDTHS if width >= min_width]
@@ -451,7 +451,9 @@ def _choose_widths(data_set: DataSet, extent: TimeExtent) -> list[int]:
     return [*widths[:1], *wider_widths]
 
 
-def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet, extent: TimeExtent) -> list[int]:
+def list_bin_widths(
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, extent: TimeExtent
+) -> list[int]:
     """List the widths of bins that are kept, or will be when requested; none for a small data set.
 
     Parameters
@@ -460,14 +462,14 @@ def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet
         Time span of its samples.
     """
     if _make_pyramid_key(context, principal, data_set) is not None:
-        return _choose_widths(data_set, extent)
+        return _choose_bin_widths(data_set, extent)
     return []
 
 
-def is_quick(
+def can_reduce_quickly(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
+    data_set: SampleDataSet,
     extent: TimeExtent,
     published_state: PublishedState,
 ) -> bool:
@@ -482,14 +484,14 @@ def is_quick(
     """
     if extent.row_count <= MAX_DIRECT_VALUES:
         return True
-    return bool(_find_or_request_levels(context, principal, data_set, published_state))
+    return bool(_find_or_request_pyramid_levels(context, principal, data_set, published_state))
 
 
 def read_bins(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
-    names: Sequence[str],
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
@@ -512,11 +514,11 @@ def read_bins(
     """
     low = start // bin_microseconds * bin_microseconds
     high = -(-stop // bin_microseconds) * bin_microseconds
-    levels = _find_or_request_levels(context, principal, data_set, published_state)
+    levels = _find_or_request_pyramid_levels(context, principal, data_set, published_state)
     level_width = max((width for width in levels if not bin_microseconds % width), default=0)
     if level_width:
-        level_bins = iterate_bins(levels[level_width], level_width, low, high)
-        parts = reductions.reduce_bins(level_bins, bin_microseconds // level_width, names)
+        level_bins = iterate_bin_chunks(levels[level_width], level_width, low, high)
+        parts = reductions.reduce_bins(level_bins, bin_microseconds // level_width, parameter_names)
     else:
         sample_distance = 0
         if data_set.remote is not None:
@@ -528,49 +530,51 @@ def read_bins(
             context,
             principal,
             data_set,
-            names,
+            parameter_names,
             start=low,
             stop=high,
             published_state=published_state,
             bin_microseconds=sample_distance,
         )
-        parts = reductions.reduce_samples(samples, bin_microseconds, names)
-    yield from map(reductions.convert_means, parts)
+        parts = reductions.reduce_samples(samples, bin_microseconds, parameter_names)
+    yield from map(reductions.cast_means_to_value_type, parts)
 
 
-def _find_or_request_levels(
-    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+def _find_or_request_pyramid_levels(
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
 ) -> Mapping[int, BinRecords]:
     """Find the levels of a data set; request them where they are missing."""
     key = _make_pyramid_key(context, principal, data_set)
     if key is None:
         return {}
-    pyramid_store = get_pyramid_store(context.site)
+    pyramid_store = get_bin_pyramid_store(context.site)
     levels = pyramid_store.find_levels(key)
     if not levels:
         pyramid_store.request_build(key, context, data_set, published_state)
     return levels
 
 
-def get_pyramid_store(site: Site) -> PyramidStore:
+def get_bin_pyramid_store(site: Site) -> BinPyramidStore:
     """Return the pyramids of a site."""
-    pyramid_store: PyramidStore = site.get_or_create(PyramidStore, site.settings.var_directory / "reductions")
+    pyramid_store: BinPyramidStore = site.get_or_create(BinPyramidStore, site.settings.var_directory / "reductions")
     return pyramid_store
 
 
-def request_all_builds(context: ServiceContext, data_sets: Iterable[DataSet], published_state: PublishedState) -> None:
+def request_missing_pyramids(
+    context: ServiceContext, data_sets: Iterable[SampleDataSet], published_state: PublishedState
+) -> None:
     """Request the missing reductions of all data sets, as an anonymous reader sees them."""
     for data_set in data_sets:
-        _find_or_request_levels(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
+        _find_or_request_pyramid_levels(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
 
 
 __all__ = [
-    "PyramidStore",
+    "BinPyramidStore",
+    "can_reduce_quickly",
     "estimate_cadence",
-    "get_pyramid_store",
-    "is_quick",
+    "get_bin_pyramid_store",
+    "list_bin_widths",
     "list_numeric_parameters",
-    "list_widths",
     "read_bins",
-    "request_all_builds",
+    "request_missing_pyramids",
 ]

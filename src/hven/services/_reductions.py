@@ -105,7 +105,7 @@ def reduce_samples(
         numbers = np.asarray(batch.column(0), np.int64) // bin_microseconds
         return _fold_bins(numbers, sample_values, names)
 
-    return _join_bins(fold_batch(batch) for batch in batches if batch.num_rows)
+    return _join_split_bins(fold_batch(batch) for batch in batches if batch.num_rows)
 
 
 def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] | None = None) -> Iterator[BinRecords]:
@@ -126,13 +126,13 @@ def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] |
         Complete bins.
     """
     folded_parts = (_fold_bins(part["number"] // factor, part, names) for part in parts if len(part))
-    return _join_bins(folded_parts)
+    return _join_split_bins(folded_parts)
 
 
-def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
+def _join_split_bins(bin_chunks: Iterable[BinRecords]) -> Iterator[BinRecords]:
     """Yield complete bins: the last bin of a part is held back, because the next part may continue it."""
     pending_bin: BinRecords | None = None
-    for part in parts:
+    for part in bin_chunks:
         bins = part
         if pending_bin is not None and pending_bin["number"][0] == part["number"][0]:
             same_bin = np.concatenate([pending_bin, part[:1]])
@@ -148,18 +148,18 @@ def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
 
 
 def _fold_bins(
-    numbers: npt.NDArray[np.int64],
+    bin_numbers: npt.NDArray[np.int64],
     source_values: BinRecords | Mapping[str, Numbers],
     names: Sequence[str] | None = None,
 ) -> BinRecords:
     """Fold bins, or samples as bins of one sample each, into the bins with these numbers."""
     if names is None:
         names = [name[2:] for name in source_values.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
-    is_start = np.r_[True, numbers[1:] != numbers[:-1]]
+    is_start = np.r_[True, bin_numbers[1:] != bin_numbers[:-1]]
     starts = np.flatnonzero(is_start)
-    runs = starts, np.diff(starts, append=len(numbers))
-    is_one_to_one = len(starts) == len(numbers)
-    fields: dict[str, Numbers] = {"number": numbers[starts]}
+    runs = starts, np.diff(starts, append=len(bin_numbers))
+    is_one_to_one = len(starts) == len(bin_numbers)
+    fields: dict[str, Numbers] = {"number": bin_numbers[starts]}
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinities of both signs; bins without values
         for name in names:
             count, mean, high = (source_values[f"{letter} {name}"] for letter in "nmh")
@@ -182,7 +182,7 @@ def _fold_bins(
     return bins
 
 
-def convert_means(bins: BinRecords) -> BinRecords:
+def cast_means_to_value_type(bins: BinRecords) -> BinRecords:
     """Convert means to the type of their values, in which they are kept and sent.
 
     Parameters
@@ -244,4 +244,4 @@ def to_matrix(array: pa.Array) -> Numbers:
     return np.asarray(array.to_numpy(zero_copy_only=False))[:, None]
 
 
-__all__ = ["WIDTHS", "choose_bin_width", "convert_means", "reduce_bins", "reduce_samples", "to_matrix"]
+__all__ = ["WIDTHS", "cast_means_to_value_type", "choose_bin_width", "reduce_bins", "reduce_samples", "to_matrix"]

@@ -20,10 +20,10 @@ from hven.formats.votable import replace_illegal_characters
 from hven.model import plugins
 from hven.model.resource import (
     SPDX_LICENCE_PATTERN,
+    CollectionSpec,
     Person,
     RegistryRecord,
     RelatedResource,
-    Resource,
     ServiceRegistration,
 )
 from hven.model.table import Schema
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.services.face import Face, ServiceContext
+    from hven.services.face import ServiceContext, ServiceFace
     from hven.site import PublishedState, PublishedTable
 
 logger = logging.getLogger("hven")
@@ -85,9 +85,9 @@ class PublishingRegistry:
     def refresh_in_background(self) -> None:
         """Update the records in the background, after the first harvest; later requests need not wait for it."""
         if self._last_state is not None:
-            threading.Thread(target=self._refresh_and_log, name="registry", daemon=True).start()
+            threading.Thread(target=self._refresh_logging_errors, name="registry", daemon=True).start()
 
-    def _refresh_and_log(self) -> None:
+    def _refresh_logging_errors(self) -> None:
         try:
             self.refresh()
         except Exception:  # the next request reports it
@@ -132,7 +132,7 @@ class PublishingRegistry:
     ) -> dict[str, tuple[str, Sequence[RegistryRecord]] | None]:
         """Build digests and records of the parts that have changed, with None for a part that is removed."""
         known_digests = self._context.site.store.registry.map_part_digests()
-        builder = _RecordBuilder(self._context, published_state)
+        builder = _RegistryRecordBuilder(self._context, published_state)
         changed_parts: dict[str, tuple[str, Sequence[RegistryRecord]] | None] = {}
         for part, part_digest in builder.digests_by_part.items():
             if known_digests.get(part) == part_digest:
@@ -149,7 +149,7 @@ class PublishingRegistry:
         return changed_parts
 
 
-def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
+def build_draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
     """Build all records as they would be published now, without publishing them.
 
     Parameters
@@ -162,18 +162,18 @@ def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
     records
         By collection; under the empty name, those of the site.
     """
-    builder = _RecordBuilder(context, context.site.get_published_state())
+    builder = _RegistryRecordBuilder(context, context.site.get_published_state())
     record_store = context.site.store.registry
     records_by_part: dict[str, list[RegistryRecord]] = {}
     for part in builder.digests_by_part:
         records_by_part[part] = []
         for record in builder.build_records(part):
             earlier_record = record_store.find_record(record.ivoid)
-            records_by_part[part].append(_restore_dates(record, earlier_record))
+            records_by_part[part].append(_with_published_dates(record, earlier_record))
     return records_by_part
 
 
-def _restore_dates(record: RegistryRecord, earlier_record: RegistryRecord | None) -> RegistryRecord:
+def _with_published_dates(record: RegistryRecord, earlier_record: RegistryRecord | None) -> RegistryRecord:
     """Return a record with the dates of the published one; the date of its change only if they are equal."""
     if earlier_record is None:
         return record
@@ -185,7 +185,7 @@ def _restore_dates(record: RegistryRecord, earlier_record: RegistryRecord | None
     return replace(record, created=created, changed=changed)
 
 
-def write_record(record: RegistryRecord) -> str:
+def write_registry_record_xml(record: RegistryRecord) -> str:
     """Write a record as VOResource (``ivo_vor``).
 
     Parameters
@@ -193,16 +193,16 @@ def write_record(record: RegistryRecord) -> str:
     record
         The record; if it is not published yet, its dates are those of this moment.
     """
-    return "".join(split_record(record))
+    return "".join(write_registry_record_pieces(record))
 
 
-def split_record(record: RegistryRecord) -> tuple[str, str, str]:
+def write_registry_record_pieces(record: RegistryRecord) -> tuple[str, str, str]:
     """Write a record in pieces, so that a list of records is joined once: it may have megabytes.
 
     Parameters
     ----------
     record
-        As in `write_record`.
+        As in `write_registry_record_xml`.
     """
     now = ""
     if not (record.created and record.changed):
@@ -217,16 +217,16 @@ def split_record(record: RegistryRecord) -> tuple[str, str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ServiceRecord:
+class _TableServiceRegistration:
     """A record of a service over one table."""
 
     ivoid: str
-    face: Face
+    face: ServiceFace
     table: Table
     entry: ServiceRegistration
 
 
-class _RecordBuilder:
+class _RegistryRecordBuilder:
     """Builds the records of one state of the site."""
 
     def __init__(self, context: ServiceContext, published_state: PublishedState) -> None:
@@ -239,15 +239,15 @@ class _RecordBuilder:
             if item.table.qualified_name not in published_state.tables_by_name:
                 self._unavailable_collections.add(item.collection)
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        registered_schemas = map(_keep_registered_tables, catalogue.schemas)
+        registered_schemas = map(_with_registered_tables, catalogue.schemas)
         self.schemas = {schema.name: schema for schema in registered_schemas if schema.tables}
-        self._find_statistics = published_state.select_fully_visible(ANONYMOUS_PRINCIPAL, context.policies)
+        self._find_statistics = published_state.create_visible_statistics_lookup(ANONYMOUS_PRINCIPAL, context.policies)
         # without settings of this process, which do not change the records
         relevant_settings = replace(self._settings, directory=Path(), host="", port=1, workers=1, job_workers=1)
         site_digest = _compute_digest(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
         digests_by_collection = {}
         for name, schema in self.schemas.items():
-            if self._is_published(name) and not self._is_uncertain(schema):
+            if self._is_registration_published(name) and not self._has_unknown_records(schema):
                 digest_parts = self._list_digest_parts(schema)
                 digests_by_collection[name] = _compute_digest(site_digest, *digest_parts)
         # the records of the site come first: of two records with the same id, the first is kept
@@ -256,8 +256,8 @@ class _RecordBuilder:
             **digests_by_collection,
         }
 
-    def _is_published(self, name: str) -> bool:
-        resource = self._published_state.resources.get(name)
+    def _is_registration_published(self, collection: str) -> bool:
+        resource = self._published_state.resources.get(collection)
         return resource is None or resource.registration is None or resource.registration.publish
 
     def _list_digest_parts(self, schema: Schema) -> Iterator[str]:
@@ -271,18 +271,18 @@ class _RecordBuilder:
             item_facts = item and (item.run_id, item.updated, item.damaged_snapshot)
             yield repr((table.qualified_name, item_facts, table.policy is None, table.keys))
 
-    def _is_uncertain(self, schema: Schema) -> bool:
+    def _has_unknown_records(self, schema: Schema) -> bool:
         """Return whether its records are not known now: its descriptor has faults, or its engine is unavailable."""
         if schema.name in self._unavailable_collections:
             return True
         return schema.name not in self._published_state.resources and self._has_descriptor(schema.name)
 
-    def _has_descriptor(self, name: str) -> bool:
-        return (self._settings.collections_directory / name / f"{name}.yaml").exists()
+    def _has_descriptor(self, collection: str) -> bool:
+        return (self._settings.collections_directory / collection / f"{collection}.yaml").exists()
 
     def is_removed(self, collection: str) -> bool:
         """Return whether a collection without records has none because it was removed, or is not public any more."""
-        if collection in self.schemas and self._is_published(collection):
+        if collection in self.schemas and self._is_registration_published(collection):
             return False  # it exists, and its records are not known now
         if any(item.table.schema == collection for item in self._published_state.tables_by_name.values()):
             return collection in self._published_state.resources or not self._has_descriptor(collection)
@@ -297,8 +297,8 @@ class _RecordBuilder:
     # --- a collection ---------------------------------------------------------------------------------------------
 
     def _build_collection_records(self, schema: Schema) -> Iterator[RegistryRecord]:
-        resource = self._published_state.resources.get(schema.name) or self._describe_schema(schema)
-        authority = self._settings.find_authority(schema.name)
+        resource = self._published_state.resources.get(schema.name) or self._build_schema_resource(schema)
+        authority = self._settings.find_collection_authority(schema.name)
         ivoid = f"ivo://{authority}/{_encode_ivoid_segment(schema.name)}"
         if resource.registration is not None:
             ivoid = resource.registration.id or ivoid
@@ -339,7 +339,7 @@ class _RecordBuilder:
             yield self._build_record(
                 "vs:CatalogResource",
                 ivoid_by_table[table.name],
-                _describe_table(resource, table),
+                _build_table_resource(resource, table),
                 capabilities=auxiliary_capabilities,
                 tables=replace(schema, tables=(table,)),
                 covered_items=[self._published_state.tables_by_name[table.qualified_name]],
@@ -356,12 +356,14 @@ class _RecordBuilder:
                 continue
             for capability in self._list_capabilities(face, schema):
                 if (capability.standard_id or "").startswith(TAP_STANDARD_ID):
-                    capabilities.append(self._add_mirrors(capability, "tap"))
+                    capabilities.append(self._with_mirrors(capability, "tap"))
                 else:
                     capabilities.append(capability)
         return capabilities
 
-    def _list_table_services(self, schema: Schema, resource: Resource, ivoid: str) -> Iterator[_ServiceRecord]:
+    def _list_table_services(
+        self, schema: Schema, resource: CollectionSpec, ivoid: str
+    ) -> Iterator[_TableServiceRegistration]:
         for table in schema.tables:
             for name, face in sorted(self._context.faces.items()):
                 if not table.is_served_by(name):
@@ -375,14 +377,14 @@ class _RecordBuilder:
                     settings_key = f"{table.qualified_name}.{table_face.name}"
                     configured_id = self._settings.registry.ids.get(settings_key) or entry.id
                     default_id = f"{ivoid}/{_encode_ivoid_segment(table.name)}/{table_face.name}"
-                    yield _ServiceRecord(
+                    yield _TableServiceRegistration(
                         ivoid=configured_id or default_id,
                         face=table_face,
                         table=table,
                         entry=entry,
                     )
 
-    def _list_capabilities(self, face: Face, schema: Schema | None) -> Sequence[Capability]:
+    def _list_capabilities(self, face: ServiceFace, schema: Schema | None) -> Sequence[Capability]:
         """List the capabilities of a face; none, if it fails."""
         try:
             capabilities = face.list_capabilities(self._context, self._base, schema)
@@ -392,25 +394,25 @@ class _RecordBuilder:
                 "registry: the face %s does not say what it can do: %s, in %s",
                 face.name,
                 error,
-                plugins.locate_error(error),
+                plugins.describe_error_origin(error),
             )
             return ()
 
-    def _find_registration(self, resource: Resource, key: str) -> ServiceRegistration:
+    def _find_registration(self, resource: CollectionSpec, key: str) -> ServiceRegistration:
         registration = None
         if resource.registration is not None:
             registration = resource.registration.services.get(key)
         return registration or ServiceRegistration()
 
     def _build_service_record(
-        self, service: _ServiceRecord, schema: Schema, resource: Resource, ivoid: str
+        self, service: _TableServiceRegistration, schema: Schema, resource: CollectionSpec, ivoid: str
     ) -> RegistryRecord:
         table = service.table
         face = service.face
         item = self._published_state.tables_by_name.get(table.qualified_name)
         sample_place = None
         if item is not None:
-            sample_place = coverage.find_sample_place(table, item)
+            sample_place = coverage.find_sample_sky_circle(table, item)
         capability = face.describe_capability(table, self._base, self._settings, sample_place=sample_place)
         configured_mirrors = self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ())
         capability = replace(
@@ -428,7 +430,7 @@ class _RecordBuilder:
         if face.build_query is not None or face.capability_type is not None:
             resource_type = "vs:CatalogService"
             tables = replace(schema, tables=(table,))
-        table_resource = _describe_table(resource, table)
+        table_resource = _build_table_resource(resource, table)
         title = f"{table_resource.title} - {face.title}"
         return self._build_record(
             resource_type,
@@ -440,7 +442,7 @@ class _RecordBuilder:
             related=[RelatedResource(kind="IsServiceFor", title=resource.title, id=ivoid)],
         )
 
-    def _add_mirrors(self, capability: Capability, name: str) -> Capability:
+    def _with_mirrors(self, capability: Capability, name: str) -> Capability:
         mirrors = self._settings.registry.mirrors.get(name, ())
         return replace(capability, mirrors=mirrors)
 
@@ -450,7 +452,7 @@ class _RecordBuilder:
         settings = self._settings
         organisation_ivoid = self._make_site_ivoid("organisation")
         for authority in settings.authorities:
-            authority_resource = self._describe_site(
+            authority_resource = self._build_site_resource(
                 f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes."
             )
             managing_organisation = (
@@ -459,7 +461,7 @@ class _RecordBuilder:
             yield self._build_record(
                 "vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing_organisation
             )
-        organisation = self._describe_site(self._publisher, settings.description)
+        organisation = self._build_site_resource(self._publisher, settings.description)
         organisation = replace(organisation, reference_url=settings.registry.organisation_url)
         yield self._build_record("vr:Organisation", organisation_ivoid, organisation)
         yield self.build_registry_record()
@@ -468,7 +470,7 @@ class _RecordBuilder:
             capabilities = []
             for capability in self._list_capabilities(face, None):
                 if capability.standard_id in face.standard_ids:
-                    capabilities.append(self._add_mirrors(capability, name))
+                    capabilities.append(self._with_mirrors(capability, name))
                 else:
                     capabilities.append(capability)
             serves_tables = any(table.is_served_by(name) and face.applies(table) for table in tables)
@@ -480,7 +482,7 @@ class _RecordBuilder:
                 resource_type = "vs:CatalogService"
                 schemas = [schema for part, schema in self.schemas.items() if part in self.digests_by_part]
             title = f"{settings.title or settings.name} - {face.title}"
-            service_resource = self._describe_site(title, face.description or settings.description)
+            service_resource = self._build_site_resource(title, face.description or settings.description)
             yield self._build_record(
                 resource_type,
                 self._make_site_ivoid(name),
@@ -492,7 +494,7 @@ class _RecordBuilder:
     def build_registry_record(self) -> RegistryRecord:
         """Build the registry's own record."""
         settings = self._settings
-        registry_resource = self._describe_site(
+        registry_resource = self._build_site_resource(
             f"{settings.title or settings.name} - publishing registry",
             "What this site publishes, for the registries of the Virtual Observatory.",
         )
@@ -513,13 +515,13 @@ class _RecordBuilder:
     def _publisher(self) -> str:
         return self._settings.registry.organisation or self._settings.title or self._settings.name
 
-    def _describe_site(self, title: str, description: str | None) -> Resource:
-        return Resource(name="", title=title, path=Path(), description=description)
+    def _build_site_resource(self, title: str, description: str | None) -> CollectionSpec:
+        return CollectionSpec(name="", title=title, path=Path(), description=description)
 
-    def _describe_schema(self, schema: Schema) -> Resource:
+    def _build_schema_resource(self, schema: Schema) -> CollectionSpec:
         """Describe tables without a descriptor, which the site has over all collections."""
         title = schema.title or f"{self._settings.title or self._settings.name}: {schema.name}"
-        return Resource(name=schema.name, title=title, path=Path(), description=schema.description)
+        return CollectionSpec(name=schema.name, title=title, path=Path(), description=schema.description)
 
     # --- all records ----------------------------------------------------------------------------------------------
 
@@ -527,7 +529,7 @@ class _RecordBuilder:
         self,
         resource_type: str,
         ivoid: str,
-        resource: Resource,
+        resource: CollectionSpec,
         *,
         capabilities: Iterable[Capability] = (),
         tables: Schema | Sequence[Schema] | None = None,
@@ -551,7 +553,7 @@ class _RecordBuilder:
         landing_page = self._base + "/"
         if resource.name in self._published_state.resources:
             landing_page += f"collections/{quote(resource.name)}"
-        landing_page = _clean_url(resource.reference_url) or landing_page
+        landing_page = _parse_web_address(resource.reference_url) or landing_page
         updated = max((item.updated for item in covered_items), default="")
         is_service = resource_type.startswith("vs:")
         parts = [
@@ -560,7 +562,7 @@ class _RecordBuilder:
             _write_element("identifier", ivoid),
             *_write_elements("altIdentifier", dict.fromkeys(alternate_ids)),
             f"<curation>{self._write_curation(resource, updated)}</curation>",
-            f"<content>{_write_content(resource, resource_type, landing_page, all_related)}</content>",
+            f"<content>{_write_content_xml(resource, resource_type, landing_page, all_related)}</content>",
         ]
         if is_service and with_rights:
             parts.append(_write_rights(resource))
@@ -568,7 +570,7 @@ class _RecordBuilder:
         if is_service:
             parts += _write_elements("facility", resource.facility)
             parts += _write_elements("instrument", resource.instrument)
-            parts.append(coverage.write_coverage(covered_items, resource.waveband))
+            parts.append(coverage.write_coverage_xml(covered_items, resource.waveband))
             parts.append(_write_tableset(tables, self._find_statistics))
         parts.append(extra_xml)
         dublin_core = self._write_dublin_core(resource, ivoid, landing_page, alternate_ids)
@@ -580,7 +582,7 @@ class _RecordBuilder:
             created=_find_creation_date(resource),
         )
 
-    def _write_curation(self, resource: Resource, updated: str) -> str:
+    def _write_curation(self, resource: CollectionSpec, updated: str) -> str:
         settings = self._settings
         publisher_attribute = ""
         if resource.publisher in {None, self._publisher}:
@@ -606,7 +608,7 @@ class _RecordBuilder:
         return "".join(parts)
 
     def _write_dublin_core(
-        self, resource: Resource, ivoid: str, landing_page: str, alternate_ids: Sequence[str]
+        self, resource: CollectionSpec, ivoid: str, landing_page: str, alternate_ids: Sequence[str]
     ) -> str:
         terms = [
             ("title", resource.title),
@@ -625,8 +627,8 @@ class _RecordBuilder:
         return "".join(_write_element(f"dc:{name}", value) for name, value in terms if value)
 
 
-def _write_content(
-    resource: Resource, resource_type: str, landing_page: str, related: Iterable[RelatedResource]
+def _write_content_xml(
+    resource: CollectionSpec, resource_type: str, landing_page: str, related: Iterable[RelatedResource]
 ) -> str:
     parts = _write_elements("subject", _list_subjects(resource))
     parts.append(_write_element("description", _get_description(resource)))
@@ -664,7 +666,7 @@ def list_registry_capabilities(base_url: str) -> list[Capability]:
     ]
 
 
-def _keep_registered_tables(schema: Schema) -> Schema:
+def _with_registered_tables(schema: Schema) -> Schema:
     """Return a schema with the tables that are registered: neither releases nor TAP_SCHEMA."""
     registered_tables: tuple[Table, ...] = ()
     if schema.name != TAP_SCHEMA:
@@ -672,7 +674,7 @@ def _keep_registered_tables(schema: Schema) -> Schema:
     return replace(schema, tables=registered_tables)
 
 
-def _describe_table(resource: Resource, table: Table) -> Resource:
+def _build_table_resource(resource: CollectionSpec, table: Table) -> CollectionSpec:
     """Describe a table; what it lacks comes from its collection."""
     title = resource.title
     if _get_table_title(table) != resource.title:
@@ -739,7 +741,7 @@ def _escape_uri(text: str) -> str:
     return begin
 
 
-def _clean_url(text: str | None) -> str | None:
+def _parse_web_address(text: str | None) -> str | None:
     """Return an address of the web; None if the text is no such address."""
     if text and _WEB_ADDRESS_PATTERN.fullmatch(text.strip()):
         return _escape_uri(text)
@@ -761,13 +763,13 @@ def _write_orcid(person: Person) -> str:
     return ""
 
 
-def _get_description(resource: Resource) -> str:
+def _get_description(resource: CollectionSpec) -> str:
     return resource.description or resource.title
 
 
-def _list_subjects(resource: Resource) -> list[str]:
+def _list_subjects(resource: CollectionSpec) -> list[str]:
     """Return the subjects as terms of the UAT."""
-    terms = map(descriptor.normalize_term, resource.subjects)
+    terms = map(descriptor.normalize_subject_term, resource.subjects)
     return list(dict.fromkeys(term for term in terms if term)) or list(DEFAULT_SUBJECTS)
 
 
@@ -776,7 +778,7 @@ def _list_content_types(resource_type: str) -> tuple[str, ...]:
     return (content_types.get(resource_type, "Catalog"),)
 
 
-def _find_creation_date(resource: Resource) -> str | None:
+def _find_creation_date(resource: CollectionSpec) -> str | None:
     """Return when it was first published, if its descriptor has a day in the past."""
     date_match = _DATE_PATTERN.match(resource.created or "")
     if date_match is None:
@@ -799,11 +801,11 @@ def _write_relation(related: RelatedResource) -> str:
     return f"<relationship>{_write_element('relationshipType', related.kind)}{related_resource}</relationship>"
 
 
-def _write_rights(resource: Resource) -> str:
+def _write_rights(resource: CollectionSpec) -> str:
     licence = resource.licence or resource.licence_url
     if not licence:
         return ""
-    url = _clean_url(resource.licence_url)
+    url = _parse_web_address(resource.licence_url)
     if not url and SPDX_LICENCE_PATTERN.fullmatch(licence):
         url = f"http://spdx.org/licenses/{licence}"
     attribute = ""
@@ -821,7 +823,7 @@ def _write_tableset(
     column_count = sum(len(table.columns) for schema in schemas for table in schema.tables)
     detail = "min" if column_count > MAX_DESCRIBED_COLUMNS else None
     schema_elements = [
-        vosi.write_schema(schema, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics)
+        vosi.write_schema_xml(schema, detail=detail, quote_name=adql.quote_adql_name, find_statistics=find_statistics)
         for schema in schemas
     ]
     content = "".join(schema_elements)
@@ -836,7 +838,7 @@ __all__ = [
     "REGISTRY_INTERFACE_NAMESPACE",
     "SPDX_LICENCE_PATTERN",
     "PublishingRegistry",
-    "draft_records",
+    "build_draft_records",
     "list_registry_capabilities",
-    "write_record",
+    "write_registry_record_xml",
 ]

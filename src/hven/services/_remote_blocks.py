@@ -33,9 +33,9 @@ from hven.sources.remote_stores import (
     MEBIBYTE,
     OWNER_REMEDY,
     NoRangesError,
-    build_changed_error,
+    build_changed_file_error,
     build_timeout_error,
-    open_store,
+    open_remote_store,
 )
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ class RemoteBlockCache:
         OverloadedError
             Too many requests wait for other servers.
         """
-        file_state: RemoteFileState = await _wait_for_shared_future(self.start_file_request(root, path))
+        file_state: RemoteFileState = await _wait_for_shared_future(self.start_file_state_request(root, path))
         return file_state
 
-    def start_file_request(
+    def start_file_state_request(
         self, root: FileRoot, path: str, *, with_first_block: bool = False
     ) -> Future[RemoteFileState]:
         """Begin to request the current state of a file.
@@ -155,19 +155,19 @@ class RemoteBlockCache:
         self._pending_requests[root_key, path] = new_request
         return new_request
 
-    def begin_reading(self, root: FileRoot, path: str) -> None:
+    def preload_first_block(self, root: FileRoot, path: str) -> None:
         """Begin to fetch the first block of a file that is needed soon; an error is raised when the file is read."""
         with contextlib.suppress(OverloadedError):
-            file_request = self.start_file_request(root, path, with_first_block=True)
-            file_request.add_done_callback(self._begin_first_block)
+            file_request = self.start_file_state_request(root, path, with_first_block=True)
+            file_request.add_done_callback(self._start_first_block_fetch)
 
-    def _begin_first_block(self, file_request: Future[RemoteFileState]) -> None:
+    def _start_first_block_fetch(self, file_request: Future[RemoteFileState]) -> None:
         if file_request.cancelled() or file_request.exception() is not None:
             return
         file = file_request.result()
         if file.bytes and not self._has_block(file, 0):
             with contextlib.suppress(OverloadedError):
-                self._start_read(file, 0, 0)
+                self._start_block_fetch(file, 0, 0)
 
     def wait_for_future(self, future: Future[Any]) -> Any:
         """Wait in a thread for a request that runs, and return its result."""
@@ -215,18 +215,18 @@ class RemoteBlockCache:
                 passed_count += 1
             with contextlib.suppress(OverloadedError):
                 while requested_count < min(len(runs), passed_count + self._limits.at_once):
-                    self._start_run(file, runs[requested_count], final_block, read_ahead=read_ahead)
+                    self._start_block_run_fetch(file, runs[requested_count], final_block, read_ahead=read_ahead)
                     requested_count += 1
                 later_block = end // BLOCK_BYTES + READ_AHEAD_BLOCKS
                 if read_ahead and later_block <= final_block:
-                    self._start_read(file, later_block, final_block)
+                    self._start_block_fetch(file, later_block, final_block)
             parts = [read_part(block, offset, byte_count) for block, offset, byte_count in _split_at_blocks(start, end)]
             if len(parts) == 1:
                 yield parts[0]
             else:
                 yield b"".join(parts)
 
-    def _start_run(
+    def _start_block_run_fetch(
         self, file: RemoteFileState, run: tuple[int, int], final_block: int, *, read_ahead: bool = False
     ) -> None:
         """Begin to fetch the missing blocks of a run; with `read_ahead`, also what one request fetches behind it."""
@@ -237,7 +237,7 @@ class RemoteBlockCache:
             last_wanted_block = last_block
         for block in range(first_block, last_block + 1):
             if not self._has_block(file, block):
-                self._start_read(file, block, last_wanted_block)
+                self._start_block_fetch(file, block, last_wanted_block)
 
     def _create_block_reader(self, file: RemoteFileState) -> Callable[[int, int, int], bytes]:
         """Create a function that reads parts of blocks and keeps the last block in memory, for many parts of each."""
@@ -261,7 +261,7 @@ class RemoteBlockCache:
             part = _read_stored_block(block_path, offset, byte_count)
             if part is not None:
                 return part
-            self.wait_for_future(self._start_read(file, block, block, is_required=True))
+            self.wait_for_future(self._start_block_fetch(file, block, block, is_required=True))
         raise _build_evicted_error()
 
     def _read_spans_directly(self, file: RemoteFileState, spans: Sequence[tuple[int, int]]) -> Iterator[bytes]:
@@ -272,7 +272,7 @@ class RemoteBlockCache:
             block_path = self._build_block_path(file, block)
             stored_bytes = _read_stored_block(block_path, begin - block * BLOCK_BYTES, end - begin)
             if stored_bytes is None:
-                pending_reads.append(self._submit_call(partial(self._read_span, file, begin, end)))
+                pending_reads.append(self._submit_call(partial(self._fetch_span, file, begin, end)))
             else:
                 pending_reads.append(_create_finished_future(stored_bytes))
             if len(pending_reads) > self._limits.at_once:
@@ -280,14 +280,14 @@ class RemoteBlockCache:
         while pending_reads:
             yield self.wait_for_future(pending_reads.popleft())
 
-    def _read_span(self, file: RemoteFileState, begin: int, end: int) -> bytes:
+    def _fetch_span(self, file: RemoteFileState, begin: int, end: int) -> bytes:
         try:
             store = self._open_store(_make_root_key(file.root), file.root)
             parts = store.read_range(file.path, begin, end, file.file_fact)
             with contextlib.closing(parts):  # type: ignore[type-var]  # all stores return generators
                 span_content = b"".join(parts)
             if len(span_content) != end - begin:
-                raise build_changed_error()
+                raise build_changed_file_error()
         except UpstreamError as error:
             if not isinstance(error, NoRangesError):
                 self._note_failed_file(file, error)
@@ -302,7 +302,7 @@ class RemoteBlockCache:
             later_block = block + READ_AHEAD_BLOCKS
             if begin % BLOCK_BYTES == 0 and later_block <= last_block:
                 with contextlib.suppress(OverloadedError):
-                    self._start_read(file, later_block, last_block)
+                    self._start_block_fetch(file, later_block, last_block)
             block_end = (block + 1) * BLOCK_BYTES
             byte_count = min(end, begin + PIECE_BYTES, block_end) - begin
             part = await self._read_piece(file, block, begin - block * BLOCK_BYTES, byte_count, last_block)
@@ -318,7 +318,7 @@ class RemoteBlockCache:
             part = await loop.run_in_executor(None, _read_stored_block, block_path, offset, byte_count)
             if part is not None:
                 return part
-            await _wait_for_shared_future(self._start_read(file, block, last_block, is_required=True))
+            await _wait_for_shared_future(self._start_block_fetch(file, block, last_block, is_required=True))
         raise _build_evicted_error()
 
     def _submit_call(self, call: Callable[[], Any]) -> Future[Any]:
@@ -330,7 +330,7 @@ class RemoteBlockCache:
     def _open_store(self, root_key: str, root: FileRoot) -> RemoteStore:
         with self._lock:
             if root_key not in self._stores:
-                self._stores[root_key] = open_store(
+                self._stores[root_key] = open_remote_store(
                     root,
                     resolve_secret=partial(resolve_secret, self._settings.directory),
                     allow_private=self._settings.allow_private,
@@ -347,7 +347,7 @@ class RemoteBlockCache:
         try:
             remote_store = self._open_store(root_key, root)
             if with_first_block:
-                facts, first_bytes = remote_store.read_beginning(path, BLOCK_BYTES)
+                facts, first_bytes = remote_store.fetch_facts_and_beginning(path, BLOCK_BYTES)
             else:
                 facts = remote_store.fetch_facts(path)
                 first_bytes = b""
@@ -391,7 +391,7 @@ class RemoteBlockCache:
     def _has_block(self, file: RemoteFileState, block: int) -> bool:
         return self._build_block_path(file, block).exists()
 
-    def _start_read(
+    def _start_block_fetch(
         self, file: RemoteFileState, block: int, last_block: int, *, is_required: bool = False
     ) -> Future[None]:
         """Begin to fetch a block, and missing blocks behind it in the same request, unless a fetch runs already.
@@ -497,7 +497,7 @@ class RemoteBlockCache:
                     if not pending_bytes:
                         pending_bytes = memoryview(next(parts, b""))
                         if not pending_bytes:
-                            raise build_changed_error()
+                            raise build_changed_file_error()
                         if time.monotonic() > deadline_time:
                             raise build_timeout_error()
                     written_bytes = min(remaining_bytes, len(pending_bytes))
@@ -563,11 +563,11 @@ class RemoteBlockCache:
 async def _wait_for_shared_future(future: Future[Any]) -> Any:
     """Wait for a future that others wait for, too: a cancellation ends only this wait."""
     async_future = asyncio.wrap_future(future)
-    async_future.add_done_callback(_read_exception)
+    async_future.add_done_callback(_mark_exception_retrieved)
     return await asyncio.shield(async_future)
 
 
-def _read_exception(future: asyncio.Future[Any]) -> None:
+def _mark_exception_retrieved(future: asyncio.Future[Any]) -> None:
     """Read an exception, because asyncio logs the ones that are never read, also after the wait has ended."""
     if not future.cancelled():
         future.exception()

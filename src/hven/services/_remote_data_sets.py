@@ -59,7 +59,7 @@ def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> 
     return None
 
 
-class RemoteDescription(NamedTuple):
+class RemoteDataSetDescription(NamedTuple):
     """Description of a data set by its server.
 
     Columns (the time first), bins of array elements, lengths of texts in bytes, and seconds between two samples.
@@ -106,7 +106,7 @@ class RemoteDataSet:
         self._open_sources[bin_microseconds] = open_source
         return open_source
 
-    def describe(self) -> RemoteDescription:
+    def describe(self) -> RemoteDataSetDescription:
         """Ask the server for the description of the data set.
 
         Raises
@@ -117,12 +117,14 @@ class RemoteDataSet:
         source = self._open_source()
         try:
             columns = tuple(source.list_columns())
-            return RemoteDescription(columns, source.read_bins(), source.read_text_lengths(), source.cadence_seconds)
+            return RemoteDataSetDescription(
+                columns, source.read_parameter_bins(), source.read_text_lengths(), source.cadence_seconds
+            )
         except HvenError as error:
             raise self._build_upstream_error(error) from error
 
     def read_batches(
-        self, names: Sequence[str], start: int, stop: int, bin_microseconds: int = 0
+        self, parameter_names: Sequence[str], start: int, stop: int, bin_microseconds: int = 0
     ) -> Iterator[pa.RecordBatch]:
         """Request samples.
 
@@ -146,9 +148,9 @@ class RemoteDataSet:
         try:
             source = self._open_source(bin_microseconds)
             source_names = {column.name for column in source.list_columns()}
-            if bin_microseconds and not source_names >= set(names):  # the coarser samples have other names
+            if bin_microseconds and not source_names >= set(parameter_names):  # the coarser samples have other names
                 source = self._open_source()
-            for batch in source.select_span(start, stop).read_batches([source.time_column_name, *names]):
+            for batch in source.select_span(start, stop).read_batches([source.time_column_name, *parameter_names]):
                 times, *columns = batch.columns
                 instants = np.asarray(times.cast(pa.timestamp("us")).cast(pa.int64()))
                 if len(instants):
@@ -157,8 +159,10 @@ class RemoteDataSet:
                             format_message("{what} sends samples that are not in the order of time", source.source_name)
                         )
                     last_time = instants[-1]
-                arrays = [column.cast(types_by_name[name]) for column, name in zip(columns, names, strict=True)]
-                yield pa.record_batch([pa.array(instants), *arrays], names=["hven_time", *names])
+                arrays = [
+                    column.cast(types_by_name[name]) for column, name in zip(columns, parameter_names, strict=True)
+                ]
+                yield pa.record_batch([pa.array(instants), *arrays], names=["hven_time", *parameter_names])
         except UpstreamError:
             raise
         except (HvenError, pa.ArrowInvalid) as error:

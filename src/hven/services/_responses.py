@@ -21,8 +21,8 @@ from hven import __version__
 from hven.formats import MEDIA_TYPE_OPTION
 from hven.model import deadlines
 from hven.model.errors import TimeLimitError
-from hven.query import WARNING_INFO_NAME, build_result_head
-from hven.services._encoding import StreamCompressor, choose_encoding
+from hven.query import WARNING_INFO_NAME, build_result_metadata
+from hven.services._content_encoding import StreamCompressor, choose_encoding
 from hven.services._threads import TurnWaiter, call_in_thread
 from hven.services.errors import get_request_id, log_service_error
 from hven.site import record_sent_data
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
-    from hven.formats import Format, InfoElement, TableMetadata
+    from hven.formats import InfoElement, TableFormat, TableMetadata
     from hven.model.table import Column
     from hven.query import QueryResult
 
@@ -152,7 +152,7 @@ def is_unchanged(request: Request, etag: str) -> bool:
 async def answer_with_result(
     request: Request,
     result: QueryResult,
-    format_options: tuple[Format, Mapping[str, str]],
+    format_options: tuple[TableFormat, Mapping[str, str]],
     *,
     etag_parts: Sequence[object] = (),
     headers: Mapping[str, str] | None = None,
@@ -201,7 +201,7 @@ async def answer_with_result(
     """
     record_sent_data(answer=result)
     try:
-        _begin_early(request, result)
+        _begin_query_early(request, result)
         if headers is None:
             all_parts = [__version__, result.version, result.scope.key, *etag_parts]
             if result.descriptors:
@@ -211,8 +211,8 @@ async def answer_with_result(
                 result.close()
                 return Response(status_code=304, headers=headers)
         if adapt_columns is not None:
-            result.replace_columns(adapt_columns(result.columns))
-        metadata = build_result_head(result, infos=infos, name=name, site_url=base_url)
+            result.replace_column_metadata(adapt_columns(result.columns))
+        metadata = build_result_metadata(result, infos=infos, name=name, site_url=base_url)
         if constants:
             all_enums = {**metadata.enums, **(enums or {})}
             metadata = replace(metadata, params=(*metadata.params, *constants), enums=all_enums)
@@ -220,7 +220,7 @@ async def answer_with_result(
             metadata = replace(metadata, descriptors_xml=(*metadata.descriptors_xml, *descriptors))
         result_format, options = format_options
         writer = _ResultWriter(result, result_format, metadata, options)
-        return await _write_result(request, writer, headers)
+        return await _build_result_response(request, writer, headers)
     except BaseException:
         result.close()
         raise
@@ -230,7 +230,7 @@ class _ResultWriter:
     """Writes a result in a format."""
 
     def __init__(
-        self, result: QueryResult, result_format: Format, metadata: TableMetadata, options: Mapping[str, str]
+        self, result: QueryResult, result_format: TableFormat, metadata: TableMetadata, options: Mapping[str, str]
     ) -> None:
         self.result = result
         self.format = result_format
@@ -249,14 +249,14 @@ class _ResultWriter:
             return None
         return self.result.write_small_answer(lambda rows: write_small_table(self.metadata, rows, self.options))
 
-    def start_writing(self) -> Iterator[bytes]:
+    def start_writing_pieces(self) -> Iterator[bytes]:
         """Wait for the first batch, whose errors are raised here, and begin to write."""
         batches = self.result.iterate_batches()
         first_batch = next(batches, None)
         all_batches = batches if first_batch is None else itertools.chain((first_batch,), batches)
         return self.format.write(self.metadata, all_batches, self.result.build_status, self.options)
 
-    def gather_chunks(self) -> Iterator[bytes]:
+    def iterate_chunks(self) -> Iterator[bytes]:
         """Write chunks; the first piece is a chunk by itself, for an early first byte.
 
         If an error occurs after the second chunk, the last pieces, which may tell people of it, precede the error.
@@ -266,7 +266,7 @@ class _ResultWriter:
         limit = 1
         chunk_count = 0
         try:
-            for piece in self.start_writing():
+            for piece in self.start_writing_pieces():
                 pieces.append(piece)
                 size += len(piece)
                 if size >= limit:
@@ -283,7 +283,7 @@ class _ResultWriter:
             yield b"".join(pieces)
 
 
-class _BegunResponse(NamedTuple):
+class _ResponseBeginning(NamedTuple):
     """The first chunk of an answer, and a stream of the rest; ``chunks`` is None if there is no rest."""
 
     first_chunk: bytes
@@ -292,7 +292,7 @@ class _BegunResponse(NamedTuple):
     second_chunk: asyncio.Future[bytes | None] | None = None
 
 
-async def _write_result(request: Request, writer: _ResultWriter, headers: Mapping[str, str]) -> Response:
+async def _build_result_response(request: Request, writer: _ResultWriter, headers: Mapping[str, str]) -> Response:
     result = writer.result
     all_headers = dict(headers)
     all_headers["content-type"] = writer.media_type
@@ -305,10 +305,10 @@ async def _write_result(request: Request, writer: _ResultWriter, headers: Mappin
         result.close()
         return answer_head_request(all_headers)
     # MAXREC=0 runs nothing; an answer from an index takes less time here than the way to a thread
-    if result.row_limit == 0 or await _is_ready(result):
-        begun = _write_here(request, writer)
+    if result.row_limit == 0 or await _can_answer_on_event_loop(result):
+        begun = _begin_on_event_loop(request, writer)
     else:
-        begun = await _begin_in_thread(request, writer)
+        begun = await _write_first_chunk_in_thread(request, writer)
     # only now: whether rows are left out was not known before
     all_headers |= _build_limit_headers(result, writer.format)
     if begun.chunks is not None and begun.disconnect_watcher is not None:
@@ -324,33 +324,35 @@ async def _write_result(request: Request, writer: _ResultWriter, headers: Mappin
     return answer_with_body(request, begun.first_chunk, all_headers)
 
 
-def _write_here(request: Request, writer: _ResultWriter) -> _BegunResponse:
+def _begin_on_event_loop(request: Request, writer: _ResultWriter) -> _ResponseBeginning:
     """Write an answer on the event loop; if it is large, its rest is streamed."""
     document = writer.write_small_document()
     if document is not None:
-        return _BegunResponse(document)
-    pieces = writer.start_writing()
+        return _ResponseBeginning(document)
+    pieces = writer.start_writing_pieces()
     parts: list[bytes] = []
     for piece in pieces:
         parts.append(piece)
         if sum(map(len, parts)) > MAX_SINGLE_WRITE_BYTES:
             chunks = ResponseChunks(pieces, writer.result)
-            return _BegunResponse(b"".join(parts), chunks, DisconnectWatcher(request, writer.result))
-    return _BegunResponse(b"".join(parts))
+            return _ResponseBeginning(b"".join(parts), chunks, DisconnectWatcher(request, writer.result))
+    return _ResponseBeginning(b"".join(parts))
 
 
-async def _begin_in_thread(request: Request, writer: _ResultWriter) -> _BegunResponse:
+async def _write_first_chunk_in_thread(request: Request, writer: _ResultWriter) -> _ResponseBeginning:
     """Write the first chunk of an answer in a thread, and the second where it comes soon."""
     result = writer.result
-    turn_waiter = TurnWaiter(result.request_turn, result.is_ready)  # a refused request needs no thread, not even to end
+    turn_waiter = TurnWaiter(
+        result.request_turn, result.has_turn_come
+    )  # a refused request needs no thread, not even to end
     watcher = DisconnectWatcher(request, result)
-    chunks = ResponseChunks(writer.gather_chunks(), result)
+    chunks = ResponseChunks(writer.iterate_chunks(), result)
     try:
-        first_chunk, is_complete = await _open_in_time(chunks, turn_waiter)
+        first_chunk, is_complete = await _read_opening_in_time(chunks, turn_waiter)
         second_chunk = None
         if not is_complete and len(first_chunk) < MIN_FIRST_CHUNK_BYTES:
             second_chunk = asyncio.ensure_future(call_in_thread(chunks.read_next))
-            second_chunk.add_done_callback(_take_exception)
+            second_chunk.add_done_callback(_mark_exception_retrieved)
             done, _ = await asyncio.wait({second_chunk}, timeout=SECOND_CHUNK_WAIT_SECONDS)
             is_complete = bool(done) and await second_chunk is None
     except BaseException as error:
@@ -364,11 +366,11 @@ async def _begin_in_thread(request: Request, writer: _ResultWriter) -> _BegunRes
         raise
     if is_complete:
         watcher.stop()
-        return _BegunResponse(first_chunk)
-    return _BegunResponse(first_chunk, chunks, watcher, second_chunk)
+        return _ResponseBeginning(first_chunk)
+    return _ResponseBeginning(first_chunk, chunks, watcher, second_chunk)
 
 
-async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
+async def _read_opening_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
     """Wait for the turn and the first rows until shortly after the time limit of the request.
 
     Then the client gets an error, whatever the engine still does.
@@ -376,12 +378,12 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
 
     async def open_chunks() -> tuple[bytes, bool]:
         await turn_waiter.wait_for_turn()
-        opening: tuple[bytes, bool] = await call_in_thread(chunks.read_opening, is_first_batch=True)
+        opening: tuple[bytes, bool] = await call_in_thread(chunks.read_first_chunks, is_first_batch=True)
         return opening
 
     deadline = chunks.result.deadline
     opening = asyncio.ensure_future(open_chunks())
-    opening.add_done_callback(_take_exception)
+    opening.add_done_callback(_mark_exception_retrieved)
     timeout = None
     if deadline is not None:
         timeout = max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
@@ -392,7 +394,7 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
     raise deadlines.build_time_limit_error(deadline.limit_seconds)
 
 
-def _build_limit_headers(result: QueryResult, result_format: Format) -> dict[str, str]:
+def _build_limit_headers(result: QueryResult, result_format: TableFormat) -> dict[str, str]:
     """Build the headers for formats without such metadata: the row limit, and whether there are more rows."""
     if not result_format.cannot_signal_overflow or result.row_limit is None:
         return {}
@@ -406,7 +408,7 @@ def _build_limit_headers(result: QueryResult, result_format: Format) -> dict[str
     return headers
 
 
-def _begin_early(request: Request, result: QueryResult) -> None:
+def _begin_query_early(request: Request, result: QueryResult) -> None:
     """Begin the query before the head is written, so that a remote engine works meanwhile.
 
     Not if the client may already have the answer.
@@ -415,7 +417,7 @@ def _begin_early(request: Request, result: QueryResult) -> None:
         result.begin_execution()
 
 
-async def _is_ready(result: QueryResult) -> bool:
+async def _can_answer_on_event_loop(result: QueryResult) -> bool:
     """Return whether the answer can be written on the event loop.
 
     The rows are there, or come at a socket in a moment, so that no thread need wait for them. Going to a thread and
@@ -425,7 +427,7 @@ async def _is_ready(result: QueryResult) -> bool:
         return True
     deadline_time = None
     while (socket := result.awaited_file_descriptor) is not None:
-        if result.has_arrived():
+        if result.has_answer_arrived():
             return True
         if result.awaited_file_descriptor is not None:
             loop = asyncio.get_running_loop()
@@ -453,7 +455,7 @@ async def _wait_until_readable(loop: asyncio.AbstractEventLoop, socket: int, dea
         loop.remove_reader(socket)
 
 
-def _take_exception(future: asyncio.Future[Any]) -> None:
+def _mark_exception_retrieved(future: asyncio.Future[Any]) -> None:
     """Retrieve an error that may have nobody to report it to."""
     if not future.cancelled():
         future.exception()
@@ -545,7 +547,7 @@ class ResponseChunks:
         self._chunks: Iterator[bytes] | None = chunks
         self._lock = threading.Lock()
 
-    def read_opening(self) -> tuple[bytes, bool]:
+    def read_first_chunks(self) -> tuple[bytes, bool]:
         """Return the first chunk, and whether it is the whole answer.
 
         Chunks that need no more computing are joined: going to another thread and back takes longer than a small
@@ -565,16 +567,16 @@ class ResponseChunks:
         The time limit of the request is suspended until the next call, while the chunk is sent.
         """
         with self._lock:
-            self.run_deadline(is_running=True)
+            self.resume_or_pause_deadline(is_running=True)
             chunk = None
             if self._chunks is not None:
                 chunk = next(self._chunks, None)
             if encoder is not None and chunk is not None:
                 chunk = encoder.compress(chunk)
-            self.run_deadline(is_running=False)
+            self.resume_or_pause_deadline(is_running=False)
         return chunk
 
-    def run_deadline(self, *, is_running: bool) -> None:
+    def resume_or_pause_deadline(self, *, is_running: bool) -> None:
         """Let the time limit of the request run, or suspend it while a chunk is sent."""
         deadline = self.result.deadline
         if deadline is None:
@@ -640,14 +642,14 @@ class StreamedResponse(Response):
         result = self._chunks.result
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for chunk in self._iterate_bodies():
+            async for chunk in self._iterate_body_chunks():
                 if self._disconnect_watcher.has_left:
                     return
                 # a server queues a few bodies for each client: they must not be large
                 for start in range(0, len(chunk), CHUNK_BYTES):
                     body = chunk if len(chunk) <= CHUNK_BYTES else chunk[start : start + CHUNK_BYTES]
                     await send_with_timeout(send, {"type": "http.response.body", "body": body, "more_body": True})
-                self._chunks.run_deadline(is_running=True)  # also while it waits for a thread
+                self._chunks.resume_or_pause_deadline(is_running=True)  # also while it waits for a thread
             if not self._disconnect_watcher.has_left:
                 last_body = b"" if self._compressor is None else self._compressor.finish()
                 await send_with_timeout(send, {"type": "http.response.body", "body": last_body, "more_body": False})
@@ -661,7 +663,7 @@ class StreamedResponse(Response):
                 log_service_error(result.failure, result.request_id)
             await call_in_thread(self._chunks.close)
 
-    async def _iterate_bodies(self) -> AsyncIterator[bytes]:
+    async def _iterate_body_chunks(self) -> AsyncIterator[bytes]:
         yield await self._compress_chunk(self._first_chunk)
         if self._second_chunk is not None:
             second_chunk = await self._second_chunk

@@ -28,18 +28,18 @@ class SampleStreamLimiter:
 
     Parameters
     ----------
-    memory
+    memory_bytes
         Bytes that queries may use.
     """
 
-    def __init__(self, memory: int) -> None:
-        self._total_cells = max(memory // BUDGET_SHARE // BYTES_PER_CELL, MIN_CELLS)
+    def __init__(self, memory_bytes: int) -> None:
+        self._total_cells = max(memory_bytes // BUDGET_SHARE // BYTES_PER_CELL, MIN_CELLS)
         self._max_streams = min(max(self._total_cells // MIN_CELLS, 1), MAX_STREAMS)
         self._active_count = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def count_stream(self) -> Iterator[None]:
+    def reserve_stream_slot(self) -> Iterator[None]:
         """Count a stream as long as it lasts.
 
         Raises

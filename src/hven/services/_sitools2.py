@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from hven.model.params import RequestParams
     from hven.model.settings import Settings
-    from hven.model.table import Column, Endpoint, Table
-    from hven.model.types import Type
+    from hven.model.table import Column, Table, TableEndpoint
+    from hven.model.types import ColumnType
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
@@ -77,7 +77,7 @@ class SitoolsRequest(NamedTuple):
     params: RequestParams
     published_state: PublishedState
     table: Table
-    endpoint: Endpoint
+    endpoint: TableEndpoint
 
     def run_query(self, query_tree: syntax_tree.Query, row_limit: int) -> QueryResult:
         """Run a query with the rights of the reader."""
@@ -117,7 +117,7 @@ def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
         its description.
     """
     try:
-        content = _build_content(sitools_request, subpath.strip("/"))
+        content = _answer_subpath(sitools_request, subpath.strip("/"))
     except HvenError as error:
         return ERROR_RESPONDER(sitools_request.request, error)
     if isinstance(content, Mapping):
@@ -125,7 +125,7 @@ def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
     return content
 
 
-def _build_content(sitools_request: SitoolsRequest, subpath: str) -> Mapping[str, Any] | Response:
+def _answer_subpath(sitools_request: SitoolsRequest, subpath: str) -> Mapping[str, Any] | Response:
     endpoint = sitools_request.endpoint
     if not subpath:
         return {"success": True, "dataset": _describe_data_set(sitools_request)}
@@ -144,14 +144,14 @@ def _build_content(sitools_request: SitoolsRequest, subpath: str) -> Mapping[str
     raise NotFoundError(message, remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names))
 
 
-def list_projects(context: ServiceContext, request: Request, name: str = "") -> Response:
+def answer_project_list(context: ServiceContext, request: Request, requested_project: str = "") -> Response:
     """List the collections that have data sets, as projects.
 
     Parameters
     ----------
     context, request
         The site and the request.
-    name
+    requested_project
         Name of a project, and ``/datasets`` for its data sets; empty: all projects.
     """
     principal = context.identify_principal(request)
@@ -174,10 +174,10 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
     for project_name, data_sets in data_sets_by_project.items():
         projects[project_name] = _describe_project(project_name, published_state, data_sets)
     content: dict[str, Any] = {"success": True, "total": len(projects), "data": [*projects.values()]}
-    if name:
-        project_name, _, subpath = name.partition("/")
+    if requested_project:
+        project_name, _, subpath = requested_project.partition("/")
         if project_name not in projects or subpath not in {"", "datasets"}:
-            message = format_message("there is no project {name}", name[:60])
+            message = format_message("there is no project {name}", requested_project[:60])
             remedy = suggest_spelling(project_name, projects) or PROJECTS_PATH
             return ERROR_RESPONDER(request, NotFoundError(message, remedy=remedy))
         data_sets = data_sets_by_project[project_name]
@@ -190,7 +190,7 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
     return services.answer_with_etag(request, cache_headers, JSON_MEDIA_TYPE, body)
 
 
-def write_example_request(table: Table, url: str) -> str:
+def write_example_curl_command(table: Table, url: str) -> str:
     """Write an example of a request for some records.
 
     Parameters
@@ -294,7 +294,7 @@ def _describe_filter(name: str) -> dict[str, Any]:
     }
 
 
-def _name_sql_type(column_type: Type) -> str:
+def _name_sql_type(column_type: ColumnType) -> str:
     if column_type.is_timestamp:
         return "timestamp"
     if column_type.is_array:
@@ -302,7 +302,7 @@ def _name_sql_type(column_type: Type) -> str:
     return SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
 
 
-def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+def _describe_archive_services(endpoint: TableEndpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
     for name, archive_kind in endpoint.archives.items():
         parameter_values = {
@@ -362,17 +362,17 @@ def _write_json_objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.
     members = []
     for array, column in zip(batch.columns, columns, strict=True):
         cells = _write_json_cells(array, column.type)
-        named_cells = literal.join_columns(f",{json.dumps(column.name)}:", cells)
+        named_cells = literal.concat_text_columns(f",{json.dumps(column.name)}:", cells)
         members.append(literal.fill_nulls(named_cells))
-    all_members = pc.utf8_slice_codeunits(literal.join_columns(*members), 1)
-    return literal.join_columns("{", all_members, "}")
+    all_members = pc.utf8_slice_codeunits(literal.concat_text_columns(*members), 1)
+    return literal.concat_text_columns("{", all_members, "}")
 
 
-def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
+def _write_json_cells(array: pa.Array, column_type: ColumnType) -> pa.Array:
     if column_type.is_timestamp:  # without fractions: clients split times at the dot
         times = array.cast(pa.timestamp("ms"), safe=False)
         time_texts = pc.strftime(times, "%Y-%m-%dT%H:%M:%S")
-        return literal.join_columns('"', time_texts, '"')
+        return literal.concat_text_columns('"', time_texts, '"')
     if pa.types.is_floating(array.type):
         number_texts = array.cast(pa.string())
         return pc.if_else(pc.is_finite(array), number_texts, literal.NULL_STRING)
@@ -380,7 +380,7 @@ def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
         return array.cast(pa.string())
     texts = array
     if not pa.types.is_string(array.type):
-        texts = literal.format_column(array, column_type)
+        texts = literal.format_dali_literals(array, column_type)
     return literal.quote_json_strings(texts)
 
 
@@ -398,7 +398,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     with sitools_request.run_query(query_tree, settings.limits.archive_files) as result:
         row_addresses = _list_file_addresses(result, base_url)
         if result.overflow:
-            raise archives.build_too_large_error(context)
+            raise archives.build_archive_too_large_error(context)
     addresses = [_resolve_alias(settings, base_url, address) for address in row_addresses]
     archive_name = re.sub(r"[^A-Za-z0-9_.-]+", "_", table.qualified_name)
     return archives.answer_archive(
@@ -418,7 +418,7 @@ def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
     address_indexes = [index for index, ucd in address_ucds.items() if "meta.preview" not in ucd]
     if len(address_indexes) < 2:
         address_column = archives.choose_address_column(result, None)
-        return archives.read_addresses(result, address_column, base_url)
+        return archives.read_file_addresses(result, address_column, base_url)
     addresses: list[str] = []
     for batch in result.iterate_batches():
         columns = [batch.column(index).to_pylist() for index in address_indexes]
@@ -523,11 +523,11 @@ def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None
         conditions.append(_build_comparison(column, comparison, values))
     if endpoint_condition:
         condition_tree = adql.parse_condition(endpoint_condition)
-        conditions.insert(0, syntax_tree.transform_tree(condition_tree, _to_constant))
-    return syntax_tree.join_conditions(*conditions)
+        conditions.insert(0, syntax_tree.transform_tree(condition_tree, _replace_slot_literal))
+    return syntax_tree.join_conditions_with_and(*conditions)
 
 
-def _to_constant(node: Any) -> Any:
+def _replace_slot_literal(node: Any) -> Any:
     if isinstance(node, syntax_tree.Literal) and node.slot >= 0:
         return syntax_tree.Literal(node.value)
     return node
@@ -556,7 +556,7 @@ def _build_unknown_name_error(message: str, unknown_name: str, known_names: Iter
     return ParamError(message, name=unknown_name[:60], remedy=remedy)
 
 
-def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint: Endpoint) -> syntax_tree.Expr:
+def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint: TableEndpoint) -> syntax_tree.Expr:
     """Build the condition that selects rows at a cadence, as the descriptor defines it."""
     condition = endpoint.cadences.get(cadence_name)
     if condition is None:
@@ -576,7 +576,7 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
     def replace_parameter(node: Any) -> Any:
         if isinstance(node, syntax_tree.ColumnRef) and [part.name.lower() for part in node.qualifier] == ["param"]:
             return seconds_literal
-        return _to_constant(node)
+        return _replace_slot_literal(node)
 
     return syntax_tree.transform_tree(adql.parse_condition(condition), replace_parameter)
 

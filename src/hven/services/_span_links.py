@@ -17,16 +17,16 @@ from hven.model.table import (
     ServiceDescriptor,
     ServiceParameter,
     TemplateExpression,
-    find_begin_and_end_columns,
+    find_begin_and_end_time_columns,
 )
 from hven.model.types import TIMESTAMP
-from hven.services._granules import write_own_files
-from hven.services._time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_microseconds
+from hven.services._granules import write_data_set_file_condition
+from hven.services._time_texts import DAY_MICROSECONDS, UNIX_EPOCH_JD, format_instant, parse_time_as_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.table import Column, Table, TimeSeries
+    from hven.model.table import Column, Table, TimeSeriesSpec
     from hven.services.face import ServiceContext
 
 
@@ -41,7 +41,7 @@ def build_span_links(
     *,
     face: str,
     service_path: str,
-    list_fixed_parameters: Callable[[TimeSeries], Mapping[str, str]],
+    list_fixed_parameters: Callable[[TimeSeriesSpec], Mapping[str, str]],
     time_parameters: tuple[str, str],
     extra_params: Sequence[Param],
     media_type: str,
@@ -75,7 +75,7 @@ def build_span_links(
     links
         Two for each data set of the table.
     """
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     if begin is None or end is None:
         return []
     series_by_id = _collect_series(context, face)
@@ -89,11 +89,11 @@ def build_span_links(
         inputs = []
         for name, value in fixed_parameters.items():
             inputs.append(ServiceParameter(param=Param(name=name), value=(value,)))
-        inputs.append(_build_time_input(time_parameters[0], begin, "from this time on"))
-        inputs.append(_build_time_input(time_parameters[1], end, "before this time"))
+        inputs.append(_build_row_time_parameter(time_parameters[0], begin, "from this time on"))
+        inputs.append(_build_row_time_parameter(time_parameters[1], end, "before this time"))
         inputs += extra_inputs
         title = series.title or series.id
-        condition = write_own_files(table, series)
+        condition = write_data_set_file_condition(table, series)
         query = "&".join(f"{name}={quote(value)}" for name, value in fixed_parameters.items() if name != "server")
         end_padding = 0
         if series.file or begin is end:
@@ -127,9 +127,9 @@ def build_span_links(
     return span_links
 
 
-def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeries]:
+def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeriesSpec]:
     """Collect the data sets of tables that a face serves, by id."""
-    series_by_id: dict[str, TimeSeries] = {}
+    series_by_id: dict[str, TimeSeriesSpec] = {}
     for published in context.site.get_published_state().tables_by_name.values():
         if published.table.is_served_by(face):
             series_by_id |= {series.id: series for series in published.table.series}
@@ -142,7 +142,7 @@ def _list_defaults(param: Param) -> tuple[str, ...]:
     return ()
 
 
-def _build_time_input(name: str, column: Column, description: str) -> ServiceParameter:
+def _build_row_time_parameter(name: str, column: Column, description: str) -> ServiceParameter:
     """Build a parameter whose value is a time of the row."""
     quoted_name = column.name.replace('"', '""')
     return ServiceParameter(
@@ -186,7 +186,7 @@ def _fill_time_parameters(
 def _parse_instant(text: str, column: Column) -> int:
     """Parse a time of a column as microseconds since 1970; days in doubles are rounded to milliseconds."""
     if column.epoch is None:
-        return parse_microseconds(text.replace(" ", "T"))
+        return parse_time_as_microseconds(text.replace(" ", "T"))
     unix_days = float(text) + column.epoch - UNIX_EPOCH_JD
     return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from hven.services._encoding import StreamCompressor, choose_encoding
+from hven.services._content_encoding import StreamCompressor, choose_encoding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import StorageError, format_message
 from hven.services._derived_files import DerivedFileStore
-from hven.services.collection_files import READ_BYTES, read_cached
+from hven.services.collection_files import READ_BYTES, read_from_page_cache
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,7 +35,7 @@ def read_tile_range(path: Path, begin: int, end: int) -> Generator[FilePiece]:
     try:
         while begin < end:
             byte_count = min(READ_BYTES, end - begin)
-            piece: FilePiece = read_cached(file, byte_count, begin)
+            piece: FilePiece = read_from_page_cache(file, byte_count, begin)
             if not piece:
                 yield None
                 piece = os.pread(file, byte_count, begin)

@@ -38,7 +38,7 @@ def format_instant(instant: int) -> str:
     return f"{np.datetime64(instant, 'us')}Z"
 
 
-def parse_microseconds(text: str) -> int:
+def parse_time_as_microseconds(text: str) -> int:
     """Parse a time, whose end and Z may be omitted, as microseconds since 1970 (UTC).
 
     A second of 60, as a leap second is written, is the beginning of the next minute. Fractions below a microsecond are
@@ -59,16 +59,16 @@ def parse_microseconds(text: str) -> int:
     ValueError
         The text is no time.
     """
-    return -(-parse_nanoseconds(text) // 1000)
+    return -(-parse_time_as_nanoseconds(text) // 1000)
 
 
-def parse_nanoseconds(text: str) -> int:
-    """Parse a time, as `parse_microseconds` does, as nanoseconds since 1970 (UTC).
+def parse_time_as_nanoseconds(text: str) -> int:
+    """Parse a time, as `parse_time_as_microseconds` does, as nanoseconds since 1970 (UTC).
 
     Parameters
     ----------
     text
-        As in `parse_microseconds`.
+        As in `parse_time_as_microseconds`.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def write_times(
     if target is None:
         records = np.empty(len(instants), build_time_dtype(text_length))
     if len(instants):
-        fraction = _write_seconds(records, instants)
+        fraction = _write_date_and_clock(records, instants)
         _write_fraction(records, fraction, text_length, extra_nanoseconds)
     if target is not None:
         return target  # type: ignore[no-any-return]
@@ -161,7 +161,7 @@ def write_times(
     return texts
 
 
-def _write_seconds(records: Any, instants: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _write_date_and_clock(records: Any, instants: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Write date and time of day; return the remaining microseconds."""
     first_day = int(instants.min()) // DAY_MICROSECONDS
     last_day = int(instants.max()) // DAY_MICROSECONDS
@@ -169,7 +169,7 @@ def _write_seconds(records: Any, instants: npt.NDArray[np.int64]) -> npt.NDArray
         day_microseconds = instants - first_day * DAY_MICROSECONDS
         seconds = day_microseconds // SECOND_MICROSECONDS
         seconds_of_day = seconds
-        for name, words in zip(("first", "last"), _write_day(first_day), strict=True):
+        for name, words in zip(("first", "last"), _encode_day_as_words(first_day), strict=True):
             _write_field(records, name, words)
     else:
         day_microseconds = instants
@@ -181,9 +181,9 @@ def _write_seconds(records: Any, instants: npt.NDArray[np.int64]) -> npt.NDArray
             day_indexes = days - first_day
         else:  # sorting takes less time than writing all days between
             distinct_days, day_indexes = np.unique(days, return_inverse=True)
-        for name, words in zip(("first", "last"), _write_days(distinct_days), strict=True):
+        for name, words in zip(("first", "last"), _encode_days_as_words(distinct_days), strict=True):
             _write_field(records, name, words[day_indexes])
-    records["clock"] = _write_clock_times().take(seconds_of_day, mode="clip")  # "clip" skips the check of indexes
+    records["clock"] = _build_clock_text_table().take(seconds_of_day, mode="clip")  # "clip" skips the check of indexes
     return day_microseconds - seconds * SECOND_MICROSECONDS
 
 
@@ -198,24 +198,24 @@ def _write_fraction(
         fraction = fraction[:1]
     milliseconds = fraction // 1000
     if text_length >= 27:
-        digits = _write_three_digits(".", "\0\0\0\0").take(milliseconds, mode="clip")
-        digits |= _write_three_digits("\0\0\0\0", "Z").take(fraction - milliseconds * 1000, mode="clip")
+        digits = _build_three_digit_table(".", "\0\0\0\0").take(milliseconds, mode="clip")
+        digits |= _build_three_digit_table("\0\0\0\0", "Z").take(fraction - milliseconds * 1000, mode="clip")
         _write_field(records, "fraction", digits)
     elif text_length == 24:
-        _write_field(records, "fraction", _write_three_digits(".", "\0\0\0\0")[milliseconds])
+        _write_field(records, "fraction", _build_three_digit_table(".", "\0\0\0\0")[milliseconds])
     if text_length == 30:
-        ends = _write_nanosecond_ends()
+        ends = _build_nanosecond_end_table()
         _write_field(records, "end", ends[:1] if extra_nanoseconds is None else ends[extra_nanoseconds])
     elif text_length < 27:
         _write_field(records, "end", np.array([ord("Z")]))
 
 
 @lru_cache(64)
-def _write_day(day_number: int) -> tuple[npt.NDArray[np.uint64], ...]:
-    return _write_days(np.array([day_number]))
+def _encode_day_as_words(day_number: int) -> tuple[npt.NDArray[np.uint64], ...]:
+    return _encode_days_as_words(np.array([day_number]))
 
 
-def _write_days(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
+def _encode_days_as_words(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
     """Write days: the first 8 and the last 8 bytes of the date with its T."""
     dates = np.datetime_as_string(days.astype("datetime64[D]"), unit="D").astype("S10")
     date_bytes = np.char.add(dates, b"T").view(np.uint8)
@@ -234,21 +234,21 @@ def _write_field(records: Any, name: str, words: npt.NDArray[Any]) -> None:
 
 
 @cache
-def _write_clock_times() -> npt.NDArray[np.uint64]:
+def _build_clock_text_table() -> npt.NDArray[np.uint64]:
     """Write every second of a day: 8 bytes."""
     times = [f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}" for second in range(86_400)]
     return np.array(times, "S8").view("<u8")
 
 
 @cache
-def _write_three_digits(prefix: str, suffix: str) -> npt.NDArray[np.uint64]:
+def _build_three_digit_table(prefix: str, suffix: str) -> npt.NDArray[np.uint64]:
     """Write every number of three digits between a prefix and a suffix: 8 bytes."""
     texts = [f"{prefix}{number:03d}{suffix}".encode() for number in range(1000)]
     return np.array(texts, "S8").view("<u8")
 
 
 @cache
-def _write_nanosecond_ends() -> npt.NDArray[np.uint32]:
+def _build_nanosecond_end_table() -> npt.NDArray[np.uint32]:
     """Write every number of three digits with a Z after it: 4 bytes."""
     texts = [f"{number:03d}Z".encode() for number in range(1000)]
     return np.array(texts, "S4").view("<u4")
@@ -258,7 +258,7 @@ __all__ = [
     "SECOND_MICROSECONDS",
     "build_time_dtype",
     "format_instant",
-    "parse_microseconds",
-    "parse_nanoseconds",
+    "parse_time_as_microseconds",
+    "parse_time_as_nanoseconds",
     "write_times",
 ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param
     from hven.model.settings import Settings
     from hven.model.table import Column, ForeignKey, Schema, Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 XSI_NAMESPACE = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
@@ -75,10 +75,10 @@ class Capability:
     test_query: str | None = None
 
 
-def list_security_methods(settings: Settings, *, login_required: bool = False) -> Sequence[str | None]:
+def list_security_methods(settings: Settings, *, is_login_required: bool = False) -> Sequence[str | None]:
     """List the login methods of a site; None stands for access without login, if the site is open."""
     methods: list[str | None] = []
-    if not login_required and not settings.login.required:
+    if not is_login_required and not settings.login.required:
         methods.append(None)
     methods += [method for scheme, method in SECURITY_METHOD_IVOIDS.items() if scheme in settings.login.schemes]
     return methods
@@ -146,12 +146,12 @@ def _write_param(param: Param) -> str:
     content = (
         f"<name>{escape(param.name)}</name>{_write_text_element('description', param.description)}"
         f"{_write_text_element('unit', param.unit)}{_write_text_element('ucd', param.ucd)}"
-        f"<dataType>{name_simple_type(param.type)}</dataType>"
+        f"<dataType>{get_simple_type_name(param.type)}</dataType>"
     )
     return f'<param use="{use}" std="true">{content}</param>'
 
 
-def name_simple_type(column_type: Type) -> str:
+def get_simple_type_name(column_type: ColumnType) -> str:
     """Return the name of a type in VODataService 1.1, section 3.3."""
     if column_type.is_string or column_type.is_timestamp:
         return "string"
@@ -190,7 +190,7 @@ def write_tableset(
     """
     schema_elements = []
     for schema in schemas:
-        schema_xml = write_schema(schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
+        schema_xml = write_schema_xml(schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
         schema_elements.append(schema_xml)
     content = "".join(schema_elements)
     return (
@@ -199,7 +199,7 @@ def write_tableset(
     ).encode()
 
 
-def write_table(
+def write_vosi_table_document(
     table: Table,
     *,
     quote_name: Callable[[str], str],
@@ -207,14 +207,14 @@ def write_table(
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> bytes:
     """Write a single table (VOSI 1.1, section 4.3)."""
-    content = _write_table_content(table, quote_name, find_statistics(table), detail=detail)
+    content = _write_table_content_xml(table, quote_name, find_statistics(table), detail=detail)
     return (
         f'{XML_DECLARATION}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} '
         f'{VODATASERVICE_NAMESPACE} type="{_get_table_type(table)}">{content}</vosi:table>\n'
     ).encode()
 
 
-def write_schema(
+def write_schema_xml(
     schema: Schema,
     *,
     detail: str | None,
@@ -229,9 +229,9 @@ def write_schema(
     for table in schema.tables:
         table_statistics = find_statistics(table)
         if detail == "min":
-            content = _write_table_names(table, quote_name, table_statistics)
+            content = _write_table_header_xml(table, quote_name, table_statistics)
         else:
-            content = _write_table_content(table, quote_name, table_statistics, detail=detail)
+            content = _write_table_content_xml(table, quote_name, table_statistics, detail=detail)
         parts.append(f'<table type="{_get_table_type(table)}">{content}</table>\n')
     parts.append("</schema>\n")
     return "".join(parts)
@@ -246,7 +246,7 @@ def format_full_name(table: Table, quote_name: Callable[[str], str]) -> str:
     return f"{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
-def _write_table_names(table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None) -> str:
+def _write_table_header_xml(table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None) -> str:
     row_count = ""
     if statistics is not None and statistics.rows is not None:
         row_count = f"<nrows>{statistics.rows}</nrows>"
@@ -257,14 +257,14 @@ def _write_table_names(table: Table, quote_name: Callable[[str], str], statistic
     )
 
 
-def _write_table_content(
+def _write_table_content_xml(
     table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None, *, detail: str | None
 ) -> str:
     column_statistics = statistics if detail == "stats" else None
     visible_columns = [column for column in table.columns if not column.hidden]
     columns = "".join(_write_column(column, table, quote_name, column_statistics) for column in visible_columns)
     keys = "".join(_write_foreign_key(key, quote_name) for key in table.keys)
-    return f"{_write_table_names(table, quote_name, statistics)}\n{columns}{keys}"
+    return f"{_write_table_header_xml(table, quote_name, statistics)}\n{columns}{keys}"
 
 
 def _write_column_statistics(column: Column, statistics: TableStatistics | None) -> str:

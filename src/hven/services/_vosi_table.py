@@ -8,7 +8,7 @@ from lxml import etree
 
 from hven.model.errors import SourceError
 from hven.model.table import Column, Table
-from hven.model.types import SCALAR_TYPES_BY_DATATYPE, Type, parse_type
+from hven.model.types import SCALAR_TYPES_BY_DATATYPE, ColumnType, parse_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,12 +57,12 @@ _TYPES_BY_TAP_NAME = {
 }
 
 
-def _read_type(element: Any, column_name: str | None) -> Type:
+def _read_type(element: Any, column_name: str | None) -> ColumnType:
     type_name = (element.text or "").strip()
     tap_name = type_name.upper()
     if tap_name in _TYPES_BY_TAP_NAME and type_name not in SCALAR_TYPES_BY_DATATYPE:
         return parse_type(_TYPES_BY_TAP_NAME[tap_name])
-    column_type = Type(type_name, element.get("arraysize"), element.get("extendedType"))
+    column_type = ColumnType(type_name, element.get("arraysize"), element.get("extendedType"))
     try:
         if column_type.arrow is not None:
             return column_type

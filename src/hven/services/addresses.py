@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-    from hven.model.settings import Portal, Settings
+    from hven.model.settings import PortalSettings, Settings
     from hven.model.table import Table
     from hven.site import Catalogue
 
@@ -42,7 +42,7 @@ def get_base_url(request: HTTPConnection, settings: Settings) -> str:
     settings
         Settings of the site.
     """
-    portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
+    portal: PortalSettings | None = request.scope.get(PORTAL_SCOPE_KEY)
     host_url = get_host_url(request, settings)
     if portal is None:
         return host_url
@@ -61,7 +61,7 @@ def get_host_url(request: HTTPConnection, settings: Settings) -> str:
     settings
         Settings of the site.
     """
-    portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
+    portal: PortalSettings | None = request.scope.get(PORTAL_SCOPE_KEY)
     site_url = get_site_url(request, settings)
     if portal is None or not portal.host:
         return site_url
@@ -152,7 +152,7 @@ def build_session_cookie(
     else:
         cookie_options["domain"] = ""
     path = settings.root_path + subpath
-    return format_session_cookie(proof, path=path, secure=is_https(request, settings), **cookie_options)
+    return format_session_cookie(proof, path=path, is_secure=is_https(request, settings), **cookie_options)
 
 
 def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
@@ -191,12 +191,12 @@ def get_client_address(request: HTTPConnection) -> str:
     return peer_address
 
 
-def find_table(text: str, catalogue: Catalogue) -> Table:
+def find_table(qualified_name: str, catalogue: Catalogue) -> Table:
     """Find the table that an address names.
 
     Parameters
     ----------
-    text
+    qualified_name
         ``schema.table``, quoted as in a query where a name needs it.
     catalogue
         Tables of which the reader may know.
@@ -211,15 +211,15 @@ def find_table(text: str, catalogue: Catalogue) -> Table:
     NotFoundError
         The catalogue has no such table.
     """
-    parts = _parse_name_parts(text)
+    parts = _parse_name_parts(qualified_name)
     if len(parts) == 2:
-        tables = catalogue.find(parts)
+        tables = catalogue.find_tables_by_identifiers(parts)
     else:
         tables = []
     if len(tables) == 1:
         return tables[0]
-    remedy = suggest_spelling(text, catalogue.list_names()) or "the site's first page lists them"
-    raise NotFoundError(f"no table {text!r} here", remedy=remedy)
+    remedy = suggest_spelling(qualified_name, catalogue.list_names()) or "the site's first page lists them"
+    raise NotFoundError(f"no table {qualified_name!r} here", remedy=remedy)
 
 
 def _parse_name_parts(text: str) -> Sequence[Ident]:

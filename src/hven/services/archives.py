@@ -23,10 +23,10 @@ from hven import __version__, services
 from hven.formats import ResultStatus, TableMetadata
 from hven.model import split_address
 from hven.model.errors import HvenError, NotFoundError, ParamError, TooLargeError, format_message
-from hven.model.table import find_root
+from hven.model.table import find_file_root
 from hven.services import collection_files, datalinks, remote_files, scripts
 from hven.services._archive_layouts import ArchiveLayout, ArchiveMember, TarLayout, ZipLayout
-from hven.services._byte_ranges import PieceStreamResponse, stream_pieces
+from hven.services._byte_ranges import PieceStreamResponse, stream_file_pieces
 from hven.services._checksums import CrcCache
 from hven.services.addresses import list_base_urls
 from hven.site import record_sent_data
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from starlette.requests import Request
 
-    from hven.formats import Format, InfoElement
-    from hven.model.resource import Resource
+    from hven.formats import InfoElement, TableFormat
+    from hven.model.resource import CollectionSpec
     from hven.model.table import FileRoot, Table
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
@@ -106,7 +106,7 @@ class ArchivePlan:
     entries: Sequence[ArchiveEntry]
     total_bytes: int
     owner_collections: Sequence[str]
-    collections: Sequence[Resource]
+    collections: Sequence[CollectionSpec]
     crc_cache: CrcCache
     file_count: int
     has_remote_files: bool = False
@@ -160,7 +160,7 @@ def _find_address_column(result: QueryResult) -> str | None:
     return None
 
 
-def read_addresses(result: QueryResult, column: str, base_url: str) -> list[str]:
+def read_file_addresses(result: QueryResult, column: str, base_url: str) -> list[str]:
     """Read the addresses to which the rows of a result lead.
 
     Parameters
@@ -228,7 +228,7 @@ def plan_archive(
     addresses
         Addresses of files of this site, of lists of links of its rows, or of files elsewhere.
     include_all
-        As in `resolve_addresses`.
+        As in `resolve_datalink_addresses`.
 
     Returns
     -------
@@ -243,10 +243,12 @@ def plan_archive(
     limits = context.site.settings.limits
     requested_addresses = list(dict.fromkeys(addresses))
     if len(requested_addresses) > limits.archive_files:
-        raise build_too_large_error(context)
+        raise build_archive_too_large_error(context)
     principal = context.identify_principal(request)
     site_urls = _list_base_urls(request, context)
-    file_addresses, missing_entries = resolve_addresses(context, request, requested_addresses, include_all=include_all)
+    file_addresses, missing_entries = resolve_datalink_addresses(
+        context, request, requested_addresses, include_all=include_all
+    )
     match_file_address = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
     file_by_address: dict[str, tuple[str, str] | None] = {}
     paths_by_collection: dict[str, list[str]] = {}
@@ -263,7 +265,7 @@ def plan_archive(
     found_by_collection = {}
     for name, paths in paths_by_collection.items():
         found_by_collection[name] = _query_files(context, principal, name, paths)
-    planner = _EntryPlanner(context, found_by_collection)
+    planner = _ArchiveEntryPlanner(context, found_by_collection)
     entries = list(missing_entries)
     for address, file in file_by_address.items():
         if file is None:
@@ -271,7 +273,7 @@ def plan_archive(
         else:
             entries.append(planner.plan_entry(address, *file))
     if planner.total_bytes > limits.archive_bytes:
-        raise build_too_large_error(context, planner.total_bytes)
+        raise build_archive_too_large_error(context, planner.total_bytes)
     resources = context.site.get_published_state().resources
     collections = dict.fromkeys(planner.owner_collections)
     return ArchivePlan(
@@ -285,7 +287,7 @@ def plan_archive(
     )
 
 
-class _EntryPlanner:
+class _ArchiveEntryPlanner:
     """Plans the entries of an archive, and sums up their bytes.
 
     Parameters
@@ -303,8 +305,8 @@ class _EntryPlanner:
         self.total_bytes = 0
         self._context = context
         self._found_by_collection = found_by_collection
-        self._remote_states = _request_remote_files(context, found_by_collection)
-        self._member_names = scripts.UniqueNames()
+        self._remote_states = _request_remote_file_states(context, found_by_collection)
+        self._member_names = scripts.UniqueFileNames()
         self._checked_folders: dict[str, bool] = {}
         self._safe_folders: dict[str, str] = {}
         self._redirecting_collections = set()
@@ -326,7 +328,7 @@ class _EntryPlanner:
             reason = f"the collection {collection!r} has no file {path!r} here"
             return ArchiveEntry(address, STATUS_MISSING, reason)
         row = found_files.rows[path]
-        if collection in self._redirecting_collections and find_root(path, row["roots"])[0].redirects_clients:
+        if collection in self._redirecting_collections and find_file_root(path, row["roots"])[0].redirects_clients:
             return ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server: fetch it by its address")
         try:
             if (collection, path) in self._remote_states:
@@ -344,7 +346,7 @@ class _EntryPlanner:
             row["tag"],
             collection_files.create_file_reader(self._context, row),
             partial(found_files.record_access, "file taken", path),
-            remote_files.build_read_ahead(self._context, row),
+            remote_files.create_read_ahead_call(self._context, row),
         )
         self.owner_collections.append(row["collection"])
         self.total_bytes += row["bytes"]
@@ -359,7 +361,7 @@ class _EntryPlanner:
         return self._member_names.make_unique(f"{self._safe_folders[folder]}/{safe_name}")
 
 
-def _request_remote_files(
+def _request_remote_file_states(
     context: ServiceContext, found_by_collection: Mapping[str, collection_files.FoundFiles | None]
 ) -> dict[tuple[str, str], Any]:
     """Request the states of the files on other servers, all at once.
@@ -460,7 +462,7 @@ def answer_archive(
                 return Response(status_code=416, headers=headers)
     if request.method == "HEAD":
         return Response(None, status, headers)
-    pieces = stream_pieces(layout.write_range(start, stop), is_remote=plan.has_remote_files)
+    pieces = stream_file_pieces(layout.stream_byte_range(start, stop), is_remote=plan.has_remote_files)
     return PieceStreamResponse(request, status, headers, pieces)
 
 
@@ -557,7 +559,7 @@ def _write_readme(plan: ArchivePlan, site_title: str, readme_lines: Sequence[tup
     return "\n".join(lines)
 
 
-def resolve_addresses(
+def resolve_datalink_addresses(
     context: ServiceContext, request: Request, addresses: Sequence[str], *, include_all: bool = False
 ) -> tuple[list[str], list[ArchiveEntry]]:
     """Replace lists of links by the files to which they lead.
@@ -585,7 +587,7 @@ def resolve_addresses(
     site_urls = _list_base_urls(request, context)
     match_list_address = _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN)
     match_file_address = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
-    identifiers_by_table = _parse_list_addresses(addresses, match_list_address)
+    identifiers_by_table = _parse_datalink_addresses(addresses, match_list_address)
     list_addresses: set[str] = set()
     for identifiers in identifiers_by_table.values():
         list_addresses.update(address for _, address in identifiers)
@@ -628,7 +630,7 @@ def resolve_addresses(
     return list(dict.fromkeys(file_addresses)), missing_entries
 
 
-def _parse_list_addresses(
+def _parse_datalink_addresses(
     addresses: Iterable[str], match_list_address: Callable[[str], re.Match[str] | None]
 ) -> dict[str, list[tuple[str, str]]]:
     """Parse the addresses of lists of links: table -> identifiers, each with its address."""
@@ -713,7 +715,7 @@ def _flatten_message(error: HvenError) -> str:
 
 def answer_listing(
     request: Request,
-    script_format: Format,
+    script_format: TableFormat,
     batches: Iterator[pa.RecordBatch],
     infos: Sequence[InfoElement],
     headers: Mapping[str, str],
@@ -765,10 +767,10 @@ def answer_listing(
         metadata = TableMetadata(columns=(), infos=infos)
         yield from script_format.write(metadata, limit_rows(), build_status, {})
 
-    return PieceStreamResponse(request, 200, headers, stream_pieces(write_pieces()))
+    return PieceStreamResponse(request, 200, headers, stream_file_pieces(write_pieces()))
 
 
-def build_too_large_error(context: ServiceContext, total_bytes: int | None = None) -> TooLargeError:
+def build_archive_too_large_error(context: ServiceContext, total_bytes: int | None = None) -> TooLargeError:
     """Build the error for an archive that exceeds the limits of the site.
 
     Parameters

@@ -16,12 +16,12 @@ from hven.model.errors import NotFoundError, format_message
 from hven.model.resource import SPDX_LICENCE_PATTERN, parse_orcid
 from hven.model.resource import parse_doi as bare_doi
 from hven.services import _coverage as coverage
-from hven.services.file_rows import Amount, choose_row_noun
+from hven.services.file_rows import CountWithNoun, choose_row_noun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.model.resource import Funding, Person, Resource
+    from hven.model.resource import CollectionSpec, FundingReference, Person
     from hven.services.face import ServiceContext
     from hven.site import Catalogue, PublishedState, PublishedTable
     from hven.site.store import Release
@@ -93,7 +93,7 @@ class CitationMetadata:
         Why and since which day it is withdrawn; empty: it is not.
     """
 
-    resource: Resource
+    resource: CollectionSpec
     address: str
     doi: str | None
     publisher: str
@@ -151,8 +151,8 @@ def collect_citation_metadata(
     context: ServiceContext,
     published_state: PublishedState,
     catalogue: Catalogue,
-    name: str,
-    label: str = "",
+    collection: str,
+    release_label: str = "",
     *,
     base_url: str = "",
 ) -> CitationMetadata:
@@ -164,7 +164,7 @@ def collect_citation_metadata(
         Service context of the site.
     published_state, catalogue
         What is published, and what the reader may know of.
-    name, label
+    collection, release_label
         The collection; and a release of it, in any case, or empty.
     base_url
         Address of the site or portal.
@@ -181,61 +181,61 @@ def collect_citation_metadata(
     """
     settings = context.site.settings
     store = context.site.store
-    resource = published_state.resources.get(name)
+    resource = published_state.resources.get(collection)
     known_tables = {table.qualified_name for schema in catalogue.schemas for table in schema.tables}
     all_items = published_state.tables_by_name.values()
     published = [item for item in all_items if item.table.qualified_name in known_tables]
-    collection_items = [item for item in published if item.table.schema == name]
+    collection_items = [item for item in published if item.table.schema == collection]
     items = [item for item in collection_items if item.release is None]
     if resource is None or not items:
-        message = format_message("there is no collection {name!r} here", name[:80])
+        message = format_message("there is no collection {name!r} here", collection[:80])
         raise NotFoundError(message, remedy="the first page lists what is here")
     base_url = base_url or settings.site_url
     minted_dois = store.citations.map_dois()
-    releases = _list_releases(published, name)
+    releases = _list_releases(published, collection)
 
     def find_release_identifier(label: str) -> str:
-        return minted_dois.get((name, label)) or build_landing_page_url(base_url, name, label)
+        return minted_dois.get((collection, label)) or build_landing_page_url(base_url, collection, label)
 
-    own_doi = bare_doi(resource.doi) or minted_dois.get((name, ""))
+    own_doi = bare_doi(resource.doi) or minted_dois.get((collection, ""))
     relations: list[tuple[str, str]] = []
     description = resource.description
-    if label:
-        release = _find_release(releases, name, label)
-        label = release.label
+    if release_label:
+        release = _find_release(releases, collection, release_label)
+        release_label = release.label
         issued = release.created
         description = "\n\n".join(entry for entry in (release.description, description) if entry) or None
-        items = [item for item in published if _is_in_release(item, name, label)]
-        relations.append(("IsVersionOf", own_doi or build_landing_page_url(base_url, name)))
+        items = [item for item in published if _is_in_release(item, collection, release_label)]
+        relations.append(("IsVersionOf", own_doi or build_landing_page_url(base_url, collection)))
         position = releases.index(release)
         for relation, neighbour in (("IsNewVersionOf", position - 1), ("IsPreviousVersionOf", position + 1)):
             if 0 <= neighbour < len(releases):
                 relations.append((relation, find_release_identifier(releases[neighbour].label)))
-        own_doi = minted_dois.get((name, label))
+        own_doi = minted_dois.get((collection, release_label))
     else:
         relations += [("HasVersion", find_release_identifier(entry.label)) for entry in releases]
-        history = store.list_events(name)
+        history = store.list_publication_events(collection)
         issued = history[-1].at if history else ""
     withdrawal_reason = ""
     withdrawal_date = ""
-    citation = store.citations.find_citation(name, label)
+    citation = store.citations.find_citation(collection, release_label)
     if citation is not None and citation.state == "withdrawn":
         withdrawal_reason = citation.reason or ""
         withdrawal_date = citation.changed[:10]
-    ivoid = f"ivo://{settings.find_authority(name)}/{name}"
+    ivoid = f"ivo://{settings.find_collection_authority(collection)}/{collection}"
     if resource.registration is not None:
         ivoid = resource.registration.id or ivoid
     organisation = settings.registry.organisation or settings.title or settings.name
     publisher_ror = resource.publisher_ror
     if not publisher_ror and resource.publisher in {None, organisation}:
         publisher_ror = settings.registry.organisation_ror
-    address = build_landing_page_url(base_url, name, label)
+    address = build_landing_page_url(base_url, collection, release_label)
     updated = max((item.updated for item in items), default="")
     return CitationMetadata(
         resource=resource,
         address=address,
         doi=own_doi,
-        label=label,
+        label=release_label,
         description=description,
         issued=issued,
         updated=updated,
@@ -266,10 +266,10 @@ def _find_release(releases: Iterable[Release], collection: str, label: str) -> R
     raise NotFoundError(message, remedy="the page of the collection lists them")
 
 
-def _is_in_release(item: PublishedTable, collection: str, label: str) -> bool:
-    if item.release is None:
+def _is_in_release(published_table: PublishedTable, collection: str, label: str) -> bool:
+    if published_table.release is None:
         return False
-    return item.release.collection == collection and item.release.label == label
+    return published_table.release.collection == collection and published_table.release.label == label
 
 
 def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple[str, str]]:
@@ -335,7 +335,7 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
         "types": {"resourceType": _get_resource_type(resource), "resourceTypeGeneral": "Dataset"},
         "subjects": _list_subjects(resource),
         "contributors": _list_contributors(resource),
-        "dates": [*_list_dates(citation_metadata), *_list_collection_dates(resource, public_items)],
+        "dates": [*_list_dates(citation_metadata), *_list_data_collection_dates(resource, public_items)],
     }
     if not citation_metadata.label:
         attributes["alternateIdentifiers"] = [
@@ -355,9 +355,9 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
     return {key: value for key, value in attributes.items() if value}
 
 
-def _format_row_count(item: PublishedTable) -> str:
-    amount = Amount(item.rows or 0, choose_row_noun(item.table, item))
-    return f"{item.table.name}: {amount}"
+def _format_row_count(published_table: PublishedTable) -> str:
+    amount = CountWithNoun(published_table.rows or 0, choose_row_noun(published_table.table, published_table))
+    return f"{published_table.table.name}: {amount}"
 
 
 def _describe_publisher(citation_metadata: CitationMetadata) -> dict[str, str]:
@@ -369,7 +369,7 @@ def _describe_publisher(citation_metadata: CitationMetadata) -> dict[str, str]:
     return publisher
 
 
-def _list_contributors(resource: Resource) -> list[dict[str, Any]]:
+def _list_contributors(resource: CollectionSpec) -> list[dict[str, Any]]:
     contributors = [_describe_contributor(person, person.role or "Other") for person in resource.contributors]
     if resource.contact is not None:
         contributors.append(_describe_contributor(resource.contact, "ContactPerson"))
@@ -380,9 +380,11 @@ def _describe_contributor(person: Person, contributor_type: str) -> dict[str, An
     return {**_describe_person(person), "contributorType": contributor_type}
 
 
-def _list_collection_dates(resource: Resource, items: Iterable[PublishedTable]) -> list[dict[str, str]]:
+def _list_data_collection_dates(
+    resource: CollectionSpec, published_tables: Iterable[PublishedTable]
+) -> list[dict[str, str]]:
     """List the span of days in which the data were collected; none for simulated data."""
-    spans = [span for span in map(coverage.find_date_span, items) if span is not None]
+    spans = [span for span in map(coverage.find_date_span, published_tables) if span is not None]
     if not spans or resource.is_simulated:
         return []
     first_day = min(begin for begin, _ in spans)
@@ -403,7 +405,7 @@ def _list_descriptions(citation_metadata: CitationMetadata) -> list[dict[str, st
     return descriptions
 
 
-def _describe_grant(grant: Funding) -> dict[str, str]:
+def _describe_grant(grant: FundingReference) -> dict[str, str]:
     identifier_type = None
     if grant.ror:
         identifier_type = "ROR"
@@ -418,7 +420,7 @@ def _describe_grant(grant: Funding) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _get_resource_type(resource: Resource) -> str:
+def _get_resource_type(resource: CollectionSpec) -> str:
     if resource.type:
         return resource.type[0]
     return "Catalog"
@@ -445,7 +447,7 @@ def _describe_person(person: Person) -> dict[str, Any]:
     return description
 
 
-def _list_subjects(resource: Resource) -> list[dict[str, str]]:
+def _list_subjects(resource: CollectionSpec) -> list[dict[str, str]]:
     stripped_subjects = [subject.strip() for subject in resource.subjects]
     terms = dict.fromkeys(subject for subject in stripped_subjects if subject)
     keywords = dict.fromkeys((*resource.facility, *resource.instrument, *resource.waveband))
@@ -488,7 +490,7 @@ def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[
     return related_identifiers
 
 
-def find_licence_url(resource: Resource) -> str | None:
+def find_licence_url(resource: CollectionSpec) -> str | None:
     """Return the address of a collection's licence.
 
     Parameters
@@ -503,7 +505,7 @@ def find_licence_url(resource: Resource) -> str | None:
     return None
 
 
-def _list_rights(resource: Resource) -> list[dict[str, str]]:
+def _list_rights(resource: CollectionSpec) -> list[dict[str, str]]:
     if not (resource.licence or resource.licence_url):
         return []
     rights_entry = {"rights": resource.licence or resource.licence_url or ""}
@@ -586,15 +588,15 @@ def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
         f'xsi:schemaLocation="{DATACITE_SCHEMA_LOCATION}">',
         _write_element("identifier", datacite_record.get("doi", TO_BE_ASSIGNED), identifierType="DOI"),
         _write_people("creator", datacite_record.get("creators", ())),
-        _write_list("titles", datacite_record),
+        _write_xml_list("titles", datacite_record),
         publisher_xml,
         _write_element("publicationYear", datacite_record.get("publicationYear", "")),
         type_xml,
-        _write_list("subjects", datacite_record),
+        _write_xml_list("subjects", datacite_record),
         _write_people("contributor", datacite_record.get("contributors", ())),
-        *(_write_list(name, datacite_record) for name in middle_lists),
+        *(_write_xml_list(name, datacite_record) for name in middle_lists),
         version_xml,
-        *(_write_list(name, datacite_record) for name in ("rightsList", "descriptions")),
+        *(_write_xml_list(name, datacite_record) for name in ("rightsList", "descriptions")),
         _write_geo_locations(datacite_record.get("geoLocations", ())),
         _write_funding(datacite_record.get("fundingReferences", ())),
         "</resource>\n",
@@ -611,7 +613,7 @@ def _escape_xml(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-def _write_list(name: str, datacite_record: Mapping[str, Any]) -> str:
+def _write_xml_list(name: str, datacite_record: Mapping[str, Any]) -> str:
     element_name, text_key, key_by_attribute = _XML_LISTS[name]
     entries = datacite_record.get(name, ())
     if not entries:
@@ -694,7 +696,7 @@ def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
-def find_publication_year(resource: Resource) -> str | None:
+def find_publication_year(resource: CollectionSpec) -> str | None:
     """Return the year by which a collection is cited: the first one in its date, bibcode or citation.
 
     Parameters
@@ -710,7 +712,7 @@ def find_publication_year(resource: Resource) -> str | None:
 
 
 def write_citation_sentence(
-    resource: Resource, *, label: str = "", doi: str | None = None, year: str | None = None
+    resource: CollectionSpec, *, label: str = "", doi: str | None = None, year: str | None = None
 ) -> str:
     """Write how to cite a collection as a sentence, with its DOI.
 
@@ -746,14 +748,14 @@ def write_citation_sentence(
     return sentence
 
 
-def _choose_doi(resource: Resource, label: str, doi: str | None) -> str | None:
+def _choose_doi(resource: CollectionSpec, label: str, doi: str | None) -> str | None:
     """Return the given DOI, else that of the collection; the DOI of a collection is not that of its release."""
     if doi or label:
         return doi
     return resource.doi
 
 
-def _write_title(resource: Resource, label: str) -> str:
+def _write_title(resource: CollectionSpec, label: str) -> str:
     title = resource.title or resource.name
     if label:
         return f"{title}, {label}"
@@ -761,7 +763,7 @@ def _write_title(resource: Resource, label: str) -> str:
 
 
 def write_bibtex(
-    resource: Resource, address: str, *, label: str = "", doi: str | None = None, year: str | None = None
+    resource: CollectionSpec, address: str, *, label: str = "", doi: str | None = None, year: str | None = None
 ) -> str:
     """Write how to cite a collection as a BibTeX entry.
 
@@ -798,7 +800,7 @@ def write_bibtex(
     entry_key = bibcode or resource.name
     if label:
         entry_key += f"-{label}"
-    return _write_entry(entry_key, fields)
+    return _write_bibtex_entry(entry_key, fields)
 
 
 def write_bibtex_from_record(datacite_record: Mapping[str, Any], entry_key: str) -> str:
@@ -828,14 +830,14 @@ def write_bibtex_from_record(datacite_record: Mapping[str, Any], entry_key: str)
         "doi": _strip_tex_characters(datacite_record.get("doi") or ""),
         "url": _strip_tex_characters(datacite_record.get("url") or ""),
     }
-    return _write_entry(entry_key, fields)
+    return _write_bibtex_entry(entry_key, fields)
 
 
 def _write_authors(names: Iterable[str]) -> str:
     return " and ".join(f"{{{_escape_tex(name)}}}" for name in names)
 
 
-def _write_entry(key: str, fields: Mapping[str, str | None]) -> str:
+def _write_bibtex_entry(key: str, fields: Mapping[str, str | None]) -> str:
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
     valid_key = re.sub(r"[^A-Za-z0-9:._-]", "", key)
     return f"@misc{{{valid_key},\n{lines}\n}}"

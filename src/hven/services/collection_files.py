@@ -30,8 +30,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import adql, query
-from hven.adql.adql_writer import write_literal
-from hven.formats.media import SIGNATURE_BYTES, RemoteFile, detect_medium, open_product
+from hven.adql.adql_writer import write_adql_literal
+from hven.formats.media import SIGNATURE_BYTES, RemotePath, detect_product_file_format, open_product
 from hven.model.errors import (
     ForbiddenError,
     GoneError,
@@ -42,7 +42,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.model.table import FILES_UTYPE, Column, Table, TemplateExpression, find_root
+from hven.model.table import FILES_UTYPE, Column, Table, TemplateExpression, find_file_root
 from hven.model.types import STRING
 from hven.services import remote_files
 from hven.services._remote_blocks import RemoteFileRanges
@@ -172,12 +172,12 @@ def list_files(context: ServiceContext, principal: Principal, collection: str) -
     text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {_quote_table_name(files)} ORDER BY path"
     rows: list[dict[str, Any]] = _run_query(context, text, principal, published_state).to_pylist()
     for row in rows:
-        root, _ = find_root(row["path"], files.roots)
+        root, _ = find_file_root(row["path"], files.roots)
         row["direct"] = root.redirects_clients
     return rows
 
 
-def list_own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
+def list_row_file_templates(table: Table) -> Iterator[tuple[Template, Template]]:
     """Yield templates of the paths of rows' own files, and of their descriptions.
 
     Parameters
@@ -194,7 +194,7 @@ def list_own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
         yield (TemplateExpression('target."path"'),), (TemplateExpression('target."title"'),)
     for link in table.row_file_links:
         yield link.address, link.description
-    for path in table.sample_files:
+    for path in table.sample_file_templates:
         yield path, ()
 
 
@@ -245,8 +245,8 @@ def find_paths_by_name(context: ServiceContext, principal: Principal, collection
     published_state = context.site.get_published_state()
     files = _quote_table_name(_require_files_table(context, principal, collection, published_state))
     text = (
-        f"SELECT path FROM {files} WHERE path = {write_literal(file_name)} OR path LIKE "
-        f"{write_literal(f'%/{file_name}')} ORDER BY path"
+        f"SELECT path FROM {files} WHERE path = {write_adql_literal(file_name)} OR path LIKE "
+        f"{write_adql_literal(f'%/{file_name}')} ORDER BY path"
     )
     rows = _run_query(context, text, principal, published_state)
     paths: list[str] = rows["path"].to_pylist()
@@ -408,7 +408,7 @@ def _list_policy_tables(published_state: PublishedState, collection: str) -> lis
     return [table for table in tables if table.policy and table.policy.path]
 
 
-def take_file(context: ServiceContext, principal: Principal, collection: str, path: str) -> OriginalFile:
+def find_file_and_log_access(context: ServiceContext, principal: Principal, collection: str, path: str) -> OriginalFile:
     """Find a file of a collection, with the rights of its reader, and log the access.
 
     Returns
@@ -424,13 +424,15 @@ def take_file(context: ServiceContext, principal: Principal, collection: str, pa
         As for the file itself.
     """
     found_files = find_files(context, principal, collection, [path])
-    original_file = open_original(context, principal, found_files, path)
+    original_file = open_original_file(context, principal, found_files, path)
     found_files.record_access("file taken", path)
     record_sent_data(file_collections=[collection])
     return original_file
 
 
-def open_original(context: ServiceContext, principal: Principal, found_files: FoundFiles, path: str) -> OriginalFile:
+def open_original_file(
+    context: ServiceContext, principal: Principal, found_files: FoundFiles, path: str
+) -> OriginalFile:
     """Open a file that was found.
 
     Parameters
@@ -446,13 +448,13 @@ def open_original(context: ServiceContext, principal: Principal, found_files: Fo
     Raises
     ------
     HvenError
-        As in `take_file`.
+        As in `find_file_and_log_access`.
     """
     row = found_files.get_row(path)
     collection = found_files.collection
     place = open_file_place(context, principal, collection, row)
     state_key = remote_files.get_state_key(context, row)
-    companion_tags = check_companion_files(context, principal, collection, path, place)
+    companion_tags = check_companion_file_access(context, principal, collection, path, place)
     etag = " ".join([state_key, *companion_tags])
     state_digest = hashlib.sha256(f"{READER_VERSION} {etag}".encode()).hexdigest()
     return OriginalFile(
@@ -465,7 +467,7 @@ def open_original(context: ServiceContext, principal: Principal, found_files: Fo
     )
 
 
-def check_companion_files(
+def check_companion_file_access(
     context: ServiceContext, principal: Principal, collection: str, path: str, file_place: Place
 ) -> list[str]:
     """Check that a reader may access the files that are read with a file: the data of a label, or the label of data.
@@ -488,7 +490,7 @@ def check_companion_files(
         The reader may not access one, or it was changed since it was published.
     """
     with file_place.open("rb") as file:
-        medium = detect_medium(path, file.read(SIGNATURE_BYTES))
+        medium = detect_product_file_format(path, file.read(SIGNATURE_BYTES))
     if medium is not None and not medium.is_label:
         return []
     try:
@@ -540,9 +542,9 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
             is_address = (column.ucd or "").startswith("meta.ref.url")
             if not is_address or not current_names.issuperset((*release_table.primary, column.name)):
                 continue
-            quoted_column = adql.quote_name(column.name)
-            key = ", ".join(map(adql.quote_name, release_table.primary))
-            url_literal = write_literal(url)
+            quoted_column = adql.quote_adql_name(column.name)
+            key = ", ".join(map(adql.quote_adql_name, release_table.primary))
+            url_literal = write_adql_literal(url)
             text = (
                 f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(release_table)} AS a JOIN "
                 f"{_quote_table_name(current_table)} AS b USING ({key}) "
@@ -606,7 +608,7 @@ def _find_locked_paths(policy_tables: Sequence[Table], paths: Sequence[str], pri
     for table in policy_tables:
         if table.rights is None or table.policy is None:
             continue
-        for path in table.rights.find_restricted_values(principal, str(table.policy.path), paths):
+        for path in table.rights.find_values_with_restricted_files(principal, str(table.policy.path), paths):
             locked_paths.setdefault(path, table)
     return locked_paths
 
@@ -623,7 +625,7 @@ def _build_access_errors(locking_tables: dict[str, Table], principal: Principal)
         expiry_text = ""
         contact = policy.contact
         if locks_by_table[table.qualified_name] <= _MAX_EXPLAINED_LOCKS:  # one query for each
-            restriction = rights.find_file_restriction(principal, {str(policy.path): path})
+            restriction = rights.find_file_embargo(principal, {str(policy.path): path})
             if restriction:
                 expiry_text = restriction.expiry_text or ""
                 contact = restriction.contact or contact
@@ -645,32 +647,32 @@ def _query_rows(
     published_state: PublishedState,
 ) -> pa.Table:
     """Query the rows of paths: of some by a condition, of many by a join with a table of them."""
-    path = adql.quote_name(path_column)
+    path = adql.quote_adql_name(path_column)
     quantifier = "DISTINCT " if len(columns) == 1 else ""
     if len(paths) > MAX_LITERAL_PATHS:
-        items = ", ".join(f"f.{adql.quote_name(name)}" for name in columns)
+        items = ", ".join(f"f.{adql.quote_adql_name(name)}" for name in columns)
         text = (
             f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} AS f JOIN "
             f"{_WANTED_PATHS_TABLE.qualified_name} AS w ON f.{path} = w.wanted_path"
         )
         wanted_paths = pa.table({"wanted_path": pa.array(paths, pa.string())})
         return _run_query(context, text, principal, published_state, wanted_paths)
-    comparison = f"IN ({', '.join(map(write_literal, paths))})"
+    comparison = f"IN ({', '.join(map(write_adql_literal, paths))})"
     if len(paths) == 1:
-        comparison = f"= {write_literal(paths[0])}"
+        comparison = f"= {write_adql_literal(paths[0])}"
         quantifier = "TOP 1 " if len(columns) == 1 else ""
-    items = ", ".join(map(adql.quote_name, columns))
+    items = ", ".join(map(adql.quote_adql_name, columns))
     text = f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} WHERE {path} {comparison}"
     return _run_query(context, text, principal, published_state)
 
 
 def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
 
 
 def _run_query(
     context: ServiceContext,
-    text: str,
+    query_text: str,
     principal: Principal,
     published_state: PublishedState,
     wanted_paths: pa.Table | None = None,
@@ -679,7 +681,12 @@ def _run_query(
     if wanted_paths is not None:
         uploads = {_WANTED_PATHS_TABLE.qualified_name: (_WANTED_PATHS_TABLE, wanted_paths)}
     with query.run_query(
-        text, principal, site=context.site, policies=context.policies, published_state=published_state, uploads=uploads
+        query_text,
+        principal,
+        site=context.site,
+        policies=context.policies,
+        published_state=published_state,
+        uploads=uploads,
     ) as result:
         batches = [*result.iterate_batches()]
         if batches:
@@ -687,13 +694,13 @@ def _run_query(
         return pa.schema([column.arrow_field for column in result.columns]).empty_table()
 
 
-def _convert_times_to_seconds(rows: pa.Table) -> pa.Table:
+def _convert_times_to_seconds(file_rows: pa.Table) -> pa.Table:
     """Convert times of change to seconds since 1970, because datetime objects of thousands of rows take long."""
-    index = rows.schema.get_field_index("modified")
-    times = rows.column(index).cast(pa.timestamp("us"))
+    index = file_rows.schema.get_field_index("modified")
+    times = file_rows.column(index).cast(pa.timestamp("us"))
     microseconds = times.cast(pa.int64())
     seconds = pc.divide(microseconds.cast(pa.float64()), 1e6)
-    return rows.set_column(index, "modified", seconds)
+    return file_rows.set_column(index, "modified", seconds)
 
 
 def open_file_place(context: ServiceContext, principal: Principal, collection: str, row: dict[str, Any]) -> Place:
@@ -734,7 +741,7 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
         ranges_by_path[path] = ranges
         return ranges
 
-    return RemoteFile(PurePosixPath(row["path"]), find_companion)
+    return RemotePath(PurePosixPath(row["path"]), find_companion)
 
 
 def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None) -> str:
@@ -804,7 +811,7 @@ def _locate_file(
 ) -> tuple[str, os.stat_result]:
     place = f"{row['home']}/{row['path']}"  # texts, because Path objects of thousands of files take long
     if row["roots"]:
-        root, path_below = find_root(row["path"], row["roots"])
+        root, path_below = find_file_root(row["path"], row["roots"])
         if root.scheme is not None:
             raise StorageUnavailableError(
                 format_message("the file {path} is on another server", row["path"]),
@@ -821,7 +828,7 @@ def _locate_file(
         if folder_cache is not None and not is_link:
             is_inside = folder_cache.get(folder)
         if is_inside is None:
-            is_inside = _is_inside(settings, place)
+            is_inside = _is_in_allowed_directories(settings, place)
             file_stat = os.stat(place)  # noqa: PTH116
             if folder_cache is not None and not is_link:
                 folder_cache[folder] = is_inside
@@ -838,7 +845,7 @@ def _locate_file(
     return place, file_stat
 
 
-def _is_inside(settings: Settings, place: str) -> bool:
+def _is_in_allowed_directories(settings: Settings, place: str) -> bool:
     """Return whether a file is, with all links resolved, in one of the directories of the site."""
     real_place = os.path.realpath(place, strict=True)
     if real_place == place and any(real_place.startswith(f"{root}/") for root in settings.allowed_directories):
@@ -875,7 +882,7 @@ def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, 
     file = remote_files.request_file_state(context, row)
     assert file is not None  # noqa: S101  (the file is remote)
     remote_block_cache = remote_files.get_remote_block_cache(context)
-    with remote_files.name_failed_file(row):
+    with remote_files.add_file_path_to_errors(row):
         for offset in range(start, min(stop, file.bytes), PIECE_BYTES):
             yield None
             remaining_bytes = stop - offset
@@ -902,7 +909,7 @@ def _read_local_file(
                 if not _is_unchanged(os.fstat(file), row):
                     raise remote_files.build_changed_error(row)
             byte_count = min(READ_BYTES, stop - start)
-            piece: bytes | bytearray = read_cached(file, byte_count, start)
+            piece: bytes | bytearray = read_from_page_cache(file, byte_count, start)
             if not piece:
                 yield None
                 piece = os.pread(file, byte_count, start)
@@ -915,7 +922,7 @@ def _read_local_file(
         os.close(file)
 
 
-def read_cached(file_descriptor: int, byte_count: int, start: int) -> bytearray:
+def read_from_page_cache(file_descriptor: int, byte_count: int, start: int) -> bytearray:
     """Read bytes that are in memory.
 
     Parameters

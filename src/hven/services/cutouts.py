@@ -25,8 +25,8 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import ArrayPart, Selection, cut_product, cutout_params, find_window, open_product
-from hven.model import Cache
+from hven.formats.media import ArrayPart, CutoutSelection, cut_product, cutout_params, find_window, open_product
+from hven.model import LruCache
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
@@ -40,7 +40,7 @@ from hven.model.errors import (
 from hven.model.params import Param
 from hven.model.sky import shape_text
 from hven.services import collection_files, datalinks, rotations
-from hven.services._byte_ranges import PieceStreamResponse, stream_pieces
+from hven.services._byte_ranges import PieceStreamResponse, stream_file_pieces
 from hven.services.addresses import find_table
 from hven.services.archives import ARCHIVE_KINDS
 from hven.services.errors import ErrorResponder, find_http_status
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.formats.media import Axis, Place, Product, StreamedFile, TablePart
+    from hven.formats.media import Axis, OpenProductFile, Place, StreamedFile, TablePart
     from hven.model.params import RequestParams
     from hven.model.sky import Shape
     from hven.model.table import ServiceParameter, Table
@@ -94,18 +94,18 @@ class CutoutRequest:
     """
 
     row_identifier: str
-    selection: Selection
+    selection: CutoutSelection
     part: str | None
 
 
-def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -> list[CutoutRequest]:
+def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False) -> list[CutoutRequest]:
     """Parse the parameters of a request: each combination of their values is a cut (SODA 1.0, section 3.2.1).
 
     Parameters
     ----------
     params
         Parameters of the request.
-    single_only
+    is_single_only
         Whether only one cut can be returned.
 
     Returns
@@ -132,7 +132,7 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
         if pixel_range is not None:
             pixels[number] = pixel_range
     polarizations = dict.fromkeys(text.strip() for text in parsed_values["POL"])
-    common_selection = Selection(
+    common_selection = CutoutSelection(
         polarizations=tuple(polarizations),
         longitude=parsed_values["LONGITUDE"],
         latitude=parsed_values["LATITUDE"],
@@ -152,7 +152,7 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
         "TIME": list(parsed_values["TIME"]) or [None],
     }
     count = math.prod(map(len, values_by_name.values()))
-    if single_only and count > 1:
+    if is_single_only and count > 1:
         repeated_names = [name for name, values in values_by_name.items() if len(values) > 1]
         repeated_name = repeated_names[0]
         message = format_message("{name} is given several times, and only one cut-out is made at once", repeated_name)
@@ -171,7 +171,7 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
 
 def _parse_shape(name: str, text: str) -> Shape:
     try:
-        return shape_text.parse_shape(name.lower(), text)
+        return shape_text.parse_dali_shape(name.lower(), text)
     except ValueError as error:
         syntax_by_name = {
             "POS": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
@@ -218,7 +218,7 @@ def find_original_file(
             raise no_file_error
         for row in list_row_links(context, principal, table, [row_identifier]):
             if row["file"] is not None:
-                return collection_files.take_file(context, principal, *row["file"])
+                return collection_files.find_file_and_log_access(context, principal, *row["file"])
             if row["error_message"]:
                 error = NotFoundError(row["error_message"].partition(": ")[2])
             elif table.is_observation_view:
@@ -276,7 +276,7 @@ def list_row_links(
     )
     if table.is_observation_view:  # its files are those of the tables from which its rows come
         catalogue = published_state.get_catalogue(principal, context.policies)
-        lists = datalinks.find_link_lists(link_rows, context.site.settings.site_url)
+        lists = datalinks.find_link_list_rows(link_rows, context.site.settings.site_url)
         for name, linked_identifiers in lists.items():
             yield from list_row_links(context, principal, find_table(name, catalogue), [*linked_identifiers])
     file_table = published_state.tables_by_name.get(f"{table.schema}.files")
@@ -301,7 +301,7 @@ def list_row_links(
         yield {**row, "file": own_file}
 
 
-def name_soda_error(error: Exception) -> str:
+def get_soda_error_label(error: Exception) -> str:
     """Return SODA's label of an error (section 5.2).
 
     Parameters
@@ -321,12 +321,12 @@ def name_soda_error(error: Exception) -> str:
     return "UsageError" if status < 500 else "Error"
 
 
-ERROR_RESPONDER = ErrorResponder(label_error=name_soda_error)
+ERROR_RESPONDER = ErrorResponder(label_error=get_soda_error_label)
 
 
 def open_cutout(
     original_file: collection_files.OriginalFile, cutout_request: CutoutRequest, history: Sequence[str]
-) -> tuple[Product, StreamedFile | None]:
+) -> tuple[OpenProductFile, StreamedFile | None]:
     """Open a file and prepare its cut.
 
     Parameters
@@ -343,10 +343,14 @@ def open_cutout(
     product, cut
         Open file, which the caller must close, and the cut; None if the selection is empty in this file.
     """
-    product = rotations.open_rotated(original_file)
+    product = rotations.open_product_with_rotated_copies(original_file)
     try:
         cutout = cut_product(
-            product, cutout_request.selection, part=cutout_request.part, history=history, byte_limit=MAX_CUTOUT_BYTES
+            product,
+            cutout_request.selection,
+            part_name=cutout_request.part,
+            history=history,
+            byte_limit=MAX_CUTOUT_BYTES,
         )
         main = product.find_part(cutout_request.part)
         if cutout is None and isinstance(main, ArrayPart):
@@ -357,7 +361,7 @@ def open_cutout(
     return product, cutout
 
 
-def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[str, Any] | None:
+def describe_image_cutout(path: Place, file_name: str, selection: CutoutSelection) -> dict[str, Any] | None:
     """Describe the image that would be cut, with the facts that SIA 1.0 requires.
 
     These are its centre, pixels, bytes, and the projection in its header.
@@ -380,7 +384,7 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
     from astropy.io.fits import Header  # noqa: PLC0415  (a second to load)
     from astropy.wcs import WCS  # noqa: PLC0415
 
-    with open_product(path, name) as product:
+    with open_product(path, file_name) as product:
         main = product.find_part()
         if not isinstance(main, ArrayPart) or main.create_sky_mapping is None:
             return None
@@ -417,7 +421,7 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
 
 
 def send_cutout(
-    request: Request, product: Product, cutout: StreamedFile, name: str, cache_headers: Mapping[str, str]
+    request: Request, product: OpenProductFile, cutout: StreamedFile, file_name: str, cache_headers: Mapping[str, str]
 ) -> Response:
     """Send a cut: a small one as a whole, a larger one while it is computed; the product is closed at the end.
 
@@ -429,7 +433,7 @@ def send_cutout(
         Open file; it is closed after the answer.
     cutout
         Cut-out of the file.
-    name
+    file_name
         Name of the file that is sent.
     cache_headers
         Headers for caches.
@@ -441,7 +445,7 @@ def send_cutout(
     """
     headers = {
         **cache_headers,
-        "content-disposition": f'attachment; filename="{name}"',
+        "content-disposition": f'attachment; filename="{file_name}"',
         "x-content-type-options": "nosniff",
     }
     headers["content-type"] = cutout.media_type
@@ -458,12 +462,12 @@ def send_cutout(
             format_message("too many cut-outs are sent at the moment"),
             remedy=format_message("try again in a few seconds"),
         )
-    response = PieceStreamResponse(request, 200, headers, stream_pieces(_stream_cutout(product, cutout)))
+    response = PieceStreamResponse(request, 200, headers, stream_file_pieces(_stream_cutout(product, cutout)))
     _active_responses.add(response)
     return response
 
 
-def _stream_cutout(product: Product, cutout: StreamedFile) -> Generator[collection_files.FilePiece]:
+def _stream_cutout(product: OpenProductFile, cutout: StreamedFile) -> Generator[collection_files.FilePiece]:
     with product:
         chunks = cutout.read_chunks()
         yield None
@@ -508,14 +512,14 @@ def _find_axis_bounds(axis: Axis) -> tuple[float, float]:
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
-class CutoutParameterCache(Cache[Mapping[str, "ServiceParameter"]]):
+class CutoutParameterCache(LruCache[Mapping[str, "ServiceParameter"]]):
     """Parameters with bounds of files that were read before, by the state of the file."""
 
     def __init__(self) -> None:
         super().__init__(20_000)
 
 
-def fit_parameters(
+def fit_cutout_params_to_file(
     parameters: Sequence[ServiceParameter], path: Path, parameter_cache: CutoutParameterCache
 ) -> Mapping[str, ServiceParameter]:
     """Fit the parameters of the service to a file: drop those without an axis, add bounds (SODA 1.0, section 4).
@@ -544,12 +548,12 @@ def fit_parameters(
             main = product.find_part()
             inputs: Iterable[ServiceParameter]
             if not isinstance(main, ArrayPart):
-                inputs = _add_part_choices(_fit_table_parameters(parameters, main, product), product)
+                inputs = _with_part_choices(_fit_params_to_table(parameters, main, product), product)
             elif product.companion_files:
                 # a list does not check access to companion files, so it must not reveal their contents
                 inputs = parameters
             else:
-                inputs = _add_part_choices(_fit_array_parameters(parameters, main), product)
+                inputs = _with_part_choices(_fit_params_to_array(parameters, main), product)
             fitted_inputs = {fitted_input.param.name: fitted_input for fitted_input in inputs}
     except (HvenError, OSError):
         return {}
@@ -557,7 +561,7 @@ def fit_parameters(
     return fitted_inputs
 
 
-def _add_part_choices(parameters: Iterable[ServiceParameter], product: Product) -> Iterator[ServiceParameter]:
+def _with_part_choices(parameters: Iterable[ServiceParameter], product: OpenProductFile) -> Iterator[ServiceParameter]:
     """List the parts that can be cut, where there are several: by unique names, else by their indexes."""
     choices: list[str] = []
     if len(product.parts) <= MAX_LISTED_PARTS:
@@ -575,11 +579,11 @@ def _add_part_choices(parameters: Iterable[ServiceParameter], product: Product) 
             yield parameter
 
 
-def _fit_table_parameters(
-    parameters: Sequence[ServiceParameter], table: TablePart, product: Product
+def _fit_params_to_table(
+    parameters: Sequence[ServiceParameter], table: TablePart, product: OpenProductFile
 ) -> Iterator[ServiceParameter]:
     """Fit the parameters to a table: BAND and TIME, if it has such columns."""
-    bounds_by_name = cutout_params.find_bounds(table, product.cards)
+    bounds_by_name = cutout_params.find_cut_bounds(table, product.cards)
     if not bounds_by_name:
         return
     for parameter in parameters:
@@ -592,7 +596,7 @@ def _fit_table_parameters(
             yield parameter
 
 
-def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPart) -> Iterator[ServiceParameter]:
+def _fit_params_to_array(parameters: Sequence[ServiceParameter], array: ArrayPart) -> Iterator[ServiceParameter]:
     """Fit the parameters to an array: to its axes."""
     axes_by_kind = {axis.kind: axis for axis in array.axes}
     sky_mapping = None
@@ -689,10 +693,10 @@ __all__ = [
     "MultipleValuesError",
     "describe_image_cutout",
     "find_original_file",
-    "fit_parameters",
+    "fit_cutout_params_to_file",
+    "get_soda_error_label",
     "list_row_links",
     "make_file_stem",
-    "name_soda_error",
     "open_cutout",
     "parse_cutout_requests",
     "send_cutout",

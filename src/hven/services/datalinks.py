@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven import adql, query
-from hven.adql.adql_writer import write_adql, write_literal
+from hven.adql.adql_writer import write_adql, write_adql_literal
 from hven.adql.syntax_tree import ColumnRef, Comparison, Ident, split_conjuncts, transform_tree
 from hven.formats.votable import DescriptorTemplate, format_placeholder, write_service_descriptor
 from hven.model.errors import TooLargeError, format_message
@@ -23,15 +23,15 @@ from hven.model.table import (
     LinkTemplate,
     ServiceDescriptor,
     ServiceParameter,
-    parse_columns,
+    parse_column_lines,
 )
 from hven.model.types import STRING
 from hven.services._link_columns import (
     LinkQueryResult,
-    convert_content_qualifiers,
-    encode_values,
+    concat_link_columns,
+    convert_to_content_qualifiers,
     fill_constant_template,
-    join_columns,
+    format_template_values,
     parse_integers,
     resolve_old_paths,
     to_list,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from hven.site import PublishedState, Site
     from hven.site.auth import AccessPolicy, Principal
 
-LINK_COLUMNS = parse_columns("""
+LINK_COLUMNS = parse_column_lines("""
     ID                | string  |      | meta.id;meta.main   | Identifier of the row, as it was asked for
     access_url        | string  |      | meta.ref.url        | Where it leads to
     service_def       | string  |      | meta.ref            | XML ID of the descriptor of a service
@@ -132,7 +132,7 @@ def list_row_links(
     access_expressions = _write_access_expressions(table, principal, is_public=is_public)
     path_expressions: tuple[str, ...] = ()
     if table.policy is not None and table.policy.path is not None:
-        path_expressions = (f"target.{adql.quote_name(table.policy.path)}",)
+        path_expressions = (f"target.{adql.quote_adql_name(table.policy.path)}",)
     link_batches: list[pa.RecordBatch] = []
     row_services: list[_DeferredServiceLink] = []
     answered_indexes: set[int] = set()
@@ -164,13 +164,13 @@ def list_row_links(
                 link, link.service, query_result, link_columns, identifier_indexes, is_visible
             )
             row_services.append(row_service)
-        link_batch = _join_existing_links(columns, len(identifier_indexes), is_visible)
+        link_batch = _concat_existing_link_rows(columns, len(identifier_indexes), is_visible)
         if link_batch is not None:
             link_batches.append(link_batch)
     batches: list[pa.RecordBatch] = []
     if link_batches:
         (link_rows,) = pa.Table.from_batches(link_batches).combine_chunks().to_batches()
-        checked_rows, own_files = _check_linked_files(
+        checked_rows, own_files = _apply_file_access_to_links(
             link_rows,
             table,
             links,
@@ -182,7 +182,7 @@ def list_row_links(
         batches = [checked_rows, *_build_service_link_rows(row_services, own_files)]
     missing_indexes = [index for index in range(len(requested.texts)) if index not in answered_indexes]
     if missing_indexes or not batches:
-        batches.insert(0, _build_missing_rows(table, missing_indexes))
+        batches.insert(0, _build_unknown_identifier_rows(table, missing_indexes))
     all_rows = _order_link_rows(pa.Table.from_batches(batches), requested.texts)
     if with_link_numbers:
         return all_rows
@@ -255,7 +255,7 @@ def _group_links(links: Sequence[LinkTemplate]) -> list[list[LinkTemplate]]:
 
 
 def _run_link_query(
-    text: str,
+    query_text: str,
     principal: Principal,
     *,
     site: Site,
@@ -264,7 +264,7 @@ def _run_link_query(
 ) -> pa.Table:
     row_limit = site.settings.limits.maxrec_hard
     with query.run_query(
-        text, principal, site=site, policies=policies, published_state=published_state, maxrec=row_limit
+        query_text, principal, site=site, policies=policies, published_state=published_state, maxrec=row_limit
     ) as result:
         batches = [*result.iterate_batches()]
         if result.overflow:  # an incomplete list of links would mislead
@@ -275,7 +275,7 @@ def _run_link_query(
         return pa.Table.from_batches(batches)
 
 
-def _build_missing_rows(table: Table, identifier_indexes: Sequence[int]) -> pa.RecordBatch:
+def _build_unknown_identifier_rows(table: Table, identifier_indexes: Sequence[int]) -> pa.RecordBatch:
     """Build the rows of identifiers without a row in the table."""
     columns = {
         "error_message": _ROW_NOT_FOUND_MESSAGE.format(table=table.qualified_name),
@@ -284,7 +284,7 @@ def _build_missing_rows(table: Table, identifier_indexes: Sequence[int]) -> pa.R
         "_link": 0,
         "_row": 0,
     }
-    return _join_link_rows([columns], len(identifier_indexes))
+    return _concat_link_rows([columns], len(identifier_indexes))
 
 
 def extract_descriptors(link_rows: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
@@ -312,7 +312,7 @@ def extract_descriptors(link_rows: pa.Table) -> tuple[pa.Table, tuple[str, ...]]
     return rows, tuple(descriptors)
 
 
-def find_link_lists(link_rows: pa.Table, base_url: str) -> dict[str, dict[str, int]]:
+def find_link_list_rows(link_rows: pa.Table, base_url: str) -> dict[str, dict[str, int]]:
     """Find rows that lead to lists of links of this site, as rows of observations do.
 
     Parameters
@@ -344,7 +344,7 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
     Parameters
     ----------
     link_rows, base_url
-        As in `find_link_lists`.
+        As in `find_link_list_rows`.
     list_links
         Lists the links of rows of a table.
 
@@ -353,7 +353,7 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
     rows
         The rows, with the identifiers of the request.
     """
-    rows_by_table = find_link_lists(link_rows, base_url)
+    rows_by_table = find_link_list_rows(link_rows, base_url)
     replaced_rows: list[int] = []
     for rows_by_identifier in rows_by_table.values():
         replaced_rows.extend(rows_by_identifier.values())
@@ -413,16 +413,16 @@ def _build_service_link_rows(
                     own_file = own_files.get(identifier_index)
                     link_auth.append(None if own_file is None else own_file[1])
                 link_columns.update(link_auth=pa.array(link_auth, pa.string()), link_authorized=True)
-            link_columns["service_def"] = _describe_services(row_service, own_files, file_cache)
+            link_columns["service_def"] = _describe_service_per_row(row_service, own_files, file_cache)
         columns = [row_service.link_columns for row_service in group_services]
         row_count = len(group_services[0].identifier_indexes)
-        service_batch = _join_existing_links(columns, row_count, group_services[0].is_visible)
+        service_batch = _concat_existing_link_rows(columns, row_count, group_services[0].is_visible)
         if service_batch is not None:
             service_batches.append(service_batch)
     return service_batches
 
 
-def _describe_services(
+def _describe_service_per_row(
     row_service: _DeferredServiceLink, own_files: Mapping[int, tuple[str, str]], file_cache: dict[str, Any]
 ) -> pa.Array:
     """Describe a service for each row; null where its address or a constant parameter is not known."""
@@ -586,7 +586,7 @@ def _write_access_expressions(table: Table, principal: Principal, *, is_public: 
             expressions.append("1")
             continue
         condition_text = write_adql(transform_tree(condition, _qualify_column))
-        expressions.append(_write_truth_expression(condition_text))
+        expressions.append(_write_condition_as_integer(condition_text))
     return expressions[0], expressions[1]
 
 
@@ -636,7 +636,7 @@ def _compile_file_pattern(bases: frozenset[str]) -> Callable[[str], re.Match[str
     return re.compile(f"(?:{'|'.join(map(re.escape, sorted(bases)))}){FILE_PATH_PATTERN}").match
 
 
-def _check_linked_files(
+def _apply_file_access_to_links(
     link_rows: pa.RecordBatch,
     table: Table,
     links: Sequence[LinkTemplate],
@@ -664,7 +664,7 @@ def _check_linked_files(
     matches = [None if address is None else match_file_path(address) for address in addresses]
     if not any(matches) and columns_by_name["_path"].null_count == link_rows.num_rows:
         return link_rows, {}
-    files = _locate_files(table.schema, matches, columns_by_name["_path"].to_pylist())
+    files = _parse_row_file_paths(table.schema, matches, columns_by_name["_path"].to_pylist())
     states_by_file = read_file_states(context, principal, files, published_state)
     columns = {name: columns_by_name[name].to_pylist() for name in _FILE_STATE_COLUMNS}
     is_kept = [True] * len(files)
@@ -703,7 +703,7 @@ def _check_linked_files(
     return batch, own_files
 
 
-def _locate_files(
+def _parse_row_file_paths(
     collection: str, matches: Sequence[re.Match[str] | None], policy_paths: Sequence[str | None]
 ) -> list[tuple[str, str | None]]:
     """Return collection and path of each row's file: those of its address, or the path by which its policy goes."""
@@ -755,7 +755,7 @@ def _write_link_query(
     `column_names` is filled: expression -> name of its column in the result.
     """
     assert table.identifier_column is not None  # noqa: S101  (tables without one have no links)
-    key = f"target.{adql.quote_name(table.identifier_column.name)}"
+    key = f"target.{adql.quote_adql_name(table.identifier_column.name)}"
     items = [f'{key} AS "{_IDENTIFIER_COLUMN}"']
 
     def add_select_item(text: str) -> None:
@@ -770,16 +770,16 @@ def _write_link_query(
         for text in link.row_expressions:
             add_select_item(text)
         if link.condition is not None:
-            add_select_item(_write_truth_expression(link.condition))
+            add_select_item(_write_condition_as_integer(link.condition))
     first_link = links[0] if links else None
     if len(identifiers) == 1:
-        key_condition = f"= {write_literal(identifiers[0])}"
+        key_condition = f"= {write_adql_literal(identifiers[0])}"
     else:
-        key_condition = f"IN ({', '.join(map(write_literal, identifiers))})"
+        key_condition = f"IN ({', '.join(map(write_adql_literal, identifiers))})"
     from_clause = f" FROM {_quote_table_name(table.qualified_name, table)} AS target"
     where = f"{key} {key_condition}"
     if first_link is not None and first_link.source is not None and first_link.where is not None:
-        other_table = f"{_quote_table_name(first_link.source)} AS {adql.quote_name(first_link.alias or '')}"
+        other_table = f"{_quote_table_name(first_link.source)} AS {adql.quote_adql_name(first_link.alias or '')}"
         key_columns, has_other_conditions = _find_equal_columns(first_link.where, table.identifier_column.name)
         other_expressions = (*items[1:], first_link.order or "")
         uses_table = any("target." in expression for expression in other_expressions)
@@ -832,7 +832,7 @@ def _find_equal_column(condition: Any, identifier_name: str) -> str | None:
     return other_columns[0]
 
 
-def _write_truth_expression(condition: str) -> str:
+def _write_condition_as_integer(condition: str) -> str:
     return f"CASE WHEN {condition} THEN 1 ELSE 0 END"
 
 
@@ -841,7 +841,7 @@ def _quote_table_name(qualified: str, table: Table | None = None) -> str:
         schema, _, name = (table.schema, "", table.name)
     else:
         schema, _, name = qualified.rpartition(".")
-    return f"{adql.quote_name(schema)}.{adql.quote_name(name)}"
+    return f"{adql.quote_adql_name(schema)}.{adql.quote_adql_name(name)}"
 
 
 def _build_link_columns(
@@ -860,14 +860,16 @@ def _build_link_columns(
     address: ColumnValue
     if link.is_file:
         collection, new_prefixes = file_location
-        paths = resolve_old_paths(query_result.fill_rows(link.address), new_prefixes)
+        paths = resolve_old_paths(query_result.fill_template_for_rows(link.address), new_prefixes)
         prefix = f"{query_result.base_url}/collections/{quote(collection)}/files/"
-        address = pc.binary_join_element_wise(prefix, encode_values(paths, "", "/"), "")
+        address = pc.binary_join_element_wise(prefix, format_template_values(paths, "", "/"), "")
     else:
         address = query_result.fill_template(link.address, is_address=True)
     media_type = query_result.fill_template(link.type)
     if link.extension_media_types:  # in Python: each step of Arrow costs more than a row here
-        address, media_type = _select_known_extensions(to_list(address, row_count), dict(link.extension_media_types))
+        address, media_type = _select_addresses_by_extension(
+            to_list(address, row_count), dict(link.extension_media_types)
+        )
     if link.check_addresses is not None:
         texts = to_list(address, row_count)
         is_suitable = link.check_addresses(texts)
@@ -876,23 +878,23 @@ def _build_link_columns(
         address = pa.array(suitable_texts, pa.string())
     content_length = None
     if link.size:
-        content_length = parse_integers(query_result.fill_rows(link.size))
+        content_length = parse_integers(query_result.fill_template_for_rows(link.size))
     link_columns = {
         "access_url": address,
         "description": query_result.fill_template(link.description),
         "semantics": link.semantics,
         "content_type": media_type,
         "content_length": content_length,
-        "content_qualifier": convert_content_qualifiers(query_result.fill_template(link.content_qualifier)),
+        "content_qualifier": convert_to_content_qualifiers(query_result.fill_template(link.content_qualifier)),
         "local_semantics": query_result.fill_template(link.local_semantics),
     }
     if link.condition is not None:
-        condition_values = query_result.get_column(_write_truth_expression(link.condition))
+        condition_values = query_result.get_column(_write_condition_as_integer(link.condition))
         link_columns["_if"] = pc.equal(condition_values, _INTEGER_ONE)
     return link_columns
 
 
-def _select_known_extensions(
+def _select_addresses_by_extension(
     addresses: Sequence[str | None], type_by_extension: Mapping[str, str]
 ) -> tuple[pa.Array, pa.Array]:
     """Return addresses and their media types, by their file extensions; null for an extension that is not known."""
@@ -906,22 +908,22 @@ def _select_known_extensions(
     return pa.array(known_addresses, pa.string()), pa.array(media_types, pa.string())
 
 
-def _join_existing_links(
+def _concat_existing_link_rows(
     columns: Sequence[Mapping[str, ColumnValue]], row_count: int, is_visible: pa.Array | None
 ) -> pa.RecordBatch | None:
     """Join the rows of some links and drop those that do not exist; return None if none exists."""
     if not columns:
         return None
-    is_kept = _select_existing_links(columns, row_count, is_visible)
+    is_kept = _build_existing_link_mask(columns, row_count, is_visible)
     if not is_kept.true_count:
         return None
-    link_rows = _join_link_rows(columns, row_count)
+    link_rows = _concat_link_rows(columns, row_count)
     if is_kept.true_count == len(is_kept):
         return link_rows
     return link_rows.filter(is_kept)
 
 
-def _select_existing_links(
+def _build_existing_link_mask(
     columns: Sequence[Mapping[str, ColumnValue]], row_count: int, is_visible: pa.Array | None
 ) -> pa.Array:
     """Select the rows of some links that exist.
@@ -931,23 +933,23 @@ def _select_existing_links(
     """
     targets = [column_values.get("service_def", column_values["access_url"]) for column_values in columns]
     conditions = [column_values.get("_if", True) for column_values in columns]
-    is_kept = pc.is_valid(join_columns(targets, row_count, pa.string()))
+    is_kept = pc.is_valid(concat_link_columns(targets, row_count, pa.string()))
     if is_visible is not None:
         is_kept = pc.and_(is_kept, pa.concat_arrays([is_visible] * len(columns)))
     if all(condition is True for condition in conditions):
         return is_kept
-    is_met = join_columns(conditions, row_count, pa.bool_())
+    is_met = concat_link_columns(conditions, row_count, pa.bool_())
     return pc.fill_null(pc.and_(is_kept, is_met), _BOOLEAN_FALSE)
 
 
-def _join_link_rows(links: Sequence[Mapping[str, ColumnValue]], row_count: int) -> pa.RecordBatch:
+def _concat_link_rows(links: Sequence[Mapping[str, ColumnValue]], row_count: int) -> pa.RecordBatch:
     """Concatenate the rows of some links, with all columns in one order and type; missing ones are null."""
     nulls: dict[pa.DataType, pa.Array] = {}
     columns = []
     for name, arrow_type in _WORK_COLUMN_TYPES.items():
         values = [link_columns.get(name) for link_columns in links]
         if any(value is not None for value in values):
-            columns.append(join_columns(values, row_count, arrow_type))
+            columns.append(concat_link_columns(values, row_count, arrow_type))
             continue
         if arrow_type not in nulls:
             nulls[arrow_type] = pa.nulls(row_count * len(links), arrow_type)

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from hven import __version__
-from hven.descriptor.mirroring import list_mirrored_sites
+from hven.descriptor.mirroring import list_mirrored_site_addresses
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -23,7 +23,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     UserError,
 )
-from hven.model.resource import Citation
+from hven.model.resource import DoiRecord
 from hven.model.resource import parse_doi as bare_doi
 from hven.services import citations
 from hven.services.face import ServiceContext
@@ -77,7 +77,7 @@ class DataCiteClient:
             )
         self._settings = settings
         self._base_url = doi_settings.endpoint.rstrip("/")
-        password = settings.resolve_address(doi_settings.password or "")
+        password = settings.resolve_secret_address(doi_settings.password or "")
         login = f"{doi_settings.repository}:{password}"
         encoded_login = base64.b64encode(login.encode()).decode()
         self._headers = {
@@ -267,7 +267,7 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     return f"{prefix}/{doi_suffix}"
 
 
-def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str, Any]:
+def build_datacite_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str, Any]:
     """Return the metadata of a DOI for DataCite.
 
     Parameters
@@ -283,7 +283,7 @@ def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str,
 
 def mint_doi(
     settings: Settings, store: StateStore, citation_metadata: CitationMetadata, target_state: str, suffix: str = ""
-) -> tuple[Citation, str]:
+) -> tuple[DoiRecord, str]:
     """Bring a DOI into a state at DataCite. A call that fails can be repeated.
 
     The state store reserves the DOI before DataCite is asked for it, and the DOI is looked up before it is created.
@@ -324,7 +324,7 @@ def mint_doi(
     else:
         doi = propose_doi(settings, citation_metadata, suffix)
     citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
-    attributes = build_attributes(citation_metadata, doi)
+    attributes = build_datacite_attributes(citation_metadata, doi)
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:
         raise ConflictError(
             f"{doi} is {citation.state}: a published DOI cannot become a draft again",
@@ -349,8 +349,8 @@ def mint_doi(
     return store.citations.save_citation(changed_citation), outcome
 
 
-def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> Citation:
-    return Citation(
+def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> DoiRecord:
+    return DoiRecord(
         collection=citation_metadata.resource.name,
         label=citation_metadata.label,
         doi=doi,
@@ -359,7 +359,7 @@ def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> Ci
 
 
 def _send_attributes(
-    service: DataCiteClient, citation: Citation, doi: str, attributes: Mapping[str, Any], target_state: str
+    service: DataCiteClient, citation: DoiRecord, doi: str, attributes: Mapping[str, Any], target_state: str
 ) -> tuple[dict[str, Any], str]:
     """Create or update a DOI at DataCite.
 
@@ -390,7 +390,7 @@ def _send_attributes(
     return service.update_doi(str(citation.doi), request_attributes), "changed"
 
 
-def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: Citation) -> None:
+def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: DoiRecord) -> None:
     """Check that a DOI that DataCite has leads to the citation's page, and not to another one of this repository.
 
     Raises
@@ -406,7 +406,7 @@ def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: Citation
         )
 
 
-def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, text: str) -> Citation:
+def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, text: str) -> DoiRecord:
     """Record a DOI that another institution registered, such as an institute's library.
 
     Parameters
@@ -436,11 +436,11 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     citation = store.citations.reserve_doi(_create_citation(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
         raise ConflictError(f"{citation_metadata.title} has the DOI {citation.doi} already")
-    attributes = build_attributes(citation_metadata, doi)
+    attributes = build_datacite_attributes(citation_metadata, doi)
     return store.citations.save_citation(replace(citation, state="findable", told=attributes))
 
 
-def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, reason: str) -> Citation:
+def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, reason: str) -> DoiRecord:
     """Record a withdrawal and its reason; the page stays as a tombstone, also after the data are removed.
 
     Parameters
@@ -465,21 +465,21 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
     # the attributes that DataCite has stay on record until DataCite knows of the withdrawal
     attributes = citation.told
     if not attributes and doi:
-        attributes = build_attributes(citation_metadata, doi)
+        attributes = build_datacite_attributes(citation_metadata, doi)
     elif not attributes:
         attributes = citations.build_datacite_record(citation_metadata)
     withdrawn_citation = replace(citation, doi=doi, state="withdrawn", reason=reason, told=attributes)
     return store.citations.save_citation(withdrawn_citation)
 
 
-def keep_tombstone(site: Site, name: str) -> Citation | None:
+def record_tombstone_citation(site: Site, collection: str) -> DoiRecord | None:
     """Record the citation of a collection before it is removed, if it has a DOI that the site did not mint.
 
     Parameters
     ----------
     site
         Site that still publishes the collection.
-    name
+    collection
         Name of the collection.
 
     Returns
@@ -492,11 +492,13 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
     published_state = site.get_published_state()
     try:
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        citation_metadata = citations.collect_citation_metadata(context, published_state, catalogue, name)
+        citation_metadata = citations.collect_citation_metadata(context, published_state, catalogue, collection)
     except NotFoundError:
         return None
-    is_mirror = bool(list_mirrored_sites(citation_metadata.resource))  # the DOI of a mirror leads to the original site
-    if citation_metadata.doi is None or is_mirror or site.store.citations.find_citation(name) is not None:
+    is_mirror = bool(
+        list_mirrored_site_addresses(citation_metadata.resource)
+    )  # the DOI of a mirror leads to the original site
+    if citation_metadata.doi is None or is_mirror or site.store.citations.find_citation(collection) is not None:
         return None
     try:
         return record_external_doi(site.store, citation_metadata, citation_metadata.doi)
@@ -541,7 +543,7 @@ def write_doi_to_descriptor(path: Path, doi: str) -> bool:
 
 __all__ = [
     "DataCiteClient",
-    "build_attributes",
+    "build_datacite_attributes",
     "mint_doi",
     "propose_doi",
     "record_external_doi",

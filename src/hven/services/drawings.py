@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.formats.pictures import Look, draw_files, has_contrast
-from hven.model import Cache
+from hven.formats.pictures import PictureStyle, draw_files, has_contrast
+from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.services import collection_files
 from hven.services._derived_files import DerivedFileStore
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 PICTURE_VERSION = 2  # part of each key: a change of how pictures are drawn needs a new number
 THUMBNAIL_PIXELS = 200
 MAX_CACHED_VERDICTS = 20_000  # pictures of which it is cached whether they are informative
-THUMBNAIL_LOOK = Look(size=THUMBNAIL_PIXELS, axes=False)
-DEFAULT_LOOKS = (THUMBNAIL_LOOK, Look())  # the thumbnail of a row, and the picture for a request without options
+THUMBNAIL_LOOK = PictureStyle(size=THUMBNAIL_PIXELS, axes=False)
+DEFAULT_LOOKS = (
+    THUMBNAIL_LOOK,
+    PictureStyle(),
+)  # the thumbnail of a row, and the picture for a request without options
 
 
 def get_picture_store(context: ServiceContext) -> DerivedFileStore:
@@ -41,17 +44,17 @@ def get_picture_store(context: ServiceContext) -> DerivedFileStore:
     return picture_store
 
 
-def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
+def find_picture(picture_store: DerivedFileStore, picture_key: str) -> bytes | None:
     """Return the stored picture of a key; None if it was not drawn yet.
 
     Parameters
     ----------
     picture_store
         Store of the site's pictures.
-    key
+    picture_key
         Key from `make_picture_key`.
     """
-    path = picture_store.find_file(f"{key}.png")
+    path = picture_store.find_file(f"{picture_key}.png")
     if path is None:
         return None
     with suppress(OSError):  # another process may have removed the picture
@@ -60,7 +63,7 @@ def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
 
 
 def get_or_draw_picture(
-    picture_store: DerivedFileStore, key: str, files: Sequence[tuple[Place, str]], look: Look
+    picture_store: DerivedFileStore, picture_key: str, files: Sequence[tuple[Place, str]], look: PictureStyle
 ) -> bytes:
     """Return the picture of a key; draw and store it if it is not stored yet.
 
@@ -68,7 +71,7 @@ def get_or_draw_picture(
     ----------
     picture_store
         Store of the site's pictures.
-    key
+    picture_key
         Key from `make_picture_key`.
     files
         Files with their names; several are drawn side by side.
@@ -85,12 +88,12 @@ def get_or_draw_picture(
     SourceError
         A file cannot be drawn.
     """
-    stored_picture = find_picture(picture_store, key)
+    stored_picture = find_picture(picture_store, picture_key)
     if stored_picture is not None:
         return stored_picture
     picture = draw_files(files, look)
     with suppress(OSError):  # with a full disk, the picture is drawn again next time
-        picture_store.get_or_write(f"{key}.png", lambda path: path.write_bytes(picture))
+        picture_store.get_or_write(f"{picture_key}.png", lambda path: path.write_bytes(picture))
     return picture
 
 
@@ -115,8 +118,8 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
     """
     try:
         files = collection_files.find_files(context, principal, collection, [path])
-        file = collection_files.open_original(context, principal, files, path)
-        look = add_credit(context, collection, THUMBNAIL_LOOK)
+        file = collection_files.open_original_file(context, principal, files, path)
+        look = with_credit_note(context, collection, THUMBNAIL_LOOK)
         key = make_picture_key([file], look)
         verdict = context.site.get_or_create(_create_verdict_cache).find(key)
         if verdict is None:
@@ -127,31 +130,31 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
     return verdict
 
 
-def is_informative(context: ServiceContext, key: str, picture: bytes) -> bool:
+def is_informative(context: ServiceContext, picture_key: str, picture: bytes) -> bool:
     """Return whether a picture has more than one colour; the verdict is cached by the key.
 
     Parameters
     ----------
     context
         Service context of the site.
-    key
+    picture_key
         Key from `make_picture_key`.
     picture
         PNG.
     """
-    verdict_cache: Cache[bool] = context.site.get_or_create(_create_verdict_cache)
-    verdict = verdict_cache.find(key)
+    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_verdict_cache)
+    verdict = verdict_cache.find(picture_key)
     if verdict is None:
         verdict = has_contrast(picture)
-        verdict_cache.store(key, verdict)
+        verdict_cache.store(picture_key, verdict)
     return verdict
 
 
-def _create_verdict_cache() -> Cache[bool]:
-    return Cache(MAX_CACHED_VERDICTS)
+def _create_verdict_cache() -> LruCache[bool]:
+    return LruCache(MAX_CACHED_VERDICTS)
 
 
-def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
+def with_credit_note(context: ServiceContext, collection: str, look: PictureStyle) -> PictureStyle:
     """Return the look of a picture with the licence and the citation of a collection as its note.
 
     Parameters
@@ -170,7 +173,7 @@ def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
     return replace(look, note=" · ".join(credit_texts))
 
 
-def make_picture_key(files: Sequence[collection_files.OriginalFile], look: Look) -> str:
+def make_picture_key(files: Sequence[collection_files.OriginalFile], look: PictureStyle) -> str:
     """Return the key of a picture, which is made of the states of its files and its look.
 
     Parameters

@@ -161,7 +161,7 @@ def log_service_error(error: BaseException | None, request_id: str = "") -> None
     if isinstance(error, errors.HvenError):  # its message names the place
         where = ""
     else:
-        where = f", in {plugins.locate_error(error)}"
+        where = f", in {plugins.describe_error_origin(error)}"
     logger.error("%s in request %s%s: %s", error_name, request_id or "without id", where, error, exc_info=error)
 
 
@@ -216,7 +216,7 @@ def write_votable_error(message: str, namespace: str | None = None) -> bytes:
     )
 
 
-def write_cone_error(message: str) -> bytes:
+def write_cone_search_error(message: str) -> bytes:
     """Serialize the error document of Simple Cone Search 1.03, 2.3: INFO name="Error" below VOTABLE.
 
     Parameters
@@ -307,7 +307,7 @@ class ErrorResponder:
         return Response(body, status, headers, media_type=self.media_type)
 
 
-def name_dali_fault(error: Exception) -> str:
+def get_dali_fault_label(error: Exception) -> str:
     """Return the word for an error in SIA 2.0 (section 3.2) and DataLink 1.1 (section 3.4).
 
     Parameters
@@ -323,5 +323,5 @@ PLAIN_TEXT_ERRORS = ErrorResponder()
 TEXT_LINE_ERRORS = ErrorResponder(write_document=lambda message: f"{message}\n".encode())
 VOTABLE_ERRORS = ErrorResponder(write_document=write_votable_error, media_type="application/x-votable+xml")
 LABELLED_VOTABLE_ERRORS = ErrorResponder(
-    write_document=write_votable_error, media_type="application/x-votable+xml", label_error=name_dali_fault
+    write_document=write_votable_error, media_type="application/x-votable+xml", label_error=get_dali_fault_label
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
-from hven.formats.media import detect_medium, list_media, open_product
-from hven.model import Cache
+from hven.formats.media import detect_product_file_format, list_product_file_formats, open_product
+from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.services import collection_files
 from hven.services.addresses import FILE_PATH_PATTERN
@@ -51,12 +51,12 @@ def list_explorable_extensions() -> tuple[tuple[str, str], ...]:
         Extensions without the dot and media types, as in `hven.model.table.LinkTemplate`.
     """
     extensions: set[str] = set()
-    for medium in list_media().values():
+    for medium in list_product_file_formats().values():
         extensions.update(extension for extension in medium.extensions if "." not in extension)
     return tuple((extension, PAGE_MEDIA_TYPE) for extension in sorted(extensions))
 
 
-def find_explorable(context: ServiceContext, addresses: Sequence[str | None]) -> list[bool]:
+def compute_explorable_mask(context: ServiceContext, file_addresses: Sequence[str | None]) -> list[bool]:
     """Check for addresses of files, or of pages about files, whether the file can be explored.
 
     A file is opened once for each state of the site, and at most `MAX_OPENED_FILES` of a collection are opened at a
@@ -66,7 +66,7 @@ def find_explorable(context: ServiceContext, addresses: Sequence[str | None]) ->
     ----------
     context
         Service context of the site.
-    addresses
+    file_addresses
         Addresses below ``/collections/``; None for a row without one.
 
     Returns
@@ -74,9 +74,9 @@ def find_explorable(context: ServiceContext, addresses: Sequence[str | None]) ->
     verdicts
         One for each address, in the same order.
     """
-    verdict_cache: Cache[bool] = context.site.get_or_create(_create_verdict_cache)
+    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_verdict_cache)
     version = context.site.get_published_state().version
-    requested_files = [_parse_file_address(address) for address in addresses]
+    requested_files = [_parse_file_address(address) for address in file_addresses]
     unknown_paths: dict[str, list[str]] = {}
     for requested_file in dict.fromkeys(requested_files):
         if requested_file is not None and verdict_cache.find((version, *requested_file)) is None:
@@ -103,8 +103,8 @@ def _parse_file_address(address: str | None) -> tuple[str, str] | None:
     return unquote(address_match["collection"]), unquote(address_match["path"])
 
 
-def _create_verdict_cache() -> Cache[bool]:
-    return Cache(MAX_CACHED_VERDICTS)
+def _create_verdict_cache() -> LruCache[bool]:
+    return LruCache(MAX_CACHED_VERDICTS)
 
 
 def _check_files_for_cubes(context: ServiceContext, collection: str, paths: Sequence[str]) -> list[bool]:
@@ -117,10 +117,10 @@ def _check_files_for_cubes(context: ServiceContext, collection: str, paths: Sequ
 
 
 def _has_cube(context: ServiceContext, found_files: collection_files.FoundFiles, path: str) -> bool:
-    if detect_medium(path) is None:
+    if detect_product_file_format(path) is None:
         return False
     try:
-        file = collection_files.open_original(context, OWNER_PRINCIPAL, found_files, path)
+        file = collection_files.open_original_file(context, OWNER_PRINCIPAL, found_files, path)
         if not isinstance(file.path, Path):
             return False
         with open_product(file.path, file.name) as product:

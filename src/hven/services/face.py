@@ -16,7 +16,7 @@ from starlette.routing import Route
 from hven import formats, query
 from hven.formats.votable import write_service_descriptor
 from hven.jobs.tap import MAXREC_PARAM, RESPONSEFORMAT_PARAM
-from hven.model import Cache, plugins
+from hven.model import LruCache, plugins
 from hven.model.errors import BindError, NotFoundError, ParseError, ServiceError
 from hven.model.table import ServiceDescriptor, ServiceParameter
 from hven.services import _vosi as vosi
@@ -31,7 +31,7 @@ from hven.services.params import (
     read_params,
     record_request_infos,
 )
-from hven.site.auth import DEFAULT_POLICIES, add_single_table_policy, has_public_access, signed_addresses
+from hven.site.auth import DEFAULT_POLICIES, has_public_access, signed_addresses, with_single_table_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ class UsageExample:
     language: str = "shell"
 
 
-class _LinkCache(Cache[Any]):
+class _FaceLinkCache(LruCache[Any]):
     """Links of tables by faces, for one published state."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class ServiceContext:
     site: Site
     identify_principal: Callable[[Request], Principal]
     policies: Sequence[AccessPolicy]
-    faces: Mapping[str, Face] = field(default_factory=dict)
+    faces: Mapping[str, ServiceFace] = field(default_factory=dict)
     start_time: datetime
     collections: frozenset[str] = frozenset()
 
@@ -160,7 +160,7 @@ class ServiceContext:
         links
             Templates over the row.
         """
-        link_cache = self.site.get_or_create(_LinkCache)
+        link_cache = self.site.get_or_create(_FaceLinkCache)
         key = id(table), id(self.faces), self.site.get_published_state().version
         cached_entry = link_cache.find(key)
         if cached_entry is not None:
@@ -264,7 +264,7 @@ class ServiceQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Face:
+class ServiceFace:
     """A service.
 
     Attributes
@@ -342,12 +342,12 @@ class Face:
     page_writers: Mapping[str, Paged] = field(default_factory=dict)
     openapi_paths: Mapping[str, Any] = field(default_factory=dict)
     list_capabilities: Callable[[ServiceContext, str, Schema | None], Iterable[Capability]] = lambda *_: ()
-    additional_faces: Sequence[Face] = ()
+    additional_faces: Sequence[ServiceFace] = ()
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
         """Make `applies` return False for tables on which it fails."""
-        object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
+        object.__setattr__(self, "applies", plugins.wrap_plugin_predicate(self.applies))
 
     @property
     def all_params(self) -> tuple[Param, ...]:
@@ -494,7 +494,7 @@ class Face:
                 maxrec = 0
             format_name = params.read_one("RESPONSEFORMAT") or self.default_format
             output_format, options = formats.select_format(format_name, request.headers.get("accept"))
-            warnings = query.warn_unused_parameters(params, self.all_params)
+            warnings = query.build_unused_parameter_warnings(params, self.all_params)
             key = (self.name, table.qualified_name, *service_query.key)
             query_parts: tuple[object, ...] = service_query.values
             query_or_text: str | Query
@@ -514,7 +514,7 @@ class Face:
                     context.identify_principal(request),
                     site=context.site,
                     maxrec=maxrec,
-                    policies=add_single_table_policy(context.policies, service_query.only_table),
+                    policies=with_single_table_policy(context.policies, service_query.only_table),
                     literal_values=service_query.values,
                     plan_key=plan_key,
                     published_state=published_state,
@@ -559,7 +559,7 @@ class Face:
             yield create_route(f"{self.path}/capabilities", answer_capabilities)
 
 
-def describe_own_service(face: Face, url: str) -> str:
+def describe_own_service(face: ServiceFace, url: str) -> str:
     """Describe a service for its own answers.
 
     Parameters
@@ -599,7 +599,7 @@ def is_html_requested(request: Request, params: RequestParams) -> bool:
     return "text/html" in accept and "application/xhtml+xml" in accept
 
 
-def answer_errors(
+def wrap_endpoint_with_error_responses(
     endpoint: Callable[..., Awaitable[Response]],
     respond_to_error: Callable[[Request, Exception], Response],
     byte_limit: int = 0,
@@ -657,7 +657,7 @@ def create_route(
     route
         A route for Starlette.
     """
-    return Route(path, answer_errors(endpoint, respond_to_error), methods=list(methods))
+    return Route(path, wrap_endpoint_with_error_responses(endpoint, respond_to_error), methods=list(methods))
 
 
 def create_query_route(
@@ -684,12 +684,14 @@ def create_query_route(
     route
         A route for Starlette.
     """
-    return Route(path, answer_errors(answer_request, error_responder, byte_limit), methods=["GET", "POST"])
+    return Route(
+        path, wrap_endpoint_with_error_responses(answer_request, error_responder, byte_limit), methods=["GET", "POST"]
+    )
 
 
-def load_faces() -> dict[str, Face]:
+def load_service_faces() -> dict[str, ServiceFace]:
     """Load all faces by name: built-in ones and plug-ins."""
-    return plugins.load_records("protocols")
+    return plugins.load_plugin_records("protocols")
 
 
 @dataclass(slots=True)
@@ -726,14 +728,14 @@ class _QueryCache:
 __all__ = [
     "DALI_PARAMS",
     "Capability",
-    "Face",
     "ServiceContext",
+    "ServiceFace",
     "ServiceQuery",
     "UsageExample",
-    "answer_errors",
     "create_query_route",
     "create_route",
     "describe_own_service",
     "is_html_requested",
-    "load_faces",
+    "load_service_faces",
+    "wrap_endpoint_with_error_responses",
 ]

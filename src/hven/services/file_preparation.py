@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import detect_medium
+from hven.formats.media import detect_product_file_format
 from hven.formats.pictures import FILM_MEDIA_TYPES, can_read_films
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, OperationCancelledError, StorageError, StorageUnavailableError, UserError
@@ -33,7 +33,7 @@ MARK_BYTES = 8
 
 
 @dataclass(slots=True, kw_only=True)
-class PreparationReport:
+class FilePreparationReport:
     """Counts of what was prepared.
 
     Attributes
@@ -70,7 +70,7 @@ def prepare_files(
     depth_axis: int | None = None,
     redo: bool = False,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> PreparationReport:
+) -> FilePreparationReport:
     """Prepare the new and changed files of a collection, and remove rotated copies of files that have gone.
 
     Parameters
@@ -107,11 +107,13 @@ def prepare_files(
         The call was cancelled; finished products stay.
     """
     settings = context.site.settings
-    report = PreparationReport()
-    prepared_marks = _PreparedMarks(settings.var_directory / "prepared" / collection)
+    report = FilePreparationReport()
+    prepared_marks = _PreparedFileMarks(settings.var_directory / "prepared" / collection)
     products = _list_products(context, principal, collection, product_kinds, patterns)
     # pictures come first, because the run ends when the disk has no space for copies
-    pending_products = sorted(prepared_marks.list_new(products, redo=redo), key=lambda product: product[1])
+    pending_products = sorted(
+        prepared_marks.list_products_to_prepare(products, redo=redo), key=lambda product: product[1]
+    )
     rotations.remove_stale_copies(context, collection)  # only now is it known that the collection exists
     report.files = len({path for path, _, _ in pending_products})
     product_count = len(pending_products)
@@ -141,7 +143,7 @@ def prepare_files(
                         report.copies += bool(rotation.bytes)
                         report.bytes += rotation.bytes
                     elif report.bytes < settings.files.pictures:
-                        file = collection_files.open_original(context, principal, found_files, path)
+                        file = collection_files.open_original_file(context, principal, found_files, path)
                         _draw_pictures(context, file, collection, report)
                     else:
                         report.left += 1
@@ -181,7 +183,7 @@ def _list_products(
     drawable_extensions = list_drawable_extensions()
     if can_read_films():
         drawable_extensions = (*drawable_extensions, *(f".{extension}" for extension in FILM_MEDIA_TYPES))
-    note = drawings.add_credit(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
+    note = drawings.with_credit_note(context, collection, drawings.THUMBNAIL_LOOK).note  # the pictures contain it
     for path, state in collection_files.list_file_states(context, principal, collection):
         if patterns and not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
             continue
@@ -189,16 +191,16 @@ def _list_products(
             if product_kind == PREVIEWS:
                 if path.lower().endswith(drawable_extensions):
                     yield path, product_kind, f"{state} {note}"
-            elif detect_medium(path) is not None:
+            elif detect_product_file_format(path) is not None:
                 yield path, product_kind, state
 
 
 def _draw_pictures(
-    context: ServiceContext, file: collection_files.OriginalFile, collection: str, report: PreparationReport
+    context: ServiceContext, file: collection_files.OriginalFile, collection: str, report: FilePreparationReport
 ) -> None:
     picture_store = drawings.get_picture_store(context)
     for default_look in drawings.DEFAULT_LOOKS:
-        look = drawings.add_credit(context, collection, default_look)
+        look = drawings.with_credit_note(context, collection, default_look)
         key = drawings.make_picture_key([file], look)
         if drawings.find_picture(picture_store, key) is None:
             picture = drawings.get_or_draw_picture(picture_store, key, [(file.path, file.name)], look)
@@ -206,7 +208,7 @@ def _draw_pictures(
             report.pictures += 1
 
 
-class _PreparedMarks:
+class _PreparedFileMarks:
     """A file with a digest of 8 bytes for each input that was prepared, so that a later run skips it."""
 
     def __init__(self, path: Path) -> None:
@@ -217,7 +219,9 @@ class _PreparedMarks:
         else:
             self._known_marks = np.empty(0, "<u8")
 
-    def list_new(self, products: Iterator[tuple[str, str, str]], *, redo: bool) -> Iterator[tuple[str, str, int]]:
+    def list_products_to_prepare(
+        self, products: Iterator[tuple[str, str, str]], *, redo: bool
+    ) -> Iterator[tuple[str, str, int]]:
         """Yield the products whose input was not prepared before, or all with `redo`, each with its mark."""
         versions = f"{drawings.PICTURE_VERSION} {collection_files.READER_VERSION}"
         for path, product_kind, state in products:

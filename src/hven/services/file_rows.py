@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hven.model.table import FILES_UTYPE, find_begin_and_end_columns, is_time_column
+from hven.model.table import FILES_UTYPE, find_begin_and_end_time_columns, is_time_column
 from hven.services.scripts import ADDRESS_COLUMNS, ADDRESS_PATTERN, PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MIN_ROWS_PER_OBSERVATION = 1.2  # average from which on it is useful to group ro
 MAX_OBSERVED_ROWS = 2_000_000  # a larger table is not grouped, because clients wait for it
 
 
-class Amount(NamedTuple):
+class CountWithNoun(NamedTuple):
     """A number of things of one sort.
 
     Attributes
@@ -42,14 +42,14 @@ class Amount(NamedTuple):
         return f"{self.number:,} {self.noun}"
 
 
-def choose_row_noun(table: Table, item: PublishedTable) -> str:
+def choose_row_noun(table: Table, published_table: PublishedTable) -> str:
     """Choose the noun for the rows of a table.
 
     Parameters
     ----------
     table
         Table as the reader sees it.
-    item
+    published_table
         The same table as published, with the statistics of its rows.
 
     Returns
@@ -57,20 +57,20 @@ def choose_row_noun(table: Table, item: PublishedTable) -> str:
     noun
         ``files`` for a table of files or of observations' files, else ``rows``.
     """
-    has_observations = table.view is None and find_observation_columns(table, item)
+    has_observations = table.view is None and find_observation_columns(table, published_table)
     if has_observations or table.utype == FILES_UTYPE:
         return "files"
     return "rows"
 
 
-def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
+def find_observation_columns(table: Table, published_table: PublishedTable) -> tuple[str, ...]:
     """Find the columns that name the observation to which each row of a table belongs.
 
     Parameters
     ----------
     table
         Table as the reader sees it.
-    item
+    published_table
         The same table as published, with the statistics of its rows.
 
     Returns
@@ -78,10 +78,10 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
     names
         Columns from the descriptor, else by the statistics; empty if the rows are not files of observations.
     """
-    if len(table.primary) != 1 or not item.rows or item.rows > MAX_OBSERVED_ROWS:
+    if len(table.primary) != 1 or not published_table.rows or published_table.rows > MAX_OBSERVED_ROWS:
         return ()
     if table.observation is None:
-        names = _guess_observation_columns(table, item)
+        names = _guess_observation_columns(table, published_table)
     else:
         names = table.observation
     visible_names = {column.name for column in table.columns}
@@ -90,35 +90,35 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
     return ()
 
 
-def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
+def _guess_observation_columns(table: Table, published_table: PublishedTable) -> tuple[str, ...]:
     """Guess the columns that name an observation where the descriptor does not declare them.
 
     Rows are files of observations where names of observations repeat and addresses of files do not.
     """
     visible_columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     observation_column = visible_columns.get(NAME)
-    file_columns = list_file_columns(table)
+    file_columns = list_file_link_columns(table)
     if observation_column is None or not file_columns:
         return ()
-    observation_statistics = item.statistics.get(observation_column.name, {})
+    observation_statistics = published_table.statistics.get(observation_column.name, {})
     observation_count = observation_statistics.get("distinct")
     null_count = observation_statistics.get("nulls")
-    file_count = item.statistics.get(file_columns[0].name, {}).get("distinct")
+    file_count = published_table.statistics.get(file_columns[0].name, {}).get("distinct")
     if not isinstance(observation_count, int) or not isinstance(null_count, int) or not isinstance(file_count, int):
         return ()
-    row_count = item.rows or 0
+    row_count = published_table.rows or 0
     named_row_count = row_count - null_count
     if not observation_count or named_row_count < MIN_ROWS_PER_OBSERVATION * observation_count:
         return ()
     if file_count < MIN_FILES_PER_ROW * row_count:
         return ()
-    begin_column, _ = find_begin_and_end_columns(table)
+    begin_column, _ = find_begin_and_end_time_columns(table)
     observation_columns = [observation_column, begin_column, visible_columns.get(INSTRUMENT)]
     names = [column.name for column in observation_columns if column is not None]
     return tuple(dict.fromkeys(names))
 
 
-def list_file_columns(table: Table) -> list[Column]:
+def list_file_link_columns(table: Table) -> list[Column]:
     """List the columns with addresses of the files themselves, without previews and templates, the likeliest first.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hven.adql.adql_writer import write_literal
+from hven.adql.adql_writer import write_adql_literal
 from hven.model.errors import ParamError
 from hven.model.sky import Circle, shape_text
 from hven.model.table import Column
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OBSCORE_TABLE = "ivoa.obscore"
 
 
-def create_applies_test(service: str) -> Callable[[Table], bool]:
+def create_observation_service_test(service: str) -> Callable[[Table], bool]:
     """Create the test whether a service of observations serves a table.
 
     It serves ivoa.obscore, and each table of observations whose collection names the service in ``services``.
@@ -38,7 +38,7 @@ def create_applies_test(service: str) -> Callable[[Table], bool]:
     return has_observations
 
 
-def describe_input_params(params: Sequence[Param]) -> tuple[tuple[Column, object], ...]:
+def build_input_constants(params: Sequence[Param]) -> tuple[tuple[Column, object], ...]:
     """Describe parameters as constants ``INPUT:NAME``, as the answer to FORMAT=METADATA does.
 
     Parameters
@@ -83,24 +83,24 @@ def write_region_condition(text: str, *, name: str = "POS") -> str:
         The text is no shape.
     """
     try:
-        parsed_shape = shape_text.parse_shape("pos", text)
+        parsed_shape = shape_text.parse_dali_shape("pos", text)
     except ValueError as error:
         remedy = "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
     if isinstance(parsed_shape, Circle):  # engines optimize circles better than other shapes
         shape = f"CIRCLE({parsed_shape.lon!r}, {parsed_shape.lat!r}, {parsed_shape.radius!r})"
     else:
-        shape_literal = write_literal(shape_text.write_shape("shape", parsed_shape))
+        shape_literal = write_adql_literal(shape_text.write_dali_shape("shape", parsed_shape))
         shape = f"REGION({shape_literal})"
     return f"(1 = INTERSECTS(s_region, {shape}) OR (s_region IS NULL AND 1 = CONTAINS(POINT(s_ra, s_dec), {shape})))"
 
 
-def write_interval_condition(begin: str, end: str, interval: tuple[float, float]) -> str:
+def write_interval_condition(begin_column: str, end_column: str, interval: tuple[float, float]) -> str:
     """Write the condition that the span of two columns overlaps a closed interval; null values match nothing.
 
     Parameters
     ----------
-    begin, end
+    begin_column, end_column
         Columns with the ends of the span; they may be the same column.
     interval
         Ends of the interval, which may be infinite.
@@ -113,18 +113,18 @@ def write_interval_condition(begin: str, end: str, interval: tuple[float, float]
     low, high = interval
     parts = []
     if not math.isinf(high):
-        parts.append(f"{begin} <= {high!r}")
+        parts.append(f"{begin_column} <= {high!r}")
     if not math.isinf(low):
-        parts.append(f"{end} >= {low!r}")
+        parts.append(f"{end_column} >= {low!r}")
     if not parts:
-        parts = [f"{begin} IS NOT NULL", f"{end} IS NOT NULL"]
+        parts = [f"{begin_column} IS NOT NULL", f"{end_column} IS NOT NULL"]
     return f"({' AND '.join(parts)})"
 
 
 __all__ = [
     "OBSCORE_TABLE",
-    "create_applies_test",
-    "describe_input_params",
+    "build_input_constants",
+    "create_observation_service_test",
     "write_interval_condition",
     "write_region_condition",
 ]

@@ -21,8 +21,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from hven.formats import CURRENT_REQUEST_INFOS, InfoElement
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import ParamError, TooLargeError
-from hven.model.literal import to_plain_time
-from hven.model.params import MAX_INT64, RequestParams, Upload, collect_params
+from hven.model.literal import to_portable_time_text
+from hven.model.params import MAX_INT64, RequestParams, UploadedFile, collect_params
 from hven.services.request_bodies import build_too_large_error, read_body, read_chunks
 from hven.site.auth import signed_addresses
 
@@ -98,7 +98,7 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
         The body is not a form, or not UTF-8.
     """
     pairs = _parse_pairs(request.scope.get("query_string", b""), "the address")
-    files: dict[str, Upload] = {}
+    files: dict[str, UploadedFile] = {}
     if request.method == "POST":
         content_length = request.headers.get("content-length", "")
         if content_length.isdigit() and int(content_length) > byte_limit:
@@ -114,7 +114,7 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
 
 async def _read_body_pairs(
     request: Request, address_pairs: list[tuple[str, str]], byte_limit: int
-) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+) -> tuple[list[tuple[str, str]], dict[str, UploadedFile]]:
     """Read names and values, and the files of a multipart body."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", ""}:
@@ -133,20 +133,20 @@ async def _read_body_pairs(
     if media_type == MULTIPART_MEDIA_TYPE:
         multipart_pairs, files = await _read_multipart(request, byte_limit)
         remaining_pairs = _extract_inline_uploads(address_pairs, multipart_pairs, files)
-        return _read_query_files(remaining_pairs, files), files
+        return _read_query_file_as_text(remaining_pairs, files), files
     raise ParamError(
         f"a body of type {media_type!r} is not understood", remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}"
     )
 
 
-def parse_values(params: RequestParams, declared: Iterable[Param]) -> dict[str, Any]:
+def parse_values(params: RequestParams, declared_params: Iterable[Param]) -> dict[str, Any]:
     """Parse parameters as they are declared.
 
     Parameters
     ----------
     params
         Parameters of the request.
-    declared
+    declared_params
         Declarations of the parameters.
 
     Returns
@@ -159,7 +159,7 @@ def parse_values(params: RequestParams, declared: Iterable[Param]) -> dict[str, 
     ParamError
         A required parameter is missing, or a value does not match its declaration.
     """
-    return {param.name: parse_value(params, param) for param in declared}
+    return {param.name: parse_value(params, param) for param in declared_params}
 
 
 def parse_value(params: RequestParams, param: Param) -> Any:
@@ -272,7 +272,7 @@ def parse_utc_time(text: str) -> str | None:
     time
         Time in ISO 8601 and UTC without a zone; None if the text is no time.
     """
-    return to_plain_time(_BLANK_ZONE_PATTERN.sub(r"\1+", text.strip()))
+    return to_portable_time_text(_BLANK_ZONE_PATTERN.sub(r"\1+", text.strip()))
 
 
 def describe_param(param: Param) -> dict[str, Any]:
@@ -303,15 +303,15 @@ def describe_param(param: Param) -> dict[str, Any]:
     return {name: value for name, value in description.items() if value not in (None, False)}
 
 
-def _parse_pairs(raw: bytes, source_name: str) -> list[tuple[str, str]]:
-    if not raw:
+def _parse_pairs(raw_query: bytes, source_name: str) -> list[tuple[str, str]]:
+    if not raw_query:
         return []
-    if raw.count(b"&") >= MAX_PARAMETERS:
+    if raw_query.count(b"&") >= MAX_PARAMETERS:
         raise TooLargeError(
             f"{source_name} has more than {MAX_PARAMETERS:,} parameters", remedy="ask in several requests"
         )
     try:
-        text = raw.decode("utf-8")  # bytes that are not escaped are common and harmless
+        text = raw_query.decode("utf-8")  # bytes that are not escaped are common and harmless
     except UnicodeDecodeError as error:
         raise ParamError(f"{source_name} is not UTF-8 (byte {error.start})", remedy="percent-encode UTF-8") from None
     try:
@@ -341,9 +341,9 @@ class _BoundedMultiPartParser(MultiPartParser):
         super().on_part_data(data, start, end)
 
 
-async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple[str, str]], dict[str, UploadedFile]]:
     pairs: list[tuple[str, str]] = []
-    files: dict[str, Upload] = {}
+    files: dict[str, UploadedFile] = {}
     body_chunks = read_chunks(request, byte_limit)
     parser = _BoundedMultiPartParser(request.headers, body_chunks, max_part_size=byte_limit)
     try:
@@ -364,7 +364,7 @@ async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple
 
 
 def _extract_inline_uploads(
-    address_pairs: list[tuple[str, str]], body_pairs: list[tuple[str, str]], files: dict[str, Upload]
+    address_pairs: list[tuple[str, str]], body_pairs: list[tuple[str, str]], files: dict[str, UploadedFile]
 ) -> list[tuple[str, str]]:
     """Move parts without a file name that UPLOAD names to the files, and return the other pairs.
 
@@ -379,13 +379,13 @@ def _extract_inline_uploads(
     for name, value in body_pairs:
         if name in upload_names and name.upper() != "UPLOAD":
             content = value.encode()
-            files[name] = Upload(name=name, file=BytesIO(content), size=len(content))
+            files[name] = UploadedFile(name=name, file=BytesIO(content), size=len(content))
         else:
             remaining_pairs.append((name, value))
     return remaining_pairs
 
 
-def _read_query_files(pairs: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
+def _read_query_file_as_text(pairs: list[tuple[str, str]], files: dict[str, UploadedFile]) -> list[tuple[str, str]]:
     """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as text, unless it was also sent as text."""
     all_pairs = list(pairs)
     if any(name.upper() == "QUERY" for name, _ in pairs):
@@ -405,11 +405,11 @@ def _read_query_files(pairs: list[tuple[str, str]], files: dict[str, Upload]) ->
     return all_pairs
 
 
-async def _build_upload(name: str, part: UploadFile) -> Upload:
+async def _build_upload(name: str, part: UploadFile) -> UploadedFile:
     """Build an upload from a part; a small one is in memory, so that services without files need not close it."""
     size = part.size or 0
     file = part.file
     if size <= MIN_THREADED_BYTES:
         file = BytesIO(await part.read())
         await part.close()
-    return Upload(name=name, file=file, size=size, media_type=part.content_type, filename=part.filename or "")
+    return UploadedFile(name=name, file=file, size=size, media_type=part.content_type, filename=part.filename or "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 
-def build_missing_pyramids(site: Site, collection: str) -> None:
+def build_missing_bin_pyramids(site: Site, collection: str) -> None:
     """Build the missing reductions of a collection's public data sets, and return when they are complete.
 
     Parameters
@@ -35,8 +35,8 @@ def build_missing_pyramids(site: Site, collection: str) -> None:
     data_sets_by_id = series.list_data_sets(
         context, ANONYMOUS_PRINCIPAL, "das2", published_state, collection=collection
     )
-    pyramids.request_all_builds(context, data_sets_by_id.values(), published_state)
-    pyramids.get_pyramid_store(site).wait_until_idle()
+    pyramids.request_missing_pyramids(context, data_sets_by_id.values(), published_state)
+    pyramids.get_bin_pyramid_store(site).wait_until_idle()
 
 
-__all__ = ["build_missing_pyramids"]
+__all__ = ["build_missing_bin_pyramids"]

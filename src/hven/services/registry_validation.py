@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lxml import etree
 
 from hven.adql.vocabularies import load_vocabularies
-from hven.model.errors import Fault, Place, suggest_spelling
+from hven.model.errors import Fault, TextPlace, suggest_spelling
 from hven.model.settings import SETTINGS_FILE
 from hven.services import _registry_records as registry
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.model.resource import RegistryRecord, Resource
+    from hven.model.resource import CollectionSpec, RegistryRecord
     from hven.model.settings import Settings
     from hven.services.face import ServiceContext
 
@@ -121,7 +121,7 @@ def write_setting_line(key: str, value: str) -> str:
     return f"{key.rpartition('.')[2]} = {json.dumps(value, ensure_ascii=False)}"
 
 
-def draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryRecord]]:
+def build_draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryRecord]]:
     """Build all records as they would be published now, without publishing them.
 
     Parameters
@@ -134,7 +134,7 @@ def draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryReco
     records
         Records by collection, those of the site by the empty name; records that were published before keep their dates.
     """
-    return registry.draft_records(context)
+    return registry.build_draft_records(context)
 
 
 def format_record(record: RegistryRecord) -> str:
@@ -150,12 +150,12 @@ def format_record(record: RegistryRecord) -> str:
     text
         Indented XML.
     """
-    root = etree.fromstring(registry.write_record(record))
+    root = etree.fromstring(registry.write_registry_record_xml(record))
     etree.indent(root)
     return etree.tostring(root, encoding="unicode")
 
 
-def check_records(context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> list[Fault]:
+def find_record_faults(context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> list[Fault]:
     """Check records as validators do; errors are what validators refuse.
 
     Parameters
@@ -163,17 +163,17 @@ def check_records(context: ServiceContext, records: Mapping[str, Sequence[Regist
     context
         Service context of the site.
     records
-        All records of the site, from `draft_records`.
+        All records of the site, from `build_draft_records`.
 
     Returns
     -------
     faults
         Faults with their codes, at the line of the descriptor, or of hven.toml, to correct.
     """
-    return list(_RecordChecker(context, records).iterate_faults())
+    return list(_RegistryRecordChecker(context, records).iterate_faults())
 
 
-class _RecordChecker:
+class _RegistryRecordChecker:
     def __init__(self, context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> None:
         self._settings = context.site.settings
         self._records = records
@@ -183,20 +183,22 @@ class _RecordChecker:
 
     def iterate_faults(self) -> Iterator[Fault]:
         """Check the site, the list of records, each collection and each record."""
-        yield from self._check_settings()
+        yield from self._find_setting_faults()
         roots_by_part = {}
         all_roots = []
         for part, part_records in self._records.items():
-            roots_by_part[part] = [etree.fromstring(registry.write_record(record)) for record in part_records]
+            roots_by_part[part] = [
+                etree.fromstring(registry.write_registry_record_xml(record)) for record in part_records
+            ]
             all_roots += roots_by_part[part]
-        yield from self._check_record_list(all_roots)
+        yield from self._find_record_list_faults(all_roots)
         for part, part_roots in roots_by_part.items():
             resource = self._resources.get(part)
             if resource is not None:
-                yield from self._check_description(part, resource)
-            yield from self._check_part(part, part_roots, has_descriptor=resource is not None)
+                yield from self._find_descriptor_faults(part, resource)
+            yield from self._find_part_faults(part, part_roots, has_descriptor=resource is not None)
 
-    def _check_settings(self) -> Iterator[Fault]:
+    def _find_setting_faults(self) -> Iterator[Fault]:
         """Check the settings that all records need."""
         codes = {
             "authority": ("RI3.1.4b", "error"),
@@ -213,13 +215,13 @@ class _RecordChecker:
                 severity=severity,
             )
 
-    def _check_part(self, part: str, roots: Sequence[etree._Element], *, has_descriptor: bool) -> Iterator[Fault]:
+    def _find_part_faults(self, part: str, roots: Sequence[etree._Element], *, has_descriptor: bool) -> Iterator[Fault]:
         """Check the records of a collection, or of the site; what several have in common is reported once."""
-        ids_by_violation: dict[RecordViolation, list[str]] = {}
+        ids_by_violation: dict[RegistryRecordViolation, list[str]] = {}
         for root in roots:
-            violations = [*_check_record(root, self._current_time)]
+            violations = [*_find_record_violations(root, self._current_time)]
             if has_descriptor:
-                violations += _check_tableset(root)
+                violations += _find_tableset_violations(root)
             for violation in violations:
                 ids_by_violation.setdefault(violation, []).append(_get_element_text(root, "identifier"))
         for violation, (first_id, *other_ids) in ids_by_violation.items():
@@ -235,7 +237,7 @@ class _RecordChecker:
                 severity=violation.severity,
             )
 
-    def _check_record_list(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
+    def _find_record_list_faults(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
         """Check all records together: there is one registry, with an authority for each identifier."""
         ids_by_type: dict[str, set[str]] = {}
         id_counts = Counter[str]()
@@ -266,9 +268,9 @@ class _RecordChecker:
                 place=self._find_key_place("", "registry.authorities"),
                 remedy=f'under [registry]: authorities = ["{name}"]',
             )
-        yield from self._check_unique_ids(id_counts)
+        yield from self._find_duplicate_id_faults(id_counts)
 
-    def _check_unique_ids(self, id_counts: Mapping[str, int]) -> Iterator[Fault]:
+    def _find_duplicate_id_faults(self, id_counts: Mapping[str, int]) -> Iterator[Fault]:
         for part, part_records in self._records.items():
             if part:
                 key = "registry"
@@ -286,7 +288,7 @@ class _RecordChecker:
                         remedy=_write_remedy(part, "registry", line),
                     )
 
-    def _check_description(self, collection: str, resource: Resource) -> Iterator[Fault]:
+    def _find_descriptor_faults(self, collection: str, resource: CollectionSpec) -> Iterator[Fault]:
         """Check the descriptor of a collection."""
         for key, (example_line, consequence) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
@@ -312,7 +314,7 @@ class _RecordChecker:
                         severity="warning",
                     )
 
-    def _find_key_place(self, collection: str, key: str) -> Place:
+    def _find_key_place(self, collection: str, key: str) -> TextPlace:
         """Find the line of a key in a descriptor, or in hven.toml; else that of its section, else the first line."""
         resource = None
         if collection:
@@ -328,7 +330,7 @@ class _RecordChecker:
             if path.is_file():
                 self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines()
         line_number = _find_key_line(self._lines_by_path[path], name, section)
-        return Place(file=str(path), line=line_number)
+        return TextPlace(file=str(path), line=line_number)
 
 
 def _find_key_line(lines: Sequence[str], name: str, section: str) -> int:
@@ -355,7 +357,7 @@ def _write_remedy(collection: str, key: str, text: str) -> str:
     return f"write before the first section: {text}"
 
 
-class RecordViolation(NamedTuple):
+class RegistryRecordViolation(NamedTuple):
     """A rule that a record does not follow.
 
     Attributes
@@ -379,10 +381,10 @@ class RecordViolation(NamedTuple):
     severity: str
 
 
-def _check_record(root: etree._Element, current_time: str) -> Iterator[RecordViolation]:
+def _find_record_violations(root: etree._Element, current_time: str) -> Iterator[RegistryRecordViolation]:
     """Check the identifier, the metadata, the relations and the capabilities of a record."""
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
-        yield RecordViolation(
+        yield RegistryRecordViolation(
             "VOResource",
             "this is not an identifier: it may contain letters, digits and . - _ ! ~ * ' ( ) + =",
             "registry",
@@ -390,44 +392,44 @@ def _check_record(root: etree._Element, current_time: str) -> Iterator[RecordVio
             "error",
         )
     if not _get_element_text(root, "title"):
-        yield RecordViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
+        yield RegistryRecordViolation("VOResource", "it has no title", "title", "add: title: ..", "error")
     if not root.xpath("curation/contact[normalize-space(email)]"):
-        yield RecordViolation(
+        yield RegistryRecordViolation(
             "VOResource",
             "its contact has no email address",
             "contact",
             "add: contact: {name: .., email: ..}",
             "warning",
         )
-    yield from _check_dates(root, current_time)
+    yield from _find_date_violations(root, current_time)
     relation_types = load_vocabularies()["voresource/relationship_type"]
     known_types = {term.lower() for term in relation_types}
     for element in root.iterfind("content/relationship/relationshipType"):
         relation_type = str(element.text)
         if relation_type.lower() not in known_types:
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VR3.1.3a",
                 f"{relation_type!r} is no relation of the vocabulary",
                 "registry",
                 f"known: {', '.join(relation_types)}",
                 "error",
             )
-    yield from _check_capabilities(root)
+    yield from _find_capability_violations(root)
 
 
-def _check_dates(root: etree._Element, current_time: str) -> Iterator[RecordViolation]:
+def _find_date_violations(root: etree._Element, current_time: str) -> Iterator[RegistryRecordViolation]:
     dates = {"created": root.get("created"), "updated": root.get("updated")}
     for element in root.iterfind("curation/date"):
         dates[f"its date {element.get('role')}"] = element.text
     for date_name, text in dates.items():
         if not text or not _is_date(text):
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
             )
             continue
         seconds_text = text[:19]  # without fractions and zone
         if seconds_text > current_time[: len(seconds_text)]:
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VRdate",
                 f"{date_name} is {text}, which is in the future",
                 "created",
@@ -436,13 +438,13 @@ def _check_dates(root: etree._Element, current_time: str) -> Iterator[RecordViol
             )
 
 
-def _check_capabilities(root: etree._Element) -> Iterator[RecordViolation]:
+def _find_capability_violations(root: etree._Element) -> Iterator[RegistryRecordViolation]:
     """Check the capabilities of a record: interfaces, search parameters and test queries."""
     record_type = root.get(XSI_TYPE_ATTRIBUTE)
     capabilities = root.findall("capability")
     is_service = record_type in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
     if is_service and not capabilities:
-        yield RecordViolation(
+        yield RegistryRecordViolation(
             "VR3.2.2a",
             "it is a service without a capability",
             "services",
@@ -452,7 +454,7 @@ def _check_capabilities(root: etree._Element) -> Iterator[RecordViolation]:
     for capability in capabilities:
         standard_id = (capability.get("standardID") or "").lower()
         if not capability.findall("interface/accessURL"):
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VR3.2.2a",
                 f"the capability {standard_id or 'of its pages'} has no interface",
                 "services",
@@ -461,34 +463,36 @@ def _check_capabilities(root: etree._Element) -> Iterator[RecordViolation]:
             )
         code = SEARCH_RULE_CODES.get(standard_id)
         if code:
-            yield from _check_search(capability, record_type, code)
-        yield from _check_test_query(capability)
+            yield from _find_search_capability_violations(capability, record_type, code)
+        yield from _find_test_query_violations(capability)
     if record_type == "vg:Registry":
-        yield from _check_harvest_interface(root)
+        yield from _find_harvest_violations(root)
     elif record_type == "vs:CatalogResource":
-        yield from _check_epn_table(root, capabilities)
+        yield from _find_epn_table_violations(root, capabilities)
 
 
-def _check_search(capability: etree._Element, record_type: str | None, code: str) -> Iterator[RecordViolation]:
+def _find_search_capability_violations(
+    capability: etree._Element, record_type: str | None, code: str
+) -> Iterator[RegistryRecordViolation]:
     """Check the capability of a cone search or an image search."""
     remedy = "the service must declare its search"
     if record_type != "vs:CatalogService":
-        yield RecordViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
+        yield RegistryRecordViolation(f"{code}a", "a search is a vs:CatalogService", "services", remedy, "warning")
     has_search_interface = any(
         interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
         for interface in capability.iterfind("interface")
     )
     if not has_search_interface:
         message = 'it has no interface vs:ParamHTTP with role="std"'
-        yield RecordViolation(f"{code}b", message, "services", remedy, "error")
+        yield RegistryRecordViolation(f"{code}b", message, "services", remedy, "error")
 
 
-def _check_test_query(capability: etree._Element) -> Iterator[RecordViolation]:
+def _find_test_query_violations(capability: etree._Element) -> Iterator[RegistryRecordViolation]:
     example = EXAMPLE_TEST_QUERIES.get(str(capability.get(XSI_TYPE_ATTRIBUTE)))
     if example is None or capability.find("testQuery") is not None:
         return
     if not capability.findtext("interface/testQueryString"):
-        yield RecordViolation(
+        yield RegistryRecordViolation(
             "VODataService",
             "it has no test query with which others can check the service",
             "registry",
@@ -497,7 +501,7 @@ def _check_test_query(capability: etree._Element) -> Iterator[RecordViolation]:
         )
 
 
-def _check_harvest_interface(root: etree._Element) -> Iterator[RecordViolation]:
+def _find_harvest_violations(root: etree._Element) -> Iterator[RegistryRecordViolation]:
     namespaces = {"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]}
     harvest_interfaces = root.xpath(
         "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
@@ -505,17 +509,19 @@ def _check_harvest_interface(root: etree._Element) -> Iterator[RecordViolation]:
     )
     if not harvest_interfaces:
         message = 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0'
-        yield RecordViolation("RI4.0a", message, "authority", "", "error")
+        yield RegistryRecordViolation("RI4.0a", message, "authority", "", "error")
 
 
-def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element]) -> Iterator[RecordViolation]:
+def _find_epn_table_violations(
+    root: etree._Element, capabilities: Sequence[etree._Element]
+) -> Iterator[RegistryRecordViolation]:
     """Check that the record of an EPN-TAP table has the auxiliary capability of TAP."""
     table_utypes = [_get_element_text(table, "utype").lower() for table in root.iterfind("tableset/schema/table")]
     has_epn_table = any(utype.startswith(registry.EPN_TAP_UTYPE_PREFIX) for utype in table_utypes)
     standard_ids = [(capability.get("standardID") or "").lower() for capability in capabilities]
     has_tap = any(standard_id.startswith(registry.TAP_STANDARD_ID.lower()) for standard_id in standard_ids)
     if has_epn_table and not has_tap:
-        yield RecordViolation(
+        yield RegistryRecordViolation(
             "EPN-TAP",
             "the table has no TAP#aux, by which VESPA's clients find it",
             "services",
@@ -524,14 +530,14 @@ def _check_epn_table(root: etree._Element, capabilities: Sequence[etree._Element
         )
 
 
-def _check_tableset(root: etree._Element) -> Iterator[RecordViolation]:
+def _find_tableset_violations(root: etree._Element) -> Iterator[RegistryRecordViolation]:
     """Check the coverage of a record, and the descriptions of its tables and columns."""
     for axis_name, lowest, highest, unit in COVERAGE_LIMITS:
         for element in root.iterfind(f"coverage/{axis_name}"):
             span_text = str(element.text)
             begin, end = (float(word) for word in span_text.split())
             if not lowest < begin <= end < highest:
-                yield RecordViolation(
+                yield RegistryRecordViolation(
                     "VODataService",
                     f"it covers {span_text} {unit}, which is not possible",
                     "tables",
@@ -541,7 +547,7 @@ def _check_tableset(root: etree._Element) -> Iterator[RecordViolation]:
     for table in root.iterfind("tableset/schema/table"):
         table_name = _get_element_text(table, "name")
         if not _get_element_text(table, "description"):
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VODataService",
                 f"the table {table_name} has no description",
                 "tables",
@@ -557,7 +563,7 @@ def _check_tableset(root: etree._Element) -> Iterator[RecordViolation]:
             listed_names = ", ".join(bare_columns[:MAX_LISTED_COLUMNS])
             if len(bare_columns) > MAX_LISTED_COLUMNS:
                 listed_names += ", .."
-            yield RecordViolation(
+            yield RegistryRecordViolation(
                 "VODataService",
                 f"columns of {table_name} without a description ({len(bare_columns)}): {listed_names}",
                 "tables",
@@ -580,8 +586,8 @@ def _get_element_text(root: etree._Element, name: str) -> str:
 
 __all__ = [
     "REQUIRED_SETTINGS",
-    "check_records",
-    "draft_records",
+    "build_draft_records",
+    "find_record_faults",
     "format_record",
     "list_missing_settings",
     "write_setting_line",

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model.errors import HvenError, StorageUnavailableError, UpstreamError, format_message
-from hven.model.table import find_root
+from hven.model.table import find_file_root
 from hven.services._remote_blocks import RemoteBlockCache
 from hven.sources.remote_stores import LATER_REMEDY
 
@@ -43,14 +43,14 @@ def get_remote_block_cache(context: ServiceContext) -> RemoteBlockCache:
 
 def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
     """Return root and path below the root of a file on another server; None for a local file."""
-    file_root = find_root(row["path"], row["roots"])
+    file_root = find_file_root(row["path"], row["roots"])
     if file_root[0].scheme is None:
         return None
     return file_root
 
 
 @contextmanager
-def name_failed_file(row: dict[str, Any]) -> Iterator[None]:
+def add_file_path_to_errors(row: dict[str, Any]) -> Iterator[None]:
     """Add the path of the file to the error of another server.
 
     Raises
@@ -65,7 +65,7 @@ def name_failed_file(row: dict[str, Any]) -> Iterator[None]:
         raise type(error)(message, remedy=error.remedy) from error
 
 
-def check_published_state(row: dict[str, Any], file_state: RemoteFileState) -> RemoteFileState:
+def require_unchanged_remote_file(row: dict[str, Any], file_state: RemoteFileState) -> RemoteFileState:
     """Check that a file on another server has the size and the modification time that were published.
 
     Parameters
@@ -121,12 +121,12 @@ def request_file_state(
     if remote_root is None:
         return None
     block_cache = get_remote_block_cache(context)
-    with name_failed_file(row):
-        file_request = block_cache.start_file_request(*remote_root, with_first_block=with_first_block)
-        return check_published_state(row, block_cache.wait_for_future(file_request))
+    with add_file_path_to_errors(row):
+        file_request = block_cache.start_file_state_request(*remote_root, with_first_block=with_first_block)
+        return require_unchanged_remote_file(row, block_cache.wait_for_future(file_request))
 
 
-def build_read_ahead(context: ServiceContext, row: dict[str, Any]) -> Callable[[], None] | None:
+def create_read_ahead_call(context: ServiceContext, row: dict[str, Any]) -> Callable[[], None] | None:
     """Return a function that begins to fetch a file on another server that is needed soon.
 
     Returns
@@ -139,15 +139,17 @@ def build_read_ahead(context: ServiceContext, row: dict[str, Any]) -> Callable[[
     remote_root = find_remote_root(row)
     if remote_root is None:
         return None
-    return partial(get_remote_block_cache(context).begin_reading, *remote_root)
+    return partial(get_remote_block_cache(context).preload_first_block, *remote_root)
 
 
-def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
+def request_file_states(
+    context: ServiceContext, file_rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any] | HvenError]:
     """Complete the size, the time and the state of files on other servers, with several requests at once.
 
     Parameters
     ----------
-    rows
+    file_rows
         Rows of such files, as `hven.services.collection_files.find_files` returns them. A file with a published size
         and time needs no request.
 
@@ -159,31 +161,31 @@ def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]])
     """
     block_cache = get_remote_block_cache(context)
     results: list[dict[str, Any] | HvenError] = []
-    for start in range(0, len(rows), FILES_PER_REQUEST):
+    for start in range(0, len(file_rows), FILES_PER_REQUEST):
         file_requests: list[tuple[dict[str, Any], FileRoot, str, Future[RemoteFileState] | None]] = []
-        for row in rows[start : start + FILES_PER_REQUEST]:
-            root, path_below = find_root(row["path"], row["roots"])
+        for row in file_rows[start : start + FILES_PER_REQUEST]:
+            root, path_below = find_file_root(row["path"], row["roots"])
             file_request = None
             if row["bytes"] is None or row["modified"] is None:
-                file_request = block_cache.start_file_request(root, path_below)
+                file_request = block_cache.start_file_state_request(root, path_below)
             file_requests.append((row, root, path_below, file_request))
         for row, root, path_below, file_request in file_requests:
             try:
-                with name_failed_file(row):
+                with add_file_path_to_errors(row):
                     failure = block_cache.find_recent_failure(root, path_below)
                     if failure is not None:
                         raise failure
                     if file_request is None:
                         results.append(row)
                     else:
-                        file_state = check_published_state(row, block_cache.wait_for_future(file_request))
-                        results.append(_add_file_state(row, file_state))
+                        file_state = require_unchanged_remote_file(row, block_cache.wait_for_future(file_request))
+                        results.append(_with_remote_file_state(row, file_state))
             except HvenError as error:
                 results.append(error)
     return results
 
 
-def _add_file_state(row: dict[str, Any], file_state: RemoteFileState) -> dict[str, Any]:
+def _with_remote_file_state(row: dict[str, Any], file_state: RemoteFileState) -> dict[str, Any]:
     """Return a row with the size, the time and the state that a file has on its server."""
     modified = file_state.file_fact.modified
     modified_seconds = 0.0

@@ -23,14 +23,14 @@ from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.services import _cube_views as cube
 from hven.services import collection_files
+from hven.services._abandoned_files import list_abandoned_files
 from hven.services._cube_views import NoCubeError
-from hven.services._work_files import list_leftovers
 from hven.site.auth import OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hven.formats.media import ArrayPart, Product
+    from hven.formats.media import ArrayPart, OpenProductFile
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
@@ -40,7 +40,7 @@ _COPY_NAME_PATTERN = re.compile(r"(\d+)-(\d+)\.npy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RotationResult:
+class RotatedCopiesResult:
     """Copies of a file.
 
     Attributes
@@ -55,7 +55,7 @@ class RotationResult:
     bytes: int
 
 
-def open_rotated(original_file: collection_files.OriginalFile) -> Product:
+def open_product_with_rotated_copies(original_file: collection_files.OriginalFile) -> OpenProductFile:
     """Open a file so that its rotated copies are read where that needs fewer bytes.
 
     Parameters
@@ -81,12 +81,12 @@ def open_rotated(original_file: collection_files.OriginalFile) -> Product:
             if name_match:
                 array_index, axis = map(int, name_match.groups())
                 copy_paths[array_index, axis] = original_file.copies_directory / file_name
-        return rotated_copies.add_rotated_copies(product, copy_paths)
+        return rotated_copies.redirect_reads_to_copies(product, copy_paths)
     return product
 
 
-def choose_arrays(
-    product: Product, part: str | None = None, depth_axis: int | None = None
+def choose_arrays_to_rotate(
+    product: OpenProductFile, part: str | None = None, depth_axis: int | None = None
 ) -> tuple[list[ArrayPart], int]:
     """Choose the arrays of which copies are made: a cube, and arrays that belong to it, such as its errors.
 
@@ -125,7 +125,7 @@ def create_rotated_copies(
     part: str | None = None,
     depth_axis: int | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> RotationResult:
+) -> RotatedCopiesResult:
     """Create the missing copies of a cube; each copy is complete or does not exist.
 
     Parameters
@@ -135,7 +135,7 @@ def create_rotated_copies(
     collection, path
         Collection of the file, and its path there.
     part, depth_axis
-        As for `choose_arrays`.
+        As for `choose_arrays_to_rotate`.
     progress
         Receives the progress, and says whether the call is cancelled.
 
@@ -149,9 +149,9 @@ def create_rotated_copies(
     HvenError
         The file cannot be read or has no cube; the disk lacks space; the call was cancelled.
     """
-    original_file = collection_files.take_file(context, principal, collection, path)
+    original_file = collection_files.find_file_and_log_access(context, principal, collection, path)
     with open_product(original_file.path, original_file.name) as product:
-        arrays, axis = choose_arrays(product, part, depth_axis)
+        arrays, axis = choose_arrays_to_rotate(product, part, depth_axis)
         copies = [(array, _build_copy_path(original_file, array, axis)) for array in arrays]
         missing_copies = [(array, copy_path) for array, copy_path in copies if not copy_path.exists()]
         sizes = [rotated_copies.estimate_copy_bytes(array) for array, _ in missing_copies]
@@ -176,13 +176,13 @@ def create_rotated_copies(
             written_bytes += size
     try:
         # if the file was changed meanwhile, the copies may mix two states
-        collection_files.take_file(context, principal, collection, path)
+        collection_files.find_file_and_log_access(context, principal, collection, path)
     except HvenError:
         for _, copy_path in missing_copies:
             copy_path.unlink(missing_ok=True)
         raise
     part_names = tuple(array.name or str(array.index) for array in arrays)
-    return RotationResult(parts=part_names, bytes=total_bytes)
+    return RotatedCopiesResult(parts=part_names, bytes=total_bytes)
 
 
 def _build_copy_path(original_file: collection_files.OriginalFile, array: ArrayPart, axis: int) -> Path:
@@ -199,7 +199,7 @@ def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
     """
     try:
         with open_product(original_file.path, original_file.name) as product:
-            arrays, axis = choose_arrays(product)
+            arrays, axis = choose_arrays_to_rotate(product)
             if all(_build_copy_path(original_file, array, axis).exists() for array in arrays):
                 return 0
             return sum(map(rotated_copies.estimate_copy_bytes, arrays))
@@ -223,7 +223,7 @@ def remove_stale_copies(context: ServiceContext, collection: str) -> None:
             continue
         if not _is_current(context, collection, copies_directory):
             shutil.rmtree(copies_directory, ignore_errors=True)
-        for leftover in list_leftovers(copies_directory):
+        for leftover in list_abandoned_files(copies_directory):
             leftover.unlink(missing_ok=True)
 
 
@@ -232,7 +232,7 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
     try:
         path = os.fsdecode((copies_directory / ORIGINAL_PATH_FILE).read_bytes())
         files = collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path])
-        original_file = collection_files.open_original(context, OWNER_PRINCIPAL, files, path)
+        original_file = collection_files.open_original_file(context, OWNER_PRINCIPAL, files, path)
     except (OSError, NotFoundError):
         return False
     except HvenError:  # the file, or its server, cannot be reached now
@@ -242,10 +242,10 @@ def _is_current(context: ServiceContext, collection: str, copies_directory: Path
 
 __all__ = [
     "NoCubeError",
-    "RotationResult",
-    "choose_arrays",
+    "RotatedCopiesResult",
+    "choose_arrays_to_rotate",
     "create_rotated_copies",
     "estimate_copy_bytes",
-    "open_rotated",
+    "open_product_with_rotated_copies",
     "remove_stale_copies",
 ]

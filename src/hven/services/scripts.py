@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from hven.formats import Format
+from hven.formats import TableFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -135,7 +135,7 @@ def make_name_from_address(address: str) -> str:
 
 
 @dataclass(slots=True)
-class UniqueNames:
+class UniqueFileNames:
     """Make file names unique: a second ``a.fits`` becomes ``a-2.fits``.
 
     Names that differ only in case are equal, as on some file systems.
@@ -170,7 +170,7 @@ class UniqueNames:
         return unique_name
 
 
-def list_files(
+def list_file_addresses_and_names(
     batches: Iterator[pa.RecordBatch], rejected_addresses: list[str], template: str = ""
 ) -> Iterator[list[tuple[str, str]]]:
     """List addresses and names of the files of rows, batch by batch.
@@ -189,7 +189,7 @@ def list_files(
     files
         Address and unique name of each file.
     """
-    unique_names = UniqueNames()
+    unique_names = UniqueFileNames()
     for batch in batches:
         name_texts: list[str | None] = [None] * batch.num_rows
         if template:
@@ -260,7 +260,7 @@ def _clean_comment(text: str) -> str:
     return " ".join("".join(letters).split())
 
 
-def _create_writer(
+def _create_script_writer(
     opening: str,
     write_line: Callable[[str, str], str],
     closing: str,
@@ -288,7 +288,9 @@ def _create_writer(
         else:
             yield f"{comments}{opening}".encode()
         rejected_addresses: list[str] = []
-        for named_addresses in list_files(batches, rejected_addresses, options.get(TEMPLATE_OPTION, "")):
+        for named_addresses in list_file_addresses_and_names(
+            batches, rejected_addresses, options.get(TEMPLATE_OPTION, "")
+        ):
             lines = [write_line(sign(address), name) for address, name in named_addresses]
             yield "".join(lines).encode()
         result_status = finish()
@@ -323,11 +325,11 @@ def _write_download_line(address: str, name: str) -> str:
     return f"get {shlex.quote(address)} {shlex.quote(name)}\n"
 
 
-def _create_format(name: str, extension: str, media_type: str, write: Callable[..., Iterator[bytes]]) -> Format:
-    return Format(name=name, media_types=(media_type,), extension=extension, write=write)
+def _create_format(name: str, extension: str, media_type: str, write: Callable[..., Iterator[bytes]]) -> TableFormat:
+    return TableFormat(name=name, media_types=(media_type,), extension=extension, write=write)
 
 
-def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]:
+def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, TableFormat]:
     """Create the writers of scripts and lists.
 
     Parameters
@@ -342,10 +344,10 @@ def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]
     """
     wget_opening = _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"'
     curl_opening = _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"'
-    wget_writer = _create_writer(wget_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
-    curl_writer = _create_writer(curl_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
-    aria2_writer = _create_writer("", lambda address, name: f"{address}\n  out={name}\n", "", sign=sign)
-    links_writer = _create_writer("", lambda address, _: f"{address}\n", "", comment_prefix="", sign=sign)
+    wget_writer = _create_script_writer(wget_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
+    curl_writer = _create_script_writer(curl_opening, _write_download_line, _FAILURE_CHECK, sign=sign)
+    aria2_writer = _create_script_writer("", lambda address, name: f"{address}\n  out={name}\n", "", sign=sign)
+    links_writer = _create_script_writer("", lambda address, _: f"{address}\n", "", comment_prefix="", sign=sign)
     script_type = "text/x-shellscript; charset=utf-8"
     text_type = "text/plain; charset=utf-8"
     return {

@@ -27,23 +27,23 @@ import numpy as np
 import pyarrow as pa
 
 from hven import query
-from hven.adql.adql_writer import quote_name, write_literal
+from hven.adql.adql_writer import quote_adql_name, write_adql_literal
 from hven.engines import Snapshot
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import HvenError
-from hven.model.table import Column, find_begin_and_end_columns, is_time_column
+from hven.model.table import Column, find_begin_and_end_time_columns, is_time_column
 from hven.model.types import parse_type
 from hven.services._column_statistics import (
     MAX_QUERY_ROWS,
-    TableFactCache,
-    find_statistics,
-    find_text_array_lengths,
+    TableStatisticsCache,
+    find_array_text_lengths,
+    find_column_statistics,
 )
 from hven.services._granules import DataSetFiles
-from hven.services._parameters import SampleParameter, build_parameter, build_time_parameter
 from hven.services._remote_data_sets import find_remote_data_set
+from hven.services._sample_conditions import write_sample_condition_adql
+from hven.services._sample_parameters import SampleParameter, build_parameter, build_time_parameter
 from hven.services._sample_streams import get_stream_limiter
-from hven.services._shared_tables import write_sample_condition
 from hven.services._streamed_responses import answer_with_stream
 from hven.services._time_texts import (
     DAY_MICROSECONDS,
@@ -51,8 +51,8 @@ from hven.services._time_texts import (
     UNIX_EPOCH_JD,
     build_time_dtype,
     format_instant,
-    parse_microseconds,
-    parse_nanoseconds,
+    parse_time_as_microseconds,
+    parse_time_as_nanoseconds,
     write_times,
 )
 from hven.services.addresses import get_base_url
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.model.table import Table, TimeSeries
+    from hven.model.table import Table, TimeSeriesSpec
     from hven.services._granules import DataSetLayout
     from hven.services._remote_data_sets import RemoteDataSet
     from hven.services.face import ServiceContext
@@ -75,7 +75,7 @@ REMOTE_RETRY_DELAY_SECONDS = 50.0  # seconds that are added where another server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSet:
+class SampleDataSet:
     """A data set, as a reader sees it.
 
     Attributes
@@ -110,7 +110,7 @@ class DataSet:
         Server from which its samples are requested; None if this site has them.
     """
 
-    series: TimeSeries
+    series: TimeSeriesSpec
     published: PublishedTable
     table: Table
     time: SampleParameter
@@ -121,13 +121,13 @@ class DataSet:
     stop_column: str = ""
     sample_count: int = 0
     file_state: str | None = ""
-    base_set: DataSet | None = None
+    base_set: SampleDataSet | None = None
     bin_microseconds: int = 0
     derivation: str = ""
     remote: RemoteDataSet | None = None
 
     @property
-    def change_token(self) -> str:
+    def response_variation_token(self) -> str:
         """A token that differs with each answer if nobody here knows whether the data have changed; else empty."""
         if self.remote is not None:
             return token_hex(8)
@@ -168,7 +168,7 @@ def list_data_sets(
     published_state: PublishedState,
     *,
     collection: str | None = None,
-) -> dict[str, DataSet]:
+) -> dict[str, SampleDataSet]:
     """List the data sets of the tables that a reader may know of.
 
     Parameters
@@ -183,7 +183,7 @@ def list_data_sets(
     data_sets
         Data sets by id; of two with the same id, the first.
     """
-    sets_by_id: dict[str, DataSet] = {}
+    sets_by_id: dict[str, SampleDataSet] = {}
     for table in published_state.get_catalogue(principal, context.policies).iterate_tables():
         if not table.series or not table.is_served_by(face) or table.release is not None:
             continue
@@ -192,8 +192,8 @@ def list_data_sets(
         published = published_state.tables_by_name.get(table.qualified_name)
         if published is None:
             continue
-        statistics = find_statistics(context, principal, published, published_state)
-        text_array_lengths = find_text_array_lengths(context, principal, published, published_state)
+        statistics = find_column_statistics(context, principal, published, published_state)
+        text_array_lengths = find_array_text_lengths(context, principal, published, published_state)
         column_statistics = {**statistics, **text_array_lengths}
         remote_source = find_remote_data_set(context, published)
         for series in table.series:
@@ -213,10 +213,10 @@ def list_data_sets(
 
 
 def _build_data_set(
-    series: TimeSeries, table: Table, published: PublishedTable, statistics: Mapping[str, Mapping[str, Any]]
-) -> DataSet | None:
+    series: TimeSeriesSpec, table: Table, published: PublishedTable, statistics: Mapping[str, Mapping[str, Any]]
+) -> SampleDataSet | None:
     columns = {column.name.lower(): column for column in table.columns}
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     time = columns.get(series.time.lower()) if series.time else begin
     if time is None or not is_time_column(time):  # `hven check` reports it
         return None
@@ -239,7 +239,7 @@ def _build_data_set(
             left_out.append((column.name, parameter))
         else:
             parameters.append(parameter)
-    return DataSet(
+    return SampleDataSet(
         series=series,
         published=published,
         table=table,
@@ -255,17 +255,17 @@ def _build_remote_data_set(
     context: ServiceContext,
     principal: Principal,
     remote: RemoteDataSet,
-    series: TimeSeries,
+    series: TimeSeriesSpec,
     *,
     published: PublishedTable,
     published_state: PublishedState,
-) -> DataSet | None:
+) -> SampleDataSet | None:
     """Build a data set of another server; return None if the server does not describe it."""
     relation = published.relation
     state_key = relation.id if isinstance(relation, Snapshot) else published_state.version
     key = ("far", series.id, state_key, repr(series))
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
-    cached_set: tuple[DataSet] | None = fact_cache.find(key)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
+    cached_set: tuple[SampleDataSet] | None = fact_cache.find(key)
     if cached_set is None:
         access_key = published_state.find_access_key(principal, context.policies)
         failures = _find_read_failures(context, published_state, access_key)
@@ -287,7 +287,7 @@ def _build_remote_data_set(
                 left_out.append((column.name, parameter))
             else:
                 parameters.append(parameter)
-        data_set = DataSet(
+        data_set = SampleDataSet(
             series=merged_series,
             published=published,
             table=published.table,
@@ -305,41 +305,41 @@ def _build_remote_data_set(
 def _build_file_data_set(
     context: ServiceContext,
     principal: Principal,
-    series: TimeSeries,
+    series: TimeSeriesSpec,
     table: Table,
     *,
     published: PublishedTable,
     published_state: PublishedState,
-) -> DataSet | None:
+) -> SampleDataSet | None:
     """Build a data set of samples in files; return None if the reader may access no file or none can be read."""
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("set", series.id, published_state.version, access_key)
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
-    cached_set: tuple[DataSet | None] | None = fact_cache.find(key)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
+    cached_set: tuple[SampleDataSet | None] | None = fact_cache.find(key)
     if cached_set is not None:
         return cached_set[0]
     failures = _find_read_failures(context, published_state, access_key)
     if _has_recent_failure(failures, series):
         return None
     data_set = None
-    if find_begin_and_end_columns(table)[0]:
+    if find_begin_and_end_time_columns(table)[0]:
         files = DataSetFiles(context, principal, series, table, published_state)
         try:
-            layout = files.describe_layout(fact_cache)
+            layout = files.read_merged_layout(fact_cache)
         except HvenError as error:
             failures[series.id] = failures[series.path] = error, monotonic()
             return None
         if layout is not None:
-            data_set = _describe_files(files, layout, published)
+            data_set = _build_data_set_from_files(files, layout, published)
     _forget_failures(failures, series)
     fact_cache.store(key, (data_set,))
     return data_set
 
 
-def _describe_files(files: DataSetFiles, layout: DataSetLayout, published: PublishedTable) -> DataSet:
-    extent = files.find_extent()
+def _build_data_set_from_files(files: DataSetFiles, layout: DataSetLayout, published: PublishedTable) -> SampleDataSet:
+    extent = files.find_time_extent()
     if extent is not None:
-        layout = files.drop_uncountable_digits(layout, extent)
+        layout = files.drop_uncountable_nanoseconds(layout, extent)
     file_series = replace(files.series, bins=layout.bins)
     parameters = []
     left_out = []
@@ -358,7 +358,7 @@ def _describe_files(files: DataSetFiles, layout: DataSetLayout, published: Publi
         byte_length=30 if layout.has_nanoseconds else 27,
         fill=None,
     )
-    return DataSet(
+    return SampleDataSet(
         series=files.series,
         published=published,
         table=files.table,
@@ -386,7 +386,7 @@ def _find_read_failures(
     context: ServiceContext, published_state: PublishedState, access_key: str
 ) -> dict[str, tuple[HvenError, float]]:
     """Return the data sets whose files cannot be read now: id or path -> the error, and when it occurred."""
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
     key = ("faults", published_state.version, access_key)
     failures: dict[str, tuple[HvenError, float]] | None = fact_cache.find(key)
     if failures is None:
@@ -395,19 +395,19 @@ def _find_read_failures(
     return failures
 
 
-def _has_recent_failure(failures: Mapping[str, tuple[HvenError, float]], series: TimeSeries) -> bool:
+def _has_recent_failure(failures: Mapping[str, tuple[HvenError, float]], series: TimeSeriesSpec) -> bool:
     if series.id not in failures:
         return False
     _, failure_time = failures[series.id]
     return monotonic() < failure_time + RETRY_DELAY_SECONDS
 
 
-def _forget_failures(failures: dict[str, tuple[HvenError, float]], series: TimeSeries) -> None:
+def _forget_failures(failures: dict[str, tuple[HvenError, float]], series: TimeSeriesSpec) -> None:
     for name in (series.id, series.path):
         failures.pop(name, None)
 
 
-class DataSetListCache(Cache["dict[str, DataSet]"]):
+class DataSetListCache(LruCache["dict[str, SampleDataSet]"]):
     """Lists of data sets, shared by readers who may know of the same tables and see the same rows.
 
     It holds 50,000 data sets in all.
@@ -418,7 +418,7 @@ class DataSetListCache(Cache["dict[str, DataSet]"]):
 
 
 def find_time_extent(
-    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
 ) -> TimeExtent:
     """Return the time span of the samples that a reader may see.
 
@@ -430,8 +430,8 @@ def find_time_extent(
     if first is None or last is None:
         return TimeExtent(start=None, stop=None, row_count=0)
     time_column = data_set.time.column
-    start = _parse_time_limit(time_column, first)
-    stop = _parse_time_limit(time_column, last)
+    start = _convert_column_time(time_column, first)
+    stop = _convert_column_time(time_column, last)
     cadence = data_set.series.cadence
     if data_set.remote is not None:  # the server says when it ends, and not how many samples there are
         row_count = int((stop - start) / ((cadence or 1) * SECOND_MICROSECONDS))
@@ -443,7 +443,7 @@ def find_time_extent(
 
 
 def _find_time_limits(
-    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
 ) -> tuple[Any, Any, int]:
     """Find the first and the last time of a column, as it has them, and the number of rows."""
     table = data_set.published.table
@@ -451,7 +451,7 @@ def _find_time_limits(
     own_conditions: tuple[str, ...] = ()
     if data_set.remote is None and len(data_set.table.series) > 1:
         parameter_names = [parameter.name for parameter in data_set.parameters]
-        own_conditions = (*write_sample_condition(parameter_names, statistics),)
+        own_conditions = (*write_sample_condition_adql(parameter_names, statistics),)
     has_conditions = bool(table.policy or table.view or data_set.series.condition or own_conditions)
     time_statistics = statistics.get(data_set.time.name, {})
     minimum = time_statistics.get("minimum")
@@ -460,10 +460,10 @@ def _find_time_limits(
         return minimum, maximum, data_set.published.rows or 0
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("span", data_set.id, published_state.version, access_key)
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
     limits: tuple[Any, Any, int] | None = fact_cache.find(key)
     if limits is None:
-        begin = end = quote_name(data_set.time.name)
+        begin = end = quote_adql_name(data_set.time.name)
         if data_set.remote is not None:
             begin, end = ("begins", "ends")
         text = (
@@ -480,7 +480,7 @@ def _find_time_limits(
     return limits
 
 
-def _parse_time_limit(column: Column, value: Any) -> int:
+def _convert_column_time(column: Column, value: Any) -> int:
     """Return a time of a column as microseconds since 1970; days in doubles are rounded to milliseconds."""
     if column.epoch is None:
         return int(np.datetime64(str(value).rstrip("Z"), "us").astype(np.int64))
@@ -489,15 +489,15 @@ def _parse_time_limit(column: Column, value: Any) -> int:
 
 
 def _find_file_extent(
-    context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
+    context: ServiceContext, principal: Principal, data_set: SampleDataSet, published_state: PublishedState
 ) -> TimeExtent:
     access_key = published_state.find_access_key(principal, context.policies)
     key = ("extent", data_set.id, published_state.version, access_key)
-    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
+    fact_cache: TableStatisticsCache = context.site.get_or_create(TableStatisticsCache)
     cached_extent: TimeExtent | None = fact_cache.find(key)
     if cached_extent is None:
         files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
-        file_extent = files.find_extent()
+        file_extent = files.find_time_extent()
         if file_extent is None:
             cached_extent = TimeExtent(start=None, stop=None, row_count=0)
         else:
@@ -508,9 +508,9 @@ def _find_file_extent(
     return cached_extent
 
 
-def _write_from_clause(data_set: DataSet, *conditions: str) -> str:
+def _write_from_clause(data_set: SampleDataSet, *conditions: str) -> str:
     """Write the FROM and WHERE clause of a query for samples."""
-    text = f"{quote_name(data_set.table.schema)}.{quote_name(data_set.table.name)} AS target"
+    text = f"{quote_adql_name(data_set.table.schema)}.{quote_adql_name(data_set.table.name)} AS target"
     all_conditions = [*conditions]
     if data_set.series.condition:
         all_conditions.insert(0, f"({data_set.series.condition})")
@@ -522,8 +522,8 @@ def _write_from_clause(data_set: DataSet, *conditions: str) -> str:
 def read_samples(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
-    names: Sequence[str],
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
@@ -536,7 +536,7 @@ def read_samples(
 
     Parameters
     ----------
-    names
+    parameter_names
         Names of parameters.
     start, stop
         Microseconds since 1970 (UTC): from `start` (included) to `stop` (excluded).
@@ -553,12 +553,12 @@ def read_samples(
     HvenError
         As for any query, before the first batch or later.
     """
-    with get_stream_limiter(context.site).count_stream():
+    with get_stream_limiter(context.site).reserve_stream_slot():
         yield from _read_sample_windows(
             context,
             principal,
             data_set,
-            names,
+            parameter_names,
             start=start,
             stop=stop,
             published_state=published_state,
@@ -569,8 +569,8 @@ def read_samples(
 def _read_sample_windows(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
-    names: Sequence[str],
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
@@ -583,7 +583,7 @@ def _read_sample_windows(
         return
     start = max(start, extent.start)
     stop = min(stop, extent.stop)
-    requested_names = set(names)
+    requested_names = set(parameter_names)
     chosen = [parameter for parameter in data_set.parameters if parameter.name in requested_names]
     chosen_names = [parameter.name for parameter in chosen]
     if data_set.remote is not None:
@@ -594,8 +594,8 @@ def _read_sample_windows(
         files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
         yield from files.read_batches(data_set.file_layout, chosen_names, start, stop)
         return
-    time_name = quote_name(data_set.time.name)
-    columns = ", ".join([time_name, *map(quote_name, chosen_names)])
+    time_name = quote_adql_name(data_set.time.name)
+    columns = ", ".join([time_name, *map(quote_adql_name, chosen_names)])
     cells_per_row = 1 + sum(int(np.prod(parameter.dimensions or (1,))) for parameter in chosen)
 
     def read_window(low: int, high: int, max_cells: int) -> tuple[list[pa.RecordBatch], int]:
@@ -657,8 +657,8 @@ def _convert_batch(
 def read_nanosecond_samples(
     context: ServiceContext,
     principal: Principal,
-    data_set: DataSet,
-    names: Sequence[str],
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
     *,
     start: int,
     stop: int,
@@ -670,7 +670,7 @@ def read_nanosecond_samples(
 
     Parameters
     ----------
-    names
+    parameter_names
         Names of parameters.
     start, stop
         Nanoseconds since 1970 (UTC): from `start` (included) to `stop` (excluded).
@@ -685,14 +685,14 @@ def read_nanosecond_samples(
     HvenError
         As in `read_samples`.
     """
-    with get_stream_limiter(context.site).count_stream():
+    with get_stream_limiter(context.site).reserve_stream_slot():
         extent = find_time_extent(context, principal, data_set, published_state)
         if extent.start is None or extent.stop is None or data_set.file_layout is None:
             return
         low = max(start // 1000, extent.start)
         high = min(-(-stop // 1000), extent.stop)
         limits = (max(start, -MAX_QUERY_ROWS), min(stop, MAX_QUERY_ROWS))
-        requested_names = set(names)
+        requested_names = set(parameter_names)
         chosen = [parameter.name for parameter in data_set.parameters if parameter.name in requested_names]
         files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
         for batch in files.read_batches(data_set.file_layout, chosen, low, high, with_nanoseconds=True):
@@ -720,11 +720,11 @@ def _sort_by_time(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]
     return batches
 
 
-def _write_time_literal(data_set: DataSet, instant: int) -> str:
+def _write_time_literal(data_set: SampleDataSet, instant: int) -> str:
     """Write an instant, in microseconds since 1970, as a literal of the type of the time column."""
     epoch = data_set.time.column.epoch
     if epoch is None:
-        return f"CAST({write_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
+        return f"CAST({write_adql_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
     # half a millisecond earlier, so that a time that is shown rounded to this instant is not below it
     return repr((instant - 500) / DAY_MICROSECONDS + UNIX_EPOCH_JD - epoch)
 
@@ -765,7 +765,7 @@ class SeriesRequest:
         self.base_url = get_base_url(request, context.site.settings)
 
     @cached_property
-    def data_sets(self) -> dict[str, DataSet]:
+    def data_sets(self) -> dict[str, SampleDataSet]:
         """The reader's data sets by the names of the face; computed in a thread, because it may run queries."""
         list_cache: DataSetListCache = self.context.site.get_or_create(DataSetListCache)
         key = (self.face, self.published_state.version, self.access_key)
@@ -776,7 +776,7 @@ class SeriesRequest:
                 list_cache.store(key, sets_by_name, len(sets_by_name) + 1)
         return sets_by_name
 
-    def find_data_set(self, name: str) -> DataSet | None:
+    def find_data_set(self, name: str) -> SampleDataSet | None:
         """Find a data set.
 
         Parameters
@@ -802,7 +802,7 @@ class SeriesRequest:
                 raise failure[0]
         return data_set
 
-    def list_data_sets(self) -> dict[str, DataSet]:
+    def list_data_sets(self) -> dict[str, SampleDataSet]:
         """List the reader's data sets."""
         return list_data_sets(self.context, self.principal, self.face, self.published_state)
 
@@ -811,7 +811,7 @@ class SeriesRequest:
         """What the reader may know of and which rows they see; readers with the same key get the same answers."""
         return self.published_state.find_access_key(self.principal, self.context.policies)
 
-    def find_time_extent(self, data_set: DataSet) -> TimeExtent:
+    def find_time_extent(self, data_set: SampleDataSet) -> TimeExtent:
         """Find the time span of the samples that the reader may see.
 
         Parameters
@@ -830,7 +830,7 @@ class SeriesRequest:
 __all__ = [
     "DAY_MICROSECONDS",
     "UNIX_EPOCH_JD",
-    "DataSet",
+    "SampleDataSet",
     "SampleParameter",
     "SeriesRequest",
     "TimeExtent",
@@ -839,8 +839,8 @@ __all__ = [
     "find_time_extent",
     "format_instant",
     "list_data_sets",
-    "parse_microseconds",
-    "parse_nanoseconds",
+    "parse_time_as_microseconds",
+    "parse_time_as_nanoseconds",
     "read_nanosecond_samples",
     "read_samples",
     "write_times",

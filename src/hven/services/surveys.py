@@ -33,12 +33,12 @@ from urllib.parse import quote
 
 import orjson
 
-from hven.formats.media import detect_medium
-from hven.formats.pictures import Look, open_sky_image, write_cube_survey, write_survey
+from hven.formats.media import detect_product_file_format
+from hven.formats.pictures import PictureStyle, open_sky_image, write_hips3d_survey, write_hips_survey
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, UserError, format_message
 from hven.services import collection_files, remote_files
-from hven.services._work_files import list_leftovers
+from hven.services._abandoned_files import list_abandoned_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ _OWN_PROPERTY_PATTERN = re.compile(r"hipsgen_|hips_service_url|hips_status|creat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedSurvey:
+class HipsSurvey:
     """A HiPS that was built here.
 
     Attributes
@@ -92,7 +92,7 @@ class PublishedSurvey:
     tiles: int
 
 
-def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[PublishedSurvey]:
+def list_hips_surveys(settings: Settings, collection: str | None = None) -> Iterator[HipsSurvey]:
     """Yield the HiPS of a site.
 
     Parameters
@@ -103,37 +103,42 @@ def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[
     for link in sorted((settings.var_directory / "hips").glob(f"{collection or '*'}/*")):
         if not link.is_symlink():
             continue
-        stored_survey = find_survey(settings, link.parent.name, link.name)
+        stored_survey = find_hips_survey(settings, link.parent.name, link.name)
         if stored_survey is not None:
             yield stored_survey
 
 
-def find_survey(settings: Settings, collection: str, name: str) -> PublishedSurvey | None:
+def find_hips_survey(settings: Settings, collection: str, survey_name: str) -> HipsSurvey | None:
     """Find a HiPS of a collection by its name.
+
+    Parameters
+    ----------
+    survey_name
+        Name of the HiPS within its collection.
 
     Returns
     -------
     survey
         None if there is no survey of that name.
     """
-    if not SURVEY_NAME_PATTERN.fullmatch(name) or "/" in collection or collection in {".", ".."}:
+    if not SURVEY_NAME_PATTERN.fullmatch(survey_name) or "/" in collection or collection in {".", ".."}:
         return None
     try:
-        directory = (settings.var_directory / "hips" / collection / name).resolve(strict=True)
+        directory = (settings.var_directory / "hips" / collection / survey_name).resolve(strict=True)
         survey_record = orjson.loads((directory / RECORD_FILE).read_bytes())
     except (OSError, ValueError):
         return None
     facts = {**survey_record, "files": tuple(survey_record["files"])}
-    return PublishedSurvey(collection=collection, name=name, place=directory, **facts)
+    return HipsSurvey(collection=collection, name=survey_name, place=directory, **facts)
 
 
-class _VisibilityCache(dict[Any, Any]):
+class _SurveyVisibilityCache(dict[Any, Any]):
     """Cache of who sees which HiPS."""
 
 
-def is_visible(context: ServiceContext, principal: Principal, survey: PublishedSurvey) -> bool:
+def is_visible(context: ServiceContext, principal: Principal, survey: HipsSurvey) -> bool:
     """Return whether a reader may access all images of a HiPS."""
-    visibility_cache: _VisibilityCache = context.site.get_or_create(_VisibilityCache)
+    visibility_cache: _SurveyVisibilityCache = context.site.get_or_create(_SurveyVisibilityCache)
     published_state = context.site.get_published_state()
     key = survey.place, principal, published_state.version
     is_accessible, valid_until = visibility_cache.get(key, (False, 0.0))
@@ -149,7 +154,7 @@ def is_visible(context: ServiceContext, principal: Principal, survey: PublishedS
     return bool(is_accessible)
 
 
-def build_survey_url(base_url: str, survey: PublishedSurvey) -> str:
+def build_survey_url(base_url: str, survey: HipsSurvey) -> str:
     """Return the address of a HiPS.
 
     Parameters
@@ -160,24 +165,24 @@ def build_survey_url(base_url: str, survey: PublishedSurvey) -> str:
     return f"{base_url}/collections/{quote(survey.collection)}/hips/{survey.name}"
 
 
-def create_survey(
+def build_hips_survey(
     context: ServiceContext,
     principal: Principal,
     collection: str,
-    name: str,
+    survey_name: str,
     *,
     patterns: Sequence[str] = (),
     title: str = "",
     order: int | None = None,
-    look: Look | None = None,
+    look: PictureStyle | None = None,
     program: str | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> PublishedSurvey:
+) -> HipsSurvey:
     """Build a HiPS from a collection's images; an earlier one is replaced only when the new one is complete.
 
     Parameters
     ----------
-    name
+    survey_name
         Name; an earlier HiPS of that name is replaced.
     patterns
         Patterns of the paths of images; empty: all.
@@ -208,9 +213,9 @@ def create_survey(
     OperationCancelledError, UpstreamError
         It was cancelled; a server with images cannot be reached.
     """
-    if not SURVEY_NAME_PATTERN.fullmatch(name):
+    if not SURVEY_NAME_PATTERN.fullmatch(survey_name):
         raise ParamError(
-            format_message("{name!r} cannot be the name of a HiPS", name[:80]),
+            format_message("{name!r} cannot be the name of a HiPS", survey_name[:80]),
             name="NAME",
             remedy=format_message("letters, digits, - and _"),
         )
@@ -222,18 +227,18 @@ def create_survey(
     files, inaccessible_files = _open_images(context, principal, collection, patterns)
     properties = _build_properties(context, collection, title)
     collection_directory = settings.var_directory / "hips" / collection
-    work_directory = _create_work_directory(collection_directory, name)
+    work_directory = _create_work_directory(collection_directory, survey_name)
     try:
         if program == "hipsgen" or (program is None and _is_hipsgen_preferred(files)):
             result = _run_hipsgen(files, work_directory, properties, order, progress)
         else:
             built_survey = None
             if len(files) == 1:
-                built_survey = write_cube_survey(
+                built_survey = write_hips3d_survey(
                     files[0], work_directory, properties, order=order, look=look, progress=progress
                 )
             if not built_survey:
-                built_survey = write_survey(
+                built_survey = write_hips_survey(
                     files, work_directory, properties, order=order, look=look, progress=progress
                 )
             result = (
@@ -243,11 +248,11 @@ def create_survey(
                 built_survey.tiles,
             )
         _write_survey_record(work_directory, result, inaccessible_files)
-        _publish_directory(collection_directory, name, work_directory)
+        _publish_directory(collection_directory, survey_name, work_directory)
     except BaseException:
         shutil.rmtree(work_directory, ignore_errors=True)
         raise
-    survey = find_survey(settings, collection, name)
+    survey = find_hips_survey(settings, collection, survey_name)
     assert survey is not None  # noqa: S101  (it was written just now)
     return survey
 
@@ -329,30 +334,37 @@ def _write_survey_record(work_directory: Path, result: _BuildResult, inaccessibl
     (work_directory / RECORD_FILE).write_bytes(orjson.dumps(survey_record))
 
 
-def delete_survey(settings: Settings, collection: str, name: str) -> None:
+def delete_hips_survey(settings: Settings, collection: str, survey_name: str) -> None:
     """Delete a HiPS.
+
+    Parameters
+    ----------
+    survey_name
+        Name of the HiPS within its collection.
 
     Raises
     ------
     NotFoundError
         There is no such HiPS.
     """
-    stored_survey = find_survey(settings, collection, name)
+    stored_survey = find_hips_survey(settings, collection, survey_name)
     if stored_survey is None:
-        raise NotFoundError(format_message("the collection {collection} has no HiPS {name}", collection, name[:80]))
-    (settings.var_directory / "hips" / collection / name).unlink()
+        raise NotFoundError(
+            format_message("the collection {collection} has no HiPS {name}", collection, survey_name[:80])
+        )
+    (settings.var_directory / "hips" / collection / survey_name).unlink()
     shutil.rmtree(stored_survey.place, ignore_errors=True)
 
 
 def _is_image(path: str) -> bool:
-    medium = detect_medium(path)
+    medium = detect_product_file_format(path)
     return medium is not None and not medium.is_label
 
 
 def _create_work_directory(directory: Path, name: str) -> Path:
     """Create a directory for building, and remove those of processes that died."""
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in list_leftovers(directory):
+    for leftover in list_abandoned_files(directory):
         shutil.rmtree(leftover, ignore_errors=True)
     work_directory = directory / f".{os.getpid()}-{name}.{secrets.token_hex(6)}"
     work_directory.mkdir()
@@ -443,7 +455,7 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
     for number, (place, name) in enumerate(files):
         try:
             open_sky_image(place, name).close()
-            medium = detect_medium(name)
+            medium = detect_product_file_format(name)
         except SourceError as error:
             omitted_images[name] = str(error)
             continue

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 from hven import __version__, adql, query
 from hven.engines import Snapshot
 from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
-from hven.model import Cache, literal
+from hven.model import LruCache, literal
 from hven.model.errors import GoneError, NotFoundError, ParamError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix
 from hven.services._tile_files import get_tile_store
@@ -129,7 +129,7 @@ class TilingLayout(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiling:
+class TableTiling:
     """A state of a table, as its reader sees it.
 
     Attributes
@@ -216,7 +216,7 @@ class Tiling:
 
     def get_layout(self) -> TilingLayout:
         """Return the division into partitions: it is computed once, and kept."""
-        layout_cache: Cache[TilingLayout] = self.context.site.get_or_create(_create_layout_cache)
+        layout_cache: LruCache[TilingLayout] = self.context.site.get_or_create(_create_layout_cache)
         key = self.make_key("layout")
         layout = layout_cache.find(key)
         if layout is None:
@@ -402,9 +402,9 @@ class Tiling:
 
     def _run_query(self, template: str, row_limit: int = 2**40, *columns: Column) -> pa.Table:
         """Query the table, with the rights of the reader."""
-        lon, lat = map(adql.quote_name, self.table.position or ("", ""))
-        table_name = f"{adql.quote_name(self.table.schema)}.{adql.quote_name(self.table.name)}"
-        column_names = ", ".join(adql.quote_name(column.name) for column in columns)
+        lon, lat = map(adql.quote_adql_name, self.table.position or ("", ""))
+        table_name = f"{adql.quote_adql_name(self.table.schema)}.{adql.quote_adql_name(self.table.name)}"
+        column_names = ", ".join(adql.quote_adql_name(column.name) for column in columns)
         with query.run_query(
             template.format(table=table_name, lon=lon, lat=lat, columns=column_names),
             self.principal,
@@ -479,7 +479,7 @@ class Tiling:
             for column in self.table.columns:
                 if column.name in needed_names:
                     requested_columns[column.name] = column
-            all_rows = self._query_cells(ranges, [*requested_columns.values()], max_order)
+            all_rows = self._query_rows_in_cells(ranges, [*requested_columns.values()], max_order)
             sort_names = list(self.table.primary)
             if not sort_names:
                 fields = all_rows.schema.remove(0)
@@ -491,7 +491,7 @@ class Tiling:
         with pq.ParquetWriter(file, schema, **hats_layout.PARQUET_WRITER_OPTIONS) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
-    def _query_cells(self, ranges: Ranges, columns: Sequence[Column], max_order: int) -> pa.Table:
+    def _query_rows_in_cells(self, ranges: Ranges, columns: Sequence[Column], max_order: int) -> pa.Table:
         """Query the rows in ranges of cells, with the cell of each row as the first column."""
         edges = int(np.bitwise_or.reduce(ranges, None))
         trailing_zeros = (edges & -edges).bit_length() - 1
@@ -502,7 +502,7 @@ class Tiling:
         cells = self._compute_cells(queried_rows)
         # the engine may decide differently at the borders of cells: these cell numbers decide
         is_inside = healpix.is_in_ranges(ranges, cells)
-        arrays = [literal.cast_to_storage(queried_rows[column.name], column.type) for column in columns]
+        arrays = [literal.cast_to_storage_type(queried_rows[column.name], column.type) for column in columns]
         names = [_CELLS_COLUMN, *(column.name for column in columns)]
         all_rows = pa.table([pa.array(cells), *arrays], names=names)
         return all_rows.filter(pa.array(is_inside))
@@ -629,7 +629,7 @@ class Tiling:
         )
         partition_indexes = first_cells.searchsorted(self._compute_cells(queried_rows), "right") - 1
         partition_orders, partition_pixels = pixels[partition_indexes].T
-        keys = literal.cast_to_storage(queried_rows[self.indexed_column.name], self.indexed_column.type)
+        keys = literal.cast_to_storage_type(queried_rows[self.indexed_column.name], self.indexed_column.type)
         directories = partition_pixels // 10_000 * 10_000
         arrays = [keys, partition_orders, directories, partition_pixels]
         rows = pa.table(arrays, schema=self._index_schema)
@@ -657,8 +657,8 @@ def _drop_repeated(cells: Ranges) -> Ranges:
     return distinct_cells
 
 
-def _create_layout_cache() -> Cache[TilingLayout]:
-    return Cache(LAYOUT_CACHE_BYTES)
+def _create_layout_cache() -> LruCache[TilingLayout]:
+    return LruCache(LAYOUT_CACHE_BYTES)
 
 
 def _write_cell_condition(ranges: Ranges, order: int) -> str:
@@ -670,7 +670,7 @@ def _compute_margin_ranges(order: int, pixel: int) -> Ranges:
     """Return the cells around a pixel."""
     pixel_ranges = np.array([hats_layout.compute_cell_range(order, pixel)])
     margin_order = min(MARGIN_ORDER, order + MAX_MARGIN_ORDER_STEP)
-    widened_ranges = healpix.add_neighbours(pixel_ranges, margin_order)
+    widened_ranges = healpix.add_neighbour_cells(pixel_ranges, margin_order)
     return healpix.intersect_ranges(widened_ranges, healpix.complement_ranges(pixel_ranges))
 
 
@@ -680,7 +680,7 @@ def parse_filter_ranges(filters: str) -> Ranges:
     Parameters
     ----------
     filters
-        As in `Tiling.get_partition_file`.
+        As in `TableTiling.get_partition_file`.
     """
     spans = []
     for group in filters.split(";"):
@@ -708,7 +708,7 @@ def can_tile(table: Table) -> bool:
 
 
 def find_tiled_table(
-    context: ServiceContext, principal: Principal, text: str, published_state: PublishedState
+    context: ServiceContext, principal: Principal, table_or_collection: str, published_state: PublishedState
 ) -> Table:
     """Find the table of an address; the main table of a collection is `main`, or the first one with positions.
 
@@ -720,30 +720,32 @@ def find_tiled_table(
     catalogue = published_state.get_catalogue(principal, context.policies)
     own_tables: list[Table] = []
     for schema in catalogue.schemas:
-        if schema.name == text:
+        if schema.name == table_or_collection:
             own_tables += schema.tables
     tileable_tables = list(filter(can_tile, own_tables))
     tileable_tables.sort(key=lambda candidate: candidate.name != "main")
     if tileable_tables:
         table = tileable_tables[0]
-    elif own_tables and "." not in text:
+    elif own_tables and "." not in table_or_collection:
         table = own_tables[0]
     else:
-        table = find_table(text, catalogue)
+        table = find_table(table_or_collection, catalogue)
     if table.position is None:
         message = format_message("{table} has no positions by which it could be divided", table.qualified_name)
         raise NotFoundError(message, remedy="ask it by TAP")
     return table
 
 
-def find_tiling(context: ServiceContext, principal: Principal, text: str, state: str | None = None) -> Tiling:
+def find_tiling(
+    context: ServiceContext, principal: Principal, table_or_collection: str, state_name: str | None = None
+) -> TableTiling:
     """Find a state of a table.
 
     Parameters
     ----------
-    text
+    table_or_collection
         A table as in an address, or a collection.
-    state
+    state_name
         Name of the state; None: the state that is published now. If it names a snapshot only, it is what this reader
         sees of the snapshot.
 
@@ -755,12 +757,12 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
         The state is no longer kept, or is not what this reader sees now.
     """
     published_state = context.site.get_published_state()
-    table = find_tiled_table(context, principal, text, published_state)
+    table = find_tiled_table(context, principal, table_or_collection, published_state)
     table_name = table.qualified_name
     published_table = published_state.tables_by_name.get(table_name)
-    state_match = _STATE_PATTERN.fullmatch(state or "")
-    if state is not None and state_match is None:
-        message = format_message("{table} has no {path}", table_name, state[:80])
+    state_match = _STATE_PATTERN.fullmatch(state_name or "")
+    if state_name is not None and state_match is None:
+        message = format_message("{table} has no {path}", table_name, state_name[:80])
         raise NotFoundError(message, remedy="collection.properties names its state")
     scope_suffix = None
     part = ""
@@ -784,7 +786,7 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
     )
     private_tables = [] if is_public else [table_name]
     column_masks = collect_column_masks([published_table.table], principal)
-    tiling = Tiling(
+    tiling = TableTiling(
         context=context,
         principal=principal,
         published=published_table,
@@ -795,7 +797,7 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
         part=part,
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
-        message = format_message("what you see of {table} is not what {state} has", table_name, state or "")
+        message = format_message("what you see of {table} is not what {state} has", table_name, state_name or "")
         raise GoneError(message, remedy="open the catalogue again")
     return tiling
 
@@ -822,8 +824,8 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
     return None
 
 
-def _build_gone_error(table: Table, state: str) -> GoneError:
-    message = format_message("{table} as of {state} is not kept any more", table.qualified_name, state)
+def _build_gone_error(table: Table, state_name: str) -> GoneError:
+    message = format_message("{table} as of {state} is not kept any more", table.qualified_name, state_name)
     return GoneError(message, remedy="open the catalogue again; only a release keeps a state permanently")
 
 
@@ -831,7 +833,7 @@ __all__ = [
     "INDEX_FILE",
     "INDEX_PART",
     "MARGIN_PART",
-    "Tiling",
+    "TableTiling",
     "TilingLayout",
     "can_tile",
     "find_tiled_table",

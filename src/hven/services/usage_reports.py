@@ -5,7 +5,7 @@ The dataset report follows the COUNTER Code of Practice for Research Data, relea
 Common
 ------
 report
-    Result of `read_report`.
+    Result of `read_usage_report`.
 context
     The site and its faces.
 """
@@ -26,7 +26,7 @@ from hven.site import COUNT_COLUMNS, UsageKey
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.services.face import ServiceContext
 
@@ -125,7 +125,7 @@ class UsageReport:
         return sorted({usage_key.collection for usage_key in self.sums if usage_key.collection})
 
 
-def read_report(
+def read_usage_report(
     context: ServiceContext,
     first_month: str | None = None,
     last_month: str | None = None,
@@ -165,8 +165,8 @@ def read_report(
             )
     if first > last:
         raise ParamError(f"{first} is behind {last}", name="from", remedy="the first month comes first")
-    all_uses = context.site.store.uses.sum_months()
-    uses = _select_collections(all_uses, collections)
+    all_uses = context.site.store.uses.read_usage_sums()
+    uses = _select_uses_of_collections(all_uses, collections)
     sums = {}
     for key, values in uses.items():
         if first <= key.month <= min(last, current_month):
@@ -205,7 +205,7 @@ def read_report(
     return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))
 
 
-def _select_collections(
+def _select_uses_of_collections(
     uses: Mapping[UsageKey, tuple[int, ...]], collections: Collection[str] | None
 ) -> Mapping[UsageKey, tuple[int, ...]]:
     if collections is None:
@@ -241,7 +241,7 @@ def write_csv(report: UsageReport) -> str:
     return csv_text.getvalue()
 
 
-def to_json(report: UsageReport) -> dict[str, Any]:
+def to_report_values(report: UsageReport) -> dict[str, Any]:
     """Return the sums for programs: of each collection by month and by service.
 
     Returns
@@ -260,9 +260,9 @@ def to_json(report: UsageReport) -> dict[str, Any]:
     }
 
 
-def _describe_collection_sums(report: UsageReport, name: str) -> dict[str, Any]:
+def _describe_collection_sums(report: UsageReport, collection: str) -> dict[str, Any]:
     def is_of_collection(usage_key: UsageKey) -> bool:
-        return usage_key.collection == name
+        return usage_key.collection == collection
 
     sums_by_month = report.sum_by("month", "access", is_included=is_of_collection)
     sums_by_service = report.sum_by("service", "access", is_included=is_of_collection)
@@ -274,7 +274,7 @@ def _describe_collection_sums(report: UsageReport, name: str) -> dict[str, Any]:
     }
 
 
-def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[str, Any]:
+def build_counter_dataset_report(report: UsageReport, context: ServiceContext) -> dict[str, Any]:
     """Build the dataset report as JSON for DataCite's usage hub (RD1, sections 6 and 11).
 
     Returns
@@ -284,13 +284,13 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
     """
     settings = context.site.settings
     exceptions = []
-    for (code, message), data in _list_exceptions(report):
+    for (code, message), data in _list_counter_exceptions(report):
         exceptions.append(
             {"code": code, "severity": "warning", "message": message.lower(), "help-url": "", "data": data}
         )
     datasets = []
     for name, resource, sums in _iterate_datasets(report, context):
-        performance = _list_performance(report, sums)
+        performance = _list_monthly_performance(report, sums)
         if performance:
             datasets.append({**_describe_dataset(name, resource, context), "performance": performance})
     return {
@@ -309,7 +309,7 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
     }
 
 
-def _list_performance(report: UsageReport, sums: Mapping[tuple[str, ...], UsageCounts]) -> list[dict[str, Any]]:
+def _list_monthly_performance(report: UsageReport, sums: Mapping[tuple[str, ...], UsageCounts]) -> list[dict[str, Any]]:
     """List the months of a dataset with counts other than 0."""
     performance = []
     for month in report.months:
@@ -327,7 +327,7 @@ def _list_performance(report: UsageReport, sums: Mapping[tuple[str, ...], UsageC
     return performance
 
 
-def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
+def write_counter_report_tsv(report: UsageReport, context: ServiceContext) -> str:
     """Write the Dataset Master Report as tab-separated text (RD1, sections 6.2 and 7).
 
     It has ten header lines, an empty line, headings and rows.
@@ -338,7 +338,9 @@ def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
         Text of the report, to be encoded in UTF-8.
     """
     settings = context.site.settings
-    exceptions_text = "; ".join(f"{code}: {message} ({data})" for (code, message), data in _list_exceptions(report))
+    exceptions_text = "; ".join(
+        f"{code}: {message} ({data})" for (code, message), data in _list_counter_exceptions(report)
+    )
     header = {
         "Report_Name": "Dataset Master Report",
         "Report_ID": "DSR",
@@ -392,7 +394,7 @@ def _list_dataset_cells(facts: Mapping[str, Any]) -> list[str]:
 
 def _iterate_datasets(
     report: UsageReport, context: ServiceContext
-) -> Iterator[tuple[str, Resource | None, Mapping[tuple[str, ...], UsageCounts]]]:
+) -> Iterator[tuple[str, CollectionSpec | None, Mapping[tuple[str, ...], UsageCounts]]]:
     resources = context.site.get_published_state().resources
 
     for name in report.collections:
@@ -403,7 +405,7 @@ def _iterate_datasets(
         yield name, resources.get(name), report.sum_by("month", "access", is_included=is_of_collection)
 
 
-def _describe_dataset(name: str, resource: Resource | None, context: ServiceContext) -> dict[str, Any]:
+def _describe_dataset(collection: str, resource: CollectionSpec | None, context: ServiceContext) -> dict[str, Any]:
     """Describe a dataset; of one that does not exist any more, only the name is known.
 
     The kinds of identifiers are those of DataCite's hub.
@@ -411,8 +413,8 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
     settings: Settings = context.site.settings
     platform = settings.title or settings.name
     facts: dict[str, Any] = {
-        "dataset-title": name,
-        "dataset-id": [{"type": "proprietary", "value": name}],
+        "dataset-title": collection,
+        "dataset-id": [{"type": "proprietary", "value": collection}],
         "platform": platform,
         "publisher": platform,
         "publisher-id": [],
@@ -425,7 +427,7 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
         return facts
     facts["dataset-title"] = resource.title
     facts["publisher"] = resource.publisher or platform
-    facts["uri"] = f"{settings.site_url}/collections/{name}"
+    facts["uri"] = f"{settings.site_url}/collections/{collection}"
     if resource.doi:
         facts["dataset-id"] = [{"type": "doi", "value": resource.doi}]
     if resource.creators:
@@ -437,7 +439,7 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
     return facts
 
 
-def _list_exceptions(report: UsageReport) -> list[tuple[tuple[int, str], str]]:
+def _list_counter_exceptions(report: UsageReport) -> list[tuple[tuple[int, str], str]]:
     if not any(not usage_key.service and usage_key.collection for usage_key in report.sums):
         return [(NO_USAGE_EXCEPTION, f"{report.since} to {report.until}")]
     if report.notes:

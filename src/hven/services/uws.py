@@ -22,7 +22,7 @@ from hven.jobs.job_service import (
     MAX_LIST_LIMIT,
     JobRequester,
     JobService,
-    format_list_position,
+    format_job_list_position,
 )
 from hven.model.errors import ConflictError, HvenError, NotFoundError, ParamError
 from hven.model.params import collect_params
@@ -42,7 +42,7 @@ from hven.services.face import create_route
 from hven.services.params import MAX_FORM_BYTES, read_params
 from hven.services.request_bodies import read_body
 from hven.site import record_sent_data
-from hven.site.auth.session import SAFE_METHODS, identify_visitor
+from hven.site.auth.session import SAFE_METHODS, compute_visitor_hash
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -88,7 +88,7 @@ class PhaseChangeWaiter:
         self._waiters.setdefault(job_id, []).append(waiter)
         self._has_new_waiter = True
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._watch_store())
+            self._task = asyncio.get_running_loop().create_task(self._watch_job_phases())
         try:
             await future
         finally:
@@ -98,7 +98,7 @@ class PhaseChangeWaiter:
             if not remaining_waiters:
                 self._waiters.pop(job_id, None)
 
-    async def _watch_store(self) -> None:
+    async def _watch_job_phases(self) -> None:
         jobs = self._site.store.jobs
         version = -1
         pause = FIRST_POLL_SECONDS
@@ -107,7 +107,7 @@ class PhaseChangeWaiter:
                 has_new_waiter = self._has_new_waiter
                 self._has_new_waiter = False
                 try:
-                    store_version = await anyio.to_thread.run_sync(jobs.get_version, limiter=self._limiter)
+                    store_version = await anyio.to_thread.run_sync(jobs.get_phase_change_count, limiter=self._limiter)
                     # a new waiter may wait for the end of a phase that was over before the last poll
                     if has_new_waiter or store_version != version:
                         version = store_version
@@ -123,8 +123,8 @@ class PhaseChangeWaiter:
         finally:  # no request waits for a task that has ended
             self._notify_waiters({}, set(self._waiters))
 
-    def _notify_waiters(self, phases: Mapping[str, str], names: set[str]) -> None:
-        for name in names:
+    def _notify_waiters(self, phases: Mapping[str, str], job_ids: set[str]) -> None:
+        for name in job_ids:
             for phase, future in self._waiters.get(name, []):
                 if phases.get(name) != phase and not future.done():
                     future.set_result(None)
@@ -153,10 +153,10 @@ def build_job_routes(
     routes
         Routes for Starlette.
     """
-    return _JobResources(path, job_type, site, identify_principal, byte_limit).build_routes()
+    return _UwsJobResources(path, job_type, site, identify_principal, byte_limit).build_routes()
 
 
-class _JobResources:
+class _UwsJobResources:
     def __init__(
         self, path: str, job_type: str, site: Site, identify_principal: Callable[[Request], Principal], byte_limit: int
     ) -> None:
@@ -195,15 +195,15 @@ class _JobResources:
         return JobRequester(
             principal=principal,
             address=get_client_address(request),
-            visitor=identify_visitor(request.headers),
+            visitor=compute_visitor_hash(request.headers),
         )
 
-    async def _find_job(self, request: Request, *, to_read: bool = True) -> JobRecord:
+    async def _find_job(self, request: Request, *, is_for_reading: bool = True) -> JobRecord:
         find_job = partial(
             self._job_service.get_job,
             request.path_params["job"],
             self._identify_requester(request),
-            for_reading=to_read,
+            for_reading=is_for_reading,
             for_change=request.method not in SAFE_METHODS,
         )
         job: JobRecord = await self._call_in_thread(find_job)
@@ -255,7 +255,7 @@ class _JobResources:
         last_limit = params.read_integer("LAST", minimum=1)
         if last_limit is not None:
             query_params.append(("LAST", str(last_limit - MAX_LIST_LIMIT)))
-        query_params.append(("BEFORE", format_list_position(last_ref)))
+        query_params.append(("BEFORE", format_job_list_position(last_ref)))
         return f"{list_url}?{urlencode(query_params)}"
 
     # --- a job -----------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class _JobResources:
     async def _answer_job(self, request: Request) -> Response:
         if request.method not in {"POST", "DELETE"}:
             return await self._answer_job_document(request)
-        job = await self._find_job(request, to_read=False)  # its owner may destroy it without rights to read it
+        job = await self._find_job(request, is_for_reading=False)  # its owner may destroy it without rights to read it
         if request.method == "DELETE":
             await self._call_in_thread(self._job_service.destroy_job, job)
             return self._redirect_to(request)
@@ -284,7 +284,7 @@ class _JobResources:
 
         def read_job() -> tuple[JobRecord, Any, Sequence[str]]:
             job = self._job_service.get_job(job_id, requester)
-            return job, self._job_service.estimate_completion(job), self._job_service.list_children(job)
+            return job, self._job_service.estimate_completion(job), self._job_service.list_child_job_ids(job)
 
         job, outlook, children = await self._call_in_thread(read_job)
         params = await read_params(request, self._byte_limit)
@@ -326,43 +326,45 @@ class _JobResources:
             for task in tasks:
                 task.cancel()
 
-    def _create_part_endpoint(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+    def _create_part_endpoint(self, part_name: str) -> Callable[[Request], Awaitable[Response]]:
         """Create the endpoint of a resource below a job: a text, or a list."""
 
         async def answer_part(request: Request) -> Response:
             job = await self._find_job(request)
             if request.method == "POST":
-                await self._change_job(request, await self._read_part_params(request, name))
+                await self._change_job(request, await self._read_part_params(request, part_name))
                 return self._redirect_to(request, job.id)
-            if name in {"parameters", "results"}:
+            if part_name in {"parameters", "results"}:
                 job_description = uws_documents.describe_job(job, self._build_url(request, job.id))
                 if _is_json_requested(request):
-                    body = uws_documents.write_json(job_description[name])
-                elif name == "parameters":
+                    body = uws_documents.write_json(job_description[part_name])
+                elif part_name == "parameters":
                     body = uws_documents.write_parameters_xml(job_description)
                 else:
                     body = uws_documents.write_results_xml(job_description)
                 return answer_with_body(request, body, _build_content_headers(request))
-            if name == "error":
+            if part_name == "error":
                 return self._answer_error(request, job)
-            if name == "quote":
+            if part_name == "quote":
                 outlook = await self._call_in_thread(self._job_service.estimate_completion, job)
                 text = uws_documents.format_time(outlook.quote) or ""
             else:
-                text = _get_atom_text(job, name)
+                text = _get_job_property_text(job, part_name)
             return answer_with_body(request, text.encode(), TEXT_HEADERS)
 
         return answer_part
 
-    async def _read_part_params(self, request: Request, name: str) -> RequestParams:
+    async def _read_part_params(self, request: Request, part_name: str) -> RequestParams:
         """Read the parameters that are posted to a resource below a job."""
         params = await read_params(request, self._byte_limit)
-        if name == "parameters":
+        if part_name == "parameters":
             return params
-        value = params.read_one(name.upper())
+        value = params.read_one(part_name.upper())
         if value is None:
-            raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_PARAMETER_EXAMPLES[name])
-        return collect_params([(name, value)])
+            raise ParamError(
+                f"{part_name.upper()} is missing", name=part_name.upper(), remedy=_PARAMETER_EXAMPLES[part_name]
+            )
+        return collect_params([(part_name, value)])
 
     def _answer_error(self, request: Request, job: JobRecord) -> Response:
         if job.phase != "ERROR" or job.error is None:
@@ -397,7 +399,7 @@ class _JobResources:
     async def _answer_result(self, request: Request) -> Response:
         job = await self._find_job(request)
         result_name = request.path_params["name"]
-        path, media_type = await self._call_in_thread(self._job_service.find_result, job, result_name)
+        path, media_type = await self._call_in_thread(self._job_service.find_result_file, job, result_name)
         safe_type, must_download = choose_safe_media_type(media_type)  # job programs and other servers choose theirs
         headers = {"cache-control": "private, no-cache", **SANDBOX_HEADERS}
         if must_download:
@@ -435,13 +437,13 @@ _PARAMETER_EXAMPLES = {
 }
 
 
-def _get_atom_text(job: JobRecord, name: str) -> str:
+def _get_job_property_text(job: JobRecord, property_name: str) -> str:
     atoms = {
         "phase": job.phase,
         "executionduration": str(job.duration),
         "destruction": uws_documents.format_time(job.destruction),
     }
-    return atoms.get(name, job.owner) or ""
+    return atoms.get(property_name, job.owner) or ""
 
 
 def _is_json_requested(request: Request) -> bool:

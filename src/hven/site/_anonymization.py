@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.site.auth._access_control import BLIND_REVIEW_GROUP_PREFIX
 
 if TYPE_CHECKING:
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.site._published_state import PublishedState
     from hven.site.auth import Principal
 
@@ -43,7 +43,7 @@ def anonymize_for_referee(published_state: PublishedState, principal: Principal)
     return replace(published_state, version=version, resources=resources, tables_by_name=tables_by_name)
 
 
-def _anonymize_resource(resource: Resource) -> Resource:
+def _anonymize_resource(resource: CollectionSpec) -> CollectionSpec:
     return replace(
         resource,
         creators=(),

@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven import adql
-from hven.adql import MAX_PERSON_TEXTS, MAX_UPCOMING_INSTANTS, UNIX_EPOCH, RowFacts, RowPolicy, build_instant_literal
-from hven.adql.adql_writer import write_literal
+from hven.adql import (
+    MAX_PERSON_TEXTS,
+    MAX_UPCOMING_INSTANTS,
+    UNIX_EPOCH,
+    PolicyRowFacts,
+    RowPolicy,
+    build_instant_literal,
+)
+from hven.adql.adql_writer import write_adql_literal
 from hven.adql.functions import QUERY_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
-    Case,
+    CaseExpression,
     ColumnRef,
     Comparison,
     Expr,
@@ -27,14 +34,14 @@ from hven.adql.syntax_tree import (
     TableRef,
     ValueMetadata,
     build_column_ref,
-    join_conditions,
+    join_conditions_with_and,
     transform_tree,
     walk_tree,
 )
 from hven.adql.value_kinds import require_meta
 from hven.engines import ExecutionLimits, Snapshot
 from hven.model.errors import HvenError, ServiceError, UserError
-from hven.model.table import FileRestriction, RowAccessPolicy
+from hven.model.table import FileEmbargo, RowAccessPolicy
 from hven.model.types import BOOLEAN, INT32
 from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
@@ -97,7 +104,9 @@ class RowAccessRights:
         The policy does not fit the table.
     """
 
-    def __init__(self, table: Table, facts: RowFacts, query_rows: Callable[..., Iterator[tuple[Any, ...]]]) -> None:
+    def __init__(
+        self, table: Table, facts: PolicyRowFacts, query_rows: Callable[..., Iterator[tuple[Any, ...]]]
+    ) -> None:
         table_policy = table.policy
         assert table_policy is not None  # noqa: S101  (or there is nothing to bind)
         texts = (table_policy.rows, table_policy.files, table_policy.take)
@@ -114,7 +123,7 @@ class RowAccessRights:
         if self._row_policies:
             self._opening_expression = self._row_policies[-1].release_time  # the last of them is the strictest
         if self._opening_expression is not None:
-            self._release_dates = _build_release_dates(table, self._opening_expression)
+            self._release_dates = _build_release_date_masks(table, self._opening_expression)
         self._table = table
         self._policy = table_policy
         self._query_rows = query_rows
@@ -124,7 +133,7 @@ class RowAccessRights:
 
         Columns that the policy hides may be null, and pages show in words which files a user may take.
         """
-        columns = _make_nullable(table.columns, table.file_column_names)
+        columns = _with_nullable_columns(table.columns, table.file_column_names)
         rights_column = self._data_rights_column
         if rights_column is None:
             return table.copy_with(rights=self, columns=tuple(columns))
@@ -136,10 +145,10 @@ class RowAccessRights:
         return table.copy_with(rights=self, columns=tuple(columns), enums=enums)
 
     def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:
-        """Return the condition of the rows that a user sees: see `hven.adql.RowPolicy.build_condition`."""
+        """Return the condition of the rows that a user sees: see `hven.adql.RowPolicy.build_row_condition`."""
         if self._row_policy is None:
             return (None, 0, math.inf)
-        return self._row_policy.build_condition(principal)
+        return self._row_policy.build_row_condition(principal)
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
         """Return from when until when a user's rights do not change, nor what the user is told of others' rights."""
@@ -149,7 +158,7 @@ class RowAccessRights:
         valid_from, valid_until = 0, math.inf
         for policy in self._row_policies:
             for policy_subject in principals:
-                _, condition_from, condition_until = policy.build_condition(policy_subject)
+                _, condition_from, condition_until = policy.build_row_condition(policy_subject)
                 valid_from = max(valid_from, condition_from)
                 valid_until = min(valid_until, condition_until)
         return valid_from, valid_until
@@ -158,7 +167,7 @@ class RowAccessRights:
         """Return the expressions that a user sees instead of columns."""
         file_condition: Expr | None = None
         if self._file_policy is not None:
-            file_condition = self._file_policy.build_condition(principal)[0]
+            file_condition = self._file_policy.build_row_condition(principal)[0]
         masks_by_column = dict(self._release_dates)
         if file_condition is not None:
             for column in self._file_columns:
@@ -168,18 +177,18 @@ class RowAccessRights:
             column = self._data_rights_column
             is_public = self.find_file_condition(ANONYMOUS_PRINCIPAL) or EVERY_ROW_CONDITION
             is_own = self.find_file_condition(principal) or EVERY_ROW_CONDITION
-            public_case = (is_public, _build_word_literal(column, PUBLIC_RIGHTS))
-            own_case = (is_own, _build_word_literal(column, SECURE_RIGHTS))
-            else_value = _build_word_literal(column, PROPRIETARY_RIGHTS)
+            public_case = (is_public, _build_column_literal(column, PUBLIC_RIGHTS))
+            own_case = (is_own, _build_column_literal(column, SECURE_RIGHTS))
+            else_value = _build_column_literal(column, PROPRIETARY_RIGHTS)
             masks_by_column[column.name] = _build_case(column, public_case, own_case, else_value=else_value)
         return {name: remove_literal_slots(expr) for name, expr in masks_by_column.items()}
 
     def find_file_condition(self, principal: Principal) -> Expr | None:
         """Return the condition of the rows whose files a user may take; None: all rows."""
-        conditions = [policy.build_condition(principal)[0] for policy in self._row_policies]
-        return join_conditions(*conditions)
+        conditions = [policy.build_row_condition(principal)[0] for policy in self._row_policies]
+        return join_conditions_with_and(*conditions)
 
-    def find_restricted_values(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:
+    def find_values_with_restricted_files(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:
         """Return those values of a column that have a row whose file the user may not take."""
         file_condition = self.find_file_condition(principal)
         if file_condition is None or can_see_whole_collection(principal, self._table.schema):
@@ -191,14 +200,12 @@ class RowAccessRights:
         for start in range(0, len(values), MAX_VALUES_PER_QUERY):
             literals = tuple(Literal(value) for value in values[start : start + MAX_VALUES_PER_QUERY])
             values_condition = adql.bind_condition(InPredicate(column_ref, literals), self._table.columns)
-            row_condition = join_conditions(values_condition, restricted_condition)
+            row_condition = join_conditions_with_and(values_condition, restricted_condition)
             for (restricted_value,) in self._query_rows(VALUES_QUERY, places, row_condition):
                 restricted_values.add(restricted_value)
         return restricted_values
 
-    def find_file_restriction(
-        self, principal: Principal, values_by_column: Mapping[str, Any]
-    ) -> FileRestriction | None:
+    def find_file_embargo(self, principal: Principal, values_by_column: Mapping[str, Any]) -> FileEmbargo | None:
         """Return until when the files of rows are restricted, and whom to ask; one restricted row is enough.
 
         Return None if the user may take the files, or there is no such row.
@@ -211,15 +218,15 @@ class RowAccessRights:
             Comparison("=", build_column_ref(name), Literal(wanted_value))
             for name, wanted_value in values_by_column.items()
         ]
-        row_condition = join_conditions(*comparisons)
+        row_condition = join_conditions_with_and(*comparisons)
         if row_condition is not None:
             row_condition = adql.bind_condition(row_condition, self._table.columns)
         compared_expression = opening_expression or build_column_ref(next(iter(values_by_column)))
         places = {EXPRESSION_PLACEHOLDER: compared_expression}
         restricted_condition = _build_restricted_condition(file_condition)
-        all_restricted = join_conditions(row_condition, restricted_condition)
+        all_restricted = join_conditions_with_and(row_condition, restricted_condition)
         visible_condition, _, _ = self.find_row_condition(principal)
-        visible_restricted = join_conditions(row_condition, restricted_condition, visible_condition)
+        visible_restricted = join_conditions_with_and(row_condition, restricted_condition, visible_condition)
         ((expiry_time, visible_count),) = self._query_rows(RESTRICTED_ROWS_QUERY, places, visible_restricted)
         if not visible_count:
             ((_, restricted_count),) = self._query_rows(RESTRICTED_ROWS_QUERY, places, all_restricted)
@@ -229,7 +236,7 @@ class RowAccessRights:
         expiry_text = ""
         if visible_count and opening_expression is not None and expiry_time:
             expiry_text = expiry_time.isoformat(timespec="seconds")
-        return FileRestriction(expiry_text, self._policy.contact or "")
+        return FileEmbargo(expiry_text, self._policy.contact or "")
 
 
 class FileAddressRights:
@@ -257,9 +264,9 @@ class FileAddressRights:
         self._masks = dict[str, Expr]()
         address_patterns = []
         for prefix in address_prefixes:
-            address_patterns += [write_literal(f"{prefix}{file_path}/%") for file_path in FILE_ADDRESS_PATHS]
-        for column in _list_address_columns(table):
-            name = adql.quote_name(column.name)
+            address_patterns += [write_adql_literal(f"{prefix}{file_path}/%") for file_path in FILE_ADDRESS_PATHS]
+        for column in _list_file_address_columns(table):
+            name = adql.quote_adql_name(column.name)
             tests = " OR ".join(f"{name} LIKE {address_pattern}" for address_pattern in address_patterns)
             expression = adql.parse_expression(f"CASE WHEN {tests} THEN NULL ELSE {name} END")
             bound_expression = adql.bind_expression(expression, table.columns, functions=QUERY_FUNCTIONS)
@@ -267,7 +274,7 @@ class FileAddressRights:
 
     def bind_to_table(self, table: Table) -> Table:
         """Return the table with these rights."""
-        columns = tuple(_make_nullable(table.columns, self._masks))
+        columns = tuple(_with_nullable_columns(table.columns, self._masks))
         return table.copy_with(rights=self, policy=RowAccessPolicy(), columns=columns)
 
     # the contract's signature
@@ -293,7 +300,7 @@ class FileAddressRights:
     def find_file_condition(self, principal: Principal) -> None:
         """Return no condition: each file is checked at its own address."""
 
-    def find_restricted_values(
+    def find_values_with_restricted_files(
         self,
         principal: Principal,  # noqa: ARG002
         column: str,  # noqa: ARG002
@@ -302,11 +309,11 @@ class FileAddressRights:
         """Return no values: no row restricts a file."""
         return set()
 
-    def find_file_restriction(self, principal: Principal, values_by_column: Mapping[str, Any]) -> None:
+    def find_file_embargo(self, principal: Principal, values_by_column: Mapping[str, Any]) -> None:
         """Return no restriction: no row restricts a file."""
 
 
-def _build_release_dates(table: Table, opening_expression: Expr) -> dict[str, Expr]:
+def _build_release_date_masks(table: Table, opening_expression: Expr) -> dict[str, Expr]:
     """Return masks for the columns of release dates: the time at which the policy opens a row."""
     bound_expression = adql.bind_expression(opening_expression, table.columns, functions=QUERY_FUNCTIONS)
     meta = require_meta(bound_expression)
@@ -320,22 +327,22 @@ def _build_release_dates(table: Table, opening_expression: Expr) -> dict[str, Ex
     return masks
 
 
-def _make_nullable(columns: Sequence[Column], names: Container[str]) -> list[Column]:
+def _with_nullable_columns(columns: Sequence[Column], names: Container[str]) -> list[Column]:
     """Return columns, of which those of some names may be null."""
     return [column.copy_with(required=False) if column.name in names else column for column in columns]
 
 
-def _list_address_columns(table: Table) -> list[Column]:
+def _list_file_address_columns(table: Table) -> list[Column]:
     """List the columns that may contain addresses of files."""
     names_and_ucds = [(column.name, column.ucd or "") for column in table.columns]
-    names = RowAccessPolicy(files="").list_file_columns(names_and_ucds)
+    names = RowAccessPolicy(files="").list_file_revealing_columns(names_and_ucds)
     text_columns = [column for column in table.columns if column.type.is_string and not column.type.is_array]
     return [column for column in text_columns if column.name in names]
 
 
 def _build_restricted_condition(file_condition: Expr) -> Expr:
     # a condition that is null does not open a row
-    is_open = Case(None, ((file_condition, INTEGER_ONE),), INTEGER_ZERO, meta=ValueMetadata(INT32))
+    is_open = CaseExpression(None, ((file_condition, INTEGER_ONE),), INTEGER_ZERO, meta=ValueMetadata(INT32))
     return Comparison("=", is_open, INTEGER_ZERO, meta=ValueMetadata(BOOLEAN))
 
 
@@ -344,14 +351,14 @@ def _build_column_ref(column: Column) -> ColumnRef:
     return ColumnRef(Ident(column.name, quoted=True), source=0, column=column, meta=meta)
 
 
-def _build_word_literal(column: Column, text: str) -> Literal:
+def _build_column_literal(column: Column, text: str) -> Literal:
     meta = ValueMetadata(column.type, nullable=False)
     return Literal(text, meta=meta)
 
 
 def _build_case(column: Column, *cases: tuple[Expr, Expr], else_value: Expr | None) -> Expr:
     meta = ValueMetadata(column.type, column.unit, column.ucd, column.utype, column.description)
-    return Case(None, cases, else_value, meta=meta)
+    return CaseExpression(None, cases, else_value, meta=meta)
 
 
 class AccessPolicyBinder:
@@ -367,7 +374,7 @@ class AccessPolicyBinder:
 
     def __init__(self, find_engine: Callable[[Snapshot], StorageEngine] | None = None) -> None:
         self._find_engine = find_engine
-        self._facts_by_snapshot: dict[str, RowFacts] = {}
+        self._facts_by_snapshot: dict[str, PolicyRowFacts] = {}
 
     def bind_policies(self, published: dict[str, PublishedTable]) -> list[str]:
         """Bind the policies of tables; a table whose policy does not fit it becomes private.
@@ -383,13 +390,13 @@ class AccessPolicyBinder:
             A sentence for each policy that does not fit.
         """
         problems: list[str] = []
-        bound_facts: dict[str, RowFacts] = {}
+        bound_facts: dict[str, PolicyRowFacts] = {}
         for name, published_table in published.items():
             table = published_table.table
             if table.policy is None:
                 continue
             try:
-                facts = self._get_facts(table, published_table.relation, bound_facts)
+                facts = self._get_row_facts(table, published_table.relation, bound_facts)
                 rights = RowAccessRights(table, facts, self._build_row_query(table, published_table.relation))
                 # the rows are queried now, while no user waits. If the engine is away, they are queried when a user
                 # comes, who then gets the error
@@ -402,18 +409,20 @@ class AccessPolicyBinder:
             published[name] = replace(published_table, table=table)
         self._facts_by_snapshot = bound_facts
         for name, published_table in published.items():
-            published[name] = _mask_file_addresses(published_table, published)
+            published[name] = _with_file_addresses_masked(published_table, published)
         return problems
 
-    def _get_facts(self, table: Table, snapshot: Relation | None, bound_facts: dict[str, RowFacts]) -> RowFacts:
+    def _get_row_facts(
+        self, table: Table, snapshot: Relation | None, bound_facts: dict[str, PolicyRowFacts]
+    ) -> PolicyRowFacts:
         if not isinstance(snapshot, Snapshot) or self._find_engine is None:
             raise UserError("its rows are read in place, and can change unnoticed", remedy="ingest it")
         key = f"{table.qualified_name} {snapshot.id}"
         cached_facts = self._facts_by_snapshot.get(key)
-        bound_facts[key] = cached_facts or self._build_facts(table, snapshot)
+        bound_facts[key] = cached_facts or self._build_row_facts(table, snapshot)
         return bound_facts[key]
 
-    def _build_facts(self, table: Table, snapshot: Snapshot) -> RowFacts:
+    def _build_row_facts(self, table: Table, snapshot: Snapshot) -> PolicyRowFacts:
         query_rows = self._build_row_query(table, snapshot)
 
         def iterate_names(column: ColumnRef) -> Iterator[str]:
@@ -429,7 +438,7 @@ class AccessPolicyBinder:
             next_values = query_rows(NEXT_INSTANTS_QUERY, places)
             return last_instant, [_to_microseconds(next_value) for (next_value,) in next_values]
 
-        return RowFacts(iterate_names, find_policy_instants)
+        return PolicyRowFacts(iterate_names, find_policy_instants)
 
     def _build_row_query(self, table: Table, snapshot: Relation | None) -> Callable[..., Iterator[tuple[Any, ...]]]:
         return partial(self._query_rows, table, snapshot)
@@ -438,15 +447,15 @@ class AccessPolicyBinder:
         self,
         table: Table,
         snapshot: Relation | None,
-        text: str,
+        query_template: str,
         expressions: Mapping[str, Expr],
         row_condition: Expr | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Query the engine, under no policy, for the rows that meet a bound condition."""
         assert isinstance(snapshot, Snapshot)  # noqa: S101  (or there were no facts)
         places = {name: remove_literal_slots(expr) for name, expr in expressions.items()}
-        table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-        query = adql.parse_query(text.format(table_name))
+        table_name = f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
+        query = adql.parse_query(query_template.format(table_name))
 
         def replace_placeholder(node: Any) -> Any:
             if isinstance(node, ColumnRef):
@@ -454,10 +463,10 @@ class AccessPolicyBinder:
             return node
 
         tree = transform_tree(query, replace_placeholder)
-        bound = adql.bind_query(tree, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
+        bound = adql.bind_query(tree, StaticTableCatalogue([table.copy_with(policy=None, rights=None)]))
         assert self._find_engine is not None  # noqa: S101  (or there were no facts)
         if row_condition is not None:
-            bound = replace(bound, query=_add_condition(bound.query, remove_literal_slots(row_condition)))
+            bound = replace(bound, query=_with_query_condition(bound.query, remove_literal_slots(row_condition)))
         plan = self._find_engine(snapshot).plan_query(bound)
         execution = plan.execute(bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits())
         try:
@@ -467,7 +476,9 @@ class AccessPolicyBinder:
             execution.close()
 
 
-def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str, PublishedTable]) -> PublishedTable:
+def _with_file_addresses_masked(
+    published_table: PublishedTable, published: Mapping[str, PublishedTable]
+) -> PublishedTable:
     """Mask addresses of files for users who see a table's rows but not the files of its collection."""
     table = published_table.table
     if published_table.release is None:
@@ -478,7 +489,7 @@ def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str
     if files is None or table.policy is not None or table.access == "private":
         return published_table
     has_same_access = files.table.access == table.access and files.table.policy is None
-    if has_same_access or not _list_address_columns(table):
+    if has_same_access or not _list_file_address_columns(table):
         return published_table
     site_urls = {published_table.provenance.get("site_url")}
     if published_table.resource:
@@ -489,7 +500,7 @@ def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str
     return replace(published_table, table=rights.bind_to_table(table))
 
 
-def _add_condition(query: Query, condition: Expr) -> Query:
+def _with_query_condition(query: Query, condition: Expr) -> Query:
     """Add a condition, which is bound over one table alone, to a query of that table."""
     source = next(node.number for node in walk_tree(query) if isinstance(node, TableRef))
 

@@ -57,7 +57,7 @@ class Catalogue:
         for schema in self.schemas:
             yield from schema.tables
 
-    def find(self, parts: Sequence[Ident]) -> list[Table]:
+    def find_tables_by_identifiers(self, parts: Sequence[Ident]) -> list[Table]:
         """Find tables by name: unquoted parts without case, quoted ones exactly (ADQL 2.1 section 2.1.2).
 
         Parameters

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.site.store import PointerEvent, SnapshotRecord, StateStore
+    from hven.site.store import PublicationEvent, SnapshotRecord, StateStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def select_served_records(
     for collection in sorted({records[name].collection for name in damage_by_table}):
         collection_records = [record for record in served_records.values() if record.collection == collection]
         if any(find_damage(record) is not None for record in collection_records):
-            served_records |= _find_undamaged_state(store, collection, records, find_damage)
+            served_records |= _find_newest_undamaged_records(store, collection, records, find_damage)
     damages = []
     for name, damage in damage_by_table.items():
         served_snapshot = None
@@ -83,31 +83,31 @@ def select_served_records(
     return served_records, tuple(damages)
 
 
-def _find_undamaged_state(
+def _find_newest_undamaged_records(
     store: StateStore,
     collection: str,
     records: Mapping[str, SnapshotRecord],
     find_damage: Callable[[SnapshotRecord], str | None],
 ) -> dict[str, SnapshotRecord]:
     """Find the newest undamaged state of a collection and of those that were published with it."""
-    events = store.list_events(collection)
+    events = store.list_publication_events(collection)
     last_runs = {event.run for event in events[:1] if event.run is not None}
     companion_collections = {record.collection for record in records.values() if record.run in last_runs}
     companion_collections.discard(collection)
     companion_histories = []
     for name in sorted(companion_collections):
         records_by_id = {record.id: record for record in store.list_snapshots(name)}
-        companion_histories.append((store.list_events(name), records_by_id))
+        companion_histories.append((store.list_publication_events(name), records_by_id))
     stored_records = {record.id: record for record in store.list_snapshots(collection)}
-    newer_events: list[PointerEvent] = []
+    newer_events: list[PublicationEvent] = []
     for event in events:
-        states = [_restore_event_state(event, stored_records, records, find_damage)]
+        states = [_find_records_of_event(event, stored_records, records, find_damage)]
         for companion_events, records_by_id in companion_histories:
             companion_event = _find_companion_event(companion_events, newer_events)
             if companion_event is None:
                 states.append({})
             else:
-                states.append(_restore_event_state(companion_event, records_by_id, records, find_damage))
+                states.append(_find_records_of_event(companion_event, records_by_id, records, find_damage))
         undamaged_states = [state for state in states if state is not None]
         if states[0] and len(undamaged_states) == len(states):
             combined_state: dict[str, SnapshotRecord] = {}
@@ -119,8 +119,8 @@ def _find_undamaged_state(
 
 
 def _find_companion_event(
-    companion_events: Sequence[PointerEvent], newer_events: Sequence[PointerEvent]
-) -> PointerEvent | None:
+    companion_events: Sequence[PublicationEvent], newer_events: Sequence[PublicationEvent]
+) -> PublicationEvent | None:
     """Find the last event of a companion before all of some newer events, and of none of their runs."""
     newer_runs = {newer_event.run for newer_event in newer_events} - {None}
     for event in companion_events:
@@ -130,8 +130,8 @@ def _find_companion_event(
     return None
 
 
-def _restore_event_state(
-    event: PointerEvent,
+def _find_records_of_event(
+    event: PublicationEvent,
     stored_records: Mapping[str, SnapshotRecord],
     records: Mapping[str, SnapshotRecord],
     find_damage: Callable[[SnapshotRecord], str | None],

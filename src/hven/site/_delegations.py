@@ -8,21 +8,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hven.adql import normalize_name
+from hven.adql import normalize_person_name
 from hven.model.errors import UserError, suggest_spelling
 from hven.site._people_tables import find_groups_and_aliases
 from hven.site.history import parse_instant
 
 if TYPE_CHECKING:
     from hven.site._site import Site
-    from hven.site.store import Grant
+    from hven.site.store import AccessGrant
 
 DELEGATION_KIND = "delegation"
 
 
 def grant_delegation(
     site: Site, account: str, delegator: str, *, row_condition: str | None = None, expiry_text: str, granted_by: str
-) -> tuple[Grant, list[str]]:
+) -> tuple[AccessGrant, list[str]]:
     """Let an account see the rows of another person: that person's own, not those that were delegated to them.
 
     Parameters
@@ -67,7 +67,9 @@ def grant_delegation(
     delegations = site.store.grants.list_grants(DELEGATION_KIND)
     delegation_pairs = [(delegation.subject, delegation.object) for delegation in delegations]
     account_names = {*known_accounts, account, *(delegation.subject for delegation in delegations)}
-    names_by_account = {account_name: list_account_names(site, account_name) for account_name in account_names}
+    names_by_account = {
+        account_name: list_normalized_account_names(site, account_name) for account_name in account_names
+    }
     _check_delegation_cycle(account, delegator, names_by_account, delegation_pairs)
     doubts = []
     if account not in known_accounts:
@@ -88,8 +90,8 @@ def grant_delegation(
     return grant, doubts
 
 
-def list_account_names(site: Site, account: str) -> frozenset[str]:
-    """Return all names of an account, as `hven.adql.normalize_name` writes them.
+def list_normalized_account_names(site: Site, account: str) -> frozenset[str]:
+    """Return all names of an account, as `hven.adql.normalize_person_name` writes them.
 
     Parameters
     ----------
@@ -100,7 +102,7 @@ def list_account_names(site: Site, account: str) -> frozenset[str]:
     """
     configured_aliases = site.settings.people.aliases.get(account, ())
     _, table_aliases = find_groups_and_aliases(site, account)
-    return frozenset(map(normalize_name, (account, *configured_aliases, *table_aliases)))
+    return frozenset(map(normalize_person_name, (account, *configured_aliases, *table_aliases)))
 
 
 def _check_delegation_cycle(
@@ -109,7 +111,7 @@ def _check_delegation_cycle(
     paths = [[account, delegator]]
     visited_names = set[str]()
     for path in paths:  # the list grows meanwhile
-        last_name = normalize_name(path[-1])
+        last_name = normalize_person_name(path[-1])
         owner_accounts: list[str] = []
         if last_name not in visited_names:
             owner_accounts = [owner for owner, owner_names in names_by_account.items() if last_name in owner_names]
@@ -124,4 +126,4 @@ def _check_delegation_cycle(
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]
 
 
-__all__ = ["grant_delegation", "list_account_names"]
+__all__ = ["grant_delegation", "list_normalized_account_names"]

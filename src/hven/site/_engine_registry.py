@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hven.engines import MemoryRelation, load_engine_record, load_live_module
+from hven.engines import MemoryRelation, load_engine_record, load_live_engine_module
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, StorageUnavailableError
 from hven.sources.remote_stores import WebHatsClient
@@ -133,9 +133,9 @@ class EngineRegistry:
         return engine
 
     def _open_live_engine(self, engine_name: str) -> StorageEngine:
-        url = self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX))
+        url = self._settings.resolve_secret_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX))
         live_settings = self._settings.live
-        live_engine: StorageEngine = load_live_module().open(
+        live_engine: StorageEngine = load_live_engine_module().open(
             self._settings.data_directory / "engine-live",
             name=engine_name,
             memory=self._memory_bytes,
@@ -181,7 +181,7 @@ class EngineRegistry:
     def release_removed_snapshots(self) -> None:
         """Release the files of snapshots that were removed."""
         for engine in self.list_open_engines():
-            engine.release_removed()
+            engine.release_removed_snapshots()
 
     def apply_settings(self, settings: Settings) -> None:
         """Apply other settings: engines that are not open yet are opened with them.
@@ -194,7 +194,7 @@ class EngineRegistry:
         self._settings = settings
         self.default_engine = settings.engine
 
-    def list_sections_in_use(self) -> list[str]:
+    def list_settings_sections_in_use(self) -> list[str]:
         """Return the sections of the settings with which engines were opened."""
         names = [name for name in self.map_open_engines() if not name.startswith(LIVE_ENGINE_PREFIX)]
         sections = [load_engine_record(name).section for name in names]

@@ -58,7 +58,7 @@ def list_example_queries(
         resource = published_state.resources.get(schema.name)
         example_tables: set[str] = set()
         for example in () if resource is None else resource.examples:
-            runnable_example = _check_example(example, catalogue)
+            runnable_example = _with_example_tables(example, catalogue)
             if runnable_example is not None:
                 example_queries.append(runnable_example)
                 example_tables.update(runnable_example.tables)
@@ -85,10 +85,10 @@ _TAP_SCHEMA_EXAMPLE = ExampleQuery(
 
 
 def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
 
 
-def _check_example(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
+def _with_example_tables(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
     """Return an example with its tables; None if the user cannot run it."""
     try:
         tree = adql.parse_query(example.query)
@@ -98,7 +98,7 @@ def _check_example(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery 
     table_names: list[str] = []
     for node in walk_tree(tree):
         if isinstance(node, TableRef):
-            table_names += [_quote_table_name(table) for table in catalogue.find(node.parts)[:1]]
+            table_names += [_quote_table_name(table) for table in catalogue.find_tables_by_identifiers(node.parts)[:1]]
     return ExampleQuery(
         name=example.name,
         query=example.query,
@@ -114,7 +114,7 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     # sorted is stable: columns of one rank keep the table's order
     ranked_columns = sorted(visible_columns, key=lambda column: column.rank)
     shown_columns = ranked_columns[:MAX_EXAMPLE_COLUMNS]
-    columns = ", ".join(adql.quote_name(column.name) for column in shown_columns) or "*"
+    columns = ", ".join(adql.quote_adql_name(column.name) for column in shown_columns) or "*"
     title = table.title or table.qualified_name
     name = _quote_table_name(table)
     first_look = ExampleQuery(
@@ -127,8 +127,8 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     if table.position is None or covered_circle is None:
         return [first_look]
     center_lon, center_lat, radius = covered_circle
-    lon, lat = (adql.quote_name(word) for word in table.position)
-    system = _find_coordinate_system(table, table.position[0])
+    lon, lat = (adql.quote_adql_name(word) for word in table.position)
+    system = _write_coordinate_system_literal(table, table.position[0])
     point = f"POINT({system}, {lon}, {lat})"
     circle = f"CIRCLE({system}, {center_lon:.3f}, {center_lat:.3f}, {radius:.3g})"
     around_position = ExampleQuery(
@@ -140,7 +140,7 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     return [first_look, around_position]
 
 
-def _find_coordinate_system(table: Table, longitude_column: str) -> str:
+def _write_coordinate_system_literal(table: Table, longitude_column: str) -> str:
     """Return the literal of a table's coordinate system for a cone, which ADQL 2.0 requires."""
     column = table.find_column(longitude_column)
     frames = {coordinate_frame.id: coordinate_frame.system for coordinate_frame in table.frames}

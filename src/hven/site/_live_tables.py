@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.live_queries import LiveTable, compile_live_table, is_live
+from hven.descriptor.live_queries import LiveTable, compile_live_table, is_live_table_spec
 from hven.engines import LiveColumn, LiveRelation
 from hven.model import plugins
 from hven.model.errors import DescriptorError, HvenError
@@ -28,7 +28,7 @@ from hven.sources import SourceContext
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hven.model.resource import Resource, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.site._engine_registry import EngineRegistry
 
@@ -45,7 +45,7 @@ class LiveTableState:
     cache_key: tuple[object, ...] = ()
 
 
-class LiveTables:
+class LiveTableInspector:
     """The live tables of a site. Thread-safe."""
 
     def __init__(self, settings: Settings, engines: EngineRegistry) -> None:
@@ -65,15 +65,15 @@ class LiveTables:
         """Return whether the last inspection was more than some seconds ago."""
         return time.monotonic() - self._last_inspection > INSPECTION_INTERVAL_SECONDS
 
-    def inspect_tables(self, resources: Mapping[str, Resource], *, new_only: bool = False) -> None:
+    def inspect_tables(self, resources: Mapping[str, CollectionSpec], *, is_new_only: bool = False) -> None:
         """Inspect the tables.
 
         Parameters
         ----------
-        new_only
+        is_new_only
             True: only the tables of which nothing is known yet, and not while another thread inspects them.
         """
-        if not self._lock.acquire(blocking=not new_only):
+        if not self._lock.acquire(blocking=not is_new_only):
             return
         try:
             old_states = dict(self._table_states)
@@ -81,23 +81,23 @@ class LiveTables:
             for spec, resource in _iterate_live_specs(resources):
                 name = spec.table.qualified_name
                 old_state = old_states.get(name, LiveTableState())
-                new_states[name] = self._inspect_table(spec, resource, old_state, new_only=new_only)
+                new_states[name] = self._inspect_table(spec, resource, old_state, is_new_only=is_new_only)
             self._table_states = new_states
-            if not new_only:
+            if not is_new_only:
                 self._last_inspection = time.monotonic()
             self.change_count += new_states != old_states
         finally:
             self._lock.release()
 
     def _inspect_table(
-        self, spec: TableSpec, resource: Resource, old_state: LiveTableState, *, new_only: bool
+        self, spec: TableSpec, resource: CollectionSpec, old_state: LiveTableState, *, is_new_only: bool
     ) -> LiveTableState:
         source = spec.sources[0]
         key = (resource.hashes, str(source.options))
         identity = repr((spec.table.qualified_name, sorted(source.options.items())))
         digest = hashlib.sha256(identity.encode()).hexdigest()
         path = self._directory / f"{digest[:24]}.json"
-        if new_only and old_state.cache_key == key:
+        if is_new_only and old_state.cache_key == key:
             return old_state
         inspection = old_state.inspection if old_state.cache_key[1:] == key[1:] else None
         problem = None
@@ -130,7 +130,7 @@ class LiveTables:
         """List what is wrong with the tables."""
         return [state.problem for state in self._table_states.values() if state.problem is not None]
 
-    def list_missing_indexes(self) -> list[str]:
+    def list_missing_index_hints(self) -> list[str]:
         """List the indexes that the databases lack."""
         hints = []
         for name, state in self._table_states.items():
@@ -138,7 +138,7 @@ class LiveTables:
                 hints += [f"table {name}: {hint.message}: {hint.remedy}" for hint in state.definition.index_hints]
         return hints
 
-    def build_published_tables(self, resources: Mapping[str, Resource]) -> dict[str, PublishedTable]:
+    def build_published_tables(self, resources: Mapping[str, CollectionSpec]) -> dict[str, PublishedTable]:
         """Return the tables whose columns are known."""
         published_tables = {}
         for spec, resource in _iterate_live_specs(resources):
@@ -149,15 +149,15 @@ class LiveTables:
         return published_tables
 
 
-def _iterate_live_specs(resources: Mapping[str, Resource]) -> Iterator[tuple[TableSpec, Resource]]:
+def _iterate_live_specs(resources: Mapping[str, CollectionSpec]) -> Iterator[tuple[TableSpec, CollectionSpec]]:
     for resource in resources.values():
         for spec in resource.tables:
-            if is_live(spec):
+            if is_live_table_spec(spec):
                 yield spec, resource
 
 
 def _build_published_table(
-    spec: TableSpec, resource: Resource, definition: LiveTable, inspection: Any
+    spec: TableSpec, resource: CollectionSpec, definition: LiveTable, inspection: Any
 ) -> PublishedTable:
     url = str(spec.sources[0].options["url"])
     columns = []
@@ -214,4 +214,4 @@ def _load_inspection(path: Any) -> Any:
     return plugin.table_info_from_json(json.loads(text))
 
 
-__all__ = ["LiveTables"]
+__all__ = ["LiveTableInspector"]

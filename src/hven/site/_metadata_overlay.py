@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.table import Column
-from hven.model.types import Type, choose_text_width
+from hven.model.types import ColumnType, choose_text_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.table import ForeignKey, Table
     from hven.site.store import SnapshotRecord
 
@@ -89,7 +89,7 @@ def map_described_columns(spec: TableSpec) -> dict[str, Column]:
     return {column.name: column for column in (*spec.table.columns, *spec.declared_columns)}
 
 
-def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: Resource | None) -> Table:
+def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: CollectionSpec | None) -> Table:
     """Describe a published table as the present descriptor does.
 
     Parameters
@@ -114,7 +114,9 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: R
             )
             for column in columns
         )
-    columns = tuple(_fit_text_type(column, record.snapshot.statistics.get(column.name, {})) for column in columns)
+    columns = tuple(
+        _with_fitting_text_type(column, record.snapshot.statistics.get(column.name, {})) for column in columns
+    )
     if spec is None or resource is None:
         return table.copy_with(columns=columns)
     described_table = spec.table
@@ -136,7 +138,9 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: R
     )
 
 
-def select_visible_keys(keys: tuple[ForeignKey, ...], visible_tables: Mapping[str, Table]) -> tuple[ForeignKey, ...]:
+def select_visible_foreign_keys(
+    keys: tuple[ForeignKey, ...], visible_tables: Mapping[str, Table]
+) -> tuple[ForeignKey, ...]:
     """Drop foreign keys to tables or columns that a user must not know of."""
     visible_keys = []
     for key in keys:
@@ -166,7 +170,7 @@ def _apply_column_metadata(
     return column.copy_with(**attributes)
 
 
-def _fit_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
+def _with_fitting_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
     """Return a column whose type fits its values.
 
     Texts may have characters beyond ASCII, and texts in arrays need a width, without which VOTable has no arrays of
@@ -174,10 +178,10 @@ def _fit_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
     """
     column_type = column.type
     if column_type.datatype == "char" and column_type.is_string and statistics.get("non_ascii"):
-        return column.copy_with(type=Type("unicodeChar", column_type.arraysize, column_type.xtype))
+        return column.copy_with(type=ColumnType("unicodeChar", column_type.arraysize, column_type.xtype))
     arraysize = column_type.arraysize
     if arraysize is not None and arraysize.startswith("*x") and "longest" in statistics:
         text_width = str(choose_text_width(statistics["longest"]))
         fitted_arraysize = arraysize.replace("*", text_width, 1)
-        return column.copy_with(type=Type(column_type.datatype, fitted_arraysize, column_type.xtype))
+        return column.copy_with(type=ColumnType(column_type.datatype, fitted_arraysize, column_type.xtype))
     return column

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven import adql
-from hven.descriptor import load_standard
+from hven.descriptor import load_standard_descriptor
 from hven.descriptor.observations import (
     OBSCORE_RADIO_VIEW,
     OBSCORE_VIEW,
     STANDARDS_BY_VIEW,
-    ObservationViewMember,
-    compile_view_member,
+    ObscoreViewMember,
+    compile_obscore_view_member,
 )
 from hven.model.errors import HvenError
 from hven.model.table import DATALINK_MEDIA_TYPE, Column, Schema, Table, set_column_epochs
@@ -30,7 +30,7 @@ from hven.site._published_state import PublishedTable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
 
 OBSCORE_SCHEMA = "ivoa"
 FILE_SERVICES = ("soda", "previews")  # services that a row's own file leads to besides itself
@@ -42,7 +42,7 @@ _FILE_COLUMNS = tuple(Column(name=name, type=STRING, hidden=True, rank=30) for n
 @lru_cache(maxsize=2)
 def _load_standard_table(standard_name: str) -> Table:
     """Return the table that a standard describes."""
-    resource = load_standard(STANDARDS_BY_VIEW[standard_name])
+    resource = load_standard_descriptor(STANDARDS_BY_VIEW[standard_name])
     return set_column_epochs(resource.tables[0].table)
 
 
@@ -66,7 +66,7 @@ def build_obscore_views(published: Mapping[str, PublishedTable]) -> tuple[dict[s
 
 def _collect_members(
     standard_name: str, published: Mapping[str, PublishedTable], problems: list[str]
-) -> list[ObservationViewMember]:
+) -> list[ObscoreViewMember]:
     view_members = []
     for name, published_table in sorted(published.items()):
         try:
@@ -79,24 +79,24 @@ def _collect_members(
     return view_members
 
 
-def _compile_member(standard_name: str, published_table: PublishedTable) -> ObservationViewMember | None:
+def _compile_member(standard_name: str, published_table: PublishedTable) -> ObscoreViewMember | None:
     """Compile the part of a view that a table contributes, and check that it binds; None: it contributes nothing."""
     table, resource = published_table.table, published_table.resource
     spec = _find_table_spec(resource, table.name)
     if spec is None or resource is None or not table.is_served_by(OBSCORE_VIEW):
         return None
-    view_member = compile_view_member(spec, table, resource, standard_name)
+    view_member = compile_obscore_view_member(spec, table, resource, standard_name)
     if view_member is None:
         return None
     if standard_name == OBSCORE_VIEW:
-        view_member = _link_to_datalink(_add_file_columns(view_member), table, resource)
+        view_member = _with_datalink_addresses(_with_file_columns(view_member), table, resource)
     query = adql.parse_query(view_member.write_query(view_member.columns))
     schema = Schema(name=table.schema, tables=(table,))
     adql.bind_query(query, Catalogue(access_key="", schemas=(schema,)))
     return view_member
 
 
-def _add_file_columns(member: ObservationViewMember) -> ObservationViewMember:
+def _with_file_columns(member: ObscoreViewMember) -> ObscoreViewMember:
     """Add the address of the file itself, whatever its row leads to, for services whose clients do not know links."""
     column_expressions = dict(member.column_expressions)
     for name, source_column in FILE_COLUMN_SOURCES.items():
@@ -104,7 +104,7 @@ def _add_file_columns(member: ObservationViewMember) -> ObservationViewMember:
     return replace(member, column_expressions=column_expressions, columns=(*member.columns, *_FILE_COLUMNS))
 
 
-def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Resource) -> ObservationViewMember:
+def _with_datalink_addresses(member: ObscoreViewMember, table: Table, resource: CollectionSpec) -> ObscoreViewMember:
     """Let rows that lead to more than their file lead to the list of these links (DataLink 1.1 section 1.2.3)."""
     link_semantics = {link.semantics for link in table.effective_links}
     has_file_services = any(map(table.is_served_by, FILE_SERVICES))
@@ -115,7 +115,7 @@ def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Res
         return member
     if not table.is_served_by("datalink") or table.identifier_column is None:
         return member
-    key = adql.quote_name(table.identifier_column.name)
+    key = adql.quote_adql_name(table.identifier_column.name)
     if table.identifier_column.type.is_string:
         key_text = key
     else:
@@ -127,7 +127,7 @@ def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Res
     return replace(member, column_expressions=column_expressions)
 
 
-def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | None:
+def _find_table_spec(resource: CollectionSpec | None, table_name: str) -> TableSpec | None:
     if resource is not None:
         for spec in resource.tables:
             if spec.table.name == table_name:
@@ -137,7 +137,7 @@ def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | 
 
 def _build_union_view(
     standard_name: str,
-    members: Sequence[ObservationViewMember],
+    members: Sequence[ObscoreViewMember],
     published: Mapping[str, PublishedTable],
     problems: list[str],
     excluded_columns: set[str],
@@ -150,7 +150,7 @@ def _build_union_view(
             f"{expected_type} elsewhere; it is left out"
         )
     clashing_columns = {(table_name, column_name) for table_name, column_name, *_ in clashes}
-    members_by_table: dict[str, ObservationViewMember] = {}
+    members_by_table: dict[str, ObscoreViewMember] = {}
     for member in members:
         column_expressions = dict(member.column_expressions)
         for table_name, column_name in clashing_columns:
@@ -164,7 +164,7 @@ def _build_union_view(
     table = standard.copy_with(schema=OBSCORE_SCHEMA, columns=columns, access=access)
     view = UnionView(table, members_by_table, frozenset(column.name for column in standard.columns))
     return PublishedTable(
-        table=view.build_table(members_by_table),
+        table=view.build_view_table(members_by_table),
         relation=None,
         updated=max(member_table.updated for member_table in member_tables),
         read_tables=tuple(members_by_table),
@@ -172,17 +172,17 @@ def _build_union_view(
     )
 
 
-class UnionView(Mapping[str, ObservationViewMember]):
+class UnionView(Mapping[str, ObscoreViewMember]):
     """The members of a view by the names of their tables, and the view of a user who sees some of them."""
 
     def __init__(
-        self, table: Table, members: Mapping[str, ObservationViewMember], standard_columns: frozenset[str]
+        self, table: Table, members: Mapping[str, ObscoreViewMember], standard_columns: frozenset[str]
     ) -> None:
         self._table = table
         self._members = members
         self._standard_columns = standard_columns
 
-    def __getitem__(self, name: str) -> ObservationViewMember:
+    def __getitem__(self, name: str) -> ObscoreViewMember:
         return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -191,7 +191,7 @@ class UnionView(Mapping[str, ObservationViewMember]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def build_table(self, table_names: Collection[str]) -> Table:
+    def build_view_table(self, table_names: Collection[str]) -> Table:
         """Return the view over some members, with the columns that they have, as they describe them.
 
         Nothing from the other members is in it.
@@ -217,7 +217,7 @@ def join_selects(selects: Sequence[str]) -> str:
     return " UNION ALL ".join(selects)
 
 
-def _collect_first_columns(members: Sequence[ObservationViewMember]) -> dict[str, Column]:
+def _collect_first_columns(members: Sequence[ObscoreViewMember]) -> dict[str, Column]:
     """Return the columns of members by name; of several with one name, the first."""
     first_columns: dict[str, Column] = {}
     for member in members:
@@ -227,7 +227,7 @@ def _collect_first_columns(members: Sequence[ObservationViewMember]) -> dict[str
 
 
 def _merge_columns(
-    standard: Table, members: Sequence[ObservationViewMember], excluded_columns: set[str]
+    standard: Table, members: Sequence[ObscoreViewMember], excluded_columns: set[str]
 ) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
     """Return the columns of a view, and the columns of members whose types clash.
 

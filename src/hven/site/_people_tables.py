@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hven import adql
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, Snapshot
 
 if TYPE_CHECKING:
@@ -80,10 +80,14 @@ def list_people_table_problems(table_names: Sequence[str], published: Mapping[st
     problems
         A sentence for each.
     """
-    return [f"people.tables in hven.toml: {text}" for _, text in _check_people_tables(table_names, published) if text]
+    return [
+        f"people.tables in hven.toml: {text}"
+        for _, text in _iterate_usable_people_tables(table_names, published)
+        if text
+    ]
 
 
-def _check_people_tables(
+def _iterate_usable_people_tables(
     table_names: Sequence[str], published: Mapping[str, PublishedTable]
 ) -> Iterator[tuple[tuple[Table, Snapshot] | None, str]]:
     """Yield each table, if it can be used, and what is wrong with it."""
@@ -124,10 +128,10 @@ class _PeopleIndex:
     def find_account(self, site: PeopleSite, account: str) -> tuple[frozenset[str], frozenset[str]]:
         """Return the groups and the other names of an account."""
         published = site.get_published_state().tables_by_name
-        checked_tables = _check_people_tables(site.settings.people.tables, published)
+        checked_tables = _iterate_usable_people_tables(site.settings.people.tables, published)
         tables = [people_table for people_table, _ in checked_tables if people_table is not None]
         snapshot_ids = [snapshot.id for _, snapshot in tables]
-        account_name = adql.normalize_name(account)
+        account_name = adql.normalize_person_name(account)
         with self._lock:
             if snapshot_ids != self._snapshot_ids:
                 self._aliases, self._groups = _read_people(site, tables)
@@ -159,16 +163,16 @@ def _read_people(
 
 def _read_people_rows(engine: StorageEngine, table: Table, snapshot: Snapshot) -> Iterator[tuple[str | None, ...]]:
     """Read account, groups and other names of each row, under no policy."""
-    quoted_columns = {column.name.lower(): adql.quote_name(column.name) for column in table.columns}
+    quoted_columns = {column.name.lower(): adql.quote_adql_name(column.name) for column in table.columns}
     select_items = []
     for name in PEOPLE_COLUMNS:
         if name in quoted_columns:
             select_items.append(f"CAST({quoted_columns[name]} AS VARCHAR)")
         else:
             select_items.append("NULL")
-    table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    table_name = f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
     query = adql.parse_query(f"SELECT {', '.join(select_items)} FROM {table_name}")
-    bound = adql.bind_query(query, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
+    bound = adql.bind_query(query, StaticTableCatalogue([table.copy_with(policy=None, rights=None)]))
     plan = engine.plan_query(bound)
     execution = plan.execute(bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits())
     try:

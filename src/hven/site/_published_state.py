@@ -13,7 +13,7 @@ from hven.model.errors import ConflictError
 from hven.model.table import Schema
 from hven.site import _tap_schema as tap_schema
 from hven.site._catalogue import Catalogue
-from hven.site._metadata_overlay import select_visible_keys
+from hven.site._metadata_overlay import select_visible_foreign_keys
 from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
     DEFAULT_POLICIES,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hven.engines import Relation
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.site._damage_fallback import DamagedSnapshot
     from hven.site.auth import AccessPolicy, Principal
@@ -51,7 +51,7 @@ class ViewMembers(Protocol):
     def __iter__(self) -> Iterator[str]:
         """Yield the names of the tables."""
 
-    def build_table(self, table_names: Collection[str]) -> Table:
+    def build_view_table(self, table_names: Collection[str]) -> Table:
         """Return the view over these tables, with nothing from the others in it."""
 
 
@@ -95,7 +95,7 @@ class PublishedTable:
     relation: Relation | None
     updated: str
     run_id: str | None = None
-    resource: Resource | None = None
+    resource: CollectionSpec | None = None
     coverage: str | None = None
     rows: int | None = None
     byte_count: int = 0
@@ -135,7 +135,7 @@ class PublishedState:
 
     schemas: tuple[Schema, ...] = ()
     tables_by_name: Mapping[str, PublishedTable] = field(default_factory=dict)
-    resources: Mapping[str, Resource] = field(default_factory=dict)
+    resources: Mapping[str, CollectionSpec] = field(default_factory=dict)
     version: str = "0"
     problems: tuple[str, ...] = ()
     descriptor_faults: Mapping[str, str] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class PublishedState:
         tables = (published_table.table for published_table in self.tables_by_name.values())
         return tuple(table for table in tables if table.policy is not None)
 
-    def select_fully_visible(
+    def create_visible_statistics_lookup(
         self, principal: Principal = ANONYMOUS_PRINCIPAL, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> Callable[[Table], PublishedTable | None]:
         """Return a function that gives the statistics of a table's rows, if a user sees the table whole.
@@ -351,7 +351,7 @@ class PublishedState:
         for name, published_table in self.tables_by_name.items():
             if name in visible_tables and published_table.members:
                 visible_members = [member for member in published_table.members if member in visible_tables]
-                visible_tables[name] = published_table.members.build_table(visible_members)
+                visible_tables[name] = published_table.members.build_view_table(visible_members)
         schemas = []
         for schema in self.schemas:
             schema_tables = [table for table in schema.tables if table.qualified_name in visible_tables]
@@ -440,7 +440,7 @@ def _compute_digest(text: str) -> str:
 
 def _drop_invisible_keys(table: Table, visible_tables: Mapping[str, Table]) -> Table:
     table = visible_tables[table.qualified_name]
-    keys = select_visible_keys(table.keys, visible_tables)
+    keys = select_visible_foreign_keys(table.keys, visible_tables)
     if keys == table.keys:
         return table
     return table.copy_with(keys=keys)

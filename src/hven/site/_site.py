@@ -14,7 +14,7 @@ from hven.model.settings import ReloadableSettings
 from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._damage_fallback import select_served_records
 from hven.site._engine_registry import EMBEDDED_ENGINE, EngineRegistry
-from hven.site._live_tables import LiveTables
+from hven.site._live_tables import LiveTableInspector
 from hven.site._people_tables import list_people_table_problems
 from hven.site._published_state import MAX_CACHED_OWNERS, USER_SCHEMA, PublishedTable
 from hven.site._state_builder import build_published_state
@@ -23,7 +23,7 @@ from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.site.counters import ProcessCounters
 from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher
 from hven.site.history import build_past_state, build_unknown_version_error, resolve_version
-from hven.site.server_processes import ServerProcess, ServerStatusFile, describe_storage
+from hven.site.server_processes import ServerProcess, ServerStatusFile, get_storage_labels
 from hven.site.store import StateStore, get_process_holder
 from hven.site.store._database import format_current_time
 from hven.sources import http_client
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from hven.engines import StorageEngine
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.site._damage_fallback import DamagedSnapshot
     from hven.site._published_state import PublishedState
     from hven.site.auth import AccessPolicy, Principal
-    from hven.site.history import PastState
-    from hven.site.store import Release, SnapshotRecord, Verification
+    from hven.site.history import PastPublishedState
+    from hven.site.store import Release, SnapshotRecord, SnapshotVerification
 
 REFRESH_INTERVAL_SECONDS = 0.25  # seconds between two checks of the store and the descriptors
 MAX_CACHED_PAST_STATES = 16
@@ -78,7 +78,7 @@ class Site(SingletonRegistry):
         super().__init__()
         self.settings = settings
         self.reloadable_settings = ReloadableSettings(settings)
-        http_client.set_host_rates(settings.ceilings, settings.var_directory / "turns")
+        http_client.set_host_rate_limits(settings.ceilings, settings.var_directory / "turns")
         self.store = StateStore(settings.var_directory, settings.store)
         try:
             self.store.claim_data_directory(settings.data_directory)
@@ -91,14 +91,14 @@ class Site(SingletonRegistry):
         self.counters = ProcessCounters.open_for_process()
         self.usage_counter = UsageCounter(self.store.uses, self.get_published_state)
         self._descriptor_watcher = DescriptorWatcher(settings, self.store.descriptors)
-        self._live_tables = LiveTables(settings, self.engines)
+        self._live_tables = LiveTableInspector(settings, self.engines)
         self.policies = AccessPolicyBinder(self.engines.find_engine)
         self._live_change_count = 0
         self._published_records: dict[str, SnapshotRecord] = {}
         # the published records without the damaged ones, and what is served in their place
         self._served_records: Mapping[str, SnapshotRecord] = {}
         self._release_records: list[tuple[Release, list[SnapshotRecord]]] = []
-        self._failed_verifications: Mapping[str, Verification] = {}
+        self._failed_verifications: Mapping[str, SnapshotVerification] = {}
         self._damaged_snapshots: tuple[DamagedSnapshot, ...] = ()
         self._missing_files: Mapping[str, str] | None = None
         self._store_version = -1
@@ -110,7 +110,7 @@ class Site(SingletonRegistry):
         self._last_refresh = 0.0
         self._start_time = format_current_time()
         self._own_tables_by_owner: dict[str, tuple[float, tuple[PublishedTable, ...]]] = {}
-        self._past_states: dict[tuple[str, str], tuple[float, PastState]] = {}
+        self._past_states: dict[tuple[str, str], tuple[float, PastPublishedState]] = {}
         self._change_listeners: list[Callable[[PublishedState], None]] = []
         self._closing = threading.Event()
         self._settings_changed = threading.Event()  # for the thread that checks engines
@@ -119,7 +119,7 @@ class Site(SingletonRegistry):
         if watch_for_changes:
             self._status_file = ServerStatusFile(settings)
             self.refresh_published_state()
-            self.check_files()
+            self.check_snapshot_files()
             self._watch_thread = threading.Thread(target=self._watch_for_changes, name="holdings", daemon=True)
             self._watch_thread.start()
             threading.Thread(target=self._watch_engines, name="engines", daemon=True).start()
@@ -171,14 +171,14 @@ class Site(SingletonRegistry):
             is_watched = self._watch_thread is not None
             if is_watched or time.monotonic() - self._last_refresh < REFRESH_INTERVAL_SECONDS:
                 return published_state
-        return self.refresh_published_state(wait=published_state is None)
+        return self.refresh_published_state(can_wait=published_state is None)
 
     def find_past_state(
         self,
         version_text: str,
         principal: Principal = OWNER_PRINCIPAL,
         policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
-    ) -> PastState:
+    ) -> PastPublishedState:
         """Return what was published at a time, or together with a snapshot, as far as it is kept.
 
         Parameters
@@ -238,14 +238,14 @@ class Site(SingletonRegistry):
             SQL to create them.
         """
         self.get_published_state()
-        return self._live_tables.list_missing_indexes()
+        return self._live_tables.list_missing_index_hints()
 
-    def refresh_published_state(self, *, wait: bool = True) -> PublishedState:
+    def refresh_published_state(self, *, can_wait: bool = True) -> PublishedState:
         """Refresh the state from the store and the descriptors at once.
 
         Parameters
         ----------
-        wait
+        can_wait
             False: if another thread is refreshing it, return the last state instead of waiting.
 
         Returns
@@ -253,7 +253,7 @@ class Site(SingletonRegistry):
         state
             The current state.
         """
-        if not self._refresh_lock.acquire(blocking=wait):
+        if not self._refresh_lock.acquire(blocking=can_wait):
             if self._published_state is not None:
                 return self._published_state
             self._refresh_lock.acquire()
@@ -264,10 +264,10 @@ class Site(SingletonRegistry):
 
     def _apply_changed_settings(self) -> bool:
         """Apply what has changed in hven.toml; return whether anything has."""
-        if not self.reloadable_settings.reload_if_changed(self.engines.list_sections_in_use()):
+        if not self.reloadable_settings.reload_if_changed(self.engines.list_settings_sections_in_use()):
             return False
         new_settings = self.reloadable_settings.current
-        http_client.set_host_rates(new_settings.ceilings, new_settings.var_directory / "turns")
+        http_client.set_host_rate_limits(new_settings.ceilings, new_settings.var_directory / "turns")
         self.settings = new_settings
         self.engines.apply_settings(self.settings)
         self._live_tables.apply_settings(self.settings)
@@ -279,10 +279,10 @@ class Site(SingletonRegistry):
     def _refresh_if_changed(self) -> PublishedState:
         changed = self._status_file is not None and self._apply_changed_settings()
         changed |= self._descriptor_watcher.reload_changed()
-        resources = self._descriptor_watcher.list_resources()
+        resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
-        self._live_tables.inspect_tables(resources, new_only=new_only)
+        self._live_tables.inspect_tables(resources, is_new_only=new_only)
         changed |= self._live_tables.change_count != self._live_change_count
         self._live_change_count = self._live_tables.change_count
         site_problems = (*self._engine_problems, *self._live_tables.list_problems())
@@ -307,14 +307,14 @@ class Site(SingletonRegistry):
         if self.store.get_version() == self._store_version:
             return False
         version, records = self.store.read_published_records()
-        self._failed_verifications = self.store.verifications.list_damaged()
+        self._failed_verifications = self.store.verifications.map_verifications_of_damaged()
         self._release_records = self.store.releases.list_release_records()
         self._store_version = version
         self._published_records = records
         return True
 
     def _build_published_state(
-        self, resources: Mapping[str, Resource], site_problems: tuple[str, ...]
+        self, resources: Mapping[str, CollectionSpec], site_problems: tuple[str, ...]
     ) -> PublishedState:
         new_state = build_published_state(
             self._served_records,
@@ -359,7 +359,7 @@ class Site(SingletonRegistry):
                 reasons_by_path[paths[snapshot_id]] = reason
         self.engines.refuse_snapshots(reasons_by_path)
 
-    def check_files(self) -> None:
+    def check_snapshot_files(self) -> None:
         """Check which files of the published tables are missing or truncated.
 
         If that has changed, the published state is built again.
@@ -389,7 +389,7 @@ class Site(SingletonRegistry):
         monotonic_time = time.monotonic()
         if cached_tables is None or monotonic_time - cached_tables[0] > REFRESH_INTERVAL_SECONDS:
             table_records = self.store.user_tables.list_owner_tables(owner)
-            own_tables = tuple(_build_own_table(record) for record, _ in table_records)
+            own_tables = tuple(_build_published_user_table(record) for record, _ in table_records)
             if len(self._own_tables_by_owner) >= MAX_CACHED_OWNERS:
                 self._own_tables_by_owner.clear()
             cached_tables = self._own_tables_by_owner[owner] = (monotonic_time, own_tables)
@@ -410,7 +410,7 @@ class Site(SingletonRegistry):
             if relation is not None and not isinstance(relation, MemoryRelation):
                 names.add(relation.engine)
         names.discard(EMBEDDED_ENGINE)
-        self.check_files()
+        self.check_snapshot_files()
         return tuple(self.engines.probe_engines(names))
 
     def _watch_engines(self) -> None:
@@ -431,7 +431,7 @@ class Site(SingletonRegistry):
         if self._status_file is None or self._closing.is_set():
             return
         engine_problems = {name: self.engines.find_engine_problem(name) for name in plugins.list_plugins("engines")}
-        data, store = describe_storage(self.settings, self.store)
+        data, store = get_storage_labels(self.settings, self.store)
         status = ServerProcess(
             holder=get_process_holder(),
             since=self._start_time,
@@ -501,7 +501,7 @@ class Site(SingletonRegistry):
         self.close()
 
 
-def _build_own_table(record: SnapshotRecord) -> PublishedTable:
+def _build_published_user_table(record: SnapshotRecord) -> PublishedTable:
     return PublishedTable(
         table=record.table,
         relation=record.snapshot,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven import adql
-from hven.adql.syntax_tree import CommonTable, Query, TableRef, walk_tree
+from hven.adql.syntax_tree import CommonTableExpression, Query, TableRef, walk_tree
 from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import HvenError
 from hven.model.table import Schema, set_column_epochs
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from hven.engines import Relation
-    from hven.model.resource import Resource, TableSpec
-    from hven.model.settings import Project
+    from hven.model.resource import CollectionSpec, TableSpec
+    from hven.model.settings import ProjectSettings
     from hven.model.table import Column, Table
     from hven.site._damage_fallback import DamagedSnapshot
     from hven.site.descriptor_watch import DescriptorState
@@ -44,7 +44,7 @@ def build_published_state(
     *,
     policies: AccessPolicyBinder | None = None,
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]] = (),
-    projects: Sequence[Project] = (),
+    projects: Sequence[ProjectSettings] = (),
 ) -> PublishedState:
     """Build the current state.
 
@@ -73,7 +73,7 @@ def build_published_state(
         The state.
     """
     faults: dict[str, str] = {}
-    resources: dict[str, Resource] = {}
+    resources: dict[str, CollectionSpec] = {}
     for name, descriptor in descriptors.items():
         if descriptor.problem is not None:
             faults[name] = describe_descriptor_fault(descriptor)
@@ -85,11 +85,11 @@ def build_published_state(
     for name, record in records.items():
         published[name] = _build_published_table(record, descriptors, damaged_snapshots.get(name))
     for name, live_table in (live_tables or {}).items():
-        published[name] = _close_if_restrictions_unknown(live_table, descriptors)
+        published[name] = _make_private_if_restrictions_unknown(live_table, descriptors)
     problems += _add_release_tables(published, descriptors, releases)
     open_projects = frozenset(project.name for project in projects if project.open)
     for name, published_table in published.items():
-        published[name] = replace(published_table, table=_close_to_non_members(published_table.table, open_projects))
+        published[name] = replace(published_table, table=_with_members_access(published_table.table, open_projects))
     problems += (policies or AccessPolicyBinder()).bind_policies(published)
     _apply_services(published)
     obscore_views, obscore_problems = obscore.build_obscore_views(published)
@@ -150,7 +150,7 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
     return f"{descriptor.problem}; the last good descriptor of {descriptor.name}{since_note} is in force{closed_note}"
 
 
-def _close_if_restrictions_unknown(
+def _make_private_if_restrictions_unknown(
     published: PublishedTable, descriptors: Mapping[str, DescriptorState]
 ) -> PublishedTable:
     """Close a live table while its descriptor cannot be read, because the descriptor may restrict it."""
@@ -238,7 +238,7 @@ def _build_release_table(
     return replace(published_table, table=table, release=release)
 
 
-def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | None:
+def _find_table_spec(resource: CollectionSpec | None, table_name: str) -> TableSpec | None:
     if resource is not None:
         for spec in resource.tables:
             if spec.table.name == table_name:
@@ -260,7 +260,9 @@ def _apply_services(published: dict[str, PublishedTable]) -> None:
         published[name] = replace(published_table, table=table)
 
 
-def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[str, Resource]) -> tuple[Schema, ...]:
+def _group_schemas(
+    published: Mapping[str, PublishedTable], resources: Mapping[str, CollectionSpec]
+) -> tuple[Schema, ...]:
     """Group the tables by schema: schemas by name, tables in the order of the descriptor."""
     tables_by_schema: dict[str, list[Table]] = {}
     for published_table in published.values():
@@ -282,7 +284,7 @@ def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[s
     return tuple(schemas)
 
 
-def _close_to_non_members(table: Table, open_projects: Collection[str]) -> Table:
+def _with_members_access(table: Table, open_projects: Collection[str]) -> Table:
     """Close a table to everybody but the members of its project, unless the project is open."""
     if table.project is None or table.project in open_projects or table.access != "public":
         return table
@@ -290,13 +292,13 @@ def _close_to_non_members(table: Table, open_projects: Collection[str]) -> Table
 
 
 def _add_descriptor_views(
-    published: dict[str, PublishedTable], resources: Mapping[str, Resource], open_projects: Collection[str]
+    published: dict[str, PublishedTable], resources: Mapping[str, CollectionSpec], open_projects: Collection[str]
 ) -> list[str]:
     """Add the views of the descriptors, whatever order they build on each other in.
 
     Return the problems of views that are left out.
     """
-    pending_views: dict[str, tuple[TableSpec, Resource]] = {}
+    pending_views: dict[str, tuple[TableSpec, CollectionSpec]] = {}
     for resource in resources.values():
         if _has_served_tables(resource, published):
             view_specs = [spec for spec in resource.tables if spec.table.view is not None]
@@ -317,7 +319,9 @@ def _add_descriptor_views(
     return [*problems.values(), *_find_hidden_public_views(published, resources)]
 
 
-def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources: Mapping[str, Resource]) -> list[str]:
+def _find_hidden_public_views(
+    published: Mapping[str, PublishedTable], resources: Mapping[str, CollectionSpec]
+) -> list[str]:
     """Describe the views that are declared public but read private tables: few users see them."""
     problems = []
     for name, published_table in published.items():
@@ -340,12 +344,12 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
     return problems
 
 
-def _is_declared_private(table: Table, resources: Mapping[str, Resource]) -> bool:
+def _is_declared_private(table: Table, resources: Mapping[str, CollectionSpec]) -> bool:
     spec = _find_table_spec(resources.get(table.schema), table.name)
     return spec is not None and spec.table.access != "public"
 
 
-def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTable]) -> bool:
+def _has_served_tables(resource: CollectionSpec, published: Mapping[str, PublishedTable]) -> bool:
     """Return whether a collection's views are served: they come and go with its tables.
 
     The views of a collection without any source need no ingest.
@@ -356,19 +360,21 @@ def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTabl
 
 
 def _build_view(
-    spec: TableSpec, resource: Resource, published: Mapping[str, PublishedTable], open_projects: Collection[str]
+    spec: TableSpec, resource: CollectionSpec, published: Mapping[str, PublishedTable], open_projects: Collection[str]
 ) -> PublishedTable:
     catalogue = Catalogue(access_key="", schemas=_group_schemas(published, {}))
     query = adql.parse_query(spec.table.view or "")
     bound = adql.bind_query(query, catalogue)
     described_columns = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared_columns)}
-    columns = [_describe_column(column, described_columns.get(column.name.lower())) for column in bound.columns]
+    columns = [
+        _with_view_column_metadata(column, described_columns.get(column.name.lower())) for column in bound.columns
+    ]
     # the binder returns only the stored tables; a view between may be private, too
     read_names = {table.qualified_name for table in bound.tables}
     for view_name in _list_read_views(query, catalogue):
         read_names |= {view_name, *published[view_name].read_tables}
     read_tables = tuple(sorted(read_names))
-    declared_access = _close_to_non_members(spec.table, open_projects).access
+    declared_access = _with_members_access(spec.table, open_projects).access
     access = "public"
     if declared_access != "public" or any(published[name].table.access != "public" for name in read_tables):
         access = PRIVATE_ACCESS
@@ -384,7 +390,7 @@ def _build_view(
     )
 
 
-def _describe_column(column: Column, described_column: Column | None) -> Column:
+def _with_view_column_metadata(column: Column, described_column: Column | None) -> Column:
     """Return a column of a view with the metadata that its descriptor gives it."""
     if described_column is None:
         return column
@@ -398,12 +404,14 @@ def _describe_column(column: Column, described_column: Column | None) -> Column:
 
 def _list_read_views(query: Query, catalogue: Catalogue) -> set[str]:
     """List the views that a query names, without its own common tables."""
-    cte_names = {node.name.name.lower() for node in walk_tree(query) if isinstance(node, CommonTable)}
+    cte_names = {node.name.name.lower() for node in walk_tree(query) if isinstance(node, CommonTableExpression)}
     view_names = set()
     for node in walk_tree(query):
         if not isinstance(node, TableRef):
             continue
         if len(node.parts) == 1 and node.parts[0].name.lower() in cte_names:
             continue
-        view_names |= {table.qualified_name for table in catalogue.find(node.parts) if table.view is not None}
+        view_names |= {
+            table.qualified_name for table in catalogue.find_tables_by_identifiers(node.parts) if table.view is not None
+        }
     return view_names

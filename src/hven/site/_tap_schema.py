@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.adql.reserved_words import RESERVED_WORDS
-from hven.descriptor import load_standard
+from hven.descriptor import load_standard_descriptor
 from hven.engines import MemoryRelation
 from hven.model.table import Column, Schema, Table
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 TAP_SCHEMA_NAME = "TAP_SCHEMA"
-UNICODE_TEXT_TYPE = Type("unicodeChar", "*")
+UNICODE_TEXT_TYPE = ColumnType("unicodeChar", "*")
 _REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @lru_cache(maxsize=1)
-def load_own_schema() -> Schema:
+def load_tap_schema_definition() -> Schema:
     """Return the schema that describes itself: the shipped descriptor ``tap_schema``.
 
     Its descriptions may contain any character.
     """
-    resource = load_standard(TAP_SCHEMA_NAME.lower())
+    resource = load_standard_descriptor(TAP_SCHEMA_NAME.lower())
     tables = tuple(_adapt_table(spec.table) for spec in resource.tables)
     return Schema(name=TAP_SCHEMA_NAME, tables=tables, description=resource.description)
 
@@ -82,9 +82,9 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
         TAP_SCHEMA's own schema (string columns with characters beyond ASCII are unicodeChar), and its rows by
         qualified name.
     """
-    own_schema = load_own_schema()
+    own_schema = load_tap_schema_definition()
     rows = _build_rows([*schemas, own_schema])
-    tables = tuple(_widen_columns(table, rows[table.name]) for table in own_schema.tables)
+    tables = tuple(_with_unicode_columns(table, rows[table.name]) for table in own_schema.tables)
     if tables != own_schema.tables:
         own_schema = replace(own_schema, tables=tables)
         rows = _build_rows([*schemas, own_schema])
@@ -96,7 +96,7 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
 
 
 def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
-    rows_by_table: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in load_own_schema().tables}
+    rows_by_table: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in load_tap_schema_definition().tables}
     for schema_number, schema in enumerate(schemas, 1):
         schema_name = quote_identifier(schema.name)
         schema_row = (schema_name, schema.utype, schema.description or schema.title, schema.index or schema_number)
@@ -130,14 +130,14 @@ def _build_column_row(table: Table, name: str, column_number: int, column: Colum
         column_type.datatype,
         column_type.metadata_arraysize,
         column_type.xtype,
-        column_type.size,
+        column_type.tap_schema_size,
         *metadata,
         *flags,
         column_number,
     )
 
 
-def _widen_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> Table:
+def _with_unicode_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> Table:
     """Make columns with characters beyond ASCII unicodeChar."""
     columns = list(table.columns)
     for column_number, column in enumerate(columns):

@@ -40,7 +40,7 @@ class UsageSessions:
     """
 
     def __init__(self) -> None:
-        self._memory_file = _open_shared_memory()
+        self._memory_file = _open_usage_session_memory()
         self._memory: mmap.mmap | bytearray = bytearray(MEMORY_BYTES)
         if self._memory_file is not None:
             self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
@@ -138,7 +138,7 @@ class UsageSessions:
                 fcntl.lockf(self._memory_file, fcntl.LOCK_UN, 1)
 
 
-def create_shared_memory() -> None:
+def create_usage_session_memory() -> None:
     """Allocate the memory of a server that starts.
 
     Its processes find it by the environment; other processes use their own memory.
@@ -149,7 +149,7 @@ def create_shared_memory() -> None:
         os.environ[SHARED_MEMORY_VARIABLE] = f"/proc/{os.getpid()}/fd/{file}"
 
 
-def _open_shared_memory() -> int | None:
+def _open_usage_session_memory() -> int | None:
     path = os.environ.get(SHARED_MEMORY_VARIABLE)
     if not path:
         return None

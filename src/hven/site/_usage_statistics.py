@@ -24,7 +24,7 @@ import counter_robots
 from hven.model.errors import HvenError
 from hven.site._published_state import USER_SCHEMA
 from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
-from hven.site._usage_sessions import SESSION_SECONDS, UsageSessions, create_shared_memory
+from hven.site._usage_sessions import SESSION_SECONDS, UsageSessions, create_usage_session_memory
 from hven.site.store._usage_records import UsageKey
 
 if TYPE_CHECKING:
@@ -192,14 +192,14 @@ class UsageCounter:
         self._pending_requests: deque[AnsweredRequest] = deque()
         self._sums_by_key: dict[UsageKey, list[int]] = {}
         self._usage_sessions = UsageSessions()
-        self._countable_names: tuple[PublishedState, _CountableNames] | None = None
+        self._countable_names: tuple[PublishedState, _CountableTableNames] | None = None
         self._lock = threading.Lock()  # protects the sums
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_write_failed = False
 
     #: Allocates the memory that the processes of a server share for the sessions of an hour.
-    create_shared_memory = staticmethod(create_shared_memory)
+    create_usage_session_memory = staticmethod(create_usage_session_memory)
 
     def record_request(self, request: AnsweredRequest) -> None:
         """Record a request that was answered; only on the event loop.
@@ -245,7 +245,7 @@ class UsageCounter:
         published_state = self._get_published_state()
         with self._lock:
             if self._countable_names is None or self._countable_names[0] is not published_state:
-                self._countable_names = published_state, _CountableNames(published_state)
+                self._countable_names = published_state, _CountableTableNames(published_state)
             _, countable_names = self._countable_names
             while self._pending_requests:
                 try:
@@ -279,7 +279,7 @@ class UsageCounter:
         else:
             self._sums_by_key[key] = [old_sum + count for old_sum, count in zip(old_sums, counts, strict=True)]
 
-    def _count_request(self, request: AnsweredRequest, names: _CountableNames) -> None:
+    def _count_request(self, request: AnsweredRequest, countable_names: _CountableTableNames) -> None:
         usage = request.usage
         if request.status not in _SUCCESS_STATUSES or request.method == "HEAD":
             return
@@ -287,7 +287,7 @@ class UsageCounter:
             return
         access = classify_user_agent(request.user_agent)
         month = "{:04d}-{:02d}".format(*time.gmtime(request.unix_time)[:2])
-        collections, row_counts, sends_data = names.find_used_items(usage)
+        collections, row_counts, sends_data = countable_names.find_used_collections_and_tables(usage)
         user_hash = 0
         is_counted = _is_user_action(request)
         if is_counted:
@@ -360,7 +360,7 @@ def classify_user_agent(user_agent: str) -> str:
     return REGULAR_ACCESS if user_agent.startswith("Mozilla/") else MACHINE_ACCESS
 
 
-class _CountableNames:
+class _CountableTableNames:
     """The published names that may be counted: other names in addresses get no sums."""
 
     def __init__(self, published_state: PublishedState) -> None:
@@ -377,7 +377,9 @@ class _CountableNames:
                 collection = self.collections_by_schema[schema]
                 self.tables_by_name[f"{schema}.{table_name}".lower()] = (collection, table_name)
 
-    def find_used_items(self, usage: RequestUsage) -> tuple[list[str], dict[tuple[str, str], int], bool]:
+    def find_used_collections_and_tables(
+        self, usage: RequestUsage
+    ) -> tuple[list[str], dict[tuple[str, str], int], bool]:
         """Return the collections of a request, the row counts of its tables, and whether it sent data."""
         row_counts: dict[tuple[str, str], int] = {}
         sends_data = False
@@ -395,11 +397,11 @@ class _CountableNames:
         table_collections = [collection for collection, _ in row_counts]
         collections = list(dict.fromkeys([*table_collections, *file_collections]))
         if not collections:
-            collections = self._find_route_collections(usage.params or {}, row_counts)
+            collections = self._find_collections_of_route(usage.params or {}, row_counts)
         has_sent_data = (sends_data or bool(file_collections)) and usage.face not in _METADATA_SERVICES
         return collections, row_counts, has_sent_data
 
-    def _find_route_collections(
+    def _find_collections_of_route(
         self, route_params: Mapping[str, Any], row_counts: dict[tuple[str, str], int]
     ) -> list[str]:
         """Return the collection that a route names; add a table that it names with no rows."""

@@ -46,7 +46,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def write_backup(
-    site: Site, path: Path, *, include_rows: bool = True, on_table: Callable[[str], None] | None = None
+    site: Site, path: Path, *, include_rows: bool = True, notify_table: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Write an archive of a site. It contains the state of one moment.
 
@@ -58,7 +58,7 @@ def write_backup(
         A file that does not exist yet; it appears when it is complete.
     include_rows
         False: without rows; after a restoration the collections are ingested from their sources again.
-    on_table
+    notify_table
         Called with the name of each table, from this thread.
 
     Returns
@@ -88,7 +88,7 @@ def write_backup(
                 with site.store.open_export(label, include_rows=include_rows) as state:
                     for name, lines in state.iterate_tables():
                         archive_writer.add_lines(f"state/{name}.jsonl", lines)
-                _add_snapshots(archive_writer, site, state.snapshot_records, on_table or _ignore_progress)
+                _add_snapshots(archive_writer, site, state.snapshot_records, notify_table or _ignore_progress)
                 _add_job_files(archive_writer, site, state.job_ids)
                 archive_writer.add_text(CHECKSUMS_MEMBER, json.dumps(archive_writer.checksums, indent=0))
             file.flush()
@@ -230,12 +230,12 @@ def _add_site_files(archive_writer: _ArchiveWriter, site: Site, archive: Path) -
 
 
 def _add_snapshots(
-    archive_writer: _ArchiveWriter, site: Site, records: list[SnapshotRecord], on_table: Callable[[str], None]
+    archive_writer: _ArchiveWriter, site: Site, records: list[SnapshotRecord], notify_table: Callable[[str], None]
 ) -> None:
     for record in records:
-        on_table(record.table.qualified_name)
+        notify_table(record.table.qualified_name)
         engine = site.engines.find_engine(record.snapshot)
-        batches = _iterate_batches(engine.read_rows(record.snapshot))
+        batches = _wrap_batches_as_generator(engine.read_rows(record.snapshot))
         row_count = archive_writer.add_rows(f"rows/{record.id}.arrow", record.table.arrow_schema, batches)
         if row_count != record.snapshot.rows:
             table_name = record.table.qualified_name
@@ -243,7 +243,7 @@ def _add_snapshots(
             raise StorageError(message, remedy="ingest it again")
 
 
-def _iterate_batches(batches: Any) -> Generator[pa.RecordBatch]:
+def _wrap_batches_as_generator(batches: Any) -> Generator[pa.RecordBatch]:
     yield from batches
 
 

@@ -51,7 +51,7 @@ MEMORY_BYTES = MAX_PROCESSES * COUNTERS_PER_PROCESS * 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTotals:
+class ServerCounterTotals:
     """What all processes have counted since the server started.
 
     Attributes
@@ -99,9 +99,9 @@ class ProcessCounters:
         self._memory_file: int | None = None
         row_number: int | None = None
         if path is not None:
-            self._memory_file = _open_shared_memory(path)
+            self._memory_file = _open_counter_memory(path)
         if self._memory_file is not None:
-            row_number = _lock_row(self._memory_file)
+            row_number = _lock_free_counter_row(self._memory_file)
         if self._memory_file is not None and row_number is not None:
             self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
         row_offset = (row_number or 0) * COUNTERS_PER_PROCESS * 8
@@ -191,7 +191,7 @@ class ProcessCounters:
 
     # --- sums ------------------------------------------------------------------------------------------------
 
-    def sum_processes(self) -> ServerTotals:
+    def sum_processes(self) -> ServerCounterTotals:
         """Add up what all processes have counted.
 
         Returns
@@ -220,7 +220,7 @@ class ProcessCounters:
             time_histograms[name] = tuple(int(count) for count in histograms[service])
             seconds_by_service[name] = float(total[_REQUEST_SECONDS_OFFSET + service])
             bytes_by_service[name] = int(total[_BYTES_OFFSET + service])
-        return ServerTotals(
+        return ServerCounterTotals(
             process_count=process_count,
             running_requests=int(total[_RUNNING_OFFSET]),
             running_queries=int(total[_RUNNING_QUERIES_OFFSET]),
@@ -257,7 +257,7 @@ def _get_error_position(error_kind: str) -> int:
     return _ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)
 
 
-def create_shared_memory() -> None:
+def create_counter_memory() -> None:
     """Allocate the memory of a server that starts.
 
     Its processes find it by the environment; other processes count for themselves. The memory is no file on a disk:
@@ -269,7 +269,7 @@ def create_shared_memory() -> None:
         os.environ[SHARED_MEMORY_VARIABLE] = f"/proc/{os.getpid()}/fd/{file}"
 
 
-def _open_shared_memory(path: Path) -> int | None:
+def _open_counter_memory(path: Path) -> int | None:
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:  # the server is gone; nobody needs these counts
@@ -280,7 +280,7 @@ def _open_shared_memory(path: Path) -> int | None:
     return None
 
 
-def _lock_row(descriptor: int) -> int | None:
+def _lock_free_counter_row(descriptor: int) -> int | None:
     """Lock a row that no living process has: each process holds a lock on one byte, which ends with the process."""
     for number in range(MAX_PROCESSES):
         with contextlib.suppress(OSError):

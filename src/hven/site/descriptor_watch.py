@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven import descriptor
-from hven.descriptor import PARSED_SUFFIXES, FileContents, FileState
+from hven.descriptor import PARSED_SUFFIXES, DescriptorFileReader, DescriptorFileState
 from hven.model.errors import HvenError
 from hven.site.store._descriptors import StoredDescriptor
 
 if TYPE_CHECKING:
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.site.store._descriptors import DescriptorStore
 
@@ -60,7 +60,7 @@ class DescriptorState:
     name: str
     stamp: Stamp
     files: tuple[Path, ...]
-    resource: Resource | None = None
+    resource: CollectionSpec | None = None
     problem: str | None = None
     is_closed: bool = False
     good_since: str | None = None
@@ -110,7 +110,7 @@ class DescriptorWatcher:
         for name, state in self.states_by_collection.items():
             self.states_by_collection[name] = replace(state, stamp=())
 
-    def list_resources(self) -> dict[str, Resource]:
+    def map_last_good_resources(self) -> dict[str, CollectionSpec]:
         """Return the last good version of each descriptor by collection.
 
         Returns
@@ -118,7 +118,7 @@ class DescriptorWatcher:
         resources
             Without collections that never had a valid one.
         """
-        resources: dict[str, Resource] = {}
+        resources: dict[str, CollectionSpec] = {}
         for name, state in self.states_by_collection.items():
             if state.resource is not None:
                 resources[name] = state.resource
@@ -170,7 +170,7 @@ class DescriptorWatcher:
                 return
             self.unsaved.discard(name)
 
-    def _load_last_good(self, collection: str, path: Path) -> tuple[Resource, str, tuple[str, ...]] | None:
+    def _load_last_good(self, collection: str, path: Path) -> tuple[CollectionSpec, str, tuple[str, ...]] | None:
         """Load the last good descriptor from the store, with the time of its first reading and its restrictions."""
         if self.stored_descriptors is None:
             return None
@@ -179,13 +179,13 @@ class DescriptorWatcher:
             if stored_descriptor is None:
                 return None
             settings = replace(self.settings, defaults=stored_descriptor.defaults)
-            file_contents = _restore_file_contents(stored_descriptor, path, self.settings)
+            file_contents = _build_stored_file_contents(stored_descriptor, path, self.settings)
             resource = descriptor.load_descriptor(path, settings, file_contents)
         # with other settings or another version of Hven it may not be valid; a bug of ours must not stop the site
         except Exception:  # noqa: BLE001
             return None
         text = stored_descriptor.texts.get(path.name, "")
-        return resource, stored_descriptor.read_at, _find_restrictions(text)
+        return resource, stored_descriptor.read_at, _find_restricting_words(text)
 
     def _read_descriptor(self, collection: str, path: Path, old_state: DescriptorState | None) -> DescriptorState:
         old_parts = () if old_state is None else old_state.files[1:]
@@ -203,9 +203,9 @@ class DescriptorWatcher:
             new_files = tuple(file for file in watched_files if file not in stamps_by_file)
             stamps_by_file.update(zip(new_files, compute_stamp(new_files), strict=True))
             stamp: Stamp = ()
-            if not new_files or is_unchanged(resource):
+            if not new_files or is_descriptor_unchanged(resource):
                 stamp = tuple(stamps_by_file[file] for file in watched_files)
-            restrictions = _find_restrictions(_read_text(path) or "")
+            restrictions = _find_restricting_words(_read_text(path) or "")
             return DescriptorState(
                 name=collection,
                 stamp=stamp,
@@ -223,7 +223,7 @@ class DescriptorWatcher:
             if last_good is not None:
                 last_resource, good_since, last_restrictions = last_good
         text = _read_text(path)
-        new_restrictions = Counter(_find_restrictions(text or "")) - Counter(last_restrictions)
+        new_restrictions = Counter(_find_restricting_words(text or "")) - Counter(last_restrictions)
         is_unreadable = text is None and last_resource is None
         return DescriptorState(
             name=collection,
@@ -284,7 +284,7 @@ def find_descriptor_files(settings: Settings) -> dict[str, Path]:
     return descriptor_files
 
 
-def list_descriptor_parts(resource: Resource, path: Path) -> list[Path]:
+def list_descriptor_parts(resource: CollectionSpec, path: Path) -> list[Path]:
     """List the files from which a descriptor was read: itself, its includes, its functions.
 
     Parameters
@@ -302,7 +302,7 @@ def list_descriptor_parts(resource: Resource, path: Path) -> list[Path]:
     return [Path(os.path.normpath(path.parent / name)) for name in resource.hashes]
 
 
-def is_unchanged(resource: Resource) -> bool:
+def is_descriptor_unchanged(resource: CollectionSpec) -> bool:
     """Return whether the files of a descriptor are still as they were read.
 
     Parameters
@@ -351,15 +351,15 @@ def _read_text(path: Path) -> str | None:
         return None
 
 
-def _find_restrictions(text: str) -> tuple[str, ...]:
+def _find_restricting_words(text: str) -> tuple[str, ...]:
     """List the words that restrict access in a descriptor that cannot be read: better closed by mistake than open."""
     matches = _RESTRICTION_PATTERN.finditer(text)
     return tuple(sorted(" ".join(match[0].split()) for match in matches))
 
 
-def _build_stored_descriptor(resource: Resource, settings: Settings) -> StoredDescriptor | None:
+def _build_stored_descriptor(resource: CollectionSpec, settings: Settings) -> StoredDescriptor | None:
     """Read the files of a valid descriptor again, for the store; None: they have changed since."""
-    if not is_unchanged(resource):
+    if not is_descriptor_unchanged(resource):
         return None
     directory = resource.path.parent
     with suppress(OSError):
@@ -379,19 +379,21 @@ def _build_stored_descriptor(resource: Resource, settings: Settings) -> StoredDe
     return None
 
 
-def _restore_file_contents(stored_descriptor: StoredDescriptor, path: Path, settings: Settings) -> FileContents:
+def _build_stored_file_contents(
+    stored_descriptor: StoredDescriptor, path: Path, settings: Settings
+) -> DescriptorFileReader:
     """Return the files of a stored descriptor, which replace those that are on the disk now."""
-    states: dict[Path, FileState] = {}
+    states: dict[Path, DescriptorFileState] = {}
     for name, sha256 in stored_descriptor.files.items():
         data = None
         if name in stored_descriptor.texts:
             data = _encode_text(stored_descriptor.texts[name])
-        states[Path(os.path.normpath(path.parent / name))] = FileState(sha256, data)
+        states[Path(os.path.normpath(path.parent / name))] = DescriptorFileState(sha256, data)
     standards_directory = settings.directory / "standards"
     for name, text in stored_descriptor.standards.items():
         data = _encode_text(text)
-        states[standards_directory / name] = FileState(hashlib.sha256(data).hexdigest(), data)
-    return FileContents(states)
+        states[standards_directory / name] = DescriptorFileState(hashlib.sha256(data).hexdigest(), data)
+    return DescriptorFileReader(states)
 
 
 def _decode_text(data: bytes) -> str:

@@ -12,15 +12,15 @@ from hven.site._state_builder import build_published_state
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.model.settings import Project
+    from hven.model.settings import ProjectSettings
     from hven.site._bound_policies import AccessPolicyBinder
     from hven.site._published_state import PublishedState
     from hven.site.descriptor_watch import DescriptorState
-    from hven.site.store import PointerEvent, Release, SnapshotRecord, StateStore
+    from hven.site.store import PublicationEvent, Release, SnapshotRecord, StateStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PastState:
+class PastPublishedState:
     """An earlier state.
 
     Attributes
@@ -129,8 +129,8 @@ def build_past_state(
     version_key: str,
     descriptors: Mapping[str, DescriptorState],
     policies: AccessPolicyBinder,
-    projects: Sequence[Project] = (),
-) -> PastState:
+    projects: Sequence[ProjectSettings] = (),
+) -> PastPublishedState:
     """Build the state of what was published at a moment. Metadata, rights and views are the present ones.
 
     Live tables have no past. A table that is no longer published is not shown: it was removed on purpose.
@@ -153,12 +153,12 @@ def build_past_state(
     past
         The state, with the names of tables that are missing in it.
     """
-    _, current_pointers = store.read_pointers()
+    _, current_pointers = store.read_published_snapshot_ids()
     releases = store.releases.list_releases(label=version_key)
     if releases:
         records = _collect_release_records(store, releases, current_pointers)
         missing_names = [table for table in current_pointers if table not in records]
-        return PastState(
+        return PastPublishedState(
             published_state=build_published_state(records, descriptors, policies=policies, projects=projects),
             version_key=version_key,
             missing_tables={table.lower(): None for table in missing_names},
@@ -166,7 +166,7 @@ def build_past_state(
         )
     records = {}
     missing_tables: dict[str, str | None] = {}
-    for collection, event in store.find_states_at(version_key).items():
+    for collection, event in store.find_last_publication_events(version_key).items():
         stored_records = {record.id: record for record in store.list_snapshots(collection)}
         missing_names = []
         for table, snapshot in event.state.items():
@@ -186,7 +186,7 @@ def build_past_state(
             first_publication = _find_first_publication(store, table, version_key)
             if first_publication is not None:
                 later_tables[table.lower()] = first_publication
-    return PastState(
+    return PastPublishedState(
         published_state=build_published_state(records, descriptors, policies=policies, projects=projects),
         version_key=version_key,
         missing_tables=missing_tables,
@@ -206,9 +206,9 @@ def _collect_release_records(
     return {table: record for table, record in records.items() if table in current_pointers}
 
 
-def _list_later_events(store: StateStore, collection: str, version_key: str) -> list[PointerEvent]:
+def _list_later_events(store: StateStore, collection: str, version_key: str) -> list[PublicationEvent]:
     """List the events of a collection after a moment, the oldest first."""
-    return [event for event in reversed(store.list_events(collection)) if event.at > version_key]
+    return [event for event in reversed(store.list_publication_events(collection)) if event.at > version_key]
 
 
 def _find_first_publication(store: StateStore, table: str, version_key: str) -> str | None:
@@ -220,7 +220,7 @@ def _find_first_publication(store: StateStore, table: str, version_key: str) -> 
 
 
 def _find_first_kept_time(
-    table: str, later_events: Sequence[PointerEvent], stored_records: Mapping[str, SnapshotRecord]
+    table: str, later_events: Sequence[PublicationEvent], stored_records: Mapping[str, SnapshotRecord]
 ) -> str | None:
     """Return when a snapshot of a table that is still kept was first published."""
     for event in later_events:
@@ -229,7 +229,7 @@ def _find_first_kept_time(
     return None
 
 
-def build_unavailable_state_error(past_state: PastState, table: str) -> GoneError | ParamError:
+def build_unavailable_state_error(past_state: PastPublishedState, table: str) -> GoneError | ParamError:
     """Create the error that the state of a table is not kept, or that there was none yet.
 
     Parameters
@@ -266,7 +266,7 @@ def build_unavailable_state_error(past_state: PastState, table: str) -> GoneErro
 
 
 __all__ = [
-    "PastState",
+    "PastPublishedState",
     "build_past_state",
     "build_unavailable_state_error",
     "build_unknown_version_error",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Fault, HvenError, Place
+from hven.model.errors import Fault, HvenError, TextPlace
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
         fault = Fault(
             message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, where the site was "
             f"at their ingest; now it is {current_url}",
-            place=Place(file=str(descriptor_path)),
+            place=TextPlace(file=str(descriptor_path)),
             remedy=f"write them again with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",
         )

@@ -21,7 +21,7 @@ from hven.site._site import Site
 from hven.site.archive import ARCHIVE_FORMAT, CHECKSUMS_MEMBER, HEADER_MEMBER, ChecksumReader
 from hven.site.store import StateStore
 from hven.site.store._database import STATE_FORMAT
-from hven.site.store._snapshots import record_from_row
+from hven.site.store._snapshots import snapshot_record_from_row
 from hven.site.store._state_copies import read_user_table_record
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
 
 
 def restore_archive(
-    path: Path, directory: Path, *, engine: str | None = None, on_table: Callable[[str], None] | None = None
+    path: Path, directory: Path, *, engine: str | None = None, notify_table: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
     """Restore a site from an archive.
 
@@ -178,7 +178,7 @@ def restore_archive(
         is in it.
     engine
         Engine for all rows, whatever engine they were in.
-    on_table
+    notify_table
         Called with the name of each table, from this thread.
 
     Returns
@@ -196,7 +196,7 @@ def restore_archive(
     StorageError
         The disk or a database fails. What was there before stays as it was.
     """
-    if not _is_free_directory(directory):
+    if not _is_absent_or_empty_directory(directory):
         remedy = f"name a directory that is empty (but for {SECRETS_FILE}) or not there"
         raise ConflictError(f"{directory} is not empty", remedy=remedy)
     header = verify_archive(path)
@@ -208,7 +208,7 @@ def restore_archive(
         partial_directory.mkdir(parents=True)
         if (directory / SECRETS_FILE).is_file():
             shutil.copy2(directory / SECRETS_FILE, partial_directory / SECRETS_FILE)
-        restoration = _Restoration(path, partial_directory, engine, on_table or (lambda _: None))
+        restoration = _SiteRestoration(path, partial_directory, engine, notify_table or (lambda _: None))
         with _explain_archive_errors(path):
             collections = restoration.restore_site()
         for item in _list_restored_items(partial_directory):
@@ -229,7 +229,7 @@ def restore_archive(
         shutil.rmtree(partial_directory, ignore_errors=True)
         if is_new_directory and directory.exists() and not any(directory.iterdir()):
             directory.rmdir()
-    local_settings = _list_local_settings(site_settings.load_settings(directory))
+    local_settings = _write_local_setting_notices(site_settings.load_settings(directory))
     return {
         **header,
         "collections": [] if header["data"] else collections,
@@ -237,7 +237,7 @@ def restore_archive(
     }
 
 
-def _is_free_directory(directory: Path) -> bool:
+def _is_absent_or_empty_directory(directory: Path) -> bool:
     if not directory.exists():
         return True
     return directory.is_dir() and all(item.name == SECRETS_FILE for item in directory.iterdir())
@@ -249,9 +249,9 @@ def _list_restored_items(partial_directory: Path) -> list[Path]:
     return sorted(items, key=lambda item: item.name == site_settings.SETTINGS_FILE)
 
 
-def _list_local_settings(settings: Settings) -> Iterator[str]:
+def _write_local_setting_notices(settings: Settings) -> Iterator[str]:
     """List the settings of a restored hven.toml that belong to the place where the site was."""
-    for name, setting_value, reason in site_settings.iterate_local_settings(settings):
+    for name, setting_value, reason in site_settings.iterate_site_specific_settings(settings):
         if isinstance(setting_value, tuple):
             value_text = ", ".join(setting_value)
         else:
@@ -259,7 +259,7 @@ def _list_local_settings(settings: Settings) -> Iterator[str]:
         yield f"{site_settings.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
 
 
-class _Restoration:
+class _SiteRestoration:
     """One restoration, into a directory whose contents are moved up at the end."""
 
     def __init__(self, path: Path, directory: Path, engine: str | None, on_table: Callable[[str], None]) -> None:
@@ -281,7 +281,7 @@ class _Restoration:
                 self.rows_by_table[PurePosixPath(member.name).stem] = [json.loads(line) for line in lines]
             elif member.name.startswith(("rows/", "jobs/")):
                 break
-        settings = self._set_engine(site_settings.load_settings(self.directory))
+        settings = self._set_engine_in_settings_file(site_settings.load_settings(self.directory))
         data_directory = settings.data_directory
         with closing(StateStore(settings.var_directory, settings.store)) as store:
             store.check_empty()
@@ -295,11 +295,11 @@ class _Restoration:
                 raise
             for record in self.restored_records.values():
                 engine = site.engines.find_engine(record.snapshot)
-                engine.note_published(record.snapshot)
+                engine.note_published_snapshot(record.snapshot)
         descriptor_paths = settings.collections_directory.glob("*/*.yaml")
         return sorted(path.stem for path in descriptor_paths if path.stem == path.parent.name)
 
-    def _set_engine(self, settings: Settings) -> Settings:
+    def _set_engine_in_settings_file(self, settings: Settings) -> Settings:
         """Set the engine in hven.toml to the one that has the rows now."""
         if self.engine is None or settings.engine == self.engine:
             return settings
@@ -340,7 +340,7 @@ class _Restoration:
     def _read_records(self) -> dict[str, SnapshotRecord]:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
         user_table_rows = self.rows_by_table.get("user_tables", ())
-        stored_records = [record_from_row(_ArchivedRow(row)) for row in snapshot_rows]
+        stored_records = [snapshot_record_from_row(_ArchivedRow(row)) for row in snapshot_rows]
         stored_records += [read_user_table_record(_ArchivedRow(row)) for row in user_table_rows]
         return {record.id: record for record in stored_records}
 

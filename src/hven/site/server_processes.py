@@ -138,7 +138,7 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
     ConflictError
         The message says what that server lacks.
     """
-    data, store_label = describe_storage(settings, store)
+    data, store_label = get_storage_labels(settings, store)
     for server_process in list_server_processes(settings):
         compared_settings = (("data", server_process.data, data), ("store", server_process.store, store_label))
         for name, server_value, own_value in compared_settings:
@@ -167,7 +167,7 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
         time.sleep(POLL_INTERVAL_SECONDS)
 
 
-def describe_storage(settings: Settings, store: StateStore) -> tuple[str, str]:
+def get_storage_labels(settings: Settings, store: StateStore) -> tuple[str, str]:
     """Return names for the directory of a site's snapshots and for its system state.
 
     What lies in ``var/`` has the name ``var`` wherever the site is mounted.
@@ -196,4 +196,4 @@ def _get_run_directory(settings: Settings) -> Path:
     return settings.var_directory / "run"
 
 
-__all__ = ["ServerProcess", "ServerStatusFile", "check_servers_can_read", "describe_storage", "list_server_processes"]
+__all__ = ["ServerProcess", "ServerStatusFile", "check_servers_can_read", "get_storage_labels", "list_server_processes"]

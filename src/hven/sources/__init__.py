@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from hven.model.settings import PythonLimits
+from hven.model.settings import DescriptorPythonLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.formats import TableMetadata
-    from hven.formats.media import Product
-    from hven.model import Cache, Deviation
+    from hven.formats.media import OpenProductFile
+    from hven.model import LruCache, ReadDeviation
     from hven.model.table import Column, FileReaderSpec, TimeSeriesMetadata
 
 DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
@@ -97,7 +97,7 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileSignature:
+class FileKindSignature:
     """How files of a kind are recognised: ``FILES`` of the kind's module.
 
     Attributes
@@ -119,7 +119,7 @@ class FileSignature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSignature:
+class ServiceUrlSignature:
     """How the addresses of services of a kind are recognised: ``SERVICE`` of the kind's module.
 
     Attributes
@@ -155,7 +155,7 @@ class SourceContext:
         Rejected rows and values of each piece of text that `on_reject` gets, at least; None: all. A caller that needs
         few does not wait for millions: after this number nothing more is read.
     on_notice
-        Takes what people should know: a `hven.model.Deviation` for what is narrowed, dropped or reinterpreted
+        Takes what people should know: a `hven.model.ReadDeviation` for what is narrowed, dropped or reinterpreted
         (`report_deviation`), or a sentence about the source as a whole. `hven new` writes it into the draft, `hven
         check` warns about it, and the ingest report shows it with its counts.
     batch_row_limit
@@ -197,23 +197,23 @@ class SourceContext:
     target_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     on_reject: Callable[[RejectedRow], None] | None = None
     reject_limit: int | None = None
-    on_notice: Callable[[str | Deviation], None] | None = None
+    on_notice: Callable[[str | ReadDeviation], None] | None = None
     batch_row_limit: int = 131_072
     key_columns: Sequence[str] = ()
     page_row_limit: int | None = None
     requests_per_second: float | None = None
     allow_private: bool = False
-    python_limits: PythonLimits = field(default_factory=PythonLimits)
-    open_sample_file: Callable[[Path, str, FileReaderSpec], Product] | None = None
+    python_limits: DescriptorPythonLimits = field(default_factory=DescriptorPythonLimits)
+    open_sample_file: Callable[[Path, str, FileReaderSpec], OpenProductFile] | None = None
     allowed_roots: Sequence[Path] = ()
     cache_directory: Path | None = None
     journal: PushJournal | None = None
     run_name: str = ""
     on_progress: Callable[[int, int], None] | None = None
-    answer_cache: Cache[tuple[Any, Sequence[bytes]]] | None = None
+    answer_cache: LruCache[tuple[Any, Sequence[bytes]]] | None = None
     is_inspection: bool = False
 
-    def report_deviation(self, deviation: Deviation) -> None:
+    def report_deviation(self, deviation: ReadDeviation) -> None:
         """Report what a reader narrows, drops or reinterprets, if there is a listener.
 
         Parameters
@@ -354,7 +354,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class CatalogueSource(Protocol):
+class InPlaceCatalogueSource(Protocol):
     """A source whose files an engine may serve where they are (`hven.engines.CatalogueAdopter`).
 
     Attributes
@@ -551,7 +551,7 @@ class DoubtfulTypesSource(Protocol):
 
 
 @runtime_checkable
-class RebindableSource(Protocol):
+class ContextRebindableSource(Protocol):
     """A source that keeps its answers when it gets another context; other sources are opened again."""
 
     def with_context(self, context: SourceContext) -> Source:
@@ -573,7 +573,7 @@ class DescribedSource(Protocol):
 
 
 @runtime_checkable
-class AttributedSource(Protocol):
+class CreditedSource(Protocol):
     """A source that names its creators and its licence."""
 
     def list_credits(self) -> Mapping[str, str]:
@@ -584,7 +584,7 @@ class AttributedSource(Protocol):
 
 
 @runtime_checkable
-class SampledSource(Protocol):
+class TimeSamplesSource(Protocol):
     """A source whose rows may be samples in time, and which describes them."""
 
     def describe_samples(self) -> TimeSeriesMetadata | None:
@@ -691,10 +691,11 @@ __all__ = [
     "AvailableTable",
     "BlockChecksumSource",
     "ChangeFeedSource",
+    "ContextRebindableSource",
     "DescribedSource",
     "DoubtfulTypesSource",
+    "FileKindSignature",
     "FileListSource",
-    "FileSignature",
     "GuessedOptionsSource",
     "IncrementalSource",
     "InputVersion",
@@ -703,9 +704,8 @@ __all__ = [
     "PagedSource",
     "ProgressSource",
     "PushJournal",
-    "RebindableSource",
     "RejectedRow",
-    "ServiceSignature",
+    "ServiceUrlSignature",
     "Source",
     "SourceChanges",
     "SourceContext",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # of prctl(2): this process dies with the thread that began it
 
 
-class PandasNotice:
+class PandasImportHook:
     """A finder that tells Arrow of pandas as soon as the curator's code imports it; until then Arrow does without.
 
     Arrow imports pandas itself when it first makes a column of a list or an array, which takes twice the time that this
@@ -73,10 +73,10 @@ def main() -> None:
         path = "" if verb == "begin" else str(request_arguments[0])
         try:
             if verb == "begin":
-                module = prepare_process(*request_arguments)
+                module = prepare_worker_process(*request_arguments)
                 channel.send_bytes(b"O")
             elif verb == "load":
-                functions[request_arguments[0], request_arguments[1]] = load_function(
+                functions[request_arguments[0], request_arguments[1]] = load_curator_function(
                     request_arguments[0], request_arguments[1]
                 )
                 channel.send_bytes(b"O")
@@ -94,12 +94,18 @@ def main() -> None:
                 return
 
 
-def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
+def prepare_worker_process(
+    parent_pid: int,
+    is_main_thread: bool,
+    import_paths: list[str],
+    memory_limit_bytes: int,
+    support_module_name: str | None,
+) -> Any:
     """Set the limits, and end when the parent does; return the module that is needed beside the curator's file."""
-    sys.path[:] = paths
-    PandasNotice()
-    if module is not None:
-        support_module = importlib.import_module(module)
+    sys.path[:] = import_paths
+    PandasImportHook()
+    if support_module_name is not None:
+        support_module = importlib.import_module(support_module_name)
     else:
         support_module = None
     sys.dont_write_bytecode = True
@@ -107,13 +113,13 @@ def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: in
         import resource  # noqa: PLC0415  (not every system has it)
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    if main_thread:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
+    if is_main_thread:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     def end_with_parent() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent_pid:
             time.sleep(1.0)
         os._exit(1)
 
@@ -121,7 +127,7 @@ def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: in
     return support_module
 
 
-def load_function(path: str, name: str) -> Callable[..., Any]:
+def load_curator_function(path: str, name: str) -> Callable[..., Any]:
     """Import a file, which may import its neighbours, and find its function."""
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location(f"hven_beside_{file.removesuffix('.py')}", path)

@@ -100,7 +100,9 @@ class HostRateLimiter:
             file = None
             if self._directory is not None:
                 with contextlib.suppress(OSError):  # a full disk: each process counts for itself
-                    file = stack.enter_context(_open_locked(self._directory / _UNSAFE_FILENAME_PATTERN.sub("_", host)))
+                    file = stack.enter_context(
+                        _open_locked_file(self._directory / _UNSAFE_FILENAME_PATTERN.sub("_", host))
+                    )
             now = time.time()
             if file is None:
                 next_turn = self._next_turns.get(host, 0.0)
@@ -118,7 +120,7 @@ class HostRateLimiter:
 
 
 @contextlib.contextmanager
-def _open_locked(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202  (yields a file's number)
+def _open_locked_file(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202  (yields a file's number)
     import fcntl  # noqa: PLC0415  (where there is none, processes count for themselves)
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,7 @@ def compute_backoff(attempt: int) -> float:
     return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def retry_busy(operation: Callable[[], T], max_attempts: int, end_time: float | None) -> T:
+def retry_with_backoff(operation: Callable[[], T], max_attempts: int, end_time: float | None) -> T:
     """Try again what a pause may help, while there is time.
 
     Parameters

@@ -31,7 +31,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            read = read or load_function(path, name)
+            read = read or load_reader_function(path, name)
             if cached_file != (request["path"], request["stamp"]):
                 # one file at a time
                 cached_file = None
@@ -51,7 +51,7 @@ def main() -> None:
         out.flush()
 
 
-def load_function(path: str, name: str) -> Callable[[str], Any]:
+def load_reader_function(path: str, name: str) -> Callable[[str], Any]:
     """Import the file, which may import its neighbours, and find its function."""
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location("hven_reader", path)

@@ -14,19 +14,19 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.model import build_duplicate_name_deviation
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import parse_type, type_from_arrow
-from hven.sources import FileSignature
-from hven.sources._reading.catalogue_headers import join_continuation_lines
-from hven.sources._reading.cells import guess_type, is_convertible_type
-from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names
-from hven.sources._reading.delimited import RecordLayout
+from hven.model.types import build_type_from_arrow, parse_type
+from hven.sources import FileKindSignature
+from hven.sources._reading.catalogue_headers import join_daophot_lines
+from hven.sources._reading.cells import guess_column_type, is_parsable_cell_type
+from hven.sources._reading.data_files import DataFile, FileOptions, resolve_column_names
+from hven.sources._reading.delimited import DelimitedLayout
 from hven.sources._reading.dialect import DELIMITERS_BY_WORD, WHITESPACE, TextDialect, detect_dialect
-from hven.sources._reading.fixed_width_splitter import build_splitter
-from hven.sources._reading.text_blocks import TextFile, check_utf8, split_windows
+from hven.sources._reading.fixed_width_splitter import build_fixed_width_splitter
+from hven.sources._reading.text_blocks import TextBlockReader, check_utf8, split_into_line_windows
 from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
-from hven.sources._reading.type_doubts import explain_doubt
+from hven.sources._reading.type_doubts import explain_type_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _OUTER_BARS_PATTERN = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
 _BORDER_LINE_PATTERN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # around a table
 
 # any text that no other kind recognises
-FILES = FileSignature(extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z")
+FILES = FileKindSignature(extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z")
 SAMPLE_BYTES = 400_000  # of a block with quoted values
 FRONT_SAMPLE_BYTES = 300_000  # of a block without them
 FURTHER_SAMPLE_BYTES = 100_000  # in the middle and at the end of such a block
@@ -133,7 +133,7 @@ class DelimitedTextSource(TextFileSource):
 
     def list_columns(self) -> list[Column]:
         """List the columns of the header; types are guessed from a sample, or stated by an ECSV header."""
-        first, kinds, _, _ = self._guess_columns
+        first, kinds, _, _ = self._column_guesses
         columns: list[Column] = []
         for name in first.names:
             column = first.columns_by_name.get(name, Column(name=name))
@@ -142,25 +142,25 @@ class DelimitedTextSource(TextFileSource):
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return the title of a machine-readable table, or the description of an ECSV file."""
-        first = self._guess_columns[0]
+        first = self._column_guesses[0]
         return first.title, first.description
 
     def list_credits(self) -> dict[str, str]:
         """Return the authors of a machine-readable table."""
-        authors = self._guess_columns[0].authors
+        authors = self._column_guesses[0].authors
         if authors:
             return {"creators": "; ".join(authors)}
         return {}
 
     def list_guessed_options(self) -> dict[str, object]:
         """Return guessed options that a descriptor should state, because they change what the rows are."""
-        if self._guess_columns and self._has_units and self.options.units is None:
+        if self._column_guesses and self._has_units and self.options.units is None:
             return {"units": True}
         return {}
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
         """List the columns that were guessed to be text but may be meant otherwise: message and remedy by name."""
-        first, kinds, cells, places = self._guess_columns
+        first, kinds, cells, places = self._column_guesses
         declared_types = self._collect_declared_types(first)
         number_names = [name for name in cells if kinds.get(name) == pa.float64()]
         has_decimal_points = any("." in cell for name in number_names for cell in cells[name])
@@ -168,19 +168,21 @@ class DelimitedTextSource(TextFileSource):
         for name in cells:
             if kinds.get(name) != pa.string() or name in declared_types:
                 continue
-            doubt = self._explain_doubt(name, cells[name], places[name], has_decimal_points=has_decimal_points)
+            doubt = self._explain_type_doubt(name, cells[name], places[name], has_decimal_points=has_decimal_points)
             if doubt is not None:
                 doubts_by_name[name] = doubt
         return doubts_by_name
 
     def _list_column_names(self) -> list[str]:
-        return list(self._guess_columns[0].names)
+        return list(self._column_guesses[0].names)
 
     def _find_declared_types(self) -> Mapping[str, object]:
-        return self._collect_declared_types(self._guess_columns[0])
+        return self._collect_declared_types(self._column_guesses[0])
 
-    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
-        kinds = self._guess_columns[1]
+    def _open_at_first_record(
+        self, file: DataFile, file_column_names: Sequence[str]
+    ) -> tuple[TextBlockReader, DelimitedLayout]:
+        kinds = self._column_guesses[1]
         text, dialect = self._open_and_detect(file)
         self._check_same_columns(file, dialect, file_column_names)
         text.skip_bytes(dialect.offset)
@@ -188,9 +190,9 @@ class DelimitedTextSource(TextFileSource):
         layout = self._build_layout(dialect, column_types)
         return text, layout
 
-    def _open_and_detect(self, file: DataFile) -> tuple[TextFile, TextDialect]:
+    def _open_and_detect(self, file: DataFile) -> tuple[TextBlockReader, TextDialect]:
         options = self.options
-        text = TextFile(file, encoding=options.encoding)
+        text = TextBlockReader(file, encoding=options.encoding)
         head = text.read_checked_head()
         dialect = detect_dialect(
             head,
@@ -198,10 +200,10 @@ class DelimitedTextSource(TextFileSource):
             delimiter=options.delimiter,
             quote=options.quote or None,
             comment=options.comment,
-            header=options.header,
+            has_header=options.header,
             names=options.names,
-            skip=options.skip,
-            units=options.units,
+            skipped_lines=options.skip,
+            has_units=options.units,
         )
         text.set_dialect(
             quote=self._choose_quote(dialect),
@@ -225,13 +227,13 @@ class DelimitedTextSource(TextFileSource):
                 words_by_name.setdefault(name, []).extend(words)
         return words_by_name
 
-    def _choose_transform(self, dialect: TextDialect) -> Callable[[bytes], bytes] | None:
+    def _choose_block_transform(self, dialect: TextDialect) -> Callable[[bytes], bytes] | None:
         """Choose the function that makes a block delimited text."""
         if dialect.ranges:
             single = codecs.lookup(self.options.encoding).name != "utf-8"
-            cut = build_splitter(dialect.ranges, by_characters=single or not dialect.counts_bytes)
+            cut = build_fixed_width_splitter(dialect.ranges, counts_characters=single or not dialect.counts_bytes)
             if dialect.has_continuation_lines:
-                return lambda data: cut(join_continuation_lines(data))
+                return lambda data: cut(join_daophot_lines(data))
             return cut
         if dialect.is_barred:
             return _strip_bars
@@ -239,7 +241,7 @@ class DelimitedTextSource(TextFileSource):
             return None
         squeeze = _build_blank_squeezer(self.options.quote)
         if dialect.has_continuation_lines:
-            return lambda data: squeeze(join_continuation_lines(data))
+            return lambda data: squeeze(join_daophot_lines(data))
         return squeeze
 
     def _check_same_columns(self, file: DataFile, dialect: TextDialect, file_column_names: Sequence[str]) -> None:
@@ -247,19 +249,19 @@ class DelimitedTextSource(TextFileSource):
             if name not in dialect.names:
                 raise SourceError(
                     f"no column {name!r}, which {self.files[0].name} has",
-                    place=Place(file=file.name),
+                    place=TextPlace(file=file.name),
                     remedy="`ignore:` it, or make it a source entry of its own",
                 )
         self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 
-    def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> RecordLayout:
+    def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> DelimitedLayout:
         options = self.options
         nulls = self._collect_null_words(dialect)
         text_first_columns = {name for name in dialect.names if name in nulls or options.thousands}
         reject_limit = self.context.reject_limit
         if self.context.on_reject is None:
             reject_limit = 1
-        return RecordLayout(
+        return DelimitedLayout(
             names=dialect.names,
             column_types=column_types,
             delimiter=_find_delimiter_sign(dialect),
@@ -268,13 +270,13 @@ class DelimitedTextSource(TextFileSource):
             thousands=options.thousands,
             json_columns=dialect.json_columns,
             null_words=nulls,
-            transform=self._choose_transform(dialect),
+            transform=self._choose_block_transform(dialect),
             text_first_columns=text_first_columns,
             reject_limit=reject_limit,
         )
 
     @cached_property
-    def _guess_columns(self) -> tuple[TextDialect, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
+    def _column_guesses(self) -> tuple[TextDialect, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
         """The layout of the first file, and the types, sampled cells and places of these cells by column.
 
         Types are guessed from the beginnings of up to five files.
@@ -349,12 +351,12 @@ class DelimitedTextSource(TextFileSource):
     def _list_null_words(self, name: str, dialect: TextDialect) -> tuple[str, ...]:
         return list_null_words(self._collect_null_words(dialect), name)
 
-    def _explain_doubt(
+    def _explain_type_doubt(
         self, name: str, cells: list[str], places: list[str], *, has_decimal_points: bool
     ) -> tuple[str, str] | None:
         options = self.options
-        null_words = self._list_null_words(name, self._guess_columns[0])
-        return explain_doubt(
+        null_words = self._list_null_words(name, self._column_guesses[0])
+        return explain_type_doubt(
             name,
             cells,
             places,
@@ -369,7 +371,7 @@ class DelimitedTextSource(TextFileSource):
         options = self.options
         nulls = self._list_null_words(name, dialect)
         sample = pa.array(cells, pa.string())
-        guessed_type = guess_type(sample, null_words=nulls, decimal=options.decimal, thousands=options.thousands)
+        guessed_type = guess_column_type(sample, null_words=nulls, decimal=options.decimal, thousands=options.thousands)
         target_type = self.context.target_types.get(name)
         if target_type is None:
             return guessed_type
@@ -386,12 +388,12 @@ class DelimitedTextSource(TextFileSource):
             result[name] = _choose_type(declared.arrow, target_type)
         for name, word in self.options.types.items():
             if name not in dialect.names:
-                check_column_names([name], dialect.names, self.files[0].name)
+                resolve_column_names([name], dialect.names, self.files[0].name)
             try:
                 kind = parse_type(word).arrow
             except ValueError as error:
                 raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
-            if is_convertible_type(kind):
+            if is_parsable_cell_type(kind):
                 result[name] = kind
             else:
                 result[name] = pa.string()
@@ -425,7 +427,7 @@ def _sample_quoted_records(data: bytes, dialect: TextDialect, quote: str) -> lis
 
 def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
     """Choose the type to read, given what the text looks like and what the target column has."""
-    if not is_convertible_type(target_type):
+    if not is_parsable_cell_type(target_type):
         if guessed_type != pa.string() or not pa.types.is_list(target_type):
             return guessed_type
         return pa.string()
@@ -444,13 +446,13 @@ def _find_column_type(dialect: TextDialect, name: str, arrow_type: pa.DataType) 
         declared = column.type
     if declared is not None and declared.arrow == arrow_type:
         return declared
-    return type_from_arrow(arrow_type)
+    return build_type_from_arrow(arrow_type)
 
 
 def _strip_bars(data: bytes) -> bytes:
     """Strip the bars at both ends of all lines, and drop border lines."""
     parts: list[bytes] = []
-    for part in split_windows(data):
+    for part in split_into_line_windows(data):
         barless_part = _OUTER_BARS_PATTERN.sub(b"", part)
         parts.append(_BORDER_LINE_PATTERN.sub(b"", barless_part))
     return b"".join(parts)
@@ -471,10 +473,10 @@ def _build_blank_squeezer(quote: str) -> Callable[[bytes], bytes]:
 
     def replace_blanks(data: bytes) -> bytes:
         if quote_bytes and quote_bytes in data:
-            parts = [quoted_or_blank.sub(replace_unquoted, part) for part in split_windows(data, quote_bytes)]
+            parts = [quoted_or_blank.sub(replace_unquoted, part) for part in split_into_line_windows(data, quote_bytes)]
         else:
-            parts = [runs.sub(b" ", part) for part in split_windows(data)]
+            parts = [runs.sub(b" ", part) for part in split_into_line_windows(data)]
         squeezed = b"".join(parts)
-        return b"".join(ends.sub(b"", part) for part in split_windows(squeezed))
+        return b"".join(ends.sub(b"", part) for part in split_into_line_windows(squeezed))
 
     return replace_blanks

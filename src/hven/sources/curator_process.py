@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.model import deadlines
-from hven.model.settings import PythonLimits
+from hven.model.settings import DescriptorPythonLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,24 +91,24 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
     return None
 
 
-class PythonProcess:
+class CuratorProcess:
     """An interpreter for code of curators; the first request starts it, and restarts it after its end.
 
     It ends with this object.
     """
 
-    def __init__(self, limits: PythonLimits | None = None, module: str | None = None) -> None:
+    def __init__(self, limits: DescriptorPythonLimits | None = None, module: str | None = None) -> None:
         self._module = module  # needed in the process besides the curator's file
-        self.limits = limits or PythonLimits()
+        self.limits = limits or DescriptorPythonLimits()
         self._lock = threading.RLock()
-        self._finalizer: weakref.finalize[Any, PythonProcess] | None = None
+        self._finalizer: weakref.finalize[Any, CuratorProcess] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._row_counter = mmap.mmap(-1, 8)
         self._loaded_functions: set[tuple[str, str]] = set()
 
     @property
-    def row_count(self) -> int:
+    def yielded_row_count(self) -> int:
         """Number of rows that a source has yielded."""
         return int.from_bytes(self._row_counter[:8], sys.byteorder)
 
@@ -211,10 +211,10 @@ class PythonProcess:
         if self._channel is None:
             raise AssertionError
         try:
-            last_row_count = self.row_count
+            last_row_count = self.yielded_row_count
             while not self._channel.poll(timeout_seconds):
-                if self.row_count > last_row_count:  # a source that yields rows is at work
-                    last_row_count = self.row_count
+                if self.yielded_row_count > last_row_count:  # a source that yields rows is at work
+                    last_row_count = self.yielded_row_count
                     continue
                 self.stop_process()
                 raise CuratorCodeError(
@@ -293,14 +293,14 @@ class PythonProcess:
             min(deadlines.SESSION_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid
         )
         self._channel = Connection(ours.detach())
-        self._finalizer = weakref.finalize(self, _end_process, self._process, self._channel, mark)
+        self._finalizer = weakref.finalize(self, _kill_process_and_descendants, self._process, self._channel, mark)
         self._loaded_functions.clear()
         main = threading.current_thread() is threading.main_thread()  # Linux ties such an end to the thread
         self.send_request(("begin", os.getpid(), main, list(sys.path), self.limits.memory, self._module))
         self.receive_answer(STARTUP_TIMEOUT_SECONDS)
 
 
-def _end_process(process: subprocess.Popen[bytes], channel: Connection, mark: str) -> None:
+def _kill_process_and_descendants(process: subprocess.Popen[bytes], channel: Connection, mark: str) -> None:
     with contextlib.suppress(OSError):
         channel.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -334,4 +334,4 @@ def _encode_arrays(arrays: Sequence[pa.Array]) -> pa.Buffer:
     return sink.getvalue()
 
 
-__all__ = ["PythonProcess"]
+__all__ = ["CuratorProcess"]

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
 from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
-from hven.sources import ServiceSignature
+from hven.sources import ServiceUrlSignature
 from hven.sources._reading import das2_packets, time_windows
-from hven.sources._reading.das2_packets import Das2Stream, PacketVariable, SampleSegment, StreamExceptionError
+from hven.sources._reading.das2_packets import Das2Stream, Das2StreamError, PacketVariable, SampleSegment
 from hven.sources._reading.service_client import extract_error_text
 from hven.sources._reading.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from hven.sources import Source, SourceContext
 
-SERVICE = ServiceSignature(
+SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*das2[^?#]*?)(?:\?(?:[^#]*&)?dataset=(?P<dataset>[^&#]+)[^#]*)?",
     table_option="dataset",
 )
@@ -94,7 +94,7 @@ class Das2Source(TimeWindowSource):
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
         range_text = self._dataset_properties.get("validRange", "")
-        first, last = _parse_range(range_text) or (None, None)
+        first, last = _parse_time_range(range_text) or (None, None)
         if self.options.start:
             first = _parse_instant(self.options.start)
         if self.options.stop:
@@ -112,11 +112,11 @@ class Das2Source(TimeWindowSource):
         first, last = self._time_limits
         width = max((last - first) // FIRST_LOOK_DIVISOR, 60 * SECOND_MICROSECONDS)
         spans = [(first, min(first + width, last)), (max(last - width, first), last), (first, last)]
-        example = _parse_range(self._dataset_properties.get("exampleRange_00", ""))
+        example = _parse_time_range(self._dataset_properties.get("exampleRange_00", ""))
         if example is not None:
             spans.insert(0, example)
         for start, stop in spans:
-            stream = self._read_stream(start, stop)
+            stream = self._request_samples(start, stop)
             if stream is None or not stream.segments:
                 continue
             variables: dict[str, PacketVariable] = {}
@@ -162,7 +162,7 @@ class Das2Source(TimeWindowSource):
         description = plane.properties.get("summary") or plane.properties.get("description")
         return Column(name=name, type=parse_type(kind), unit=plane.units or None, description=description)
 
-    def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
+    def read_parameter_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Return the bins of the items of spectra."""
         bins_by_name: dict[str, tuple[ParameterBins, ...]] = {}
         for name, plane in self._variables.items():
@@ -186,11 +186,11 @@ class Das2Source(TimeWindowSource):
                     f"{self.source_name}: the server sends a stream of das 3.0",
                     remedy="only das2 2.2 is read: ask its operator for it",
                 )
-            return das2_packets.parse_stream(data)
+            return das2_packets.parse_das2_stream(data)
 
         return self.service.retry(request_once)
 
-    def _read_stream(self, start: int, stop: int) -> Das2Stream | None:
+    def _request_samples(self, start: int, stop: int) -> Das2Stream | None:
         parameters = {"server": "dataset", "dataset": self.options.dataset}
         parameters["start_time"] = str(np.datetime64(start, "us"))
         parameters["end_time"] = str(np.datetime64(stop, "us"))
@@ -202,24 +202,26 @@ class Das2Source(TimeWindowSource):
             return self._request_stream(parameters)
         except SourceError as error:
             for fault in (error, error.__cause__):
-                if isinstance(fault, StreamExceptionError) and fault.exception_type == NO_DATA_EXCEPTION:
+                if isinstance(fault, Das2StreamError) and fault.exception_type == NO_DATA_EXCEPTION:
                     return None
             raise
 
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
-        stream = self._read_stream(start, stop)
+        stream = self._request_samples(start, stop)
         if stream is None:
             return []
         for name in stream.skipped_variables:
-            self._report_dropped(name, "the values are no numbers; they are left out")
+            self._report_dropped_column(name, "the values are no numbers; they are left out")
         tables = [self._build_table(segment, column_names) for segment in stream.segments]
         # packets of several types take turns
         if len(tables) > 1:
             return [pa.concat_tables(tables).sort_by(TIME_COLUMN)]
         return tables
 
-    def _report_dropped(self, name: str, message: str) -> None:
-        deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message)
+    def _report_dropped_column(self, name: str, message: str) -> None:
+        deviation = ReadDeviation(
+            kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message
+        )
         self._report_once(deviation)
 
     def _build_table(self, segment: SampleSegment, column_names: Sequence[str]) -> pa.Table:
@@ -228,7 +230,7 @@ class Das2Source(TimeWindowSource):
             name = _build_column_name(plane, number)
             first = self._variables.get(name)
             if first is None:
-                self._report_dropped(name, "the first samples do not have this variable; it is left out")
+                self._report_dropped_column(name, "the first samples do not have this variable; it is left out")
                 continue
             if not self.options.tags and first.item_values != plane.item_values:
                 moment = np.datetime64(int(segment.times[0]), "us")
@@ -269,7 +271,7 @@ def _parse_instant(text: str) -> int | None:
     return int(instants[0])
 
 
-def _parse_range(text: str) -> tuple[int, int] | None:
+def _parse_time_range(text: str) -> tuple[int, int] | None:
     """Parse `A to B UTC | words`; None: it is no range."""
     first_text, to, last_text = text.partition("|")[0].partition(" to ")
     first = _parse_instant(first_text)

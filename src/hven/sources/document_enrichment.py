@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from hven.model.errors import SourceError, suggest_spelling
 from hven.model.table import Column
-from hven.model.types import STRING, TIMESTAMP, Type, parse_type
+from hven.model.types import STRING, TIMESTAMP, ColumnType, parse_type
 from hven.sources import (
     DescribedSource,
     DoubtfulTypesSource,
@@ -115,7 +115,7 @@ class DocumentColumn(BaseModel):
         return self.array or len(self.key) > 1
 
     @property
-    def column_type(self) -> Type:
+    def column_type(self) -> ColumnType:
         """The type of the column."""
         if not self.is_array:
             return parse_type(self.type)
@@ -137,7 +137,7 @@ class DocumentColumn(BaseModel):
         return "int"
 
 
-class EnrichOptions(BaseModel):
+class DocumentEnrichmentOptions(BaseModel):
     """What a descriptor may state about the documents of its rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -218,7 +218,7 @@ class EnrichOptions(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check_location(self) -> EnrichOptions:
+    def _check_location(self) -> DocumentEnrichmentOptions:
         if (self.url is None) == (self.file is None):
             raise ValueError("say either `url` or `file`")
         if self.url is not None and not _URL_HOST_PATTERN.match(self.url):
@@ -242,7 +242,7 @@ class EnrichOptions(BaseModel):
         return list(dict.fromkeys(names))
 
 
-def add_document_columns(
+def with_document_columns(
     source_columns: Sequence[Column], enrich_options: Mapping[str, Any] | None
 ) -> tuple[Column, ...]:
     """Add the columns of documents to those of a source, before anything is fetched.
@@ -266,7 +266,7 @@ def add_document_columns(
     """
     if enrich_options is None:
         return tuple(source_columns)
-    options = EnrichOptions.model_validate(dict(enrich_options))
+    options = DocumentEnrichmentOptions.model_validate(dict(enrich_options))
     documents = RowDocuments(options, source_columns, SourceContext())
     return (*source_columns, *documents.columns)
 
@@ -294,7 +294,9 @@ class RowDocuments:
         The source has no such column, or already has one of the same name.
     """
 
-    def __init__(self, options: EnrichOptions, source_columns: Sequence[Column], context: SourceContext) -> None:
+    def __init__(
+        self, options: DocumentEnrichmentOptions, source_columns: Sequence[Column], context: SourceContext
+    ) -> None:
         self.options = options
         self.context = context
         names = [column.name for column in source_columns]
@@ -331,7 +333,7 @@ class RowDocuments:
         return self._store.count_pending()
 
     @property
-    def path(self) -> Path | None:
+    def store_path(self) -> Path | None:
         """The file in which documents are kept; each address has its own."""
         if self.context.cache_directory is None:
             return None
@@ -342,21 +344,23 @@ class RowDocuments:
     def store(self) -> DocumentStore:
         """The store in which documents are kept."""
         if self._store is None:
-            self._store = DocumentStore(self.path, self._form)
+            self._store = DocumentStore(self.store_path, self._form)
         return self._store
 
-    def request_documents(self, batch: pa.RecordBatch) -> None:
+    def record_documents_of_rows(self, batch: pa.RecordBatch) -> None:
         """Request the documents of some rows.
 
         Parameters
         ----------
         batch
-            Rows of the source, with the columns of `EnrichOptions.required_columns`.
+            Rows of the source, with the columns of `DocumentEnrichmentOptions.required_columns`.
         """
         names, moments = self._read_names_and_moments(batch)
         addresses = self._build_addresses(batch)
         requests = zip(names, moments, addresses, strict=True)
-        self.store.request_documents((name, moment, address) for name, moment, address in requests if name and address)
+        self.store.record_wanted_documents(
+            (name, moment, address) for name, moment, address in requests if name and address
+        )
 
     def _read_names_and_moments(self, batch: pa.RecordBatch) -> tuple[list[Any], list[Any]]:
         """Read the name of the document of each row, and how new it is; None: the source does not tell."""
@@ -459,7 +463,7 @@ class RowDocuments:
         Parameters
         ----------
         batch
-            As for `request_documents`.
+            As for `record_documents_of_rows`.
 
         Returns
         -------
@@ -468,7 +472,7 @@ class RowDocuments:
         """
         names, moments = self._read_names_and_moments(batch)
         requested_names = {name for name in names if name}
-        facts_by_id = self.store.find_documents(list(requested_names))
+        facts_by_id = self.store.find_document_records(list(requested_names))
         stored_values = {name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None}
         values_by_id = self._collect_values(stored_values)
         empty = [None] * len(self._specs)
@@ -511,7 +515,7 @@ class RowDocuments:
             self.store.update_values(new_values.items())
         return values_by_id | new_values
 
-    def wrap_source(self, source: Source) -> EnrichedSource:
+    def wrap_source(self, source: Source) -> DocumentEnrichedSource:
         """Put the columns of the documents beside those of a source; the result has all abilities of the source.
 
         Parameters
@@ -526,10 +530,10 @@ class RowDocuments:
         """
         abilities = [kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract)]
         if abilities:
-            kind = type("Enriched", (*abilities, EnrichedSource), {})
+            kind = type("Enriched", (*abilities, DocumentEnrichedSource), {})
         else:
-            kind = EnrichedSource
-        enriched: EnrichedSource = kind(self, source)
+            kind = DocumentEnrichedSource
+        enriched: DocumentEnrichedSource = kind(self, source)
         return enriched
 
 
@@ -562,7 +566,7 @@ def _join_template(literals: Sequence[str], values: Sequence[str]) -> str:
     return literals[0] + "".join(filled_parts)
 
 
-class EnrichedSource:
+class DocumentEnrichedSource:
     """A source whose rows have the columns of their documents, too.
 
     Parameters
@@ -630,7 +634,7 @@ class EnrichedSource:
                 schema = batch.schema
                 writer = writer or pa.ipc.new_stream(spool, schema)
                 writer.write_batch(batch)
-                self.documents.request_documents(batch)
+                self.documents.record_documents_of_rows(batch)
         finally:
             if writer is not None:
                 writer.close()
@@ -653,7 +657,7 @@ class EnrichedSource:
         return size
 
 
-class _EnrichedIncrementalSource(EnrichedSource):
+class _EnrichedIncrementalSource(DocumentEnrichedSource):
     """A source with documents that can restrict itself to new rows."""
 
     def can_filter_by(self, expression: str) -> bool:
@@ -668,7 +672,7 @@ class _EnrichedIncrementalSource(EnrichedSource):
         return self.documents.wrap_source(self.source.select_since(expression, watermark))
 
 
-class _EnrichedKeyLookupSource(EnrichedSource):
+class _EnrichedKeyLookupSource(DocumentEnrichedSource):
     """A source with documents that returns rows by key."""
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
@@ -676,7 +680,7 @@ class _EnrichedKeyLookupSource(EnrichedSource):
         return self.documents.wrap_source(self.source.select_keys(key_columns, keys))
 
 
-class _EnrichedFileListSource(EnrichedSource):
+class _EnrichedFileListSource(DocumentEnrichedSource):
     """A source with documents that consists of files."""
 
     def list_files(self) -> pa.Table:
@@ -688,7 +692,7 @@ class _EnrichedFileListSource(EnrichedSource):
         return self.documents.wrap_source(self.source.select_files(file_names))
 
 
-class _EnrichedProgressSource(EnrichedSource):
+class _EnrichedProgressSource(DocumentEnrichedSource):
     """A source with documents that counts bytes."""
 
     def count_bytes_read(self) -> int:
@@ -696,7 +700,7 @@ class _EnrichedProgressSource(EnrichedSource):
         return int(self.source.count_bytes_read())
 
 
-class _EnrichedDoubtfulTypesSource(EnrichedSource):
+class _EnrichedDoubtfulTypesSource(DocumentEnrichedSource):
     """A source with documents that is not sure of types."""
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
@@ -705,7 +709,7 @@ class _EnrichedDoubtfulTypesSource(EnrichedSource):
         return type_doubts
 
 
-class _EnrichedDescribedSource(EnrichedSource):
+class _EnrichedDescribedSource(DocumentEnrichedSource):
     """A source with documents that has a title and a description."""
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -714,7 +718,7 @@ class _EnrichedDescribedSource(EnrichedSource):
         return title_and_description
 
 
-class _EnrichedMetadataSource(EnrichedSource):
+class _EnrichedMetadataSource(DocumentEnrichedSource):
     """A source with documents that has metadata besides its rows."""
 
     def read_metadata(self) -> Any:
@@ -722,7 +726,7 @@ class _EnrichedMetadataSource(EnrichedSource):
         return self.source.read_metadata()
 
 
-_ENRICHED_CLASSES: Mapping[Any, type[EnrichedSource]] = {
+_ENRICHED_CLASSES: Mapping[Any, type[DocumentEnrichedSource]] = {
     IncrementalSource: _EnrichedIncrementalSource,
     KeyLookupSource: _EnrichedKeyLookupSource,
     FileListSource: _EnrichedFileListSource,
@@ -740,8 +744,8 @@ __all__ = [
     "TIME_COLUMN",
     "WHOLE_TEXT_KEY",
     "DocumentColumn",
-    "EnrichOptions",
-    "EnrichedSource",
+    "DocumentEnrichedSource",
+    "DocumentEnrichmentOptions",
     "RowDocuments",
-    "add_document_columns",
+    "with_document_columns",
 ]

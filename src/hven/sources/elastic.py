@@ -13,13 +13,13 @@ from urllib.parse import quote, unquote, urlsplit
 import pyarrow as pa
 from pydantic import Field
 
-from hven.model.errors import Place, SourceError, suggest_spelling
+from hven.model.errors import SourceError, TextPlace, suggest_spelling
 from hven.model.table import Column  # noqa: TC001  (an annotation that is read)
-from hven.sources import AvailableTable, ServiceSignature, Source, SourceContext
+from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceContext
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, parse_document
+from hven.sources._reading.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, parse_json_document
 from hven.sources._reading.json_records import find_list_start
-from hven.sources._reading.json_schema import LEAF_CELL, JsonLeaf
+from hven.sources._reading.json_schema import LEAF_CELL, JsonLeafColumn
 from hven.sources._reading.service_client import BrokenAnswerError, Secret, resolve_authorization
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 PIT_MIN_VERSION = (7, 12)  # from this version on, a point in time has an order of its own (_shard_doc)
-SERVICE = ServiceSignature(
+SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^/?#]+:92\d\d)(?:/(?P<index>[^/?#_][^/?#]*))?(?:/_search)?/?", table_option="index"
 )
 KEEP_ALIVE = "5m"  # between two pages
@@ -57,7 +57,7 @@ _ERROR_REASON_PATTERN = re.compile(r'"type"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"rea
 _LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context found", "point_in_time")
 
 
-class Options(PageOptions):
+class Options(PagedJsonOptions):
     """What a descriptor may state about an index."""
 
     index: str = Field(min_length=1, description="Index, alias, or several of them.", examples=["nrh-*"])
@@ -206,13 +206,13 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         return field_types
 
     @cached_property
-    def _leaves(self) -> list[JsonLeaf]:
+    def _leaves(self) -> list[JsonLeafColumn]:
         """Columns of the sample with the types of the mapping, and columns that the sample did not have."""
         sampled_names: dict[str, pa.DataType] = {}
         for name, field_type in self._field_types.items():
             if name not in self.options.types:
                 sampled_names[name] = FIELD_TYPES.get(field_type, pa.string())
-        sampled_leaves: list[JsonLeaf] = []
+        sampled_leaves: list[JsonLeafColumn] = []
         for leaf in super()._leaves:
             kind = sampled_names.get(leaf.name)
             if kind is None or leaf.leaf_kind != LEAF_CELL or leaf.mixed_kinds is not None:
@@ -291,7 +291,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                     token = json.dumps(last)
                 yield JsonPage(name=f"page {number}", data=data, resume_token=token)
         finally:
-            self._release_context(f"{self.service.url}/_pit", {"id": point})
+            self._release_server_context(f"{self.service.url}/_pit", {"id": point})
 
     def _read_scroll(self) -> Generator[JsonPage, None, None]:
         """Scroll, where a point in time has no order of its own: old servers, and OpenSearch."""
@@ -312,7 +312,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 body = {"scroll": KEEP_ALIVE, "scroll_id": scroll}
         finally:
             if scroll:
-                self._release_context(f"{self.service.url}/_search/scroll", {"scroll_id": [scroll]})
+                self._release_server_context(f"{self.service.url}/_search/scroll", {"scroll_id": [scroll]})
 
     def _open_point_in_time(self, method: str, url: str, key: str) -> str:
         answer = self._request_document(method, url)
@@ -322,7 +322,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             )
         return str(answer[key])
 
-    def _release_context(self, url: str, body: object) -> None:
+    def _release_server_context(self, url: str, body: object) -> None:
         """Release what the server keeps for the query; if this fails, the server forgets it after a time."""
         content = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
@@ -344,7 +344,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         start = find_list_start(data, HITS_PATH)
         if start is None:
             raise BrokenAnswerError(f"{self.source_name}: page {page_number:,} has no list of hits")
-        answer = parse_document(data[:start] + b"]}}", self.source_name)
+        answer = parse_json_document(data[:start] + b"]}}", self.source_name)
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             if answer.get("timed_out"):
@@ -383,7 +383,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         field = watermark.expression.removeprefix("_source.")
-        part = self._copy_part()
+        part = self._copy_source()
         is_missing = {"bool": {"must_not": {"exists": {"field": field}}}}
         is_newer = {"range": {field: {"gte": watermark.compute_lower_bound(value)}}}
         condition = {"bool": {"should": [is_newer, is_missing], "minimum_should_match": 1}}
@@ -391,8 +391,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         return part
 
 
-def _build_cell_leaf(name: str, pointer: str, arrow_type: pa.DataType) -> JsonLeaf:
-    return JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=arrow_type)
+def _build_cell_leaf(name: str, pointer: str, arrow_type: pa.DataType) -> JsonLeafColumn:
+    return JsonLeafColumn(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=arrow_type)
 
 
 def _find_last_sort(data: bytes) -> list[Any] | None:
@@ -405,7 +405,7 @@ def _find_last_sort(data: bytes) -> list[Any] | None:
             value, end = json.JSONDecoder().raw_decode(following_text)
             if isinstance(value, list) and _PAGE_END_PATTERN.fullmatch(following_text[end:].encode()):
                 return value
-    hits = parse_document(data, "the service")["hits"]["hits"]  # the page ends in an unusual way
+    hits = parse_json_document(data, "the service")["hits"]["hits"]  # the page ends in an unusual way
     if hits:
         return list(hits[-1].get("sort", []))
     return None
@@ -450,7 +450,7 @@ def _parse_query(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = Place(file=name, line=error.lineno)
+        place = TextPlace(file=name, line=error.lineno)
         raise SourceError(f"the query is no JSON: {error}", place=place, remedy="mend it there") from error
 
 

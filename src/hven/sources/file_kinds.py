@@ -1,6 +1,6 @@
 """Find the kind of source that reads a file, by its name or beginning, or a service, by its address.
 
-Each kind states what it recognises (`FileSignature`, `ServiceSignature`).
+Each kind states what it recognises (`FileKindSignature`, `ServiceUrlSignature`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hven.sources import FileSignature, ServiceSignature
+    from hven.sources import FileKindSignature, ServiceUrlSignature
 
 HEAD_BYTES = 8192  # of a file, which are matched
 BLOCK_BYTES = 1 << 20  # read at a time to find the end of a file
@@ -25,7 +25,7 @@ MAX_SCANNED_BYTES = 64 << 20
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def find_kind_by_name(file: str) -> str | None:
+def find_file_kind_by_name(file: str) -> str | None:
     """Recognise the kind by a file's name or pattern, compressed or not.
 
     Parameters
@@ -49,7 +49,7 @@ def find_kind_by_name(file: str) -> str | None:
     return next((name for name, signature in _iterate_file_signatures(kinds) if ending in signature.extensions), None)
 
 
-def find_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = None) -> str | None:
+def find_file_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = None) -> str | None:
     """Recognise the kind by a file's first bytes.
 
     If several kinds match, the last one counts, so that a file that no other kind knows is text.
@@ -77,7 +77,7 @@ def find_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = 
     return matching_kinds[-1] if matching_kinds else None
 
 
-def find_kind_of_file(path: Path) -> str | None:
+def detect_file_kind(path: Path) -> str | None:
     """Recognise the kind of a file by its first bytes, decompressed.
 
     Parameters
@@ -94,7 +94,7 @@ def find_kind_of_file(path: Path) -> str | None:
         stream = DataFile(path=path, name=path.name).open_stream()
         try:
             head = stream.read(HEAD_BYTES)
-            kind = find_kind_by_content(head)
+            kind = find_file_kind_by_content(head)
             refining_kinds = [
                 named_signature
                 for named_signature in _iterate_file_signatures(plugins.list_plugins("sources"))
@@ -124,7 +124,7 @@ def find_kind_of_file(path: Path) -> str | None:
         return None
 
 
-def find_service_signature(source_kind: str) -> ServiceSignature | None:
+def find_service_signature(source_kind: str) -> ServiceUrlSignature | None:
     """Look up whether a kind reads remote services, from which it samples a part.
 
     Parameters
@@ -140,7 +140,7 @@ def find_service_signature(source_kind: str) -> ServiceSignature | None:
     return next((signature for _, signature in _iterate_signatures([source_kind], "SERVICE")), None)
 
 
-def find_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
+def find_service_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
     """Recognise the kind of a service by its address.
 
     Parameters
@@ -159,7 +159,7 @@ def find_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
-def _iterate_file_signatures(kinds: Iterable[str]) -> Iterator[tuple[str, FileSignature]]:
+def _iterate_file_signatures(kinds: Iterable[str]) -> Iterator[tuple[str, FileKindSignature]]:
     return _iterate_signatures(kinds, "FILES")
 
 
@@ -177,10 +177,10 @@ def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[t
 
 __all__ = [
     "COMPRESSED_EXTENSIONS",
-    "find_kind_by_content",
-    "find_kind_by_name",
-    "find_kind_by_url",
-    "find_kind_of_file",
+    "detect_file_kind",
+    "find_file_kind_by_content",
+    "find_file_kind_by_name",
+    "find_service_kind_by_url",
     "find_service_signature",
     "recognize_binary_format",
 ]

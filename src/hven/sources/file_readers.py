@@ -26,12 +26,12 @@ import pyarrow as pa
 from hven.formats.media import open_product
 from hven.model import deadlines
 from hven.model.errors import SourceError, UserError, format_message
-from hven.sources.site_programs import find_program, start_supervised
+from hven.sources.site_programs import find_program, start_supervised_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.formats.media import Place, Product
+    from hven.formats.media import OpenProductFile, Place
     from hven.model.settings import Settings
     from hven.model.table import FileReaderSpec
 
@@ -42,7 +42,7 @@ MAX_STDERR_CHARACTERS = 200  # of the last line that a reader writes to stderr
 SIGNAL_EXPLANATIONS = {9: "it was killed, probably for its memory", 6: "it gave up, probably for want of memory"}
 
 
-def open_with_reader(settings: Settings, path: Place, name: str, reader: FileReaderSpec) -> Product:
+def open_with_reader(settings: Settings, path: Place, name: str, reader: FileReaderSpec) -> OpenProductFile:
     """Open a file with a reader: a program of the operator, or a function of the curator.
 
     Parameters
@@ -197,7 +197,7 @@ class _ReaderProcess:
         self._stderr_path = self.directory / ".said"
         limits = {"RLIMIT_DATA": spec.memory_bytes, "RLIMIT_FSIZE": MAX_WRITTEN_FILE_BYTES}
         with os.fdopen(worker_pipe, "wb") as out, self._stderr_path.open("ab") as err:
-            self._supervisor: subprocess.Popen[bytes] = start_supervised(
+            self._supervisor: subprocess.Popen[bytes] = start_supervised_program(
                 spec.argv,
                 self.directory,
                 out,
@@ -418,13 +418,13 @@ def _find_pool(spec: _ReaderSpec) -> _ReaderPool:
         return _pools_by_spec[key]
 
 
-def stop_readers() -> None:
+def stop_idle_readers() -> None:
     """Stop all idle processes of readers."""
     for (process, _), pool in list(_pools_by_spec.items()):
         if process == os.getpid():
             pool.stop_idle_processes(0.0)
 
 
-atexit.register(stop_readers)
+atexit.register(stop_idle_readers)
 
-__all__ = ["open_with_reader", "stop_readers"]
+__all__ = ["open_with_reader", "stop_idle_readers"]

@@ -17,20 +17,20 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AliasChoices, Field
 
-from hven.model.errors import Place, SourceError, UpstreamError, UpstreamTimeoutError
-from hven.model.table import Column, FileRoot, parse_columns
+from hven.model.errors import SourceError, TextPlace, UpstreamError, UpstreamTimeoutError
+from hven.model.table import Column, FileRoot, parse_column_lines
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
 from hven.sources._reading.data_files import (
     DataFile,
     FileOptions,
     Texts,
-    check_column_names,
-    find_fact_type,
+    find_file_fact_type,
     guess_media_type,
+    resolve_column_names,
 )
-from hven.sources._reading.file_listing import check_link
-from hven.sources._reading.file_rows import FileListingRows
-from hven.sources.remote_stores import DirectoryStore, RemoteFileFacts, open_store
+from hven.sources._reading.file_listing import refuse_escaping_link
+from hven.sources._reading.file_rows import FilesAsRowsSource
+from hven.sources.remote_stores import DirectoryStore, RemoteFileFacts, open_remote_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FILES_PER_BATCH = 512
 UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
-FILE_LIST_COLUMNS = parse_columns("""
+FILE_LIST_COLUMNS = parse_column_lines("""
     path        | string    |      | meta.id;meta.file         | Path of the file, relative to the descriptor
     title       | string    |      | meta.title                | What the file is
     description | string    |      | meta.note                 | What is in it
@@ -131,7 +131,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return NamedFileSource(options, root, context)
 
 
-class DirectoryFileSource(FileListingRows):
+class DirectoryFileSource(FilesAsRowsSource):
     """One row for each file of a directory."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
@@ -147,7 +147,7 @@ class DirectoryFileSource(FileListingRows):
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
         known_names = [column.name for column in FILE_LIST_COLUMNS]
-        names = check_column_names(column_names, known_names, "the list of files")
+        names = resolve_column_names(column_names, known_names, "the list of files")
         files = self.files
         if row_limit is not None:
             files = self.files[:row_limit]
@@ -157,7 +157,7 @@ class DirectoryFileSource(FileListingRows):
             facts: dict[str, pa.Array] = {}
             for name in names:
                 if name in FILE_FACT_COLUMNS:
-                    facts[name] = pa.array([file.find_fact(name) for file in part], find_fact_type(name))
+                    facts[name] = pa.array([file.find_fact(name) for file in part], find_file_fact_type(name))
             yield _build_batch([self._build_row(file) for file in part], names, begin, facts)
 
     def _build_row(self, file: DataFile) -> dict[str, object]:
@@ -167,11 +167,11 @@ class DirectoryFileSource(FileListingRows):
             stat_after = file.path.stat()
         except OSError as error:
             raise SourceError(
-                f"cannot be read: {error.strerror}", place=Place(file=file.name), remedy="look at its permissions"
+                f"cannot be read: {error.strerror}", place=TextPlace(file=file.name), remedy="look at its permissions"
             ) from error
         if (stat_after.st_size, stat_after.st_mtime_ns) != before:
             raise SourceError(
-                "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+                "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
             )
         file.bytes_read = stat_after.st_size
         self.read_count += stat_after.st_size
@@ -199,7 +199,7 @@ class NamedFileSource:
 
     @cached_property
     def _store(self) -> RemoteStore:
-        return open_store(
+        return open_remote_store(
             self._root,
             resolve_secret=self._context.resolve_secret,
             allow_private=self._context.allow_private,
@@ -225,7 +225,7 @@ class NamedFileSource:
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file."""
         known_names = [column.name for column in FILE_LIST_COLUMNS]
-        names = check_column_names(column_names, known_names, "the list of files")
+        names = resolve_column_names(column_names, known_names, "the list of files")
         rows = islice(self._build_rows(), row_limit)
         self._list_digest = hashlib.sha256()
         self._file_count = 0
@@ -236,7 +236,7 @@ class NamedFileSource:
                     f"{row['path']}\0{row['bytes']}\0{row['modified']}\0{row['sha256']}\n".encode()
                 )
             fact_names = [name for name in names if name in FILE_FACT_COLUMNS]
-            facts = {name: pa.nulls(len(part), find_fact_type(name)) for name in fact_names}
+            facts = {name: pa.nulls(len(part), find_file_fact_type(name)) for name in fact_names}
             yield _build_batch(part, names, self._file_count, facts)
             self._file_count += len(part)
 
@@ -308,7 +308,7 @@ class NamedFileSource:
         """Read the facts of a file on disk; of a remote file only if its checksum is wanted."""
         if self._root.scheme is None:
             place = self._directory / path
-            check_link(place, path, (self._directory, *self._context.allowed_roots))
+            refuse_escaping_link(place, path, (self._directory, *self._context.allowed_roots))
             file_stat = place.stat()
             if not stat.S_ISREG(file_stat.st_mode):
                 raise FileNotFoundError(path)

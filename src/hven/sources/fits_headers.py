@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -188,7 +188,7 @@ def read_headers(path: Path, *, hdu_limit: int = 40, skip_byte_limit: int = 256 
         with gzip.open(plain) if packed else contextlib.nullcontext(plain) as file:
             while (
                 len(headers_found) < hdu_limit
-                and (header := read_header(file.read, len(headers_found), path.name)) is not None
+                and (header := read_next_hdu_header(file.read, len(headers_found), path.name)) is not None
             ):
                 headers_found.append(header)
                 skip_byte_limit -= header.data_bytes if packed else 0
@@ -198,14 +198,14 @@ def read_headers(path: Path, *, hdu_limit: int = 40, skip_byte_limit: int = 256 
     return headers_found
 
 
-def read_header(read: Callable[[int], bytes], index: int, file: str) -> HduHeader | None:
+def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, file: str) -> HduHeader | None:
     """Read the next header (FITS 4.0, 4.4).
 
     Parameters
     ----------
-    read
+    read_bytes
         Reads so many bytes.
-    index
+    hdu_index
         Of the HDU, from 0.
     file
         Its name, for messages.
@@ -222,36 +222,36 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> HduHeade
     """
     cards: list[str] = []
     while True:
-        block = read(BLOCK_BYTES)
+        block = read_bytes(BLOCK_BYTES)
         if not block.strip(b"\0 ") and not cards:
             return None
-        if not cards and index == 0 and not block.startswith(b"SIMPLE  ="):
+        if not cards and hdu_index == 0 and not block.startswith(b"SIMPLE  ="):
             raise SourceError(
                 "not FITS: it does not begin with SIMPLE",
-                place=Place(file=file),
+                place=TextPlace(file=file),
                 remedy="look what it is, or `ignore:` it",
             )
-        if not cards and index > 0 and not block.startswith(b"XTENSION"):
+        if not cards and hdu_index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK_BYTES and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
             raise SourceError(
-                f"ends within the header of HDU {index}", place=Place(file=file), remedy="get the file anew"
+                f"ends within the header of HDU {hdu_index}", place=TextPlace(file=file), remedy="get the file anew"
             )
         if len(cards) * 80 >= MAX_HEADER_BYTES:
             raise SourceError(
-                f"the header of HDU {index} has more than {MAX_HEADER_BYTES:,} bytes without an END",
-                place=Place(file=file),
+                f"the header of HDU {hdu_index} has more than {MAX_HEADER_BYTES:,} bytes without an END",
+                place=TextPlace(file=file),
                 remedy="get the file anew",
             )
         text = block.decode("latin-1")
         for at in range(0, len(text), 80):
             card = text[at : at + 80]
             if card.rstrip() == "END":
-                return _check_sizes(_build_header(cards, index), file)
+                return _refuse_absurd_sizes(_parse_hdu_header(cards, hdu_index), file)
             cards.append(card)
 
 
-def _check_sizes(header: HduHeader, file: str) -> HduHeader:
+def _refuse_absurd_sizes(header: HduHeader, file: str) -> HduHeader:
     """Refuse sizes that no file has, before they are used."""
     for key, value in header.card_values.items():
         if not (_SIZE_KEYWORD_PATTERN.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
@@ -265,13 +265,13 @@ def _check_sizes(header: HduHeader, file: str) -> HduHeader:
         if not -64 <= value <= max_value or (value < 0 and key != "BITPIX"):  # NaN is neither
             raise SourceError(
                 f"HDU {header.index} says {key} = {value:.6g}, which cannot be",
-                place=Place(file=file),
+                place=TextPlace(file=file),
                 remedy="get the file anew",
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
             f"HDU {header.index} says axes of more bytes than any file has",
-            place=Place(file=file),
+            place=TextPlace(file=file),
             remedy="get the file anew",
         )
     return header
@@ -292,16 +292,16 @@ def parse_cards(cards: list[str], keywords: Collection[str] | None = None) -> Hd
     header
         As of the first HDU.
     """
-    return _build_header(cards, 0, keywords)
+    return _parse_hdu_header(cards, 0, keywords)
 
 
-def _build_header(cards: list[str], index: int, keywords: Collection[str] | None = None) -> HduHeader:
+def _parse_hdu_header(cards: list[str], index: int, keywords: Collection[str] | None = None) -> HduHeader:
     header = HduHeader(index)
     last: str | None = None
     for card in cards:
         key = card[:8].rstrip()
         if key == "CONTINUE" and last is not None:
-            value, comment = _parse_value(card[8:])
+            value, comment = _parse_card_value(card[8:])
             before = header.card_values[last]
             if isinstance(before, str) and before.endswith("&") and isinstance(value, str):
                 header.card_values[last] = before[:-1] + value
@@ -319,12 +319,12 @@ def _build_header(cards: list[str], index: int, keywords: Collection[str] | None
         if key in header.card_values or (keywords is not None and key not in keywords):
             last = None
             continue
-        header.card_values[key], header.comments[key] = _parse_value(value_text)
+        header.card_values[key], header.comments[key] = _parse_card_value(value_text)
         last = key
     return header
 
 
-def _parse_value(text: str) -> tuple[Value, str]:
+def _parse_card_value(text: str) -> tuple[Value, str]:
     if text.lstrip().startswith("'"):
         match = _STRING_VALUE_PATTERN.match(text)
         if match:

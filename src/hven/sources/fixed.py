@@ -11,20 +11,20 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import parse_type, type_from_arrow
+from hven.model.types import build_type_from_arrow, parse_type
 from hven.sources._reading import readme
-from hven.sources._reading.cells import guess_type
+from hven.sources._reading.cells import guess_column_type
 from hven.sources._reading.data_files import DataFile, FileOptions
-from hven.sources._reading.delimited import ParsedBlock, RecordLayout
+from hven.sources._reading.delimited import DelimitedLayout, ParsedBlock
 from hven.sources._reading.dialect import RULE_LINE_PATTERN, is_header_record, is_unit_record
-from hven.sources._reading.fixed_width_splitter import UNIT_SEPARATOR, build_splitter
-from hven.sources._reading.text_blocks import TextFile
+from hven.sources._reading.fixed_width_splitter import UNIT_SEPARATOR, build_fixed_width_splitter
+from hven.sources._reading.text_blocks import TextBlockReader
 from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
 from hven.sources._reading.text_units import parse_units
-from hven.sources._reading.type_doubts import explain_doubt
+from hven.sources._reading.type_doubts import explain_type_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         No such file or ReadMe, a table it doesn't describe, bytes in the wrong order.
     """
-    return FixedTextSource(options, context)
+    return FixedWidthTextSource(options, context)
 
 
 def read_catalogue_readme(path: Path) -> readme.CatalogueReadMe:
@@ -127,7 +127,7 @@ def read_catalogue_readme(path: Path) -> readme.CatalogueReadMe:
     return readme.read_readme(path)
 
 
-def guess_options(options: Mapping[str, object], context: SourceContext) -> dict[str, object]:
+def guess_fixed_width_options(options: Mapping[str, object], context: SourceContext) -> dict[str, object]:
     """Guess `fields` from the columns that are blank in all of the first lines (up to 64 MiB), and `comment`.
 
     Raises
@@ -136,13 +136,13 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
         No file, tabs, or no blank column: nothing tells where to cut.
     """
     line_options = Options.model_validate({**options, "fields": {"line": 1}})
-    source = FixedTextSource(line_options, context)
+    source = FixedWidthTextSource(line_options, context)
     file = source.files[0]
     text = source._open_text(file)  # noqa: SLF001  (the same module)
     head = text.peek_head()
     if "comment" not in options and text.peek_head().startswith(b"#"):
         text.close()
-        return {"comment": "#", **guess_options({**options, "comment": "#"}, context)}
+        return {"comment": "#", **guess_fixed_width_options({**options, "comment": "#"}, context)}
     single = codecs.lookup(source.options.encoding).name != "utf-8"
     filled = np.zeros(0, bool)
     scanned_bytes = 0
@@ -152,7 +152,7 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
                 raise SourceError(
                     f"{file.name} has tabs: its columns are not at fixed bytes", remedy="read it with --kind csv"
                 )
-            filled = _mark_filled_places(block.data, filled, by_characters=single)
+            filled = _mark_filled_places(block.data, filled, counts_characters=single)
             scanned_bytes += len(block.data)
             if scanned_bytes > 64 << 20:
                 break
@@ -167,10 +167,10 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
     ranges = [(first, last) for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
     if len(source.files) > 1:  # another file may have no header
         head = b""
-    return _name_fields(head, ranges, source.options)
+    return _name_guessed_fields(head, ranges, source.options)
 
 
-def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
+def _name_guessed_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
     """Name the fields by the header if there is one, with the units below it.
 
     The lines above the data are skipped.
@@ -206,10 +206,10 @@ def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options:
     return guessed
 
 
-def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters: bool) -> np.ndarray:
+def _mark_filled_places(data: bytes, earlier_mask: np.ndarray, *, counts_characters: bool) -> np.ndarray:
     """Mark the places within lines at which any line has a character."""
     data = data.replace(b"\r\n", b"\n")
-    if by_characters and not data.isascii():
+    if counts_characters and not data.isascii():
         wide_data = data.decode(errors="replace").encode("utf-32-le")
         signs = np.frombuffer(wide_data, "<u4")
     else:
@@ -220,13 +220,13 @@ def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters
     starts = np.concatenate([[0], ends + 1])
     columns = places - starts[line]
     last_column = int(columns.max(initial=-1))
-    is_filled = np.zeros(max(len(marked_places), last_column + 1), bool)
-    is_filled[: len(marked_places)] = marked_places
+    is_filled = np.zeros(max(len(earlier_mask), last_column + 1), bool)
+    is_filled[: len(earlier_mask)] = earlier_mask
     is_filled[columns] = True
     return is_filled
 
 
-class FixedTextSource(TextFileSource):
+class FixedWidthTextSource(TextFileSource):
     """The rows of one or more files of fixed-width text."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
@@ -246,7 +246,7 @@ class FixedTextSource(TextFileSource):
             if item.column.type.arrow == kind:
                 columns.append(item.column)
             else:
-                columns.append(item.column.copy_with(type=type_from_arrow(kind)))
+                columns.append(item.column.copy_with(type=build_type_from_arrow(kind)))
         return columns
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -268,18 +268,18 @@ class FixedTextSource(TextFileSource):
         return list(self._fields_and_types)
 
     def _find_declared_types(self) -> Mapping[str, object]:
-        _, declared_types = self._read_fields()
+        _, declared_types = self._find_fields_and_stated_types()
         return declared_types
 
-    def _read_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+    def _find_fields_and_stated_types(self) -> tuple[list[readme.ByteRangeField], dict[str, pa.DataType]]:
         """Read the fields, and the types that are stated."""
         if self.options.readme is not None:
             return self._read_readme_fields()
         return self._read_declared_fields()
 
     @cached_property
-    def _fields_and_types(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
-        fields, declared_types = self._read_fields()
+    def _fields_and_types(self) -> dict[str, tuple[readme.ByteRangeField, pa.DataType]]:
+        fields, declared_types = self._find_fields_and_stated_types()
         cells: dict[str, list[str]] = {}
         if len(declared_types) < len(fields):
             cells = self._sample_cells(fields)
@@ -290,11 +290,11 @@ class FixedTextSource(TextFileSource):
             kind = declared_types.get(name)
             if kind is None:
                 sample = pa.array(cells.get(name, []), pa.string())
-                kind = guess_type(sample, null_words=null_words)
+                kind = guess_column_type(sample, null_words=null_words)
             kind = _choose_target_type(kind, self.context.target_types.get(name))
             if kind == pa.string() and name not in declared_types and name in cells:
                 places = [f"row {number:,}" for number in range(1, len(cells[name]) + 1)]
-                doubt = explain_doubt(
+                doubt = explain_type_doubt(
                     name,
                     cells[name],
                     places,
@@ -306,7 +306,7 @@ class FixedTextSource(TextFileSource):
             fields_by_name[name] = (item, kind)
         return fields_by_name
 
-    def _sample_cells(self, fields: Sequence[readme.ByteField]) -> dict[str, list[str]]:
+    def _sample_cells(self, fields: Sequence[readme.ByteRangeField]) -> dict[str, list[str]]:
         """Sample the cells of the first file, by column."""
         text = self._open_text(self.files[0])
         block = next(text.read_blocks(), None)
@@ -319,7 +319,7 @@ class FixedTextSource(TextFileSource):
             return {}
         return {item.column.name: [line[item.start : item.end] for line in filled_lines] for item in fields}
 
-    def _list_null_words(self, byte_field: readme.ByteField) -> tuple[str, ...]:
+    def _list_null_words(self, byte_field: readme.ByteRangeField) -> tuple[str, ...]:
         null_words = list_null_words(self.options.null, byte_field.column.name)
         return (*null_words, *readme.list_null_words(byte_field))
 
@@ -341,21 +341,21 @@ class FixedTextSource(TextFileSource):
                 f"were read"
             )
             remedy = "get the file again if it is cut off; else read all of its parts (`files:` may be a pattern)"
-            deviation = Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
+            deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
             self.context.report_deviation(deviation)
 
-    def _report_parsed(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
+    def _report_deviations_and_rejects(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
         self._record_count += parsed_block.total_count
-        super()._report_parsed(parsed_block, first_row, file)
+        super()._report_deviations_and_rejects(parsed_block, first_row, file)
 
-    def _read_readme_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+    def _read_readme_fields(self) -> tuple[list[readme.ByteRangeField], dict[str, pa.DataType]]:
         path = self.context.directory / (self.options.readme or "")
         name = self.options.table or self.files[0].path.name
         fields = readme.find_table_fields(readme.read_readme(path), name, path.name)
         return fields, {item.column.name: item.column.type.arrow for item in fields}
 
-    def _read_declared_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
-        fields: list[readme.ByteField] = []
+    def _read_declared_fields(self) -> tuple[list[readme.ByteRangeField], dict[str, pa.DataType]]:
+        fields: list[readme.ByteRangeField] = []
         declared_types: dict[str, pa.DataType] = {}
         for name, item in self.options.fields.items():
             first, _, last = item.bytes.replace(" ", "").partition("-")
@@ -375,13 +375,13 @@ class FixedTextSource(TextFileSource):
                         f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ..."
                     ) from error
                 declared_types[name] = column.type.arrow
-            byte_field = readme.ByteField(start=start, end=end, null=None, column=column)
+            byte_field = readme.ByteRangeField(start=start, end=end, null=None, column=column)
             fields.append(byte_field)
         return fields, declared_types
 
-    def _open_text(self, file: DataFile) -> TextFile:
+    def _open_text(self, file: DataFile) -> TextBlockReader:
         options = self.options
-        text = TextFile(file, encoding=options.encoding, quote=None, comment=options.comment)
+        text = TextBlockReader(file, encoding=options.encoding, quote=None, comment=options.comment)
         head = text.read_checked_head()
         at = 0
         for _ in range(self.options.skip):
@@ -389,7 +389,9 @@ class FixedTextSource(TextFileSource):
         text.skip_bytes(at)
         return text
 
-    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
+    def _open_at_first_record(
+        self, file: DataFile, file_column_names: Sequence[str]
+    ) -> tuple[TextBlockReader, DelimitedLayout]:
         names = list(file_column_names) or self._list_column_names()[:1]
         items = [self._fields_and_types[name][0] for name in names]
         text = self._open_text(file)
@@ -400,8 +402,8 @@ class FixedTextSource(TextFileSource):
             if item.null:
                 null_words[name] = self._list_null_words(item)
         ranges = [(item.start, item.end) for item in items]
-        transform = build_splitter(ranges, by_characters=single)
-        layout = RecordLayout(
+        transform = build_fixed_width_splitter(ranges, counts_characters=single)
+        layout = DelimitedLayout(
             names=names,
             column_types=column_types,
             delimiter=UNIT_SEPARATOR,

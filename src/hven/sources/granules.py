@@ -17,32 +17,32 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from hven.formats.media import FileSamples, open_product
-from hven.model import Deviation, DeviationKind
-from hven.model.errors import Place, SourceError
+from hven.formats.media import FileTimeSamples, open_product
+from hven.model import DeviationKind, ReadDeviation
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import (
     Column,
-    FileParameter,
     FileReaderSpec,
     ParameterBins,
+    SeriesParameterSpec,
     TimeDecoding,
-    TimeSeries,
-    parse_columns,
+    TimeSeriesSpec,
+    parse_column_lines,
 )
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow, Source, SourceContext
-from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names, find_fact_type
-from hven.sources._reading.file_rows import FileListingRows
+from hven.sources._reading.data_files import DataFile, FileOptions, find_file_fact_type, resolve_column_names
+from hven.sources._reading.file_rows import FilesAsRowsSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.formats.media import Product
+    from hven.formats.media import OpenProductFile
 
 FILES_PER_BATCH = 256
 SKIPPED_SAMPLES_MESSAGE = "samples without a time, or with that of another one behind them, are left out"
 TRUNCATED_TIMES_MESSAGE = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
 _LAYOUT_DESCRIPTION = "Files whose parameters and channels are alike have one word, or one for each data set"
-GRANULE_COLUMNS = parse_columns(f"""
+GRANULE_COLUMNS = parse_column_lines(f"""
     path    | string    |  | meta.id;meta.file      | Path of the file, relative to the descriptor
     start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
     stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
@@ -76,7 +76,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return GranuleSource(options, context)
 
 
-class GranuleSource(FileListingRows):
+class GranuleSource(FilesAsRowsSource):
     """One row for each file."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
@@ -87,7 +87,7 @@ class GranuleSource(FileListingRows):
         self._foreign_reasons: dict[str, list[str]] = {}  # data set -> why other files have none
 
     @cached_property
-    def _time_series(self) -> list[TimeSeries]:
+    def _time_series(self) -> list[TimeSeriesSpec]:
         series_entries = json.loads(self._series_json or "[]")
         series_list = [_restore_series(series_entry) for series_entry in series_entries]
         if not series_list:
@@ -105,7 +105,7 @@ class GranuleSource(FileListingRows):
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file that can be read; the other files are rejected."""
         known_names = [column.name for column in GRANULE_COLUMNS]
-        names = check_column_names(column_names, known_names, "files of samples")
+        names = resolve_column_names(column_names, known_names, "files of samples")
         files = self.files
         if row_limit is not None:
             files = self.files[:row_limit]
@@ -118,9 +118,9 @@ class GranuleSource(FileListingRows):
                     rows.append((file, row))
             if rows:
                 yield _build_batch(rows, names, begin)
-        self._report_losses()
+        self._report_omitted_samples()
 
-    def _report_losses(self) -> None:
+    def _report_omitted_samples(self) -> None:
         """Report what of the files that were read is left out."""
         for loss, files in self._files_by_loss.items():
             kind = DeviationKind.PRECISION
@@ -133,7 +133,7 @@ class GranuleSource(FileListingRows):
             if len(files) > 3:
                 file_names_text = f"{file_names_text} ..."
             message = f"{count_text}: {loss}: {file_names_text}"
-            self.context.report_deviation(Deviation(kind=kind, file=files[0], message=message))
+            self.context.report_deviation(ReadDeviation(kind=kind, file=files[0], message=message))
         self._files_by_loss.clear()
         for name, reasons in self._foreign_reasons.items():
             if not self._file_counts.get(name) and self.context.on_notice is not None:
@@ -144,7 +144,7 @@ class GranuleSource(FileListingRows):
         self._foreign_reasons.clear()
         self._file_counts.clear()
 
-    def _open_product(self, file: DataFile, reader: FileReaderSpec | None) -> Product:
+    def _open_product(self, file: DataFile, reader: FileReaderSpec | None) -> OpenProductFile:
         name = file.name.rpartition("/")[2]
         if reader is None:
             return open_product(file.path, name, includes_text_tables=True)
@@ -158,7 +158,7 @@ class GranuleSource(FileListingRows):
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.compute_sha256()
-            row = self._read_samples(file)
+            row = self._summarize_samples(file)
             stat_after = file.path.stat()
             if (stat_after.st_size, stat_after.st_mtime_ns) != before:
                 message = "was changed while it was read"
@@ -169,13 +169,13 @@ class GranuleSource(FileListingRows):
             else:
                 reason = error.strerror or type(error).__name__
             if self.context.on_reject is None:
-                raise SourceError(reason, place=Place(file=file.name)) from error
+                raise SourceError(reason, place=TextPlace(file=file.name)) from error
             self.context.on_reject(RejectedRow(file=file.name, row=1, column=None, value=None, reason=reason))
             return None
         self.read_count += file.stat.st_size
         return row
 
-    def _read_samples(self, file: DataFile) -> dict[str, object]:
+    def _summarize_samples(self, file: DataFile) -> dict[str, object]:
         """Read the times, the number and the layout of the samples of a file."""
         name = file.name.rpartition("/")[2]
         instants: list[int] = []
@@ -183,16 +183,16 @@ class GranuleSource(FileListingRows):
         layouts: list[str] = []
         foreign: SourceError | None = None
         with ExitStack() as stack:
-            products: dict[FileReaderSpec | None, Product] = {}
+            products: dict[FileReaderSpec | None, OpenProductFile] = {}
             for time_series in self._time_series:
                 reader = time_series.reader
                 if reader not in products:
                     products[reader] = stack.enter_context(self._open_product(file, reader))
                 try:
-                    samples = FileSamples(products[reader], time_series, name)
-                except FileSamples.ForeignFileError as error:  # it is a file of another data set
+                    samples = FileTimeSamples(products[reader], time_series, name)
+                except FileTimeSamples.WrongDataSetFileError as error:  # it is a file of another data set
                     foreign = error
-                    layouts.append(FileSamples.NO_LAYOUT)
+                    layouts.append(FileTimeSamples.NO_LAYOUT)
                     self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
                     continue
                 file_count = self._file_counts.get(time_series.id, 0)
@@ -200,7 +200,7 @@ class GranuleSource(FileListingRows):
                 if len(samples.instants):
                     instants += [int(samples.instants[0]), int(samples.instants[-1])]
                 counts.append(len(samples.instants))
-                layouts.append(samples.layout)
+                layouts.append(samples.layout_digest)
                 if samples.omitted_count:
                     self._files_by_loss.setdefault(SKIPPED_SAMPLES_MESSAGE, []).append(file.name)
                 if samples.has_truncated_times:
@@ -226,51 +226,51 @@ def _to_datetime(moment: int | None) -> dt.datetime | None:
 
 
 def _build_batch(
-    rows: Sequence[tuple[DataFile, dict[str, object]]], column_names: Sequence[str], rows_before: int
+    rows: Sequence[tuple[DataFile, dict[str, object]]], column_names: Sequence[str], preceding_row_count: int
 ) -> pa.RecordBatch:
     arrays: list[pa.Array] = []
     for name in column_names:
         if name == ROW_NUMBER_COLUMN:
-            row_numbers = np.arange(rows_before + 1, rows_before + 1 + len(rows))
+            row_numbers = np.arange(preceding_row_count + 1, preceding_row_count + 1 + len(rows))
             arrays.append(pa.array(row_numbers, pa.int64()))
         elif name in FILE_FACT_COLUMNS:
             facts = [file.find_fact(name) for file, _ in rows]
-            arrays.append(pa.array(facts, find_fact_type(name)))
+            arrays.append(pa.array(facts, find_file_fact_type(name)))
         else:
             values = [row[name] for _, row in rows]
             arrays.append(pa.array(values, _COLUMN_TYPES[name]))
     return pa.RecordBatch.from_arrays(arrays, names=list(column_names))
 
 
-def _restore_series(series_entry: dict[str, Any]) -> TimeSeries:
+def _restore_series(series_entry: dict[str, Any]) -> TimeSeriesSpec:
     """Restore a series from the JSON that the descriptor wrote."""
     reader = None
     if "reader" in series_entry:
         reader = FileReaderSpec(**series_entry["reader"])
-    variables: dict[str, FileParameter] = {}
+    variables: dict[str, SeriesParameterSpec] = {}
     for name, entry in series_entry["variables"].items():
-        variables[name] = FileParameter(**_lists_to_tuples(entry))
+        variables[name] = SeriesParameterSpec(**_convert_lists_to_tuples(entry))
     bins: dict[str, tuple[ParameterBins, ...]] = {}
     for name, entries in series_entry["bins"].items():
-        bins[name] = tuple(ParameterBins(**_lists_to_tuples(entry)) for entry in entries)
-    return TimeSeries(
+        bins[name] = tuple(ParameterBins(**_convert_lists_to_tuples(entry)) for entry in entries)
+    return TimeSeriesSpec(
         id=series_entry["id"],
         path="",
         time=series_entry["time"],
         parameters=tuple(series_entry["parameters"]),
         cadence=series_entry["cadence"],
         part=series_entry["part"],
-        clock=TimeDecoding(**_lists_to_tuples(series_entry["clock"])),
+        clock=TimeDecoding(**_convert_lists_to_tuples(series_entry["clock"])),
         reader=reader,
         variables=variables,
         bins=bins,
     )
 
 
-def _lists_to_tuples(value: Any) -> Any:
+def _convert_lists_to_tuples(value: Any) -> Any:
     """Convert JSON's lists to tuples."""
     if isinstance(value, dict):
-        return {key: _lists_to_tuples(item) for key, item in value.items()}
+        return {key: _convert_lists_to_tuples(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(map(_lists_to_tuples, value))
+        return tuple(map(_convert_lists_to_tuples, value))
     return value

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 from pydantic import Field
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
-from hven.model.literal import find_overflow
+from hven.model.literal import find_overflowed_numbers
 from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
-from hven.sources import AvailableTable, RejectedRow, ServiceSignature, Source, SourceContext
+from hven.sources import AvailableTable, RejectedRow, ServiceUrlSignature, Source, SourceContext
 from hven.sources._reading import time_windows
 from hven.sources._reading.service_client import BrokenAnswerError, extract_error_text
 from hven.sources._reading.time_windows import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from hven.sources.http_client import StreamedAnswer
 
-SERVICE = ServiceSignature(
+SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*/hapi)(?:/[a-z]*(?:\?(?:[^#]*&)?(?:id|dataset)=(?P<dataset>[^&#]+)[^#]*)?)?",
     table_option="dataset",
 )
@@ -133,13 +133,13 @@ class HapiSource(TimeWindowSource):
                 continue
             if relation.get("type", "resample") != "resample":
                 continue
-            seconds = _parse_duration(relation.get("cadence"))
+            seconds = _parse_duration_seconds(relation.get("cadence"))
             if seconds is not None and seconds <= wanted_cadence:
                 linked.append((seconds, relation["id"]))
         if linked:
             _, coarsest_name = max(linked)
             return coarsest_name
-        native_cadence = _parse_duration(info.get("cadence"))
+        native_cadence = _parse_duration_seconds(info.get("cadence"))
         if native_cadence is not None and native_cadence < wanted_cadence:
             self._report_once(
                 f"{self.source_name} links no data set with samples every {wanted_cadence:g} s; all its "
@@ -158,12 +158,12 @@ class HapiSource(TimeWindowSource):
         return "binary" in (self._capabilities.get("outputFormats") or ())
 
     def _is_hapi2(self) -> bool:
-        return _is_old_version(self._capabilities)
+        return _is_hapi_1_or_2(self._capabilities)
 
     @cached_property
     def _parameters(self) -> dict[str, dict[str, Any]]:
         try:
-            parameters = self._read_parameters()
+            parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
                 f"the info of {self.source_name} describes a parameter wrongly: {error!r}", remedy="tell its owners"
@@ -181,7 +181,7 @@ class HapiSource(TimeWindowSource):
                 )
         return {name: parameter for name, parameter in parameters.items() if name in {first, *wanted_names}}
 
-    def _read_parameters(self) -> dict[str, dict[str, Any]]:
+    def _parse_dataset_parameters(self) -> dict[str, dict[str, Any]]:
         """Read the parameters of the info by name; check their types, sizes and lengths."""
         parameters: dict[str, dict[str, Any]] = {}
         for entry in self._dataset_info.get("parameters") or ():
@@ -206,7 +206,9 @@ class HapiSource(TimeWindowSource):
                 sizes = [str(max(parameter["length"], 1)), *sizes]
                 if parameter["type"] == "isotime":
                     message = "the elements of an array of times are read as texts"
-                    deviation = Deviation(kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message)
+                    deviation = ReadDeviation(
+                        kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message
+                    )
                     self._report_once(deviation)
             if sizes:
                 shape = f"[{'x'.join(sizes)}]"
@@ -225,7 +227,7 @@ class HapiSource(TimeWindowSource):
             )
         return columns
 
-    def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
+    def read_parameter_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Read the bins of the elements of columns; bins that are described wrongly are left out and reported."""
         bins_by_name = {}
         for name, parameter in self._parameters.items():
@@ -266,7 +268,7 @@ class HapiSource(TimeWindowSource):
         return self._read_duration_microseconds("maxRequestDuration")
 
     def _read_duration_microseconds(self, key: str) -> int | None:
-        seconds = _parse_duration(self._dataset_info.get(key))
+        seconds = _parse_duration_seconds(self._dataset_info.get(key))
         if not seconds:
             return None
         return int(seconds * SECOND_MICROSECONDS)
@@ -311,7 +313,7 @@ class HapiSource(TimeWindowSource):
     def _build_refusal_error(self, answer: StreamedAnswer) -> Exception:
         """Build the error that an answer other than 200 means."""
         data = self._budget.read_answer(answer.parts, MAX_DOCUMENT_BYTES)
-        code, message = _parse_status(data)
+        code, message = _parse_hapi_status(data)
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
             return WindowTooLongError(message)
         if answer.status >= 500:
@@ -336,7 +338,7 @@ class HapiSource(TimeWindowSource):
             url_parameters["format"] = "binary"
         else:
             url_parameters["format"] = "csv"
-        url = self._build_url("data", url_parameters, is_hapi2=_is_old_version(self._dataset_info))
+        url = self._build_url("data", url_parameters, is_hapi2=_is_hapi_1_or_2(self._dataset_info))
         with self.service.request("GET", url) as answer:
             if answer.status == 204:
                 return []
@@ -344,7 +346,7 @@ class HapiSource(TimeWindowSource):
                 raise self._build_refusal_error(answer)
             data = self._budget.read_answer(answer.parts)
         if data[:1] == b"{":  # an error with the status 200
-            code, message = _parse_status(data)
+            code, message = _parse_hapi_status(data)
             if code == NO_DATA_STATUS:
                 return []
             if code is not None:
@@ -470,7 +472,7 @@ class HapiSource(TimeWindowSource):
         for name in large:
             written = texts.column(name).combine_chunks()
             read = table.column(name).combine_chunks()
-            flags = find_overflow(written, read)
+            flags = find_overflowed_numbers(written, read)
             if flags is not None:
                 value = written[int(flags.argmax())].as_py()
                 raise SourceError(
@@ -478,7 +480,7 @@ class HapiSource(TimeWindowSource):
                 )
 
 
-def _is_old_version(document: Mapping[str, Any]) -> bool:
+def _is_hapi_1_or_2(document: Mapping[str, Any]) -> bool:
     """Check whether a document is of HAPI 1 or 2."""
     version = str(document.get("HAPI", "3"))
     return version[:2] in {"1.", "2."}
@@ -526,7 +528,7 @@ def _parse_number(text: Any) -> float | None:
         return None
 
 
-def _parse_duration(duration: Any) -> float | None:
+def _parse_duration_seconds(duration: Any) -> float | None:
     """Read a duration of ISO 8601 in seconds, roughly; None: it is none."""
     if not isinstance(duration, str):
         return None
@@ -538,7 +540,7 @@ def _parse_duration(duration: Any) -> float | None:
     return seconds or None
 
 
-def _parse_status(data: bytes) -> tuple[int | None, str]:
+def _parse_hapi_status(data: bytes) -> tuple[int | None, str]:
     """Find HAPI's code and message in a document; None: the document is not HAPI's."""
     try:
         status = json.loads(data)["status"]

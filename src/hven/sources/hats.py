@@ -20,7 +20,7 @@ from pydantic import Field
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout
 from hven.model import plugins
-from hven.model.errors import Place, SourceError, UpstreamError, format_message
+from hven.model.errors import SourceError, TextPlace, UpstreamError, format_message
 from hven.sources import InputVersion
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
@@ -84,7 +84,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return HatsSource(options, context)
 
 
-def find_catalogue_root(path: str, context: SourceContext) -> str | None:
+def find_hats_catalogue_root(path: str, context: SourceContext) -> str | None:
     """Find the catalogue of a path or address: its directory or address, or a file in it.
 
     Parameters
@@ -106,7 +106,7 @@ def find_catalogue_root(path: str, context: SourceContext) -> str | None:
     """
     root = INNER_PATH_PATTERN.sub("", path.rstrip("/") or path)
     options = Options.model_validate({"path": root, "tries": 1, "seconds": 20})
-    if catalogues.is_catalogue(root, _open_folder(options, context)[1]):
+    if catalogues.is_hats_catalogue(root, _open_folder(options, context)[1]):
         return root
     return None
 
@@ -135,13 +135,13 @@ class HatsSource:
         place, self._folder = _open_folder(options, context)
         if not (options.token or options.login):  # an engine is let in nowhere
             self.catalogue = place
-        self._catalogue = catalogues.open_catalogue(place, self._folder)
+        self._catalogue = catalogues.read_hats_catalogue_description(place, self._folder)
         self._properties = self._catalogue.properties
         names = [name for _, _, name in self._catalogue.partitions]
         if not names:
             raise SourceError(
                 format_message("the catalogue has no partitions"),
-                place=Place(file=place),
+                place=TextPlace(file=place),
                 remedy=hats_layout.REWRITE_REMEDY,
             )
         self._is_read = False
@@ -161,13 +161,13 @@ class HatsSource:
                 continue
             described_column = described.get(column.name)
             columns.append(
-                self._describe_coordinate(
+                self._with_coordinate_description(
                     column if described_column is None else described_column.copy_with(type=column.type)
                 )
             )
         return columns
 
-    def _describe_coordinate(self, column: Column) -> Column:
+    def _with_coordinate_description(self, column: Column) -> Column:
         """Describe a column of coordinates that has no description."""
         for key, ucd in (("hats_col_ra", "pos.eq.ra;meta.main"), ("hats_col_dec", "pos.eq.dec;meta.main")):
             if self._properties.get(key) == column.name:
@@ -300,10 +300,10 @@ class _RemoteCatalogueFolder:
         """Return True: each is asked for when it is read."""
         return True
 
-    def list_files(self, name: str) -> list[str]:
+    def list_parquet_files(self, partition_directory: str) -> list[str]:
         """See `hats_catalogues.CatalogueFolder.list_files`."""
-        file = self.read_file(f"{name}/")
-        return catalogues.list_linked_files(file or b"", name)
+        file = self.read_file(f"{partition_directory}/")
+        return catalogues.list_linked_parquet_files(file or b"", partition_directory)
 
     def open_file(self, name: str) -> FetchedFile:
         """Return a file that is fetched when all of it is read."""
@@ -335,14 +335,14 @@ class _RangedFetchedFile(FetchedFile):
         """What Arrow opens; a server that gives no ranges is asked for all of it."""
         if not self.path.exists():
             try:
-                file = self._ranges.open_file(self._address, *self._ranges.read_state(self._address))
+                file = self._ranges.open_file(self._address, *self._ranges.request_file_state(self._address))
                 file.read(4)
                 file.seek(0)
             except NoRangesError:
                 self.open_stream().close()
             except UpstreamError as error:
                 why = self._ranges.find_cause(error)
-                raise SourceError(why.message, place=Place(file=self._address), remedy=why.remedy) from error
+                raise SourceError(why.message, place=TextPlace(file=self._address), remedy=why.remedy) from error
             else:
                 return file
         return self.path
@@ -359,9 +359,9 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
     parquet: Any = plugins.load_plugin("sources", "parquet")
     common = folder.path / base / hats_layout.COMMON_METADATA_FILE
     files = [str(folder.path / name) for name in names]
-    rows = parquet.ParquetRows(parquet.Options(files=files), context)
+    rows = parquet.ParquetSource(parquet.Options(files=files), context)
     if common.is_file():
-        meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context)
+        meta = parquet.ParquetSource(parquet.Options(files=[str(common)]), context)
     else:
         meta = None
     for parquet_source in (rows, meta):
@@ -381,6 +381,6 @@ def _open_remote_catalogue(folder: Any, base: str, names: Sequence[str], context
         files[0].open_stream().close()
     except SourceError:  # there need not be any
         del files[0]
-    rows = parquet.ParquetRows(None, context, files)
+    rows = parquet.ParquetSource(None, context, files)
     rows.in_place = True
     return rows, None

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hven.model import Cache, split_address
+from hven.model import LruCache, split_address
 from hven.model.errors import ForbiddenError, SourceError, StorageError, TooLargeError, UserError
 from hven.sources._rate_limiting import (
     RETRYABLE_STATUSES,
     HostRateLimiter,
     ServiceBusyError,
     parse_retry_after,
-    retry_busy,
+    retry_with_backoff,
 )
 
 # callers import it from this module
@@ -65,7 +65,7 @@ _EXTENSIONS_BY_MEDIA_TYPE = {
 _rate_limiter = HostRateLimiter()
 
 
-def set_host_rates(requests_per_second: Mapping[str, float], directory: Path | None) -> None:
+def set_host_rate_limits(requests_per_second: Mapping[str, float], directory: Path | None) -> None:
     """Set how often hosts may be asked by all threads of this process, and by all processes with this directory.
 
     Parameters
@@ -442,7 +442,7 @@ def stream_answer(
     if on_sent is None:
         trace = None
     else:
-        trace = partial(_call_when_sent, on_sent)
+        trace = partial(_call_when_body_sent, on_sent)
     with contextlib.ExitStack() as stack:
         if connections is None:
             client = stack.enter_context(HttpConnections(timeout_seconds))
@@ -481,8 +481,8 @@ def stream_answer(
     raise UserError(f"{_redact_url(start)} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address")
 
 
-def _call_when_sent(callback: Callable[[], object], name: str, _: object) -> None:
-    if name == "http11.send_request_body.complete":
+def _call_when_body_sent(callback: Callable[[], object], event_name: str, _: object) -> None:
+    if event_name == "http11.send_request_body.complete":
         callback()
 
 
@@ -520,20 +520,20 @@ class _DownloadAnswer:
         if self.total_timeout_seconds is not None:
             end_time = self.start_time + self.total_timeout_seconds
         try:
-            return retry_busy(self._follow_redirects, self.max_attempts, end_time)
+            return retry_with_backoff(self._follow_redirects, self.max_attempts, end_time)
         except Exception as error:
-            self._close(error)
+            self._close_and_explain_error(error)
             raise
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._close(error)
+        self._close_and_explain_error(error)
 
     def _stop_request(self) -> None:
         """End the request from outside: the time limit between bytes never ends a server that sends them slowly."""
         self.is_late = True
         self.client.close()
 
-    def _close(self, error: BaseException | None) -> None:
+    def _close_and_explain_error(self, error: BaseException | None) -> None:
         if self.timer is not None:
             self.timer.cancel()
         self.client.close()
@@ -548,9 +548,7 @@ class _DownloadAnswer:
     def _follow_redirects(self) -> tuple[httpx.Response, str]:
         url = self.url
         for _ in range(MAX_REDIRECTS + 1):
-            response = self.client.send_request(
-                "GET", url, allow_private=self.allow_private, trace=self._check_not_late
-            )
+            response = self.client.send_request("GET", url, allow_private=self.allow_private, trace=self._raise_if_late)
             if response.is_redirect:
                 response.close()
                 target = _resolve_location(url, response.headers.get("location", ""))
@@ -575,11 +573,11 @@ class _DownloadAnswer:
             f"{_redact_url(self.url)} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address"
         )
 
-    def _check_not_late(self, name: str, _: object) -> None:
+    def _raise_if_late(self, event_name: str, _: object) -> None:
         """Stop a request whose time ends before it has a connection, for `_stop_request` cannot close it."""
         import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
-        if self.is_late and name == "http11.send_request_headers.started":
+        if self.is_late and event_name == "http11.send_request_headers.started":
             raise httpx.ReadTimeout("its time was over before it was connected")
 
 
@@ -598,7 +596,7 @@ class HttpConnections:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._clients_by_proxy: dict[str | None, httpx.Client] = {}
-        self._resolved_hosts: Cache[tuple[float, str, str | None, str | None]] = Cache(MAX_RESOLVED_HOSTS)
+        self._resolved_hosts: LruCache[tuple[float, str, str | None, str | None]] = LruCache(MAX_RESOLVED_HOSTS)
         self._last_target: tuple[str, str | None, httpx.URL, str] | None = None
         self._is_closed = False
 
@@ -620,14 +618,14 @@ class HttpConnections:
         if proxy not in self._clients_by_proxy:
             limits = httpx.Timeout(self._timeout_seconds, connect=min(self._timeout_seconds, 15.0))
             client = httpx.Client(
-                timeout=limits, follow_redirects=False, verify=_load_certificates(), trust_env=False, proxy=proxy
+                timeout=limits, follow_redirects=False, verify=_load_tls_context(), trust_env=False, proxy=proxy
             )
             first_client = self._clients_by_proxy.setdefault(proxy, client)
             if first_client is not client or self._is_closed:  # another thread was first
                 client.close()
         return self._clients_by_proxy[proxy]
 
-    def _resolve_cached(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
+    def _resolve_host_and_proxy(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
         """Find the address and the proxy of a host; they are kept, for clients ask a host for page after page."""
         cache_key = (*split_address(url)[:2], allow_private)  # scheme and host
         resolved = self._resolved_hosts.find(cache_key)
@@ -672,7 +670,7 @@ class HttpConnections:
         UserError
             As for `send_request_once`.
         ServiceBusyError
-            Hven sends too many requests to the host (`set_host_rates`).
+            Hven sends too many requests to the host (`set_host_rate_limits`).
         NoAnswerError
             The server did not begin to answer in time.
         UnreachableError
@@ -680,7 +678,7 @@ class HttpConnections:
         """
         import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
-        host, address, proxy = self._resolve_cached(url, allow_private)
+        host, address, proxy = self._resolve_host_and_proxy(url, allow_private)
         _rate_limiter.wait_for_turn(host, self._timeout_seconds)
         request_headers = {**_DEFAULT_HEADERS, **(headers or {})}
         extensions: dict[str, Any] = {}
@@ -725,7 +723,7 @@ def _group_form(form_fields: Sequence[tuple[str, str]]) -> dict[str, list[str]] 
 
 
 @cache
-def _load_certificates() -> ssl.SSLContext:
+def _load_tls_context() -> ssl.SSLContext:
     """Load the certificates of the authorities once: it takes a tenth of a second."""
     import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 

@@ -21,19 +21,19 @@ from pydantic import Field
 
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.sources import AvailableTable, ServiceSignature, Source, SourceChanges, SourceContext
+from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceChanges, SourceContext
 from hven.sources._rate_limiting import ServiceBusyError
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
 from hven.sources._reading.service_client import (
     BrokenAnswerError,
-    BudgetOptions,
     RunBudget,
+    RunBudgetOptions,
     Secret,
     ServiceClient,
     extract_error_text,
     resolve_authorization,
 )
-from hven.sources._reading.tap_client import TapClient, has_overflow, list_available_tables
+from hven.sources._reading.tap_client import TapClient, has_overflow, list_tap_tables
 from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ FEED_FORMAT = "votable"
 _TAP_PATH_PATTERN = re.compile(r"/tap(/(sync|async|tables))?/?$")
 
 
-SERVICE = ServiceSignature(table_option="table")
+SERVICE = ServiceUrlSignature(table_option="table")
 
 
-class Options(BudgetOptions):
+class Options(RunBudgetOptions):
     """What a descriptor may state about a table of another Hven."""
 
     url: str = Field(
@@ -100,7 +100,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         An unknown secret, or one that would go over http.
     """
-    return HvenSource(options, context)
+    return RemoteHvenSource(options, context)
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
@@ -111,10 +111,10 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     SourceError
         The server does not answer, or is no Hven.
     """
-    return list_available_tables(HvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
+    return list_tap_tables(RemoteHvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
 
 
-class HvenSource(TapSource):
+class RemoteHvenSource(TapSource):
     """A table of another Hven."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:

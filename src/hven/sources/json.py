@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
 
-from hven.sources import FileSignature, Source, SourceContext
+from hven.sources import FileKindSignature, Source, SourceContext
 from hven.sources._reading.data_files import FileOptions
 from hven.sources._reading.json_records import (
-    JsonRecords,
-    RecordForm,
-    detect_form,
+    JsonRecordChunk,
+    JsonRecordLayout,
+    detect_record_layout,
     find_document_crs,
-    read_names,
+    read_column_names,
     read_records,
 )
-from hven.sources._reading.json_rows import RECORDS_PER_BLOCK_LOOK, JsonFileSource, JsonOptions, add_to_node, split_path
+from hven.sources._reading.json_rows import (
+    RECORDS_PER_BLOCK_LOOK,
+    JsonFileSource,
+    JsonOptions,
+    add_record_to_node,
+    split_dotted_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.sources._reading.data_files import DataFile
     from hven.sources._reading.json_records import JsonDocument
-    from hven.sources._reading.json_schema import JsonNode
+    from hven.sources._reading.json_schema import JsonNodeSummary
 
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=("json", "jsonl", "ndjson", "geojson", "jsonlines"),
     leading_pattern=rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\{\s*[\"}]|\[\s*[{\[\]\"])",
 )
@@ -51,7 +57,7 @@ class Options(JsonOptions, FileOptions):
         examples=[["name", "ra", "dec"]],
     )
 
-    _path = field_validator("records", mode="before")(split_path)
+    _path = field_validator("records", mode="before")(split_dotted_path)
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -71,43 +77,43 @@ class JsonFormatSource(JsonFileSource):
     def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options: Options = options
-        self._forms_by_file: dict[str, RecordForm] = {}
+        self._forms_by_file: dict[str, JsonRecordLayout] = {}
         self._reported = set()
         self._crs_by_file: dict[str, str | None] = {}
 
     # the reader stops
-    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:  # noqa: ARG002
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecordChunk]]:  # noqa: ARG002
         drawn = any(leaf.is_drawable for leaf in self._leaves)
         for file in self.files:
             if drawn and file.name not in self._crs_by_file:
-                form = self._find_form(file)
+                form = self._find_record_layout(file)
                 self._crs_by_file[file.name] = find_document_crs(file, form)
-            for part in read_records(file, self._find_form(file)):
+            for part in read_records(file, self._find_record_layout(file)):
                 yield file, part
 
     def _find_document_crs(self, document: JsonDocument) -> str | None:
         return self._crs_by_file.get(document.name)
 
-    def _find_form(self, file: DataFile) -> RecordForm:
+    def _find_record_layout(self, file: DataFile) -> JsonRecordLayout:
         if file.name not in self._forms_by_file:
             has_many_alike = len(self.files) > RECORDS_PER_BLOCK_LOOK and self._forms_by_file
             records_option = self.options.records
             if has_many_alike:
                 self._forms_by_file[file.name] = next(iter(self._forms_by_file.values()))
             else:
-                self._forms_by_file[file.name] = detect_form(file, records_option)
+                self._forms_by_file[file.name] = detect_record_layout(file, records_option)
         return self._forms_by_file[file.name]
 
     @cached_property
     def _element_names(self) -> list[str]:  # type: ignore[override]  # computed once here
         if self.options.names is not None:
             return self.options.names
-        form = self._find_form(self.files[0])
+        form = self._find_record_layout(self.files[0])
         if form.names:
-            return read_names(self.files[0], form.names)
+            return read_column_names(self.files[0], form.names)
         return []
 
-    def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
-        for part in read_records(file, self._find_form(file)):
+    def _sample_file(self, file: DataFile, node: JsonNodeSummary) -> Iterator[int]:
+        for part in read_records(file, self._find_record_layout(file)):
             for at in range(len(part.texts)):
-                yield add_to_node(node, part.texts[at])
+                yield add_record_to_node(node, part.texts[at])

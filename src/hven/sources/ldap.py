@@ -19,7 +19,7 @@ from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import InputVersion, Source, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
 from hven.sources._reading.service_client import Secret, resolve_authorization
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class LdapSource:
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows in the order of the directory."""
-        names = check_column_names(column_names, list(self.options.columns), "the directory")
+        names = resolve_column_names(column_names, list(self.options.columns), "the directory")
         yield from split_batches(self._build_batches(names), self.context.batch_row_limit, row_limit)
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -183,7 +183,7 @@ class LdapSource:
             "attributes": [*options.columns.values()],
             "paged_size": self.context.page_row_limit or DEFAULT_PAGE_ENTRIES,
         }
-        with self._connect() as (directory, host):
+        with self._connect_and_bind() as (directory, host):
             while True:
                 with self._translate_errors(host):
                     directory.search(options.base, options.filter, paged_cookie=cookie, **search_arguments)
@@ -214,7 +214,7 @@ class LdapSource:
                     return
 
     @contextmanager
-    def _connect(self) -> Iterator[tuple[Any, str]]:
+    def _connect_and_bind(self) -> Iterator[tuple[Any, str]]:
         """Log in at the first directory that answers."""
         import ldap3  # noqa: PLC0415  (slow to load, asked by few)
 
@@ -312,9 +312,9 @@ class _LimitedSocket:
         return getattr(self._socket, name)
 
 
-def _find_first_rdn_value(name: str) -> str:
+def _find_first_rdn_value(distinguished_name: str) -> str:
     """Return the first value of a name (DN); another text stays as it is."""
-    bare = _FIRST_RDN_PATTERN.sub(r"\1", name).encode()
+    bare = _FIRST_RDN_PATTERN.sub(r"\1", distinguished_name).encode()
     return _DN_ESCAPE_PATTERN.sub(lambda one: bytes.fromhex(one[1].decode()) if one[1] else one[2], bare).decode(
         "utf-8", "replace"
     )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hven.model import plugins
 from hven.model.errors import SourceError, StorageUnavailableError, find_close_match
 from hven.model.table import Column
-from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type, parse_type
+from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, ColumnType, parse_type
 from hven.sources import AvailableTable, InputVersion, Source, SourceContext
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServedType:
+class ServedPostgresType:
     """How a type of PostgreSQL is served; see `hven.engines.LiveColumn`."""
 
-    type: Type
+    type: ColumnType
     value: str = "{0}"
     raw: bool = False
     guard: str = ""
@@ -81,17 +81,17 @@ class ServedType:
 _NULL_IF_NAN_SQL = "nullif({0}, 'NaN')"
 _IS_NUMBER_SQL = "{0} <> 'NaN'"
 _FLAT_ARRAY_SQL = "CASE WHEN array_ndims({0}) = 1 THEN {0} END"
-_TEXT_TYPE = ServedType(type=STRING, value="CAST({0} AS text)")
-SERVED_TYPES: Mapping[str, ServedType] = {
-    "bool": ServedType(type=BOOLEAN),
-    "int2": ServedType(type=parse_type("int16")),
-    "int4": ServedType(type=INT32),
-    "int8": ServedType(type=INT64),
-    "oid": ServedType(type=INT64, value="CAST({0} AS bigint)"),
-    "float4": ServedType(type=parse_type("float32"), value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
-    "float8": ServedType(type=FLOAT64, value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
-    "numeric": ServedType(type=FLOAT64, value="CAST(nullif({0}, 'NaN') AS double precision)"),
-    "text": ServedType(type=STRING),
+_TEXT_TYPE = ServedPostgresType(type=STRING, value="CAST({0} AS text)")
+SERVED_TYPES: Mapping[str, ServedPostgresType] = {
+    "bool": ServedPostgresType(type=BOOLEAN),
+    "int2": ServedPostgresType(type=parse_type("int16")),
+    "int4": ServedPostgresType(type=INT32),
+    "int8": ServedPostgresType(type=INT64),
+    "oid": ServedPostgresType(type=INT64, value="CAST({0} AS bigint)"),
+    "float4": ServedPostgresType(type=parse_type("float32"), value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
+    "float8": ServedPostgresType(type=FLOAT64, value=_NULL_IF_NAN_SQL, raw=True, guard=_IS_NUMBER_SQL),
+    "numeric": ServedPostgresType(type=FLOAT64, value="CAST(nullif({0}, 'NaN') AS double precision)"),
+    "text": ServedPostgresType(type=STRING),
     "varchar": _TEXT_TYPE,
     "bpchar": _TEXT_TYPE,
     "name": _TEXT_TYPE,
@@ -105,21 +105,21 @@ SERVED_TYPES: Mapping[str, ServedType] = {
     "time": _TEXT_TYPE,
     "timetz": _TEXT_TYPE,
     "interval": _TEXT_TYPE,
-    "date": ServedType(
+    "date": ServedPostgresType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN CAST({0} AS timestamp) END", raw=True, guard="isfinite({0})"
     ),
-    "timestamp": ServedType(
+    "timestamp": ServedPostgresType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} END", raw=True, guard="isfinite({0})"
     ),
-    "timestamptz": ServedType(
+    "timestamptz": ServedPostgresType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} AT TIME ZONE 'UTC' END", raw=True, guard="isfinite({0})"
     ),
-    "_int2": ServedType(type=parse_type("int16[*]"), value=_FLAT_ARRAY_SQL),
-    "_int4": ServedType(type=parse_type("int32[*]"), value=_FLAT_ARRAY_SQL),
-    "_int8": ServedType(type=parse_type("int64[*]"), value=_FLAT_ARRAY_SQL),
-    "_float4": ServedType(type=parse_type("float32[*]"), value=_FLAT_ARRAY_SQL),
-    "_float8": ServedType(type=parse_type("float64[*]"), value=_FLAT_ARRAY_SQL),
-    "_numeric": ServedType(
+    "_int2": ServedPostgresType(type=parse_type("int16[*]"), value=_FLAT_ARRAY_SQL),
+    "_int4": ServedPostgresType(type=parse_type("int32[*]"), value=_FLAT_ARRAY_SQL),
+    "_int8": ServedPostgresType(type=parse_type("int64[*]"), value=_FLAT_ARRAY_SQL),
+    "_float4": ServedPostgresType(type=parse_type("float32[*]"), value=_FLAT_ARRAY_SQL),
+    "_float8": ServedPostgresType(type=parse_type("float64[*]"), value=_FLAT_ARRAY_SQL),
+    "_numeric": ServedPostgresType(
         type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN CAST({0} AS double precision[]) END"
     ),
 }
@@ -141,7 +141,7 @@ class LiveColumnInfo:
     base: str
     kind: str
     modifier: int
-    served_type: ServedType | None
+    served_type: ServedPostgresType | None
     comment: str | None = None
     required: bool = False
     readable: bool = True
@@ -149,7 +149,7 @@ class LiveColumnInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexInfo:
+class LiveIndexInfo:
     """A valid index without a condition: its method, and the expressions that it orders."""
 
     method: str
@@ -192,7 +192,7 @@ class LiveTableInfo:
     comment: str | None = None
     primary: tuple[str, ...] = ()
     foreign: tuple[LiveForeignKey, ...] = ()
-    indexes: tuple[IndexInfo, ...] = ()
+    indexes: tuple[LiveIndexInfo, ...] = ()
     extensions: tuple[str, ...] = ()
     encoding: str = "UTF8"
 
@@ -200,7 +200,7 @@ class LiveTableInfo:
         """List the columns that can be served."""
         return [column for column in self.columns if column.served_type is not None and column.readable]
 
-    def list_omissions(self) -> list[str]:
+    def explain_omitted_columns(self) -> list[str]:
         """Explain why each other column is not served, and what would help."""
         reasons = []
         for column in self.columns:
@@ -457,7 +457,7 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
     column_rows = connection.execute(_COLUMNS_SQL, table_id).fetchall()
     columns = [_build_column_info(dict(zip(_COLUMN_FACTS, row, strict=True))) for row in column_rows]
     index_rows = connection.execute(_INDEXES_SQL, table_id).fetchall()
-    indexes = [IndexInfo(method=method, unique=unique, keys=tuple(keys)) for method, unique, keys in index_rows]
+    indexes = [LiveIndexInfo(method=method, unique=unique, keys=tuple(keys)) for method, unique, keys in index_rows]
     primary: tuple[str, ...] = ()
     foreign: list[LiveForeignKey] = []
     key_rows = connection.execute(_KEYS_SQL, table_id).fetchall()
@@ -503,7 +503,7 @@ def _build_column_info(facts: Mapping[str, Any]) -> LiveColumnInfo:
         digits = (modifier - 4) >> 16 & 0xFFFF
         scale = (modifier - 4) & 0x7FF
         if scale == 0 and digits <= 18:
-            served_type = ServedType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
+            served_type = ServedPostgresType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
     return LiveColumnInfo(
         name=facts["name"],
         sql_type=facts["sql_type"],
@@ -524,7 +524,7 @@ def table_info_from_json(document: Mapping[str, Any]) -> LiveTableInfo | None:
         columns = [_build_column_info(item) for item in document["columns"]]
         foreign = [_foreign_key_from_json(item) for item in document["foreign"]]
         indexes = [
-            IndexInfo(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
+            LiveIndexInfo(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
             for item in document["indexes"]
         ]
         plain_facts = {key: document[key] for key in ("name", "kind", "rows", "comment", "encoding")}
@@ -600,38 +600,41 @@ _SQL_NOISE_PATTERN = re.compile(r"::[a-z ]+(?:\[\])?|[\s\"]|\b[a-z_]\w*\.(?=q3c_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexHint:
+class MissingIndexHint:
     """A condition that no index of the source serves, and the statement that would create one."""
 
     message: str
     remedy: str
 
 
-def find_position_index(table_info: LiveTableInfo, lon: str, lat: str) -> str:
+def find_cone_search_index(table_info: LiveTableInfo, lon_column: str, lat_column: str) -> str:
     """Find the index that serves cones on two columns.
 
     Return ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), or an empty text.
     """
-    index_expressions = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
+    index_expressions = {
+        "q3c": f"q3c_ang2ipix({lon_column},{lat_column})",
+        "pgsphere": f"spoint(radians({lon_column}),radians({lat_column}))",
+    }
     for kind, text in index_expressions.items():
         if kind not in table_info.extensions:
             continue
         for index in table_info.indexes:
-            if _normalize_sql(index.keys[0]) == _normalize_sql(text):
+            if _normalize_index_expression(index.keys[0]) == _normalize_index_expression(text):
                 return kind
-    if _has_leading_index(table_info, lat):
+    if _has_leading_index(table_info, lat_column):
         return "latitude"
     return ""
 
 
-def list_index_hints(
-    table_info: LiveTableInfo, position: tuple[str, str] | None, uses_by_column: Mapping[str, str]
-) -> list[IndexHint]:
+def list_missing_index_hints(
+    table_info: LiveTableInfo, position_columns: tuple[str, str] | None, uses_by_column: Mapping[str, str]
+) -> list[MissingIndexHint]:
     """List the frequent conditions that no index serves.
 
     Parameters
     ----------
-    position
+    position_columns
         The columns of longitude and latitude of the source, if they are plain ones.
     uses_by_column
         Column of the source -> what it is to users: ``the key``, ``an indexed column``.
@@ -640,8 +643,8 @@ def list_index_hints(
         return []
     hints_found = []
     table = table_info.name
-    if position is not None and not find_position_index(table_info, *position):
-        lon, lat = (_quote_name(name) for name in position)
+    if position_columns is not None and not find_cone_search_index(table_info, *position_columns):
+        lon, lat = (_quote_name(name) for name in position_columns)
         if "q3c" in table_info.extensions:
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} (q3c_ang2ipix({lon}, {lat})); then ANALYZE {table}"
         elif "pgsphere" in table_info.extensions:
@@ -654,21 +657,23 @@ def list_index_hints(
                 f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere it can "
                 f"be quicker yet"
             )
-        hints_found.append(IndexHint(message=f"no index serves cones on {', '.join(position)}", remedy=remedy))
+        hints_found.append(
+            MissingIndexHint(message=f"no index serves cones on {', '.join(position_columns)}", remedy=remedy)
+        )
     for column, use in uses_by_column.items():
         if not _has_leading_index(table_info, column):
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({_quote_name(column)})"
-            hints_found.append(IndexHint(message=f"no index serves {use} {column}", remedy=remedy))
+            hints_found.append(MissingIndexHint(message=f"no index serves {use} {column}", remedy=remedy))
     return hints_found
 
 
 def _has_leading_index(table_info: LiveTableInfo, column: str) -> bool:
-    name = _normalize_sql(column)
+    name = _normalize_index_expression(column)
     ordered_indexes = [index for index in table_info.indexes if index.method in {"btree", "brin", "hash"}]
-    return any(_normalize_sql(index.keys[0]) == name for index in ordered_indexes)
+    return any(_normalize_index_expression(index.keys[0]) == name for index in ordered_indexes)
 
 
-def _normalize_sql(text: str) -> str:
+def _normalize_index_expression(text: str) -> str:
     """Strip casts, quotes, spaces and parentheses around a whole name, so that definitions can be compared."""
     text = _SQL_NOISE_PATTERN.sub("", text)
     while True:
@@ -680,15 +685,15 @@ def _normalize_sql(text: str) -> str:
 
 
 __all__ = [
-    "IndexHint",
-    "IndexInfo",
     "LiveColumnInfo",
     "LiveForeignKey",
+    "LiveIndexInfo",
     "LiveTableInfo",
     "LiveTableSource",
+    "MissingIndexHint",
     "Options",
-    "find_position_index",
-    "list_index_hints",
+    "find_cone_search_index",
+    "list_missing_index_hints",
     "list_source_tables",
     "open",
     "table_info_from_json",

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.sources._reading.json_schema import JsonNode
+from hven.sources._reading.json_schema import JsonNodeSummary
 from hven.sources._reading.oai_harvest import HarvestOptions, OaiHarvest
 from hven.sources._reading.xml_rows import XmlFieldOptions, XmlSource
 
@@ -56,7 +56,7 @@ class OaiSource(XmlSource):
     @cached_property
     def files(self) -> list[DataFile]:  # type: ignore[override]
         """The files that hold the records; reading this property starts the harvest."""
-        return self._harvest.list_files()
+        return self._harvest.harvest_and_list_files()
 
     def select_files(self, file_names: Collection[str]) -> Self:
         """Select the records of these files."""
@@ -71,11 +71,11 @@ class OaiSource(XmlSource):
         return self._title_text
 
     @cached_property
-    def _sample(self) -> tuple[JsonNode, bool]:
+    def _sampled_structure(self) -> tuple[JsonNodeSummary, bool]:
         """The sample. Declared fields are texts until their types are declared, and need no sample."""
         if not self._paths:
-            return super()._sample
-        node = JsonNode()
+            return super()._sampled_structure
+        node = JsonNodeSummary()
         node.add_value(dict.fromkeys(self._paths, "text"))
         return node, False
 

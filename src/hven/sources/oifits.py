@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from hven.sources import FileSignature
+from hven.sources import FileKindSignature
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.oifits_granules import OifitsGranuleSource
-from hven.sources.remote_stores import find_header_files
+from hven.sources.remote_stores import find_remote_or_archived_files
 
 if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=("oifits",),
     leading_pattern=(
         rb"(?s)SIMPLE  =.*?"
@@ -48,7 +48,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         No such file.
     """
-    header_files = find_header_files(options, context, ("oifits", "fits", "fit"))
+    header_files = find_remote_or_archived_files(options, context, ("oifits", "fits", "fit"))
     return OifitsGranuleSource(
         options,
         context,

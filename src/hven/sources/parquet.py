@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hven.model import Deviation, DeviationKind, literal, plugins
-from hven.model.errors import HvenError, Place, SourceError
+from hven.model import DeviationKind, ReadDeviation, literal, plugins
+from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import FLOAT64, INT64, Type, list_leaf_columns, select_leaf_column, type_from_arrow
-from hven.sources import FileSignature, RejectedRow
-from hven.sources._reading.cells import replace_nan
+from hven.model.types import FLOAT64, INT64, ColumnType, build_type_from_arrow, list_leaf_columns, select_leaf_column
+from hven.sources import FileKindSignature, RejectedRow
+from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.whole_numbers import (
     INT64_REASON,
     MAX_INT64,
     MAX_UINT64_DIGITS,
     MIN_INT64,
-    build_text_deviation,
-    convert_unsigned,
+    build_decimal_text_deviation,
+    convert_whole_numbers,
     has_values_beyond_int64,
 )
 
@@ -40,7 +40,7 @@ TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 MAX_DOUBLE_DIGITS = 15  # a double holds this many digits of every decimal number
 _MAX_DICTIONARY_FILE_BYTES = 256 << 20  # larger files are read without dictionaries
 VOPARQUET_METADATA_KEY = b"IVOA.VOTable-Parquet.content"
-FILES = FileSignature(extensions=("parquet", "pq"), leading_pattern=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
+FILES = FileKindSignature(extensions=("parquet", "pq"), leading_pattern=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
 
 
 class Options(FileOptions):
@@ -55,10 +55,10 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         No such file.
     """
-    return ParquetRows(options, context)
+    return ParquetSource(options, context)
 
 
-class ParquetRows(FileRows):
+class ParquetSource(FileByFileSource):
     """The rows of one or more Parquet files.
 
     Attributes
@@ -91,7 +91,7 @@ class ParquetRows(FileRows):
         with _open_parquet(file) as plain:
             dictionary_columns: Sequence[str] = ()
             if file.size <= _MAX_DICTIONARY_FILE_BYTES:
-                dictionary_columns = _list_dictionary_columns(plain)
+                dictionary_columns = _list_byte_array_columns(plain)
             opened = _open_parquet(file, dictionary_columns)
         first = 1
         try:
@@ -101,7 +101,7 @@ class ParquetRows(FileRows):
                 if name not in paths:
                     raise SourceError(
                         f"no column {name!r}, which {self.files[0].name} has",
-                        place=Place(file=file.name),
+                        place=TextPlace(file=file.name),
                         remedy="`ignore:` the file",
                     )
             if file is not self.files[0]:
@@ -111,17 +111,17 @@ class ParquetRows(FileRows):
                 step = min(step, row_limit)
             columns = [paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
             batches = opened.iter_batches(step, columns=columns)
-            for batch in chain.from_iterable(map(literal.split_by_expanded_size, batches)):
+            for batch in chain.from_iterable(map(literal.split_batch_by_expanded_size, batches)):
                 values_by_name = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
-                self._report_precision(values_by_name, file, first)
+                self._report_truncated_times(values_by_name, file, first)
                 arrays = {}
                 bad = np.zeros(batch.num_rows, bool)
                 for name in file_column_names:
-                    values, wrong = _fit_whole_numbers(values_by_name[name], kinds[name])
+                    values, wrong = _convert_whole_numbers(values_by_name[name], kinds[name])
                     if wrong is not None:
-                        self._reject_rows(values_by_name[name], wrong & ~bad, name, first, file)
+                        self._reject_oversized_integers(values_by_name[name], wrong & ~bad, name, first, file)
                         bad |= wrong
-                    arrays[name] = replace_nan(_cast_to_storage(values, kinds[name], file, name))
+                    arrays[name] = replace_nan_with_null(_cast_to_storage(values, kinds[name], file, name))
                 if bad.any():
                     is_good = pa.array(~bad)
                     numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())
@@ -133,12 +133,12 @@ class ParquetRows(FileRows):
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
             message = f"cannot be read after row {first - 1}: {error}"
-            raise SourceError(message, place=Place(file=file.name), remedy="get the file anew") from error
+            raise SourceError(message, place=TextPlace(file=file.name), remedy="get the file anew") from error
         finally:
             opened.close()
         file.compute_sha256()
 
-    def _report_hidden_fields(
+    def _report_shadowed_fields(
         self, schema: pa.Schema, leaves: Mapping[str, tuple[str, pa.DataType]], file: DataFile
     ) -> None:
         """Report the fields of structures that are not read because a column has their name."""
@@ -150,19 +150,19 @@ class ParquetRows(FileRows):
                 path = f"{item.name}.{field.name}"
                 if path not in paths:
                     message = f"a column is called {item.name}_{field.name}, too: the field is not read"
-                    deviation = Deviation(
+                    deviation = ReadDeviation(
                         kind=DeviationKind.DUPLICATE_NAME, column=path, file=file.name, message=message
                     )
                     self.context.report_deviation(deviation)
 
     def _choose_type(
         self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile
-    ) -> Type | None:
+    ) -> ColumnType | None:
         """Choose the type of a column; None: it has no form in a table of the VO.
 
         Report what is not read, or is read as something else.
         """
-        report: Callable[[Deviation], None] = _ignore_deviation
+        report: Callable[[ReadDeviation], None] = _ignore_deviation
         if file is self.files[0]:
             report = self.context.report_deviation
         if not self.in_place:
@@ -171,12 +171,12 @@ class ParquetRows(FileRows):
                 return converted_type
         if pa.types.is_decimal(stored) and stored.precision > MAX_DOUBLE_DIGITS:
             message = f"decimals of {stored.precision} digits are read as doubles, which hold {MAX_DOUBLE_DIGITS}"
-            deviation = Deviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message)
+            deviation = ReadDeviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message)
             report(deviation)
         try:
-            return type_from_arrow(stored)
+            return build_type_from_arrow(stored)
         except ValueError:
-            deviation = Deviation(
+            deviation = ReadDeviation(
                 kind=DeviationKind.DROPPED_COLUMN,
                 column=name,
                 file=file.name,
@@ -193,41 +193,43 @@ class ParquetRows(FileRows):
         stored: pa.DataType,
         opened: pq.ParquetFile,
         *,
-        report: Callable[[Deviation], None],
+        report: Callable[[ReadDeviation], None],
         file: DataFile,
-    ) -> Type | None:
+    ) -> ColumnType | None:
         """Choose the type of a column whose values are converted when they are read; None: it is not of them."""
         is_whole_decimal = _is_whole_decimal(stored)
         is_uint64 = pa.types.is_uint64(stored)
         if (is_uint64 or is_whole_decimal) and _has_values_beyond_int64(opened, path):
-            report(build_text_deviation(name, file.name))
+            report(build_decimal_text_deviation(name, file.name))
             digits = MAX_UINT64_DIGITS
             if not is_uint64:
                 digits = stored.precision + 1
-            return Type("char", f"{digits}*")
+            return ColumnType("char", f"{digits}*")
         if is_whole_decimal:
             return INT64
         if pa.types.is_duration(stored):
             message = f"durations ({stored.unit}) are read as seconds"
-            deviation = Deviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message)
+            deviation = ReadDeviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message)
             report(deviation)
             return FLOAT64
         if pa.types.is_fixed_size_binary(stored):
-            return Type("unsignedByte", str(stored.byte_width))
+            return ColumnType("unsignedByte", str(stored.byte_width))
         return None
 
-    def _reject_rows(self, values: pa.Array, is_bad: np.ndarray, name: str, first_row: int, file: DataFile) -> None:
+    def _reject_oversized_integers(
+        self, values: pa.Array, is_bad: np.ndarray, name: str, first_row: int, file: DataFile
+    ) -> None:
         """Reject the rows whose unsigned integers do not fit."""
         for at in np.flatnonzero(is_bad):
             value = str(values[int(at)].as_py())
             row = first_row + int(at)
             if self.context.on_reject is None:
                 message = f"row {row}, column {name}: {value} is {INT64_REASON}"
-                raise SourceError(message, place=Place(file=file.name))
+                raise SourceError(message, place=TextPlace(file=file.name))
             rejected_row = RejectedRow(file=file.name, row=row, column=name, value=value, reason=INT64_REASON)
             self.context.on_reject(rejected_row)
 
-    def _report_precision(self, arrays: Mapping[str, pa.Array], file: DataFile, first_row: int) -> None:
+    def _report_truncated_times(self, arrays: Mapping[str, pa.Array], file: DataFile, first_row: int) -> None:
         """Report times that are finer than the stored ones."""
         for name, values in arrays.items():
             if not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
@@ -236,7 +238,7 @@ class ParquetRows(FileRows):
             fine = np.flatnonzero(nanoseconds % 1000)
             if len(fine):
                 first_fine = int(fine[0])
-                deviation = Deviation(
+                deviation = ReadDeviation(
                     kind=DeviationKind.PRECISION,
                     column=name,
                     count=len(fine),
@@ -258,7 +260,7 @@ class ParquetRows(FileRows):
         schema = opened.schema_arrow
         leaves = list_leaf_columns(schema)
         if file is self.files[0]:
-            self._report_hidden_fields(schema, leaves, file)
+            self._report_shadowed_fields(schema, leaves, file)
         for name, (path, stored) in leaves.items():
             footer = footer_columns.get(name) or footer_columns.get(path)
             if footer is not None and footer.name != name:
@@ -281,7 +283,7 @@ class ParquetRows(FileRows):
         if not columns:
             raise SourceError(
                 "no column that a table can hold",
-                place=Place(file=file.name),
+                place=TextPlace(file=file.name),
                 remedy="structs within structs must be flattened first",
             )
         return columns
@@ -323,17 +325,17 @@ def _is_whole_decimal(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(arrow_type) and arrow_type.scale == 0)
 
 
-def _ignore_deviation(_deviation: Deviation) -> None:
+def _ignore_deviation(_deviation: ReadDeviation) -> None:
     """Report nothing: the first file reported it."""
 
 
-def _fit_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
+def _convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
     """Convert whole numbers of other types than int64, alone or unsigned ones in lists; mark the rows that do not fit.
 
     Other values stay as they are.
     """
     if pa.types.is_uint64(values.type) or (_is_whole_decimal(values.type) and not pa.types.is_floating(arrow_type)):
-        return convert_unsigned(values, arrow_type)
+        return convert_whole_numbers(values, arrow_type)
     if not _is_list(values.type) or not pa.types.is_uint64(values.type.value_type):
         return values, None
     flat = values.flatten()
@@ -353,7 +355,7 @@ def _is_list(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
 
 
-def _list_dictionary_columns(opened: pq.ParquetFile) -> list[str]:
+def _list_byte_array_columns(opened: pq.ParquetFile) -> list[str]:
     """List the columns of texts and bytes.
 
     They are read as dictionaries and expanded a few rows at a time, for each row may have the same long text.
@@ -372,7 +374,7 @@ def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.
     except (pa.ArrowException, OSError) as error:
         message = f"no readable Parquet file: {error}"
         remedy = "get the file anew, or `ignore:` it"
-        raise SourceError(message, place=Place(file=file.name), remedy=remedy) from error
+        raise SourceError(message, place=TextPlace(file=file.name), remedy=remedy) from error
 
 
 def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
@@ -419,7 +421,7 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         return values.cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
-            f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer"
+            f"column {name}: {error}", place=TextPlace(file=file.name), remedy="write it as a signed 64-bit integer"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from hven.sources import AvailableTable, FileSignature
+from hven.sources import AvailableTable, FileKindSignature
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.product_rows import (
@@ -18,9 +18,9 @@ from hven.sources._reading.product_rows import (
     ProductImageSource,
     ProductTableSource,
     ProductVariableSource,
-    list_tables,
+    list_product_tables,
 )
-from hven.sources.remote_stores import check_local_files, find_header_files
+from hven.sources.remote_stores import find_remote_or_archived_files, require_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 # what other kinds read by its content is theirs: FITS and plain text
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=(
         "cdf",
         "nc",
@@ -95,10 +95,10 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         No such file; it cannot be read.
     """
     parsed_options = Options.model_validate(dict(options))
-    if find_header_files(parsed_options, context, FILES.extensions) is not None:
+    if find_remote_or_archived_files(parsed_options, context, FILES.extensions) is not None:
         return []
     files = find_data_files(parsed_options, context.directory, context.allowed_roots)
-    tables_found, default_part = list_tables(files[0])
+    tables_found, default_part = list_product_tables(files[0])
     return [
         AvailableTable(
             option_value=part, name=name, row_count=rows, is_default=len(files) == 1 and part == default_part
@@ -117,7 +117,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     """
     mode = options.mode or ("header" if options.part is None else "table")
     if mode == "table":
-        check_local_files(options)
+        require_local_files(options)
         return ProductTableSource(options, None if options.part is None else str(options.part), context, options.null)
     kinds = {
         "header": ProductHeaderSource,
@@ -125,7 +125,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         "variables": ProductVariableSource,
         "cards": ProductAttributeSource,
     }
-    header_files = find_header_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml"))
+    header_files = find_remote_or_archived_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml"))
     return kinds[mode](
         options,
         context,

@@ -14,7 +14,7 @@ from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import DELETED_COLUMN, ROW_NUMBER_COLUMN, InputVersion, Source, SourceChanges, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -111,10 +111,10 @@ class PushedRowSource:
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows in the order in which they were pushed last."""
-        names = check_column_names(column_names, list(self.options.columns), "what is pushed")
-        all_rows = self._fold_journal()
+        names = resolve_column_names(column_names, list(self.options.columns), "what is pushed")
+        all_rows = self._merge_journal_pieces()
         rows = all_rows.filter(pc.invert(all_rows.column(DELETED_COLUMN)))
-        batches = iterate_batches(names, rows, self.options)
+        batches = iterate_pushed_batches(names, rows, self.options)
         yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -124,7 +124,7 @@ class PushedRowSource:
     def estimate_size(self) -> int | None:
         """Count the rows."""
         if self.context.journal is not None:
-            return int(self._fold_journal().num_rows)
+            return int(self._merge_journal_pieces().num_rows)
         return 0
 
     def read_state_name(self) -> str | None:
@@ -142,7 +142,7 @@ class PushedRowSource:
         if pieces is None:
             return None
         key = list(self.context.key_columns)
-        declared_pieces = [cast_to_declared(piece, self.options) for piece in pieces]
+        declared_pieces = [cast_to_declared_schema(piece, self.options) for piece in pieces]
         rows = merge_pieces(declared_pieces, key, self.options.schema)
         is_deleted = rows.column(DELETED_COLUMN)
         present_rows = rows.filter(pc.invert(is_deleted))
@@ -154,12 +154,12 @@ class PushedRowSource:
             removed_keys=rows.filter(is_deleted).select(key),
         )
 
-    def _fold_journal(self) -> pa.Table:
+    def _merge_journal_pieces(self) -> pa.Table:
         if self._rows is None:
             pieces: Iterable[pa.Table] = ()
             if self.context.journal is not None:
                 pieces = self.context.journal.list_pieces() or ()
-            declared_pieces = [cast_to_declared(piece, self.options) for piece in pieces]
+            declared_pieces = [cast_to_declared_schema(piece, self.options) for piece in pieces]
             self._rows = merge_pieces(declared_pieces, self.context.key_columns, self.options.schema)
         return self._rows
 
@@ -178,8 +178,8 @@ class _PushedRowSelection:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows."""
         options = self._pushed_source.options
-        names = check_column_names(column_names, list(options.columns), "what is pushed")
-        batches = iterate_batches(names, self._rows, options)
+        names = resolve_column_names(column_names, list(options.columns), "what is pushed")
+        batches = iterate_pushed_batches(names, self._rows, options)
         yield from split_batches(batches, self._pushed_source.context.batch_row_limit, row_limit)
 
     def estimate_size(self) -> int | None:
@@ -187,7 +187,7 @@ class _PushedRowSelection:
         return int(self._rows.num_rows)
 
 
-def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Options) -> Iterator[pa.RecordBatch]:
+def iterate_pushed_batches(column_names: Sequence[str], table: pa.Table, options: Options) -> Iterator[pa.RecordBatch]:
     """Yield rows with the requested columns."""
     first_row_number = 1
     for batch in table.to_batches():
@@ -196,7 +196,7 @@ def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Optio
         first_row_number += batch.num_rows
 
 
-def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
+def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
     """Return rows with the columns as they are declared now.
 
     Columns that were not yet declared are empty, and columns that are not declared any more are left out.
@@ -245,4 +245,4 @@ def merge_pieces(pieces: Sequence[pa.Table], key_columns: Sequence[str], schema:
     return rows.take(last_positions.take(pc.sort_indices(last_positions)))
 
 
-__all__ = ["Options", "cast_to_declared", "merge_pieces", "open"]
+__all__ = ["Options", "cast_to_declared_schema", "merge_pieces", "open"]

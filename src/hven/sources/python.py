@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from hven.model.errors import HvenError, Place, SourceError
+from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import STRING, parse_type, type_from_arrow
+from hven.model.types import STRING, build_type_from_arrow, parse_type
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import build_source_batch, check_column_names
-from hven.sources.curator_process import CuratorCodeError, PythonProcess
+from hven.sources._reading.data_files import build_source_batch, resolve_column_names
+from hven.sources.curator_process import CuratorCodeError, CuratorProcess
 
 if TYPE_CHECKING:
     import mmap
@@ -82,13 +82,13 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
     """
     if not path.is_file():
         raise SourceError(
-            f"no file {path.name}", place=Place(file=str(path)), remedy="it is looked for beside the descriptor"
+            f"no file {path.name}", place=TextPlace(file=str(path)), remedy="it is looked for beside the descriptor"
         )
     path_digest = hashlib.sha256(str(path).encode()).hexdigest()
     spec = importlib.util.spec_from_file_location(f"_hven_{path_digest[:12]}", path)
     if spec is None or spec.loader is None:
         raise SourceError(
-            f"{path.name} is no Python file", place=Place(file=str(path)), remedy="its name must end in .py"
+            f"{path.name} is no Python file", place=TextPlace(file=str(path)), remedy="its name must end in .py"
         )
     module = importlib.util.module_from_spec(spec)
     before = sys.dont_write_bytecode
@@ -96,7 +96,7 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise build_error(error, path) from error
+        raise build_user_code_error(error, path) from error
     finally:
         sys.dont_write_bytecode = before
     function = getattr(module, name, None)
@@ -105,7 +105,7 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
         function_names = _list_functions(module)
         if function_names:
             remedy = f"it defines {', '.join(function_names)}"
-        raise SourceError(f"no function {name!r}", place=Place(file=str(path)), remedy=remedy)
+        raise SourceError(f"no function {name!r}", place=TextPlace(file=str(path)), remedy=remedy)
     return function  # type: ignore[no-any-return]
 
 
@@ -115,10 +115,10 @@ def _list_functions(module: ModuleType) -> list[str]:
     return [name for name, function in functions_by_name.items() if function.__module__ == module.__name__]
 
 
-def build_error(error: BaseException, path: Path) -> SourceError:
+def build_user_code_error(error: BaseException, path: Path) -> SourceError:
     """Convert an exception of the user's code to one with the deepest line of their file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        place = Place(file=path.name, line=error.lineno, column=error.offset)
+        place = TextPlace(file=path.name, line=error.lineno, column=error.offset)
         return SourceError(f"SyntaxError: {error.msg}", place=place)
     line = None
     function_text = ""
@@ -126,7 +126,7 @@ def build_error(error: BaseException, path: Path) -> SourceError:
         if frame.filename == str(path):
             line = frame.lineno
             function_text = f" in {frame.name}()"
-    return SourceError(f"{type(error).__name__}{function_text}: {error}", place=Place(file=path.name, line=line))
+    return SourceError(f"{type(error).__name__}{function_text}: {error}", place=TextPlace(file=path.name, line=line))
 
 
 class PythonFunctionSource:
@@ -139,18 +139,18 @@ class PythonFunctionSource:
         self.options = options
         self.context = context
         self.path = context.directory / options.file
-        self._unused_process: PythonProcess | None = self._start_process()
+        self._unused_process: CuratorProcess | None = self._start_process()
         self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self._begun_stream: Iterator[pa.RecordBatch] | None = None
 
-    def _start_process(self) -> PythonProcess:
+    def _start_process(self) -> CuratorProcess:
         """Start a process, and load the function in it."""
-        python = PythonProcess(self.context.python_limits, __name__)
+        python = CuratorProcess(self.context.python_limits, __name__)
         request = ("rows", str(self.path), self.options, self.context.directory, self.context.batch_row_limit)
         self._receive_answer(python, request)
         return python
 
-    def _receive_answer(self, python: PythonProcess, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
+    def _receive_answer(self, python: CuratorProcess, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
         """Wait for the next answer; errors are raised with the user's line or the row."""
         try:
             if request is not None:
@@ -158,17 +158,17 @@ class PythonFunctionSource:
             kind, body = python.receive_answer(self.context.python_limits.seconds)
         except CuratorCodeError as error:
             progress_text = ""
-            if python.row_count:
-                progress_text = f" after {python.row_count:,} rows"
+            if python.yielded_row_count:
+                progress_text = f" after {python.yielded_row_count:,} rows"
             message = f"{self.options.function}(){progress_text}: {error}"
-            raise SourceError(message, place=Place(file=self.path.name, line=error.line)) from error
+            raise SourceError(message, place=TextPlace(file=self.path.name, line=error.line)) from error
         if kind == b"H":
             error_fields = json.loads(body)
-            place = Place(**error_fields["place"])
+            place = TextPlace(**error_fields["place"])
             raise SourceError(error_fields["message"], place=place, remedy=error_fields["remedy"])
         return kind, body
 
-    def _read_stream(self) -> Iterator[pa.RecordBatch]:
+    def _read_process_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches that the process sends; the process ends when nobody reads them any more."""
         python = self._unused_process or self._start_process()
         self._unused_process = None
@@ -191,7 +191,7 @@ class PythonFunctionSource:
             location = f"row {row}"
             if column:
                 location = f"row {row}, column {column}"
-            raise SourceError(f"{location}: {value!r} is {reason}", place=Place(file=file))
+            raise SourceError(f"{location}: {value!r} is {reason}", place=TextPlace(file=file))
         self.context.on_reject(RejectedRow(file=file, row=row, column=column, value=value, reason=reason))
 
     def list_columns(self) -> list[Column]:
@@ -203,11 +203,11 @@ class PythonFunctionSource:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the function."""
         known_names = [column.name for column in self._columns]
-        names = check_column_names(column_names, known_names, self.options.file)
+        names = resolve_column_names(column_names, known_names, self.options.file)
         if self._begun_stream is not None:
             stream = self._begun_stream
         else:
-            stream = self._read_stream()
+            stream = self._read_process_batches()
         self._begun_stream = None
         number = 1
         for batch in limit_rows(stream, row_limit):
@@ -243,23 +243,25 @@ class PythonFunctionSource:
             try:
                 declared_columns[name] = Column(name=name, type=parse_type(word))
             except ValueError as error:
-                place = Place(file=self.options.file)
+                place = TextPlace(file=self.options.file)
                 remedy = "float64, int32, string, timestamp ..."
                 raise SourceError(f"columns: {name}: {error}", place=place, remedy=remedy) from error
         if declared_columns:
             return list(declared_columns.values())
-        stream = self._read_stream()
+        stream = self._read_process_batches()
         first = next(stream, None)
         if first is None:
             message = f"{self.options.function}() yields no rows, so its columns are unknown"
-            place = Place(file=self.options.file)
+            place = TextPlace(file=self.options.file)
             raise SourceError(message, place=place, remedy="say `columns:` in the source")
         self._begun_stream = chain([first], stream)
         fields = [field for field in first.schema if field.name != ROW_NUMBER_COLUMN]
-        return [Column(name=field.name, type=type_from_arrow(field.type)) for field in fields]
+        return [Column(name=field.name, type=build_type_from_arrow(field.type)) for field in fields]
 
 
-def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
+def send_function_rows(
+    channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch_rows: int
+) -> None:
     """Run the function and send what it yields, in the process of its own."""
 
     def send_json(kind: bytes, fields: dict[str, Any]) -> None:
@@ -269,7 +271,7 @@ def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options
         send_json(b"R", {"row": row, "column": column, "value": value, "reason": reason})
 
     try:
-        rows = FunctionOutput(options, directory, batch, send_reject, counter)
+        rows = FunctionRowReader(options, directory, batch_rows, send_reject, counter)
         channel.send_bytes(b"O")
         channel.recv_bytes()
         for batch_made in rows.read_batches():
@@ -285,7 +287,7 @@ def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options
         send_json(b"H", {"message": error.message, "place": place_fields, "remedy": error.remedy})
 
 
-class FunctionOutput:
+class FunctionRowReader:
     """The rows that the function yields, as batches."""
 
     def __init__(
@@ -308,7 +310,7 @@ class FunctionOutput:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
                 message = f"{self.options.function}() gives a {type(result).__name__}, not rows"
-                place = Place(file=self.options.file)
+                place = TextPlace(file=self.options.file)
                 raise SourceError(message, place=place, remedy="let it `yield` dictionaries")  # noqa: TRY301  (below)
             for item in result:
                 self._row_counter.value += 1
@@ -316,7 +318,7 @@ class FunctionOutput:
         except (HvenError, MemoryError):
             raise
         except Exception as error:
-            raise build_error(error, self.path) from error
+            raise build_user_code_error(error, self.path) from error
 
     def read_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches, in whatever form the function yields rows."""
@@ -326,7 +328,7 @@ class FunctionOutput:
             return
         items = chain([first], items)
         if not isinstance(first, (pa.RecordBatch, pa.Table)):
-            yield from self._collect_rows(items, first)
+            yield from self._collect_rows_into_batches(items, first)
             return
         for item in items:
             if isinstance(item, pa.Table):
@@ -337,7 +339,7 @@ class FunctionOutput:
     def _find_row_names(self, first_item: Any) -> list[str]:
         """Find the names of the values of a row; empty: all rows of a sample tell them."""
         declared_names = list(self.options.columns)
-        place = Place(file=self.options.file)
+        place = TextPlace(file=self.options.file)
         if isinstance(first_item, Mapping):
             return declared_names
         if not isinstance(first_item, (tuple, list)):
@@ -352,7 +354,7 @@ class FunctionOutput:
             raise SourceError("tuples have no names", place=place, remedy=remedy)
         return names
 
-    def _collect_rows(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
+    def _collect_rows_into_batches(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
         """Collect rows into batches; the types are declared, or else those of the first thousand rows."""
         kinds = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
         names = self._find_row_names(first_item)
@@ -421,7 +423,7 @@ class FunctionOutput:
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 valid_values.append(None)
                 rejected_indexes.add(at)
-                self._reject(first_row_number + at, name, str(value)[:200], f"not {type_from_arrow(arrow_type)}")
+                self._reject(first_row_number + at, name, str(value)[:200], f"not {build_type_from_arrow(arrow_type)}")
         return pa.array(valid_values, arrow_type)
 
 
@@ -436,7 +438,7 @@ def _find_cell(row: Any, name: str, names: Sequence[str]) -> Any:
 def _guess_type(values: list[Any]) -> pa.DataType:
     try:
         guessed_type = pa.array(values, from_pandas=True).type
-        kind = type_from_arrow(guessed_type).arrow
+        kind = build_type_from_arrow(guessed_type).arrow
     except (pa.ArrowException, ValueError, TypeError):
         return STRING.arrow
     if pa.types.is_integer(kind) and any(isinstance(value, float) and not math.isnan(value) for value in values):

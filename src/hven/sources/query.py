@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from hven.model.errors import SourceError
-from hven.model.table import Column, columns_from_arrow
+from hven.model.table import Column, build_columns_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, Source, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import build_source_batch, check_column_names
+from hven.sources._reading.data_files import build_source_batch, resolve_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,9 +61,9 @@ class QuerySource:
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows; the query runs once for the columns and the first pass together."""
-        names = check_column_names(column_names, [column.name for column in self._columns], "the query's answer")
+        names = resolve_column_names(column_names, [column.name for column in self._columns], "the query's answer")
         number = 1
-        for batch in limit_rows(self._read_stream(), row_limit):
+        for batch in limit_rows(self._read_answer_batches(), row_limit):
             arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
                 yield build_source_batch(names, arrays, batch.num_rows, number, None)
@@ -77,7 +77,7 @@ class QuerySource:
         """Return None: the number of rows is unknown before the end."""
         return None
 
-    def _read_stream(self) -> Iterator[pa.RecordBatch]:
+    def _read_answer_batches(self) -> Iterator[pa.RecordBatch]:
         first = self._first_batch
         remaining_batches = self._remaining_batches
         self._first_batch = self._remaining_batches = None
@@ -106,4 +106,4 @@ class QuerySource:
             if described:
                 return list(described)
             raise SourceError("the query has no answer, not even an empty one", remedy="try it with `hven query`")
-        return columns_from_arrow(self._first_batch.schema, described)
+        return build_columns_from_arrow(self._first_batch.schema, described)

@@ -16,9 +16,9 @@ from hven.sources._stores.file_facts import (
     OWNER_REMEDY,
     NoRangesError,
     RemoteFileFacts,
-    build_changed_error,
+    build_changed_file_error,
     build_timeout_error,
-    find_fixed_directory,
+    find_directory_before_wildcard,
     is_pattern_match,
 )
 from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
@@ -47,14 +47,14 @@ __all__ = [
     "RemoteFileFacts",
     "RemoteStore",
     "WebHatsClient",
-    "build_changed_error",
+    "build_changed_file_error",
     "build_timeout_error",
     "can_open_scheme",
-    "check_local_files",
-    "find_fixed_directory",
-    "find_header_files",
+    "find_directory_before_wildcard",
+    "find_remote_or_archived_files",
     "is_pattern_match",
-    "open_store",
+    "open_remote_store",
+    "require_local_files",
 ]
 IDLE_TIMEOUT_SECONDS = 60.0  # that a server may be silent while heads are read
 REMOTE_SCHEMES = ("http", "https", "ftp", "s3", "s3a", *FSSPEC_SCHEMES)
@@ -93,7 +93,7 @@ class RemoteStore(Protocol):
             See above.
         """
 
-    def read_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
+    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
         """Request size, time and tag, with the first bytes where one request returns both.
 
         Parameters
@@ -170,7 +170,7 @@ def can_open_scheme(scheme: str) -> bool:
     return scheme in REMOTE_SCHEMES
 
 
-def open_store(
+def open_remote_store(
     root: FileRoot, *, resolve_secret: Callable[[str], str] | None, allow_private: bool, timeout_seconds: float
 ) -> RemoteStore:
     """Open the store of a root; no request is sent yet.
@@ -212,7 +212,7 @@ def open_store(
     return opened_store
 
 
-def find_header_files(
+def find_remote_or_archived_files(
     options: HeaderSourceOptions, context: SourceContext, extensions: Sequence[str]
 ) -> list[DataFile] | None:
     """Find the files of a source that reads headers, where they are remote or in archives.
@@ -247,7 +247,7 @@ def find_header_files(
             raise SourceError(
                 f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"
             )
-        remote_store = open_store(
+        remote_store = open_remote_store(
             root,
             resolve_secret=context.resolve_secret,
             allow_private=context.allow_private,
@@ -268,7 +268,7 @@ def find_header_files(
     return expand_archives(files, options.members or [*member_patterns], options.ignore)
 
 
-def check_local_files(options: HeaderSourceOptions) -> None:
+def require_local_files(options: HeaderSourceOptions) -> None:
     """Refuse `root` and `members` where whole tables are read.
 
     Parameters

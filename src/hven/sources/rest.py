@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 from pydantic import Field, field_validator
 
 from hven.model.errors import SourceError
-from hven.sources import ServiceSignature, Source, SourceContext
-from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, add_query_parameters
-from hven.sources._reading.json_records import detect_form
-from hven.sources._reading.json_rows import split_path
+from hven.sources import ServiceUrlSignature, Source, SourceContext
+from hven.sources._reading.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
+from hven.sources._reading.json_records import detect_record_layout
+from hven.sources._reading.json_rows import split_dotted_path
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hven.sources.http_client import StreamedAnswer
 
-SERVICE = ServiceSignature()
+SERVICE = ServiceUrlSignature()
 _LINK_HEADER_PATTERN = re.compile(r'<([^>]*)>\s*;[^,]*?rel\s*=\s*"?next"?', re.IGNORECASE)
 NEXT_LINK_PATHS = (
     "next",
@@ -34,7 +34,7 @@ NEXT_LINK_PATHS = (
 )  # where others put the next page's address
 
 
-class Options(PageOptions):
+class Options(PagedJsonOptions):
     """What a descriptor may state about pages of JSON."""
 
     params: dict[str, str | int | float] = Field(
@@ -82,7 +82,7 @@ class Options(PageOptions):
         None, description="Path of the number of all records; another number is an error.", examples=["total"]
     )
 
-    _paths = field_validator("records", "next", "count", mode="before")(split_path)
+    _paths = field_validator("records", "next", "count", mode="before")(split_dotted_path)
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -119,7 +119,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         if self.options.records is not None:
             return tuple(self.options.records)
         data, _ = self._request(*self._build_first_request())
-        return detect_form(JsonPage(name="page 1", data=data), None).path
+        return detect_record_layout(JsonPage(name="page 1", data=data), None).path
 
     # --- what is newer -------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        part = self._copy_part()
+        part = self._copy_source()
         part._watermark_parameters = {  # noqa: SLF001  (a copy of ours)
             self.options.newer[watermark.expression]: str(watermark.compute_lower_bound(value))
         }
@@ -151,12 +151,12 @@ class RestSource(PagedJsonSource, WatermarkSource):
         if self.options.body is not None:
             return (
                 "POST",
-                add_query_parameters(url, self.options.params),
+                set_query_parameters(url, self.options.params),
                 {**self.options.body, **self._watermark_parameters, **parameters},
             )
         return (
             "GET",
-            add_query_parameters(url, {**self.options.params, **self._watermark_parameters, **parameters}),
+            set_query_parameters(url, {**self.options.params, **self._watermark_parameters, **parameters}),
             None,
         )
 
@@ -172,18 +172,18 @@ class RestSource(PagedJsonSource, WatermarkSource):
             number += 1
             data, answer = self._request(method, url, body)
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._divide_page(page, f"has no list {'.'.join(path)!r}", "say `records`")
+            document = self._cut_records_out_of_page(page, f"has no list {'.'.join(path)!r}", "say `records`")
             rows = sum(len(part.texts) for part in page.records or ())
             if options.count and self._stated_count is None:
                 self._stated_count = _require_integer(
-                    _find_at_path(document, options.count), ".".join(options.count), self.source_name
+                    _find_json_value_at_path(document, options.count), ".".join(options.count), self.source_name
                 )
             before += rows
             counted = bool(options.offset or options.number)
             if counted:
                 value = None
             elif options.cursor:
-                value = _find_at_path(document, options.next or ())
+                value = _find_json_value_at_path(document, options.next or ())
             else:
                 value = self._find_next_link(document, answer)
             if counted:
@@ -200,23 +200,23 @@ class RestSource(PagedJsonSource, WatermarkSource):
                 return
             method, url, body = self._build_next_request(number, before, value)
 
-    def _build_next_request(self, page_number: int, record_count: int, value: Any) -> tuple[str, str, Any]:
+    def _build_next_request(self, page_number: int, record_count: int, cursor: Any) -> tuple[str, str, Any]:
         """Build the request for the page behind a number of pages or records, or a cursor."""
         options = self.options
         parameters: dict[str, Any] = {options.limit: self._page_size} if options.limit else {}
         if options.cursor:
-            parameters[options.cursor] = value
+            parameters[options.cursor] = cursor
         elif options.offset:
             parameters[options.offset] = record_count
         elif options.number:
             parameters[options.number] = page_number + options.first
         else:
-            return "GET" if options.body is None else "POST", str(value), options.body
+            return "GET" if options.body is None else "POST", str(cursor), options.body
         return self._build_request(options.url, parameters)
 
     def _find_next_link(self, document: Any, answer: StreamedAnswer) -> str | None:
         if self.options.next:
-            next_link = _find_at_path(document, self.options.next)
+            next_link = _find_json_value_at_path(document, self.options.next)
         elif match := _LINK_HEADER_PATTERN.search(answer.headers.get("link", "")):
             next_link = match[1]
         else:
@@ -224,11 +224,11 @@ class RestSource(PagedJsonSource, WatermarkSource):
                 (
                     candidate
                     for path in NEXT_LINK_PATHS
-                    if isinstance(candidate := _find_at_path(document, path.split(".")), str)
+                    if isinstance(candidate := _find_json_value_at_path(document, path.split(".")), str)
                 ),
                 None,
             )
-            links = _find_at_path(document, ("links",))
+            links = _find_json_value_at_path(document, ("links",))
             if next_link is None and isinstance(links, list):
                 next_link = next(
                     (
@@ -248,7 +248,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         return None
 
 
-def _find_at_path(document: Any, path: Any) -> Any:
+def _find_json_value_at_path(document: Any, path: Any) -> Any:
     for part in path:
         if isinstance(document, list) and part.isdigit() and int(part) < len(document):
             document = document[int(part)]

@@ -26,7 +26,7 @@ ROWS_PER_PARTITION = 400_000  # rows that are grouped in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupedColumn:
+class AggregateColumn:
     """One column of groups: ``function(argument_names)`` as `output`; the last argument may be `order`.
 
     Attributes
@@ -69,7 +69,7 @@ class RowGrouper:
         directory: Path,
         *,
         keys: Sequence[str],
-        results: Sequence[GroupedColumn],
+        results: Sequence[AggregateColumn],
         plain: Sequence[str],
         facts: Sequence[str],
     ) -> None:
@@ -155,7 +155,7 @@ class RowGrouper:
         if self._schema is None:
             return
         items = [_quote_name(key) for key in self.keys]
-        items += [f"{_write_aggregate(column)} AS {_quote_name(column.output)}" for column in self.results]
+        items += [f"{_write_aggregate_sql(column)} AS {_quote_name(column.output)}" for column in self.results]
         items += [f"min({_quote_name(column)}) AS {_quote_name(column)}" for column in self.plain]
         items += [
             f"arg_min({_quote_name(column)}, {_quote_name(SEQUENCE_COLUMN)}) AS {_quote_name(column)}"
@@ -219,7 +219,7 @@ def _quote_name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _write_aggregate(column: GroupedColumn) -> str:
+def _write_aggregate_sql(column: AggregateColumn) -> str:
     """Write the aggregate of DuckDB that a column stands for."""
     args = [_quote_name(arg) for arg in column.argument_names]
     value = "*"
@@ -235,7 +235,7 @@ def _write_aggregate(column: GroupedColumn) -> str:
         distinct_value = f"DISTINCT {value}"
     function = column.function
     if function in {"STRING_AGG", "IVO_STRING_AGG"}:
-        return _write_string_aggregate(column, value, order)
+        return _write_string_aggregate_sql(column, value, order)
     if function in {"SUM", "AVG"} and pa.types.is_floating(column.type):  # the order decides the last bits of a sum
         return f"list_{function.lower()}(list_sort(list({distinct_value})))"
     templates = {
@@ -247,7 +247,7 @@ def _write_aggregate(column: GroupedColumn) -> str:
     return templates.get(function, f"{function.lower()}({distinct_value})")
 
 
-def _write_string_aggregate(column: GroupedColumn, value: str, order: str) -> str:
+def _write_string_aggregate_sql(column: AggregateColumn, value: str, order: str) -> str:
     separator = (column.separator or "").replace("'", "''")
     text = f"{value}::VARCHAR"
     if column.is_distinct:

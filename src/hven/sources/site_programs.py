@@ -47,7 +47,7 @@ def find_program(directory: Path, name: str) -> str:
     return program_path
 
 
-def start_supervised(
+def start_supervised_program(
     argv: Sequence[str],
     directory: Path,
     stdout: BinaryIO,
@@ -104,4 +104,4 @@ def start_supervised(
     )
 
 
-__all__ = ["PROGRAM_PATH", "find_program", "start_supervised"]
+__all__ = ["PROGRAM_PATH", "find_program", "start_supervised_program"]

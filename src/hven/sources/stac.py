@@ -10,15 +10,15 @@ from urllib.parse import urljoin
 from pydantic import Field
 
 from hven.model.errors import SourceError, suggest_spelling
-from hven.sources import AvailableTable, ServiceSignature, Source, SourceContext
+from hven.sources import AvailableTable, ServiceUrlSignature, Source, SourceContext
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.json_pages import JsonPage, PagedJsonSource, PageOptions, add_query_parameters
+from hven.sources._reading.json_pages import JsonPage, PagedJsonOptions, PagedJsonSource, set_query_parameters
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-SERVICE = ServiceSignature(
+SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*stac[^?#]*?)"
     r"(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
     table_option="collections",
@@ -28,7 +28,7 @@ CQL2_CONFORMANCE = "filter"  # the end of the conformance class that every API w
 UPDATE_TIME_FIELDS = ("properties.updated", "properties.created", "properties.datetime")
 
 
-class Options(PageOptions):
+class Options(PagedJsonOptions):
     """What a descriptor may state about a STAC API."""
 
     collections: Texts = Field(
@@ -179,7 +179,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
     # --- pages ---------------------------------------------------------------------------------------------------
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        unknown = self._find_unknown_collection()
+        unknown = self._explain_unknown_collection()
         if unknown:
             raise SourceError(f"{self.source_name} has no collection {unknown[0]}", remedy=unknown[1])
         search = self._build_search()
@@ -196,7 +196,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
                 request = self._build_linked_request(link, search)
             data, answer = self._request(*request, headers=_find_link_headers(link or {}))
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._divide_page(page, "is no collection of features", "tell its owners")
+            document = self._cut_records_out_of_page(page, "is no collection of features", "tell its owners")
             if number == 1:
                 self._stated_count = _find_stated_count(document)
             link = next(iter(_list_links(document, "next")), None)
@@ -214,7 +214,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
             url = next(iter(self._search_urls.values()))
         if method == "POST":
             return "POST", url, search
-        return "GET", add_query_parameters(url, search), None
+        return "GET", set_query_parameters(url, search), None
 
     def _build_linked_request(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
         """Build the request that a link to the next page describes."""
@@ -225,7 +225,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
             body = {**search, **body}
         return "POST", link["href"], body
 
-    def _find_unknown_collection(self) -> tuple[str, str] | None:
+    def _explain_unknown_collection(self) -> tuple[str, str] | None:
         """Find a collection that the API does not have: its search would find nothing, without an error."""
         if not self.options.collections:
             return None
@@ -251,7 +251,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         return parse_watermark(expression, self.list_columns())
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        part = self._copy_part()
+        part = self._copy_source()
         lower_bound = watermark.compute_lower_bound(value)
         if watermark.expression == "properties.datetime":
             part._datetime_since = f"{lower_bound}/.."  # noqa: SLF001  (a copy of this source)

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hven.sources import ServiceSignature
+from hven.sources import ServiceUrlSignature
 from hven.sources._reading.data_files import Texts  # noqa: TC001  (pydantic reads it)
-from hven.sources._reading.service_client import BudgetOptions, RunBudget, Secret, ServiceClient, resolve_authorization
-from hven.sources._reading.tap_client import TapClient, list_available_tables
+from hven.sources._reading.service_client import (
+    RunBudget,
+    RunBudgetOptions,
+    Secret,
+    ServiceClient,
+    resolve_authorization,
+)
+from hven.sources._reading.tap_client import TapClient, list_tap_tables
 from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
@@ -18,13 +24,13 @@ if TYPE_CHECKING:
 
     from hven.sources import AvailableTable, Source, SourceContext
 
-SERVICE = ServiceSignature(
+SERVICE = ServiceUrlSignature(
     url_pattern=r"(?P<url>https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?)", table_option="table"
 )
 _ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availability|examples)/?$")
 
 
-class Options(BudgetOptions):
+class Options(RunBudgetOptions):
     """What a descriptor may state about a TAP service."""
 
     url: str = Field(
@@ -123,7 +129,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         It is no TAP service, or does not answer.
     """
     tap = _build_client(Options.model_validate({**options, "table": "-", "adql": None}), context)
-    return list_available_tables(tap)
+    return list_tap_tables(tap)
 
 
 def _build_client(options: Options, context: SourceContext) -> TapClient:

@@ -17,22 +17,22 @@ import pyarrow as pa
 from pydantic import Field
 
 from hven.formats import TableMetadata
-from hven.model import Deviation, DeviationKind, units
-from hven.model.errors import Place, SourceError
+from hven.model import DeviationKind, ReadDeviation, units
+from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import region_files, time_scales
-from hven.model.table import JD_EPOCH, Column, Constant, FrameRef
-from hven.model.types import FLOAT64, Type, parse_type
-from hven.sources import FileSignature, RejectedRow, Source, SourceContext
+from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant
+from hven.model.types import FLOAT64, ColumnType, parse_type
+from hven.sources import FileKindSignature, RejectedRow, Source, SourceContext
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.json_records import (
     FORM_LIST,
     FORM_WHOLE,
     HEAD_BYTES,
-    RecordForm,
+    JsonRecordLayout,
     find_list_start,
+    read_document_around_records,
     read_records,
-    read_surroundings,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ tfcat = region_files.tfcat
 SAMPLED_FILES = 64  # the fields of this many files are read to choose the columns
 MAX_SHOWN_CHARACTERS = 200  # of a feature at fault; the whole of it is in the rejects file
 
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=("tfcat",),
     leading_pattern=rb'(?s)(?:\xef\xbb\xbf)?\s*\{.*"(?:time_coords(?:_id)?|spectral_coords)"\s*:|\s*\{.*maser/tfcat/v',
     trailing_pattern=rb'"(?:time_coords(?:_id)?|spectral_coords)"\s*:',
@@ -58,7 +58,7 @@ _FEATURE_COLUMNS = {
     "spectral_range_min": (FLOAT64, "em.freq;stat.min", tfcat.DERIVED_UTYPE, "Lowest frequency of the feature"),
     "spectral_range_max": (FLOAT64, "em.freq;stat.max", tfcat.DERIVED_UTYPE, "Highest frequency of the feature"),
     "geometry": (
-        Type(datatype="char", arraysize="*", xtype="json"),
+        ColumnType(datatype="char", arraysize="*", xtype="json"),
         None,
         tfcat.GEOMETRY_UTYPE,
         "Geometry of the feature in time and frequency, as TFCat (JSON)",
@@ -109,23 +109,23 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TfcatDocument:
+class _TfcatDocumentHead:
     """A document without its features."""
 
     crs: tfcat.TfcatCrs
     written_crs: dict[str, Any]  # the crs as it is written
     fields: dict[str, dict[str, Any]]
     properties: dict[str, Any]
-    form: RecordForm
+    form: JsonRecordLayout
 
 
-class TfcatSource(FileRows):
+class TfcatSource(FileByFileSource):
     """The features of one or more TFCat files."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options = options
-        self._documents: dict[str, _TfcatDocument] = {}
+        self._documents: dict[str, _TfcatDocumentHead] = {}
         self._reported: set[str] = set()
 
     # --- columns ---------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class TfcatSource(FileRows):
         """Return the reference system and properties of the catalogue, the meaning of values, and the time system."""
         document = self._first_document
         constants = [
-            Constant(
+            TableConstant(
                 name="tfcat_crs",
                 type=parse_type("string"),
                 utype=tfcat.CRS_UTYPE,
@@ -152,7 +152,7 @@ class TfcatSource(FileRows):
             )
         ]
         if document.properties:
-            properties_constant = Constant(
+            properties_constant = TableConstant(
                 name="tfcat_properties",
                 type=parse_type("string"),
                 utype=tfcat.PROPERTIES_UTYPE,
@@ -182,7 +182,7 @@ class TfcatSource(FileRows):
         return [column.name for column, _ in self._columns]
 
     @property
-    def _first_document(self) -> _TfcatDocument:
+    def _first_document(self) -> _TfcatDocumentHead:
         return self._find_document(self.files[0])
 
     @cached_property
@@ -197,7 +197,7 @@ class TfcatSource(FileRows):
                         raise SourceError(
                             f"the {key} of the field {name} is {field.get(key)}, and {first_field.get(key)} in "
                             f"{self.files[0].name}",
-                            place=Place(file=file.name),
+                            place=TextPlace(file=file.name),
                             remedy="make it a source entry of its own",
                         )
         return fields
@@ -251,13 +251,13 @@ class TfcatSource(FileRows):
             return "int64"
         return "string"
 
-    def _find_document(self, file: DataFile) -> _TfcatDocument:
+    def _find_document(self, file: DataFile) -> _TfcatDocumentHead:
         if file.name not in self._documents:
-            document = _read_document(file)
+            document = _read_document_head(file)
             if self._documents and document.crs != self._first_document.crs:
                 raise SourceError(
                     f"another crs than in {self.files[0].name}",
-                    place=Place(file=file.name),
+                    place=TextPlace(file=file.name),
                     remedy="make it a source entry and a table of its own: numbers of one table are in one reference "
                     "system",
                 )
@@ -274,15 +274,15 @@ class TfcatSource(FileRows):
         yielded_rows = 0
         for part in read_records(file, document.form):
             features = [self._parse_feature(text, document) for text in part.texts]
-            tfcat.find_crossings([feature for feature in features if not feature.faults])
+            tfcat.add_crossing_faults([feature for feature in features if not feature.faults])
             utc = document.crs.to_utc([time for feature in features for time in feature.times])
             if document.crs.scale != "SCLK":
-                _find_untold_times(features, utc)
+                _add_faults_of_impossible_times(features, utc)
             good: list[int] = []
             for at, feature in enumerate(features):
                 if feature.faults:
                     self._reject_feature(
-                        file, part.first_number + at, part.texts[at], feature.faults, line=part.find_line(at)
+                        file, part.first_number + at, part.texts[at], feature.faults, line=part.find_record_line(at)
                     )
                 else:
                     good.append(at)
@@ -297,18 +297,18 @@ class TfcatSource(FileRows):
             if row_limit is not None and yielded_rows >= row_limit:
                 return
 
-    def _report_unread_fields(self, document: _TfcatDocument, file: DataFile) -> None:
+    def _report_unread_fields(self, document: _TfcatDocumentHead, file: DataFile) -> None:
         """Report the properties of a file that are not read, once each."""
         source_names = {name for _, name in self._columns}
         for name in document.fields.keys() - source_names - self._reported:
             self._reported.add(name)
             message = f"the property is in none of the first {SAMPLED_FILES} files, and is not read"
-            deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
+            deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
             self.context.report_deviation(deviation)
 
-    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocument) -> tfcat.TfcatFeature:
+    def _parse_feature(self, text: pa.Scalar, document: _TfcatDocumentHead) -> tfcat.TfcatFeature:
         try:
-            feature = tfcat.read_feature(text.as_py(), document.crs, document.fields)
+            feature = tfcat.parse_tfcat_feature(text.as_py(), document.crs, document.fields)
         except UnicodeDecodeError:
             faults = [tfcat.TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
             return tfcat.TfcatFeature(faults=faults)
@@ -323,7 +323,7 @@ class TfcatSource(FileRows):
     def _build_arrays(
         self,
         features: Sequence[tfcat.TfcatFeature],
-        document: _TfcatDocument,
+        document: _TfcatDocumentHead,
         jd: Any,
         file_column_names: Sequence[str],
     ) -> dict[str, pa.Array]:
@@ -361,7 +361,7 @@ class TfcatSource(FileRows):
             message = f"{first.reason}{remaining_text}"
             if first.json_path:
                 message = f"{first.json_path}: {message}"
-            place = Place(file=file.name, line=line)
+            place = TextPlace(file=file.name, line=line)
             raise SourceError(f"feature {row:,}: {message}", place=place, remedy=first.remedy)
         rejected_row = RejectedRow(
             file=file.name,
@@ -374,9 +374,9 @@ class TfcatSource(FileRows):
         self.context.on_reject(rejected_row)
 
 
-def _find_untold_times(features: Sequence[tfcat.TfcatFeature], utc: Any) -> None:
+def _add_faults_of_impossible_times(features: Sequence[tfcat.TfcatFeature], utc_times: Any) -> None:
     """Add a fault to the features with a time that UTC cannot tell."""
-    has_no_time = (utc == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
+    has_no_time = (utc_times == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
     reason = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
@@ -384,20 +384,20 @@ def _find_untold_times(features: Sequence[tfcat.TfcatFeature], utc: Any) -> None
             feature.faults.append(tfcat.TfcatFault("geometry.coordinates", reason, "look at its times"))
 
 
-def _read_document(file: DataFile) -> _TfcatDocument:
+def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
     """Read a document without its features, and check it."""
     stream = file.open_stream()
     try:
         head = stream.read(HEAD_BYTES)
     finally:
         stream.close()
-    form = RecordForm(FORM_LIST, ("features",))
+    form = JsonRecordLayout(FORM_LIST, ("features",))
     is_feature = len(head) < HEAD_BYTES and find_list_start(head, form.path) is None  # one feature is the document
     if is_feature:
-        form = RecordForm(FORM_WHOLE)
+        form = JsonRecordLayout(FORM_WHOLE)
         document = _parse_document(head.removeprefix(b"\xef\xbb\xbf"), b"", 1, file)
     else:
-        before, behind, line = read_surroundings(file, form.path)
+        before, behind, line = read_document_around_records(file, form.path)
         document = _parse_document(before, behind, line, file)
     kind = None
     if isinstance(document, dict):
@@ -408,27 +408,27 @@ def _read_document(file: DataFile) -> _TfcatDocument:
     if kind != expected_kind:
         raise SourceError(
             f"the document's type is {kind!r:.60}, not FeatureCollection",
-            place=Place(file=file.name),
+            place=TextPlace(file=file.name),
             remedy="TFCat is an object of the type FeatureCollection with features, fields and crs; or one Feature "
             "with crs",
         )
-    system, faults = tfcat.parse_crs(document.get("crs"))
+    system, faults = tfcat.parse_tfcat_crs(document.get("crs"))
     fields = document.get("fields")
     properties = document.get("properties")
     if is_feature:
         properties = None
         if fields is None:
             fields = {}
-    faults += tfcat.check_fields(fields)
+    faults += tfcat.find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
         faults.append(tfcat.TfcatFault("properties", "it is no object", "an object: title, authors .."))
     if faults or system is None:
         first = faults[0]
         further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])
         raise SourceError(
-            f"{first.json_path}: {first.reason}{further_text}", place=Place(file=file.name), remedy=first.remedy
+            f"{first.json_path}: {first.reason}{further_text}", place=TextPlace(file=file.name), remedy=first.remedy
         )
-    return _TfcatDocument(
+    return _TfcatDocumentHead(
         crs=system, written_crs=document["crs"], fields=fields or {}, properties=properties or {}, form=form
     )
 
@@ -443,7 +443,7 @@ def _parse_document(before: bytes, behind: bytes, behind_line: int, file: DataFi
             line_number = 1 + text.count(b"\n")
         else:
             line_number = behind_line + text[len(before) :].count(b"\n")
-        place = Place(file=file.name, line=line_number)
+        place = TextPlace(file=file.name, line=line_number)
         raise SourceError(f"it is no JSON: {error.msg}", place=place, remedy="look at the file there") from None
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
-from hven.model.errors import Place, SourceError, UserError
-from hven.sources import AvailableTable, FileSignature, Source, SourceContext
-from hven.sources._reading.cells import replace_nan
+from hven.model.errors import SourceError, TextPlace, UserError
+from hven.sources import AvailableTable, FileKindSignature, Source, SourceContext
+from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=("vot", "votable", "xml"), leading_pattern=rb"(?is)(?:\xef\xbb\xbf)?\s*(?:<.*?)?<(?:\w+:)?VOTABLE[\s>]"
 )
 
@@ -87,9 +87,9 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     file = files[0]
     stream = file.open_stream()
     try:
-        tables_found = votable.list_tables(_open_buffered(stream))
+        tables_found = votable.list_votable_tables(_open_buffered(stream))
     except UserError as error:
-        raise _add_location(error, file) from error
+        raise _with_file_location(error, file) from error
     finally:
         stream.close()
     default = next((number for number, item in enumerate(tables_found) if item.has_data and not item.is_meta), 0)
@@ -134,7 +134,7 @@ def _open_buffered(stream: DecompressedStream) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(_RawStream(stream), 1 << 20))
 
 
-class VotableSource(FileRows):
+class VotableSource(FileByFileSource):
     """The rows of one table in each of the files."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
@@ -163,7 +163,7 @@ class VotableSource(FileRows):
         if not self._table_metadata.columns:
             remedy = "it is a document of parameters or a reference: `table:` chooses another, if there is one"
             raise SourceError(
-                "the TABLE has no FIELD, so there are no rows", place=Place(file=self.files[0].name), remedy=remedy
+                "the TABLE has no FIELD, so there are no rows", place=TextPlace(file=self.files[0].name), remedy=remedy
             )
         return [column.copy_with(type=column.type.unbounded_text_type) for column in self._table_metadata.columns]
 
@@ -184,7 +184,7 @@ class VotableSource(FileRows):
                 _open_buffered(stream), table=self.options.table, batch=self.context.batch_row_limit
             )
         except UserError as error:
-            raise _add_location(error, file) from error
+            raise _with_file_location(error, file) from error
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], _limit: int | None
@@ -206,18 +206,18 @@ class VotableSource(FileRows):
                         has = "another type of field"
                     raise SourceError(
                         f"{has} {column.name!r} than in {self.files[0].name}",
-                        place=Place(file=file.name),
+                        place=TextPlace(file=file.name),
                         remedy="`ignore:` the file",
                     )
             self._check_same_units(file, fields, file_column_names)
             first = 1
             try:
-                for batch in read.read_complete_batches():
-                    arrays = {name: replace_nan(batch.column(places[name])) for name in file_column_names}
+                for batch in read.read_untruncated_batches():
+                    arrays = {name: replace_nan_with_null(batch.column(places[name])) for name in file_column_names}
                     yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:
-                raise _add_location(error, file) from error
+                raise _with_file_location(error, file) from error
             while stream.read(1 << 20):
                 pass
             file.read_to_end()
@@ -228,8 +228,8 @@ class VotableSource(FileRows):
             stream.close()
 
 
-def _add_location(error: UserError, file: DataFile) -> SourceError:
+def _with_file_location(error: UserError, file: DataFile) -> SourceError:
     if isinstance(error, SourceError) and error.place.file:
         return error
-    place = Place(file=file.name, line=error.place.line, column=error.place.column)
+    place = TextPlace(file=file.name, line=error.place.line, column=error.place.column)
     return SourceError(error.message, place=place, remedy=error.remedy)

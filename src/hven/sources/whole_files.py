@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DataFile", "FileOptions", "WholeFileSource"]
 
 
-class WholeFileSource(FileRows):
+class WholeFileSource(FileByFileSource):
     """The rows of files, one file after the other.
 
     Patterns, packed files, links, checksums, facts of files, numbers of rows, and reading some files alone come from

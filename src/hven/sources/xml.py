@@ -6,11 +6,11 @@ from lxml import etree
 from pydantic import Field
 
 from hven.model.errors import SourceError
-from hven.sources import FileSignature, Source, SourceContext
+from hven.sources import FileKindSignature, Source, SourceContext
 from hven.sources._reading.data_files import FileOptions
 from hven.sources._reading.xml_rows import SAFE_PARSER_OPTIONS, XmlFieldOptions, XmlSource, find_local_name
 
-FILES = FileSignature(
+FILES = FileKindSignature(
     extensions=("xml",),
     leading_pattern=rb"(?s)(?:\xef\xbb\xbf)?\s*<\?xml(?!.*?<(?:[\w.-]+:)?(?:VOTABLE|html|HTML|Product_\w+)\b)",
 )
@@ -50,7 +50,7 @@ class XmlFileSource(XmlSource):
         self._record_path = options.record
 
 
-def parse_flat_records(data: bytes) -> list[dict[str, str | None]]:
+def parse_flat_xml_records(data: bytes) -> list[dict[str, str | None]]:
     """Parse a document whose records hold only values: the root, or the elements below it.
 
     An attribute or element each, an empty one is no value.

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.adql import bind_query, parse_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
@@ -51,7 +51,7 @@ STARS_TABLE = Table(
 STAR_COUNT = 5000
 
 
-def make_stars(row_count: int = STAR_COUNT) -> pa.Table:
+def make_star_table(row_count: int = STAR_COUNT) -> pa.Table:
     """Make a catalogue of stars on a spiral from pole to pole.
 
     Every tenth star has no magnitude, every hundredth no position.
@@ -135,7 +135,7 @@ class EngineContract:
         table: Table = STARS_TABLE,
     ) -> list[dict[str, Any]]:
         """Run a query to its end."""
-        bound = bind_query(parse_query(text), StaticCatalogue([table]))
+        bound = bind_query(parse_query(text), StaticTableCatalogue([table]))
         execution = engine.plan_query(bound).execute(
             bound.literal_values, {table.qualified_name: relation}, limits or ExecutionLimits()
         )
@@ -144,14 +144,14 @@ class EngineContract:
             rows += batch.to_pylist()
         return rows
 
-    def _query_ids(self, engine: StorageEngine, condition: str, relation: Relation) -> list[int]:
+    def _query_star_ids(self, engine: StorageEngine, condition: str, relation: Relation) -> list[int]:
         """Return the sorted identifiers of the stars that meet a condition."""
         rows = self._run_query(engine, f"SELECT id FROM sky.stars WHERE {condition}", relation)
         return sorted(row["id"] for row in rows)
 
     def _start_query(self, engine: StorageEngine, text: str, relation: Relation, **limits: Any) -> Any:
         """Start a query over the stars; its rows come while it runs."""
-        bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
         execution_limits = ExecutionLimits(**limits)
         return engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": relation}, execution_limits)
 
@@ -160,11 +160,11 @@ class EngineContract:
     def test_what_is_written_is_read(self, tmp_path: Path) -> None:
         """A snapshot has the rows that were written, and selected columns come in their order."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         batches = list(engine.read_rows(snapshot))
         read_rows = pa.Table.from_batches(batches).sort_by("seen")
         assert snapshot.rows == STAR_COUNT == read_rows.num_rows
-        assert read_rows.to_pylist() == make_stars().to_pylist()
+        assert read_rows.to_pylist() == make_star_table().to_pylist()
         first_batch = next(iter(engine.read_rows(snapshot, ["mag", "id"])))
         assert first_batch.schema.names == ["mag", "id"]
         engine.close()
@@ -172,7 +172,7 @@ class EngineContract:
     def test_statistics_and_coverage(self, tmp_path: Path) -> None:
         """A snapshot has statistics of its columns, a coverage and a size."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         magnitudes = snapshot.statistics["mag"]
         assert magnitudes["nulls"] == STAR_COUNT // 10
         assert magnitudes["minimum"] == 0.0
@@ -187,10 +187,10 @@ class EngineContract:
         assert snapshot.bytes > STAR_COUNT * 8
         engine.close()
 
-    def test_no_rows(self, tmp_path: Path) -> None:
+    def test_empty_tables_are_stored_and_queried(self, tmp_path: Path) -> None:
         """A table without rows can be stored and queried."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars(0))
+        snapshot = self._write_snapshot(engine, make_star_table(0))
         assert snapshot.rows == 0
         statistics = self._run_query(engine, "SELECT COUNT(*) AS n, MIN(mag) AS m FROM sky.stars", snapshot)
         assert statistics == [{"n": 0, "m": None}]
@@ -201,9 +201,9 @@ class EngineContract:
     def test_the_primary_key_is_unique(self, tmp_path: Path) -> None:
         """Rows with the same primary key are refused, and nothing is left of them."""
         engine = self._open_engine(tmp_path)
-        stars = make_stars()
+        stars = make_star_table()
         rows = pa.concat_tables([stars, stars.slice(10, 2)])
-        message = _get_error_message(DataError, lambda: self._write_snapshot(engine, rows))
+        message = _require_error_message(DataError, lambda: self._write_snapshot(engine, rows))
         assert "id = " in message
         assert "2 keys" in message
         assert engine.remove_leftovers(set()) == []  # nothing was left
@@ -213,18 +213,18 @@ class EngineContract:
         """An abandoned staging leaves nothing, and its name can be used again."""
         engine = self._open_engine(tmp_path)
         staging = engine.stage_snapshot(STARS_TABLE, "a")
-        staging.write(make_stars().to_batches()[0])
+        staging.write(make_star_table().to_batches()[0])
         staging.abandon()
         staging.abandon()
         assert engine.remove_leftovers(set()) == []
-        self._write_snapshot(engine, make_stars())
+        self._write_snapshot(engine, make_star_table())
         engine.close()
 
     def test_a_dropped_snapshot_serves_its_readers(self, tmp_path: Path) -> None:
         """A query that has begun reads a snapshot to its end, even if the snapshot is removed."""
         engine = self._open_engine(tmp_path)
-        first = self._write_snapshot(engine, make_stars())
-        second = self._write_snapshot(engine, make_stars(10), "b")
+        first = self._write_snapshot(engine, make_star_table())
+        second = self._write_snapshot(engine, make_star_table(10), "b")
         execution = self._start_query(engine, "SELECT id, mag FROM sky.stars", first, batch_rows=100)
         batches = iter(execution)
         first_count = next(batches).num_rows
@@ -234,14 +234,14 @@ class EngineContract:
         assert len(self._run_query(engine, "SELECT id FROM sky.stars", second)) == 10
         engine.close()
 
-    def test_sweep_keeps_what_is_known_or_new(self, tmp_path: Path) -> None:
+    def test_remove_leftovers_keeps_listed_and_unpublished(self, tmp_path: Path) -> None:
         """`remove_leftovers` keeps snapshots that are listed, and those that were not published yet."""
         engine = self._open_engine(tmp_path)
-        first = self._write_snapshot(engine, make_stars(10))
-        second = self._write_snapshot(engine, make_stars(20), "b")
-        engine.note_published(first)
-        engine.note_published(second)
-        third = self._write_snapshot(engine, make_stars(30), "c")  # not published yet
+        first = self._write_snapshot(engine, make_star_table(10))
+        second = self._write_snapshot(engine, make_star_table(20), "b")
+        engine.note_published_snapshot(first)
+        engine.note_published_snapshot(second)
+        third = self._write_snapshot(engine, make_star_table(30), "c")  # not published yet
         assert engine.remove_leftovers({second.path}) == [first.path]
         assert len(self._run_query(engine, "SELECT id FROM sky.stars", second)) == 20
         assert len(self._run_query(engine, "SELECT id FROM sky.stars", third)) == 30
@@ -263,10 +263,10 @@ class EngineContract:
             staging.write(batch)
         return staging.finish()
 
-    def test_a_merge_is_what_staging_all_rows_is(self, tmp_path: Path) -> None:
+    def test_a_merge_equals_writing_all_rows(self, tmp_path: Path) -> None:
         """A merged snapshot equals one into which all rows are written."""
         engine = self._open_engine(tmp_path)
-        rows = make_stars()
+        rows = make_star_table()
         base = self._write_snapshot(engine, rows)
         deleted_keys, edited, new, expected_table = make_star_changes(rows)
         changes = pa.concat_tables([edited, new])
@@ -277,7 +277,7 @@ class EngineContract:
         assert merged_rows == read_sorted_rows(engine, written)
         assert merged_rows == sorted(expected_table.to_pylist(), key=_get_id)
         assert read_sorted_rows(engine, base) == sorted(rows.to_pylist(), key=_get_id)  # the base did not change
-        assert _drop_estimates(merged) == _drop_estimates(written)
+        assert _select_exact_statistics(merged) == _select_exact_statistics(written)
         assert merged.coverage == written.coverage
         for text in (
             "SELECT id, mag FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 12)) = 1",
@@ -293,19 +293,19 @@ class EngineContract:
             assert merged_result
         engine.close()
 
-    def test_what_may_differ_holds_what_differs(self, tmp_path: Path) -> None:
+    def test_differing_rows_include_all_differences(self, tmp_path: Path) -> None:
         """`read_differing_rows` returns at least the rows that differ between two snapshots."""
         engine = self._open_engine(tmp_path)
-        rows = make_stars()
+        rows = make_star_table()
         base = self._write_snapshot(engine, rows)
         deleted_keys, edited, new, expected_table = make_star_changes(rows)
         changes = pa.concat_tables([edited, new])
         merged = self._merge_snapshot(engine, base, changes, deleted_keys)
-        before = _index_rows(rows.to_pylist())
-        after = _index_rows(expected_table.to_pylist())
+        before = _index_rows_by_id(rows.to_pylist())
+        after = _index_rows_by_id(expected_table.to_pylist())
         base_batches, merged_batches = engine.read_differing_rows(base, merged)
-        rows_before = _index_batches(base_batches)
-        rows_after = _index_batches(merged_batches)
+        rows_before = _index_batch_rows_by_id(base_batches)
+        rows_after = _index_batch_rows_by_id(merged_batches)
         assert rows_before.keys() <= before.keys()
         deleted_ids = rows_before.keys() - rows_after.keys()
         expected_ids = set(deleted_keys["id"].to_pylist())
@@ -314,22 +314,22 @@ class EngineContract:
         assert changed_ids == {key for key, row in after.items() if before.get(key) != row}
         engine.close()
 
-    def test_merges_follow_each_other(self, tmp_path: Path) -> None:
+    def test_merges_build_on_each_other(self, tmp_path: Path) -> None:
         """Each merge builds on the one before, after its base is removed."""
         engine = self._open_engine(tmp_path)
-        rows = make_stars(1000)
+        rows = make_star_table(1000)
         last = self._write_snapshot(engine, rows)
         expected_rows = {row["id"]: row for row in rows.to_pylist()}
         for turn in range(5):
             deleted_range = range(turn * 10, turn * 10 + 10)
             deleted_keys = pa.table({"id": pa.array(deleted_range, pa.int64())})
-            changed_rows = make_stars(1000).slice(turn * 100, 50)
+            changed_rows = make_star_table(1000).slice(turn * 100, 50)
             if turn % 2:
                 new_ids = pa.array(range(2000 + turn * 50, 2050 + turn * 50), pa.int64())
                 changed_rows = changed_rows.set_column(0, STARS_TABLE.arrow_schema.field("id"), new_ids)
             for number in deleted_keys.column("id").to_pylist():
                 expected_rows.pop(number, None)
-            expected_rows |= _index_rows(changed_rows.to_pylist())
+            expected_rows |= _index_rows_by_id(changed_rows.to_pylist())
             merged = self._merge_snapshot(engine, last, changed_rows, deleted_keys, f"m{turn}")
             engine.remove_snapshot(last)
             last = merged
@@ -341,34 +341,34 @@ class EngineContract:
         merged_result = sorted(self._run_query(engine, cone, last), key=_get_id)
         assert merged_result == sorted(self._run_query(engine, cone, written), key=_get_id)
         all_keys = pa.table({"id": pa.array(list(expected_rows), pa.int64())})
-        empty = self._merge_snapshot(engine, last, make_stars(0), all_keys, "z")
+        empty = self._merge_snapshot(engine, last, make_star_table(0), all_keys, "z")
         assert empty.rows == 0
         assert self._run_query(engine, cone, empty) == []
         refilled = self._merge_snapshot(engine, empty, rows, None, "y")
         assert refilled.rows == 1000
         engine.close()
 
-    def test_what_cannot_be_merged_is_refused(self, tmp_path: Path) -> None:
+    def test_invalid_merges_are_refused(self, tmp_path: Path) -> None:
         """A merge without a key, with other columns or with bad keys is refused, and leaves nothing."""
         engine = self._open_engine(tmp_path)
-        base = self._write_snapshot(engine, make_stars(100))
+        base = self._write_snapshot(engine, make_star_table(100))
         keyless = STARS_TABLE.copy_with(primary=())
-        message = _get_error_message(StorageError, lambda: engine.stage_merge(keyless, "m", base))
+        message = _require_error_message(StorageError, lambda: engine.stage_merge(keyless, "m", base))
         assert "no primary key" in message
         wider_columns = (*STARS_TABLE.columns, Column(name="more", type=INT64))
         wider = STARS_TABLE.copy_with(columns=wider_columns)
-        message = _get_error_message(StorageError, lambda: engine.stage_merge(wider, "m", base))
+        message = _require_error_message(StorageError, lambda: engine.stage_merge(wider, "m", base))
         assert "other columns" in message
-        stars = make_stars(100)
+        stars = make_star_table(100)
         twice = pa.concat_tables([stars.slice(3, 2), stars.slice(4, 1)])
-        message = _get_error_message(DataError, lambda: self._merge_snapshot(engine, base, twice))
+        message = _require_error_message(DataError, lambda: self._merge_snapshot(engine, base, twice))
         assert f"id = {stars['id'][4].as_py()} (2 times)" in message
         nullable_id = STARS_TABLE.arrow_schema.field("id").with_nullable(True)
-        null = make_stars(1).set_column(0, nullable_id, pa.array([None], pa.int64()))
-        message = _get_error_message(DataError, lambda: self._merge_snapshot(engine, base, null))
+        null = make_star_table(1).set_column(0, nullable_id, pa.array([None], pa.int64()))
+        message = _require_error_message(DataError, lambda: self._merge_snapshot(engine, base, null))
         assert "null in 1 rows" in message
         staging = engine.stage_merge(STARS_TABLE, "m", base)
-        staging.write(make_stars(1).to_batches()[0])
+        staging.write(make_star_table(1).to_batches()[0])
         staging.abandon()
         staging.abandon()
         assert engine.remove_leftovers({base.path}) == []
@@ -380,21 +380,21 @@ class EngineContract:
     def test_conditions_order_and_groups(self, tmp_path: Path) -> None:
         """Queries with conditions, orders and groups give the right rows, from a snapshot and from memory."""
         engine = self._open_engine(tmp_path)
-        rows = make_stars().to_pylist()
-        snapshot = self._write_snapshot(engine, make_stars())
+        rows = make_star_table().to_pylist()
+        snapshot = self._write_snapshot(engine, make_star_table())
         bright_rows = [row for row in rows if row["mag"] is not None and row["mag"] < 0.5]
         bright_ids = sorted(row["id"] for row in bright_rows)
         top_query = "SELECT TOP 3 id FROM sky.stars ORDER BY id DESC OFFSET 1"
         group_query = "SELECT band, COUNT(*) AS n FROM sky.stars GROUP BY band ORDER BY band"
-        for relation in (snapshot, MemoryRelation(make_stars())):
-            assert self._query_ids(engine, "mag < 0.5", relation) == bright_ids
+        for relation in (snapshot, MemoryRelation(make_star_table())):
+            assert self._query_star_ids(engine, "mag < 0.5", relation) == bright_ids
             top_rows = self._run_query(engine, top_query, relation)
             assert [row["id"] for row in top_rows] == [STAR_COUNT - 2, STAR_COUNT - 3, STAR_COUNT - 4]
             groups = self._run_query(engine, group_query, relation)
             assert groups == [{"band": band, "n": STAR_COUNT // 5} for band in range(5)]
             same_name_rows = self._run_query(engine, "SELECT * FROM sky.stars WHERE name = 'star 7 é'", relation)
             assert len(same_name_rows) == STAR_COUNT // 500
-            assert self._query_ids(engine, "name = 'x'' OR 1=1 --'", relation) == []
+            assert self._query_star_ids(engine, "name = 'x'' OR 1=1 --'", relation) == []
         engine.close()
 
     def test_cones_find_what_astropy_finds(self, tmp_path: Path) -> None:
@@ -404,8 +404,8 @@ class EngineContract:
         from astropy.coordinates import SkyCoord  # noqa: PLC0415
 
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
-        positioned_rows = [row for row in make_stars().to_pylist() if row["ra"] is not None]
+        snapshot = self._write_snapshot(engine, make_star_table())
+        positioned_rows = [row for row in make_star_table().to_pylist() if row["ra"] is not None]
         longitudes = [row["ra"] for row in positioned_rows]
         latitudes = [row["dec"] for row in positioned_rows]
         places = SkyCoord(longitudes, latitudes, unit="deg")
@@ -415,18 +415,18 @@ class EngineContract:
             contains = f"CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1"
             distance = f"DISTANCE(ra, dec, {lon}, {lat}) <= {radius}"
             for condition in (contains, distance):
-                assert self._query_ids(engine, condition, snapshot) == expected_ids
+                assert self._query_star_ids(engine, condition, snapshot) == expected_ids
         engine.close()
 
-    def test_answers_have_the_promised_types(self, tmp_path: Path) -> None:
+    def test_batches_have_the_types_of_the_query(self, tmp_path: Path) -> None:
         """Batches have the types of the bound query."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         text = (
             "SELECT COUNT(*) AS n, SUM(band) AS s, AVG(mag) AS a, MAX(seen) AS t, MAX(name) AS w, CAST(MIN(mag) AS "
             "REAL) AS r FROM sky.stars"
         )
-        bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
+        bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
         execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         (batch,) = list(execution)
         expected_fields = [pa.field(column.name, column.type.arrow) for column in bound.columns]
@@ -435,10 +435,10 @@ class EngineContract:
         assert execution.schema.equals(expected_schema)
         engine.close()
 
-    def test_one_row_more_than_the_limit(self, tmp_path: Path) -> None:
+    def test_an_execution_returns_one_row_more_than_the_limit(self, tmp_path: Path) -> None:
         """An execution returns one row more than its limit, so that an overflow can be noticed."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         for text in (
             "SELECT id FROM sky.stars",
             "SELECT id + 1 AS n FROM sky.stars",
@@ -453,17 +453,17 @@ class EngineContract:
         assert len(rows) == 5
         engine.close()
 
-    def test_what_cannot_be_computed_is_said_or_null(self, tmp_path: Path) -> None:
+    def test_uncomputable_values_are_errors_or_null(self, tmp_path: Path) -> None:
         """A value that cannot be computed is an error in a query, and null in `evaluate_query`."""
         engine = self._open_engine(tmp_path)
         words = Table(schema="s", name="words", columns=(Column(name="w", type=STRING),))
         rows = pa.table({"w": ["1", "x", None, "3"]})
         text = "SELECT CAST(w AS INTEGER) AS n FROM s.words"
-        message = _get_error_message(
+        message = _require_error_message(
             EvaluationError, lambda: self._run_query(engine, text, MemoryRelation(rows), table=words)
         )
         assert "'x'" in message
-        bound = bind_query(parse_query(text), StaticCatalogue([words]))
+        bound = bind_query(parse_query(text), StaticTableCatalogue([words]))
         computed = engine.evaluate_query(bound, {"s.words": rows})
         assert computed.column("n").to_pylist() == [1, None, None, 3]
         engine.close()
@@ -471,13 +471,13 @@ class EngineContract:
     def test_timeouts_and_cancellation(self, tmp_path: Path) -> None:
         """Queries end at their time limit and when they are cancelled, and others still run."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         endless = (
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
         )
         start_time = time.monotonic()
         limits = ExecutionLimits(deadline=Deadline(0.2))
-        message = _get_error_message(TimeLimitError, lambda: self._run_query(engine, endless, snapshot, limits))
+        message = _require_error_message(TimeLimitError, lambda: self._run_query(engine, endless, snapshot, limits))
         assert "0.2 s" in message
         pairs = "SELECT a.id AS x, b.id AS y FROM sky.stars AS a, sky.stars AS b"
         execution = self._start_query(engine, pairs, snapshot)
@@ -487,7 +487,7 @@ class EngineContract:
         cancelling_thread.start()
         cancelling_thread.join()
         execution.cancel()
-        message = _get_error_message(OperationCancelledError, lambda: list(batches))
+        message = _require_error_message(OperationCancelledError, lambda: list(batches))
         assert "cancelled" in message
         execution.close()
         execution.close()
@@ -501,7 +501,7 @@ class EngineContract:
         if type(self).kill_worker is EngineContract.kill_worker:
             return
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         groups = (
             "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * "
             "b.mag > 3 GROUP BY a.band ORDER BY a.band"
@@ -530,7 +530,7 @@ class EngineContract:
     def test_threads_do_not_disturb_each_other(self, tmp_path: Path) -> None:
         """Queries of several threads give the right rows."""
         engine = self._open_engine(tmp_path)
-        snapshot = self._write_snapshot(engine, make_stars())
+        snapshot = self._write_snapshot(engine, make_star_table())
         faults: list[BaseException] = []
 
         def run_queries(seed: int) -> None:
@@ -538,7 +538,7 @@ class EngineContract:
                 for turn in range(6):
                     low = (seed * 37 + turn * 101) % (STAR_COUNT - 20)
                     for condition in (f"id BETWEEN {low} AND {low + 9}", f"id + 0 BETWEEN {low} AND {low + 9}"):
-                        assert self._query_ids(engine, condition, snapshot) == list(range(low, low + 10))
+                        assert self._query_star_ids(engine, condition, snapshot) == list(range(low, low + 10))
             except BaseException as error:  # noqa: BLE001  (handed to the test)
                 faults.append(error)
 
@@ -551,13 +551,13 @@ class EngineContract:
         engine.close()
 
 
-def make_star_changes(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
-    """Make changes of `make_stars` and the expected result, for tests of merges.
+def make_star_changes(star_table: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    """Make changes of `make_star_table` and the expected result, for tests of merges.
 
     Parameters
     ----------
-    rows
-        Rows of `make_stars`, at least 1300.
+    star_table
+        Rows of `make_star_table`, at least 1300.
 
     Returns
     -------
@@ -570,7 +570,7 @@ def make_star_changes(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.
     expected
         All rows after the changes.
     """
-    edited = rows.slice(100, 200).to_pylist()
+    edited = star_table.slice(100, 200).to_pylist()
     for number, row in enumerate(edited):
         if number % 3 == 0:
             row["name"] = "edited"
@@ -584,14 +584,14 @@ def make_star_changes(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.
             row["ra"] = None
             row["dec"] = None
     new = []
-    for number, row in enumerate(rows.slice(0, 150).to_pylist()):
+    for number, row in enumerate(star_table.slice(0, 150).to_pylist()):
         new.append(dict(row, id=100_000 + number, band=None))
-    removed_rows = rows.slice(1000, 300)
+    removed_rows = star_table.slice(1000, 300)
     deleted_keys = [*removed_rows.column("id").to_pylist(), 10**9]
-    rows_by_id = _index_rows(rows.to_pylist())
+    rows_by_id = _index_rows_by_id(star_table.to_pylist())
     for key in deleted_keys:
         rows_by_id.pop(key, None)
-    rows_by_id |= _index_rows(edited + new)
+    rows_by_id |= _index_rows_by_id(edited + new)
     schema = STARS_TABLE.arrow_schema
     edited_table, new_table, expected_table = (
         pa.Table.from_pylist(row_list, schema=schema) for row_list in (edited, new, list(rows_by_id.values()))
@@ -620,18 +620,18 @@ def read_sorted_rows(engine: StorageEngine, snapshot: Snapshot) -> list[dict[str
     return sorted(rows, key=_get_id)
 
 
-def _index_rows(rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def _index_rows_by_id(rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def _index_batches(batches: Iterable[pa.RecordBatch]) -> dict[int, dict[str, Any]]:
+def _index_batch_rows_by_id(batches: Iterable[pa.RecordBatch]) -> dict[int, dict[str, Any]]:
     rows_by_id: dict[int, dict[str, Any]] = {}
     for batch in batches:
-        rows_by_id |= _index_rows(batch.to_pylist())
+        rows_by_id |= _index_rows_by_id(batch.to_pylist())
     return rows_by_id
 
 
-def _drop_estimates(snapshot: Snapshot) -> dict[str, dict[str, object]]:
+def _select_exact_statistics(snapshot: Snapshot) -> dict[str, dict[str, object]]:
     """Return the statistics of a snapshot without the numbers of distinct values, which are estimates."""
     exact_statistics: dict[str, dict[str, object]] = {}
     for name, statistics in snapshot.statistics.items():
@@ -643,7 +643,7 @@ def _get_id(row: dict[str, Any]) -> Any:
     return row["id"]
 
 
-def _get_error_message(error_type: type[HvenError], call: Callable[[], object]) -> str:
+def _require_error_message(error_type: type[HvenError], call: Callable[[], object]) -> str:
     """Return the message of the error that a call must raise."""
     try:
         call()
@@ -659,4 +659,4 @@ def _require_number(value: object) -> float:
     return value
 
 
-__all__: Sequence[str] = ["STARS_TABLE", "STAR_COUNT", "EngineContract", "make_stars"]
+__all__: Sequence[str] = ["STARS_TABLE", "STAR_COUNT", "EngineContract", "make_star_table"]

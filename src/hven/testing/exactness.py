@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hven.model import Deviation
+from hven.model import ReadDeviation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,32 +23,32 @@ HARD_NUMBERS: Mapping[str, Sequence[object]] = {
 """Values of a column: signed integers of 64 bits, unsigned integers of 64 bits, and doubles."""
 
 
-def is_exact(value: object, served: object) -> bool:
+def is_read_exactly(value: object, read_value: object) -> bool:
     """Return whether a value is read as it was written.
 
     Parameters
     ----------
     value
         The written value; NaN counts as missing.
-    served
+    read_value
         The read value. The decimal digits of an integer are exact, too.
     """
-    if _is_missing(value):
-        return _is_missing(served)
+    if _is_null_or_nan(value):
+        return _is_null_or_nan(read_value)
     if isinstance(value, int):
-        is_same_number = isinstance(served, int) and served == value
-        return is_same_number or served == str(value)
-    return isinstance(served, float) and served == value
+        is_same_number = isinstance(read_value, int) and read_value == value
+        return is_same_number or read_value == str(value)
+    return isinstance(read_value, float) and read_value == value
 
 
-def _is_missing(value: object) -> bool:
+def _is_null_or_nan(value: object) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return value is None
 
 
-def list_unexplained_changes(
-    values: Sequence[object],
+def list_unreported_changes(
+    written_values: Sequence[object],
     read_values: Mapping[int, object],
     reports: Iterable[object],
     rejects: Iterable[RejectedRow],
@@ -58,7 +58,7 @@ def list_unexplained_changes(
 
     Parameters
     ----------
-    values
+    written_values
         The written values, in order.
     read_values
         The read values, by the number of the row from 1.
@@ -77,16 +77,16 @@ def list_unexplained_changes(
     rejected_rows = {reject.row for reject in rejects}
     is_reported = False
     for report in reports:
-        if isinstance(report, Deviation) and report.column in {column_name, None}:
+        if isinstance(report, ReadDeviation) and report.column in {column_name, None}:
             is_reported = True
     differences: list[tuple[int, object, object]] = []
-    for row, value in enumerate(values, 1):
+    for row, value in enumerate(written_values, 1):
         if row not in read_values:
             if row not in rejected_rows:
                 differences.append((row, value, None))
-        elif not is_exact(value, read_values[row]) and not is_reported:
+        elif not is_read_exactly(value, read_values[row]) and not is_reported:
             differences.append((row, value, read_values[row]))
     return differences
 
 
-__all__ = ["HARD_NUMBERS", "is_exact", "list_unexplained_changes"]
+__all__ = ["HARD_NUMBERS", "is_read_exactly", "list_unreported_changes"]

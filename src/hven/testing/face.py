@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from hven.model import plugins
 from hven.model.table import Column, Table
 from hven.model.types import STRING
-from hven.services.face import Face, ServiceContext, load_faces
+from hven.services.face import ServiceContext, ServiceFace, load_service_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.site import open_tiny_site
 
@@ -37,13 +37,15 @@ FACE_COLUMNS = (
 )
 
 
-def _strip_request_infos(document: bytes) -> bytes:
+def _strip_request_infos(votable_bytes: bytes) -> bytes:
     """Remove the request and its date (Data Origin) from an answer."""
-    return re.sub(rb'<INFO name="request(_date)?"[^>]*>', b"", document)
+    return re.sub(rb'<INFO name="request(_date)?"[^>]*>', b"", votable_bytes)
 
 
 class FaceContract:
-    """Test what every `hven.services.face.Face` must do. pytest collects subclasses whose names begin with ``Test``.
+    """Test what every `hven.services.face.ServiceFace` must do.
+
+    Pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------
@@ -60,9 +62,9 @@ class FaceContract:
     rows: ClassVar[pa.Table] = pa.table({"id": ["a", "b"], "ra": [83.6, 83.7], "dec": [22.0, 22.1], "mag": [1.0, 2.0]})
 
     @property
-    def face(self) -> Face:
+    def face(self) -> ServiceFace:
         """The tested face."""
-        loaded_face: Face = plugins.load_plugin("protocols", self.name).FACE
+        loaded_face: ServiceFace = plugins.load_plugin("protocols", self.name).FACE
         return loaded_face
 
     @property
@@ -71,7 +73,7 @@ class FaceContract:
         return self.face.build_url(self.table, "")
 
     @contextmanager
-    def serve_site(self, directory: Path) -> Iterator[RequestSender]:
+    def open_request_sender(self, directory: Path) -> Iterator[RequestSender]:
         """Serve a tiny site with all installed faces in this process, without a socket.
 
         Parameters
@@ -84,7 +86,7 @@ class FaceContract:
         send_request
             A function of path, parameters, method (GET by default) and headers that returns the `httpx.Response`.
         """
-        faces = load_faces()
+        faces = load_service_faces()
         with open_tiny_site(directory, {self.table.qualified_name: (self.table, self.rows)}) as site:
             start_time = datetime.now(UTC)
             context = ServiceContext(
@@ -113,7 +115,7 @@ class FaceContract:
 
             yield request
 
-    def test_it_says_what_it_is(self) -> None:
+    def test_the_face_describes_itself(self) -> None:
         """Its parameters have unique names and descriptions; the example uses no others."""
         assert self.face.name == self.name
         assert self.face.title
@@ -127,7 +129,7 @@ class FaceContract:
     def test_its_example_is_answered(self, tmp_path: Path) -> None:
         """GET and POST give the same answer; so do a request for the columns alone and a conditional request."""
         example_params = dict(parse_qsl(self.face.example))
-        with self.serve_site(tmp_path) as request:
+        with self.open_request_sender(tmp_path) as request:
             response = request(self.path, example_params)
             assert response.status_code == 200, response.text
             post_response = request(self.path, example_params, "POST")
@@ -138,20 +140,20 @@ class FaceContract:
             assert cached_response.status_code == 304
             assert request(self.path, example_params, "HEAD").content == b""
 
-    def test_what_it_does_not_know_is_named(self, tmp_path: Path) -> None:
+    def test_ignored_parameters_are_named(self, tmp_path: Path) -> None:
         """The answer names parameters that it ignored."""
         example_params = dict(parse_qsl(self.face.example))
-        with self.serve_site(tmp_path) as request:
+        with self.open_request_sender(tmp_path) as request:
             parameters = {**example_params, "ELSEWHERE": "1", "RESPONSEFORMAT": "votable"}
             assert "ELSEWHERE" in request(self.path, parameters).text
 
-    def test_faults_are_told_in_its_own_document(self, tmp_path: Path) -> None:
+    def test_errors_use_the_error_document_of_the_face(self, tmp_path: Path) -> None:
         """The error document names a missing value, one of the wrong type or out of bounds, and an unknown table."""
         face = self.face
         example_params = dict(parse_qsl(self.face.example))
-        wrong_values = list(self._list_wrong_values())
+        wrong_values = list(self._list_wrong_parameter_values())
         expected_status = 200 if face.error_responder.answers_with_200 else 400
-        with self.serve_site(tmp_path) as request:
+        with self.open_request_sender(tmp_path) as request:
             for name, value in wrong_values:
                 response = request(self.path, {**example_params, name: value})
                 assert response.status_code == expected_status, response.text
@@ -161,7 +163,7 @@ class FaceContract:
                 unknown_table_path = face.path.replace("{table}", "tiny.none")
                 assert request(unknown_table_path, example_params).status_code == 404
 
-    def _list_wrong_values(self) -> Iterator[tuple[str, str]]:
+    def _list_wrong_parameter_values(self) -> Iterator[tuple[str, str]]:
         """Yield parameters of the face, each with a value that it must refuse."""
         for param in self.face.all_params:
             if param.maximum is not None:
@@ -172,10 +174,10 @@ class FaceContract:
             if param.required and self.face.build_query is not None:
                 yield param.name, ""
 
-    def test_programs_and_people_are_told_how_to_ask(self, tmp_path: Path) -> None:
+    def test_openapi_and_capabilities_list_the_parameters(self, tmp_path: Path) -> None:
         """OpenAPI describes the service; the capabilities and the form do so for a service over a table."""
         names = [param.name for param in self.face.all_params]
-        with self.serve_site(tmp_path) as request:
+        with self.open_request_sender(tmp_path) as request:
             openapi = request("/openapi.json").json()
             documented_names = []
             for parameter in openapi["paths"][self.face.path]["get"]["parameters"]:

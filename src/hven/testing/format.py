@@ -13,7 +13,7 @@ from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.model.errors import TimeLimitError, TooLargeError
 from hven.model.table import Column, ColumnGroup, FrameRef
 from hven.model.types import parse_type
-from hven.testing.exactness import HARD_NUMBERS, list_unexplained_changes
+from hven.testing.exactness import HARD_NUMBERS, list_unreported_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ def write_document(
     result_status
         The status after the last row (overflow, an error, the number of rows); None: only the number of rows.
     options
-        Options of the format that a request can choose, as `Format.write` takes them.
+        Options of the format that a request can choose, as `TableFormat.write` takes them.
     metadata_fields
         Further attributes of `hven.formats.TableMetadata`.
 
@@ -107,7 +107,7 @@ def write_document(
 
 
 class FormatContract:
-    """Test what every `hven.formats.Format` must do. A subclass sets `name` and, if it can, reads documents back.
+    """Test what every `hven.formats.TableFormat` must do. A subclass sets `name` and, if it can, reads documents back.
 
     Attributes
     ----------
@@ -142,18 +142,18 @@ class FormatContract:
             checked by it.
         """
 
-    def check_row_count(self, data: bytes, rows: int) -> None:
+    def check_row_count(self, data: bytes, expected_count: int) -> None:
         """Compare the number of rows of a document, if it can be read back.
 
         Parameters
         ----------
         data
             The whole document.
-        rows
+        expected_count
             The expected number of rows.
         """
         read_back = self.read_rows(data)
-        assert read_back is None or len(read_back) == rows
+        assert read_back is None or len(read_back) == expected_count
 
     def write_document(
         self,
@@ -215,9 +215,9 @@ class FormatContract:
             for read_batch in table_stream.batches:
                 cells += read_batch.column(0).to_pylist()
             read_values = dict(enumerate(cells, 1))
-            assert list_unexplained_changes(values, read_values, table_stream.deviations, (), "v") == [], kind
+            assert list_unreported_changes(values, read_values, table_stream.deviations, (), "v") == [], kind
 
-    def test_rows_may_come_in_any_pieces(self) -> None:
+    def test_batch_sizes_do_not_change_the_rows(self) -> None:
         """Empty batches, slices and single rows give the same rows as one batch."""
         columns, batch = make_all_types_batch()
         whole_rows = self.read_rows(self.write_document(columns, [batch]))
@@ -226,7 +226,7 @@ class FormatContract:
         if whole_rows is not None and piece_rows is not None:
             assert repr(piece_rows) == repr(whole_rows)
 
-    def test_no_rows(self) -> None:
+    def test_results_without_rows_are_written(self) -> None:
         """An empty batch, or no batch at all (MAXREC=0), is a valid answer."""
         columns, batch = make_all_types_batch()
         empty_document = self.write_document(columns, [batch.slice(0, 0)])
@@ -235,7 +235,7 @@ class FormatContract:
         overflow_document = self.write_document(columns, [], ResultStatus(overflow=True))
         self.check_row_count(overflow_document, 0)
 
-    def test_other_arrow_types_are_brought_home(self) -> None:
+    def test_other_arrow_types_are_converted(self) -> None:
         """An engine may yield large strings, dictionaries, narrower and wider numbers, and dates."""
         type_names = {"a": "string", "b": "string", "c": "int64", "d": "timestamp"}
         columns = [Column(name=name, type=parse_type(word)) for name, word in type_names.items()]
@@ -248,7 +248,7 @@ class FormatContract:
         batch = pa.RecordBatch.from_arrays(arrays, names=list(type_names))
         self.check_row_count(self.write_document(columns, [batch]), 2)
 
-    def test_many_columns(self) -> None:
+    def test_many_columns_are_written_or_refused(self) -> None:
         """A thousand columns are written, or refused with the reason before the first byte."""
         columns = []
         arrays = []
@@ -263,7 +263,7 @@ class FormatContract:
         if self.widest >= len(columns):
             self.check_row_count(self.write_document(columns, [batch]), 2)
             return
-        stream = self._write_batches(columns, iter([batch]), ResultStatus)
+        stream = self._iterate_document_chunks(columns, iter([batch]), ResultStatus)
         message = ""
         try:
             next(stream)
@@ -271,14 +271,14 @@ class FormatContract:
             message = str(error)
         assert str(self.widest) in message, "too many columns must be refused before the first byte"
 
-    def _write_batches(
-        self, columns: Sequence[Column], batches: Iterator[pa.RecordBatch], end: Callable[[], ResultStatus]
+    def _iterate_document_chunks(
+        self, columns: Sequence[Column], batches: Iterator[pa.RecordBatch], get_final_status: Callable[[], ResultStatus]
     ) -> Iterator[bytes]:
         """Begin to write a document; its chunks are written as they are read."""
         tested_format = formats.load_format(self.name)
-        return tested_format.write(TableMetadata(columns=columns), batches, end, self.options)
+        return tested_format.write(TableMetadata(columns=columns), batches, get_final_status, self.options)
 
-    def test_names_and_words_in_any_script(self) -> None:
+    def test_names_and_texts_in_any_script_are_written(self) -> None:
         """Odd names, equal names and metadata in any script do no harm."""
         names = ["select", "with space", 'quo"te', "a,b", "<tag>&", "größe", "日本語", "tab\tname", "$x", "1st"]
         columns = [
@@ -310,7 +310,7 @@ class FormatContract:
         )
         self.check_row_count(document, 4)
 
-    def test_the_head_leaves_with_the_first_batch(self) -> None:
+    def test_writing_starts_with_the_first_batch(self) -> None:
         """The writer writes something before it asks for the second batch."""
         columns, batch = make_all_types_batch()
         requested: list[int] = []
@@ -320,13 +320,13 @@ class FormatContract:
                 requested.append(number)
                 yield batch
 
-        stream = self._write_batches(columns, iterate_batches(), lambda: ResultStatus(row_count=9))
+        stream = self._iterate_document_chunks(columns, iterate_batches(), lambda: ResultStatus(row_count=9))
         first_chunk = next(stream)
         assert first_chunk
         assert requested == [0]
         self.check_row_count(first_chunk + b"".join(stream), 9)
 
-    def test_the_end_is_asked_for_once_and_last(self) -> None:
+    def test_the_final_status_is_requested_once_and_last(self) -> None:
         """The writer calls `end` once, after the last batch."""
         columns, batch = make_all_types_batch()
         order: list[str] = []
@@ -339,7 +339,7 @@ class FormatContract:
             order.append("end")
             return ResultStatus(row_count=3)
 
-        for _ in self._write_batches(columns, iterate_batches(), end):
+        for _ in self._iterate_document_chunks(columns, iterate_batches(), end):
             pass
         assert order == ["batches", "end"]
 
@@ -348,7 +348,7 @@ class FormatContract:
         columns, _ = make_all_types_batch()
         written: list[bytes] = []
         try:
-            for chunk in self._write_batches(columns, _iterate_then_fail([]), ResultStatus):
+            for chunk in self._iterate_document_chunks(columns, _iterate_then_fail([]), ResultStatus):
                 written.append(chunk)  # noqa: PERF402  (the chunks before the error count)
         except TimeLimitError:
             assert not written
@@ -356,11 +356,11 @@ class FormatContract:
         message = "the error of the first batch must pass through"
         raise AssertionError(message)
 
-    def test_a_late_error_is_said_or_passes_through(self) -> None:
+    def test_a_late_error_is_written_or_raised(self) -> None:
         """A document that breaks off cannot be mistaken for a complete one."""
         columns, batch = make_all_types_batch()
         ended = ResultStatus(error_message="the time limit is over", row_count=3)
-        stream = self._write_batches(columns, _iterate_then_fail([batch]), lambda: ended)
+        stream = self._iterate_document_chunks(columns, _iterate_then_fail([batch]), lambda: ended)
         try:
             data = b"".join(stream)
         except TimeLimitError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.engines import ExecutionLimits
 from hven.model import plugins
 
@@ -60,7 +60,7 @@ class FunctionContract:
         """The engine computes the value that the example promises."""
         call, _, expected_text = self.function.example.partition(" is ")
         query = parse_query(f"SELECT {call} AS answer")
-        bound = bind_query(query, StaticCatalogue([]), functions=MAPPING_FUNCTIONS)
+        bound = bind_query(query, StaticTableCatalogue([]), functions=MAPPING_FUNCTIONS)
         engine = self.open_engine(tmp_path)
         execution = engine.plan_query(bound).execute(bound.literal_values, {}, ExecutionLimits())
         rows = []
@@ -74,7 +74,7 @@ class FunctionContract:
         else:
             assert computed_value == expected_value, computed_value
 
-    def test_it_says_what_it_is(self) -> None:
+    def test_the_function_describes_itself(self) -> None:
         """The function has a name, a description, an example, and a translation of the description in each language."""
         entry = self.function
         assert entry.name.isupper()

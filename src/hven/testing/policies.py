@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class HalfHiddenPolicy(AccessPolicy):
+class OddRowsHiddenPolicy(AccessPolicy):
     """Hide every row whose `column` is odd or null, in all tables that have such a column.
 
     Attributes
@@ -60,12 +60,12 @@ class HalfHiddenPolicy(AccessPolicy):
         return Comparison("=", remainder, zero, meta=ValueMetadata(BOOLEAN))
 
 
-def build_half_hidden_policies(column: str = "n") -> tuple[AccessPolicy, ...]:
+def build_odd_rows_hidden_policies(column_name: str = "n") -> tuple[AccessPolicy, ...]:
     """Make the policies of a site that hides the odd rows from everybody except its owner.
 
     Parameters
     ----------
-    column
+    column_name
         Name of the integer column that decides.
 
     Returns
@@ -73,4 +73,4 @@ def build_half_hidden_policies(column: str = "n") -> tuple[AccessPolicy, ...]:
     policies
         The policies in the order of their evaluation.
     """
-    return (DescriptorAccessPolicy(), HalfHiddenPolicy(column))
+    return (DescriptorAccessPolicy(), OddRowsHiddenPolicy(column_name))

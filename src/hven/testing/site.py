@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hven.model.settings import Settings
-from hven.model.table import Table, columns_from_arrow
+from hven.model.table import Table, build_columns_from_arrow
 from hven.site import Site
 from hven.site.store import SnapshotRecord, format_current_time
 
@@ -50,7 +50,7 @@ def open_tiny_site(
             if isinstance(table_or_rows, tuple):
                 table, rows = table_or_rows
             else:
-                table = describe_table(name, table_or_rows)
+                table = build_table_from_arrow(name, table_or_rows)
                 rows = table_or_rows
             publish_rows(site, table, rows)
         site.refresh_published_state()
@@ -60,7 +60,7 @@ def open_tiny_site(
     return site
 
 
-def describe_table(name: str, rows: pa.Table) -> Table:
+def build_table_from_arrow(name: str, rows: pa.Table) -> Table:
     """Describe rows as a table, from their Arrow schema alone.
 
     Parameters
@@ -77,7 +77,7 @@ def describe_table(name: str, rows: pa.Table) -> Table:
     """
     schema, _, table_name = name.partition(".")
     position = ("ra", "dec") if {"ra", "dec"}.issubset(rows.column_names) else None
-    columns = tuple(columns_from_arrow(rows.schema))
+    columns = tuple(build_columns_from_arrow(rows.schema))
     return Table(schema=schema, name=table_name, columns=columns, position=position)
 
 
@@ -124,7 +124,7 @@ def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str |
 
 def open_site_with_descriptor(
     directory: Path,
-    descriptor: str,
+    descriptor_text: str,
     files: Mapping[str, str | bytes] | None = None,
     *,
     name: str | None = None,
@@ -136,7 +136,7 @@ def open_site_with_descriptor(
     ----------
     directory
         The directory of the site.
-    descriptor
+    descriptor_text
         Text of the descriptor.
     files
         File name next to the descriptor -> content.
@@ -150,11 +150,11 @@ def open_site_with_descriptor(
     site
         An open site; the caller closes it.
     """
-    collection = name or _find_collection_name(descriptor)
+    collection = name or _parse_collection_name(descriptor_text)
     collection_directory = directory / "collections" / collection
     collection_directory.mkdir(parents=True, exist_ok=True)
     descriptor_file = collection_directory / f"{collection}.yaml"
-    descriptor_file.write_text(descriptor, encoding="utf-8")
+    descriptor_file.write_text(descriptor_text, encoding="utf-8")
     for path, content in (files or {}).items():
         target = collection_directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -163,9 +163,9 @@ def open_site_with_descriptor(
     return Site(Settings(directory=directory, **settings))
 
 
-def _find_collection_name(descriptor: str) -> str:
+def _parse_collection_name(descriptor_text: str) -> str:
     """Return the name in ``collection:``, or a default."""
-    name_match = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
+    name_match = re.search(r"^collection:\s*(\w+)", descriptor_text, re.MULTILINE)
     if name_match is None:
         return "things"
     return name_match.group(1)

@@ -12,7 +12,7 @@ import pytest
 
 from hven.model import plugins
 from hven.model.errors import SourceError
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import (
     FILE_FACT_COLUMNS,
     ROW_NUMBER_COLUMN,
@@ -28,7 +28,7 @@ from hven.sources import (
     SourceContext,
     build_file_list,
 )
-from hven.testing.exactness import HARD_NUMBERS, list_unexplained_changes
+from hven.testing.exactness import HARD_NUMBERS, list_unreported_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +102,7 @@ class SourceContract:
         del directory, values
         return None
 
-    def build_context(self, directory: Path) -> SourceContext:
+    def build_source_context(self, directory: Path) -> SourceContext:
         """Return the context in which the source is opened; override it to add secrets or a query.
 
         Parameters
@@ -112,15 +112,15 @@ class SourceContract:
         """
         return SourceContext(directory=directory)
 
-    def open_source(self, directory: Path, **changes: Any) -> Source:
+    def open_source(self, directory: Path, **context_changes: Any) -> Source:
         """Create and open the source.
 
         Parameters
         ----------
         directory
             The directory of `write_source_files`.
-        changes
-            Attributes of `hven.sources.SourceContext` that differ from those of `build_context`.
+        context_changes
+            Attributes of `hven.sources.SourceContext` that differ from those of `build_source_context`.
 
         Returns
         -------
@@ -129,12 +129,12 @@ class SourceContract:
         """
         module = plugins.load_plugin("sources", self.kind)
         options = module.Options.model_validate(self.write_source_files(directory))
-        context = self.build_context(directory)
-        opened: Source = module.open(options, replace(context, **changes))
+        context = self.build_source_context(directory)
+        opened: Source = module.open(options, replace(context, **context_changes))
         return opened
 
     @staticmethod
-    def read_table(source: Source, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
+    def read_source_table(source: Source, columns: list[str] | None = None, limit: int | None = None) -> pa.Table:
         """Read all batches of a source into one table.
 
         Parameters
@@ -154,12 +154,12 @@ class SourceContract:
         batches = source.read_batches(columns, limit)
         return pa.Table.from_batches(list(batches))
 
-    def test_rows_are_those_that_were_put_in(self, tmp_path: Path) -> None:
+    def test_all_rows_are_read_in_order(self, tmp_path: Path) -> None:
         """All rows come in order, with the names that `list_columns` gives."""
         source = self.open_source(tmp_path)
         names = [column.name for column in source.list_columns()]
         assert names == list(self.rows[0])
-        assert self.read_table(source).to_pylist() == self.rows
+        assert self.read_source_table(source).to_pylist() == self.rows
 
     def test_batches_have_the_types_that_columns_say(self, tmp_path: Path) -> None:
         """Every batch has the types that `list_columns` gives."""
@@ -168,14 +168,14 @@ class SourceContract:
         for batch in source.read_batches():
             batch_types = {item.name: item.type for item in batch.schema}
             assert batch_types == expected_types
-            assert all(type_from_arrow(item.type) for item in batch.schema)
+            assert all(build_type_from_arrow(item.type) for item in batch.schema)
 
     def test_columns_are_chosen_and_ordered(self, tmp_path: Path) -> None:
         """Only the requested columns come, in their order, with row numbers from 1, in each file or over all files."""
         source = self.open_source(tmp_path)
         last_name = list(self.rows[0])[-1]
         selected_names = [last_name, ROW_NUMBER_COLUMN, "file.path"]
-        selected_rows = self.read_table(source, selected_names)
+        selected_rows = self.read_source_table(source, selected_names)
         assert selected_rows.column_names == selected_names
         assert selected_rows.column(last_name).to_pylist() == [row[last_name] for row in self.rows]
         files = selected_rows.column("file.path").to_pylist()
@@ -195,10 +195,10 @@ class SourceContract:
         else:
             raise AssertionError("an unknown column name was accepted")
 
-    def test_a_limit_ends_the_stream(self, tmp_path: Path) -> None:
+    def test_a_row_limit_ends_the_stream(self, tmp_path: Path) -> None:
         """At most `limit` rows come."""
         source = self.open_source(tmp_path)
-        assert self.read_table(source, limit=1).to_pylist() == self.rows[:1]
+        assert self.read_source_table(source, limit=1).to_pylist() == self.rows[:1]
 
     def test_batches_are_no_larger_than_asked(self, tmp_path: Path) -> None:
         """With batches of one row, all rows still come."""
@@ -209,20 +209,20 @@ class SourceContract:
     def test_a_source_can_be_read_again(self, tmp_path: Path) -> None:
         """A second pass gives the same rows, because ingest samples a source before it reads it."""
         source = self.open_source(tmp_path)
-        assert self.read_table(source, limit=1).num_rows == 1
-        assert self.read_table(source).to_pylist() == self.rows
+        assert self.read_source_table(source, limit=1).num_rows == 1
+        assert self.read_source_table(source).to_pylist() == self.rows
 
-    def test_a_stream_can_be_left_early(self, tmp_path: Path) -> None:
+    def test_a_stream_can_be_closed_early(self, tmp_path: Path) -> None:
         """Closing the generator leaves nothing open (pytest turns unclosed files into errors)."""
         stream = self.open_source(tmp_path).read_batches()
         next(stream)
         stream.close()  # type: ignore[attr-defined]
         gc.collect()
 
-    def test_pins_say_what_was_read(self, tmp_path: Path) -> None:
+    def test_input_versions_name_what_was_read(self, tmp_path: Path) -> None:
         """The pins are complete after the last batch."""
         source = self.open_source(tmp_path)
-        self.read_table(source)
+        self.read_source_table(source)
         pins = source.list_input_versions()
         assert pins
         assert all(isinstance(pin, InputVersion) and pin.name for pin in pins)
@@ -233,10 +233,10 @@ class SourceContract:
         if isinstance(source, ProgressSource) and size is not None:
             assert source.count_bytes_read() == size
 
-    def test_file_facts(self, tmp_path: Path) -> None:
+    def test_rows_know_their_file(self, tmp_path: Path) -> None:
         """Every row knows its file; sources without files give nulls."""
         source = self.open_source(tmp_path)
-        fact_rows = self.read_table(source, list(FILE_FACT_COLUMNS))
+        fact_rows = self.read_source_table(source, list(FILE_FACT_COLUMNS))
         assert fact_rows.num_rows == len(self.rows)
         filled = fact_rows.column("file.name").null_count == 0
         assert filled == self.has_files
@@ -248,7 +248,7 @@ class SourceContract:
 
     # --- capabilities that only some sources have -----------------------------------------------------------------
 
-    def test_files_are_told_and_can_be_read_alone(self, tmp_path: Path) -> None:
+    def test_files_are_listed_and_can_be_read_alone(self, tmp_path: Path) -> None:
         """Files have names that their rows know, sizes and times.
 
         The rows of some files are the rows of the whole source that belong to them.
@@ -264,7 +264,7 @@ class SourceContract:
         assert not file_list.column("bytes").null_count
         modification_times = file_list.column("modified").to_pylist()
         assert all(moment and moment.endswith("Z") for moment in modification_times)
-        table = self.read_table(source, [*self.rows[0], "file.path"])
+        table = self.read_source_table(source, [*self.rows[0], "file.path"])
         all_rows = table.to_pylist()
         assert {row["file.path"] for row in all_rows} <= set(names)
         all_columns = source.list_columns()
@@ -272,10 +272,10 @@ class SourceContract:
             part = source.select_files(chosen)
             assert part.list_columns() == all_columns
             expected_rows = [row for row in all_rows if row["file.path"] in chosen]
-            assert list(_read_rows(part, [*self.rows[0], "file.path"])) == expected_rows
+            assert list(_iterate_source_rows(part, [*self.rows[0], "file.path"])) == expected_rows
         assert list(source.select_files([]).read_batches()) == []
 
-    def test_a_changed_file_is_told(self, tmp_path: Path) -> None:
+    def test_a_changed_file_has_another_time(self, tmp_path: Path) -> None:
         """Two changes within one second give two different times."""
         source = self.open_source(tmp_path)
         if not isinstance(source, FileListSource):
@@ -288,7 +288,7 @@ class SourceContract:
             times.add(changed_files.column("modified")[0].as_py())
         assert len(times) == 3
 
-    def test_what_is_newer_or_unknown_comes(self, tmp_path: Path) -> None:
+    def test_a_watermark_selects_newer_and_null_rows(self, tmp_path: Path) -> None:
         """A watermark column gives the rows with the watermark's value or a larger one, and those without a value."""
         source = self.open_source(tmp_path)
         if not isinstance(source, IncrementalSource):
@@ -310,10 +310,10 @@ class SourceContract:
 
     def _check_same_rows(self, source: Source, expected: Sequence[dict[str, Any]]) -> None:
         """Compare all columns of a source with the expected rows, in any order."""
-        rows = _read_rows(source, list(self.rows[0]))
+        rows = _iterate_source_rows(source, list(self.rows[0]))
         assert _sort_rows(rows) == _sort_rows(expected)
 
-    def test_a_watermark_that_cannot_be_sent_is_refused(self, tmp_path: Path) -> None:
+    def test_an_unknown_watermark_column_is_refused(self, tmp_path: Path) -> None:
         """`select_since` refuses a column that it does not know instead of reading something else."""
         source = self.open_source(tmp_path)
         if isinstance(source, IncrementalSource):
@@ -324,7 +324,7 @@ class SourceContract:
             else:
                 raise AssertionError("a watermark that cannot be sent was accepted")
 
-    def test_rows_of_some_keys_come(self, tmp_path: Path) -> None:
+    def test_selected_keys_give_their_rows(self, tmp_path: Path) -> None:
         """Every column that is no array can be a key; null is a key, too."""
         source = self.open_source(tmp_path)
         if not isinstance(source, KeyLookupSource):
@@ -342,7 +342,7 @@ class SourceContract:
         no_keys = keys.slice(0, 0).select(names[:1])
         assert list(source.select_keys(names[:1], no_keys).read_batches()) == []
 
-    def test_pages_can_be_gone_on_with(self, tmp_path: Path) -> None:
+    def test_reading_resumes_after_each_page(self, tmp_path: Path) -> None:
         """All pages together have all rows, and reading can continue behind each page."""
         source = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
         if not isinstance(source, PagedSource):
@@ -363,7 +363,7 @@ class SourceContract:
             assert _sort_rows([*rows_so_far, *remaining_rows]) == _sort_rows(self.rows)
         assert _sort_rows(rows_so_far) == _sort_rows(self.rows)
 
-    def test_blocks_are_summed_up(self, tmp_path: Path) -> None:
+    def test_block_checksums_are_repeatable(self, tmp_path: Path) -> None:
         """Blocks have all rows, the same checksum each time, and each block gives its own rows."""
         source = self.open_source(tmp_path)
         if not isinstance(source, BlockChecksumSource):
@@ -379,7 +379,7 @@ class SourceContract:
         block_rows: list[dict[str, Any]] = []
         for block in block_sums.to_pylist():
             blocks = source.select_blocks(self.key, [block["block"]])
-            rows = list(_read_rows(blocks, list(self.rows[0])))
+            rows = list(_iterate_source_rows(blocks, list(self.rows[0])))
             assert len(rows) == block["rows"]
             block_rows += rows
         assert _sort_rows(block_rows) == _sort_rows(self.rows)
@@ -397,19 +397,19 @@ class SourceContract:
             has_written = True
             reports: list[object] = []
             rejects: list[RejectedRow] = []
-            context = replace(self.build_context(directory), on_notice=reports.append, on_reject=rejects.append)
+            context = replace(self.build_source_context(directory), on_notice=reports.append, on_reject=rejects.append)
             source = module.open(module.Options.model_validate(options), context)
             read_values = {}
-            for row in _read_rows(source, ["v", ROW_NUMBER_COLUMN]):
+            for row in _iterate_source_rows(source, ["v", ROW_NUMBER_COLUMN]):
                 read_values[row[ROW_NUMBER_COLUMN]] = row["v"]
-            assert list_unexplained_changes(values, read_values, reports, rejects, "v") == [], name
+            assert list_unreported_changes(values, read_values, reports, rejects, "v") == [], name
         if not has_written:
             pytest.skip("write_number_files writes none")
 
-    def test_rejects_have_a_place(self, tmp_path: Path) -> None:
+    def test_valid_rows_are_not_rejected(self, tmp_path: Path) -> None:
         """Valid data are not rejected."""
         refused: list[RejectedRow] = []
-        self.read_table(self.open_source(tmp_path, on_reject=refused.append))
+        self.read_source_table(self.open_source(tmp_path, on_reject=refused.append))
         assert refused == []
 
 
@@ -418,7 +418,7 @@ def _sort_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=repr)
 
 
-def _read_rows(source: Source, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _iterate_source_rows(source: Source, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield rows one by one; without rows, a source may not even have a schema."""
     for batch in source.read_batches(columns):
         yield from batch.to_pylist()

@@ -11,7 +11,13 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.formats.media import Selection, cut_product, open_product, write_fits_file, write_votable_file
+from hven.formats.media import (
+    CutoutSelection,
+    cut_product,
+    open_product,
+    write_product_as_fits,
+    write_product_as_votable,
+)
 from hven.formats.media import fits as medium
 from hven.formats.media._cutouts import join_hdus, write_primary_hdu
 from hven.formats.media._table_selection import select_rows, write_table_hdu
@@ -28,8 +34,8 @@ def open_converted(made) -> fits.HDUList:
 def test_tables_of_fits_stay_as_they_stand():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
-        found = open_converted(write_fits_file(product))
-        alone = open_converted(write_fits_file(product, "OI_TARGET"))
+        found = open_converted(write_product_as_fits(product))
+        alone = open_converted(write_product_as_fits(product, "OI_TARGET"))
     with fits.open(path) as before:
         assert [one.name for one in found] == [one.name for one in before]
         for one, other in zip(found[1:], before[1:], strict=True):
@@ -42,7 +48,7 @@ def test_tables_as_votable():
     with open_product(
         shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     ) as product:
-        made = write_votable_file(product, "OI_VIS2", serialization="TABLEDATA")
+        made = write_product_as_votable(product, "OI_VIS2", serialization="TABLEDATA")
         found = parse_single_table(io.BytesIO(b"".join(made.read_chunks()))).to_table()
         data = next(part for part in product.parts if part.name == "OI_VIS2")
         first = next(data.read_batches(0, 1)).to_pylist()[0]
@@ -53,10 +59,10 @@ def test_tables_as_votable():
 def test_a_table_is_cut_by_times():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        found = open_converted(cut_product(product, Selection(time=(58330.0, 58331.0)), part="1"))
-        assert cut_product(product, Selection(time=(1.0, 2.0)), part="1") is None
+        found = open_converted(cut_product(product, CutoutSelection(time=(58330.0, 58331.0)), part_name="1"))
+        assert cut_product(product, CutoutSelection(time=(1.0, 2.0)), part_name="1") is None
         with pytest.raises(ParamError, match="no column says wavelengths"):
-            cut_product(product, Selection(band=(1e-7, 1e-6)), part="1")
+            cut_product(product, CutoutSelection(band=(1e-7, 1e-6)), part_name="1")
     with fits.open(path) as whole:
         data, header = whole[1].data, whole[1].header
     days = data["TIME"] + header["BJDREFI"] + header["BJDREFF"] - 2400000.5
@@ -75,7 +81,7 @@ def test_a_spectrum_of_one_row_is_cut_by_elements(tmp_path):
     ]
     fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "spectrum.fits")
     with open_product(tmp_path / "spectrum.fits") as product:
-        found = open_converted(cut_product(product, Selection(band=(5e-7, 5.1e-7))))[1].data
+        found = open_converted(cut_product(product, CutoutSelection(band=(5e-7, 5.1e-7))))[1].data
     assert np.array_equal(found["WAVE"][0], wave[100:111])
     assert np.array_equal(found["FLUX"][0], np.arange(100, 111, dtype="f4"))
     assert found["NAME"][0] == "abc"
@@ -87,7 +93,7 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
     path = tmp_path / "zeros.fits.gz"
     path.write_bytes(gzip.compress(body.getvalue()))
     with open_product(path) as product:
-        assert open_converted(write_fits_file(product))[0].data.shape == (500, 500)
+        assert open_converted(write_product_as_fits(product))[0].data.shape == (500, 500)
     monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", 1 << 17)
     with pytest.raises(TooLargeError, match="unpacks to more than"):
         open_product(path)
@@ -103,18 +109,18 @@ def test_what_is_no_product(tmp_path):
         assert str(tmp_path) not in str(fault.value)
     (tmp_path / "short.fits").write_bytes(whole[:100_000])
     with pytest.raises(SourceError, match="damaged"), open_product(tmp_path / "short.fits") as product:
-        b"".join(write_fits_file(product).read_chunks())
+        b"".join(write_product_as_fits(product).read_chunks())
 
 
 def test_a_table_beyond_the_limit_is_not_written():
     with open_product(shared("data/interferometry/oifits/HD140573.oifits")) as product, pytest.raises(TooLargeError):
-        write_fits_file(product, byte_limit=1000)
+        write_product_as_fits(product, byte_limit=1000)
 
 
 def test_batches_of_a_cut_can_be_read_from_any_row():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        rows = select_rows(product.find_part("1"), Selection(time=(58330.0, 58331.0)))
+        rows = select_rows(product.find_part("1"), CutoutSelection(time=(58330.0, 58331.0)))
         whole = pa.Table.from_batches(rows.read_batches(0, rows.row_count))
         piece = pa.Table.from_batches(rows.read_batches(100, 50))
     assert whole.num_rows == rows.row_count
@@ -138,9 +144,9 @@ def test_complex_columns(tmp_path, letter):
     with open_product(tmp_path / "a.fits") as product:
         (rows,) = product.parts
         assert [column.type.datatype for column in rows.columns] == [f"{'float' if letter == 'C' else 'double'}Complex"] * 3 + ["float"]  # fmt: skip
-        table = parse_single_table(io.BytesIO(b"".join(write_votable_file(product).read_chunks())))
+        table = parse_single_table(io.BytesIO(b"".join(write_product_as_votable(product).read_chunks())))
         anew = b"".join(join_hdus(write_primary_hdu((), "fits"), [write_table_hdu(rows)]).read_chunks())
-        whole = b"".join(write_fits_file(product).read_chunks())
+        whole = b"".join(write_product_as_fits(product).read_chunks())
     assert (table.fields[0].datatype, str(table.fields[0].unit)) == (rows.columns[0].type.datatype, "Jy")
     assert np.array_equal(table.array["one"].data[[0, 2]], one[[0, 2]])
     assert np.array_equal(table.array["many"].data, many)
@@ -162,7 +168,7 @@ def test_complex_variables_are_taken_apart(tmp_path):
         file["plain"] = np.arange(6.0).reshape(2, 3)
     with (
         open_product(tmp_path / "a.h5") as product,
-        fits.open(io.BytesIO(b"".join(write_fits_file(product).read_chunks()))) as opened,
+        fits.open(io.BytesIO(b"".join(write_product_as_fits(product).read_chunks()))) as opened,
     ):
         real, imaginary, plain = (one.data for one in opened if one.data is not None)
         assert [one.name for one in product.arrays] == ["gain_real", "gain_imag", "plain"]

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from hven.formats.media import Selection, cut_product, find_window, open_product
+from hven.formats.media import CutoutSelection, cut_product, find_window, open_product
 from hven.model.sky import Circle, Polygon, Range
 from shared import shared
 
@@ -68,9 +68,9 @@ def test_pixels_of_a_cut_are_where_they_were(tmp_path, name):
             middle = before.celestial.all_pix2world([[0.6 * width, 0.4 * height]], 0)[0]
             place = SkyCoord(*middle, unit="deg", frame=wcs_to_celestial_frame(before.celestial)).icrs
             scale = np.sqrt(abs(np.linalg.det(before.celestial.pixel_scale_matrix)))
-            wanted = Selection(shape=Circle(place.ra.deg, place.dec.deg, 0.1 * min(width, height) * scale))
+            wanted = CutoutSelection(shape=Circle(place.ra.deg, place.dec.deg, 0.1 * min(width, height) * scale))
             with open_product(path) as product:
-                found = made(cut_product(product, wanted, part=str(hdu)))
+                found = made(cut_product(product, wanted, part_name=str(hdu)))
             piece = next(one for one in found if one.data is not None)
             after = WCS(piece.header)
             rows, columns = piece.data.shape[-2:]
@@ -125,7 +125,7 @@ def test_the_window_is_the_smallest_that_has_all_of_a_shape(tmp_path, shape, whe
     lon, lat = WCS(header).all_pix2world(np.stack([x.ravel(), y.ravel()], 1), 0).T
     inside = shape.contains(lon % 360.0, lat).reshape(320, 400)
     with open_product(tmp_path / "image.fits") as product:
-        found = find_window(product.find_part(), Selection(shape=shape))
+        found = find_window(product.find_part(), CutoutSelection(shape=shape))
     if not inside.any():
         # thinner than such a part
         assert found is None or min(one.stop - one.start for one in found) <= 1

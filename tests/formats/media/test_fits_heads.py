@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.formats.media import ArrayPart, TablePart, fits, open_product
-from hven.formats.media._fits_headers import NonStandardHeaderError, read_headers
+from hven.formats.media._fits_headers import NonStandardHeaderError, read_fits_headers
 from hven.model.errors import SourceError
 from shared import shared
 
@@ -68,7 +68,7 @@ def format_cards(cards: list[str], naxis: int = 0) -> bytes:
 
 def read(body: bytes) -> list[fits.FitsHeader] | None:
     try:
-        return [*read_headers(io.BytesIO(body), len(body))]
+        return [*read_fits_headers(io.BytesIO(body), len(body))]
     except NonStandardHeaderError:
         return None
 
@@ -85,7 +85,7 @@ def test_cards_are_those_of_astropy(cards):
     found = read(body)
     if found is not None:
         assert repr(found[0].cards) == repr(by_astropy(body))  # the types, too, and -0.0
-        assert found[0].values == fits.map_first_values(by_astropy(body))
+        assert found[0].values == fits.map_card_values(by_astropy(body))
 
 
 @given(st.lists(SPOILT, min_size=1, max_size=3))
@@ -230,7 +230,7 @@ def outcome(path: Path) -> object:
 def alike(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     here = outcome(path)
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_read_plain_headers", lambda *_: [])
+        patch.setattr(fits, "_read_standard_headers", lambda *_: [])
         assert outcome(path) == here
     return here
 
@@ -243,7 +243,7 @@ def test_real_files_are_what_they_were(monkeypatch):
     for path in here:
         with path.open("rb") as file:
             try:
-                plain += bool([*read_headers(file, path.stat().st_size)])
+                plain += bool([*read_fits_headers(file, path.stat().st_size)])
             except NonStandardHeaderError:
                 continue
     assert plain > len(here) // 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hven.formats.media import open_product
-from hven.formats.media._stored_arrays import BitPattern, read_constant
+from hven.formats.media._stored_arrays import RadixInteger, parse_label_constant
 
 LABEL4 = """<?xml version="1.0" encoding="UTF-8"?>
 <Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">
@@ -89,6 +89,6 @@ def test_constants_of_pds3(tmp_path, kind, word, missing, constant):
 
 
 def test_a_pattern_of_another_size_is_a_number():
-    assert read_constant(BitPattern(7), np.dtype("i2")) == 7
-    assert read_constant(BitPattern(2**40), np.dtype("i2")) == 2.0**40
-    assert read_constant("N/A", np.dtype("f4")) is None
+    assert parse_label_constant(RadixInteger(7), np.dtype("i2")) == 7
+    assert parse_label_constant(RadixInteger(2**40), np.dtype("i2")) == 2.0**40
+    assert parse_label_constant("N/A", np.dtype("f4")) is None

@@ -15,8 +15,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hven.formats.media import Selection, cut_product, open_product, write_fits_file
-from hven.formats.pictures import Look, draw_files
+from hven.formats.media import CutoutSelection, cut_product, open_product, write_product_as_fits
+from hven.formats.pictures import PictureStyle, draw_files
 from hven.model.errors import SourceError
 from shared import shared
 
@@ -88,10 +88,10 @@ def test_omega_cubes(tmp_path, corner):
         assert np.array_equal(side.read([slice(0, size) for size in side.shape])[0], dark)
         assert np.array_equal(back.read([slice(0, size) for size in back.shape]), keeping.transpose(1, 0, 2))
         found = fits.open(
-            io.BytesIO(b"".join(cut_product(product, Selection(pixels={1: (3, 5), 2: (30, 30)})).read_chunks()))
+            io.BytesIO(b"".join(cut_product(product, CutoutSelection(pixels={1: (3, 5), 2: (30, 30)})).read_chunks()))
         )
         assert np.array_equal(found[0].data[:, 0], core[29, :, 2:5])
-    body = Image.open(io.BytesIO(draw_files([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], Look(size=300))))
+    body = Image.open(io.BytesIO(draw_files([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], PictureStyle(size=300))))
     assert max(body.size) == 300
 
 
@@ -101,7 +101,7 @@ def test_geometry_of_omega(tmp_path):
     with open_product(tmp_path / "ORB0006_4.NAV.qub") as product:
         (array,) = product.arrays
         assert np.array_equal(array.read([slice(0, size) for size in array.shape]), planes.transpose(1, 0, 2))
-        written = fits.open(io.BytesIO(b"".join(write_fits_file(product).read_chunks())))
+        written = fits.open(io.BytesIO(b"".join(write_product_as_fits(product).read_chunks())))
         assert np.array_equal(written[0].data[6], planes[:, 6])
 
 
@@ -117,16 +117,16 @@ def test_maps_of_gaia_dem(tmp_path):
         names.append((path, path.name))
         with fits.open(path) as whole, open_product(path) as product:
             found = fits.open(
-                io.BytesIO(b"".join(cut_product(product, Selection(longitude=(-0.01, 0.01))).read_chunks()))
+                io.BytesIO(b"".join(cut_product(product, CutoutSelection(longitude=(-0.01, 0.01))).read_chunks()))
             )
             assert np.array_equal(found[-1].data, whole[1].data[:, 9:39])
-    four = Image.open(io.BytesIO(draw_files(names, Look(size=800))))
+    four = Image.open(io.BytesIO(draw_files(names, PictureStyle(size=800))))
     assert min(four.size) > 600
     assert all(name.name in four.text["Description"] for name, _ in names)
 
 
 def said(path: Path) -> str:
-    return Image.open(io.BytesIO(draw_files([(path, path.name)], Look(size=300)))).text["Description"]
+    return Image.open(io.BytesIO(draw_files([(path, path.name)], PictureStyle(size=300)))).text["Description"]
 
 
 def nrh(path: Path) -> np.ndarray:
@@ -175,11 +175,13 @@ def test_images_of_nrh(tmp_path):
         assert array.axes[1].read_values() == pytest.approx(55713 + (36_000 + 10 * np.arange(5)) / 86_400, abs=1e-9)
         assert product.find_part("1") is table
         assert product.find_part() is array
-        found = fits.open(io.BytesIO(b"".join(write_fits_file(product).read_chunks())))
+        found = fits.open(io.BytesIO(b"".join(write_product_as_fits(product).read_chunks())))
         begin = 55713 + 36_000 / 86_400
-        wanted = Selection(time=(begin + 16 / 86_400, begin + 24 / 86_400), polarizations=("V",), pixels={1: (5, 20)})
+        wanted = CutoutSelection(
+            time=(begin + 16 / 86_400, begin + 24 / 86_400), polarizations=("V",), pixels={1: (5, 20)}
+        )
         part = fits.open(io.BytesIO(b"".join(cut_product(product, wanted).read_chunks())))
-        rows = fits.open(io.BytesIO(b"".join(cut_product(product, Selection(time=(begin + 9 / 86_400, begin + 21 / 86_400)), part="1").read_chunks())))  # fmt: skip
+        rows = fits.open(io.BytesIO(b"".join(cut_product(product, CutoutSelection(time=(begin + 9 / 86_400, begin + 21 / 86_400)), part_name="1").read_chunks())))  # fmt: skip
     assert len(found) == 2
     assert np.array_equal(found[1].data["STOKESI"], images)
     header = part[1].header
@@ -200,9 +202,9 @@ def test_spectra_of_orfees(tmp_path):
         assert np.array_equal(array.read([slice(0, 1), slice(78, 92), slice(40, 50)])[0], values[78:92, 40:50])
         assert np.array_equal(array.axes[2].read_file_values(), waves)
         assert array.axes[2].read_values()[0] == pytest.approx(299.792458 / 144.0)
-        found = fits.open(io.BytesIO(b"".join(write_fits_file(product).read_chunks())))
+        found = fits.open(io.BytesIO(b"".join(write_product_as_fits(product).read_chunks())))
         begin = 56302 + 28_800 / 86_400
-        wanted = Selection(
+        wanted = CutoutSelection(
             time=(begin + 8.46 / 86_400, begin + 8.84 / 86_400), band=(299.792458 / 600, 299.792458 / 500)
         )
         part = fits.open(io.BytesIO(b"".join(cut_product(product, wanted).read_chunks())))
@@ -227,8 +229,8 @@ def test_receivers_that_do_not_go_together(tmp_path):
         hdus[2].data["TIME_B3"] += 500
     with open_product(path) as product:
         with pytest.raises(SourceError, match="different times"):
-            cut_product(product, Selection(time=(56302.3, 56302.5)))
-        assert cut_product(product, Selection(band=(0.5, 0.6)))
+            cut_product(product, CutoutSelection(time=(56302.3, 56302.5)))
+        assert cut_product(product, CutoutSelection(band=(0.5, 0.6)))
 
 
 def test_a_dynamic_spectrum_in_one_row(tmp_path):
@@ -244,7 +246,7 @@ def test_a_dynamic_spectrum_in_one_row(tmp_path):
     with open_product(tmp_path / "one.fits") as product:
         second = 1 / 86_400
         begin = 58973 + 10 / 24
-        found = fits.open(io.BytesIO(b"".join(cut_product(product, Selection(time=(begin + 2 * second, begin + 3 * second), band=(299.8 / 62, 299.7 / 38))).read_chunks())))  # fmt: skip
+        found = fits.open(io.BytesIO(b"".join(cut_product(product, CutoutSelection(time=(begin + 2 * second, begin + 3 * second), band=(299.8 / 62, 299.7 / 38))).read_chunks())))  # fmt: skip
     assert np.array_equal(found[1].data, values[2:4, 8:13])
 
 
@@ -257,7 +259,7 @@ def test_spectra_of_callisto():
         begin = array.axes[1].read_values()[0]
         assert begin == pytest.approx(55719 + (6 * 3600 + 24 * 60) / 86_400, abs=1 / 86_400)
         assert np.array_equal(array.axes[0].read_file_values(), waves)
-        found = fits.open(io.BytesIO(b"".join(cut_product(product, Selection(time=(begin + 60.1 / 86_400, begin + 60.9 / 86_400), band=(299.792458 / 60, 299.792458 / 50))).read_chunks())))  # fmt: skip
+        found = fits.open(io.BytesIO(b"".join(cut_product(product, CutoutSelection(time=(begin + 60.1 / 86_400, begin + 60.9 / 86_400), band=(299.792458 / 60, 299.792458 / 50))).read_chunks())))  # fmt: skip
         at = np.flatnonzero((waves >= 50) & (waves <= 60))
         some = np.flatnonzero((times >= 60.0) & (times <= 61.0))
         kept = found[1].data

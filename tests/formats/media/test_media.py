@@ -23,16 +23,16 @@ from astropy.wcs import WCS
 
 from hven.formats.media import (
     ArrayPart,
-    RemoteFile,
-    Selection,
+    CutoutSelection,
+    RemotePath,
     TablePart,
     cdf,
     cut_product,
-    detect_medium,
+    detect_product_file_format,
     open_product,
     sav,
-    write_fits_file,
-    write_votable_file,
+    write_product_as_fits,
+    write_product_as_votable,
 )
 from hven.formats.media._product import MISSING_INSTANT
 from hven.formats.media.cdf import (
@@ -43,7 +43,7 @@ from hven.formats.media.cdf import (
     convert_epochs_to_mjd,
 )
 from hven.formats.pictures import _curves as curves
-from hven.formats.pictures._appearance import Look
+from hven.formats.pictures._appearance import PictureStyle
 from hven.formats.pictures._drawing import draw_product
 from hven.model.errors import SourceError, TooLargeError, UpstreamError
 from hven.services._cube_views import build_cube_view
@@ -103,7 +103,9 @@ def test_all_products_convert(medium, origin, tmp_path):
         with open_product(path) as product:
             assert product.medium == medium, path.name
             hdus = [
-                hdu for hdu in open_converted(write_fits_file(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"
+                hdu
+                for hdu in open_converted(write_product_as_fits(product))
+                if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"
             ]
             written = [part for part in product.parts if not part.name.endswith(" points")]
             for hdu, part in zip(hdus, written, strict=True):
@@ -114,7 +116,7 @@ def test_all_products_convert(medium, origin, tmp_path):
                     assert len(hdu.data) == part.row_count
             tables = [part for part in product.parts if isinstance(part, TablePart) and part.row_count]
             for part in tables[:5]:
-                made = b"".join(write_votable_file(product, str(part.index)).read_chunks())
+                made = b"".join(write_product_as_votable(product, str(part.index)).read_chunks())
                 assert len(parse_single_table(io.BytesIO(made)).array) == part.row_count
 
 
@@ -128,7 +130,7 @@ def test_idl_files_convert():
     for path in paths:
         try:
             with open_product(path) as product:
-                open_converted(write_fits_file(product))
+                open_converted(write_product_as_fits(product))
         except SourceError:
             failed.append(path.name)
     assert failed == ["invalid_pointer.sav"]
@@ -148,7 +150,7 @@ def test_idl_files_convert():
 )
 def test_arrays_of_idl_files_are_tables_by_their_lengths(lengths, names):
     """Where all are equally long there is one table, whose name needs no length."""
-    found = sav._FileContents()
+    found = sav._SavContents()
     for number, length in enumerate(lengths):
         found.add_value(f"v{number}", np.arange(float(length)), 0)
     parts = list(found.create_parts())
@@ -168,7 +170,7 @@ def test_bands_of_a_cube_with_suffixes():
         assert np.array_equal(whole(side)[0], background)
         assert cube.axes[0].read_values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
         assert (cube.axes[0].read_file_values()[0], cube.axes[0].unit) == (0.35054, "um")
-        found = open_converted(cut_product(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
+        found = open_converted(cut_product(product, CutoutSelection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
         spectrum = whole(cube)[:, 3, 4]
     header = found[0].header
     wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]
@@ -227,7 +229,7 @@ End
         lon, lat = array.create_sky_mapping()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
         assert lon == pytest.approx([180.0, 180.0], abs=1e-3)
         assert lat == pytest.approx([0.0, 2.0], abs=1e-3)
-        assert open_converted(write_fits_file(product))[0].header["CTYPE1"] == "MALN-SFL"
+        assert open_converted(write_product_as_fits(product))[0].header["CTYPE1"] == "MALN-SFL"
 
 
 MAP = """PDS_VERSION_ID = PDS3
@@ -279,7 +281,7 @@ def test_maps_of_planets_have_places(tmp_path, said, pixel, place):
     (tmp_path / "map.img").write_bytes(bytes(range(128)))
     with open_product(tmp_path / "map.img") as product:
         lon, lat = product.arrays[0].create_sky_mapping()(np.array([pixel]))[0]
-        header = open_converted(write_fits_file(product))[0].header
+        header = open_converted(write_product_as_fits(product))[0].header
     assert (lon - place[0] + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=1e-3)
     assert lat == pytest.approx(place[1], abs=1e-3)
     with warnings.catch_warnings():
@@ -405,7 +407,7 @@ def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch)
     with open_product(tmp_path / "a.cdf") as product, open_product(plain) as other:
         assert next(product.parts[0].read_batches(0, 3000)) == next(other.parts[0].read_batches(0, 3000))
         assert product.cards == other.cards
-    assert list(cdf.read_cards(tmp_path / "a.cdf")) == list(cdf.read_cards(plain))
+    assert list(cdf.read_global_attributes(tmp_path / "a.cdf")) == list(cdf.read_global_attributes(plain))
     monkeypatch.setattr("hven.formats.media._compressed_cdf.MAX_UNPACKED_BYTES", 4096)
     with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.cdf")
@@ -465,8 +467,10 @@ def test_series_of_cdf_are_cut_by_time():
     source = cdflib.CDF(str(path))
     flux, epoch = source.varget("FEDU"), convert_epochs_to_mjd(source.varget("Epoch_Ele"), EPOCH_TYPE)
     with open_product(path) as product:
-        found = open_converted(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
-        table = open_converted(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
+        found = open_converted(cut_product(product, CutoutSelection(time=(epoch[10], epoch[19])), part_name="FEDU"))
+        table = open_converted(
+            cut_product(product, CutoutSelection(time=(epoch[10], epoch[19])), part_name="Epoch_Ele")
+        )
     wanted = np.where(flux == np.float32(-1e31), np.nan, flux)[10:20]
     assert np.array_equal(found[0].data, wanted, equal_nan=True)
     assert np.array_equal(table[1].data["FEDU"], wanted, equal_nan=True)
@@ -515,7 +519,7 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
         lon, lat = array.create_sky_mapping()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
         assert array.axes[0].read_values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
         found = open_converted(
-            cut_product(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t")
+            cut_product(product, CutoutSelection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part_name="model/t")
         )
     assert [row["p"] for row in rows] == [1, None, 3]
     assert rows[1]["time"] == pytest.approx(51943.0 + 16.0 / 24.0)
@@ -539,7 +543,7 @@ def test_points_of_oifits():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
         points = pa.Table.from_batches(product.find_part("OI_VIS2 points").read_batches(0, 10_000))
-        found = open_converted(cut_product(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
+        found = open_converted(cut_product(product, CutoutSelection(band=(2.1e-6, 2.2e-6))))[1].data
     with fits.open(path) as file:
         tables = [hdu for hdu in file if hdu.name == "OI_VIS2"]
         waves = {hdu.header["INSNAME"]: hdu.data for hdu in file if hdu.name == "OI_WAVELENGTH"}
@@ -618,7 +622,7 @@ def test_damaged_files_say_so(tmp_path, medium, origin):
         path.write_bytes(damaged)
         try:
             with open_product(path) as product:
-                b"".join(write_fits_file(product, byte_limit=50 << 20).read_chunks())
+                b"".join(write_product_as_fits(product, byte_limit=50 << 20).read_chunks())
         except SourceError as fault:
             told.append(str(fault))
     assert not any(str(tmp_path) in one for one in told)
@@ -642,13 +646,13 @@ def test_bombs_in_files(tmp_path, monkeypatch):
     source.close()
     with open_product(tmp_path / "a.cdf") as product:
         assert product.parts[0].row_count == 1000
-        assert len(b"".join(write_fits_file(product, "0").read_chunks())) > 4_000_000
+        assert len(b"".join(write_product_as_fits(product, "0").read_chunks())) > 4_000_000
     packed = zlib.compress(bytes(4_000_000), 9)
     (tmp_path / "a.sav").write_bytes(b"SR\0\6" + struct.pack(">iIIi", 2, 20 + len(packed), 0, 0) + packed)
     monkeypatch.setattr("hven.formats.media._cdf_reader.MAX_BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr(sav, "MAX_UNPACKED_BYTES", 1 << 16)
     with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLargeError, match="unpacks to more"):
-        write_fits_file(product, "0")
+        write_product_as_fits(product, "0")
     with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.sav")
 
@@ -669,7 +673,7 @@ class Away:
 def away(path):
     """Return the same file on another server, and those beside it."""
     known = {one.name: Away(one) for one in path.parent.iterdir() if one.is_file()}
-    return RemoteFile(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
+    return RemotePath(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
 
 
 @pytest.mark.parametrize(
@@ -691,7 +695,9 @@ def test_files_from_elsewhere(medium, origin, tmp_path):
         if window:
             assert np.array_equal(array.read(window), other.find_part().read(window), equal_nan=array.dtype.kind == "f")
             assert sum(one.read for one in known.values()) - before < max(200_000, path.stat().st_size // 2)
-        assert b"".join(write_fits_file(product).read_chunks()) == b"".join(write_fits_file(other).read_chunks())
+        assert b"".join(write_product_as_fits(product).read_chunks()) == b"".join(
+            write_product_as_fits(other).read_chunks()
+        )
 
 
 @pytest.mark.parametrize("medium", ["pds3", "isis", "cdf", "netcdf", "oifits", "fits"])
@@ -713,7 +719,7 @@ def test_servers_that_fail_are_no_damaged_files(medium, after, origin, monkeypat
     def read():
         with open_product(place) as product:
             for _ in range(2):
-                b"".join(write_fits_file(product).read_chunks())
+                b"".join(write_product_as_fits(product).read_chunks())
                 asked.extend([0] * 9)
 
     with pytest.raises(UpstreamError, match="it is away"):
@@ -735,11 +741,11 @@ def test_delimited_tables(tmp_path):
 
 
 def test_media_are_told_by_what_they_begin_with(tmp_path):
-    assert detect_medium("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
-    assert detect_medium("a.img", b"LBLSIZE=512 ").name == "vicar"
-    assert detect_medium("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
-    assert detect_medium("a.txt", write_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
-    assert detect_medium("a.cdf").name == "cdf"
+    assert detect_product_file_format("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
+    assert detect_product_file_format("a.img", b"LBLSIZE=512 ").name == "vicar"
+    assert detect_product_file_format("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
+    assert detect_product_file_format("a.txt", write_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
+    assert detect_product_file_format("a.cdf").name == "cdf"
 
 
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
@@ -791,10 +797,10 @@ def test_cdf_opens_with_data_variables(tmp_path, support):
         assert product.find_part().name == "spectra"
         roles = {one.name: one.role for one in product.parts}
         assert roles == {"Epoch_hk": "support", "Epoch": "data", "mode_rates": "support", "spectra": "data"}
-        assert curves.take_table_curve(product.find_part("Epoch")).axis_labels[1] == "b (nT)"
+        assert curves.create_table_curve(product.find_part("Epoch")).axis_labels[1] == "b (nT)"
         assert build_cube_view(product, None, None, {}).array.name == "spectra"
-        drawn = draw_product(dataclasses.replace(product, parts=product.arrays), Look(), "a.cdf")
+        drawn = draw_product(dataclasses.replace(product, parts=product.arrays), PictureStyle(), "a.cdf")
         assert "spectra" in drawn.description
         with pytest.MonkeyPatch.context() as patch:  # what is drawn of tables alone
             patch.setattr(product, "parts", tuple(part for part in product.parts if part not in product.arrays))
-            assert "part 1 Epoch" in draw_product(product, Look(), "a.cdf").description
+            assert "part 1 Epoch" in draw_product(product, PictureStyle(), "a.cdf").description

@@ -15,7 +15,7 @@ from astropy.io import fits
 from PIL import Image, ImageFont
 
 from hven.formats.media import ArrayPart, Axis, open_product
-from hven.formats.pictures import Look, draw_files, draw_refusal, has_contrast
+from hven.formats.pictures import PictureStyle, draw_files, draw_refusal_message, has_contrast
 from hven.formats.pictures import _canvas as sheets
 from hven.formats.pictures import _drawing as drawing
 from hven.formats.pictures import _raster_pictures as raster_pictures
@@ -26,7 +26,7 @@ from hven.formats.pictures._interferometry import _compute_disc_visibility, read
 from hven.model.errors import SourceError
 from shared import shared
 
-PLAIN = Look(size=200, axes=False)
+PLAIN = PictureStyle(size=200, axes=False)
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +36,11 @@ def _quiet():
         yield
 
 
-def drawn(path: Path, look: Look = PLAIN) -> Image.Image:
+def drawn(path: Path, look: PictureStyle = PLAIN) -> Image.Image:
     return Image.open(io.BytesIO(draw_files([(path, path.name)], look)))
 
 
-def gray(path: Path, look: Look = PLAIN) -> np.ndarray:
+def gray(path: Path, look: PictureStyle = PLAIN) -> np.ndarray:
     return np.asarray(drawn(path, look).convert("L"), np.float64)
 
 
@@ -83,7 +83,7 @@ def test_north_is_up_and_east_is_left(tmp_path, rotation, mirrored):
         x, y = wcs.all_world2pix(lon, lat, 0)
         data[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = value
     picture = gray(
-        write_image(tmp_path, data, **cards), Look(size=100, axes=False, stretch="linear", percentile=(0, 100))
+        write_image(tmp_path, data, **cards), PictureStyle(size=100, axes=False, stretch="linear", percentile=(0, 100))
     )
     ys, xs = np.nonzero(picture > 200)
     assert ys.mean() < 35
@@ -105,7 +105,7 @@ def test_without_directions_the_first_row_is_the_lowest(tmp_path):
 @pytest.mark.parametrize(("stretch", "middle"), [("linear", 128), ("sqrt", 180), ("log", 229), ("asinh", 197)])
 def test_values_have_the_colours_of_their_stretch(tmp_path, stretch, middle):
     path = write_image(tmp_path, np.repeat(np.linspace(0.0, 10.0, 201)[None], 20, 0))
-    picture = gray(path, Look(size=201, axes=False, stretch=stretch, percentile=(0, 100)))
+    picture = gray(path, PictureStyle(size=201, axes=False, stretch=stretch, percentile=(0, 100)))
     assert (picture[5, 0], picture[5, 200]) == (0, 255)
     assert abs(picture[5, 100] - middle) <= 2
 
@@ -115,7 +115,7 @@ def test_zero_is_in_the_middle_for_fields_and_what_has_no_value_is_transparent(t
     data = rng.normal(0.0, 50.0, (64, 64))
     data[:, :16] = 0.0
     data[:, 48:] = np.nan
-    picture = np.asarray(drawn(write_image(tmp_path, data), Look(size=64, axes=False)))
+    picture = np.asarray(drawn(write_image(tmp_path, data), PictureStyle(size=64, axes=False)))
     assert abs(int(picture[30, 8, 0]) - 128) <= 1
     assert (picture[:, 50:, 3] == 0).all()
     assert (picture[:, :40, 3] == 255).all()
@@ -164,7 +164,9 @@ def test_of_large_images_a_part_is_read(shape):
      np.array([[np.nan, 1.0], [np.inf, -np.inf]]), np.full((5, 5), 1e308), np.arange(12, dtype=">i8").reshape(3, 4), np.zeros((2, 3, 4, 5, 6)),
      np.array([1.0]), np.arange(5.0), np.full(7, np.nan), np.ones((1, 1, 1, 50, 60))],
 )  # fmt: skip
-@pytest.mark.parametrize("look", [PLAIN, Look(size=640), Look(size=16), Look(size=16, axes=False, plane=99)])
+@pytest.mark.parametrize(
+    "look", [PLAIN, PictureStyle(size=640), PictureStyle(size=16), PictureStyle(size=16, axes=False, plane=99)]
+)
 def test_odd_images_are_drawn_within_their_size(tmp_path, data, look):
     picture = drawn(write_image(tmp_path, data), look)
     assert max(picture.size) <= max(look.size, 250)
@@ -204,7 +206,7 @@ def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
     dark = np.argwhere(picture < 200)
     top = dark[dark[:, 0] < 60]
     assert abs(top[:, 1].mean() / 200 - 0.75) < 0.03  # the line, at three quarters of the width
-    assert "part 0 PRIMARY" in drawn(path, Look(size=640)).text["Description"]
+    assert "part 0 PRIMARY" in drawn(path, PictureStyle(size=640)).text["Description"]
 
 
 def test_series_and_spectra_in_tables(tmp_path):
@@ -215,7 +217,7 @@ def test_series_and_spectra_in_tables(tmp_path):
     )  # fmt: skip
     table.header["MJDREFI"], table.header["MJDREFF"] = 58000, 0.5
     table.writeto(tmp_path / "series.fits")
-    told = drawn(tmp_path / "series.fits", Look(size=500)).text["Description"]
+    told = drawn(tmp_path / "series.fits", PictureStyle(size=500)).text["Description"]
     assert told == "part 1 , without 100 values that QUALITY flags".replace(" ,", ",")
     wave = fits.BinTableHDU.from_columns(
         [fits.Column("WAVE", "300D", "nm", array=[np.arange(300.0)]), fits.Column("FLUX", "300E", array=[np.ones(300)])]
@@ -232,11 +234,13 @@ def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_p
     for plane in range(5):
         data[plane, :, plane * 4 : plane * 4 + 4] = 1.0
     path = write_image(tmp_path, data, CTYPE3="FREQ", CUNIT3="MHz", CRVAL3=150.0, CDELT3=60.0, CRPIX3=1.0)
-    for look, plane in ((PLAIN, 4), (Look(size=200, axes=False, without=((390.0, 390.0),)), 3),
-                        (Look(size=200, axes=False, without=((200.0, 400.0),)), 0), (Look(size=200, axes=False, plane=2), 1)):  # fmt: skip
+    for look, plane in ((PLAIN, 4), (PictureStyle(size=200, axes=False, without=((390.0, 390.0),)), 3),
+                        (PictureStyle(size=200, axes=False, without=((200.0, 400.0),)), 0), (PictureStyle(size=200, axes=False, plane=2), 1)):  # fmt: skip
         columns = gray(path, look)[100]
         assert np.argmax(columns) // 40 == plane
-    assert "plane 4 of 5 (330 MHz)" in drawn(path, Look(size=200, without=((390.0, 390.0),))).text["Description"]
+    assert (
+        "plane 4 of 5 (330 MHz)" in drawn(path, PictureStyle(size=200, without=((390.0, 390.0),))).text["Description"]
+    )
 
 
 def test_marks_are_round():
@@ -249,22 +253,26 @@ def test_marks_are_round():
 
 
 def test_colours_of_a_map_of_numbers_reach_from_the_first_to_the_last():
-    made = choose_stretch(np.array([0.0, 0.0, 1.0, 7.0]), Look(), is_integer=True)
+    made = choose_stretch(np.array([0.0, 0.0, 1.0, 7.0]), PictureStyle(), is_integer=True)
     assert (made.low, made.high, made.percentile) == (0.0, 7.0, None)
 
 
 def test_why_there_is_none_is_written_in_it():
-    picture = Image.open(io.BytesIO(draw_refusal(300, "because " * 200)))
+    picture = Image.open(io.BytesIO(draw_refusal_message(300, "because " * 200)))
     assert picture.size == (300, 225)
     assert np.asarray(picture).min() < 150
-    assert Image.open(io.BytesIO(draw_refusal(16, "why"))).size == (16, 12)
+    assert Image.open(io.BytesIO(draw_refusal_message(16, "why"))).size == (16, 12)
 
 
 def test_where_nobody_could_read_why_stands_a_neutral_sign():
-    small, other = (Image.open(io.BytesIO(draw_refusal(200, why))) for why in ("request 1a2b", "something else"))
+    small, other = (
+        Image.open(io.BytesIO(draw_refusal_message(200, why))) for why in ("request 1a2b", "something else")
+    )
     assert np.array_equal(np.asarray(small), np.asarray(other))
     assert small.text["Description"] == "request 1a2b", "programs still find it"
-    large, another = (Image.open(io.BytesIO(draw_refusal(400, why))) for why in ("request 1a2b", "something else"))
+    large, another = (
+        Image.open(io.BytesIO(draw_refusal_message(400, why))) for why in ("request 1a2b", "something else")
+    )
     assert not np.array_equal(np.asarray(large), np.asarray(another))
 
 
@@ -367,7 +375,7 @@ REAL = [
 @pytest.mark.parametrize(("name", "words"), REAL)
 def test_real_files(name, words):
     path = shared(f"data/{name}")
-    assert words in drawn(path, Look(size=640)).text["Description"]
+    assert words in drawn(path, PictureStyle(size=640)).text["Description"]
     assert max(drawn(path).size) == 200
 
 
@@ -379,7 +387,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
     if path.exists():
 
         def told(**look: object) -> str:
-            body = draw_files([(path, path.name)], Look(size=500, show="transfer", **look))
+            body = draw_files([(path, path.name)], PictureStyle(size=500, show="transfer", **look))
             return Image.open(io.BytesIO(body)).text["Description"]
 
         assert "180 measurements of 6 pairs" in told(diameters=(1.0,))
@@ -390,7 +398,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
             told(stars=("Vega",))
     other = write_image(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="no OIFITS file"):
-        draw_files([(other, "made.fits")], Look(show="transfer"))
+        draw_files([(other, "made.fits")], PictureStyle(show="transfer"))
 
 
 def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_with(tmp_path):
@@ -426,11 +434,13 @@ def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_wit
         assert one.values[2] == pytest.approx([0.8, 0.6, 0.5] * 2)
         assert one.values[1] == pytest.approx(0.02 * one.values[0])
     body = Image.open(
-        io.BytesIO(draw_files([(path, path.name)], Look(show="transfer", stars=("two", "one"), diameters=(1.3, 0.7))))
+        io.BytesIO(
+            draw_files([(path, path.name)], PictureStyle(show="transfer", stars=("two", "one"), diameters=(1.3, 0.7)))
+        )
     )
     assert "12 measurements of 3 pairs" in body.text["Description"]
     assert len(body.getcolors(1 << 20)) > 20
-    assert Image.open(io.BytesIO(draw_files([(path, path.name)], Look(show="transfer", size=200, axes=False)))).size == (200, 133)  # fmt: skip
+    assert Image.open(io.BytesIO(draw_files([(path, path.name)], PictureStyle(show="transfer", size=200, axes=False)))).size == (200, 133)  # fmt: skip
 
 
 def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):
@@ -444,9 +454,11 @@ def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):
     monkeypatch.setattr(ImageFont, "truetype", missing)
     sheets.load_font.cache_clear()
     try:
-        said = sheets.to_font_characters("déclinaison (°) · 0.5 \N{EN DASH} 3 µm, Å, Mλ, (10⁻⁷) \N{MINUS SIGN}5 \n太")
+        said = sheets.replace_missing_glyphs(
+            "déclinaison (°) · 0.5 \N{EN DASH} 3 µm, Å, Mλ, (10⁻⁷) \N{MINUS SIGN}5 \n太"
+        )
         assert said == "declinaison (deg) | 0.5 - 3 um, A, Mlambda, (10^-7) -5 ?"
-        assert Image.open(io.BytesIO(draw_refusal(300, "because é"))).size == (300, 225)
+        assert Image.open(io.BytesIO(draw_refusal_message(300, "because é"))).size == (300, 225)
     finally:
         sheets.load_font.cache_clear()
 

@@ -61,7 +61,7 @@ def _run_command(arguments: list[str]) -> int:
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     try:
-        command = _build_command(_find_verb(arguments))
+        command = _build_verb_command(_find_verb(arguments))
         with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as exit_request:
@@ -75,13 +75,13 @@ def _run_command(arguments: list[str]) -> int:
 
 
 @cache
-def _build_command(verb: str) -> Any:
+def _build_verb_command(verb: str) -> Any:
     """Build the command for a verb, once in a process."""
     from typer.main import get_command  # noqa: PLC0415  (as above)
 
-    from hven.app._cli.verbs import build_command  # noqa: PLC0415  (as above)
+    from hven.app._cli.verbs import build_typer_app  # noqa: PLC0415  (as above)
 
-    return get_command(build_command(verb))
+    return get_command(build_typer_app(verb))
 
 
 def _find_verb(arguments: list[str]) -> str:
@@ -132,15 +132,15 @@ def _report_system_error(error: OSError) -> int:
 
 
 def _report_internal_error(error: Exception) -> int:
-    place = plugins.locate_error(error)
-    log_file = _write_traceback(error)
+    place = plugins.describe_error_origin(error)
+    log_file = _write_traceback_file(error)
     _print_message(
         f"something went wrong in {place} ({type(error).__name__}: {error}); please report it with {log_file}"
     )
     return 3
 
 
-def _write_traceback(error: BaseException) -> Path:
+def _write_traceback_file(error: BaseException) -> Path:
     """Write the traceback to a temporary file, which the user can attach to a report."""
     with tempfile.NamedTemporaryFile("w", prefix="hven-", suffix=".log", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)

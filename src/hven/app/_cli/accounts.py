@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import format_size, format_time, open_site, show_json, show_table
+from hven.app._cli.context import format_size, format_time, open_site, print_json, print_table
 from hven.jobs.job_service import get_job_directory
 from hven.model.errors import NotFoundError
 from hven.portal.faces.portal import forget_account
@@ -20,7 +20,7 @@ from hven.site.auth.local import create_personal_token, revoke_personal_token
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
-    from hven.site.store import Grant, SnapshotRecord
+    from hven.site.store import AccessGrant, SnapshotRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Account = Annotated[str, typer.Argument(metavar="NAME", help="The account.")]
@@ -37,11 +37,11 @@ def add_account(context: typer.Context, account: Account) -> None:
         print_token(account, site.store.users.add_account(account))
 
 
-def print_token(name: str, token: str) -> None:
+def print_token(account_name: str, token: str) -> None:
     """Print a token to standard output, where a script can read it, and explain it on standard error."""
     print(token)
     print(
-        f"hven: this is the token of {name}, shown only now: it logs in at /login, and programs send it as "
+        f"hven: this is the token of {account_name}, shown only now: it logs in at /login, and programs send it as "
         f"`Authorization: Bearer TOKEN`",
         file=sys.stderr,
     )
@@ -53,10 +53,10 @@ def list_accounts(context: typer.Context, as_json: Json = False) -> None:
     with open_site(context) as site:
         accounts = site.store.users.list_accounts()
     if as_json:
-        show_json([{"name": name, "created": created} for name, created in accounts])
+        print_json([{"name": name, "created": created} for name, created in accounts])
         return
     rows = [(name, format_time(created)) for name, created in accounts]
-    show_table(["name", "created"], rows, title="Accounts")
+    print_table(["name", "created"], rows, title="Accounts")
 
 
 @user.command("token")
@@ -113,7 +113,7 @@ def remove_account(context: typer.Context, account: Account) -> None:
         for job in site.store.users.remove_account(account):
             job_directory = get_job_directory(site.settings, job)
             shutil.rmtree(job_directory, ignore_errors=True)
-        user_tables.delete_expired_tables(site)
+        user_tables.delete_expired_user_tables(site)
         forget_account(site.settings, account)
     print(f"{account} has no account any more")
 
@@ -148,13 +148,13 @@ def list_tokens(
         grants = site.store.grants.list_grants("token", subject=account)
     rows = [_token_to_json(grant) for grant in grants]
     if as_json:
-        show_json(rows)
+        print_json(rows)
         return
     headings = ["id", "account", "scope", "until", "purpose", "by"]
-    show_table(headings, [list(row.values()) for row in rows], title="Tokens")
+    print_table(headings, [list(row.values()) for row in rows], title="Tokens")
 
 
-def _token_to_json(grant: Grant) -> dict[str, Any]:
+def _token_to_json(grant: AccessGrant) -> dict[str, Any]:
     end_time = datetime.fromtimestamp(grant.until or 0, UTC)
     return {
         "id": grant.id,
@@ -181,15 +181,15 @@ tables = typer.Typer()
 
 
 @tables.callback(invoke_without_command=True)
-def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
+def list_user_tables(context: typer.Context, as_json: Json = False) -> None:
     """Show the tables that users keep here, and delete those that have expired."""
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
-        user_tables.delete_expired_tables(site)
-        rows = [_record_to_json(record, expires) for record, expires in site.store.user_tables.list_user_tables()]
+        user_tables.delete_expired_user_tables(site)
+        rows = [_user_table_to_json(record, expires) for record, expires in site.store.user_tables.list_user_tables()]
     if as_json:
-        show_json(rows)
+        print_json(rows)
         return
     cells_by_row = [
         (
@@ -202,10 +202,10 @@ def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
         )
         for row in rows
     ]
-    show_table(["owner", "table", "rows", "size", "written", "expires"], cells_by_row, title="Tables of readers")
+    print_table(["owner", "table", "rows", "size", "written", "expires"], cells_by_row, title="Tables of readers")
 
 
-def _get_index_kind(table: Table, column: Column) -> str | None:
+def _get_column_index_kind(table: Table, column: Column) -> str | None:
     if column.name in (table.position or ()):
         return "position"
     if column.unique:
@@ -221,38 +221,38 @@ def _column_to_json(table: Table, column: Column) -> dict[str, Any]:
         "type": str(column.type),
         "unit": column.unit,
         "ucd": column.ucd,
-        "index": _get_index_kind(table, column),
+        "index": _get_column_index_kind(table, column),
         "description": column.description,
     }
 
 
 @tables.command("show")
-def show_table_facts(context: typer.Context, owner: Owner, table_name: TableName, as_json: Json = False) -> None:
+def show_user_table(context: typer.Context, owner: Owner, table_name: TableName, as_json: Json = False) -> None:
     """Show one table: its facts and its columns, not its rows."""
     with open_site(context) as site:
-        record, expires = _find_table(site, owner, table_name)
-    facts = _record_to_json(record, expires)
+        record, expires = _find_user_table(site, owner, table_name)
+    facts = _user_table_to_json(record, expires)
     columns = [_column_to_json(record.table, column) for column in record.table.columns]
     if as_json:
-        show_json({**facts, "columns": columns})
+        print_json({**facts, "columns": columns})
         return
     print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {format_size(facts['bytes'])}")
     print(f"written {format_time(facts['written'])}, expires {format_time(facts['expires'])}")
-    show_table(list(columns[0]), [list(column.values()) for column in columns])
+    print_table(list(columns[0]), [list(column.values()) for column in columns])
 
 
 @tables.command("drop")
-def drop_table(context: typer.Context, owner: Owner, table_name: TableName) -> None:
+def drop_user_table(context: typer.Context, owner: Owner, table_name: TableName) -> None:
     """Delete a table of a user."""
     with open_site(context) as site:
-        record, _ = _find_table(site, owner, table_name)
+        record, _ = _find_user_table(site, owner, table_name)
         site.store.user_tables.delete_table(owner, record.table.name)
-        user_tables.delete_expired_tables(site)
+        user_tables.delete_expired_user_tables(site)
     print(f"{record.table.qualified_name} of {owner} is deleted")
 
 
 @tables.command("expire")
-def set_expiry(
+def set_user_table_expiry(
     context: typer.Context,
     owner: Owner,
     table_name: TableName,
@@ -262,12 +262,12 @@ def set_expiry(
     expiry_time = datetime.now(UTC) + timedelta(days=days)
     expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     with open_site(context) as site:
-        record, _ = _find_table(site, owner, table_name)
+        record, _ = _find_user_table(site, owner, table_name)
         site.store.user_tables.set_expiry(owner, record.table.name, expiry_text)
     print(f"{record.table.qualified_name} of {owner} expires {format_time(expiry_text)}")
 
 
-def _record_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
+def _user_table_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
     return {
         "owner": record.table.owner,
         "table": record.table.qualified_name,
@@ -278,8 +278,8 @@ def _record_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
     }
 
 
-def _find_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotRecord, str]:
-    wanted_name = user_tables.parse_table_name(table_name).lower()
+def _find_user_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotRecord, str]:
+    wanted_name = user_tables.parse_user_table_name(table_name).lower()
     for record, expires in site.store.user_tables.list_owner_tables(owner):
         if record.table.name.lower() == wanted_name:
             return record, expires

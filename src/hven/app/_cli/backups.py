@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import format_size, open_site, show_json
+from hven.app._cli.context import format_size, open_site, print_json
 from hven.model.errors import UsageError
 from hven.site import archive, restoration
 
@@ -27,7 +27,7 @@ def backup(
     with open_site(context) as site:
         backup_facts = archive.write_backup(site, file, include_rows=not without_data)
     if as_json:
-        show_json(backup_facts)
+        print_json(backup_facts)
         return
     rows_text = "without rows" if without_data else "with rows"
     print(f"{file}: {format_size(backup_facts['bytes'])}, {rows_text}")
@@ -62,7 +62,7 @@ def restore(
         raise UsageError("DIR is missing", remedy="hven restore FILE DIR")
     restored_facts = restoration.restore_archive(file, directory, engine=engine)
     if as_json:
-        show_json(restored_facts)
+        print_json(restored_facts)
         return
     print(f"{directory}: {restored_facts['site']} as of {restored_facts['made']}")
     for name in restored_facts["collections"]:

@@ -51,7 +51,7 @@ def open_site(context: typer.Context) -> Site:
     return Site(load_site_settings(context))
 
 
-def show_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print a value as JSON, for scripts."""
     import orjson  # noqa: PLC0415  (needed only with --json)
 
@@ -68,7 +68,7 @@ def _format_cell(cell: object) -> str:
     return str(cell)
 
 
-def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table in aligned columns, numbers to the right. Nothing is cut, so that ids can be copied."""
     if title:
         print(title if rows else f"{title}: none")

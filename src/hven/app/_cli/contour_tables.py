@@ -35,7 +35,7 @@ _ARCSEC_PATTERN = re.compile(r"\s*(\"|arcsec)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContourOptions:
+class ContourTableOptions:
     """Options of the command: names of columns or numbers; None stands for the column that HFC has for it.
 
     Attributes
@@ -65,10 +65,10 @@ class ContourOptions:
 
 
 # options that name columns of a table: those that have no default
-_COLUMN_OPTIONS = tuple(option.name for option in fields(ContourOptions) if option.default is None)
+_COLUMN_OPTIONS = tuple(option.name for option in fields(ContourTableOptions) if option.default is None)
 
 
-def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedRegions:
+def read_contours(path: Path, options: ContourTableOptions) -> region_files.ParsedRegions:
     """Read the contours of a table, or the labels of an image.
 
     Parameters
@@ -90,7 +90,7 @@ def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedReg
     UsageError
         A column does not exist, or an option is needed to name it.
     """
-    source_kind = file_kinds.find_kind_by_name(path.name) or file_kinds.find_kind_of_file(path)
+    source_kind = file_kinds.find_file_kind_by_name(path.name) or file_kinds.detect_file_kind(path)
     if source_kind is None:
         raise UserError(
             f"{path}: the format of the file is not known",
@@ -98,30 +98,30 @@ def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedReg
             f"images of labels",
         )
     if source_kind == "fits":
-        header_and_image = _read_image(path)
+        header_and_image = _read_fits_image(path)
         if header_and_image is not None:
             header, image = header_and_image
-            return _read_labels(path, header, image, options)
+            return _build_label_regions(path, header, image, options)
     table = _ContourTable(path, source_kind, options)
     region_column = table.find_column("region")
-    has_contours = table.find_column_names("chain") is not None or options.x is not None
+    has_contours = table.resolve_option_value("chain") is not None or options.x is not None
     if region_column is not None and not has_contours:
-        return _read_region_texts(table, region_column)
-    return _build_contours(table, options)
+        return _parse_region_column(table, region_column)
+    return _build_contour_regions(table, options)
 
 
 class _ContourTable:
     """The columns of a file by their purpose."""
 
-    def __init__(self, path: Path, kind: str, contour_options: ContourOptions) -> None:
+    def __init__(self, path: Path, kind: str, contour_options: ContourTableOptions) -> None:
         self.path = path
         self.options = contour_options
         source = self._open_source(kind)
         self.names = [column.name for column in source.list_columns()]
-        digits_column = self.find_column_names("chain")
+        digits_column = self.resolve_option_value("chain")
         if kind == "csv" and digits_column in self.names:  # the digits of a chain code are text, not a number
             source = self._open_source(kind, types={digits_column: "text"})
-        batches = list(source.read_batches(self._list_read_columns()))
+        batches = list(source.read_batches(self._list_option_columns()))
         self.row_count = sum(batch.num_rows for batch in batches)
         if not self.row_count:
             raise UserError(
@@ -135,15 +135,15 @@ class _ContourTable:
         source_options = module.Options.model_validate({"files": [self.path.name], **options})
         return module.open(source_options, SourceContext(directory=self.path.resolve().parent))
 
-    def _list_read_columns(self) -> list[str]:
+    def _list_option_columns(self) -> list[str]:
         """Return the columns of the file that options or their defaults name."""
         column_names: dict[str, None] = {}
         for option in _COLUMN_OPTIONS:
-            words = (self.find_column_names(option) or "").split(",")
+            words = (self.resolve_option_value(option) or "").split(",")
             column_names |= dict.fromkeys(word for word in words if word in self.names)
         return list(column_names)
 
-    def find_column_names(self, option: str) -> str | None:
+    def resolve_option_value(self, option: str) -> str | None:
         """Return what an option gives, or HFC's columns that the file has; names are spelled as in the file."""
         option_value: str | None = getattr(self.options, option)
         names_by_upper = {name.upper(): name for name in self.names}
@@ -166,36 +166,37 @@ class _ContourTable:
         """
         values = self.find_column(option)
         if values is None:
-            raise self._build_missing_error(option)
+            raise self._build_missing_column_error(option)
         return values
 
     def find_column(self, option: str) -> pa.Array | None:
         """Return the column for an option; None if the file has none."""
-        column_name = self.find_column_names(option)
+        column_name = self.resolve_option_value(option)
         if column_name is None:
             return None
         if column_name not in self.names:
             raise UsageError(
-                f"--{option} {column_name}: {self.path} has no such column", remedy=self.describe_columns(column_name)
+                f"--{option} {column_name}: {self.path} has no such column",
+                remedy=self.suggest_column_names(column_name),
             )
         values = self.table.column(column_name)
         if isinstance(values, pa.ChunkedArray):
             return values.combine_chunks()
         return values
 
-    def describe_columns(self, column_name: str) -> str:
+    def suggest_column_names(self, column_name: str) -> str:
         """Suggest a column with a similar name, and list all columns."""
         suggestion = suggest_spelling(column_name, self.names)
         return f"{suggestion} it has {', '.join(self.names)}".lstrip()
 
-    def _build_missing_error(self, option: str) -> UsageError:
+    def _build_missing_column_error(self, option: str) -> UsageError:
         default_names = " or ".join(contours.HFC_COLUMN_NAMES[option])
         return UsageError(
             f"{self.path} has no column with the name {default_names}",
             remedy=f"say --{option} NAME; it has {', '.join(self.names)}",
         )
 
-    def read_numbers(self, option: str, count: int) -> list[Numbers]:
+    def read_number_arrays(self, option: str, count: int) -> list[Numbers]:
         """Return arrays of numbers with a value for each row, from columns or from numbers of the option.
 
         Parameters
@@ -205,35 +206,35 @@ class _ContourTable:
         count
             Number of arrays. A single column or number stands for all of them.
         """
-        option_value = self.find_column_names(option)
+        option_value = self.resolve_option_value(option)
         if option_value is None:
-            raise self._build_missing_error(option)
+            raise self._build_missing_column_error(option)
         words = [word.strip() for word in option_value.split(",")]
         if len(words) not in {1, count}:
             raise UsageError(
                 f"--{option} {option_value}: it needs {count} columns or numbers", remedy="NAME,NAME or 1.5,1.5"
             )
-        number_arrays = [self._read_number_array(option, word) for word in words]
+        number_arrays = [self._read_column_or_constant(option, word) for word in words]
         if len(number_arrays) == 1:
             return number_arrays * count
         return number_arrays
 
-    def _read_number_array(self, option: str, word: str) -> Numbers:
+    def _read_column_or_constant(self, option: str, column_or_number: str) -> Numbers:
         """Return the numbers of a column, or a number for all rows."""
-        if word in self.names:
-            values = self.table.column(word).cast(pa.float64())
+        if column_or_number in self.names:
+            values = self.table.column(column_or_number).cast(pa.float64())
             return np.asarray(values.to_numpy(), np.float64)
         try:
-            return np.full(self.row_count, float(word))
+            return np.full(self.row_count, float(column_or_number))
         except ValueError:
             raise UsageError(
-                f"--{option} {word}: it is neither a column of {self.path} nor a number",
-                remedy=self.describe_columns(word),
+                f"--{option} {column_or_number}: it is neither a column of {self.path} nor a number",
+                remedy=self.suggest_column_names(column_or_number),
             ) from None
 
     def list_row_names(self) -> list[str | None]:
         """Return the name of each row, or None where there is none."""
-        name = self.find_column_names("name")
+        name = self.resolve_option_value("name")
         if name is None or name not in self.names:
             return [None] * self.row_count
         return [None if row_name is None else str(row_name) for row_name in self.table.column(name).to_pylist()]
@@ -247,21 +248,21 @@ def _write_region_text(region_numbers: Sequence[float] | None) -> str | None:
     return f"{shape} {' '.join(map(repr, region_numbers))}"
 
 
-def _is_list(data_type: pa.DataType) -> bool:
+def _is_list_type(data_type: pa.DataType) -> bool:
     is_variable = pa.types.is_list(data_type) or pa.types.is_large_list(data_type)
     return bool(is_variable or pa.types.is_fixed_size_list(data_type))
 
 
-def _is_text(data_type: pa.DataType) -> bool:
+def _is_text_type(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_string(data_type) or pa.types.is_large_string(data_type))
 
 
-def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.ParsedRegions:
+def _parse_region_column(table: _ContourTable, region_column: pa.Array) -> region_files.ParsedRegions:
     """Read regions from a column of texts or of DALI's arrays."""
-    if _is_list(region.type):
-        values = [_write_region_text(region_numbers) for region_numbers in region.to_pylist()]
+    if _is_list_type(region_column.type):
+        values = [_write_region_text(region_numbers) for region_numbers in region_column.to_pylist()]
     else:
-        values = region.cast(pa.string()).to_pylist()
+        values = region_column.cast(pa.string()).to_pylist()
     read_regions = region_files.parse_region_texts(values, make_valid=True)
     faults = []
     for fault, value in zip(read_regions.faults, values, strict=True):
@@ -272,16 +273,16 @@ def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.P
     )
 
 
-def _build_contours(table: _ContourTable, options: ContourOptions) -> region_files.ParsedRegions:
+def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -> region_files.ParsedRegions:
     chain = table.find_column("chain")
     x = table.require_column("x")
     y = table.require_column("y")
-    disc = _read_disc(table, options)
+    disc = _read_disc_geometry(table, options)
     if chain is not None:
-        contour_regions = _trace_chain_codes(chain, x, y, disc, options)
+        contour_regions = _build_chain_code_regions(chain, x, y, disc, options)
     else:
-        starts, xs = _read_number_lists(x, "x", table)
-        y_starts, ys = _read_number_lists(y, "y", table)
+        starts, xs = _read_pixel_lists(x, "x", table)
+        y_starts, ys = _read_pixel_lists(y, "y", table)
         if not np.array_equal(starts, y_starts):
             is_different = np.diff(starts) != np.diff(y_starts)
             row = int(np.flatnonzero(is_different)[0]) + 1
@@ -290,11 +291,11 @@ def _build_contours(table: _ContourTable, options: ContourOptions) -> region_fil
                 remedy="a list of x and one of y for each contour, equally long",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
-    return _build_result(contour_regions, table.list_row_names())
+    return _build_parsed_regions(contour_regions, table.list_row_names())
 
 
-def _trace_chain_codes(
-    chain: pa.Array, x: pa.Array, y: pa.Array, disc: contours.DiscImage, options: ContourOptions
+def _build_chain_code_regions(
+    chain: pa.Array, x: pa.Array, y: pa.Array, disc: contours.DiscImage, options: ContourTableOptions
 ) -> contours.ContourRegions:
     """Build regions from chain codes and the coordinates of their first pixels."""
     first_x, first_y = (np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y))
@@ -309,7 +310,7 @@ def _trace_chain_codes(
     )
 
 
-def _build_result(
+def _build_parsed_regions(
     contour_regions: contours.ContourRegions, row_names: Sequence[str | None]
 ) -> region_files.ParsedRegions:
     faults = [""] * len(contour_regions.regions)
@@ -318,21 +319,21 @@ def _build_result(
     return region_files.ParsedRegions(contour_regions.regions, faults, list(row_names), None)
 
 
-def _read_number_lists(column: pa.Array, option: str, table: _ContourTable) -> tuple[npt.NDArray[np.int64], Numbers]:
+def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tuple[npt.NDArray[np.int64], Numbers]:
     """Read lists of numbers, from arrays or from texts, as offsets and all values in one array."""
-    if _is_text(column.type):
+    if _is_text_type(column.type):
         texts = pc.replace_substring_regex(pc.fill_null(column, ""), r"[\[\](),;]+", " ")
         column = pc.split_pattern_regex(pc.utf8_trim_whitespace(texts), r"\s+")
     if pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
-    if not _is_list(column.type):
+    if not _is_list_type(column.type):
         raise UsageError(
-            f"{table.path} has no chain code, and {table.find_column_names(option)} is no list of pixels",
+            f"{table.path} has no chain code, and {table.resolve_option_value(option)} is no list of pixels",
             remedy=f"say --chain NAME; it has {', '.join(table.names)}",
         )
     values = column.flatten()
     sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    if _is_text(values.type):
+    if _is_text_type(values.type):
         is_number = pc.not_equal(values, "")
         row_numbers = np.repeat(np.arange(len(column)), sizes)
         sizes = np.bincount(row_numbers[np.asarray(is_number)], minlength=len(column))
@@ -340,25 +341,25 @@ def _read_number_lists(column: pa.Array, option: str, table: _ContourTable) -> t
             values = pc.cast(values.filter(is_number), pa.float64())
         except pa.ArrowInvalid as error:
             raise UserError(
-                f"{table.path}: {table.find_column_names(option)}: {error}",
+                f"{table.path}: {table.resolve_option_value(option)}: {error}",
                 remedy="separate the numbers by blanks or commas",
             ) from None
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return starts, np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
 
 
-def _read_disc(table: _ContourTable, options: ContourOptions) -> contours.DiscImage:
-    centre = table.read_numbers("centre", 2)
-    scale = table.read_numbers("scale", 2)
-    radius_text = table.find_column_names("radius")
+def _read_disc_geometry(table: _ContourTable, options: ContourTableOptions) -> contours.DiscImage:
+    centre = table.read_number_arrays("centre", 2)
+    scale = table.read_number_arrays("scale", 2)
+    radius_text = table.resolve_option_value("radius")
     if radius_text is not None and _ARCSEC_PATTERN.search(radius_text):
         radius = _read_arcsec_radius(table, _ARCSEC_PATTERN.sub("", radius_text))
     else:
-        radius_pixels = table.read_numbers("radius", 1)[0]
+        radius_pixels = table.read_number_arrays("radius", 1)[0]
         radius = radius_pixels * np.abs(scale[0])
-    lon, lat = _read_observer(table, options)
+    lon, lat = _read_observer_positions(table, options)
     # FITS counts pixels from 1, whatever the catalogue does.
-    centre_names = table.find_column_names("centre") or ""
+    centre_names = table.resolve_option_value("centre") or ""
     first_pixel = 1 if centre_names.upper().startswith("CRPIX") else options.origin
     return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
@@ -375,11 +376,11 @@ def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
         ) from None
 
 
-def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbers, Numbers]:
-    if table.find_column_names("observer") is not None:
-        lon, lat = table.read_numbers("observer", 2)
+def _read_observer_positions(table: _ContourTable, options: ContourTableOptions) -> tuple[Numbers, Numbers]:
+    if table.resolve_option_value("observer") is not None:
+        lon, lat = table.read_number_arrays("observer", 2)
         return lon, lat
-    date = table.find_column_names("date")
+    date = table.resolve_option_value("date")
     if date is None:
         default_names = (*contours.HFC_COLUMN_NAMES["observer"], *contours.HFC_COLUMN_NAMES["date"])
         raise UsageError(
@@ -392,12 +393,12 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
         dates = [date] * table.row_count
     times = _parse_times(dates, date, table)
     rotation: Any = np.nan
-    if table.find_column_names("rotation"):
-        rotation = table.read_numbers("rotation", 1)[0]
-    return _compute_earth_observer(times, rotation, options)
+    if table.resolve_option_value("rotation"):
+        rotation = table.read_number_arrays("rotation", 1)[0]
+    return _compute_sub_earth_points(times, rotation, options)
 
 
-def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) -> tuple[Numbers, Numbers]:
+def _compute_sub_earth_points(times: Any, rotation: Any, options: ContourTableOptions) -> tuple[Numbers, Numbers]:
     """Compute the point of the Sun below an observer at the Earth.
 
     The longitude is infinite where the number of the rotation does not match the date.
@@ -407,7 +408,7 @@ def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) 
         lon = earth.l0
     else:
         lon = np.where(np.isnan(earth.l0), np.nan, 0.0)
-    is_rotation_mismatch = contours.sun.is_rotation_mismatch(rotation, times)
+    is_rotation_mismatch = contours.sun.is_carrington_rotation_mismatch(rotation, times)
     return np.where(is_rotation_mismatch, np.inf, lon), earth.b0
 
 
@@ -425,12 +426,12 @@ def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) 
             if column_name not in table.names:
                 raise UsageError(
                     f"--date {column_name}: it is neither a column nor a date",
-                    remedy=table.describe_columns(column_name),
+                    remedy=table.suggest_column_names(column_name),
                 ) from None
     return times
 
 
-def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
+def _read_fits_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     """Return header and pixels of the first image of a FITS file; None if the file has a table.
 
     Raises
@@ -453,7 +454,7 @@ def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     raise UserError(f"{path}: the FITS file has neither a table nor an image")
 
 
-def _read_option_numbers(options: ContourOptions, option: str, count: int) -> Numbers | None:
+def _parse_option_numbers(options: ContourTableOptions, option: str, count: int) -> Numbers | None:
     """Read the numbers of an option as a column; one number stands for all. None if the option is not given."""
     option_value = getattr(options, option)
     if option_value is None:
@@ -467,44 +468,44 @@ def _read_option_numbers(options: ContourOptions, option: str, count: int) -> Nu
     return np.resize(np.array(numbers), (count, 1))
 
 
-def _read_disc_of_image(header: Any, options: ContourOptions) -> contours.DiscImage:
+def _read_image_disc_geometry(header: Any, options: ContourTableOptions) -> contours.DiscImage:
     """Read the position of the disc in the pixels, and its observer; options override the cards of the header."""
     cards = dict(header)
     if options.date is not None:
         cards |= {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
-    disc = contours.build_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
-    scale = _read_option_numbers(options, "scale", 2)
+    disc = contours.build_solar_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
+    scale = _parse_option_numbers(options, "scale", 2)
     if scale is not None:
         disc = replace(disc, scale_x=scale[0], scale_y=scale[1])
-    centre = _read_option_numbers(options, "centre", 2)
+    centre = _parse_option_numbers(options, "centre", 2)
     if centre is not None:
         disc = replace(disc, x=centre[0] - options.origin, y=centre[1] - options.origin)
-    radius = _read_option_numbers(options, "radius", 1)
+    radius = _parse_option_numbers(options, "radius", 1)
     if radius is not None:
         is_in_pixels = _ARCSEC_PATTERN.search(options.radius or "") is None
         unit_arcseconds = np.abs(disc.scale_x) if is_in_pixels else 1.0
         disc = replace(disc, radius=radius[0] * unit_arcseconds)
-    observer = _read_option_numbers(options, "observer", 2)
+    observer = _parse_option_numbers(options, "observer", 2)
     if observer is not None:
         return replace(disc, lon=observer[0], lat=observer[1])
-    rotation = _read_option_numbers(options, "rotation", 1)
+    rotation = _parse_option_numbers(options, "rotation", 1)
     if rotation is None:
-        rotation_numbers = contours.find_number(cards, "CAR_ROT")
+        rotation_numbers = contours.find_header_number(cards, "CAR_ROT")
     else:
         rotation_numbers = rotation[0]
-    if contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
+    if contours.sun.is_carrington_rotation_mismatch(rotation_numbers, contours.find_observation_date(cards)).any():
         return replace(disc, lon=np.array([np.inf]))
     return disc
 
 
-def _read_labels(
-    path: Path, header: Any, image: npt.NDArray[Any], options: ContourOptions
+def _build_label_regions(
+    path: Path, header: Any, image: npt.NDArray[Any], options: ContourTableOptions
 ) -> region_files.ParsedRegions:
     if image.dtype.kind not in "iu":
         finite_image = np.nan_to_num(image)
         integers = finite_image.astype(np.int64)
         if not np.array_equal(integers, finite_image):
-            return _read_image_footprint(path, header)
+            return _build_footprint_region(path, header)
         image = integers
     values = np.unique(image)
     values = values[values != 0]
@@ -512,7 +513,7 @@ def _read_labels(
         raise UserError(f"{path}: the image has no labels: all its pixels are 0")
     if len(values) > MAX_LABELS:
         raise UserError(f"{path}: the image has {len(values):,} values, which are too many for labels")
-    disc = _read_disc_of_image(header, options)
+    disc = _read_image_disc_geometry(header, options)
     needed_numbers = (
         ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
         ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),
@@ -527,10 +528,10 @@ def _read_labels(
             remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
         )
     label_regions = contours.build_regions_from_labels(image, values, disc)
-    return _build_result(label_regions, [str(label) for label in values.tolist()])
+    return _build_parsed_regions(label_regions, [str(label) for label in values.tolist()])
 
 
-def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions:
+def _build_footprint_region(path: Path, header: Any) -> region_files.ParsedRegions:
     """Read the footprint of an image that has no labels."""
     cards = dict(header)
     image_geometry = footprints.build_image_wcs(cards)
@@ -539,12 +540,12 @@ def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions
             f"{path}: the image has no labels, because its values are not integers, and no footprint, because its "
             f"header does not say where its pixels are"
         )
-    result = _build_result(footprints.build_regions_from_headers([cards]), [path.stem])
+    result = _build_parsed_regions(footprints.build_regions_from_headers([cards]), [path.stem])
     frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None
     return region_files.ParsedRegions(result.regions, result.faults, result.names, frame)
 
 
-def merge_regions(read_regions: region_files.ParsedRegions) -> Regions:
+def merge_row_regions(read_regions: region_files.ParsedRegions) -> Regions:
     """Unite the regions of all rows.
 
     Parameters
@@ -557,4 +558,4 @@ def merge_regions(read_regions: region_files.ParsedRegions) -> Regions:
     region
         The union, in one row.
     """
-    return read_regions.regions.group_rows(np.array([0, len(read_regions.regions)])).make_valid()
+    return read_regions.regions.merge_consecutive_rows(np.array([0, len(read_regions.regions)])).make_valid()

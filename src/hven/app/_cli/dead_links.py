@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hven.model.errors import Place
+    from hven.model.errors import TextPlace
     from hven.model.table import Table
     from hven.site import PublishedTable, Site
 
@@ -37,7 +37,7 @@ HEAD_REFUSED_STATUSES = (400, 403, 405, 501)  # answers of servers that do not s
 
 
 @dataclass(slots=True)
-class LinkCheck:
+class LinkCheckResults:
     """The results of following the links of a collection.
 
     Attributes
@@ -54,15 +54,15 @@ class LinkCheck:
         Number of links.
     """
 
-    dead_links: dict[tuple[Place, str, str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
-    remote_addresses: dict[str, tuple[Place, str]] = field(default_factory=dict)
+    dead_links: dict[tuple[TextPlace, str, str, bool], list[str]] = field(default_factory=lambda: defaultdict(list))
+    remote_addresses: dict[str, tuple[TextPlace, str]] = field(default_factory=dict)
     missing_files: dict[str, bool] = field(default_factory=dict)
     unchecked_count: int = 0
     link_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LinkedTable:
+class _TableWithLinks:
     """A table whose links are checked.
 
     Attributes
@@ -81,17 +81,17 @@ class _LinkedTable:
     base_url: str
     files_prefix: str
     files_directory: Path
-    places: Sequence[Place]
+    places: Sequence[TextPlace]
 
 
-def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
+def check_collection_links(site: Site, collection_name: str) -> tuple[list[Fault], str]:
     """Follow the links of a collection.
 
     Parameters
     ----------
     site
         The site that publishes it.
-    name
+    collection_name
         Name of the collection.
 
     Returns
@@ -101,29 +101,31 @@ def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
     summary
         How many links and addresses were checked.
     """
-    link_check = LinkCheck()
-    for item, table_place in _list_linked_tables(site, name):
-        _collect_links(site, item.table, table_place, link_check)
+    link_check = LinkCheckResults()
+    for item, table_place in _list_tables_with_links(site, collection_name):
+        _record_table_links(site, item.table, table_place, link_check)
     addresses = list(link_check.remote_addresses)
     if len(addresses) > MAX_REMOTE_ADDRESSES:
         addresses = random.sample(addresses, MAX_REMOTE_ADDRESSES)
-    for url, (reason, is_certain) in _check_addresses(addresses, allow_private=site.settings.allow_private):
+    for url, (reason, is_certain) in _find_dead_addresses(addresses, allow_private=site.settings.allow_private):
         place, row = link_check.remote_addresses[url]
         dead_link = place, f"{url}: {reason}", "correct the template, or the address", is_certain
         link_check.dead_links[dead_link].append(row)
     address_count = len(link_check.remote_addresses)
     summary = (
-        f"{name}: {link_check.link_count:,} links, {len(addresses):,} of {address_count:,} addresses elsewhere tried"
+        f"{collection_name}: {link_check.link_count:,} links, {len(addresses):,} of {address_count:,} addresses "
+        f"elsewhere tried"
     )
     if link_check.unchecked_count:
         summary += f", {link_check.unchecked_count:,} of other kinds (ftp ..) not"
     faults = sorted(
-        _build_faults(link_check), key=lambda fault: (fault.place.line or 0, fault.place.column or 0, fault.message)
+        _build_dead_link_faults(link_check),
+        key=lambda fault: (fault.place.line or 0, fault.place.column or 0, fault.message),
     )
     return faults, summary
 
 
-def _list_linked_tables(site: Site, collection: str) -> Iterator[tuple[PublishedTable, Place]]:
+def _list_tables_with_links(site: Site, collection: str) -> Iterator[tuple[PublishedTable, TextPlace]]:
     """Yield the published tables of a collection that have links, with their places in the descriptor.
 
     The list of files comes last: a file that is missing is reported for the rows that lead to it, and not again there.
@@ -138,7 +140,7 @@ def _list_linked_tables(site: Site, collection: str) -> Iterator[tuple[Published
                 break
 
 
-def _build_faults(link_check: LinkCheck) -> Iterator[Fault]:
+def _build_dead_link_faults(link_check: LinkCheckResults) -> Iterator[Fault]:
     for (place, text, remedy, is_certain), rows in link_check.dead_links.items():
         row_list = ", ".join(rows[:MAX_REPORTED_ROWS])
         if len(rows) > MAX_REPORTED_ROWS:
@@ -148,7 +150,7 @@ def _build_faults(link_check: LinkCheck) -> Iterator[Fault]:
         yield Fault(message=f"{text} ({row_word} {row_list})", place=place, remedy=remedy, severity=severity)
 
 
-def _collect_links(site: Site, table: Table, table_place: Place, link_check: LinkCheck) -> None:
+def _record_table_links(site: Site, table: Table, table_place: TextPlace, link_check: LinkCheckResults) -> None:
     """List the links of all rows of a table, and record what they lead to."""
     published_state = site.get_published_state()
     places = []
@@ -156,14 +158,14 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
         link_place = link.places.get("text") or link.places.get("file") or link.places.get("service")
         places.append(link_place or table_place)
     base_url = site.settings.site_url
-    linked_table = _LinkedTable(
+    linked_table = _TableWithLinks(
         table=table,
         base_url=base_url,
         files_prefix=f"{base_url}/collections/{quote(table.schema)}/files/",
         files_directory=site.settings.collections_directory / table.schema,
         places=places,
     )
-    identifiers = _read_identifiers(site, table)
+    identifiers = _query_row_identifiers(site, table)
     for start in range(0, len(identifiers), ROWS_PER_QUERY):
         rows = datalinks.list_row_links(
             table,
@@ -180,12 +182,12 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
             _record_link(linked_table, row, seen_links, link_check)
 
 
-def _read_identifiers(site: Site, table: Table) -> list[str]:
+def _query_row_identifiers(site: Site, table: Table) -> list[str]:
     """Return the identifiers of all rows of a table."""
     key = table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
-    table_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-    text = f"SELECT {adql.quote_name(key.name)} AS k FROM {table_name}"
+    table_name = f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
+    text = f"SELECT {adql.quote_adql_name(key.name)} AS k FROM {table_name}"
     maxrec = site.settings.limits.maxrec_hard
     identifiers = []
     with query.run_query(text, OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, maxrec=maxrec) as result:
@@ -196,10 +198,10 @@ def _read_identifiers(site: Site, table: Table) -> list[str]:
 
 
 def _record_link(
-    linked_table: _LinkedTable,
-    row: Mapping[str, Any],
+    linked_table: _TableWithLinks,
+    link_row: Mapping[str, Any],
     seen_links: set[tuple[str, str, str]],
-    link_check: LinkCheck,
+    link_check: LinkCheckResults,
 ) -> None:
     """Record one link: a fault that it has, or the file or address that it leads to.
 
@@ -207,20 +209,20 @@ def _record_link(
     ----------
     linked_table
         The table.
-    row
+    link_row
         A row of the list of links (DataLink).
     seen_links
         (identifier, semantics, address) of the links of the same rows before this one.
     link_check
         Where it is recorded.
     """
-    url = row["access_url"]
-    identifier = row["ID"]
-    semantics = row["semantics"]
-    place = linked_table.places[row["_link"]]
+    url = link_row["access_url"]
+    identifier = link_row["ID"]
+    semantics = link_row["semantics"]
+    place = linked_table.places[link_row["_link"]]
     link_check.link_count += 1
-    if row["error_message"]:
-        reason = row["error_message"].partition(": ")[2]
+    if link_row["error_message"]:
+        reason = link_row["error_message"].partition(": ")[2]
         link_check.dead_links[place, reason, "put the file back, or correct the template", True].append(identifier)
     if not url:
         return
@@ -235,7 +237,7 @@ def _record_link(
     seen_links.add((identifier, semantics, url))
     if url.startswith(linked_table.files_prefix):
         path = unquote(url.removeprefix(linked_table.files_prefix))
-        _record_file(linked_table, path, place, identifier, link_check)
+        _record_linked_file(linked_table, path, place, identifier, link_check)
     elif url.startswith(f"{linked_table.base_url}/"):
         return
     elif url.startswith(("http://", "https://")):
@@ -244,7 +246,9 @@ def _record_link(
         link_check.unchecked_count += 1
 
 
-def _record_file(linked_table: _LinkedTable, path: str, place: Place, identifier: str, link_check: LinkCheck) -> None:
+def _record_linked_file(
+    linked_table: _TableWithLinks, path: str, place: TextPlace, identifier: str, link_check: LinkCheckResults
+) -> None:
     """Record whether a file of the collection exists to which a row leads."""
     is_checked = path in link_check.missing_files
     if not is_checked:
@@ -260,7 +264,7 @@ def _record_file(linked_table: _LinkedTable, path: str, place: Place, identifier
         link_check.dead_links[dead_link].append(identifier)
 
 
-def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
+def _find_dead_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
     """Request addresses in parallel, with few requests to each host at once.
 
     Yields the dead ones: the address, the reason, and whether it is certain.
@@ -274,7 +278,7 @@ def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[
         with hosts[urlsplit(url).netloc]:
             if time.monotonic() > end:
                 return "not tried: the others took too long", False
-            return _request_address(url, allow_private=allow_private)
+            return _find_address_failure(url, allow_private=allow_private)
 
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as threads:
         for url, failure in zip(urls, threads.map(check_address, urls), strict=True):
@@ -282,7 +286,7 @@ def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[
                 yield url, failure
 
 
-def _request_address(url: str, *, allow_private: bool) -> tuple[str, bool] | None:
+def _find_address_failure(url: str, *, allow_private: bool) -> tuple[str, bool] | None:
     """Request an address; None if it exists, otherwise the reason and whether it is certain."""
     status = 0
     for method, headers in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):

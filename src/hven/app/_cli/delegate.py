@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import format_time, open_site, show_json, show_table
+from hven.app._cli.context import format_time, open_site, print_json, print_table
 from hven.site import grant_delegation
 
 delegate = typer.Typer()
@@ -24,21 +24,21 @@ def show_delegations(
     with open_site(context) as site:
         delegations = site.store.grants.list_grants("delegation")
     if as_json:
-        show_json([asdict(grant) for grant in delegations])
+        print_json([asdict(grant) for grant in delegations])
         return
     rows = []
     for grant in delegations:
         condition = "=".join(grant.facts.values())
         end_time = datetime.fromtimestamp(grant.until or 0, UTC)
         rows.append((grant.id, grant.subject, grant.object, condition, format_time(end_time.isoformat()), grant.by))
-    show_table(["id", "account", "sees rows of", "where", "until", "given by"], rows, title="Delegations")
+    print_table(["id", "account", "sees rows of", "where", "until", "given by"], rows, title="Delegations")
 
 
 @delegate.command("to")
 def add_delegation(
     context: typer.Context,
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that gets to see them.")],
-    name: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as the rows have it.")],
+    row_owner: Annotated[str, typer.Option("--for", metavar="NAME", help="Whose rows: the name as the rows have it.")],
     end_text: Annotated[str, typer.Option("--until", metavar="DATE", help="The last day, or a time (UTC).")],
     row_condition: Annotated[
         str | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Only rows with this value: progid=60.A-9237.")
@@ -47,12 +47,12 @@ def add_delegation(
     """Let an account see the rows of somebody else, until a day."""
     with open_site(context) as site:
         grant, warnings = grant_delegation(
-            site, account, name, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
+            site, account, row_owner, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
         )
     for warning in warnings:
         print(f"warning: {warning}")
     condition_text = f" where {row_condition}" if row_condition else ""
-    print(f"{grant.id}: {account} sees the rows of {name}{condition_text} until {end_text}")
+    print(f"{grant.id}: {account} sees the rows of {row_owner}{condition_text} until {end_text}")
 
 
 @delegate.command("end")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from hven.app._cli.context import format_command, format_time, open_site, show_json, show_table
+from hven.app._cli.context import format_command, format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, UserError
 from hven.services import citations, doi_minting
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from hven.model.resource import Citation
+    from hven.model.resource import DoiRecord
     from hven.services.citations import CitationMetadata
     from hven.site import Site
 
@@ -81,39 +81,43 @@ def doi(
         )
     withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:
-        citation = _gather_citation(site, name, label)
+        citation = _collect_citation_metadata(site, name, label)
         if output_file is not None:
-            _write_metadata(site, citation, output_file)
+            _write_datacite_file(site, citation, output_file)
         elif registered_doi is not None:
             stored_citation = doi_minting.record_external_doi(site.store, citation, registered_doi)
-            _report_outcome(context, citation, stored_citation, "kept")
+            _report_doi_outcome(context, citation, stored_citation, "kept")
         elif withdraw is not None and not dry_run:
             _record_withdrawal(context, site, citation, withdrawal_reason)
         elif (draft or publish) and not dry_run:
             citation = replace(citation, withdrawal_reason="")
             state = "draft" if draft else "findable"
             stored_citation, outcome = doi_minting.mint_doi(site.settings, site.store, citation, state, suffix)
-            _report_outcome(context, citation, stored_citation, outcome)
+            _report_doi_outcome(context, citation, stored_citation, outcome)
         else:
             if withdraw is not None:
                 citation = replace(citation, withdrawal_reason=withdrawal_reason)
-            _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
+            _show_doi_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
 
 
-def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
+def _collect_citation_metadata(site: Site, collection_name: str, release_label: str) -> CitationMetadata:
     """Collect the metadata of what is public. Only that gets a DOI."""
     service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
     try:
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, service_context.policies)
-        return citations.collect_citation_metadata(service_context, published_state, catalogue, name, label)
+        return citations.collect_citation_metadata(
+            service_context, published_state, catalogue, collection_name, release_label
+        )
     except NotFoundError as error:
-        if name in published_state.resources and not label:
-            raise NotFoundError(f"no table of {name} is public", remedy="hven status shows what is") from error
+        if collection_name in published_state.resources and not release_label:
+            raise NotFoundError(
+                f"no table of {collection_name} is public", remedy="hven status shows what is"
+            ) from error
         raise
 
 
-def _list_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
+def _list_metadata_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
     lines = []
     has_errors = False
     for severity, message in citations.list_missing_metadata(citation):
@@ -125,7 +129,7 @@ def _list_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
     return lines, has_errors
 
 
-def _show_metadata(
+def _show_doi_metadata(
     context: typer.Context,
     site: Site,
     citation: CitationMetadata,
@@ -142,12 +146,12 @@ def _show_metadata(
         else:
             doi_name = citation.doi
     if doi_name:
-        attributes = doi_minting.build_attributes(citation, doi_name)
+        attributes = doi_minting.build_datacite_attributes(citation, doi_name)
     else:
         attributes = citations.build_datacite_record(citation)
-    lines, has_errors = _list_problems(citation)
+    lines, has_errors = _list_metadata_problems(citation)
     if as_json:
-        show_json(attributes)
+        print_json(attributes)
     else:
         print(orjson.dumps(attributes, option=orjson.OPT_INDENT_2).decode())
     state_text = "none yet"
@@ -159,19 +163,19 @@ def _show_metadata(
     print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
         action = "--publish" if site.settings.doi.prefix else "--to FILE"
-        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), action)
+        command = format_command(context, "doi", citation.resource.name, *_build_release_arguments(citation), action)
         print(f"next: {command}", file=sys.stderr)
     if has_errors:
         raise typer.Exit(1)
 
 
-def _list_release_options(citation: CitationMetadata) -> list[str]:
+def _build_release_arguments(citation: CitationMetadata) -> list[str]:
     if citation.label:
         return ["--release", citation.label]
     return []
 
 
-def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -> None:
+def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Path) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
     name = citation.doi
     if stored_citation and stored_citation.doi:
@@ -180,7 +184,7 @@ def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -
     if name:
         attributes["doi"] = name
     attributes["url"] = citation.address
-    lines, has_errors = _list_problems(citation)
+    lines, has_errors = _list_metadata_problems(citation)
     if output_file.suffix == ".json":
         json_document = {"data": {"type": "dois", "attributes": attributes}}
         data = orjson.dumps(json_document, option=orjson.OPT_INDENT_2) + b"\n"
@@ -194,7 +198,7 @@ def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -
     output_file.write_bytes(data)
     print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which is to resolve to {citation.address}")
     if not name:
-        words = ["hven", "doi", citation.resource.name, *_list_release_options(citation), "--is", "10.xxxx/.."]
+        words = ["hven", "doi", citation.resource.name, *_build_release_arguments(citation), "--is", "10.xxxx/.."]
         print(f"once it is registered: {' '.join(words)}")
 
 
@@ -220,15 +224,17 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     print(f"its data stay until: {command}")
 
 
-def _report_outcome(
-    context: typer.Context, citation: CitationMetadata, stored_citation: Citation, outcome: str
+def _report_doi_outcome(
+    context: typer.Context, citation: CitationMetadata, stored_citation: DoiRecord, outcome: str
 ) -> None:
     doi_name = stored_citation.doi
     print(f"https://doi.org/{doi_name}: {stored_citation.state}, {outcome}; resolves to {stored_citation.url}")
-    lines, _ = _list_problems(citation)
+    lines, _ = _list_metadata_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if stored_citation.state == "draft":
-        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), "--publish")
+        command = format_command(
+            context, "doi", citation.resource.name, *_build_release_arguments(citation), "--publish"
+        )
         print(f"to publish it for good: {command}")
     elif not citation.label and citation.resource.doi is None and doi_name is not None:
         descriptor_path = citation.resource.path
@@ -254,9 +260,9 @@ def _list_dois(context: typer.Context, *, as_json: bool) -> None:
         for record in citation_records
     ]
     if as_json:
-        show_json(rows)
+        print_json(rows)
         return
     for row in rows:
         row["changed"] = format_time(row["changed"])
     headings = list(rows[0]) if rows else []
-    show_table(headings, [list(row.values()) for row in rows], title="DOIs")
+    print_table(headings, [list(row.values()) for row in rows], title="DOIs")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from hven import engines
-from hven.app._cli.context import load_site_settings, open_site, show_json
+from hven.app._cli.context import load_site_settings, open_site, print_json
 from hven.model import plugins
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 
-def list_verbs() -> dict[str, str]:
+def list_engine_verbs() -> dict[str, str]:
     """List the engines' verbs, each with its place as ``module:name``."""
     verbs: dict[str, str] = {}
     for engine_kind in engines.load_engine_records():
@@ -29,7 +29,7 @@ def list_verbs() -> dict[str, str]:
     return verbs
 
 
-def list_examples() -> dict[str, tuple[str, ...]]:
+def list_engine_verb_examples() -> dict[str, tuple[str, ...]]:
     """List the examples of the engines' verbs."""
     return {
         verb: examples
@@ -38,7 +38,7 @@ def list_examples() -> dict[str, tuple[str, ...]]:
     }
 
 
-def load_function(function_place: str) -> Callable[..., Any]:
+def load_engine_function(function_place: str) -> Callable[..., Any]:
     """Load the function of a verb or check by its place."""
     module_name, _, name = function_place.partition(":")
     module = plugins.import_hven_module(module_name, f"hven {name}")
@@ -49,10 +49,10 @@ def check_engine_settings(site_settings: Settings) -> Iterator[Fault | str]:
     """Check what the settings say of the engines: yield faults, and texts that describe the engines."""
     for engine_kind in engines.load_engine_records():
         if engine_kind.check:
-            yield from load_function(engine_kind.check)(site_settings)
+            yield from load_engine_function(engine_kind.check)(site_settings)
 
 
-def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
+def build_engine_command(verb_function: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
     """Build the command of a verb: its parameters, with the context before them and ``--json`` behind them."""
 
     def run_verb(context: typer.Context, as_json: bool, **arguments: Any) -> None:
@@ -65,16 +65,16 @@ def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
             identity=read_site_identity,
             print_message=_discard_message if as_json else print,
         )
-        json_result, is_successful = verb(command_context, **arguments)
+        json_result, is_successful = verb_function(command_context, **arguments)
         if as_json:
-            show_json(json_result)
+            print_json(json_result)
         if not is_successful:
             raise typer.Exit(1)
 
     context_parameter = inspect.signature(run_verb, eval_str=True).parameters["context"]
-    _, *verb_parameters = inspect.signature(verb, eval_str=True).parameters.values()
+    _, *verb_parameters = inspect.signature(verb_function, eval_str=True).parameters.values()
     option_parameters = [
-        parameter.replace(annotation=_build_annotation(parameter.annotation)) for parameter in verb_parameters
+        parameter.replace(annotation=_build_typer_annotation(parameter.annotation)) for parameter in verb_parameters
     ]
     json_parameter = inspect.Parameter(
         "as_json",
@@ -84,7 +84,7 @@ def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
     )
     signature = inspect.Signature([context_parameter, *option_parameters, json_parameter])
     run_verb.__signature__ = signature  # type: ignore[attr-defined]
-    run_verb.__doc__ = verb.__doc__
+    run_verb.__doc__ = verb_function.__doc__
     return run_verb
 
 
@@ -92,7 +92,7 @@ def _discard_message(*_: object, **__: object) -> None:
     """Print nothing: with ``--json``, the standard output has only JSON."""
 
 
-def _build_annotation(annotation: Any) -> Any:
+def _build_typer_annotation(annotation: Any) -> Any:
     """Turn the annotation of a verb's parameter into one that typer understands."""
     parameter_type, option = get_args(annotation)
     if option.name.startswith("--"):

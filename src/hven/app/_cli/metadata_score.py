@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import typer
 
     from hven.descriptor import CompletenessScore, MissingMetadata
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.site import PublishedTable
 
@@ -32,7 +32,7 @@ class UnpublishedTable:
     updated: str = ""
 
 
-def score_collections(context: typer.Context, resources: Sequence[Resource]) -> list[Scored]:
+def score_collection_metadata(context: typer.Context, resources: Sequence[CollectionSpec]) -> list[Scored]:
     """Score collections by their published tables, or by their descriptors where a table is not published yet."""
     scores = []
     with open_site(context) as site:
@@ -42,13 +42,13 @@ def score_collections(context: typer.Context, resources: Sequence[Resource]) -> 
             for table_spec in resource.tables:
                 published_table = published_tables.get(f"{resource.name}.{table_spec.table.name}")
                 tables.append(published_table or UnpublishedTable(table=table_spec.table))
-            score = descriptor.score_collection(resource, site.settings, [item.table for item in tables])
+            score = descriptor.score_collection_metadata(resource, site.settings, [item.table for item in tables])
             missing_metadata = descriptor.list_missing_metadata(resource, site.settings, tables)
             scores.append((score, list(missing_metadata)))
     return scores
 
 
-def print_scores(scores: Sequence[Scored]) -> None:
+def print_metadata_scores(scores: Sequence[Scored]) -> None:
     """Print scores, each below the lines that would raise it."""
     for score, missing_items in scores:
         for item in missing_items:
@@ -57,7 +57,7 @@ def print_scores(scores: Sequence[Scored]) -> None:
         print(f"{score.collection}: {score.total} of 100 ({', '.join(percentages)})")
 
 
-def scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
+def metadata_scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return scores in the form of the JSON output."""
     return [
         {
@@ -65,13 +65,13 @@ def scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
             "score": score.total,
             **{group: score.compute_group_percent(group) for group in FAIR_GROUPS},
             "points": {name: round(points, 2) for name, points in score.points.items()},
-            "lacks": [_missing_item_to_json(item) for item in missing_items],
+            "lacks": [_missing_metadata_to_json(item) for item in missing_items],
         }
         for score, missing_items in scores
     ]
 
 
-def _missing_item_to_json(item: MissingMetadata) -> dict[str, Any]:
+def _missing_metadata_to_json(item: MissingMetadata) -> dict[str, Any]:
     return {
         "file": item.fault.place.file,
         "line": item.fault.place.line,

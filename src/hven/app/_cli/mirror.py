@@ -12,12 +12,12 @@ from urllib.parse import quote, unquote
 import orjson
 import typer
 
-from hven.app._cli.context import SITE_FILE, open_site, show_json
-from hven.app._cli.progress import ProgressBar
+from hven.app._cli.context import SITE_FILE, open_site, print_json
+from hven.app._cli.progress import IngestProgressBar
 from hven.descriptor import mirroring
 from hven.ingest import sync
 from hven.model.errors import ConflictError, SourceError, UsageError, UserError
-from hven.model.settings import create_site
+from hven.model.settings import create_site_directory
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def mirror(
     if not base.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no address of a site", remedy="hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
-        create_site(Path(context.obj))
+        create_site_directory(Path(context.obj))
     results: list[dict[str, Any]] = []
     sync_interval = None if only_once else interval
-    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
-        for name in collections or _list_collections(base, site.settings):
+    with open_site(context) as site, IngestProgressBar(quiet=as_json) as progress:
+        for name in collections or _fetch_collection_names(base, site.settings):
             omission_notes: list[str] = []
             result: dict[str, Any] = {"collection": name, "left_out": omission_notes}
             results.append(result)
@@ -80,10 +80,10 @@ def mirror(
                     raise
                 result["error"] = str(error)
     if as_json:
-        show_json([_result_to_json(result) for result in results])
+        print_json([_mirror_result_to_json(result) for result in results])
     else:
         for result in results:
-            _print_result(result)
+            _print_mirror_result(result)
     failed_results = [result for result in results if "error" in result]
     if failed_results:
         for result in failed_results:
@@ -91,13 +91,13 @@ def mirror(
         raise typer.Exit(1)
 
 
-def _result_to_json(result: Mapping[str, Any]) -> dict[str, Any]:
+def _mirror_result_to_json(result: Mapping[str, Any]) -> dict[str, Any]:
     if "report" not in result:
         return dict(result)
     return {**result, "report": result["report"].to_json()}
 
 
-def _print_result(result: Mapping[str, Any]) -> None:
+def _print_mirror_result(result: Mapping[str, Any]) -> None:
     print(f"{result['collection']}: {result.get('descriptor', 'not mirrored')}")
     for text in result["left_out"]:
         print(f"  left out: {text}")
@@ -105,7 +105,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print(result["report"].format_text())
 
 
-def _list_collections(base: str, settings: Settings) -> list[str]:
+def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
     """List the public collections of a site.
 
     Raises
@@ -115,7 +115,7 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
     """
     response = http_client.send_request_once(
         "GET",
-        f"{base}/",
+        f"{base_url}/",
         headers={"Accept": "application/json"},
         byte_limit=MAX_LIST_BYTES,
         allow_private=settings.allow_private,
@@ -125,15 +125,15 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
         collection_names = [str(entry["name"]) for entry in entries]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
-            f"{base} does not list collections as a Hven does", remedy="give the address of its first page"
+            f"{base_url} does not list collections as a Hven does", remedy="give the address of its first page"
         ) from error
     if not collection_names:
-        raise SourceError(f"{base} has no public collection")
+        raise SourceError(f"{base_url} has no public collection")
     return collection_names
 
 
 def _mirror_descriptor(
-    base: str, name: str, settings: Settings, *, interval: str | None, omission_notes: list[str]
+    base_url: str, collection_name: str, settings: Settings, *, interval: str | None, omission_notes: list[str]
 ) -> str:
     """Write the descriptor of a mirrored collection, and return what was done with it.
 
@@ -146,28 +146,28 @@ def _mirror_descriptor(
     ConflictError
         This site has a collection of that name that is not a mirror of it.
     """
-    address = f"{base}/collections/{quote(name)}/descriptor"
+    address = f"{base_url}/collections/{quote(collection_name)}/descriptor"
     response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_DESCRIPTOR_BYTES, allow_private=settings.allow_private
     )
     if response.status != 200:
         raise SourceError(
-            f"{address} answers {response.status}: there is no public collection {name!r}",
+            f"{address} answers {response.status}: there is no public collection {collection_name!r}",
             remedy="check the name; a site with an older Hven cannot be mirrored",
         )
-    collection_directory = settings.collections_directory / name
-    path = collection_directory / f"{name}.yaml"
+    collection_directory = settings.collections_directory / collection_name
+    path = collection_directory / f"{collection_name}.yaml"
     old_text = None
     if path.is_file():
         old_text = path.read_text(encoding="utf-8")
-        if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base}/"):
+        if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
-                f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
+                f"{path} is no mirror of {base_url}", remedy="remove it first, or name the collections that you want"
             )
     remote_text = response.body.decode("utf-8", "replace")
-    files = list(_mirror_files(base, name, collection_directory, settings, omission_notes))
+    files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))
     text = mirroring.write_mirror_descriptor(
-        remote_text, base, name, sync_interval=interval, files=files, omission_notes=omission_notes
+        remote_text, base_url, collection_name, sync_interval=interval, files=files, omission_notes=omission_notes
     )
     if text == old_text:
         return "as it was"
@@ -179,7 +179,7 @@ def _mirror_descriptor(
 
 
 def _mirror_files(
-    base: str, name: str, collection_directory: Path, settings: Settings, omission_notes: list[str]
+    base_url: str, collection_name: str, collection_directory: Path, settings: Settings, omission_notes: list[str]
 ) -> Iterator[dict[str, str]]:
     """Download the files of a collection that are new or changed; yield what the descriptor says of each.
 
@@ -188,7 +188,7 @@ def _mirror_files(
     SourceError
         The list names a path that is not allowed, or a file differs from its checksum.
     """
-    address = f"{base}/collections/{quote(name)}/files"
+    address = f"{base_url}/collections/{quote(collection_name)}/files"
     response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_FILE_LIST_BYTES, allow_private=settings.allow_private
     )
@@ -196,12 +196,12 @@ def _mirror_files(
         return
     for line in response.body.decode().splitlines():
         checksum, url, _, title = line.split("  ", 3)
-        _, separator, quoted_path = url.rpartition(f"/collections/{quote(name)}/files/")
+        _, separator, quoted_path = url.rpartition(f"/collections/{quote(collection_name)}/files/")
         if checksum == "-" or not separator:  # a file that cannot be verified is not copied
             omission_notes.append(f"file {unquote(quoted_path)!r} has no checksum, or is on another server")
             continue
         path = PurePosixPath(unquote(quoted_path))
-        if not _is_allowed_path(path, name):
+        if not _is_safe_mirror_path(path, collection_name):
             raise SourceError(f"{address} names a file {str(path)!r} that cannot be written")
         target = collection_directory / path
         if not target.is_file() or _compute_checksum(target) != checksum:
@@ -220,7 +220,7 @@ def _mirror_files(
         yield file_entry
 
 
-def _is_allowed_path(path: PurePosixPath, collection: str) -> bool:
+def _is_safe_mirror_path(path: PurePosixPath, collection: str) -> bool:
     """Return whether a file of the other site may be written: inside the directory, not hidden, not the descriptor."""
     if path.is_absolute() or not path.parts:
         return False

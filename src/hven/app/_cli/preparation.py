@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.app._cli.context import open_site, show_json
+from hven.app._cli.context import open_site, print_json
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import UsageError
@@ -53,7 +53,7 @@ def prepare(
     """Make pictures and copies of a collection's new files."""
     with open_site(context) as site:
         if stop:
-            _stop_jobs(site, collection)
+            _stop_preparation_jobs(site, collection)
             return
         service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         resource = site.get_published_state().resources.get(collection)
@@ -74,12 +74,12 @@ def prepare(
             part=part,
             depth_axis=through,
             redo=prepare_again,
-            progress=ProgressMonitor(_print_progress),
+            progress=ProgressMonitor(_print_percentage),
         )
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if as_json:
-        show_json({"collection": collection, **asdict(preparation_result)})
+        print_json({"collection": collection, **asdict(preparation_result)})
         return
     print(
         f"{preparation_result.files:,} files were new: {preparation_result.pictures:,} pictures, "
@@ -91,7 +91,7 @@ def prepare(
         print(f"failed: {path}: {reason}")
 
 
-def _stop_jobs(site: Site, collection: str) -> None:
+def _stop_preparation_jobs(site: Site, collection: str) -> None:
     """Stop the active jobs that prepare files of a collection."""
     job_service = JobService(site, "prepare")
     requester = JobRequester(principal=OWNER_PRINCIPAL, address="")
@@ -102,6 +102,6 @@ def _stop_jobs(site: Site, collection: str) -> None:
             job_service.change_phase(job, "ABORT")
 
 
-def _print_progress(share: float) -> None:
+def _print_percentage(share: float) -> None:
     if sys.stderr.isatty():
         print(f"\r{share:4.0%}", end="", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hven.ingest import IngestProgress
 
 
-class ProgressBar:
+class IngestProgressBar:
     """Show the progress of an ingest, which calls it with each `hven.ingest.IngestProgress`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -44,32 +44,32 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, current: IngestProgress) -> None:
+    def __call__(self, ingest_progress: IngestProgress) -> None:
         """Show how far an ingest is."""
         if self._bar is None:
             return
-        task = self._tasks.get(current.table)
+        task = self._tasks.get(ingest_progress.table)
         if task is None:
-            task = self._bar.add_task(current.table, total=current.total, shown="", rate="")
-            self._tasks[current.table] = task
-        if current.step == "fetch":
-            count = current.done or 0
-            count_text = f"{count:,} of {current.total or 0:,} documents"
+            task = self._bar.add_task(ingest_progress.table, total=ingest_progress.total, shown="", rate="")
+            self._tasks[ingest_progress.table] = task
+        if ingest_progress.step == "fetch":
+            count = ingest_progress.done or 0
+            count_text = f"{count:,} of {ingest_progress.total or 0:,} documents"
         else:
-            count = current.rows
+            count = ingest_progress.rows
             count_text = f"{count:,} rows"
         elapsed = self._bar.tasks[task].elapsed or 0
         rate_text = ""
-        if elapsed > 0.2 and current.step in {"read", "fetch"}:
+        if elapsed > 0.2 and ingest_progress.step in {"read", "fetch"}:
             rate_text = f"{count / elapsed:,.0f}/s"
-        description = current.table
-        if current.step != "read":
-            description = f"{current.table} {current.step}"
+        description = ingest_progress.table
+        if ingest_progress.step != "read":
+            description = f"{ingest_progress.table} {ingest_progress.step}"
         self._bar.update(
             task,
             description=description,
-            completed=current.done or 0,
-            total=current.total,
+            completed=ingest_progress.done or 0,
+            total=ingest_progress.total,
             shown=count_text,
             rate=rate_text,
         )

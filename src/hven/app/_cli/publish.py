@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hven import ingest as ingest_package
-from hven.app._cli.context import format_command, format_size, format_time, open_site, show_json, show_table
-from hven.app._cli.progress import ProgressBar
-from hven.app._cli.rule_history import show_trend
+from hven.app._cli.context import format_command, format_size, format_time, open_site, print_json, print_table
+from hven.app._cli.progress import IngestProgressBar
+from hven.app._cli.rule_history import show_rule_trend
 from hven.jobs import run_results, schedule_planning
 from hven.model.errors import ConflictError, NotFoundError, UserError
 
@@ -45,7 +45,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Read a collection's sources, check the rows, and publish them."""
-    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
+    with open_site(context) as site, IngestProgressBar(quiet=as_json) as progress:
 
         def run_ingest() -> IngestReport:
             return ingest_package.ingest_collection(
@@ -55,13 +55,13 @@ def ingest(
         if dry_run or sample_rows is not None:
             report = run_ingest()
         else:
-            report = run_results.run_and_record(site, name, run_ingest)
+            report = run_results.run_and_record_sync(site, name, run_ingest)
         if not dry_run and _has_time_series(site, name):
             # imported here: few collections have series, and the import takes time
-            resolve_name("hven.services.pyramid_building:build_missing_pyramids")(site, name)
-        recurrence = _find_schedule(site, name)
+            resolve_name("hven.services.pyramid_building:build_missing_bin_pyramids")(site, name)
+        recurrence = _find_sync_schedule(site, name)
     if as_json:
-        show_json(report.to_json())
+        print_json(report.to_json())
         return
     print(report.format_text())
     if sample_rows is not None and not dry_run and recurrence is not None:
@@ -88,12 +88,12 @@ def history(
         with open_site(context) as site:
             row_limit = max(500, max_runs)
             runs = site.store.runs.list_runs(name, row_limit=row_limit)
-        show_trend(name, runs, max_runs, as_json=as_json)
+        show_rule_trend(name, runs, max_runs, as_json=as_json)
         return
     with open_site(context) as site:
-        _, published_ids = site.store.read_pointers()
+        _, published_ids = site.store.read_published_snapshot_ids()
         records = site.store.list_snapshots(name)
-        events = site.store.list_events(name)
+        events = site.store.list_publication_events(name)
         runs = site.store.runs.list_runs(name)
     if not records and not runs:
         raise NotFoundError(
@@ -105,13 +105,13 @@ def history(
     ]
     run_facts = [_run_to_json(run) for run in runs]
     if as_json:
-        show_json({"snapshots": snapshot_facts, "events": move_facts, "runs": run_facts})
+        print_json({"snapshots": snapshot_facts, "events": move_facts, "runs": run_facts})
         return
     _show_snapshots(snapshot_facts)
     print()
     _show_runs(run_facts)
     print()
-    _show_moves(move_facts)
+    _show_publication_events(move_facts)
 
 
 def _snapshot_to_json(record: SnapshotRecord, published_ids: Mapping[str, str]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _show_snapshots(snapshot_facts: Sequence[Mapping[str, Any]]) -> None:
         for facts in snapshot_facts
     ]
     headings = ["", "snapshot", "table", "rows", "size", "created"]
-    show_table(headings, rows, title="Snapshots (* = published)")
+    print_table(headings, rows, title="Snapshots (* = published)")
 
 
 def _show_runs(run_facts: Sequence[dict[str, Any]]) -> None:
@@ -165,28 +165,28 @@ def _show_runs(run_facts: Sequence[dict[str, Any]]) -> None:
             facts["phase"],
             format_time(facts["started"]),
             format_time(facts["ended"]),
-            facts["message"] or _summarize_changes(facts),
+            facts["message"] or _summarize_sync_changes(facts),
         )
         for facts in run_facts
     ]
-    show_table(["run", "kind", "phase", "started", "ended", "message"], rows, title="Runs")
+    print_table(["run", "kind", "phase", "started", "ended", "message"], rows, title="Runs")
 
 
-def _show_moves(move_facts: Sequence[Mapping[str, Any]]) -> None:
+def _show_publication_events(event_facts: Sequence[Mapping[str, Any]]) -> None:
     rows = []
-    for facts in move_facts:
+    for facts in event_facts:
         tables = ", ".join(f"{table} {snapshot}" for table, snapshot in facts["state"].items())
         rows.append((format_time(facts["at"]), facts["action"], tables))
-    show_table(["at", "action", "tables"], rows, title="Moves")
+    print_table(["at", "action", "tables"], rows, title="Moves")
 
 
-def _format_run_kind(run: dict[str, Any]) -> str:
+def _format_run_kind(run_facts: dict[str, Any]) -> str:
     """Format the kind of a run: ``ingest``, ``ingest (dry)`` or ``ingest (sample 100)``."""
-    kind: str = run["kind"]
-    if run["dry_run"]:
+    kind: str = run_facts["kind"]
+    if run_facts["dry_run"]:
         return f"{kind} (dry)"
-    if run["sample"]:
-        return f"{kind} (sample {run['sample']})"
+    if run_facts["sample"]:
+        return f"{kind} (sample {run_facts['sample']})"
     return kind
 
 
@@ -200,10 +200,10 @@ def rollback(
 ) -> None:
     """Publish an earlier snapshot again."""
     with open_site(context) as site:
-        old_state = _find_snapshots(site, name)
+        old_state = _find_published_snapshot_ids(site, name)
 
         def roll_back() -> dict[str, str]:
-            if snapshot is None and _find_snapshots(site, name) != old_state:
+            if snapshot is None and _find_published_snapshot_ids(site, name) != old_state:
                 history_command = format_command(context, "history", name.partition(".")[0])
                 rollback_command = format_command(context, "rollback", name, "SNAPSHOT")
                 raise UserError(
@@ -212,14 +212,14 @@ def rollback(
                 )
             return site.store.roll_back(name, snapshot)
 
-        new_state = _retry_until_free(roll_back)
-        if name in site.store.list_held_collections():
+        new_state = _retry_until_unlocked(roll_back)
+        if name in site.store.map_held_collections():
             held_name = name
         else:
             held_name = name.partition(".")[0]
-        recurrence = _find_schedule(site, held_name)
+        recurrence = _find_sync_schedule(site, held_name)
     if as_json:
-        show_json(new_state)
+        print_json(new_state)
         return
     for table_name, snapshot_id in new_state.items():
         print(f"{table_name} is now at {snapshot_id}")
@@ -232,7 +232,7 @@ def rollback(
     print(f"{held_name} is held there: {schedule_text}, until {sync_command} or {resume_command}")
 
 
-def _retry_until_free(action: Callable[[], T]) -> T:
+def _retry_until_unlocked(action: Callable[[], T]) -> T:
     """Run an action as soon as no run is under way on the collection, and return its result.
 
     A user who wants to roll back should not have to be quicker than a schedule.
@@ -251,7 +251,7 @@ def _retry_until_free(action: Callable[[], T]) -> T:
         time.sleep(0.1)
 
 
-def _find_snapshots(site: Site, name: str) -> dict[str, str]:
+def _find_published_snapshot_ids(site: Site, name: str) -> dict[str, str]:
     """Return the published snapshot of each table of a collection, or of one table."""
     published_records = site.store.read_published_records()[1]
     return {table: record.id for table, record in published_records.items() if name in {table, record.collection}}
@@ -265,15 +265,15 @@ def move(
 ) -> None:
     """Move a collection's rows to another engine."""
     with open_site(context) as site:
-        moved_records = ingest_package.move_collection(site, name, engine_name)
+        moved_records = ingest_package.move_collection_to_engine(site, name, engine_name)
         resource = site.get_published_state().resources.get(name)
         configured_engine = site.engines.default_engine
         if resource is not None and resource.engine:
             configured_engine = resource.engine
-        recurrence = _find_schedule(site, name)
+        recurrence = _find_sync_schedule(site, name)
     if as_json:
         snapshot_ids = {record.table.qualified_name: record.id for record in moved_records}
-        show_json({"moved": snapshot_ids, "engine": engine_name})
+        print_json({"moved": snapshot_ids, "engine": engine_name})
         return
     for record in moved_records:
         print(f"{record.table.qualified_name}: {record.snapshot.rows:,} rows are in {engine_name} now")
@@ -298,18 +298,18 @@ def remove(
     """Stop publishing a collection; its data are kept until --purge."""
     with open_site(context) as site:
         # imported here: few collections have a DOI, and the import takes time
-        resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)
-        removed_tables = _retry_until_free(lambda: site.store.unpublish_collection(name))
+        resolve_name("hven.services.doi_minting:record_tombstone_citation")(site, name)
+        removed_tables = _retry_until_unlocked(lambda: site.store.unpublish_collection(name))
         deleted_snapshots = []
         if purge_data:
             deleted_snapshots = site.store.delete_unpinned_snapshots(name)
         problems = site.engines.drop_snapshots(deleted_snapshots)
         if purge_data:
-            ingest_package.delete_sync_data(site, name)
+            ingest_package.delete_collection_sync_data(site, name)
             for product_directory in ("hips", "cubes", "prepared"):
                 shutil.rmtree(site.settings.var_directory / product_directory / name, ignore_errors=True)
     if as_json:
-        show_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
+        print_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
         return
     print(f"{', '.join(removed_tables) or name}: published no more")
     if purge_data:
@@ -322,7 +322,7 @@ def remove(
         print(f"the data are kept: {rollback_command} brings them back, {purge_command} deletes them")
 
 
-def _find_schedule(site: Site, name: str) -> Recurrence | None:
+def _find_sync_schedule(site: Site, name: str) -> Recurrence | None:
     """Return the schedule of a collection; None if it has none, or none that is valid."""
     resource = site.get_published_state().resources.get(name)
     if resource is None:
@@ -333,12 +333,12 @@ def _find_schedule(site: Site, name: str) -> Recurrence | None:
         return None
 
 
-def _summarize_changes(run: dict[str, Any]) -> str:
+def _summarize_sync_changes(run_facts: dict[str, Any]) -> str:
     """Summarize what a sync changed: ``main +3 ~1 -2``."""
-    if run["kind"] != "sync" or run["phase"] != "COMPLETED":
+    if run_facts["kind"] != "sync" or run_facts["phase"] != "COMPLETED":
         return ""
     table_changes = []
-    for name, counts in run["changes"].items():
+    for name, counts in run_facts["changes"].items():
         change_text = _format_change_counts(counts)
         if change_text:
             table_changes.append(f"{name.partition('.')[2]} {change_text}")

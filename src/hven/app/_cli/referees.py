@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hven.app._cli.context import format_time, open_site, show_json, show_table
+from hven.app._cli.context import format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, suggest_spelling
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -17,7 +17,7 @@ referee = typer.Typer(no_args_is_help=True)
 
 
 @referee.command("add")
-def add_referee(
+def add_referee_address(
     context: typer.Context,
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection to be refereed.")],
     end_text: Annotated[
@@ -50,7 +50,7 @@ def add_referee(
 
 
 @referee.command("list")
-def list_referees(context: typer.Context, as_json: Json = False) -> None:
+def list_referee_addresses(context: typer.Context, as_json: Json = False) -> None:
     """Show the valid addresses, without their secrets."""
     with open_site(context) as site:
         grants = site.store.grants.list_grants(GRANT_KIND)
@@ -60,13 +60,13 @@ def list_referees(context: typer.Context, as_json: Json = False) -> None:
         anonymous_text = "yes" if grant.facts.get("anonymous") else "no"
         rows.append((grant.id, grant.object, _format_end_time(grant.until), anonymous_text, grant.created))
     if as_json:
-        show_json([dict(zip(names, row, strict=True)) for row in rows])
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
         return
-    show_table(names, [(*row[:-1], format_time(row[-1])) for row in rows], title="Referees")
+    print_table(names, [(*row[:-1], format_time(row[-1])) for row in rows], title="Referees")
 
 
 @referee.command("end")
-def end_referee(
+def end_referee_address(
     context: typer.Context,
     grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `hven referee list` shows it.")],
 ) -> None:
@@ -92,13 +92,13 @@ def audit(
         entries = site.store.grants.list_audit_entries(object=object_name, by=account, row_limit=max_lines)
     names = ["at", "by", "what", "object", "facts"]
     if as_json:
-        show_json([{name: getattr(entry, name) for name in names} for entry in entries])
+        print_json([{name: getattr(entry, name) for name in names} for entry in entries])
         return
     rows = []
     for entry in entries:
         facts_text = ", ".join(f"{name}={value}" for name, value in entry.facts.items())
         rows.append((format_time(entry.at), entry.by, entry.what, entry.object, facts_text))
-    show_table(names, rows, title="Audit log")
+    print_table(names, rows, title="Audit log")
 
 
 def _parse_end_time(text: str) -> float:

@@ -36,7 +36,7 @@ class RegionFormat(enum.StrEnum):
 TEXT_KINDS = {RegionFormat.stc: "stcs", RegionFormat.dali: "multishape", RegionFormat.polygon: "polygon"}
 
 
-class SolarLongitudes(enum.StrEnum):
+class SolarLongitudeOrigin(enum.StrEnum):
     """Zero of longitudes on the Sun, if a date gives the observer."""
 
     carrington = "carrington"
@@ -106,9 +106,9 @@ def region(
         str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
     ] = None,
     longitudes: Annotated[
-        SolarLongitudes,
+        SolarLongitudeOrigin,
         typer.Option("--longitudes", help="Zero of longitudes on the Sun, if --date gives the observer."),
-    ] = SolarLongitudes.carrington,
+    ] = SolarLongitudeOrigin.carrington,
     origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="Number of an image's first pixel.")] = 0,
     directions: Annotated[
         ChainCodeDirections, typer.Option("--directions", help="What the digits of chain codes mean.")
@@ -124,7 +124,7 @@ def region(
     ] = None,
 ) -> None:
     """Write contours and regions of a file in other formats."""
-    contour_options = contour_tables.ContourOptions(
+    contour_options = contour_tables.ContourTableOptions(
         chain=chain,
         x=x,
         y=y,
@@ -145,11 +145,11 @@ def region(
         raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
     frame_problem = ""
     try:
-        if region_files.detect_format(content, file.name):
-            read_regions = region_files.read_regions(content, file.name, make_valid=True)
+        if region_files.detect_region_format(content, file.name):
+            read_regions = region_files.parse_region_file(content, file.name, make_valid=True)
             is_on_body = "IAU" in (read_regions.frame or "")
             if is_on_body:
-                frame_problem = _describe_unknown_frame(read_regions.frame or "")
+                frame_problem = _find_frame_problem(read_regions.frame or "")
         else:
             read_regions = contour_tables.read_contours(file, contour_options)
             is_on_body = read_regions.frame is None
@@ -188,10 +188,10 @@ def _print_row_messages(
         print(f"hven: {file}: {len(faults):,} of {row_count:,} rows have no region{hidden_text}", file=sys.stderr)
 
 
-def _describe_unknown_frame(crs: str) -> str:
+def _find_frame_problem(frame_code: str) -> str:
     """Describe what is not known about the frame of a body; empty if it is known."""
     try:
-        planetary_frames.parse_frame_code(crs)
+        planetary_frames.parse_iau_frame_code(frame_code)
     except ValueError as error:
         return str(error)
     return ""
@@ -229,7 +229,7 @@ def _write_regions(
             )
         return region_files.write_region_file(regions, output_format.value).encode(), faults
     if output_format is RegionFormat.moc and extension in {".fits", ".json"}:
-        (united_moc,), _ = contour_tables.merge_regions(read_regions).to_mocs()
+        (united_moc,), _ = contour_tables.merge_row_regions(read_regions).to_mocs()
         return region_files.write_moc(united_moc, extension[1:]), faults
     if output_format is RegionFormat.moc:
         mocs, _ = regions.to_mocs()
@@ -256,7 +256,9 @@ def _write_geojson(read_regions: region_files.ParsedRegions, frame: str | None) 
         if fault:
             row_properties["fault"] = fault
         properties.append(row_properties)
-    return region_files.to_geojson(read_regions.regions, properties, ids=names, crs=frame or read_regions.frame)
+    return region_files.write_geojson_features(
+        read_regions.regions, properties, ids=names, crs=frame or read_regions.frame
+    )
 
 
 def _choose_stcs_frame(read_regions: region_files.ParsedRegions) -> str:

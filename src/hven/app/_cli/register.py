@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli import enrolment
-from hven.app._cli.context import load_site_settings, open_site, show_json
+from hven.app._cli import registry_enrolment
+from hven.app._cli.context import load_site_settings, open_site, print_json
 from hven.model.errors import NotFoundError, UsageError, UserError
 from hven.services import registry_validation, series
-from hven.services.face import ServiceContext, load_faces
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -64,39 +64,39 @@ def register(
         "--hapi": show_hapi,
     }
     chosen_options = [option for option, is_chosen in options.items() if is_chosen]
-    _check_options(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
+    _check_option_combination(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
         raise UsageError("a collection goes only with --check or --show", remedy=f"hven register {name} --check")
     if show_hapi:
         with open_site(context) as site:
-            entry = _build_hapi_entry(site)
-        _print_hapi_entry(entry, as_line=as_line)
+            entry = _build_hapi_server_entry(site)
+        _print_hapi_server_entry(entry, as_line=as_line)
     elif check_records or show_records:
         with open_site(context) as site:
             service_context = _create_service_context(site)
-            records_by_collection = _draft_records(service_context, name)
+            records_by_collection = _draft_registry_records(service_context, name)
             faults = []
             if check_records:
-                faults = registry_validation.check_records(service_context, records_by_collection)
+                faults = registry_validation.find_record_faults(service_context, records_by_collection)
         if name is not None:
             records_by_collection = {name: records_by_collection[name]}
             faults = [fault for fault in faults if str(fault.place.file).endswith(f"/{name}.yaml")]
         records = list(itertools.chain.from_iterable(records_by_collection.values()))
         if check_records:
-            _show_faults(faults, len(records), as_json=as_json)
+            _print_record_faults(faults, len(records), as_json=as_json)
         else:
             print("\n".join(map(registry_validation.format_record, records)))
     elif show_harvested:
         with open_site(context) as site:
-            enrolment.compare_with_registry(_create_service_context(site), registry_url, as_json=as_json)
+            registry_enrolment.print_registry_comparison(_create_service_context(site), registry_url, as_json=as_json)
     else:
         site_settings = load_site_settings(context)
         if write_settings:
-            site_settings = enrolment.request_missing_settings(site_settings)
-        enrolment.print_guide(context, site_settings)
+            site_settings = registry_enrolment.complete_settings_by_prompt(site_settings)
+        registry_enrolment.print_registration_guide(context, site_settings)
 
 
-def _check_options(chosen_options: Sequence[str], needed_options: Mapping[str, str | bool | None]) -> None:
+def _check_option_combination(chosen_options: Sequence[str], required_options: Mapping[str, str | bool | None]) -> None:
     """Refuse options that exclude each other, and options without the option that they belong to.
 
     Raises
@@ -108,17 +108,19 @@ def _check_options(chosen_options: Sequence[str], needed_options: Mapping[str, s
         raise UsageError(
             f"{' and '.join(chosen_options)} exclude each other", remedy=f"hven register {chosen_options[0]}"
         )
-    for option, needed_option in needed_options.items():
+    for option, needed_option in required_options.items():
         if needed_option and needed_option not in chosen_options:
             raise UsageError(f"{option} belongs to {needed_option}", remedy=f"hven register {needed_option} {option}")
 
 
 def _create_service_context(site: Site) -> ServiceContext:
     """Create the context of a site with what anonymous users see, and with all services."""
-    return replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+    return replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_service_faces())
 
 
-def _draft_records(service_context: ServiceContext, name: str | None) -> Mapping[str, Sequence[RegistryRecord]]:
+def _draft_registry_records(
+    service_context: ServiceContext, collection_name: str | None
+) -> Mapping[str, Sequence[RegistryRecord]]:
     """Draft the records of all collections.
 
     Raises
@@ -126,21 +128,21 @@ def _draft_records(service_context: ServiceContext, name: str | None) -> Mapping
     NotFoundError
         The collection that the user names has no record.
     """
-    records = registry_validation.draft_records(service_context)
-    if name is not None and name not in records:
+    records = registry_validation.build_draft_records(service_context)
+    if collection_name is not None and collection_name not in records:
         remedy = (
             "look at hven status and `hven check`: is it published, public, without faults, and not "
             "`registry: {publish: false}`?"
         )
-        raise NotFoundError(f"there are no registry records of {name}", remedy=remedy)
+        raise NotFoundError(f"there are no registry records of {collection_name}", remedy=remedy)
     return records
 
 
-def _show_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
+def _print_record_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
     """Print what validators would report; exit code 1 if they would refuse a record."""
     error_count = sum(fault.severity == "error" for fault in faults)
     if as_json:
-        show_json([_fault_to_json(fault) for fault in faults])
+        print_json([_fault_to_json(fault) for fault in faults])
     else:
         for fault in faults:
             prefix = "" if fault.severity == "error" else "warning: "
@@ -168,19 +170,19 @@ def _format_count(number: int, word: str) -> str:
     return f"{number} {word}s"
 
 
-def _print_hapi_entry(entry: dict[str, Any], *, as_line: bool) -> None:
+def _print_hapi_server_entry(entry: dict[str, Any], *, as_line: bool) -> None:
     if as_line:
         keys = ("x_url", "title", "id", "contact", "contactID")
         print(", ".join(str(entry[key]) for key in keys if key in entry))
     else:
-        show_json(entry)
+        print_json(entry)
     print(
         "send it to https://github.com/hapi-server/servers; validate the server before with `hven lint`",
         file=sys.stderr,
     )
 
 
-def _build_hapi_entry(site: Site) -> dict[str, Any]:
+def _build_hapi_server_entry(site: Site) -> dict[str, Any]:
     """Describe the server as its own /about does, with a test request that it must be able to answer.
 
     Raises
@@ -191,7 +193,7 @@ def _build_hapi_entry(site: Site) -> dict[str, Any]:
     settings = site.settings
     if not settings.public_url:
         raise UserError("the public address of the site is not set", remedy="public_url in hven.toml")
-    test_query = _build_hapi_test_query(site)
+    test_query = _build_hapi_test_request(site)
     contact = settings.contact_name or settings.contact_email
     if not contact:
         raise UserError("the contact of the site is not set", remedy="contact_name and contact_email in hven.toml")
@@ -209,7 +211,7 @@ def _build_hapi_entry(site: Site) -> dict[str, Any]:
     return entry
 
 
-def _build_hapi_test_query(site: Site) -> dict[str, str]:
+def _build_hapi_test_request(site: Site) -> dict[str, str]:
     """Build a request for about the last hundred samples of the first public data set.
 
     Raises

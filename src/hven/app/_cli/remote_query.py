@@ -30,7 +30,7 @@ METHOD_KEEPING_STATUSES = {307, 308}  # redirects that keep POST and its form; t
 
 
 @dataclass(slots=True, kw_only=True)
-class RemoteResult:
+class RemoteQueryResult:
     """The result of a remote query. Like a `QueryResult`, it is iterated once before `build_status` is called."""
 
     table_stream: TableStream
@@ -70,7 +70,7 @@ class RemoteResult:
             batches.close()
 
 
-def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
+def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteQueryResult:
     """Send a query to ``URL/sync``, and read the VOTable of the answer.
 
     Raises
@@ -82,23 +82,23 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
     if maxrec is not None:
         form.append(("MAXREC", str(maxrec)))
     address = url.rstrip("/").removesuffix("/sync") + "/sync"
-    response = _send_form("POST", address, form)
+    response = _send_tap_form("POST", address, form)
     for _ in range(MAX_REDIRECTS):
         if response.status not in REDIRECT_STATUSES or not response.location:
             break
         if response.status in METHOD_KEEPING_STATUSES:
-            response = _send_form("POST", response.location, form)
+            response = _send_tap_form("POST", response.location, form)
         else:
-            response = _send_form("GET", response.location, ())
+            response = _send_tap_form("GET", response.location, ())
     try:
         table_stream = read_votable(io.BytesIO(response.body))
     except UserError as error:
-        raise _build_response_error(address, response, error) from None
+        raise _build_remote_query_error(address, response, error) from None
     columns = tuple(table_stream.metadata.columns)
-    return RemoteResult(table_stream=table_stream, columns=columns)
+    return RemoteQueryResult(table_stream=table_stream, columns=columns)
 
 
-def _send_form(method: str, address: str, form: Sequence[tuple[str, str]]) -> HttpAnswer:
+def _send_tap_form(method: str, address: str, form: Sequence[tuple[str, str]]) -> HttpAnswer:
     # allow_private: the user typed the address, so it may be inside the institute's network
     return http_client.send_request_once(
         method,
@@ -110,7 +110,7 @@ def _send_form(method: str, address: str, form: Sequence[tuple[str, str]]) -> Ht
     )
 
 
-def _build_response_error(address: str, response: HttpAnswer, error: UserError) -> UserError:
+def _build_remote_query_error(address: str, response: HttpAnswer, error: UserError) -> UserError:
     """Build the error for an answer without a readable table, from the words of the service or its status."""
     if response.status == 200:
         return UserError(f"{address}: {error.message}", remedy=error.remedy)

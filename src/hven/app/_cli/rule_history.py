@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.app._cli.context import format_time, show_json, show_table
-from hven.ingest.quality import FlagStatistics, QualityGroup, format_percent, quality_from_json
+from hven.app._cli.context import format_time, print_json, print_table
+from hven.ingest.quality import QualityFlagGroup, QualityFlagStatistics, format_percent, parse_flag_statistics
 from hven.model.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.site.store.ingest_runs import IngestRun
 
 
-def show_trend(name: str, runs: Sequence[IngestRun], max_runs: int, *, as_json: bool) -> None:
+def show_rule_trend(collection_name: str, runs: Sequence[IngestRun], max_runs: int, *, as_json: bool) -> None:
     """Show the last runs that counted flags, newest first, and the groups of the newest run.
 
     Raises
@@ -23,15 +23,15 @@ def show_trend(name: str, runs: Sequence[IngestRun], max_runs: int, *, as_json: 
     NotFoundError
         No run has counted flags.
     """
-    run_qualities = [(run, _read_run_quality(run)) for run in runs]
+    run_qualities = [(run, _read_run_flag_statistics(run)) for run in runs]
     run_qualities = [(run, tables) for run, tables in run_qualities if tables][:max_runs]
     if not run_qualities:
         raise NotFoundError(
-            f"no run of {name} has counted flags",
+            f"no run of {collection_name} has counted flags",
             remedy="write flags: under the table, flag: 0 beside a rule, and ingest",
         )
     if as_json:
-        show_json([_run_quality_to_json(run, tables) for run, tables in run_qualities])
+        print_json([_run_flag_statistics_to_json(run, tables) for run, tables in run_qualities])
         return
     table_names: dict[str, None] = {}
     for _, tables in run_qualities:
@@ -40,10 +40,10 @@ def show_trend(name: str, runs: Sequence[IngestRun], max_runs: int, *, as_json: 
         if number:
             print()
         table_runs = [(run, tables[table_name]) for run, tables in run_qualities if table_name in tables]
-        _show_table(table_name, table_runs)
+        _show_rule_counts(table_name, table_runs)
 
 
-def _run_quality_to_json(run: IngestRun, tables: Mapping[str, FlagStatistics]) -> dict[str, Any]:
+def _run_flag_statistics_to_json(run: IngestRun, tables: Mapping[str, QualityFlagStatistics]) -> dict[str, Any]:
     return {
         "run": run.id,
         "kind": run.kind,
@@ -53,16 +53,16 @@ def _run_quality_to_json(run: IngestRun, tables: Mapping[str, FlagStatistics]) -
     }
 
 
-def _read_run_quality(run: IngestRun) -> dict[str, FlagStatistics]:
+def _read_run_flag_statistics(run: IngestRun) -> dict[str, QualityFlagStatistics]:
     quality_by_table = {}
     for name, table_summary in run.summary.get("tables", {}).items():
-        quality = quality_from_json(table_summary.get("quality"))
+        quality = parse_flag_statistics(table_summary.get("quality"))
         if quality is not None:
             quality_by_table[name] = quality
     return quality_by_table
 
 
-def _show_table(table: str, run_qualities: Sequence[tuple[IngestRun, FlagStatistics]]) -> None:
+def _show_rule_counts(table_name: str, run_qualities: Sequence[tuple[IngestRun, QualityFlagStatistics]]) -> None:
     rules: dict[str, None] = {}
     for _, quality in run_qualities:
         rules |= dict.fromkeys(quality.rules)
@@ -72,16 +72,18 @@ def _show_table(table: str, run_qualities: Sequence[tuple[IngestRun, FlagStatist
         run_rows.append(
             [format_time(run.started), _format_run_kind(run), quality.rows, quality.clean_share_text, *rule_counts]
         )
-    show_table(["started", "run", "rows", "no flag", *rules], run_rows, title=f"{table}: rows that break each rule")
+    print_table(
+        ["started", "run", "rows", "no flag", *rules], run_rows, title=f"{table_name}: rows that break each rule"
+    )
     newest = run_qualities[0][1]
     if newest.by:
         print()
-        group_rows = [_build_group_row(group, newest, list(group.of)) for group in newest.groups]
+        group_rows = [_build_quality_group_row(group, newest, list(group.of)) for group in newest.groups]
         if newest.others is not None:
             other_values = ["others", *[""] * (len(newest.by) - 1)]
-            group_rows.append(_build_group_row(newest.others, newest, other_values))
+            group_rows.append(_build_quality_group_row(newest.others, newest, other_values))
         headings = [*newest.by, "rows", "no flag", *newest.rules]
-        show_table(headings, group_rows, title=f"{table}: now, by {', '.join(newest.by)}")
+        print_table(headings, group_rows, title=f"{table_name}: now, by {', '.join(newest.by)}")
 
 
 def _format_run_kind(run: IngestRun) -> str:
@@ -90,7 +92,9 @@ def _format_run_kind(run: IngestRun) -> str:
     return run.kind
 
 
-def _build_group_row(group: QualityGroup, quality: FlagStatistics, group_values: Sequence[Any]) -> list[Any]:
+def _build_quality_group_row(
+    group: QualityFlagGroup, quality: QualityFlagStatistics, group_values: Sequence[Any]
+) -> list[Any]:
     return [
         *("NULL" if value is None else value for value in group_values),
         group.rows,
@@ -99,19 +103,19 @@ def _build_group_row(group: QualityGroup, quality: FlagStatistics, group_values:
     ]
 
 
-def read_published_quality(records: Mapping[str, SnapshotRecord]) -> dict[str, FlagStatistics]:
+def read_published_flag_statistics(records: Mapping[str, SnapshotRecord]) -> dict[str, QualityFlagStatistics]:
     """Read the statistics of flags of each published table that has them."""
     quality_by_table = {}
     for name, record in sorted(records.items()):
-        quality = quality_from_json(record.provenance.get("quality"))
+        quality = parse_flag_statistics(record.provenance.get("quality"))
         if quality is not None:
             quality_by_table[name] = quality
     return quality_by_table
 
 
-def format_quality_lines(quality_by_table: Mapping[str, FlagStatistics]) -> Iterable[str]:
+def format_flag_statistics_lines(quality_by_table: Mapping[str, QualityFlagStatistics]) -> Iterable[str]:
     """Format a line for each table."""
     return (f"quality: {name}: {quality.format_text()}" for name, quality in quality_by_table.items())
 
 
-__all__ = ["format_quality_lines", "read_published_quality", "show_trend"]
+__all__ = ["format_flag_statistics_lines", "read_published_flag_statistics", "show_rule_trend"]

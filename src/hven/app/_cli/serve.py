@@ -22,7 +22,7 @@ from hven.app._server.logging_setup import LOGGING_CONFIG
 from hven.jobs import declared_types, job_supervisor
 from hven.model import plugins
 from hven.model.errors import UsageError
-from hven.model.settings import find_exposed_files, find_unavailable_sections
+from hven.model.settings import find_exposed_files, find_unavailable_section_faults
 from hven.site.outdated_addresses import find_outdated_addresses
 
 
@@ -45,7 +45,7 @@ def serve(
     # faults of job types are reported here, where the operator sees them, and not by a background process
     declared_types.load_all_job_types(site_settings)
     for fault in [
-        *find_unavailable_sections(site_settings),
+        *find_unavailable_section_faults(site_settings),
         *find_outdated_addresses(site_settings, host=host, port=port),
         *find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory),
     ]:
@@ -57,7 +57,7 @@ def serve(
         host=host or site_settings.host,
         port=port or site_settings.port,
     )
-    listen_address = _resolve_free_address(site_settings.host, site_settings.port)
+    listen_address = _resolve_listen_address(site_settings.host, site_settings.port)
     # The server's processes read these variables, so that addresses in ivoa.obscore are those of this server.
     if host:
         os.environ["HVEN_HOST"] = host
@@ -91,7 +91,7 @@ def work(
             side_process.stop()
 
 
-def _resolve_free_address(host: str, port: int) -> str:
+def _resolve_listen_address(host: str, port: int) -> str:
     """Resolve a host to its address, and check that no other program listens there.
 
     The workers share their port, and without this check they would share it with another program.

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import open_site, show_json
-from hven.app._cli.progress import ProgressBar
+from hven.app._cli.context import open_site, print_json
+from hven.app._cli.progress import IngestProgressBar
 from hven.ingest import sync as sync_package
-from hven.jobs.run_results import run_and_record
-from hven.services.pyramid_building import build_missing_pyramids
+from hven.jobs.run_results import run_and_record_sync
+from hven.services.pyramid_building import build_missing_bin_pyramids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.ingest import IngestReport
-    from hven.ingest.sync import TableChange
+    from hven.ingest.sync import TableChangeSummary
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
@@ -44,7 +44,7 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
-    with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
+    with open_site(context) as site, IngestProgressBar(quiet=as_json) as progress:
         if unless_held:
             conflict = sync_package.find_sync_conflict(site, name)
             if conflict is not None:
@@ -58,20 +58,20 @@ def sync(
                 read_everything=read_everything,
                 dry_run=dry_run,
                 accept_changes=accept_large_changes,
-                only_if_unheld=unless_held,
+                refuse_if_held=unless_held,
                 progress=progress,
             )
 
         if dry_run:
             report = run_sync()
         else:
-            report = run_and_record(site, name, run_sync)
-            build_missing_pyramids(site, name)
+            report = run_and_record_sync(site, name, run_sync)
+            build_missing_bin_pyramids(site, name)
     if as_json:
-        show_json(report.to_json())
+        print_json(report.to_json())
         return
     if dry_run:
-        show_changes(list(report.changes.values()))
+        show_row_changes(list(report.changes.values()))
     print(report.format_text())
 
 
@@ -91,16 +91,18 @@ def diff(
 ) -> None:
     """Show which rows differ between two states, and where."""
     with open_site(context) as site:
-        changes = sync_package.compare_states(site, name, old_state, new_state)
+        changes = sync_package.compare_collection_states(site, name, old_state, new_state)
     if as_json:
-        show_json([{"table": change.table, **change.collect_counts(), "samples": change.samples} for change in changes])
+        print_json(
+            [{"table": change.table, **change.collect_counts(), "samples": change.samples} for change in changes]
+        )
         return
-    show_changes(changes)
+    show_row_changes(changes)
     for change in changes:
         print(change.format_summary())
 
 
-def show_changes(changes: Sequence[TableChange]) -> None:
+def show_row_changes(changes: Sequence[TableChangeSummary]) -> None:
     """Show a few changed rows of each table: key, column, value before, value after."""
     # imported here: rich takes a tenth of a second, and few runs show changes
     from rich import box  # noqa: PLC0415
@@ -117,24 +119,24 @@ def show_changes(changes: Sequence[TableChange]) -> None:
             table.add_column(heading, overflow="fold")
         for sample in change.samples:
             style = _CHANGE_STYLES[sample["change"]]
-            for cells in _list_sample_rows(sample):
+            for cells in _format_row_change(sample):
                 table.add_row(*(Text(cell, style=style) for cell in cells))
         console.print(table)
 
 
-def _list_sample_rows(sample: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _format_row_change(row_change: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Yield the table rows of a changed row: one for each changed column, or a single one if it is new or removed."""
-    kind: str = sample["change"]
-    key = ", ".join(str(value) for value in sample["key"].values()) or "-"
+    kind: str = row_change["change"]
+    key = ", ".join(str(value) for value in row_change["key"].values()) or "-"
     if kind == "changed":
         key_cells = (kind, key)
-        for column, old_value in sample["before"].items():
-            yield (*key_cells, column, _format_cell(old_value), _format_cell(sample["after"][column]))
+        for column, old_value in row_change["before"].items():
+            yield (*key_cells, column, _format_short_cell(old_value), _format_short_cell(row_change["after"][column]))
             key_cells = ("", "")
         return
-    shown_columns = list(sample["row"].items())[:_MAX_ROW_COLUMNS]
+    shown_columns = list(row_change["row"].items())[:_MAX_ROW_COLUMNS]
     row_text = ", ".join(
-        f"{column} {_format_cell(value)}" for column, value in shown_columns if column not in sample["key"]
+        f"{column} {_format_short_cell(value)}" for column, value in shown_columns if column not in row_change["key"]
     )
     if kind == "removed":
         yield kind, key, "", row_text, ""
@@ -146,7 +148,7 @@ _CHANGE_STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 _MAX_ROW_COLUMNS = 6  # columns that are shown of a new or removed row
 
 
-def _format_cell(value: object) -> str:
+def _format_short_cell(value: object) -> str:
     if value is None:
         text = "-"
     else:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven.app._cli.context import format_size, open_site, show_json, show_table
+from hven.app._cli.context import format_size, open_site, print_json, print_table
 from hven.model.errors import NotFoundError, UsageError, suggest_spelling
 from hven.services import usage_reports
-from hven.services.face import ServiceContext, load_faces
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -56,17 +56,19 @@ def report(
     with open_site(context) as site:
         names = None
         if collection is not None:
-            _check_collection(site, collection)
+            _check_known_collection(site, collection)
             names = {collection}
         if format_name.startswith("dsr") and not include_private:
             public_collections = _list_public_collections(site)
             names = public_collections if names is None else names & public_collections
-        service_context = replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
-        usage_report = usage_reports.read_report(service_context, first_month, last_month, collections=names)
-        _print_report(usage_report, service_context, grouping or ["collection", "access"], format_name)
+        service_context = replace(
+            ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_service_faces()
+        )
+        usage_report = usage_reports.read_usage_report(service_context, first_month, last_month, collections=names)
+        _print_usage_report(usage_report, service_context, grouping or ["collection", "access"], format_name)
 
 
-def _check_collection(site: Site, collection: str) -> None:
+def _check_known_collection(site: Site, collection: str) -> None:
     """Check that a collection is published, or was used when it was.
 
     Raises
@@ -74,7 +76,7 @@ def _check_collection(site: Site, collection: str) -> None:
     NotFoundError
         It is neither.
     """
-    counted_collections = {key.collection for key in site.store.uses.sum_months()}
+    counted_collections = {key.collection for key in site.store.uses.read_usage_sums()}
     known_collections = counted_collections.union(site.get_published_state().resources)
     if collection not in known_collections:
         suggestion = suggest_spelling(collection, sorted(known_collections))
@@ -90,24 +92,24 @@ def _list_public_collections(site: Site) -> set[str]:
     return public_schemas.intersection(published_state.resources)
 
 
-def _print_report(
+def _print_usage_report(
     usage_report: usage_reports.UsageReport, service_context: ServiceContext, grouping: list[str], format_name: str
 ) -> None:
     if format_name == "csv":
         sys.stdout.write(usage_reports.write_csv(usage_report))
     elif format_name == "json":
-        show_json(usage_reports.to_json(usage_report))
+        print_json(usage_reports.to_report_values(usage_report))
     elif format_name == "dsr":
-        show_json(usage_reports.build_counter_report(usage_report, service_context))
+        print_json(usage_reports.build_counter_dataset_report(usage_report, service_context))
     elif format_name == "dsr-tsv":
-        sys.stdout.write(usage_reports.write_counter_table(usage_report, service_context))
+        sys.stdout.write(usage_reports.write_counter_report_tsv(usage_report, service_context))
     else:
-        _show_usage(usage_report, grouping)
+        _show_usage_sums(usage_report, grouping)
     for note in usage_report.notes:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _show_usage(usage_report: usage_reports.UsageReport, grouping: list[str]) -> None:
+def _show_usage_sums(usage_report: usage_reports.UsageReport, grouping: list[str]) -> None:
     """Show the sums of each group as a table."""
     keys = list(dict.fromkeys(grouping))
     if "table" in keys and "collection" not in keys:
@@ -125,4 +127,4 @@ def _show_usage(usage_report: usage_reports.UsageReport, grouping: list[str]) ->
     for group, sums in usage_report.sum_by(*keys).items():
         figures = [sums[figure] for figure in figures_by_heading.values()]
         rows.append([*(part or "(site)" for part in group), *figures, format_size(sums["bytes"])])
-    show_table([*keys, *figures_by_heading, "bytes"], rows, title=f"{usage_report.since} to {usage_report.until}")
+    print_table([*keys, *figures_by_heading, "bytes"], rows, title=f"{usage_report.since} to {usage_report.until}")

@@ -1,6 +1,6 @@
 """Examples of the verbs: the help of a verb and the page of the command line show them.
 
-An engine brings the examples of its verbs in its record (`EngineRecord.verb_examples`).
+An engine brings the examples of its verbs in its record (`EnginePluginRecord.verb_examples`).
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def format_examples(examples: tuple[str, ...]) -> str | None:
+def format_verb_examples(examples: tuple[str, ...]) -> str | None:
     """Write examples as the end of a help text; the sign of a word boundary makes Click keep the lines."""
     if not examples:
         return None

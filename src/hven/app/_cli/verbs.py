@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven import __version__
-from hven.app._cli.verb_examples import VERB_EXAMPLES, format_examples
+from hven.app._cli.verb_examples import VERB_EXAMPLES, format_verb_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 # verb -> its module in this package, in the order of `hven --help`; "" is the place of the engines' verbs
 VERB_MODULES = {
     "init": "init",
-    "new": "curate",
-    "check": "curate",
+    "new": "descriptor_commands",
+    "check": "descriptor_commands",
     "ingest": "publish",
     "sync": "sync",
     "mirror": "mirror",
-    "hips": "survey",
+    "hips": "hips_command",
     "prepare": "preparation",
     "serve": "serve",
     "work": "serve",
-    "query": "ask",
-    "explain": "ask",
-    "resolve": "ask",
+    "query": "query_commands",
+    "explain": "query_commands",
+    "resolve": "query_commands",
     "region": "region",
-    "lint": "judge",
+    "lint": "lint_command",
     "register": "register",
     "report": "usage_counts",
     "doi": "doi",
-    "status": "operating",
+    "status": "status_commands",
     "verify": "verify",
     "history": "publish",
     "diff": "sync",
@@ -53,12 +53,12 @@ VERB_MODULES = {
     "": "",
     "remove": "publish",
     "audit": "referees",
-    "schema": "curate",
+    "schema": "descriptor_commands",
 }
 VERB_GROUPS = {
-    "project": ("members", "Projects: who shares private collections."),
-    "release": ("labels", "Labels on what is published now, kept for good: R4."),
-    "schedule": ("operating", "When collections are synchronised by themselves."),
+    "project": ("project_members", "Projects: who shares private collections."),
+    "release": ("release_commands", "Labels on what is published now, kept for good: R4."),
+    "schedule": ("status_commands", "When collections are synchronised by themselves."),
     "user": ("accounts", "Accounts of readers who keep tables here."),
     "token": ("accounts", "Personal tokens of accounts."),
     "delegate": ("delegate", "Who sees the rows of somebody else."),
@@ -77,7 +77,7 @@ def _show_version(is_requested: bool) -> None:
         raise typer.Exit
 
 
-def read_options(
+def read_site_option(
     context: typer.Context,
     site: Annotated[
         str | None, typer.Option("--site", metavar="DIR", help="Directory of the site (default: the current one).")
@@ -90,7 +90,7 @@ def read_options(
     context.obj = site
 
 
-def build_command(verb: str | None = None) -> typer.Typer:
+def build_typer_app(verb: str | None = None) -> typer.Typer:
     """Build the command with one verb.
 
     If there is no verb of that name, the command has the help texts of all verbs. None loads all verbs.
@@ -103,52 +103,53 @@ def build_command(verb: str | None = None) -> typer.Typer:
         help="Describe a collection once, and it is served.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(read_options)
+    app.callback()(read_site_option)
     if verb == VERSION_OPTION:
         return app
-    places = _list_own_places()
+    places = _list_builtin_verb_functions()
     examples = dict(VERB_EXAMPLES)
     if not verb or verb not in places:
-        places = _insert_engine_places(places)
-        examples |= _import_engine_verbs().list_examples()
+        places = _insert_engine_verbs(places)
+        examples |= _import_engine_verbs().list_engine_verb_examples()
     if verb in places:
         places = {verb: places[verb]}
     for name, place in places.items():
         is_loaded = verb in {None, name}
-        epilog = format_examples(examples.get(name, ())) if is_loaded else None
+        epilog = format_verb_examples(examples.get(name, ())) if is_loaded else None
         if name in VERB_GROUPS:
             group = resolve_name(place) if is_loaded else typer.Typer()
             app.add_typer(group, name=name, help=VERB_GROUPS[name][1], epilog=epilog)
         elif is_loaded:
-            app.command(name, epilog=epilog)(_load_verb(place))
+            app.command(name, epilog=epilog)(_load_verb_function(place))
         else:
-            app.command(name, help=_read_help(place))(lambda: None)
+            app.command(name, help=_read_verb_docstring(place))(lambda: None)
     return app
 
 
-def _list_own_places() -> dict[str, str]:
+def _list_builtin_verb_functions() -> dict[str, str]:
     """Return the places, as ``module:name``, of all verbs and groups; "" marks the place of the engines' verbs."""
     modules = VERB_MODULES | {name: module for name, (module, _) in VERB_GROUPS.items()}
     return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
 
 
-def _insert_engine_places(places: dict[str, str]) -> dict[str, str]:
+def _insert_engine_verbs(verb_functions: dict[str, str]) -> dict[str, str]:
     """Replace the mark "" by the engines' verbs."""
     complete_places: dict[str, str] = {}
-    for name, place in places.items():
+    for name, place in verb_functions.items():
         if name:
             complete_places[name] = place
         else:
-            complete_places |= _import_engine_verbs().list_verbs()
+            complete_places |= _import_engine_verbs().list_engine_verbs()
     return complete_places
 
 
-def _load_verb(place: str) -> Callable[..., None]:
+def _load_verb_function(function_place: str) -> Callable[..., None]:
     """Load the function of a verb; one of an engine becomes a command."""
-    if place.startswith(f"{__package__}."):
-        return resolve_name(place)  # type: ignore[no-any-return]
+    if function_place.startswith(f"{__package__}."):
+        return resolve_name(function_place)  # type: ignore[no-any-return]
     engine_verbs = _import_engine_verbs()
-    return engine_verbs.build_command(engine_verbs.load_function(place))  # type: ignore[no-any-return]
+    function = engine_verbs.load_engine_function(function_place)
+    return engine_verbs.build_engine_command(function)  # type: ignore[no-any-return]
 
 
 def _import_engine_verbs() -> ModuleType:
@@ -158,10 +159,10 @@ def _import_engine_verbs() -> ModuleType:
     return engine_verbs
 
 
-def _read_help(function_place: str) -> str | None:
+def _read_verb_docstring(function_place: str) -> str | None:
     """Read the docstring of a verb from its source, without importing the module."""
     module, _, name = function_place.partition(":")
-    text = _read_source(module)
+    text = _read_module_source(module)
     for function_name, docstring_literal in _DOCSTRING_PATTERN.findall(text):
         if function_name == name:
             return inspect.cleandoc(ast.literal_eval(docstring_literal))
@@ -173,7 +174,7 @@ def _read_help(function_place: str) -> str | None:
 
 
 @cache
-def _read_source(module: str) -> str:
+def _read_module_source(module: str) -> str:
     module_spec = find_spec(module)
     source_file = None if module_spec is None else module_spec.origin
     return Path(str(source_file)).read_text(encoding="utf-8")

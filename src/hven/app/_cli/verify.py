@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli.context import format_size, open_site, show_json
+from hven.app._cli.context import format_size, open_site, print_json
 from hven.jobs import snapshot_verification
 from hven.model.errors import NotFoundError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.site import PublishedState
-    from hven.site.store import Verification
+    from hven.site.store import SnapshotVerification
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -34,7 +34,7 @@ def verify(
     """
     verified_count = 0
 
-    def print_progress(verification: Verification) -> None:
+    def print_progress(verification: SnapshotVerification) -> None:
         nonlocal verified_count
         verified_count += 1
         if sys.stderr.isatty() and not as_json:
@@ -43,7 +43,7 @@ def verify(
 
     with open_site(context) as site:
         site.get_published_state()
-        all_records = snapshot_verification.list_records_to_verify(site.store)
+        all_records = snapshot_verification.list_all_snapshot_records(site.store)
         records = [record for record in all_records if name in {None, record.collection, record.table.qualified_name}]
         if name is not None and not records:
             raise NotFoundError(f"there is no snapshot of {name!r}", remedy="hven status shows what is published")
@@ -53,20 +53,20 @@ def verify(
         database_count = len(records) - len(verifications)
         published_state = site.refresh_published_state()
     if as_json:
-        show_json(
+        print_json(
             {
                 "snapshots": [asdict(verification) for verification in verifications],
-                "served": _damages_to_json(published_state),
+                "served": _snapshot_damages_to_json(published_state),
                 "elsewhere": database_count,
             }
         )
     else:
-        _print_results(verifications, published_state, database_count)
+        _print_verification_results(verifications, published_state, database_count)
     if any(verification.faults for verification in verifications):
         raise typer.Exit(1)
 
 
-def _damages_to_json(published_state: PublishedState) -> list[dict[str, Any]]:
+def _snapshot_damages_to_json(published_state: PublishedState) -> list[dict[str, Any]]:
     return [
         {
             "table": damage.table,
@@ -79,7 +79,9 @@ def _damages_to_json(published_state: PublishedState) -> list[dict[str, Any]]:
     ]
 
 
-def _print_results(verifications: Sequence[Verification], published_state: PublishedState, database_count: int) -> None:
+def _print_verification_results(
+    verifications: Sequence[SnapshotVerification], published_state: PublishedState, database_snapshot_count: int
+) -> None:
     """Print what was damaged, what could not be verified, and a summary."""
     damaged_snapshots = [verification for verification in verifications if verification.faults]
     unverified_snapshots = [
@@ -96,9 +98,10 @@ def _print_results(verifications: Sequence[Verification], published_state: Publi
             f"not known: {verification.table} {verification.snapshot} was written without checksums; the next ingest "
             f"writes them"
         )
-    if database_count:
+    if database_snapshot_count:
         print(
-            f"{database_count} snapshots are in a database: verify them with its own tools (pg_amcheck, data checksums)"
+            f"{database_snapshot_count} snapshots are in a database: verify them with its own tools "
+            f"(pg_amcheck, data checksums)"
         )
     intact_count = len(verifications) - len(damaged_snapshots) - len(unverified_snapshots)
     size_text = format_size(sum(verification.bytes for verification in verifications))

@@ -43,7 +43,7 @@ class OldAddress:
         """Rename parameters to their present names."""
         return [(self._new_names.get(name.upper(), name), value) for name, value in parameters]
 
-    def rewrite_query(self, query: bytes, *, is_post: bool) -> bytes:
+    def rewrite_query_string(self, query: bytes, *, is_post: bool) -> bytes:
         """Rewrite a query string: rename parameters, and add fixed values that the request does not have."""
         if not self._new_names and not self._fixed_values and self._query is None:
             return query
@@ -59,9 +59,9 @@ class OldAddress:
         fixed_parameters = [
             (name, value) for name, value in self._fixed_values.items() if name.upper() not in given_names
         ]
-        return self._apply_query([*parameters, *fixed_parameters])
+        return self._convert_to_adql_query([*parameters, *fixed_parameters])
 
-    def _apply_query(self, parameters: Pairs) -> Pairs:
+    def _convert_to_adql_query(self, parameters: Pairs) -> Pairs:
         """Insert the old parameters as conditions into the query of the alias.
 
         Their values become text literals, whatever they contain.
@@ -72,7 +72,7 @@ class OldAddress:
         for name, value in parameters:
             condition = self._conditions.get(name.upper())
             if condition is not None and value.strip():
-                conditions.append(f"({_fill_condition(condition, value)})")
+                conditions.append(f"({_fill_condition_template(condition, value)})")
         text = self._query
         if CONDITION_PLACEHOLDER not in text:
             text = f"{text} WHERE {CONDITION_PLACEHOLDER}"
@@ -82,12 +82,12 @@ class OldAddress:
         return [*remaining, ("LANG", "ADQL"), ("QUERY", text)]
 
 
-def _fill_condition(condition: str, value: str) -> str:
+def _fill_condition_template(condition: str, value: str) -> str:
     literal = "'" + value.strip().replace("'", "''") + "'"
     return literal.join(condition.split("?"))
 
 
-class AliasRewriter:
+class AddressAliasRewriter:
     """Rewrite path and query string before requests are routed. The root path of the site is removed first."""
 
     def __init__(self, settings: Settings) -> None:
@@ -115,7 +115,7 @@ class AliasRewriter:
             return scope
         alias, target = alias_and_target
         target_path, _, target_query = target.partition("?")
-        query = alias.rewrite_query(scope["query_string"], is_post=scope["method"] == "POST")
+        query = alias.rewrite_query_string(scope["query_string"], is_post=scope["method"] == "POST")
         if target_query and query:
             query = target_query.encode() + b"&" + query
         else:
@@ -162,18 +162,18 @@ class OldTableAddressRewriter:
         """Return the request with its present address; None if no table declares its path."""
         published_state = self._context.site.get_published_state()
         if published_state.version != self._version:
-            self._read_endpoints(published_state)
-        table_and_path = self._find_table(scope["path"])
+            self._index_endpoint_paths(published_state)
+        table_and_path = self._find_table_by_path(scope["path"])
         if table_and_path is None:
             return None
         table, target_path = table_and_path
         principal = self._context.identify_principal(Request(scope))
         catalogue = published_state.get_catalogue(principal, self._context.policies)
-        if not catalogue.find([Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]):
+        if not catalogue.find_tables_by_identifiers([Ident(table.schema, quoted=True), Ident(table.name, quoted=True)]):
             return None
         return {**scope, "path": target_path, "raw_path": quote(target_path).encode()}
 
-    def _find_table(self, path: str) -> tuple[Table, str] | None:
+    def _find_table_by_path(self, path: str) -> tuple[Table, str] | None:
         """Return the table that declares an old path, and the present path."""
         table_and_path = self._exact_paths.get(path.rstrip("/") or "/")
         if table_and_path is not None:
@@ -183,7 +183,7 @@ class OldTableAddressRewriter:
                 return table, f"{target_path}/{path[len(prefix) :]}"
         return None
 
-    def _read_endpoints(self, published_state: PublishedState) -> None:
+    def _index_endpoint_paths(self, published_state: PublishedState) -> None:
         exact_paths: dict[str, tuple[Table, str]] = {}
         prefix_paths: dict[str, tuple[Table, str]] = {}
         for item in published_state.tables_by_name.values():

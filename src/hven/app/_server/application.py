@@ -18,18 +18,18 @@ from hven import services
 from hven.app._server import connection_balancing
 from hven.app._server.alias import OldTableAddressRewriter
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
-from hven.app._server.problem_log import ProblemLog
+from hven.app._server.problem_log import SiteProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.app._server.routing import CachingRouter
+from hven.app._server.routing import RouteCachingRouter
 from hven.app._server.worker_server import is_first_worker
 from hven.jobs import child_processes
-from hven.jobs.health import SiteHealth
+from hven.jobs.health import SiteHealthMonitor
 from hven.model.table import TAP_COMPANION_SERVICES
 from hven.portal.faces.portal import send_not_found
 from hven.services.addresses import PORTAL_SCOPE_KEY
-from hven.services.face import ServiceContext, load_faces
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site import find_groups_and_aliases
-from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, add_service_policies
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, with_service_and_portal_policies
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from hven.model.settings import Portal
+    from hven.model.settings import PortalSettings
     from hven.site import Site
     from hven.site.auth import AccessPolicy, Principal
 
@@ -50,7 +50,7 @@ SITE_FACES = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
 SELECTABLE_FACES = (*TAP_COMPANION_SERVICES, "cone", "hats", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
 
-def find_identified_principal(request: Request) -> Principal:
+def get_request_principal(request: Request) -> Principal:
     """Return the user whom an identity provider has identified before the request came to a face."""
     principal: Principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
     return principal
@@ -60,7 +60,7 @@ def create_application(
     site: Site,
     *,
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
-    reader: Callable[[Request], Principal] = find_identified_principal,
+    identify_principal: Callable[[Request], Principal] = get_request_principal,
 ) -> ASGIApp:
     """Build the application for a site.
 
@@ -68,7 +68,7 @@ def create_application(
     ----------
     policies
         Access policies: what users may see.
-    reader
+    identify_principal
         Identifies the user of a request.
 
     Returns
@@ -76,7 +76,7 @@ def create_application(
     ASGIApp
         An application for `hven.app._server.serve_site`, or for any ASGI server.
     """
-    return ReloadingApplication(site, policies, reader)
+    return ReloadingApplication(site, policies, identify_principal)
 
 
 class ReloadingApplication:
@@ -85,18 +85,20 @@ class ReloadingApplication:
     It is built again, in some milliseconds, after the site has loaded new settings.
     """
 
-    def __init__(self, site: Site, policies: Sequence[AccessPolicy], identify: Callable[[Request], Principal]) -> None:
+    def __init__(
+        self, site: Site, policies: Sequence[AccessPolicy], identify_principal: Callable[[Request], Principal]
+    ) -> None:
         self._site = site
         self._policies = policies
-        self._identify = identify
+        self._identify = identify_principal
         self._started = datetime.now(UTC)
         self._settings = site.settings
-        self._problems = ProblemLog(lambda text: SiteHealth(site).get_redactor().redact_text(text))
+        self._problems = SiteProblemLog(lambda text: SiteHealthMonitor(site).get_redactor().redact_text(text))
         self._application = self._build()
 
     def _build(self) -> ASGIApp:
         if is_first_worker():
-            self._site.add_change_listener(self._problems.log_changes)
+            self._site.add_change_listener(self._problems.log_problem_changes)
         return _build_application(self._site, self._policies, self._identify, self._started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,10 +110,17 @@ class ReloadingApplication:
 
 
 def _build_application(
-    site: Site, policies: Sequence[AccessPolicy], reader: Callable[[Request], Principal], started: datetime
+    site: Site,
+    policies: Sequence[AccessPolicy],
+    identify_principal: Callable[[Request], Principal],
+    start_time: datetime,
 ) -> ASGIApp:
     service_context = ServiceContext(
-        site=site, identify_principal=reader, policies=policies, faces=load_faces(), start_time=started
+        site=site,
+        identify_principal=identify_principal,
+        policies=policies,
+        faces=load_service_faces(),
+        start_time=start_time,
     )
 
     @contextlib.asynccontextmanager
@@ -127,8 +136,8 @@ def _build_application(
         site.settings,
         site.store,
         counters=site.counters,
-        tally=site.usage_counter,
-        people=partial(find_groups_and_aliases, site),
+        usage_counter=site.usage_counter,
+        find_people=partial(find_groups_and_aliases, site),
     )
 
 
@@ -144,7 +153,7 @@ class _PortalDispatcher:
     ) -> None:
         self._context = context
         self._default_routes = _build_face_routes(context, context.faces)
-        self._default_application = _build_router_application(self._default_routes, context, lifespan=lifespan)
+        self._default_application = _build_routing_application(self._default_routes, context, lifespan=lifespan)
         self._portal_applications: dict[str, ASGIApp] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,7 +161,7 @@ class _PortalDispatcher:
         portal_application = self._find_portal_application(scope.get(PORTAL_SCOPE_KEY))
         await portal_application(scope, receive, send)
 
-    def _find_portal_application(self, portal: Portal | None) -> ASGIApp:
+    def _find_portal_application(self, portal: PortalSettings | None) -> ASGIApp:
         if portal is None or not portal.collections:
             return self._default_application
         application = self._portal_applications.get(portal.name)
@@ -160,7 +169,7 @@ class _PortalDispatcher:
             service_context = replace(self._context, collections=frozenset(portal.collections))
             data_faces = [name for name in service_context.faces if name not in SITE_FACES]
             portal_routes = _build_face_routes(service_context, data_faces)
-            application = _build_router_application(self._default_routes | portal_routes, service_context)
+            application = _build_routing_application(self._default_routes | portal_routes, service_context)
             self._portal_applications[portal.name] = application
         return application
 
@@ -168,20 +177,21 @@ class _PortalDispatcher:
 def _build_face_routes(service_context: ServiceContext, face_names: Iterable[str]) -> dict[str, Sequence[BaseRoute]]:
     """Build the routes of faces, by the name of the face."""
     return {
-        name: service_context.faces[name].build_all_routes(_limit_face(service_context, name)) for name in face_names
+        name: service_context.faces[name].build_all_routes(_restrict_context_to_face(service_context, name))
+        for name in face_names
     }
 
 
-def _build_router_application(
-    faces: Mapping[str, Sequence[BaseRoute]], service_context: ServiceContext, **options: Any
+def _build_routing_application(
+    routes_by_face: Mapping[str, Sequence[BaseRoute]], service_context: ServiceContext, **options: Any
 ) -> ASGIApp:
     """Build an application that routes requests to faces."""
     routes: list[BaseRoute] = []
     face_by_route: dict[int, str] = {}
-    for name, face_routes in faces.items():
+    for name, face_routes in routes_by_face.items():
         for route in face_routes:
             own_routes = [route]
-            slash_route = _add_slash(route)
+            slash_route = _build_slash_route(route)
             if slash_route is not None:
                 own_routes.append(slash_route)
             routes += own_routes
@@ -190,22 +200,22 @@ def _build_router_application(
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
         if error.status_code == 404:
-            return send_not_found(request, _limit_face(service_context, "portal"))
+            return send_not_found(request, _restrict_context_to_face(service_context, "portal"))
         return await _answer_http_error(request, error)
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
-    address_rewriter = OldTableAddressRewriter(_limit_face(service_context, "endpoints"))
-    app.router = CachingRouter(
+    address_rewriter = OldTableAddressRewriter(_restrict_context_to_face(service_context, "endpoints"))
+    app.router = RouteCachingRouter(
         routes=routes,
         redirect_slashes=False,
         rewrite_request=address_rewriter.rewrite_request,
-        faces=face_by_route,
+        faces_by_route=face_by_route,
         **options,
     )
     return app
 
 
-def _limit_face(service_context: ServiceContext, face: str) -> ServiceContext:
+def _restrict_context_to_face(service_context: ServiceContext, face: str) -> ServiceContext:
     """Restrict the context of a face to the tables that it serves."""
     service = face if face in SELECTABLE_FACES else ""
     collections = service_context.collections
@@ -213,18 +223,18 @@ def _limit_face(service_context: ServiceContext, face: str) -> ServiceContext:
         collections = frozenset()
     policies = service_context.policies
     if service or collections:
-        policies = add_service_policies(tuple(policies), service, collections)
+        policies = with_service_and_portal_policies(tuple(policies), service, collections)
     return replace(service_context, policies=policies)
 
 
 def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
     """Send a heartbeat now, and again at intervals; a blocked event loop sends none."""
-    child_processes.send_heartbeat()
-    connection_balancing.report_connections()
+    child_processes.record_own_heartbeat()
+    connection_balancing.report_and_rebalance_connections()
     loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
 
 
-def _add_slash(route: BaseRoute) -> Route | None:
+def _build_slash_route(route: BaseRoute) -> Route | None:
     """Return the same route with a slash at the end of its path; None if the path cannot have one.
 
     Some clients request ``/tap/sync/``, and a redirect would lose the body of a POST.

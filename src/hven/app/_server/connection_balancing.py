@@ -24,7 +24,7 @@ MIN_EXCESS_CONNECTIONS = 2  # a worker closes connections if it has this number 
 MIN_EXCESS_SHARE = 0.25  # and this part of its share more
 
 
-class ConnectionShares:
+class WorkerConnectionCounts:
     """Reports of all workers in shared memory: each has a number of active connections, and the time of the report.
 
     Parameters
@@ -46,12 +46,12 @@ class ConnectionShares:
         self._get_cpu_time = get_cpu_time
         self._reports = (ctypes.c_double * (2 * workers)).from_buffer(mmap.mmap(-1, 16 * workers))
 
-    def create_worker_share(self, worker: int) -> ConnectionShare:
+    def create_worker_balancer(self, worker: int) -> ConnectionBalancer:
         """Create the share of a worker."""
-        return ConnectionShare(self._reports, worker, self._workers, self._get_time, self._get_cpu_time)
+        return ConnectionBalancer(self._reports, worker, self._workers, self._get_time, self._get_cpu_time)
 
 
-class ConnectionShare:
+class ConnectionBalancer:
     """The connections of one worker. It is used only by the worker's event loop."""
 
     def __init__(
@@ -71,7 +71,7 @@ class ConnectionShare:
         self._excess = 0
         self._last_beat = get_time(), get_cpu_time()
 
-    def set_as_process_share(self) -> None:
+    def set_as_process_balancer(self) -> None:
         """Make this share the one of the process."""
         global _process_share  # noqa: PLW0603  (a process is one worker)
         _process_share = self
@@ -115,7 +115,7 @@ class ConnectionShare:
         return sum(counts) / len(counts)
 
 
-_process_share: ConnectionShare | None = None
+_process_share: ConnectionBalancer | None = None
 
 
 def should_close_connection(client: object) -> bool:
@@ -123,10 +123,15 @@ def should_close_connection(client: object) -> bool:
     return _process_share is not None and client is not None and _process_share.should_close(client)
 
 
-def report_connections() -> None:
+def report_and_rebalance_connections() -> None:
     """Report the connections of this worker to the others."""
     if _process_share is not None:
         _process_share.report_and_rebalance()
 
 
-__all__ = ["ConnectionShare", "ConnectionShares", "report_connections", "should_close_connection"]
+__all__ = [
+    "ConnectionBalancer",
+    "WorkerConnectionCounts",
+    "report_and_rebalance_connections",
+    "should_close_connection",
+]

@@ -27,8 +27,8 @@ from hven.model import plugins
 from hven.model.errors import ForbiddenError, HvenError, StorageError, UnauthenticatedError
 from hven.query.query_queue import current_requester
 from hven.services.addresses import build_session_cookie
-from hven.services.face import load_faces
-from hven.site.auth import add_known_groups, impersonation, invitations, signed_addresses
+from hven.services.face import load_service_faces
+from hven.site.auth import impersonation, invitations, signed_addresses, with_known_groups_and_names
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, LocalIdentityProvider, build_principal, get_claimed_account
 from hven.site.auth.session import SAFE_METHODS, is_cross_site_change
 
@@ -71,13 +71,13 @@ ROW_DOWNLOAD_SUFFIXES = ("/take", "/script", "/download")  # downloads of rows; 
 SIGNATURE_SCOPE_KEY = "hven.signed"  # the signature of a signed address
 
 
-class Identification:
+class RequestAuthenticator:
     """Identify users by their requests, and refuse what they may not do."""
 
-    def __init__(self, store: StateStore, settings: Settings, people: People | None = None) -> None:
+    def __init__(self, store: StateStore, settings: Settings, find_people: People | None = None) -> None:
         self._store = store
         self._settings = settings
-        self._people = people
+        self._people = find_people
         # Principals of credentials that were verified a moment ago, so that no thread is needed to verify them again.
         # Sessions are not cached: a logout takes effect at once.
         self._principals: dict[bytes, tuple[Principal, float]] = {}
@@ -91,7 +91,7 @@ class Identification:
             plugins.load_plugin("identity", name).open_provider(store, settings)
             for name in plugins.list_plugins("identity")
         ]
-        query_faces = [face for face in load_faces().values() if face.build_query is not None]
+        query_faces = [face for face in load_service_faces().values() if face.build_query is not None]
         self._query_paths = (*QUERY_PATHS, *(face.path.partition("{")[0] for face in query_faces))
         self._proxy_header = (settings.login.proxy_header or "").lower().encode()
         self._proxies = [ipaddress.ip_network(network) for network in settings.login.proxies]
@@ -109,10 +109,10 @@ class Identification:
         """
         if self._has_credentials(scope, headers_by_name):
             try:
-                await self._identify(scope, headers_by_name)
+                await self._identify_principal(scope, headers_by_name)
             except HvenError as error:
                 return _build_error_response(scope, error)
-        current_requester.set(partial(_find_requester, scope))
+        current_requester.set(partial(_find_requester_name, scope))
         return None
 
     def _has_credentials(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> bool:
@@ -123,7 +123,7 @@ class Identification:
             or SIGNATURE_SCOPE_KEY in scope
         )
 
-    async def _identify(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> None:
+    async def _identify_principal(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> None:
         """Write the principal of a request with credentials into its scope.
 
         Raises
@@ -139,7 +139,7 @@ class Identification:
         is_session_over = principal is not None and principal.is_anonymous
         if is_session_over:
             principal = None
-        principal = invitations.add_invitation_groups(principal, trusted_headers, self._store)
+        principal = invitations.with_invitation_groups(principal, trusted_headers, self._store)
         if principal is not None:
             may_impersonate = principal.name is not None and SIGNATURE_SCOPE_KEY not in scope
             if may_impersonate and impersonation.IMPERSONATION_COOKIE in trusted_headers.get("cookie", ""):
@@ -182,14 +182,14 @@ class Identification:
             return await services.verify_proof(
                 HTTPConnection(scope), self._store, account, identify_by_signature, verify_token=identify_by_signature
             )
-        digest = self._compute_digest(credentials, is_proxy=bool(proxy_account))
+        digest = self._compute_credential_digest(credentials, is_proxy=bool(proxy_account))
         if credentials and digest in self._principals:
             cached_principal, expiry_time = self._principals[digest]
             if time.monotonic() < expiry_time:
                 return cached_principal
         is_basic = credentials[:6].lower() == "basic "
         if proxy_account:
-            check_credentials = partial(self._get_or_create_account, proxy_account)
+            check_credentials = partial(self._load_or_create_principal, proxy_account)
         else:
             check_credentials = partial(self._identify_by_providers, trusted_headers)
         verify_token = check_credentials
@@ -209,13 +209,13 @@ class Identification:
             self._principals[digest] = principal, time.monotonic() + CREDENTIAL_CACHE_SECONDS
         return principal
 
-    def _compute_digest(self, credentials: str, *, is_proxy: bool) -> bytes:
+    def _compute_credential_digest(self, credentials: str, *, is_proxy: bool) -> bytes:
         """Return the keyed digest of credentials; a client cannot send any that have the digest of a proxy's."""
         digest_context = b"proxy" if is_proxy else b"header"
         credential_bytes = credentials.encode("latin-1", "replace")
         return hashlib.blake2b(credential_bytes, key=self._key, digest_size=32, person=digest_context).digest()
 
-    def refuse_access(self, scope: Scope) -> Response | None:
+    def check_access(self, scope: Scope) -> Response | None:
         """Return a refusal if the user may not see the site, or may only read and the request changes something.
 
         The request has its present address. A browser is redirected to the login page.
@@ -238,13 +238,13 @@ class Identification:
         if not self._settings.login.required or path.startswith(PUBLIC_PATHS) or _is_capabilities_path(path):
             return None
         if _is_page_request(scope):
-            return self._redirect_to_login(scope)
+            return self._build_login_redirect(scope)
         error = UnauthenticatedError(
             "only users with an account see this site", remedy="send credentials, or log in at /login"
         )
         return _build_error_response(scope, error)
 
-    def _redirect_to_login(self, scope: Scope) -> Response:
+    def _build_login_redirect(self, scope: Scope) -> Response:
         query = scope["query_string"].decode("latin-1")
         return_address = f"{self._settings.root_path}{scope['path']}?{query}".rstrip("?")
         base_url = services.get_base_url(HTTPConnection(scope), self._settings)
@@ -270,7 +270,7 @@ class Identification:
         """
         principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
         if principal is not None:
-            headers = _mark_private(headers, (principal.impersonator or principal.name or "").encode())
+            headers = _add_private_answer_headers(headers, (principal.impersonator or principal.name or "").encode())
         elif SESSION_OVER_SCOPE_KEY in scope and all(name != b"set-cookie" for name, _ in headers):
             expired_cookie = build_session_cookie(HTTPConnection(scope), self._settings, None)
             headers = [*headers, (b"set-cookie", expired_cookie.encode())]
@@ -282,9 +282,9 @@ class Identification:
             needs_challenge = False
         if not needs_challenge:
             return headers
-        return [*headers, *self._build_challenges(scope)]
+        return [*headers, *self._build_challenge_headers(scope)]
 
-    def _build_challenges(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+    def _build_challenge_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Build a header for each way to log in."""
         login_url = f"{services.get_base_url(HTTPConnection(scope), self._settings)}/login"
         vo_parameters = f'standard_id="{PASSWORD_STANDARD_ID}", access_url="{login_url}"'
@@ -323,7 +323,7 @@ class Identification:
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
         path = scope["path"].removeprefix(self._settings.root_path.rstrip("/"))
         query = scope["query_string"].decode("latin-1")
-        account = signed_addresses.verify_signed_address(
+        account = signed_addresses.find_account_of_signed_address(
             self._store, scope["method"], path, query, scope[SIGNATURE_SCOPE_KEY]
         )
         return self._load_principal(account)
@@ -355,21 +355,21 @@ class Identification:
             )
         return headers.get(header_name, "").strip().lower()
 
-    def _get_or_create_account(self, name: str) -> Principal | None:
+    def _load_or_create_principal(self, account_name: str) -> Principal | None:
         """Return the principal of an account that a proxy names; the account is created with the first request."""
-        if not self._store.users.has_account(name):
-            self._store.users.add_account(name)
-        return self._load_principal(name)
+        if not self._store.users.has_account(account_name):
+            self._store.users.add_account(account_name)
+        return self._load_principal(account_name)
 
-    def _load_principal(self, name: str) -> Principal:
-        principal = build_principal(name, self._store, self._settings)
-        return add_known_groups(principal, self._settings, self._store.grants, self._people)
+    def _load_principal(self, account_name: str) -> Principal:
+        principal = build_principal(account_name, self._store, self._settings)
+        return with_known_groups_and_names(principal, self._settings, self._store.grants, self._people)
 
     def _identify_by_providers(self, headers: Headers) -> Principal | None:
         for provider in self._providers:
             principal = provider.identify(headers)
             if principal is not None:
-                return add_known_groups(principal, self._settings, self._store.grants, self._people)
+                return with_known_groups_and_names(principal, self._settings, self._store.grants, self._people)
         return None
 
     def _identify_by_token(self, headers: Headers) -> Principal | None:
@@ -385,7 +385,7 @@ class Identification:
                 continue
             principal = provider.identify_by_token(headers)
             if principal is not None:
-                return add_known_groups(principal, self._settings, self._store.grants, self._people)
+                return with_known_groups_and_names(principal, self._settings, self._store.grants, self._people)
         raise UnauthenticatedError("these credentials are not a valid token", remedy="send the account's token")
 
 
@@ -406,13 +406,13 @@ def _build_error_response(scope: Scope, error: HvenError) -> Response:
     return PlainTextResponse(f"{text}\n", http_status, headers)
 
 
-def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
+def _add_private_answer_headers(headers: list[tuple[bytes, bytes]], account_name: bytes) -> list[tuple[bytes, bytes]]:
     """Add the user's name, and forbid shared caches to keep the answer. A login sets its own name."""
     headers_by_name = dict(headers)
     cache_control = headers_by_name.get(b"cache-control", b"private")
     headers = [header for header in headers if header[0] != b"cache-control"]
-    if name and b"x-vo-authenticated" not in headers_by_name:
-        headers.append((b"x-vo-authenticated", name))
+    if account_name and b"x-vo-authenticated" not in headers_by_name:
+        headers.append((b"x-vo-authenticated", account_name))
     if b"cookie" not in headers_by_name.get(b"vary", b"").lower():
         headers.append((b"vary", b"authorization, cookie"))
     return [*headers, (b"cache-control", cache_control.replace(b"public", b"private"))]
@@ -428,7 +428,7 @@ def is_anonymous_referee(scope: Scope) -> bool:
     return any(group.startswith(invitations.BLIND_REVIEW_GROUP_PREFIX) for group in principal.groups)
 
 
-def _find_requester(scope: Scope) -> str:
+def _find_requester_name(scope: Scope) -> str:
     """Return the name under which queries are counted: that of the account, else that of the client's network."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
     if principal is not None:

@@ -39,7 +39,7 @@ OVERLOAD_MESSAGE = b"the service gets more requests than it can answer at the mo
 ALWAYS_SERVED_PATH = "/health/live"  # its answer costs no more than a refusal
 
 
-def _get_round_start() -> float:
+def _get_loop_round_start() -> float:
     """Return the time at which the present round of the loop began: uvloop reads the clock once in each round."""
     return asyncio.get_running_loop().time()
 
@@ -49,15 +49,17 @@ class LoadShedder:
 
     Parameters
     ----------
-    get_time, get_round_start
+    get_time, get_loop_round_start
         Monotonic clocks (s): the time, and the beginning of the loop's present round.
     """
 
     def __init__(
-        self, get_time: Callable[[], float] = time.monotonic, get_round_start: Callable[[], float] = _get_round_start
+        self,
+        get_time: Callable[[], float] = time.monotonic,
+        get_loop_round_start: Callable[[], float] = _get_loop_round_start,
     ) -> None:
         self._get_time = get_time
-        self._get_round_start = get_round_start
+        self._get_round_start = get_loop_round_start
         self._last_busy = 0.0  # when the loop was last busy
         self._last_idle = 0.0  # when the last pause ended
         self._requests_since_idle = 0
@@ -74,14 +76,14 @@ class LoadShedder:
             The event loop of this worker.
         """
         if self._next_probe is None:
-            self.record_probe()
-            loop.call_later(PROBE_SECONDS, self._probe, loop)
+            self.record_probe_delay()
+            loop.call_later(PROBE_SECONDS, self._probe_loop, loop)
 
-    def _probe(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.record_probe()
-        loop.call_later(PROBE_SECONDS, self._probe, loop)
+    def _probe_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.record_probe_delay()
+        loop.call_later(PROBE_SECONDS, self._probe_loop, loop)
 
-    def record_probe(self) -> None:
+    def record_probe_delay(self) -> None:
         """Record the delay of a probe that runs now."""
         now = self._get_time()
         if self._next_probe is None:
@@ -91,15 +93,15 @@ class LoadShedder:
         self._next_probe = now + PROBE_SECONDS
 
     @property
-    def is_late(self) -> bool:
+    def is_loop_late(self) -> bool:
         """Whether the loop is behind. A gap between requests is then not a pause: the loop was kept from running."""
         return self._probe_delay > MAX_PROBE_DELAY_SECONDS
 
-    def record_busy(self) -> None:
+    def record_loop_activity(self) -> None:
         """Record that the loop has just done something."""
         self._last_busy = self._get_time()
 
-    async def send_overload(self, send: Send) -> None:
+    async def send_overload_response(self, send: Send) -> None:
         """Answer that the service is overloaded, and when to try again."""
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -112,7 +114,7 @@ class LoadShedder:
     def is_overloaded(self, scope: Scope) -> bool:
         """Return whether the loop is too far behind for this request."""
         round_start = self._get_round_start()
-        if round_start - self._last_busy > MIN_IDLE_SECONDS and not self.is_late:
+        if round_start - self._last_busy > MIN_IDLE_SECONDS and not self.is_loop_late:
             self._last_idle = round_start
             self._requests_since_idle = 0
             self._requests_by_client.clear()

@@ -13,7 +13,7 @@ FLUSH_DELAY_SECONDS = 0.1  # time that a line waits for others
 MAX_BUFFERED_LINES = 500  # with this number of lines, the buffer is written at once
 
 
-class BufferedHandler(logging.StreamHandler["TextIO"]):
+class BufferedLogHandler(logging.StreamHandler["TextIO"]):
     """A stream handler that writes the lines of a tenth of a second at once."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -41,7 +41,7 @@ class BufferedHandler(logging.StreamHandler["TextIO"]):
         super().flush()
 
 
-def reduce_log_records() -> None:
+def strip_log_record_details() -> None:
     """Omit from log records the place in the code, the thread and the process.
 
     Hven's formats do not show them, and they take half of the time of a record. This is for processes that only serve
@@ -61,7 +61,7 @@ LOGGING_CONFIG: dict[str, Any] = {
     "handlers": {
         "plain": {"class": "logging.StreamHandler", "formatter": "plain"},
         "gathering": {
-            "class": "hven.app._server.logging_setup.BufferedHandler",
+            "class": "hven.app._server.logging_setup.BufferedLogHandler",
             "formatter": "bare",
             "stream": "ext://sys.stdout",
         },

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven")
 
 
-class ProblemLog:
+class SiteProblemLog:
     """Compare the problems of each published state with those of the state before.
 
     Parameters
     ----------
-    redact
+    redact_text
         Removes secrets from a text.
     """
 
-    def __init__(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
+    def __init__(self, redact_text: Callable[[str], str]) -> None:
+        self._redact = redact_text
         self._open_problems: frozenset[str] = frozenset()
 
-    def log_changes(self, published_state: PublishedState) -> None:
+    def log_problem_changes(self, published_state: PublishedState) -> None:
         """Log problems that are new, and those that are over.
 
         Parameters

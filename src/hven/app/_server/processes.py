@@ -22,8 +22,8 @@ from granian.log import LogLevels
 
 from hven import formats
 from hven.app._server.application import create_application
-from hven.app._server.logging_setup import LOGGING_CONFIG, reduce_log_records
-from hven.app._server.worker_server import WorkerServer, compute_connection_limit
+from hven.app._server.logging_setup import LOGGING_CONFIG, strip_log_record_details
+from hven.app._server.worker_server import WorkerServer, raise_connection_limit
 from hven.jobs import child_processes, job_supervisor, scheduler
 from hven.jobs.hang_detector import compute_load_factor
 from hven.model import deadlines, plugins
@@ -69,17 +69,17 @@ def create_worker_application() -> ASGIApp:
         The site cannot be opened any more; the log has the reason.
     """
     logging.config.dictConfig(LOGGING_CONFIG)
-    reduce_log_records()
+    strip_log_record_details()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    _limit_allocator()
-    memory_watchdog.end_process = _end_for_memory
+    _limit_malloc_arenas()
+    memory_watchdog.end_process = _end_worker_over_memory_limit
     try:
         settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
         # the server has opened the state: if it is missing now, that is an error
         mark_state_required(settings.var_directory, settings.store)
         site = Site(settings, watch_for_changes=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
-            site.store.verifications.request_verification()
+            site.store.verifications.request_full_verification()
         site.engines.embedded_engine.delegate_long_queries()
         worker_application = create_application(site)
     except HvenError as error:
@@ -92,7 +92,7 @@ def create_worker_application() -> ASGIApp:
     return worker_application
 
 
-def _end_for_memory(held_bytes: int) -> None:
+def _end_worker_over_memory_limit(held_bytes: int) -> None:
     """End this worker because its queries use too much memory, and cancelling them did not free enough.
 
     The server starts another worker at once.
@@ -115,10 +115,10 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     for server_process in list_server_processes(settings)[:1]:
         log.info("%s serves this site, too: they share its data, jobs and schedule", server_process.display_name)
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
-    counters.create_shared_memory()
-    UsageCounter.create_shared_memory()
+    counters.create_counter_memory()
+    UsageCounter.create_usage_session_memory()
     try:
-        _preload_modules(settings, store)
+        _preload_worker_modules(settings, store)
     finally:
         store.close()  # forks must not share its connections
     side_processes = start_side_processes(settings)
@@ -139,7 +139,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         loop=Loops.uvloop,
-        backpressure=compute_connection_limit(),
+        backpressure=raise_connection_limit(),
         log_dictconfig=LOGGING_CONFIG,
         log_level=LogLevels.warning,
         log_access=False,
@@ -156,7 +156,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
             side_process.stop()
 
 
-class SideProcess:
+class SupervisedSideProcess:
     """A process beside the workers: a fork of this process, which is forked again if it dies.
 
     Parameters
@@ -171,14 +171,14 @@ class SideProcess:
         self._name = name
         self._run_process = run_process
         self._is_stopping = threading.Event()
-        self._pid = self._start()
+        self._pid = self._fork_child()
         threading.Thread(target=self._run_respawn_loop, name=name, daemon=True).start()
 
-    def _start(self) -> int:
-        pulse = self._pulse = child_processes.Heartbeat()
+    def _fork_child(self) -> int:
+        pulse = self._pulse = child_processes.ProcessHeartbeat()
 
         def run_child(parent: int) -> None:
-            pulse.set_as_own()
+            pulse.assign_to_this_process()
             os.setsid()
             deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
             deadlines.reduce_session_priority(deadlines.SESSION_NICENESS)
@@ -198,7 +198,7 @@ class SideProcess:
                 child_processes.send_signal(self._pid, signal.SIGKILL)
             if exited_pid and not self._is_stopping.wait(RESPAWN_CHECK_SECONDS):
                 log.warning("%s died and is started again", self._name)
-                self._pid = self._start()
+                self._pid = self._fork_child()
             self._is_stopping.wait(RESPAWN_CHECK_SECONDS)
 
     def request_stop(self) -> None:
@@ -217,10 +217,10 @@ class SideProcess:
                 time.sleep(0.02)
 
 
-def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SideProcess]:
+def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[SupervisedSideProcess]:
     """Start the side processes of a site: the job supervisor and the scheduler."""
     # The forks run jobs and syncs, and returned memory of staged rows too late (386 MB instead of 173 MB).
-    _limit_allocator()
+    _limit_malloc_arenas()
 
     def run_jobs(parent_pid: int) -> None:
         job_supervisor.run_job_supervisor(settings, worker_limit=settings.job_workers, parent_pid=parent_pid)
@@ -230,13 +230,13 @@ def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[
 
     side_processes = []
     if with_jobs and settings.job_workers:
-        side_processes.append(SideProcess("the job supervisor", run_jobs))
+        side_processes.append(SupervisedSideProcess("the job supervisor", run_jobs))
     if settings.schedule.runs:
-        side_processes.append(SideProcess("the scheduler", run_schedule))
+        side_processes.append(SupervisedSideProcess("the scheduler", run_schedule))
     return side_processes
 
 
-def _limit_allocator() -> None:
+def _limit_malloc_arenas() -> None:
     """Limit the C library's memory pools: each keeps memory that its threads once used.
 
     See also `hven.app._server`.
@@ -249,7 +249,7 @@ def _limit_allocator() -> None:
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
-def _preload_modules(settings: Settings, store: StateStore | None = None) -> None:
+def _preload_worker_modules(settings: Settings, store: StateStore | None = None) -> None:
     """Import what every worker needs. Workers are forks, so this is done once, and they share its memory."""
     engine = plugins.load_plugin("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
@@ -259,7 +259,7 @@ def _preload_modules(settings: Settings, store: StateStore | None = None) -> Non
     for group in ("engines", "jobs"):
         for name in plugins.list_plugins(group):
             plugins.load_plugin(group, name)
-    face.load_faces()
+    face.load_service_faces()
     formats.load_formats()
     gc.collect()
     gc.freeze()  # otherwise the collector would write into objects, and pages of memory would not be shared any more

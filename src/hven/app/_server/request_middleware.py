@@ -17,11 +17,16 @@ import orjson
 
 from hven import __version__
 from hven.app._server import connection_balancing
-from hven.app._server.alias import AliasRewriter
-from hven.app._server.identification import REFEREE_PREFIX, SIGNATURE_SCOPE_KEY, Identification, is_anonymous_referee
+from hven.app._server.alias import AddressAliasRewriter
+from hven.app._server.identification import (
+    REFEREE_PREFIX,
+    SIGNATURE_SCOPE_KEY,
+    RequestAuthenticator,
+    is_anonymous_referee,
+)
 from hven.app._server.load_shedder import LoadShedder
 from hven.model import deadlines
-from hven.portal.portals import PortalRouter, add_cookies
+from hven.portal.portals import PortalRouter, with_page_cookies
 from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.errors import log_service_error
@@ -51,7 +56,7 @@ CLIENT_CLOSED_STATUS = 499  # logged if the client closed the connection before 
 
 
 @dataclass(slots=True, kw_only=True)
-class _Exchange:
+class _HttpExchange:
     """A request, and what is known of its answer so far.
 
     Attributes
@@ -88,7 +93,7 @@ def _choose_request_id(given_id: bytes | None) -> str:
     return f"{random.getrandbits(48):012x}"
 
 
-def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
+def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
     client_address = None
@@ -107,7 +112,7 @@ def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
         "query": logged_query[:2000].decode("utf-8", "replace"),
         "status": exchange.status or CLIENT_CLOSED_STATUS,
         "bytes": exchange.sent_bytes,
-        "ms": round(seconds * 1000, 2),
+        "ms": round(duration_seconds * 1000, 2),
     }
     if exchange.is_broken:
         line["cut"] = True
@@ -128,20 +133,20 @@ class RequestMiddleware:
         store: StateStore,
         *,
         counters: ProcessCounters | None = None,
-        tally: UsageCounter | None = None,
-        door: LoadShedder | None = None,
-        people: People | None = None,
+        usage_counter: UsageCounter | None = None,
+        load_shedder: LoadShedder | None = None,
+        find_people: People | None = None,
     ) -> None:
         self._app = app
-        self._load_shedder = door or LoadShedder()
-        self._identification = Identification(store, settings, people)
-        self._alias_rewriter = AliasRewriter(settings)
+        self._load_shedder = load_shedder or LoadShedder()
+        self._identification = RequestAuthenticator(store, settings, find_people)
+        self._alias_rewriter = AddressAliasRewriter(settings)
         self._portal_router = PortalRouter(settings)
         if counters is None:
             self._counters = ProcessCounters()
         else:
             self._counters = counters
-        self._tally = tally
+        self._tally = usage_counter
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
@@ -162,7 +167,7 @@ class RequestMiddleware:
         self._counters.count_request_start()
         headers_by_name = dict(scope["headers"])
         origin = headers_by_name.get(b"origin")
-        exchange = _Exchange(
+        exchange = _HttpExchange(
             request_id=_choose_request_id(headers_by_name.get(b"x-request-id")),
             usage=RequestUsage(),
             is_signed=self._prepare_scope(scope),
@@ -173,7 +178,7 @@ class RequestMiddleware:
 
         async def send_message(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = await self._build_headers(scope, exchange, message, origin)
+                message["headers"] = await self._build_response_headers(scope, exchange, message, origin)
             elif message["type"] == "http.response.pathsend":
                 # the server sends the file by itself, as long as the headers say
                 exchange.sent_bytes += exchange.find_content_length()
@@ -187,7 +192,7 @@ class RequestMiddleware:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await self._answer_preflight(headers_by_name.get(b"access-control-request-headers"), send_message)
             elif self._load_shedder.is_overloaded(scope):
-                await self._load_shedder.send_overload(send_message)
+                await self._load_shedder.send_overload_response(send_message)
             else:
                 await self._answer_request(scope, receive, send_message, exchange, headers_by_name)
         except Exception as error:
@@ -199,7 +204,7 @@ class RequestMiddleware:
             if exchange.is_broken:
                 raise
         finally:
-            self._load_shedder.record_busy()
+            self._load_shedder.record_loop_activity()
             request_bodies.release_body_slot(scope)
             seconds = time.perf_counter() - exchange.start_time
             logged_status = exchange.status or CLIENT_CLOSED_STATUS
@@ -214,7 +219,7 @@ class RequestMiddleware:
         scope: Scope,
         receive: Receive,
         send: Send,
-        exchange: _Exchange,
+        exchange: _HttpExchange,
         headers_by_name: Mapping[bytes, bytes],
     ) -> None:
         """Let the application answer, or refuse what the user may not do."""
@@ -224,7 +229,7 @@ class RequestMiddleware:
             return
         rewritten_scope = self._portal_router.match_portal(self._alias_rewriter.rewrite_request(scope))
         exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
-        answer = self._identification.refuse_access(rewritten_scope) or self._app
+        answer = self._identification.check_access(rewritten_scope) or self._app
         await answer(rewritten_scope, receive, send)
 
     def _prepare_scope(self, scope: Scope) -> bool:
@@ -237,18 +242,18 @@ class RequestMiddleware:
         deadlines.CURRENT_DEADLINE.set(deadlines.Deadline(self._request_timeout_seconds))
         return signature is not None
 
-    async def _build_headers(
-        self, scope: Scope, exchange: _Exchange, message: Message, origin: bytes | None
+    async def _build_response_headers(
+        self, scope: Scope, exchange: _HttpExchange, message: Message, origin: bytes | None
     ) -> list[tuple[bytes, bytes]]:
         """Record the status and headers of an answer, and return them with the headers that every answer has."""
         exchange.status = message["status"]
         response_headers = list(message["headers"])
         response_headers = await self._identification.add_identity_headers(scope, exchange.status, response_headers)
         if exchange.is_signed:
-            response_headers = signed_addresses.set_private_headers(response_headers)
+            response_headers = signed_addresses.with_private_response_headers(response_headers)
         exchange.response_headers = response_headers
         if exchange.cookies:
-            response_headers = add_cookies(exchange.cookies, response_headers)
+            response_headers = with_page_cookies(exchange.cookies, response_headers)
         headers = [*response_headers, *self._common_headers, (b"x-request-id", exchange.request_id.encode())]
         if exchange.should_close:
             headers.append((b"connection", b"close"))
@@ -258,7 +263,7 @@ class RequestMiddleware:
 
     @staticmethod
     def _record_usage(
-        tally: UsageCounter, scope: Scope, exchange: _Exchange, headers_by_name: Mapping[bytes, bytes]
+        usage_counter: UsageCounter, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]
     ) -> None:
         agent = headers_by_name.get(b"user-agent", b"")
         fetch_destination = headers_by_name.get(b"sec-fetch-dest", b"")
@@ -275,7 +280,7 @@ class RequestMiddleware:
             agent[:MAX_HEADER_BYTES].decode("latin-1"),
             fetch_destination[:MAX_HEADER_BYTES].decode("latin-1"),
         )
-        tally.record_request(answered_request)
+        usage_counter.record_request(answered_request)
 
     def _build_cors_headers(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
         if origin is None or origin not in self._origins:

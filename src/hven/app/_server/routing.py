@@ -26,14 +26,14 @@ MAX_SEGMENT_BYTES = 255  # bytes between two slashes: the limit of file names
 MAX_CACHED_PATHS = 1_000  # old paths whose routes are cached
 
 
-class CachingRouter(Router):
+class RouteCachingRouter(Router):
     """A router that caches the first matching route of a method and path, for routes without path parameters.
 
     Parameters
     ----------
     rewrite_request
         Gives a request that matches no route its present address; None if it has none.
-    faces
+    faces_by_route
         Identity of a route -> name of its face.
     """
 
@@ -41,12 +41,12 @@ class CachingRouter(Router):
         self,
         *args: Any,
         rewrite_request: Callable[[Scope], Scope | None] = lambda _: None,
-        faces: Mapping[int, str] | None = None,
+        faces_by_route: Mapping[int, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._rewrite_request = rewrite_request
-        self._faces = faces or {}
+        self._faces = faces_by_route or {}
         self._cached_routes: dict[tuple[str, str], BaseRoute] = {}
         self._alias_routes: dict[tuple[str, str], BaseRoute] = {}  # of paths that no route has
 
@@ -92,7 +92,7 @@ class CachingRouter(Router):
                 if len(self._alias_routes) < MAX_CACHED_PATHS:
                     self._alias_routes[key] = route
                 return route, scope
-        page_scope = _build_page_scope(scope)
+        page_scope = _build_json_page_scope(scope)
         if page_scope is not None:
             route = self._find_route(page_scope)
             if route is not None:
@@ -123,7 +123,7 @@ def _is_impossible_path(path: str) -> bool:
     return any(len(part.encode("utf-8", "replace")) > MAX_SEGMENT_BYTES for part in path.split("/"))
 
 
-def _build_page_scope(scope: Scope) -> Scope | None:
+def _build_json_page_scope(scope: Scope) -> Scope | None:
     """Return the request for the page whose JSON version is requested; None for other requests."""
     path: str = scope["path"]
     if scope["method"] not in {"GET", "HEAD"}:
@@ -136,4 +136,4 @@ def _build_page_scope(scope: Scope) -> Scope | None:
     return {**scope, "path": page, "raw_path": page.encode(), "headers": headers}
 
 
-__all__ = ["CachingRouter"]
+__all__ = ["RouteCachingRouter"]

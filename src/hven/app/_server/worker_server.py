@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from granian.net import SocketSpec
 from granian.server.mp import MPServer
 
-from hven.app._server.connection_balancing import ConnectionShare, ConnectionShares
+from hven.app._server.connection_balancing import ConnectionBalancer, WorkerConnectionCounts
 from hven.jobs import child_processes
 from hven.jobs.hang_detector import HungProcessDetector
 from hven.model import deadlines
@@ -57,7 +57,7 @@ RESTARTING_MESSAGE = "the service is restarting; try again in a few seconds\n"
 FULL_MESSAGE = "the service has as many connections as it can hold; try again in a few seconds\n"
 
 
-def compute_connection_limit() -> int:
+def raise_connection_limit() -> int:
     """Raise the limit of open files as far as the system allows, and return how many connections a worker may hold.
 
     Raises
@@ -99,9 +99,9 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         super().__init__(*arguments, **options)
         self._on_stop = on_stop
         self._on_listening = on_listening
-        self._pulses: dict[int, child_processes.Heartbeat] = {}
+        self._pulses: dict[int, child_processes.ProcessHeartbeat] = {}
         self._detectors: dict[int, tuple[int, HungProcessDetector]] = {}  # with the id of the process
-        self._shares = ConnectionShares(self.workers)
+        self._shares = WorkerConnectionCounts(self.workers)
         self._start_times: dict[int, float] = {}
         self._early_deaths: dict[int, int] = {}  # number of successive short lives
         self._crashed_workers: set[int] = set()  # indices whose last worker was ended by a crash signal
@@ -122,16 +122,16 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         self._on_listening()
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Callable[[], Any]) -> Any:
-        pulse = self._pulses[idx] = child_processes.Heartbeat(START_GRACE_SECONDS)
+        pulse = self._pulses[idx] = child_processes.ProcessHeartbeat(START_GRACE_SECONDS)
         self._start_times[idx] = time.monotonic()
         load_application = partial(
             _load_worker_application,
             idx,
             pulse,
-            self._shares.create_worker_share(idx),
+            self._shares.create_worker_balancer(idx),
             callback_loader,
             os.getpid(),
-            crashed=idx in self._crashed_workers,
+            is_after_crash=idx in self._crashed_workers,
         )
         return super()._spawn_worker(idx, target, load_application)
 
@@ -146,7 +146,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
             check_time = time.monotonic()
             # After a longer gap, this process or the machine was suspended, and maybe the workers, too.
             if check_time - last_check < child_processes.HEARTBEAT_TIMEOUT_SECONDS / 2:
-                self._kill_hung_workers()
+                self._kill_hung_worker()
             last_check = check_time
             self._schedule_restarts(check_time)
             if not self._has_served and max(self._early_deaths.values(), default=0) >= MAX_START_ATTEMPTS:
@@ -159,15 +159,15 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
                     self._respawn_workers([idx], spawn_target, target_loader)
             if self.reload_signal:
                 self._reload(spawn_target, target_loader)
-            self._answer_waiting_clients(check_time)
+            self._refuse_clients_without_worker(check_time)
 
-    def _kill_hung_workers(self) -> None:
+    def _kill_hung_worker(self) -> None:
         """Kill a worker that hangs; its end is then handled as that of any other.
 
         Only one is killed at a time: the next one is killed after this one is replaced.
         """
         hung_workers = [
-            worker for worker in self.wrks if self._get_hang_detector(worker).is_hung() and worker.is_alive()
+            worker for worker in self.wrks if self._get_hung_process_detector(worker).is_hung() and worker.is_alive()
         ]
         is_starting = any(pulse.get_silent_seconds() < 0 for pulse in self._pulses.values())
         if not hung_workers or self._restart_times or is_starting:
@@ -182,7 +182,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         # in this time, no other worker is killed, nor this one again
         self._pulses[worker.idx].set_grace_period(KILL_GRACE_SECONDS)
 
-    def _get_hang_detector(self, worker: Any) -> HungProcessDetector:
+    def _get_hung_process_detector(self, worker: Any) -> HungProcessDetector:
         pid = worker.inner.pid
         pid_and_detector = self._detectors.get(worker.idx)
         if pid_and_detector is None or pid_and_detector[0] != pid:
@@ -208,7 +208,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
                 delay_seconds = min(0.5 * 2 ** (death_count - 2), MAX_RESTART_DELAY_SECONDS)
             self._restart_times[idx] = check_time + delay_seconds
 
-    def _answer_waiting_clients(self, check_time: float) -> None:
+    def _refuse_clients_without_worker(self, check_time: float) -> None:
         """Answer clients with status 503 while no worker takes their connections."""
         has_answering_worker = any(
             -1.0 < pulse.get_silent_seconds() < MAX_ABSENCE_SECONDS and idx not in self._restart_times
@@ -220,22 +220,22 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         elif self._has_served:
             max_seconds = MAX_FULL_SECONDS if has_answering_worker else MAX_ABSENCE_SECONDS
             if check_time - self._last_served > max_seconds:
-                self._take_waiting_clients(check_time + WAITING_CLIENT_SECONDS)
+                self._take_queued_connections(check_time + WAITING_CLIENT_SECONDS)
         if self._waiting_connections:
             message = FULL_MESSAGE if has_answering_worker else RESTARTING_MESSAGE
-            self._refuse_waiting_clients(message, check_time)
+            self._send_unavailable_responses(message, check_time)
 
     def _has_client_in_queue(self) -> bool:
         return bool(select.select([self._sso], [], [], 0)[0])
 
-    def _take_waiting_clients(self, close_time: float) -> None:
+    def _take_queued_connections(self, close_time: float) -> None:
         """Take connections from the queue of the workers, as far as open files allow."""
         with contextlib.suppress(BlockingIOError, OSError):
             while len(self._waiting_connections) < SPARE_FILES // 2:
                 connection, _ = self._sso.accept()
                 self._waiting_connections[connection] = close_time
 
-    def _refuse_waiting_clients(self, message: str, check_time: float) -> None:
+    def _send_unavailable_responses(self, message: str, check_time: float) -> None:
         """Send status 503 to clients that have sent a request, and close their connections.
 
         Connections whose time is over are closed, too.
@@ -281,29 +281,29 @@ def is_first_worker() -> bool:
 
 def _load_worker_application(
     idx: int,
-    pulse: child_processes.Heartbeat,
-    share: ConnectionShare,
-    load: Callable[[], Any],
+    heartbeat: child_processes.ProcessHeartbeat,
+    balancer: ConnectionBalancer,
+    load_application: Callable[[], Any],
     server_pid: int,
     *,
-    crashed: bool,
+    is_after_crash: bool,
 ) -> Any:
     """Build the application in a worker, which sends heartbeats from the time its event loop runs.
 
     After a crash of the worker before, the application is told so, and verifies what is published.
     """
-    _begin_session(server_pid)
-    pulse.set_as_own()
-    share.set_as_process_share()
+    _begin_worker_session(server_pid)
+    heartbeat.assign_to_this_process()
+    balancer.set_as_process_balancer()
     global _worker_number  # noqa: PLW0603  (a process is one worker)
     _worker_number = idx
-    os.environ[AFTER_CRASH_VARIABLE] = "yes" if crashed else ""
-    application = load()
+    os.environ[AFTER_CRASH_VARIABLE] = "yes" if is_after_crash else ""
+    application = load_application()
     child_processes.set_process_name(f"{WORKER_NAME}-{idx + 1}")  # lists of processes show which workers are ready
     return application
 
 
-def _begin_session(server_pid: int) -> None:
+def _begin_worker_session(server_pid: int) -> None:
     """Put a worker into a session of its own, with a higher priority where the account may set it.
 
     Where Linux divides processor time by sessions (sched_autogroup), all workers together would get the share of one
@@ -327,4 +327,4 @@ def _begin_session(server_pid: int) -> None:
         deadlines.reduce_session_priority(deadlines.ANSWER_SESSION)
 
 
-__all__ = ["WorkerServer", "compute_connection_limit", "is_first_worker"]
+__all__ = ["WorkerServer", "is_first_worker", "raise_connection_limit"]

@@ -2,8 +2,8 @@
 
 A file for each kind of description, found by its name.
 
-A kind says in ``DESCRIPTION`` how its documents are told from others, and in ``read`` what they say of which tables;
-how that is written stands here.
+``DESCRIPTION`` of a kind says how its documents are recognized. Its ``read_table_set_description`` reads the tables
+that they describe. This module writes the descriptor of them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._column_guesses import (
     ColumnGuess,
-    describe_guesses,
     guess_columns,
-    is_reserved,
+    is_reserved_adql_word,
     quote_source_name,
-    to_identifier,
+    to_adql_identifier,
+    write_guess_comment,
 )
 from hven.descriptor._position_guesses import (
-    convert_positions,
-    describe_body_position,
-    find_body_position,
-    find_sky_position,
+    build_position_column_guesses,
+    find_body_position_columns,
+    find_sky_position_columns,
+    write_body_position_note,
 )
-from hven.descriptor._yaml_text import format_comment, format_flow_value, format_folded_text, format_scalar
+from hven.descriptor._yaml_text import (
+    format_yaml_comment,
+    format_yaml_flow_value,
+    format_yaml_folded_text,
+    format_yaml_scalar,
+)
 from hven.model.errors import SourceError, UsageError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -46,7 +51,7 @@ MAX_LISTED_TABLES = 12  # tables that a message lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptionKind:
+class TableDescriptionSignature:
     """How descriptions of a kind are told from other documents.
 
     Attributes
@@ -63,7 +68,7 @@ class DescriptionKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DescriptionRequest:
+class TableDescriptionRequest:
     """What a description is read from.
 
     Attributes
@@ -111,7 +116,7 @@ class DescriptionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableRelation:
+class DescribedForeignKey:
     """A foreign key: names of columns here and in the table `target`."""
 
     target: str
@@ -146,7 +151,7 @@ class DescribedTable:
     description: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     primary: Sequence[str] = ()
-    keys: Mapping[str, TableRelation] = field(default_factory=dict)
+    keys: Mapping[str, DescribedForeignKey] = field(default_factory=dict)
     indexes: Sequence[Sequence[str]] = ()
     constants: Sequence[tuple[Column, str]] = ()
     notes: Sequence[str] = ()
@@ -164,7 +169,7 @@ class TableSetDescription:
     notes: Sequence[str] = ()
 
 
-def read_description_file(request: DescriptionRequest) -> TableSetDescription | None:
+def read_table_description_file(request: TableDescriptionRequest) -> TableSetDescription | None:
     """Read a file if it is a description of some kind; None: it is none.
 
     Raises
@@ -174,13 +179,13 @@ def read_description_file(request: DescriptionRequest) -> TableSetDescription | 
     UsageError
         It has no table of the name that was chosen.
     """
-    module = _recognize_description(request.path)
+    module = _find_description_module(request.path)
     if module is None:
         return None
-    return _select_tables(module.read(request), request)
+    return _select_tables(module.read_table_set_description(request), request)
 
 
-def is_description(path: Path) -> bool:
+def is_table_description_file(path: Path) -> bool:
     """Check whether a file is a description of some kind.
 
     Parameters
@@ -188,10 +193,10 @@ def is_description(path: Path) -> bool:
     path
         Of the file.
     """
-    return _recognize_description(path) is not None
+    return _find_description_module(path) is not None
 
 
-def _recognize_description(path: Path) -> Any:
+def _find_description_module(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             head = file.read(SIGNATURE_BYTES)
@@ -201,7 +206,7 @@ def _recognize_description(path: Path) -> Any:
     return next((module for module, pattern in patterns if pattern and re.search(pattern, head)), None)
 
 
-def read_service_description(request: DescriptionRequest) -> TableSetDescription | None:
+def read_service_table_descriptions(request: TableDescriptionRequest) -> TableSetDescription | None:
     """Ask a service for what it says of several tables; None: none of them is known, or one table is meant.
 
     Raises
@@ -217,7 +222,7 @@ def read_service_description(request: DescriptionRequest) -> TableSetDescription
         if module.DESCRIPTION.address_pattern and re.fullmatch(
             module.DESCRIPTION.address_pattern, request.address, re.IGNORECASE
         ):
-            description: TableSetDescription = module.read(request)
+            description: TableSetDescription = module.read_table_set_description(request)
             return description
     return None
 
@@ -229,7 +234,7 @@ def _load_description_modules() -> list[ModuleType]:
     return [importlib.import_module(f"{__name__}.{name}") for name in module_names]
 
 
-def _select_tables(description: TableSetDescription, request: DescriptionRequest) -> TableSetDescription:
+def _select_tables(description: TableSetDescription, request: TableDescriptionRequest) -> TableSetDescription:
     """Keep the table that was asked for."""
     tables = description.tables
     if request.table is not None:
@@ -267,23 +272,23 @@ def write_collection_descriptor(name: str, origin: str, description: TableSetDes
     first_name = next(iter(target_names.values()))
     lines = [
         (
-            f"# A first descriptor, from the {description.kind} {format_comment(origin)}. Look it over and change "
+            f"# A first descriptor, from the {description.kind} {format_yaml_comment(origin)}. Look it over and change "
             f"what is wrong;"
         ),
         (
             f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes "
             f"{name}.{first_name}{' and the others' if len(target_names) > 1 else ''}."
         ),
-        f"collection: {format_scalar(name)}",
-        f"title: {format_scalar(description.title or name.replace('_', ' ').capitalize())}"
+        f"collection: {format_yaml_scalar(name)}",
+        f"title: {format_yaml_scalar(description.title or name.replace('_', ' ').capitalize())}"
         + ("" if description.title else "  # one line for people"),
         *(
-            format_folded_text("description", description.description)
+            format_yaml_folded_text("description", description.description)
             if description.description
             else ["# description: some sentences - what, from where, how good"]
         ),
-        *(f"{key}: {format_flow_value(value)}" for key, value in description.collection_keys.items()),
-        *(f"# {format_comment(note)}" for note in description.notes),
+        *(f"{key}: {format_yaml_flow_value(value)}" for key, value in description.collection_keys.items()),
+        *(f"# {format_yaml_comment(note)}" for note in description.notes),
         "tables:",
     ]
     for table in description.tables:
@@ -296,10 +301,10 @@ def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
     guesses = guess_columns(table.columns, {}, is_complete=False, may_narrow=False)
     used_names = {item.column.name for item in guesses}
     for guess_index, item in enumerate(guesses):
-        name = to_identifier(table.names.get(item.source, item.source))
+        name = to_adql_identifier(table.names.get(item.source, item.source))
         if item.source in table.names and name != item.column.name and name not in used_names:
             used_names.add(name)
-            if is_reserved(table.names[item.source]):
+            if is_reserved_adql_word(table.names[item.source]):
                 label = table.names[item.source]
             else:
                 label = None
@@ -310,14 +315,14 @@ def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
                 column=column,
                 expression=expression,
             )
-    return guesses + convert_positions(guesses)
+    return guesses + build_position_column_guesses(guesses)
 
 
 def _assign_table_names(tables: Sequence[DescribedTable]) -> dict[str, str]:
     """Name tables as the collection does: regular, and none twice."""
     target_names: dict[str, str] = {}
     for table in tables:
-        base_name = unique_name = to_identifier(table.name, "table")
+        base_name = unique_name = to_adql_identifier(table.name, "table")
         number = 2
         while unique_name in target_names.values():
             unique_name = f"{base_name}_{number}"
@@ -331,12 +336,12 @@ def _write_table(
 ) -> list[str]:
     own_guesses = guesses[table.name]
     target_names_by_source = {item.source: item.column.name for item in own_guesses if item.source}
-    lines = [f"  {format_scalar(target_names[table.name])}:"]
+    lines = [f"  {format_yaml_scalar(target_names[table.name])}:"]
     if table.title:
-        lines.append(f"    title: {format_scalar(table.title)}")
+        lines.append(f"    title: {format_yaml_scalar(table.title)}")
     if table.description:
-        lines += [f"    {line}" for line in format_folded_text("description", table.description)]
-    lines += [f"    # {format_comment(note)}" for note in table.notes]
+        lines += [f"    {line}" for line in format_yaml_folded_text("description", table.description)]
+    lines += [f"    # {format_yaml_comment(note)}" for note in table.notes]
     undescribed_count = sum(1 for item in own_guesses if not item.column.description)
     if undescribed_count > len(own_guesses) / 2:
         lines.append(
@@ -344,13 +349,13 @@ def _write_table(
         )
     primary = [target_names_by_source[name] for name in table.primary if name in target_names_by_source]
     if primary and len(primary) == len(table.primary):
-        lines.append(f"    primary: {format_flow_value(primary)}")
+        lines.append(f"    primary: {format_yaml_flow_value(primary)}")
     keys, unresolved_keys = _write_foreign_keys(table, target_names, guesses)
-    lines += [f"    # {format_comment(text)}" for text in unresolved_keys]
+    lines += [f"    # {format_yaml_comment(text)}" for text in unresolved_keys]
     if keys:
         lines += [
             "    keys:",
-            *(f"      {format_scalar(name)}: {format_flow_value(key)}" for name, key in keys.items()),
+            *(f"      {format_yaml_scalar(name)}: {format_yaml_flow_value(key)}" for name, key in keys.items()),
         ]
     composite_indexes = [
         [target_names_by_source[name] for name in group]
@@ -358,20 +363,20 @@ def _write_table(
         if len(group) > 1 and set(group) <= set(target_names_by_source)
     ]
     if composite_indexes:
-        lines.append(f"    indexes: {format_flow_value(composite_indexes)}")
+        lines.append(f"    indexes: {format_yaml_flow_value(composite_indexes)}")
     single_indexed_columns = {group[0] for group in table.indexes if len(group) == 1}
-    position_columns = find_sky_position(own_guesses)
+    position_columns = find_sky_position_columns(own_guesses)
     if position_columns:
         lines.append(
-            f"    position: [{format_scalar(position_columns[0])}, {format_scalar(position_columns[1])}]  # "
+            f"    position: [{format_yaml_scalar(position_columns[0])}, {format_yaml_scalar(position_columns[1])}]  # "
             f"guessed: degrees; searches by position use it"
         )
-    elif position_columns := find_body_position(own_guesses):
-        lines.append(f"    # {format_comment(describe_body_position(position_columns))}")
-    lines.append("    source: " + format_flow_value(dict(table.source)))
+    elif position_columns := find_body_position_columns(own_guesses):
+        lines.append(f"    # {format_yaml_comment(write_body_position_note(position_columns))}")
+    lines.append("    source: " + format_yaml_flow_value(dict(table.source)))
     lines.append("    columns:")
     constants = [ColumnGuess(source="", column=_rename_constant_column(column)) for column, _ in table.constants]
-    width = min(max(len(format_scalar(item.column.name)) for item in (*own_guesses, *constants)), 28)
+    width = min(max(len(format_yaml_scalar(item.column.name)) for item in (*own_guesses, *constants)), 28)
     lines += [
         _write_column(item, width, is_indexed=item.source in single_indexed_columns)
         for item in (*own_guesses, *constants)
@@ -379,19 +384,22 @@ def _write_table(
     mapped = [(item.column.name, item.expression) for item in own_guesses if item.expression]
     if mapped:
         lines.append("    map:  # source columns that are called otherwise")
-        lines += [f"      {format_scalar(name)}:".ljust(width + 7) + " " + format_scalar(text) for name, text in mapped]
+        lines += [
+            f"      {format_yaml_scalar(name)}:".ljust(width + 7) + " " + format_yaml_scalar(text)
+            for name, text in mapped
+        ]
     if table.constants:
         lines.append("    set:")
         lines += [
-            f"      {format_scalar(to_identifier(column.name))}: {format_scalar(value)}"
+            f"      {format_yaml_scalar(to_adql_identifier(column.name))}: {format_yaml_scalar(value)}"
             for column, value in table.constants
         ]
     return lines
 
 
 def _rename_constant_column(column: Column) -> Column:
-    label = column.name if is_reserved(column.name) else column.label
-    return column.copy_with(name=to_identifier(column.name), label=label)
+    label = column.name if is_reserved_adql_word(column.name) else column.label
+    return column.copy_with(name=to_adql_identifier(column.name), label=label)
 
 
 def _write_column(guess: ColumnGuess, width: int, *, is_indexed: bool) -> str:
@@ -407,9 +415,9 @@ def _write_column(guess: ColumnGuess, width: int, *, is_indexed: bool) -> str:
     attributes |= {key: True for key in ("required", "std") if getattr(column, key)}
     attributes |= {"indexed": True} if is_indexed or column.indexed else {}
     attributes |= {"rank": column.rank} if column.rank != 10 else {}
-    line = f"      {format_scalar(column.name)}:".ljust(width + 7) + " " + format_flow_value(attributes)
-    guess_note = describe_guesses(guess)
-    return line + (f"  # {format_comment(guess_note)}" if guess_note else "")
+    line = f"      {format_yaml_scalar(column.name)}:".ljust(width + 7) + " " + format_yaml_flow_value(attributes)
+    guess_note = write_guess_comment(guess)
+    return line + (f"  # {format_yaml_comment(guess_note)}" if guess_note else "")
 
 
 def _write_foreign_keys(
@@ -426,7 +434,7 @@ def _write_foreign_keys(
             and set(key.columns) <= set(own_names)
             and set(key.target_columns) <= set(target_column_names)
         ):
-            foreign_keys[to_identifier(name, "key")] = {
+            foreign_keys[to_adql_identifier(name, "key")] = {
                 "columns": [own_names[column] for column in key.columns],
                 "target": target_names[key.target],
                 "target_columns": [target_column_names[column] for column in key.target_columns],

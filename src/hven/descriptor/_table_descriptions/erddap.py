@@ -13,20 +13,20 @@ from lxml import etree
 
 from hven.descriptor._table_descriptions import (
     DescribedTable,
-    DescriptionKind,
-    DescriptionRequest,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
     TableSetDescription,
     name_matches_pattern,
 )
 from hven.model import units
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-DESCRIPTION = DescriptionKind(signature_pattern=rb"<erddapDatasets[\s>]")
+DESCRIPTION = TableDescriptionSignature(signature_pattern=rb"<erddapDatasets[\s>]")
 ERDDAP_TYPES = {
     "boolean": "bool",
     "byte": "int16",
@@ -100,7 +100,7 @@ TIME_UNIT_PATTERN = re.compile(r"(\w+) since (.+)", re.IGNORECASE)
 _UNIT_TERM_PATTERN = re.compile(r"([A-Za-z%]+)\^?(-?\d+)?")
 
 
-def read(request: DescriptionRequest) -> TableSetDescription:
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
     """Read the data sets that are tables in files or databases; the others are named in the notes.
 
     Raises
@@ -113,7 +113,7 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     try:
         root = etree.fromstring(request.read_document(), parser)
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"no XML: {error.msg}", place=Place(file=file_name, line=error.lineno)) from error
+        raise SourceError(f"no XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)) from error
     tables: list[DescribedTable] = []
     notes: list[str] = []
     datasets = [dataset for dataset in root.iter("dataset") if dataset.get("active", "true") != "false"]
@@ -128,7 +128,7 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     if datasets and not tables:
         raise SourceError(
             f"none of its {len(datasets)} data sets can be read here: {notes[0]}",
-            place=Place(file=file_name),
+            place=TextPlace(file=file_name),
             remedy="data sets of files are read where fileDir is a directory of this machine, those of databases "
             "everywhere",
         )
@@ -173,11 +173,11 @@ def _read_element_text(element: Any, name: str) -> str:
     return str(element.findtext(name) or "").strip()
 
 
-def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedTable:
+def _read_dataset_table(dataset: Any, request: TableDescriptionRequest) -> DescribedTable:
     dataset_type = str(dataset.get("type"))
     name = str(dataset.get("datasetID"))
     attributes = _read_added_attributes(dataset)
-    source_keys, notes = _build_source_keys(dataset_type, dataset, request)
+    source_keys, notes = _build_source_options(dataset_type, dataset, request)
     columns: list[Column] = []
     names: dict[str, str] = {}
     constants: list[tuple[Column, str]] = []
@@ -211,8 +211,8 @@ def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedT
     )
 
 
-def _build_source_keys(
-    dataset_type: str, dataset: Any, request: DescriptionRequest
+def _build_source_options(
+    dataset_type: str, dataset: Any, request: TableDescriptionRequest
 ) -> tuple[dict[str, Any], list[str]]:
     """Find the rows, and what the curator should know of that."""
     if dataset_type == DATABASE_DATASET_TYPE:
@@ -270,7 +270,7 @@ def _walk_directory(directory: Path, is_recursive: bool) -> Iterator[Path]:
 
 
 def _choose_file_pattern(
-    directory: Path, files: list[Path], request: DescriptionRequest, is_recursive: bool
+    directory: Path, files: list[Path], request: TableDescriptionRequest, is_recursive: bool
 ) -> str | list[str]:
     """Write the files as a pattern where one says exactly the same, else one by one."""
     if len(files) == 1:

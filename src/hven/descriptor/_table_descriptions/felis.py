@@ -11,17 +11,17 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from hven.descriptor._table_descriptions import (
+    DescribedForeignKey,
     DescribedTable,
-    DescriptionKind,
-    DescriptionRequest,
-    TableRelation,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
     TableSetDescription,
 )
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import parse_type
 
-DESCRIPTION = DescriptionKind(
+DESCRIPTION = TableDescriptionSignature(
     signature_pattern=rb"(?ms)\A(?=.*^name:)(?=.*^tables:\s*(?:#[^\n]*\s*)*^[ \t]*-\s).*\bdatatype:"
 )
 FELIS_TYPES = {
@@ -106,7 +106,7 @@ class FelisSchema(_FelisObject):
     tables: list[FelisTable]
 
 
-def read(request: DescriptionRequest) -> TableSetDescription:
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
     """Read a schema.
 
     Raises
@@ -122,7 +122,7 @@ def read(request: DescriptionRequest) -> TableSetDescription:
             if column.id:
                 columns_by_id[column.id] = (table.name, column.name)
     tables = [
-        _TableBuilder(table, schema.name, columns_by_id).build(secret)
+        _DescribedTableBuilder(table, schema.name, columns_by_id).build_description(secret)
         for table in sorted(schema.tables, key=_build_sort_key)
         if table.columns
     ]
@@ -142,28 +142,30 @@ def _build_sort_key(table: FelisTable) -> int:
     return table.table_index
 
 
-def _parse_felis_schema(request: DescriptionRequest) -> FelisSchema:
+def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
     text = request.read_document()
     file_name = request.path.name
     try:
         events = yaml.parse(text, yaml.CSafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in events):  # they can make much data of a small file
-            raise SourceError("aliases (*name) are not read here", place=Place(file=file_name), remedy="write them out")
+            raise SourceError(
+                "aliases (*name) are not read here", place=TextPlace(file=file_name), remedy="write them out"
+            )
         document = yaml.load(text, yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         line = None
         if error.problem_mark:
             line = error.problem_mark.line + 1
-        raise SourceError(f"no YAML: {error.problem}", place=Place(file=file_name, line=line)) from error
+        raise SourceError(f"no YAML: {error.problem}", place=TextPlace(file=file_name, line=line)) from error
     except yaml.YAMLError as error:
-        raise SourceError(f"no YAML: {error}", place=Place(file=file_name)) from error
+        raise SourceError(f"no YAML: {error}", place=TextPlace(file=file_name)) from error
     try:
         return FelisSchema.model_validate(document)
     except ValidationError as error:
         first_error = error.errors()[0]
         path = ".".join(_format_error_path(first_error["loc"], document))
         message = f"{path}: {first_error['msg']}"
-        raise SourceError(message, place=Place(file=file_name), remedy="`felis validate` says more") from error
+        raise SourceError(message, place=TextPlace(file=file_name), remedy="`felis validate` says more") from error
 
 
 def _format_error_path(steps: Any, document: Any) -> list[str]:
@@ -181,7 +183,7 @@ def _format_error_path(steps: Any, document: Any) -> list[str]:
     return path_parts
 
 
-class _TableBuilder:
+class _DescribedTableBuilder:
     """Builds the description of one table; `columns_by_id` has table and name of each column with an ``@id``."""
 
     def __init__(self, table: FelisTable, schema: str, columns_by_id: dict[str, tuple[str, str]]) -> None:
@@ -189,7 +191,7 @@ class _TableBuilder:
         self._schema = schema
         self._columns_by_id = columns_by_id
 
-    def build(self, secret: str) -> DescribedTable:
+    def build_description(self, secret: str) -> DescribedTable:
         """Build the description; `secret` names the database."""
         table = self._table
         own_columns = {column.name for column in table.columns}
@@ -224,12 +226,12 @@ class _TableBuilder:
         column_name = reference.rpartition(".")[2].lstrip("#")
         return table_name, column_name
 
-    def _build_foreign_keys(self) -> dict[str, TableRelation]:
-        keys: dict[str, TableRelation] = {}
+    def _build_foreign_keys(self) -> dict[str, DescribedForeignKey]:
+        keys: dict[str, DescribedForeignKey] = {}
         for constraint in self._table.constraints:
             targets = {self._resolve_column(reference)[0] for reference in constraint.referenced_columns}
             if constraint.kind == "ForeignKey" and constraint.columns and len(targets) == 1:
-                keys[constraint.name] = TableRelation(
+                keys[constraint.name] = DescribedForeignKey(
                     target=targets.pop(),
                     columns=self._resolve_columns(constraint.columns),
                     target_columns=self._resolve_columns(constraint.referenced_columns),

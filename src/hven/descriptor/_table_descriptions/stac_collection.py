@@ -12,9 +12,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from hven.descriptor._table_descriptions import DescribedTable, DescriptionKind, DescriptionRequest, TableSetDescription
+from hven.descriptor._table_descriptions import (
+    DescribedTable,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
+    TableSetDescription,
+)
 from hven.model import plugins
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.types import parse_type
 from hven.sources import file_kinds
 
@@ -23,7 +28,9 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-DESCRIPTION = DescriptionKind(signature_pattern=rb'(?s)\A\s*\{(?=.*"stac_version"\s*:).*"type"\s*:\s*"Collection"')
+DESCRIPTION = TableDescriptionSignature(
+    signature_pattern=rb'(?s)\A\s*\{(?=.*"stac_version"\s*:).*"type"\s*:\s*"Collection"'
+)
 # property -> description, unit and UCD, as the specification and its usual extensions define it
 PROPERTY_MEANINGS: dict[str, tuple[str, str, str]] = {
     "id": ("Name of the item", "", "meta.id;meta.main"),
@@ -65,7 +72,7 @@ MAX_INSTRUMENTS = 20
 UNSPECIFIC_LICENCES = {"proprietary", "various", "other"}
 
 
-def read(request: DescriptionRequest) -> TableSetDescription:
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
     """Read a collection, and open its items.
 
     Raises
@@ -76,9 +83,9 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     try:
         collection = orjson.loads(request.read_document())
     except orjson.JSONDecodeError as error:
-        raise SourceError(f"no JSON: {error}", place=Place(file=request.path.name, line=error.lineno)) from error
+        raise SourceError(f"no JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)) from error
     links = [link for link in _list_maps(collection, "links") if isinstance(link.get("href"), str)]
-    source_keys = _build_source_keys(str(collection.get("id", "")), links, request)
+    source_keys = _build_item_source_options(str(collection.get("id", "")), links, request)
     module: Any = plugins.load_plugin("sources", source_keys["kind"])
     options = module.Options.model_validate({key: value for key, value in source_keys.items() if key != "kind"})
     source = module.open(options, request.context)
@@ -147,7 +154,9 @@ def _build_person(provider: Mapping[str, Any]) -> dict[str, str]:
     return person
 
 
-def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: DescriptionRequest) -> dict[str, Any]:
+def _build_item_source_options(
+    name: str, links: Sequence[Mapping[str, Any]], request: TableDescriptionRequest
+) -> dict[str, Any]:
     """Find the items: files that the collection links, or an API."""
     parent_directory = request.path.parent
     item_addresses = [link["href"] for link in links if link.get("rel") == "item"]
@@ -165,7 +174,7 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
     for link in links:
         if link.get("rel") != "items":
             continue
-        recognized_service = file_kinds.find_kind_by_url(link["href"])
+        recognized_service = file_kinds.find_service_kind_by_url(link["href"])
         if recognized_service is not None and recognized_service[0] == "stac":
             return {"kind": "stac", **recognized_service[1]}
         match = re.fullmatch(r"(https?://[^?#]+)/collections/[^/?#]+/items", link["href"])
@@ -173,12 +182,12 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
             return {"kind": "stac", "url": match[1], "collections": name}
     raise SourceError(
         "it links neither items nor an API that has them",
-        place=Place(file=request.path.name),
+        place=TextPlace(file=request.path.name),
         remedy="give the address of the API: https://host/stac/collections/NAME",
     )
 
 
-def _choose_file_pattern(item_paths: list[Path], request: DescriptionRequest) -> str | list[str]:
+def _choose_file_pattern(item_paths: list[Path], request: TableDescriptionRequest) -> str | list[str]:
     """Write the items as one pattern if there is one for exactly these files, else as a list."""
     if len(item_paths) == 1:
         return request.format_path(item_paths[0])

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._table_descriptions import (
     MAX_TABLES,
+    DescribedForeignKey,
     DescribedTable,
-    DescriptionKind,
-    DescriptionRequest,
-    TableRelation,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
     TableSetDescription,
     name_matches_pattern,
 )
 from hven.model import plugins
 from hven.model.errors import HvenError, SourceError, UsageError
 from hven.model.table import Column
-from hven.model.types import Type, parse_type
+from hven.model.types import ColumnType, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 # the pattern of the source kind `tap`
-DESCRIPTION = DescriptionKind(address_pattern=r"https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?")
+DESCRIPTION = TableDescriptionSignature(
+    address_pattern=r"https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?"
+)
 TABLES_QUERY = "SELECT table_name, description, utype FROM TAP_SCHEMA.tables"
 COLUMNS_QUERY = (
     "SELECT table_name, column_name, description, unit, ucd, utype, datatype, {size}, principal, indexed, std FROM "
@@ -64,7 +66,7 @@ VOTABLE_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _KeyColumn:
+class _ForeignKeyColumn:
     """One column of a foreign key, and the column that it refers to."""
 
     target_table: str
@@ -72,10 +74,10 @@ class _KeyColumn:
     target_column: str
 
 
-KeysByTable = dict[str, dict[str, list[_KeyColumn]]]  # table -> name of a foreign key -> its columns
+KeysByTable = dict[str, dict[str, list[_ForeignKeyColumn]]]  # table -> name of a foreign key -> its columns
 
 
-def read(request: DescriptionRequest) -> TableSetDescription:
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
     """Ask for the tables whose names match, with their columns and keys.
 
     Raises
@@ -88,10 +90,10 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     url = re.sub(r"/(?:sync|async|tables|capabilities)?/?$", "", request.address)
     table_rows = _find_matching_tables(request, url)
     try:
-        column_rows = list(_query_service(request, url, COLUMNS_QUERY.format(size="arraysize, xtype")))
+        column_rows = list(_query_tap_service(request, url, COLUMNS_QUERY.format(size="arraysize, xtype")))
     except SourceError:  # TAP 1.0
         tap_1_0_query = COLUMNS_QUERY.format(size='"size" AS arraysize, utype AS xtype')
-        column_rows = list(_query_service(request, url, tap_1_0_query))
+        column_rows = list(_query_tap_service(request, url, tap_1_0_query))
     columns_by_table: dict[str, list[Mapping[str, Any]]] = {}
     for row in column_rows:
         columns_by_table.setdefault(_unquote_name(row["table_name"]), []).append(row)
@@ -108,10 +110,10 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     return TableSetDescription(kind="TAP service", tables=tables, collection_keys={"reference_url": url})
 
 
-def _find_matching_tables(request: DescriptionRequest, url: str) -> list[Mapping[str, Any]]:
+def _find_matching_tables(request: TableDescriptionRequest, url: str) -> list[Mapping[str, Any]]:
     """Find the tables whose names match; tables of the service itself do not."""
     table_rows = []
-    for row in _query_service(request, url, TABLES_QUERY):
+    for row in _query_tap_service(request, url, TABLES_QUERY):
         name = _unquote_name(row["table_name"])
         schema = name.lower().partition(".")[0]
         if name_matches_pattern(request.table or "*", name) and schema not in SERVICE_SCHEMAS:
@@ -129,13 +131,13 @@ def _find_matching_tables(request: DescriptionRequest, url: str) -> list[Mapping
     return table_rows
 
 
-def _read_foreign_keys(request: DescriptionRequest, url: str) -> KeysByTable:
+def _read_foreign_keys(request: TableDescriptionRequest, url: str) -> KeysByTable:
     """Read the foreign keys; not every service has them."""
     keys_by_table: KeysByTable = {}
     try:
-        for row in _query_service(request, url, KEYS_QUERY):
+        for row in _query_tap_service(request, url, KEYS_QUERY):
             table_keys = keys_by_table.setdefault(_unquote_name(row["from_table"]), {})
-            key_column = _KeyColumn(
+            key_column = _ForeignKeyColumn(
                 target_table=_unquote_name(row["target_table"]),
                 column=_unquote_name(row["from_column"]),
                 target_column=_unquote_name(row["target_column"]),
@@ -146,7 +148,7 @@ def _read_foreign_keys(request: DescriptionRequest, url: str) -> KeysByTable:
     return keys_by_table
 
 
-def _query_service(request: DescriptionRequest, url: str, adql: str) -> Iterator[Mapping[str, Any]]:
+def _query_tap_service(request: TableDescriptionRequest, url: str, adql: str) -> Iterator[Mapping[str, Any]]:
     tap: Any = plugins.load_plugin("sources", "tap")
     source = tap.open(tap.Options(url=url, adql=adql), request.context)
     for batch in source.read_batches():
@@ -166,13 +168,13 @@ def _build_described_table(
     name = _unquote_name(row["table_name"])
     schema = name.partition(".")[0]
     columns = [_build_column(column_row) for column_row in column_rows]
-    relations: dict[str, TableRelation] = {}
+    relations: dict[str, DescribedForeignKey] = {}
     for key_id, key_columns in keys_by_table.get(name, {}).items():
         target = key_columns[0].target_table
         if target.partition(".")[0] == schema:
             target = _remove_schema_name(target)
         key_name = f"key_{key_id}" if key_id[:1].isdigit() else key_id
-        relations[key_name] = TableRelation(
+        relations[key_name] = DescribedForeignKey(
             target=target,
             columns=[key_column.column for key_column in key_columns],
             target_columns=[key_column.target_column for key_column in key_columns],
@@ -189,7 +191,7 @@ def _build_described_table(
         source=source,
         columns=columns,
         description=(row["description"] or "").strip() or None,
-        primary=_find_referenced_key(name, keys_by_table),
+        primary=_find_referenced_key_columns(name, keys_by_table),
         keys=relations,
         notes=notes,
     )
@@ -203,7 +205,7 @@ def _find_main_id_column(columns: list[Column]) -> str | None:
     return None
 
 
-def _find_referenced_key(name: str, keys_by_table: KeysByTable) -> tuple[str, ...]:
+def _find_referenced_key_columns(name: str, keys_by_table: KeysByTable) -> tuple[str, ...]:
     """Return the columns that foreign keys refer to, which name a row; none if they differ."""
     referenced_keys = set()
     for table_keys in keys_by_table.values():
@@ -239,7 +241,7 @@ def _build_column(row: Mapping[str, Any]) -> Column:
     )
 
 
-def _parse_tap_type(type_name: str, arraysize: str, xtype: str) -> Type:
+def _parse_tap_type(type_name: str, arraysize: str, xtype: str) -> ColumnType:
     """Parse a type of TAP 1.1, which is one of VOTable, or of TAP 1.0 (``adql:VARCHAR``)."""
     if xtype:
         with suppress(ValueError):

@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor._table_descriptions import DescribedTable, DescriptionKind, DescriptionRequest, TableSetDescription
+from hven.descriptor._table_descriptions import (
+    DescribedTable,
+    TableDescriptionRequest,
+    TableDescriptionSignature,
+    TableSetDescription,
+)
 from hven.model import plugins
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DESCRIPTION = DescriptionKind(signature_pattern=rb"(?mi)^Byte-(?:by|per)-byte Description of file\s*:")
+DESCRIPTION = TableDescriptionSignature(signature_pattern=rb"(?mi)^Byte-(?:by|per)-byte Description of file\s*:")
 COMPRESSION_EXTENSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
 _PIECE_NUMBER_PATTERN = re.compile(r"\.\d{1,4}$")
 
 
-def read(request: DescriptionRequest) -> TableSetDescription:
+def read_table_set_description(request: TableDescriptionRequest) -> TableSetDescription:
     """Read the tables that a ReadMe describes and whose files exist.
 
     Raises
@@ -54,7 +59,7 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     if not tables:
         raise SourceError(
             f"none of the files that it describes stands beside it: {', '.join(missing_names)}",
-            place=Place(file=request.path.name),
+            place=TextPlace(file=request.path.name),
             remedy="put them there, as they come from CDS",
         )
     collection_keys: dict[str, Any] = {}

@@ -19,7 +19,7 @@ C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
-class ValueRange(Generic[C]):
+class ColumnValueRange(Generic[C]):
     """Values between constants, which are the same one for an equality; None means no bound."""
 
     column: C
@@ -30,7 +30,7 @@ class ValueRange(Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
-class ValueChoices(Generic[C]):
+class ColumnValueChoices(Generic[C]):
     """Values of a list of constants."""
 
     column: C
@@ -40,7 +40,7 @@ class ValueChoices(Generic[C]):
 
 def analyse_column_bounds(
     condition: Expr, find_column: Callable[[Expr], C | None], free_slots: frozenset[int]
-) -> ValueRange[C] | ValueChoices[C] | None:
+) -> ColumnValueRange[C] | ColumnValueChoices[C] | None:
     """Analyse a condition on a column that `find_column` knows; return None for other conditions."""
     if isinstance(condition, Comparison):
         for side, op, other in list_comparison_sides(condition):
@@ -53,23 +53,23 @@ def analyse_column_bounds(
         low = compile_constant(condition.low, free_slots)
         high = compile_constant(condition.high, free_slots)
         if bound_column is not None and low is not None and high is not None:
-            return ValueRange(bound_column, low, high)
+            return ColumnValueRange(bound_column, low, high)
     elif isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
         bound_column = find_column(condition.operand)
         if bound_column is None:
             return None
         choice_values = compile_constant_list(condition.choices, free_slots)
         if choice_values is not None:
-            return ValueChoices(bound_column, choice_values, len(condition.choices))
+            return ColumnValueChoices(bound_column, choice_values, len(condition.choices))
     return None
 
 
-def _build_comparison_range(column: C, operator: str, value: Constant) -> ValueRange[C]:
+def _build_comparison_range(column: C, operator: str, value: Constant) -> ColumnValueRange[C]:
     if operator == "=":
-        return ValueRange(column, value, value)
+        return ColumnValueRange(column, value, value)
     if operator in {">", ">="}:
-        return ValueRange(column, low=value, low_open=operator == ">")
-    return ValueRange(column, high=value, high_open=operator == "<")
+        return ColumnValueRange(column, low=value, low_open=operator == ">")
+    return ColumnValueRange(column, high=value, high_open=operator == "<")
 
 
-__all__ = ["ValueChoices", "ValueRange", "analyse_column_bounds"]
+__all__ = ["ColumnValueChoices", "ColumnValueRange", "analyse_column_bounds"]

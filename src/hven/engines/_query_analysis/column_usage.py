@@ -34,11 +34,11 @@ def list_read_columns(bound_query: BoundQuery) -> dict[int, tuple[str, ...]]:
             for table_ref in walk_tree((node.left, node.right)):
                 if isinstance(table_ref, TableRef) and table_ref.table is not None:
                     names = names_by_number.setdefault(table_ref.number, {})
-                    names.update(dict.fromkeys(_list_joined_names(node, table_ref.table)))
+                    names.update(dict.fromkeys(_list_join_column_names(node, table_ref.table)))
     return {number: tuple(names) for number, names in names_by_number.items()}
 
 
-def _list_joined_names(join: Join, table: Table) -> list[str]:
+def _list_join_column_names(join: Join, table: Table) -> list[str]:
     """List the columns of a table that NATURAL or USING may join by."""
     if join.natural:
         return [column.name for column in table.columns]
@@ -46,7 +46,7 @@ def _list_joined_names(join: Join, table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name.lower() in using_names]
 
 
-def replace_with_candidates(
+def replace_tables_with_candidates(
     bound_query: BoundQuery, table_numbers: frozenset[int], joins: Mapping[int, Expr] | None = None
 ) -> BoundQuery:
     """Return the query with these table references reading ``hven.candidates<number>`` instead of their tables.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql.syntax_tree import Cast, Expr, FunctionCall, Literal
-from hven.engines._query_analysis.constants import SHAPE_FUNCTION_COMPILERS, compile_constant, is_text
-from hven.engines._query_analysis.shape_parsing import compute_shape_cells, parse_shape
-from hven.model.sky import Box, Circle, Moc, Point, Polygon, Shape, frames, from_array, healpix, sphere
+from hven.adql.syntax_tree import CastExpression, Expr, FunctionCall, Literal
+from hven.engines._query_analysis.constants import SHAPE_FUNCTION_COMPILERS, compile_constant, is_string_literal
+from hven.engines._query_analysis.shape_parsing import compute_shape_moc, parse_shape
+from hven.model.sky import Box, Circle, Moc, Point, Polygon, Shape, build_shape_from_array, frames, healpix, sphere
 from hven.model.types import FLOAT64, POINT
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def list_shape_arguments(call: FunctionCall) -> tuple[Expr, ...]:
     """Return the arguments of a geometry function without the deprecated coordinate system."""
-    if call.args and is_text(call.args[0]):
+    if call.args and is_string_literal(call.args[0]):
         return call.args[1:]
     return call.args
 
@@ -38,7 +38,7 @@ def match_point_coordinates(expression: Expr) -> tuple[Expr, Expr] | None:
             return (args[0], args[1])
         return None
     point_meta = expression.meta
-    if not isinstance(expression, Cast | FunctionCall) or point_meta is None:
+    if not isinstance(expression, CastExpression | FunctionCall) or point_meta is None:
         return None
     if not point_meta.constant or point_meta.type != POINT:
         return None
@@ -101,7 +101,7 @@ def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Consta
 
 def _match_computed_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
     meta = expression.meta
-    if not isinstance(expression, Cast | FunctionCall) or meta is None:
+    if not isinstance(expression, CastExpression | FunctionCall) or meta is None:
         return None
     if not meta.constant or not meta.type.is_geometry:
         return None
@@ -119,7 +119,7 @@ def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
     if isinstance(expression, FunctionCall) and expression.name in {"CIRCLE", "BOX", "POLYGON"}:
         constant_shape = match_constant_shape(expression, free_slots)
         return None if constant_shape is None else constant_shape.build_shape
-    if isinstance(expression, Cast) and expression.target in {"POINT", "CIRCLE", "POLYGON"}:
+    if isinstance(expression, CastExpression) and expression.target in {"POINT", "CIRCLE", "POLYGON"}:
         kind = expression.target.lower()
         text = compile_constant(expression.operand, free_slots)
         if text is None:
@@ -164,7 +164,7 @@ def _wrap_none_on_error(build_shape: Maker | None) -> Maker | None:
 def _parse_shape_numbers(shape_kind: str, text: Value) -> Shape | None:
     words = str(text).replace(",", " ").split()
     try:
-        return from_array(shape_kind, tuple(map(float, words)))
+        return build_shape_from_array(shape_kind, tuple(map(float, words)))
     except ValueError:
         return None
 
@@ -221,12 +221,14 @@ def _compile_moc(expression: FunctionCall, free_slots: frozenset[int]) -> Maker 
         order_value = order(literal_values)
         if shape is None or order_value is None:
             return None
-        return compute_shape_cells(shape, int(order_value))
+        return compute_shape_moc(shape, int(order_value))
 
     return build_moc
 
 
-def _build_moc_compiler(join: Callable[[Moc, Moc], Moc]) -> Callable[[FunctionCall, frozenset[int]], Maker | None]:
+def _build_moc_compiler(
+    combine_mocs: Callable[[Moc, Moc], Moc],
+) -> Callable[[FunctionCall, frozenset[int]], Maker | None]:
     def compile_moc_operation(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
         left_shape, right_shape = (compile_shape(arg, free_slots) for arg in expression.args)
         if left_shape is None or right_shape is None:
@@ -236,7 +238,7 @@ def _build_moc_compiler(join: Callable[[Moc, Moc], Moc]) -> Callable[[FunctionCa
             a = left_shape(literal_values)
             b = right_shape(literal_values)
             if isinstance(a, Moc) and isinstance(b, Moc):
-                return join(a, b)
+                return combine_mocs(a, b)
             return None
 
         return build_moc

@@ -7,7 +7,15 @@ import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hven.adql.syntax_tree import BinaryOperation, Cast, Expr, FunctionCall, Literal, LiteralList, UnaryOperation
+from hven.adql.syntax_tree import (
+    BinaryOperation,
+    CastExpression,
+    Expr,
+    FunctionCall,
+    Literal,
+    LiteralList,
+    UnaryOperation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +35,7 @@ def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant |
     """
     if isinstance(expression, Literal):
         return _compile_literal(expression, free_slots)
-    if isinstance(expression, Cast):
+    if isinstance(expression, CastExpression):
         return _compile_cast(expression, free_slots)
     if isinstance(expression, UnaryOperation):
         return _compile_sign(expression, free_slots)
@@ -46,10 +54,10 @@ def _compile_literal(literal: Literal, free_slots: frozenset[int]) -> Constant:
     return lambda _: fixed_value
 
 
-def _compile_cast(cast: Cast, free_slots: frozenset[int]) -> Constant | None:
-    if cast.target == "TIMESTAMP" and is_text(cast.operand):
+def _compile_cast(cast: CastExpression, free_slots: frozenset[int]) -> Constant | None:
+    if cast.target == "TIMESTAMP" and is_string_literal(cast.operand):
         return compile_constant(cast.operand, free_slots)  # the comparison with timestamps parses the text
-    if cast.target != "DOUBLE PRECISION" or is_text(cast.operand):
+    if cast.target != "DOUBLE PRECISION" or is_string_literal(cast.operand):
         return None
     compute_operand = compile_constant(cast.operand, free_slots)
     if compute_operand is None:
@@ -63,7 +71,7 @@ def _compile_cast(cast: Cast, free_slots: frozenset[int]) -> Constant | None:
 
 
 def _compile_sign(operation: UnaryOperation, free_slots: frozenset[int]) -> Constant | None:
-    if operation.op not in "+-" or is_text(operation.operand):
+    if operation.op not in "+-" or is_string_literal(operation.operand):
         return None
     compute_operand = compile_constant(operation.operand, free_slots)
     if compute_operand is None:
@@ -143,7 +151,7 @@ def _parse_sexagesimal(text: float | str) -> float | None:
     return -absolute_value if match[1] == "-" else absolute_value
 
 
-def _parse_hours(text: float | str) -> float | None:
+def _parse_sexagesimal_hours(text: float | str) -> float | None:
     degrees = _parse_sexagesimal(text)
     return None if degrees is None else 15 * degrees
 
@@ -165,7 +173,7 @@ _CONSTANT_FUNCTIONS: Final[dict[str, Callable[..., float | None]]] = {
     "ACOS": math.acos,
     "ATAN": math.atan,
     "ATAN2": math.atan2,
-    "IVO_HMS_TO_DEGREES": _parse_hours,
+    "IVO_HMS_TO_DEGREES": _parse_sexagesimal_hours,
     "IVO_DMS_TO_DEGREES": _parse_sexagesimal,
 }
 _MAX_INTEGER_BITS: Final = 63
@@ -231,7 +239,7 @@ def _to_number(value: float | str) -> float:
     return float(value)
 
 
-def is_text(expression: Expr) -> bool:
+def is_string_literal(expression: Expr) -> bool:
     """Return whether an expression is a string literal."""
     return isinstance(expression, Literal) and isinstance(expression.value, str)
 
@@ -243,7 +251,7 @@ def _is_float(expression: Expr) -> bool:
         return _is_float(expression.operand)
     if isinstance(expression, FunctionCall):
         return True  # all constant functions return doubles
-    if isinstance(expression, Cast) and expression.target == "DOUBLE PRECISION":
+    if isinstance(expression, CastExpression) and expression.target == "DOUBLE PRECISION":
         return True
     return isinstance(expression, BinaryOperation) and (_is_float(expression.left) or _is_float(expression.right))
 
@@ -267,7 +275,7 @@ def compile_constant_list(choices: Sequence[Expr], free_slots: frozenset[int]) -
     return lambda values: [constant(values) for constant in choice_constants]
 
 
-def parse_microseconds(value: object) -> int | None:
+def parse_timestamp_microseconds(value: object) -> int | None:
     """Parse an ISO timestamp (DALI 1.1 section 3.3.3) to microseconds since 1970; None if it is something else."""
     if isinstance(value, str):
         text = value.strip()

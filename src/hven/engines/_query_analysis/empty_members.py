@@ -14,40 +14,40 @@ from hven.adql.syntax_tree import (
     SelectItem,
     SetOperation,
     TableRef,
-    split_chain,
+    split_left_deep_chain,
     transform_tree,
     walk_tree,
 )
 from hven.adql.value_kinds import find_output_types
-from hven.engines._query_analysis.narrowable_selects import find_row_select
+from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 
 if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, FromItem
 
 
-def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int]) -> BoundQuery | None:
+def remove_empty_union_members(bound_query: BoundQuery, empty_table_numbers: frozenset[int]) -> BoundQuery | None:
     """Return the same query without the members of UNION ALL that have no rows; None if the answer has none.
 
     Parameters
     ----------
     bound_query
         The query.
-    empty_numbers
+    empty_table_numbers
         Numbers of the table references (and derived tables) that have no rows.
 
     Notes
     -----
     Columns of a union keep their names and types, which are those that hold the values of all its members.
     """
-    if not empty_numbers:
+    if not empty_table_numbers:
         return bound_query
 
     def change_node(node: Any) -> Any:
         if isinstance(node, SetOperation):
-            return _remove_union_members(node, empty_numbers)
+            return _remove_union_members(node, empty_table_numbers)
         return node
 
-    if is_certainly_empty(bound_query.query, empty_numbers):
+    if is_certainly_empty(bound_query.query, empty_table_numbers):
         return None
     query = transform_tree(transform_tree(bound_query.query, change_node), _merge_select_layer)
     if query is bound_query.query:
@@ -60,15 +60,17 @@ def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int])
     return replace(bound_query, query=query, tables=tables)
 
 
-def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) -> Any:
+def _remove_union_members(union: SetOperation, empty_table_numbers: frozenset[int]) -> Any:
     """Return a union with fewer members, but at least one."""
-    first_member, links = split_chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
+    first_member, links = split_left_deep_chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = [first_member, *(link.right for link in links)]
-    remaining_members = [member for member in members if not is_certainly_empty(member, empty_numbers)] or members[:1]
+    remaining_members = [
+        member for member in members if not is_certainly_empty(member, empty_table_numbers)
+    ] or members[:1]
     if len(remaining_members) == len(members) or not links:
         return union
-    first_select = _find_select(members[0])
-    if first_select is None or any(_find_select(member) is None for member in remaining_members):
+    first_select = _find_member_select(members[0])
+    if first_select is None or any(_find_member_select(member) is None for member in remaining_members):
         return union
     columns = []
     for item, output_type in zip(first_select.items, find_output_types(union), strict=True):
@@ -90,7 +92,7 @@ def _merge_select_layer(node: Any) -> Any:
     union = node.source
     if node.group_by or node.distinct or not isinstance(union, DerivedTable):
         return node
-    inner = find_row_select(union.query)
+    inner = find_ungrouped_select(union.query)
     if inner is None:
         return node
     inner_expressions = {}
@@ -108,11 +110,11 @@ def _merge_select_layer(node: Any) -> Any:
     return replace(inner, items=tuple(items), top=node.top)
 
 
-def _find_select(member: Any) -> Select | None:
+def _find_member_select(member: Any) -> Select | None:
     if isinstance(member, Select):
         return member
     if isinstance(member, Query):
-        return _find_select(member.body)
+        return _find_member_select(member.body)
     return None
 
 
@@ -124,28 +126,30 @@ def _replace_output_columns(member: Any, columns: Any) -> Any:
     return replace(member, items=tuple(items))
 
 
-def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
+def is_certainly_empty(node: Any, empty_table_numbers: frozenset[int]) -> bool:
     """Return whether a query, or a part of one, certainly has no rows if these table references have none."""
     if isinstance(node, SetOperation):
-        is_left_empty = is_certainly_empty(node.left, empty_numbers)
-        is_right_empty = is_certainly_empty(node.right, empty_numbers)
+        is_left_empty = is_certainly_empty(node.left, empty_table_numbers)
+        is_right_empty = is_certainly_empty(node.right, empty_table_numbers)
         if node.op == "INTERSECT":
             return is_left_empty or is_right_empty
         if node.op == "EXCEPT":
             return is_left_empty
         return is_left_empty and is_right_empty
     if isinstance(node, Query):
-        return is_certainly_empty(node.body, empty_numbers)
-    if node.source is None or not (node.group_by or find_row_select(Query(replace(node, top=None, distinct=False)))):
+        return is_certainly_empty(node.body, empty_table_numbers)
+    if node.source is None or not (
+        node.group_by or find_ungrouped_select(Query(replace(node, top=None, distinct=False)))
+    ):
         return False  # COUNT(*) over no rows returns a row
-    return _is_source_empty(node.source, empty_numbers)
+    return _is_source_empty(node.source, empty_table_numbers)
 
 
-def _is_source_empty(from_item: FromItem, empty_numbers: frozenset[int]) -> bool:
+def _is_source_empty(from_item: FromItem, empty_table_numbers: frozenset[int]) -> bool:
     """Return whether an item of FROM certainly has no rows."""
     if isinstance(from_item, Join):
-        is_left_empty = _is_source_empty(from_item.left, empty_numbers)
-        is_right_empty = _is_source_empty(from_item.right, empty_numbers)
+        is_left_empty = _is_source_empty(from_item.left, empty_table_numbers)
+        is_right_empty = _is_source_empty(from_item.right, empty_table_numbers)
         kind = from_item.kind.upper()
         if kind == "LEFT":
             return is_left_empty
@@ -155,8 +159,8 @@ def _is_source_empty(from_item: FromItem, empty_numbers: frozenset[int]) -> bool
             return is_left_empty and is_right_empty
         return is_left_empty or is_right_empty
     if isinstance(from_item, DerivedTable):
-        return from_item.number in empty_numbers or is_certainly_empty(from_item.query, empty_numbers)
-    return isinstance(from_item, TableRef) and not from_item.cte and from_item.number in empty_numbers
+        return from_item.number in empty_table_numbers or is_certainly_empty(from_item.query, empty_table_numbers)
+    return isinstance(from_item, TableRef) and not from_item.cte and from_item.number in empty_table_numbers
 
 
-__all__ = ["is_certainly_empty", "remove_empty_members"]
+__all__ = ["is_certainly_empty", "remove_empty_union_members"]

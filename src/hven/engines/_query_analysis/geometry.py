@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Cast,
+    CastExpression,
     ColumnRef,
     Comparison,
     Expr,
@@ -42,7 +42,7 @@ __all__ = [
     "match_point_coordinates",
     "match_point_in_shape",
     "match_shape_predicate",
-    "replace_shape_texts",
+    "unwrap_shape_texts",
 ]
 
 _MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>"}
@@ -53,7 +53,7 @@ SHAPE_PREDICATES = {"CONTAINS", "INTERSECTS"}
 STC_SHAPE_PREFIXES = {"Circle ICRS ", "Circle ", "Polygon ICRS ", "Polygon "}
 
 
-def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
+def unwrap_shape_texts(bound_query: BoundQuery) -> BoundQuery:
     """Return the same query with shapes compared themselves, and not the texts that a view writes of them.
 
     Such a text is ``'Circle ICRS ' || CAST(c AS VARCHAR)``.
@@ -61,13 +61,13 @@ def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
     function_names = {node.name for node in walk_tree(bound_query.query) if isinstance(node, FunctionCall)}
     if function_names.isdisjoint(SHAPE_PREDICATES):
         return bound_query
-    query = transform_tree(bound_query.query, _replace_predicate_texts)
+    query = transform_tree(bound_query.query, _unwrap_predicate_arguments)
     if query is bound_query.query:
         return bound_query
     return replace(bound_query, query=query)
 
 
-def _replace_predicate_texts(node: Any) -> Any:
+def _unwrap_predicate_arguments(node: Any) -> Any:
     if not isinstance(node, FunctionCall) or node.name not in SHAPE_PREDICATES:
         return node
     args = tuple(map(_unwrap_shape_text, node.args))
@@ -82,7 +82,11 @@ def _unwrap_shape_text(expression: Expr) -> Expr:
         return expression
     prefix = expression.left
     cast = expression.right
-    if not isinstance(prefix, Literal) or prefix.value not in STC_SHAPE_PREFIXES or not isinstance(cast, Cast):
+    if (
+        not isinstance(prefix, Literal)
+        or prefix.value not in STC_SHAPE_PREFIXES
+        or not isinstance(cast, CastExpression)
+    ):
         return expression
     shape = cast.operand
     if isinstance(shape, ColumnRef) and shape.meta is not None and shape.meta.type.is_geometry:
@@ -120,7 +124,7 @@ def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr]
 
 
 def match_distance_conditions(
-    condition: Expr, signs: Collection[str] = ("<", "<=")
+    condition: Expr, operators: Collection[str] = ("<", "<=")
 ) -> Iterator[tuple[Pair, Pair, Expr, str]]:
     """Yield the two points, the maximum distance in degrees and the sign of ``DISTANCE(p, q) < r``.
 
@@ -129,7 +133,7 @@ def match_distance_conditions(
     if isinstance(condition, Comparison):
         for call, sign, limit in list_comparison_sides(condition):
             points = match_distance_points(call)
-            if points is not None and sign in signs:
+            if points is not None and sign in operators:
                 yield *points, limit, sign
 
 

@@ -98,7 +98,7 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
         derived_numbers = frozenset({from_item.number} if is_direct else ())
         if is_direct:
             narrowable.derived_tables[from_item.number] = from_item
-        select = find_row_select(from_item.query)
+        select = find_ungrouped_select(from_item.query)
         if select is None or select.source is None:
             return derived_numbers
         inner_numbers = _collect_tables(select.source, narrowable, is_direct=False)
@@ -131,7 +131,7 @@ def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
     return transform_tree(condition, change_node)
 
 
-def find_row_select(query: Query) -> Select | None:
+def find_ungrouped_select(query: Query) -> Select | None:
     """Return the SELECT of a derived table if each of its rows is a single row of its FROM.
 
     Return None if the query has groups, limits, windows or set operations.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.syntax_tree import (
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     DerivedTable,
     ExistsPredicate,
     Expr,
@@ -22,11 +22,11 @@ from hven.adql.syntax_tree import (
     SelectItem,
     Subquery,
     TableRef,
-    join_conditions,
+    join_conditions_with_and,
     transform_tree,
     walk_tree,
 )
-from hven.engines._query_analysis.narrowable_selects import find_row_select
+from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 
 if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
@@ -36,7 +36,7 @@ _POLICY_ROW_NUMBER = 0  # number of the table itself in `TableRef.where`
 
 def flatten_query(bound_query: BoundQuery) -> BoundQuery:
     """Return the same query with fewer layers, or the same object if no layer can be removed."""
-    if not any(isinstance(node, DerivedTable | CommonTable) for node in walk_tree(bound_query.query)):
+    if not any(isinstance(node, DerivedTable | CommonTableExpression) for node in walk_tree(bound_query.query)):
         return bound_query
     query = bound_query.query
     if not bound_query.volatile:
@@ -75,14 +75,14 @@ def _inline_common_tables(query: Query) -> Query:
     return replace(body, ctes=tuple(ctes))
 
 
-def _is_reference_to(node: Any, cte: CommonTable) -> bool:
+def _is_reference_to(node: Any, cte: CommonTableExpression) -> bool:
     return isinstance(node, TableRef) and node.cte and node.parts[-1] == cte.name
 
 
 class _CommonTableInliner:
     """Replaces references to one query of WITH by copies of it, each with numbers of its own."""
 
-    def __init__(self, cte: CommonTable, next_number: int) -> None:
+    def __init__(self, cte: CommonTableExpression, next_number: int) -> None:
         self._cte = cte
         self._next_number = next_number
         self._is_used = False
@@ -93,7 +93,7 @@ class _CommonTableInliner:
             return node
         query = self._cte.query
         if self._is_used:
-            query = self._copy_renumbered()
+            query = self._copy_renumbered_query()
         self._is_used = True
         return DerivedTable(
             query,
@@ -103,7 +103,7 @@ class _CommonTableInliner:
             columns=node.table.columns,
         )
 
-    def _copy_renumbered(self) -> Query:
+    def _copy_renumbered_query(self) -> Query:
         numbers: dict[int, int] = {}
         for node in walk_tree(self._cte.query):
             if isinstance(node, TableRef | DerivedTable):
@@ -127,7 +127,7 @@ def _replace_table_numbers(query: Query, numbers: dict[int, int]) -> Query:
 
 def _match_simple_select(query: Query) -> tuple[TableRef, list[ColumnRef], Select] | None:
     """Match a query that chooses rows and columns of one stored table; return the table, the columns and the SELECT."""
-    select = find_row_select(query)
+    select = find_ungrouped_select(query)
     if select is None or not isinstance(select.source, TableRef) or select.source.cte or select.source.table is None:
         return None
     columns: list[ColumnRef] = []
@@ -172,7 +172,7 @@ def _merge_derived_tables(query: Query) -> Query:
             column_pairs = list(zip(node.columns, inner_columns, strict=True))
             if any(ref.meta is not None and outer.type != ref.meta.type for outer, ref in column_pairs):
                 continue
-            where = join_conditions(table.where, _bind_to_policy_row(select.where, table.number))
+            where = join_conditions_with_and(table.where, _convert_to_policy_condition(select.where, table.number))
             replacement_tables[node.number] = replace(table, alias=node.alias, where=where)
             for outer, column_ref in column_pairs:
                 columns[node.number, outer.name] = column_ref
@@ -199,7 +199,7 @@ class _DerivedTableMerger:
         return node
 
 
-def _bind_to_policy_row(condition: Expr | None, table_number: int) -> Expr | None:
+def _convert_to_policy_condition(condition: Expr | None, table_number: int) -> Expr | None:
     """Return a condition on a table in the form of `TableRef.where`, over the columns of table 0."""
 
     def change_node(node: Any) -> Any:

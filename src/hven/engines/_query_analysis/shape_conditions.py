@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.adql.syntax_tree import Cast
-from hven.adql.value_kinds import is_null
+from hven.adql.syntax_tree import CastExpression
+from hven.adql.value_kinds import is_null_in_every_row
 from hven.engines._query_analysis.constant_shapes import compile_shape
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.geometry import (
@@ -56,7 +56,7 @@ def has_null_position(condition: Expr) -> bool:
     if point_in_shape is None:
         return False
     coordinates = match_point_coordinates(point_in_shape[0]) or ()
-    return any(is_null(part.operand if isinstance(part, Cast) else part) for part in coordinates)
+    return any(is_null_in_every_row(part.operand if isinstance(part, CastExpression) else part) for part in coordinates)
 
 
 def match_region_in_shape(

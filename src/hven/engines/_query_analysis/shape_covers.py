@@ -22,16 +22,16 @@ _START_ORDER = 3  # order of the cells from which a large polygon is refined
 _REFINEMENT_ORDERS = 1  # orders between the bounding circle of a small polygon and its cover
 
 
-def cover_shape(shape: Shape | Moc) -> Indexes:
+def cover_shape_with_cells(shape: Shape | Moc) -> Indexes:
     """Return ranges at order 29 that hold the shape: half-open, sorted, disjoint."""
     if isinstance(shape, Moc):
         return shape.ranges
     if isinstance(shape, Circle):
         cone_order = healpix.choose_cone_order(max(shape.radius, 1e-7))
-        return shape.cover(cone_order)
+        return shape.cover_with_cells(cone_order)
     if isinstance(shape, Polygon):
         return cover_polygon(shape, choose_cover_order(shape))
-    return shape.cover(6)
+    return shape.cover_with_cells(6)
 
 
 def choose_cover_order(shape: Polygon) -> int:
@@ -40,7 +40,7 @@ def choose_cover_order(shape: Polygon) -> int:
     The cells suit the area, but a thin polygon has many along it, so its length limits how small they are.
     """
     area_radius = float(np.sqrt(shape.compute_area() / np.pi))
-    return healpix.choose_cone_order(max(area_radius, float(shape.ring.reach[0]) / 16, 1e-4))
+    return healpix.choose_cone_order(max(area_radius, float(shape.ring.max_vertex_distances[0]) / 16, 1e-4))
 
 
 def cover_polygon(shape: Polygon, order: int) -> Indexes:
@@ -49,9 +49,9 @@ def cover_polygon(shape: Polygon, order: int) -> Indexes:
     The cells of its bounding circle, or of the whole sky, are divided where the border of the polygon may pass.
     """
     ring = shape.ring
-    ring_radius = float(ring.reach[0])
+    ring_radius = float(ring.max_vertex_distances[0])
     if shape.compute_area() < sphere.SKY_AREA_SQUARE_DEGREES / 8.0 and ring_radius < 60.0:
-        lon, lat = sphere.to_lon_lat(ring.mean[0])
+        lon, lat = sphere.to_lon_lat(ring.mean_directions[0])
         depth = max(order - _REFINEMENT_ORDERS, 0)
         cone_ranges = healpix.cover_cone(float(lon), float(lat), ring_radius + 1e-9, depth)
         cell_ranges = cone_ranges >> 2 * (healpix.MAX_ORDER - depth)

@@ -20,7 +20,7 @@ def parse_shape(text: str) -> Shape | Moc | None:
         except ValueError:
             return None
     try:
-        return shape_text.parse_shape("multishape", text.lower())
+        return shape_text.parse_dali_shape("multishape", text.lower())
     except ValueError:
         pass  # not DALI text, but perhaps STC-S
     try:
@@ -29,7 +29,7 @@ def parse_shape(text: str) -> Shape | Moc | None:
         return None
 
 
-def compute_shape_cells(shape: Shape | Moc, order: int) -> Moc:
+def compute_shape_moc(shape: Shape | Moc, order: int) -> Moc:
     """Return the cells of an order that a shape touches.
 
     Raises
@@ -43,4 +43,4 @@ def compute_shape_cells(shape: Shape | Moc, order: int) -> Moc:
     if area > 0.0 and order > healpix.choose_cone_order(float(np.sqrt(area / np.pi))) + MAX_EXTRA_ORDERS:
         message = f"MOC: cells of order {order} are too small for this shape"
         raise ValueError(message)
-    return Moc(shape.cover(order), order)
+    return Moc(shape.cover_with_cells(order), order)

@@ -24,14 +24,14 @@ from hven.adql.syntax_tree import (
     SelectItem,
     SetOperation,
     WindowExpression,
-    join_conditions,
-    split_chain,
+    join_conditions_with_and,
     split_conjuncts,
+    split_left_deep_chain,
     transform_tree,
     walk_tree,
 )
-from hven.adql.value_kinds import is_null
-from hven.engines._query_analysis.narrowable_selects import find_row_select
+from hven.adql.value_kinds import is_null_in_every_row
+from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ _NULL_PROPAGATING_ARGUMENTS = {
 }
 
 
-def push_into_unions(bound_query: BoundQuery) -> BoundQuery:
+def push_conditions_into_unions(bound_query: BoundQuery) -> BoundQuery:
     """Return the same query with conditions on unions pushed into their members; the same object if there are none."""
     if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
         return bound_query
@@ -69,10 +69,10 @@ def _push_conditions(node: Any) -> Any:
     parts = list(split_conjuncts(node.where))
     row_conditions = [part for part in parts if _is_row_condition(part)]
     moved_conditions: set[int] = set()
-    source = _push_into_item(node.source, row_conditions, moved_conditions)
+    source = _push_into_from_item(node.source, row_conditions, moved_conditions)
     if source is node.source:
         return node
-    where = join_conditions(*(part for part in parts if id(part) not in moved_conditions))
+    where = join_conditions_with_and(*(part for part in parts if id(part) not in moved_conditions))
     return replace(node, source=source, where=where)
 
 
@@ -81,7 +81,7 @@ def _is_row_condition(condition: Expr) -> bool:
     return not any(isinstance(part, Query | Select | WindowExpression) for part in walk_tree(condition))
 
 
-def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_conditions: set[int]) -> FromItem:
+def _push_into_from_item(from_item: FromItem, conditions: Sequence[Expr], moved_conditions: set[int]) -> FromItem:
     """Push conditions into the unions below a FROM item, but not into the null-filled side of an outer join.
 
     The `id` of each condition that was pushed is added to `moved_conditions`.
@@ -92,12 +92,12 @@ def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_condi
         return from_item
     if from_item.query.order_by or from_item.query.offset is not None or from_item.query.ctes:
         return from_item
-    own_conditions = [part for part in conditions if _list_source_numbers(part) == {from_item.number}]
+    own_conditions = [part for part in conditions if _list_table_numbers(part) == {from_item.number}]
     members = _list_union_members(from_item.query.body)
     if not own_conditions or not members:
         return from_item
     moved_conditions.update(id(part) for part in own_conditions)
-    body = _push_into_members(from_item.query.body, from_item, own_conditions)
+    body = _push_into_union_members(from_item.query.body, from_item, own_conditions)
     query = replace(from_item.query, body=body)
     return replace(from_item, query=query)
 
@@ -107,15 +107,15 @@ def _push_into_join(join: Join, conditions: Sequence[Expr], moved_conditions: se
     left_item = join.left
     right_item = join.right
     if kind in {"INNER", "CROSS", "LEFT"}:
-        left_item = _push_into_item(left_item, conditions, moved_conditions)
+        left_item = _push_into_from_item(left_item, conditions, moved_conditions)
     if kind in {"INNER", "CROSS", "RIGHT"}:
-        right_item = _push_into_item(right_item, conditions, moved_conditions)
+        right_item = _push_into_from_item(right_item, conditions, moved_conditions)
     if left_item is join.left and right_item is join.right:
         return join
     return replace(join, left=left_item, right=right_item)
 
 
-def _list_source_numbers(condition: Expr) -> set[int]:
+def _list_table_numbers(condition: Expr) -> set[int]:
     return {part.source for part in walk_tree(condition) if isinstance(part, ColumnRef)}
 
 
@@ -123,20 +123,20 @@ def _list_union_members(body: Any) -> list[Select]:
     """Return the queries of a UNION ALL; the list is empty for anything else."""
     members: list[Select] = []
     while isinstance(body, SetOperation):
-        right = find_row_select(body.right if isinstance(body.right, Query) else Query(body.right))
+        right = find_ungrouped_select(body.right if isinstance(body.right, Query) else Query(body.right))
         if body.op != "UNION" or not body.all or right is None:
             return []
         members.append(right)
         body = body.left
-    first_member = find_row_select(body if isinstance(body, Query) else Query(body))
+    first_member = find_ungrouped_select(body if isinstance(body, Query) else Query(body))
     if first_member is None:
         return []
     return [*members, first_member]
 
 
-def _push_into_members(body: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
+def _push_into_union_members(body: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
     """Add conditions to each member, over its own expressions."""
-    first_member, links = split_chain(body, SetOperation)
+    first_member, links = split_left_deep_chain(body, SetOperation)
     union_node = _add_member_conditions(first_member, union, conditions)
     for link in links:
         right = _add_member_conditions(link.right, union, conditions)
@@ -157,7 +157,7 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
         if isinstance(node, FunctionCall) and node.name in _NULL_PROPAGATING_ARGUMENTS:
             args = tuple([transform_tree(arg, change_node) for arg in node.args])
             last_args = args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
-            if any(map(is_null, last_args)):  # the member has no such column
+            if any(map(is_null_in_every_row, last_args)):  # the member has no such column
                 return Literal(None, text_offset=node.text_offset, meta=node.meta)
             if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)):
                 return node
@@ -173,7 +173,7 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
         return inner_expression
 
     own_conditions = [transform_tree(part, change_node) for part in conditions]
-    where = join_conditions(*split_conjuncts(member.where), *own_conditions)
+    where = join_conditions_with_and(*split_conjuncts(member.where), *own_conditions)
     return replace(member, where=where)
 
 
@@ -189,4 +189,4 @@ def match_prefixed_column(expression: Expr) -> tuple[str, ColumnRef] | None:
     return None
 
 
-__all__ = ["match_prefixed_column", "push_into_unions"]
+__all__ = ["match_prefixed_column", "push_conditions_into_unions"]

@@ -24,7 +24,7 @@ from hven.engines._prerequisites import PlanWithPrerequisite
 from hven.engines._query_analysis.row_policies import is_filtered_table
 from hven.engines.duckdb.query_plan import DuckPlan, quote_identifier
 from hven.engines.duckdb.region_index import RegionIndex
-from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, OpenSnapshot, Projection
+from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, ColumnProjection, OpenSnapshot
 from hven.model.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class AccessibleRows(OpenSnapshot):
                 self.bytes += column.nbytes
         return column
 
-    def check_columns(self, column_names: tuple[str, ...] | None) -> None:
+    def check_column_sizes(self, column_names: tuple[str, ...] | None) -> None:
         """Raise `ColumnsTooLargeError` if some columns are too large to be copied."""
         columns = self.full_snapshot.select_columns(column_names)
         sample = columns.slice(0, SAMPLE_ROWS)
@@ -206,28 +206,28 @@ class AccessibleRows(OpenSnapshot):
         """Return one value as a Python object."""
         return self.full_snapshot.get_value(int(self._row_numbers[row_number]), column_number)
 
-    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+    def get_projection(self, column_names: tuple[str, ...]) -> ColumnProjection:
         """Return these columns, in this order, for reading by row number."""
         return AccessibleProjection(self.full_snapshot.get_projection(column_names), self._row_numbers)
 
 
-class AccessibleProjection(Projection):
+class AccessibleProjection(ColumnProjection):
     """Some columns of the accessible rows, read from those of all rows."""
 
-    def __init__(self, full_projection: Projection, rows: npt.NDArray[Any]) -> None:
+    def __init__(self, full_projection: ColumnProjection, rows: npt.NDArray[Any]) -> None:
         self._full_projection = full_projection
         self._rows = rows
         self.schema = full_projection.schema
 
-    def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
+    def iterate_row_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
         """Yield copies of the rows of a range."""
         for begin in range(first_row, end_row, COPIED_BATCH_ROWS):
             end = min(begin + COPIED_BATCH_ROWS, end_row)
-            yield self._full_projection.take_ascending(self._rows[begin:end])
+            yield self._full_projection.take_ascending_rows(self._rows[begin:end])
 
-    def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
+    def take_ascending_rows(self, row_numbers: Rows) -> pa.RecordBatch:
         """Return copies of rows, by ascending number."""
-        return self._full_projection.take_ascending(self._rows[row_numbers])
+        return self._full_projection.take_ascending_rows(self._rows[row_numbers])
 
 
 class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
@@ -241,12 +241,12 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
     def __init__(
         self,
         engine: DuckEngineProtocol,
-        bound: BoundQuery,
+        bound_query: BoundQuery,
         policy_conditions: Mapping[str, tuple[str, tuple[str, ...]]],
     ) -> None:
-        unfiltered_query = transform_tree(bound.query, _remove_policy_condition)
-        super().__init__(engine, replace(bound, query=unfiltered_query))
-        self._build_filtered_plan = partial(DuckPlan, engine, bound)
+        unfiltered_query = transform_tree(bound_query.query, _remove_policy_condition)
+        super().__init__(engine, replace(bound_query, query=unfiltered_query))
+        self._build_filtered_plan = partial(DuckPlan, engine, bound_query)
         self._policy_conditions = policy_conditions
         # row sets that have all indexes which this plan reads
         self._indexed_rows: WeakSet[AccessibleRows] = WeakSet()
@@ -255,7 +255,7 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
     def _filtered_plan(self) -> DuckPlan:
         return self._build_filtered_plan()
 
-    def _list_subsets(self, relations: Mapping[str, Relation]) -> dict[str, SnapshotSubset] | None:
+    def _list_snapshot_subsets(self, relations: Mapping[str, Relation]) -> dict[str, SnapshotSubset] | None:
         """Return the accessible rows of each table, or None if those of one of them cannot be kept."""
         subsets = {}
         for name, (condition, condition_columns) in self._policy_conditions.items():
@@ -274,9 +274,9 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
             )
         return subsets
 
-    def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
+    def find_prerequisite_key(self, relations: Mapping[str, Relation]) -> Hashable:
         """Return the keys of the row sets that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
-        subsets = self._list_subsets(relations) or {}
+        subsets = self._list_snapshot_subsets(relations) or {}
         keys = [subset.cache_key for subset in subsets.values()]
         unknown_keys = [key for key in keys if self._engine.accessible_rows_cache.find(key) is None]
         return tuple(sorted(unknown_keys)) or None
@@ -285,11 +285,11 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         """Run the query; see `hven.engines.QueryPlan.execute`."""
-        parts = self._list_subsets(relations)
+        parts = self._list_snapshot_subsets(relations)
         if parts is None:
             return self._filtered_plan.execute(literal_values, relations, limits)
         cached_row_sets = {self._engine.accessible_rows_cache.find(part.cache_key) for part in parts.values()}
-        if self.small and cached_row_sets <= {*self._indexed_rows}:
+        if self.is_quick and cached_row_sets <= {*self._indexed_rows}:
             execution = super().execute(literal_values, {**relations, **parts}, limits)
             if execution.small:
                 return execution
@@ -303,23 +303,25 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         literal_values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
-        set_running: Callable[[QueryExecution | None], None],
+        set_running_execution: Callable[[QueryExecution | None], None],
     ) -> QueryExecution:
         rows_by_table = {}
         try:
             for name, part in subsets.items():
-                rows_by_table[name] = find_accessible_rows(self._engine, part, limits, set_running)
+                rows_by_table[name] = find_accessible_rows(self._engine, part, limits, set_running_execution)
         except EvaluationError:  # the error may come from a row that the query leaves out
-            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running)
+            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running_execution)
         subsets_by_table = {name: replace(part, rows=rows_by_table[name].rows) for name, part in subsets.items()}
         try:
-            execution = self.execute_long(literal_values, {**relations, **subsets_by_table}, limits, set_running)
+            execution = self.execute_long(
+                literal_values, {**relations, **subsets_by_table}, limits, set_running_execution
+            )
         except ColumnsTooLargeError:
-            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running)
+            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running_execution)
         self._indexed_rows.update(rows_by_table.values())
         return execution
 
-    def execute_over(
+    def execute_over_tables(
         self,
         tables_by_number: dict[int, pa.Table],
         literal_values: Values,
@@ -327,16 +329,16 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         limits: ExecutionLimits,
     ) -> QueryExecution:
         """Run with these rows in place of table references, by their numbers; the conditions are tested on them."""
-        return self._filtered_plan.execute_over(tables_by_number, literal_values, relations, limits)
+        return self._filtered_plan.execute_over_tables(tables_by_number, literal_values, relations, limits)
 
 
 def find_accessible_rows(
     engine: DuckEngineProtocol,
     subset: SnapshotSubset,
     limits: ExecutionLimits | None = None,
-    set_running: Callable[[QueryExecution | None], None] | None = None,
+    set_running_execution: Callable[[QueryExecution | None], None] | None = None,
 ) -> AccessibleRows:
-    """Return the rows that meet a condition; `set_running` is called with the query that finds them."""
+    """Return the rows that meet a condition; `set_running_execution` is called with the query that finds them."""
     accessible_rows = engine.accessible_rows_cache.find(subset.cache_key)
     if accessible_rows is None:
         # the query selects row numbers because DuckDB makes a join of IN with five values, which loses their order
@@ -346,8 +348,8 @@ def find_accessible_rows(
         tested_rows = {subset.table: engine.read_relation(subset.full_snapshot, read_columns)}
         deadline = limits.deadline if limits is not None else None
         execution = engine.run_sql(sql, (), tested_rows, schema, ExecutionLimits(deadline=deadline))
-        if set_running is not None:
-            set_running(execution)
+        if set_running_execution is not None:
+            set_running_execution(execution)
         try:
             rows = pa.Table.from_batches(execution, schema=schema).column(0).to_numpy()
         finally:

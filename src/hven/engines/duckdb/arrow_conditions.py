@@ -31,8 +31,13 @@ from hven.adql.syntax_tree import (
     NullPredicate,
     Subquery,
 )
-from hven.adql.value_kinds import is_null
-from hven.engines._query_analysis.constants import compile_constant, compile_constant_list, is_text, parse_microseconds
+from hven.adql.value_kinds import is_null_in_every_row
+from hven.engines._query_analysis.constants import (
+    compile_constant,
+    compile_constant_list,
+    is_string_literal,
+    parse_timestamp_microseconds,
+)
 from hven.engines._query_analysis.geometry import (
     list_comparison_sides,
     match_column_pair,
@@ -43,20 +48,20 @@ from hven.engines._query_analysis.geometry import (
     match_shape_predicate,
 )
 from hven.engines._query_analysis.shape_conditions import match_shape_or_point
-from hven.engines._region_cells import list_shape_numbers
+from hven.engines._region_cells import list_shape_coordinates
 from hven.engines.duckdb.arrow_values import (
     UnsupportedByArrowError,
-    find_nullable_base,
+    find_null_deciding_expression,
 )
 from hven.engines.duckdb.long_lists import MAX_INLINE_VALUES, test_membership
-from hven.engines.duckdb.udf_registry import call_function
-from hven.model.sky import Circle, Point, Polygon, compute_distance
+from hven.engines.duckdb.udf_registry import call_udf
+from hven.model.sky import Circle, Point, Polygon, compute_angular_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.engines._query_analysis.constants import Constant
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
@@ -67,13 +72,13 @@ _REGION_TYPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
 @dataclass(slots=True)
-class ColumnNumbers:
+class BatchColumnNumbers:
     """The columns that expressions read, with the position of each in the frame."""
 
     table_number: int
     number_by_name: dict[str, int]
 
-    def find_column(self, expression: Expr) -> tuple[int, Type] | None:
+    def find_column(self, expression: Expr) -> tuple[int, ColumnType] | None:
         """Return position and type of a column of the table, or None if `expression` is something else."""
         if not isinstance(expression, ColumnRef) or expression.source != self.table_number or expression.column is None:
             return None
@@ -82,7 +87,9 @@ class ColumnNumbers:
         return column_number, column.type
 
 
-def compile_distance(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
+def compile_arrow_distance(
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> Evaluate:
     """Compile the distance of a position in two columns and a constant one, in degrees."""
     points = match_distance_points(expression)
     if points is None:
@@ -98,7 +105,9 @@ def compile_distance(expression: Expr, column_numbers: ColumnNumbers, free_slots
     raise UnsupportedByArrowError
 
 
-def _find_position_columns(columns: tuple[Expr, Expr] | None, column_numbers: ColumnNumbers) -> tuple[int, int] | None:
+def _find_position_columns(
+    columns: tuple[Expr, Expr] | None, column_numbers: BatchColumnNumbers
+) -> tuple[int, int] | None:
     """Return the positions of two numeric columns in the frame, or None if they are something else."""
     if columns is None:
         return None
@@ -121,7 +130,7 @@ def _build_distance_function(position: tuple[int, int], lon_constant: Constant, 
         lat_column = frame.column(lat_number)
         lon = _to_float_array(lon_column)
         lat = _to_float_array(lat_column)
-        distances = compute_distance(lon, lat, centre_lon, centre_lat)
+        distances = compute_angular_distance(lon, lat, centre_lon, centre_lat)
         return pa.array(np.atleast_1d(distances), mask=_build_null_mask(lon_column, lat_column))
 
     return evaluate_distance
@@ -140,12 +149,14 @@ def _to_float_array(column: pa.Array) -> Any:
     return column.to_numpy(zero_copy_only=False)
 
 
-def compile_condition(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
+def compile_arrow_condition(
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> Evaluate:
     """Compile a condition to a function that gives an Arrow array of true, false and null."""
     if isinstance(expression, Conjunction | Disjunction):
         return _compile_connective(expression, column_numbers, free_slots)
     if isinstance(expression, Negation):
-        evaluate_operand = compile_condition(expression.operand, column_numbers, free_slots)
+        evaluate_operand = compile_arrow_condition(expression.operand, column_numbers, free_slots)
         return lambda frame, values: pc.invert(evaluate_operand(frame, values))
     if isinstance(expression, NullPredicate):
         return _compile_null_predicate(expression, column_numbers, free_slots)
@@ -158,10 +169,10 @@ def compile_condition(expression: Expr, column_numbers: ColumnNumbers, free_slot
 
 
 def _compile_connective(
-    expression: Conjunction | Disjunction, column_numbers: ColumnNumbers, free_slots: frozenset[int]
+    expression: Conjunction | Disjunction, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
     join = pc.and_kleene if isinstance(expression, Conjunction) else pc.or_kleene
-    parts = [compile_condition(part, column_numbers, free_slots) for part in expression.parts]
+    parts = [compile_arrow_condition(part, column_numbers, free_slots) for part in expression.parts]
 
     def evaluate_parts(frame: pa.RecordBatch, literal_values: Values) -> Any:
         mask = parts[0](frame, literal_values)
@@ -173,19 +184,19 @@ def _compile_connective(
 
 
 def _compile_null_predicate(
-    expression: NullPredicate, column_numbers: ColumnNumbers, free_slots: frozenset[int]
+    expression: NullPredicate, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    column_match = column_numbers.find_column(find_nullable_base(expression.operand, free_slots))
+    column_match = column_numbers.find_column(find_null_deciding_expression(expression.operand, free_slots))
     if column_match is not None:
         column_number = column_match[0]
         test = pc.is_valid if expression.negated else pc.is_null
         return lambda frame, _: test(frame.column(column_number))
-    if is_null(expression.operand):
+    if is_null_in_every_row(expression.operand):
         return lambda _, __: pa.scalar(not expression.negated, pa.bool_())
     raise UnsupportedByArrowError
 
 
-def combine_conditions(conditions: list[Evaluate]) -> Evaluate | None:
+def combine_arrow_conditions(conditions: list[Evaluate]) -> Evaluate | None:
     """Join two conditions by AND; return a single one as it is, and None if there is none."""
     if not conditions:
         return None
@@ -196,7 +207,7 @@ def combine_conditions(conditions: list[Evaluate]) -> Evaluate | None:
 
 
 def _compile_shape_predicate(
-    expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate | None:
     """Compile CONTAINS or INTERSECTS of a column of regions and another shape.
 
@@ -209,8 +220,8 @@ def _compile_shape_predicate(
     if not isinstance(first_shape, ColumnRef) and not isinstance(second_shape, ColumnRef):
         return None
     call = next(side for side in (expression.left, expression.right) if isinstance(side, FunctionCall))
-    left_shapes = _compile_shapes(first_shape, column_numbers, free_slots)
-    right_shapes = _compile_shapes(second_shape, column_numbers, free_slots)
+    left_shapes = _compile_shape_operand(first_shape, column_numbers, free_slots)
+    right_shapes = _compile_shape_operand(second_shape, column_numbers, free_slots)
     required_constant = compile_constant(required_result, free_slots)
     if left_shapes is None or right_shapes is None or required_constant is None:
         return None
@@ -238,18 +249,20 @@ def _call_shape_function(function_name: str, sides: list[pa.Array], are_points: 
         sides = [lon, lat, *sides]
         function_name = "hven_in_text"
     elif has_texts:
-        sides = [side if _is_text_array(side) else call_function("hven_text", side) for side in sides]
+        sides = [side if _is_text_array(side) else call_udf("hven_text", side) for side in sides]
         function_name = f"{function_name}_text"
     first_row_numbers = np.zeros(row_count, np.int64)
     arguments = [side if len(side) == row_count else side.take(pa.array(first_row_numbers)) for side in sides]
-    return call_function(function_name, *arguments)
+    return call_udf(function_name, *arguments)
 
 
 def _is_text_array(shapes: pa.Array) -> bool:
     return bool(pa.types.is_string(shapes.type))
 
 
-def _compile_shapes(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate | None:
+def _compile_shape_operand(
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> Evaluate | None:
     """Compile shapes: a column of regions, positions in two columns, or a constant shape, which is one row.
 
     A column of regions has lists of numbers or texts.
@@ -264,7 +277,7 @@ def _compile_shapes(expression: Expr, column_numbers: ColumnNumbers, free_slots:
     return _compile_constant_shape(expression, free_slots)
 
 
-def _compile_region_column(column_number: int, column_type: Type) -> Evaluate | None:
+def _compile_region_column(column_number: int, column_type: ColumnType) -> Evaluate | None:
     if column_type.stored_xtype is None or column_type.stored_xtype.adql not in _REGION_TYPES:
         return None
     if column_type.is_string:
@@ -293,13 +306,13 @@ def _compile_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Eva
         shape_value = shape.build_shape(literal_values)
         if not isinstance(shape_value, Point | Circle | Polygon):
             raise UnsupportedByArrowError
-        return pa.array([list_shape_numbers(shape_value)], _SHAPE_LIST_TYPE)
+        return pa.array([list_shape_coordinates(shape_value)], _SHAPE_LIST_TYPE)
 
     return build_constant_shape
 
 
 def _compile_point_in_shape(
-    expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate | None:
     shape_predicate = _compile_shape_predicate(expression, column_numbers, free_slots)
     if shape_predicate is not None:
@@ -332,7 +345,7 @@ def _compile_point_in_shape(
     return evaluate_point_in_shape
 
 
-def _compile_comparison(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
+def _compile_comparison(expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
     literal_test = _compile_literal_comparison(expression, free_slots)
     if literal_test is not None:
         return literal_test
@@ -348,27 +361,27 @@ def _compile_comparison(expression: Expr, column_numbers: ColumnNumbers, free_sl
             operand = expression.operand
             evaluate_lower = _compile_column_comparison(operand, ">=", low, column_numbers, free_slots)
             evaluate_upper = _compile_column_comparison(operand, "<=", high, column_numbers, free_slots)
-            return _combine_bounds(evaluate_lower, evaluate_upper, negated=expression.negated)
+            return _combine_between_bounds(evaluate_lower, evaluate_upper, is_negated=expression.negated)
     elif isinstance(expression, InPredicate) and not isinstance(expression.choices, Subquery):
-        return _compile_in(expression, expression.choices, column_numbers, free_slots)
+        return _compile_in_predicate(expression, expression.choices, column_numbers, free_slots)
     raise UnsupportedByArrowError
 
 
-def _combine_bounds(evaluate_lower: Evaluate, evaluate_upper: Evaluate, *, negated: bool) -> Evaluate:
+def _combine_between_bounds(evaluate_lower: Evaluate, evaluate_upper: Evaluate, *, is_negated: bool) -> Evaluate:
     def evaluate_between(frame: pa.RecordBatch, literal_values: Values) -> Any:
         is_above = evaluate_lower(frame, literal_values)
         is_below = evaluate_upper(frame, literal_values)
         mask = pc.and_kleene(is_above, is_below)
-        return pc.invert(mask) if negated else mask
+        return pc.invert(mask) if is_negated else mask
 
     return evaluate_between
 
 
-def _compile_in(
-    expression: InPredicate, choices: Sequence[Expr], column_numbers: ColumnNumbers, free_slots: frozenset[int]
+def _compile_in_predicate(
+    expression: InPredicate, choices: Sequence[Expr], column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
     if len(choices) > MAX_INLINE_VALUES:
-        return _compile_long_in(expression, choices, column_numbers, free_slots)
+        return _compile_long_in_list(expression, choices, column_numbers, free_slots)
     tests = []
     for choice in choices:
         choice_constant = compile_constant(choice, free_slots)
@@ -376,7 +389,7 @@ def _compile_in(
             raise UnsupportedByArrowError
         operand = expression.operand
         tests.append(_compile_column_comparison(operand, "=", choice_constant, column_numbers, free_slots))
-    return _combine_tests(tests, negated=expression.negated)
+    return _combine_tests_by_or(tests, is_negated=expression.negated)
 
 
 def _compile_literal_comparison(expression: Expr, free_slots: frozenset[int]) -> Evaluate | None:
@@ -411,9 +424,11 @@ def _compile_literal_comparison(expression: Expr, free_slots: frozenset[int]) ->
     return evaluate_literals
 
 
-def _compile_like(expression: LikePredicate, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
+def _compile_like(
+    expression: LikePredicate, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> Evaluate:
     """Compile LIKE: ``%`` is any text and ``_`` any character; there is no escape character."""
-    evaluate_text = _compile_text(expression.operand, column_numbers)
+    evaluate_text = _compile_text_column(expression.operand, column_numbers)
     pattern_constant = compile_constant(expression.pattern, free_slots)
     if evaluate_text is None or pattern_constant is None:
         raise UnsupportedByArrowError
@@ -438,7 +453,7 @@ _LIKE_WILDCARDS = {"%": ".*", "_": "."}
 _CASE_FUNCTIONS: dict[str, Callable[[Any], Any]] = {"LOWER": pc.ascii_lower, "UPPER": pc.ascii_upper}
 
 
-def _compile_text(expression: Expr, column_numbers: ColumnNumbers) -> Evaluate | None:
+def _compile_text_column(expression: Expr, column_numbers: BatchColumnNumbers) -> Evaluate | None:
     """Compile a text column, possibly in LOWER or UPPER; return None for anything else."""
     case_function = None
     if isinstance(expression, FunctionCall) and expression.name in _CASE_FUNCTIONS and len(expression.args) == 1:
@@ -464,8 +479,8 @@ def _is_ascii(column: pa.Array) -> bool:
     return bool(pc.all(pc.string_is_ascii(column), min_count=0).as_py())
 
 
-def _compile_long_in(
-    expression: InPredicate, choices: Sequence[Expr], column_numbers: ColumnNumbers, free_slots: frozenset[int]
+def _compile_long_in_list(
+    expression: InPredicate, choices: Sequence[Expr], column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
     column_match = column_numbers.find_column(expression.operand)
     list_values = compile_constant_list(choices, free_slots)
@@ -483,12 +498,12 @@ def _compile_long_in(
     return evaluate_long_in
 
 
-def _combine_tests(tests: list[Evaluate], *, negated: bool) -> Evaluate:
+def _combine_tests_by_or(tests: list[Evaluate], *, is_negated: bool) -> Evaluate:
     def evaluate_any(frame: pa.RecordBatch, literal_values: Values) -> Any:
         mask = tests[0](frame, literal_values)
         for test in tests[1:]:
             mask = pc.or_kleene(mask, test(frame, literal_values))
-        return pc.invert(mask) if negated else mask
+        return pc.invert(mask) if is_negated else mask
 
     return evaluate_any
 
@@ -504,12 +519,12 @@ _COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _compile_column_comparison(
-    expression: Expr, operator: str, value: Constant, column_numbers: ColumnNumbers, free_slots: frozenset[int]
+    expression: Expr, operator: str, value: Constant, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    if is_text(expression):
+    if is_string_literal(expression):
         raise UnsupportedByArrowError
     if isinstance(expression, FunctionCall):
-        evaluate_text = _compile_text(expression, column_numbers)
+        evaluate_text = _compile_text_column(expression, column_numbers)
         if evaluate_text is not None:
             return _build_text_comparison(evaluate_text, operator, value)
     evaluate_remainder = _compile_remainder(expression, column_numbers, free_slots)
@@ -517,13 +532,13 @@ def _compile_column_comparison(
         return _build_integer_comparison(evaluate_remainder, operator, value)
     column_match = column_numbers.find_column(expression)
     if column_match is None:
-        evaluate_distance = compile_distance(expression, column_numbers, free_slots)
+        evaluate_distance = compile_arrow_distance(expression, column_numbers, free_slots)
         return _build_float_comparison(evaluate_distance, operator, value)
     column_number, column_type = column_match
     return _compile_stored_comparison(column_number, column_type, operator, value)
 
 
-def _compile_stored_comparison(column_number: int, column_type: Type, operator: str, value: Constant) -> Evaluate:
+def _compile_stored_comparison(column_number: int, column_type: ColumnType, operator: str, value: Constant) -> Evaluate:
     """Compile the comparison of a stored column and a constant by the type of the column."""
 
     def read_column(frame: pa.RecordBatch, _: Values) -> pa.Array:
@@ -562,7 +577,9 @@ def _build_float_comparison(evaluate_column: Evaluate, operator: str, value: Con
     return evaluate_comparison
 
 
-def _compile_remainder(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate | None:
+def _compile_remainder(
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> Evaluate | None:
     """Compile ``MOD(column, 2)`` or ``column % 2`` of integers; return None for anything else."""
     if isinstance(expression, FunctionCall) and expression.name == "MOD":
         dividend, divisor_expression = expression.args
@@ -603,7 +620,7 @@ def _to_string_scalar(value: float | str | None) -> pa.Scalar:
 
 
 def _to_timestamp_scalar(value: float | str | None) -> pa.Scalar:
-    microseconds_value = parse_microseconds(value)
+    microseconds_value = parse_timestamp_microseconds(value)
     if microseconds_value is None:
         raise UnsupportedByArrowError
     return pa.scalar(microseconds_value, pa.timestamp("us"))

@@ -32,16 +32,16 @@ from hven.engines._query_analysis.geometry import (
     match_distance_points,
 )
 from hven.engines.duckdb.arrow_conditions import (
-    ColumnNumbers,
-    combine_conditions,
-    compile_condition,
-    compile_distance,
+    BatchColumnNumbers,
+    combine_arrow_conditions,
+    compile_arrow_condition,
+    compile_arrow_distance,
     to_bool_array,
 )
 from hven.engines.duckdb.arrow_values import (
     MAX_COMPUTED_ROWS,
     UnsupportedByArrowError,
-    compile_value,
+    compile_arrow_value,
 )
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery, OrderItem
     from hven.engines._query_analysis.constants import Constant
-    from hven.engines.duckdb.snapshot_files import OpenRows, Projection, Rows
-    from hven.model.types import Type
+    from hven.engines.duckdb.snapshot_files import ColumnProjection, OpenRows, Rows
+    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
@@ -60,7 +60,7 @@ MAX_SORTED_ROWS = 200_000  # DuckDB sorts more rows than this
 
 
 @dataclass(frozen=True, slots=True)
-class SortKey:
+class ArrowSortKey:
     """An item of ORDER BY: how to compute its value, and the name of the column if it is one."""
 
     compute_value: Evaluate
@@ -89,14 +89,14 @@ class ArrowQuery:
     condition_columns: tuple[str, ...]
     output_items: tuple[str | Evaluate, ...]
     computed_columns: tuple[str, ...]
-    sort_keys: tuple[SortKey, ...]
+    sort_keys: tuple[ArrowSortKey, ...]
     top: Constant | None
     offset: Constant | None
     is_count: bool
     schema: pa.Schema
     max_rows: int | None = None
 
-    def has_columns(self, schema: pa.Schema) -> bool:
+    def can_run_on_schema(self, schema: pa.Schema) -> bool:
         """Return whether `schema` has every column that the query reads, under exactly its name."""
         stored_names = [item for item in self.output_items if isinstance(item, str)]
         read_names = (*self.condition_columns, *self.computed_columns, *stored_names)
@@ -107,20 +107,20 @@ class ArrowQuery:
     ) -> Iterator[pa.RecordBatch]:
         """Answer from all rows of the table, for a query without condition and order."""
         answer_rows = 1 if self.is_count else stored.rows
-        begin, end = self._clip_window(literal_values, row_limit, answer_rows)
+        begin, end = self._clip_row_range(literal_values, row_limit, answer_rows)
         if self.is_count:
             yield from _build_count_batch(stored.rows, self.schema, begin, end)
             return
         stored_names = self._list_stored_outputs()
         if len(stored_names) == len(self.output_items):
             projection = stored.get_projection(stored_names)
-            for batch in projection.iterate_range(begin, end):
+            for batch in projection.iterate_row_range(begin, end):
                 for begin_row in range(0, batch.num_rows, batch_rows):
-                    yield self._build_batch(batch.slice(begin_row, batch_rows).columns)
+                    yield self._cast_output_batch(batch.slice(begin_row, batch_rows).columns)
             return
         for begin_row in range(begin, end, batch_rows):
             row_numbers = np.arange(begin_row, min(begin_row + batch_rows, end))
-            yield self._compute_batch(stored, row_numbers, literal_values)
+            yield self._compute_output_batch(stored, row_numbers, literal_values)
 
     def answer_from_candidates(
         self, stored: OpenRows, row_numbers: Rows, literal_values: Values, row_limit: int | None
@@ -130,14 +130,14 @@ class ArrowQuery:
             passing_parts = list(self.iterate_passing_rows(stored, row_numbers, literal_values))
             passing_rows = np.concatenate(passing_parts) if passing_parts else np.empty(0, np.int64)
             answer_rows = 1 if self.is_count else len(passing_rows)
-            begin, end = self._clip_window(literal_values, row_limit, answer_rows)
+            begin, end = self._clip_row_range(literal_values, row_limit, answer_rows)
             if self.is_count:
                 yield from _build_count_batch(len(passing_rows), self.schema, begin, end)
             else:
                 sorted_rows = self._sort_rows(stored, passing_rows, literal_values)
-                yield self._compute_batch(stored, sorted_rows[begin:end], literal_values)
+                yield self._compute_output_batch(stored, sorted_rows[begin:end], literal_values)
             return
-        begin, end = self._clip_window(literal_values, row_limit, len(row_numbers))
+        begin, end = self._clip_row_range(literal_values, row_limit, len(row_numbers))
         rows_before = 0
         for part in self.iterate_passing_rows(stored, row_numbers, literal_values):
             low = max(begin - rows_before, 0)
@@ -147,17 +147,17 @@ class ArrowQuery:
                 return
             window_part = part[low:high]
             if len(window_part):
-                yield self._compute_batch(stored, window_part, literal_values)
+                yield self._compute_output_batch(stored, window_part, literal_values)
 
-    def answer_in_order(
+    def answer_from_ordered_rows(
         self, stored: OpenRows, row_numbers: Rows, literal_values: Values, row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         """Answer a query without a condition from rows that already have the order it wants."""
-        begin, end = self._clip_window(literal_values, row_limit, len(row_numbers))
+        begin, end = self._clip_row_range(literal_values, row_limit, len(row_numbers))
         if end > begin:
-            yield self._compute_batch(stored, row_numbers[begin:end], literal_values)
+            yield self._compute_output_batch(stored, row_numbers[begin:end], literal_values)
 
-    def compute_window(self, literal_values: Values, row_limit: int | None) -> tuple[int, int | None]:
+    def compute_row_range(self, literal_values: Values, row_limit: int | None) -> tuple[int, int | None]:
         """Return the number of the first row wanted and that behind the last one; None means up to the end."""
         begin = _evaluate_integer(self.offset, literal_values) or 0
         top = _evaluate_integer(self.top, literal_values)
@@ -166,8 +166,8 @@ class ArrowQuery:
             return begin, None
         return begin, begin + min(row_counts)
 
-    def _clip_window(self, literal_values: Values, row_limit: int | None, row_count: int) -> tuple[int, int]:
-        begin, end = self.compute_window(literal_values, row_limit)
+    def _clip_row_range(self, literal_values: Values, row_limit: int | None, row_count: int) -> tuple[int, int]:
+        begin, end = self.compute_row_range(literal_values, row_limit)
         if end is None:
             end = row_count
         return min(begin, row_count), min(end, row_count)
@@ -180,7 +180,7 @@ class ArrowQuery:
         columns = stored.get_projection(self.condition_columns)
         for begin in range(0, len(row_numbers), CONDITION_BATCH_ROWS):
             part = row_numbers[begin : begin + CONDITION_BATCH_ROWS]
-            mask = self.condition(_read_frame(columns, part), literal_values)
+            mask = self.condition(_read_row_batch(columns, part), literal_values)
             passing_part = part[to_bool_array(mask, len(part))]
             if len(passing_part):
                 yield passing_part
@@ -188,7 +188,7 @@ class ArrowQuery:
     def _sort_rows(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> Rows:
         if len(row_numbers) < 2:
             return row_numbers
-        frame = _read_frame(stored.get_projection(self.computed_columns), row_numbers)
+        frame = _read_row_batch(stored.get_projection(self.computed_columns), row_numbers)
         key_columns = {}
         sort_orders = []
         for number, sort_key in enumerate(self.sort_keys):
@@ -206,17 +206,17 @@ class ArrowQuery:
         """List the output columns that are stored columns."""
         return tuple(item for item in self.output_items if isinstance(item, str))
 
-    def _compute_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
+    def _compute_output_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
         stored_names = self._list_stored_outputs()
         if stored_names:
             projection = stored.get_projection(stored_names)
-            stored_columns = iter(_read_frame(projection, row_numbers).columns)
+            stored_columns = iter(_read_row_batch(projection, row_numbers).columns)
         else:
             stored_columns = iter(())
         has_computed_outputs = len(stored_names) < len(self.output_items)
         frame = None
         if self.computed_columns and has_computed_outputs:
-            frame = _read_frame(stored.get_projection(self.computed_columns), row_numbers)
+            frame = _read_row_batch(stored.get_projection(self.computed_columns), row_numbers)
         elif has_computed_outputs:  # only constants: a frame without columns would have no rows
             frame = pa.RecordBatch.from_arrays([pa.nulls(len(row_numbers))], names=[""])
         output_columns = []
@@ -225,9 +225,9 @@ class ArrowQuery:
                 output_columns.append(next(stored_columns))
             else:
                 output_columns.append(item(frame, literal_values))
-        return self._build_batch(output_columns)
+        return self._cast_output_batch(output_columns)
 
-    def _build_batch(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
+    def _cast_output_batch(self, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         try:
             cast_columns = [
                 column if column.type.equals(item.type) else column.cast(item.type)
@@ -244,18 +244,18 @@ def _build_count_batch(row_count: int, schema: pa.Schema, begin: int, end: int) 
         yield pa.RecordBatch.from_arrays([counts], schema=schema)
 
 
-def _read_frame(columns: Projection, row_numbers: Rows) -> pa.RecordBatch:
+def _read_row_batch(projection: ColumnProjection, row_numbers: Rows) -> pa.RecordBatch:
     """Read rows; neighbouring rows are read without a copy."""
     row_count = len(row_numbers)
     if row_count < 2:
-        return columns.take_ascending(row_numbers)
+        return projection.take_ascending_rows(row_numbers)
     if not bool((row_numbers[1:] > row_numbers[:-1]).all()):
-        return columns.take_rows(row_numbers)
+        return projection.take_rows(row_numbers)
     first_row = int(row_numbers[0])
     last_row = int(row_numbers[-1])
     if last_row - first_row != row_count - 1:
-        return columns.take_ascending(row_numbers)
-    batches = list(columns.iterate_range(first_row, last_row + 1))
+        return projection.take_ascending_rows(row_numbers)
+    batches = list(projection.iterate_row_range(first_row, last_row + 1))
     if len(batches) == 1:
         return batches[0]
     return pa.concat_batches(batches)
@@ -292,21 +292,21 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
     if not isinstance(table_ref, TableRef) or table_ref.table is None or table_ref.cte:
         raise UnsupportedByArrowError
     free_slots = bound_query.free_slots
-    condition_columns = ColumnNumbers(table_ref.number, {})
+    condition_columns = BatchColumnNumbers(table_ref.number, {})
     # a row filter is bound over the table alone, as number 0
-    policy_columns = ColumnNumbers(0, condition_columns.number_by_name)
+    policy_columns = BatchColumnNumbers(0, condition_columns.number_by_name)
     conditions = []
     if table_ref.where is not None:
-        conditions.append(compile_condition(table_ref.where, policy_columns, free_slots))
+        conditions.append(compile_arrow_condition(table_ref.where, policy_columns, free_slots))
     if select.where is not None:
-        conditions.append(compile_condition(select.where, condition_columns, free_slots))
-    computed_columns = ColumnNumbers(table_ref.number, {})
+        conditions.append(compile_arrow_condition(select.where, condition_columns, free_slots))
+    computed_columns = BatchColumnNumbers(table_ref.number, {})
     items = [item for item in select.items if isinstance(item, SelectItem)]
     is_count = len(items) == 1 and _is_count_star(items[0].expr)
     output_items: list[str | Evaluate] = []
     max_rows = None
     for item in () if is_count else items:
-        output_item = _compile_output(item.expr, computed_columns, free_slots)
+        output_item = _compile_output_item(item.expr, computed_columns, free_slots)
         if not isinstance(output_item, str) and not match_distance_points(item.expr):
             max_rows = MAX_COMPUTED_ROWS
         output_items.append(output_item)
@@ -315,7 +315,7 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
     sort_keys = tuple(_compile_sort_key(order, items, computed_columns, free_slots) for order in query.order_by)
     return ArrowQuery(
         table_ref=table_ref,
-        condition=combine_conditions(conditions),
+        condition=combine_arrow_conditions(conditions),
         condition_columns=tuple(condition_columns.number_by_name),
         output_items=tuple(output_items),
         computed_columns=tuple(computed_columns.number_by_name),
@@ -338,7 +338,9 @@ def _is_count_star(expression: Expr) -> bool:
     return isinstance(expression, FunctionCall) and expression.name == "COUNT" and expression.star
 
 
-def _compile_output(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> str | Evaluate:
+def _compile_output_item(
+    expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> str | Evaluate:
     if (
         isinstance(expression, ColumnRef)
         and expression.source == column_numbers.table_number
@@ -346,18 +348,18 @@ def _compile_output(expression: Expr, column_numbers: ColumnNumbers, free_slots:
     ):
         return expression.column.name
     if match_distance_points(expression) is not None:
-        return compile_distance(expression, column_numbers, free_slots)
+        return compile_arrow_distance(expression, column_numbers, free_slots)
 
     def compile_mask(condition: Expr) -> Evaluate:
-        evaluate_condition = compile_condition(condition, column_numbers, free_slots)
+        evaluate_condition = compile_arrow_condition(condition, column_numbers, free_slots)
         return lambda frame, values: to_bool_array(evaluate_condition(frame, values), frame.num_rows)
 
-    return compile_value(expression, column_numbers.find_column, free_slots, compile_mask)
+    return compile_arrow_value(expression, column_numbers.find_column, free_slots, compile_mask)
 
 
 def _compile_sort_key(
-    order: OrderItem, items: Sequence[SelectItem], column_numbers: ColumnNumbers, free_slots: frozenset[int]
-) -> SortKey:
+    order: OrderItem, items: Sequence[SelectItem], column_numbers: BatchColumnNumbers, free_slots: frozenset[int]
+) -> ArrowSortKey:
     expression = order.expr
     if isinstance(expression, Literal):
         expression = _find_item_by_position(expression, items, free_slots).expr
@@ -370,7 +372,7 @@ def _compile_sort_key(
         if not _is_orderable(expression.column.type):
             raise UnsupportedByArrowError
     compute_value = _compile_sort_value(expression, column_numbers, free_slots)
-    return SortKey(compute_value, order.descending, column_name)
+    return ArrowSortKey(compute_value, order.descending, column_name)
 
 
 def _find_item_by_position(position: Literal, items: Sequence[SelectItem], free_slots: frozenset[int]) -> SelectItem:
@@ -393,14 +395,14 @@ def _find_output_by_name(column_ref: ColumnRef, items: Sequence[SelectItem]) -> 
     return expressions[0]
 
 
-def _is_orderable(column_type: Type) -> bool:
+def _is_orderable(column_type: ColumnType) -> bool:
     return column_type.is_numeric or column_type.is_string or column_type.is_timestamp
 
 
-def _compile_sort_value(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
+def _compile_sort_value(expression: Expr, column_numbers: BatchColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
     """Compile a column or a distance."""
     column_match = column_numbers.find_column(expression)
     if column_match is not None:
         column_number = column_match[0]
         return lambda frame, _: frame.column(column_number)
-    return compile_distance(expression, column_numbers, free_slots)
+    return compile_arrow_distance(expression, column_numbers, free_slots)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.syntax_tree import BinaryOperation, Case, Cast, ColumnRef, FunctionCall, Literal
-from hven.adql.value_kinds import classify_type, is_null, require_meta
+from hven.adql.syntax_tree import BinaryOperation, CaseExpression, CastExpression, ColumnRef, FunctionCall, Literal
+from hven.adql.value_kinds import classify_type, is_null_in_every_row, require_meta
 from hven.engines._query_analysis.constants import compile_constant
 from hven.model.types import FLOAT64
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hven.adql.syntax_tree import Expr
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Evaluate: TypeAlias = Callable[[pa.RecordBatch, Values], Any]
-    Column: TypeAlias = Callable[[Expr], tuple[int, Type] | None]
+    Column: TypeAlias = Callable[[Expr], tuple[int, ColumnType] | None]
     Truth: TypeAlias = Callable[[Expr], Callable[[pa.RecordBatch, Values], Any]]
 
 MAX_COMPUTED_ROWS = 5_000  # for more rows, DuckDB's threads are faster
@@ -40,7 +40,7 @@ class UnsupportedByArrowError(Exception):
     """Signals that DuckDB must execute this query or compute this value."""
 
 
-def compile_value(
+def compile_arrow_value(
     expression: Expr, find_column: Column, free_slots: frozenset[int], compile_condition: Truth
 ) -> Evaluate:
     """Compile a value.
@@ -71,23 +71,25 @@ def compile_value(
         return simple_value
 
     def compile_inner(inner_expression: Expr) -> Evaluate:
-        return compile_value(inner_expression, find_column, free_slots, compile_condition)
+        return compile_arrow_value(inner_expression, find_column, free_slots, compile_condition)
 
-    if isinstance(expression, Cast):
+    if isinstance(expression, CastExpression):
         return _compile_cast(expression, compile_inner, free_slots)
     if isinstance(expression, BinaryOperation):
         return _compile_operation(expression, compile_inner, free_slots)
     if isinstance(expression, FunctionCall) and expression.name == "URL_ENCODE":
         evaluate_text = compile_inner(expression.args[0])
         return lambda frame, values: _encode_url_parts(evaluate_text(frame, values))
-    if isinstance(expression, Case) and expression.operand is None:
+    if isinstance(expression, CaseExpression) and expression.operand is None:
         return _compile_case(expression, compile_inner, compile_condition)
     raise UnsupportedByArrowError
 
 
 def _compile_simple_value(expression: Expr, find_column: Column, free_slots: frozenset[int]) -> Evaluate | None:
     """Compile NULL, a column or a literal; return None for other expressions."""
-    if is_null(expression) or (isinstance(expression, Cast) and is_null(expression.operand)):
+    if is_null_in_every_row(expression) or (
+        isinstance(expression, CastExpression) and is_null_in_every_row(expression.operand)
+    ):
         arrow_type = require_meta(expression).type.arrow
         return lambda frame, _: pa.nulls(frame.num_rows, arrow_type)
     if isinstance(expression, ColumnRef):
@@ -101,7 +103,9 @@ def _compile_simple_value(expression: Expr, find_column: Column, free_slots: fro
     return None
 
 
-def _compile_cast(cast: Cast, compile_inner: Callable[[Expr], Evaluate], free_slots: frozenset[int]) -> Evaluate:
+def _compile_cast(
+    cast: CastExpression, compile_inner: Callable[[Expr], Evaluate], free_slots: frozenset[int]
+) -> Evaluate:
     cast_type = require_meta(cast).type
     if classify_type(cast_type) == "text" and cast.length is None:
         return _compile_text_cast(cast.operand, compile_inner(cast.operand))
@@ -121,7 +125,9 @@ def _compile_operation(
     raise UnsupportedByArrowError
 
 
-def _compile_case(expression: Case, compile_inner: Callable[[Expr], Evaluate], compile_condition: Truth) -> Evaluate:
+def _compile_case(
+    expression: CaseExpression, compile_inner: Callable[[Expr], Evaluate], compile_condition: Truth
+) -> Evaluate:
     case_type = require_meta(expression).type
     whens = []
     for when, then in expression.whens:
@@ -134,7 +140,7 @@ def _compile_case(expression: Case, compile_inner: Callable[[Expr], Evaluate], c
     return lambda frame, values: _evaluate_case(whens, otherwise, frame, values, case_type.arrow)
 
 
-def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
+def find_null_deciding_expression(expression: Expr, free_slots: frozenset[int]) -> Expr:
     """Return the expression that is null exactly where a text is null.
 
     For a text that joins one value and fixed texts, it is that value; otherwise it is the expression itself.
@@ -158,7 +164,7 @@ def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
         else:
             expression = expression.right
     if (
-        isinstance(expression, Cast)
+        isinstance(expression, CastExpression)
         and isinstance(expression.operand, ColumnRef)
         and require_meta(expression).type.is_string
     ):
@@ -238,20 +244,20 @@ def _format_number_lists(column: pa.Array) -> pa.Array:
 def _compile_concatenation(evaluate_left: Evaluate, evaluate_right: Evaluate) -> Evaluate:
     def evaluate_concatenation(frame: pa.RecordBatch, literal_values: Values) -> pa.Array:
         parts = [evaluate_left(frame, literal_values), evaluate_right(frame, literal_values)]
-        if not all(pa.types.is_string(part.type) and _is_short(part) for part in parts):
+        if not all(pa.types.is_string(part.type) and _has_only_short_texts(part) for part in parts):
             raise UnsupportedByArrowError
         return pc.binary_join_element_wise(*parts, "")
 
     return evaluate_concatenation
 
 
-def _is_short(texts: pa.Array) -> bool:
+def _has_only_short_texts(texts: pa.Array) -> bool:
     return (pc.max(pc.binary_length(texts)).as_py() or 0) <= MAX_JOINED_TEXT_BYTES
 
 
 def _encode_url_parts(texts: pa.Array) -> pa.Array:
     """Encode texts as parts of a URL; only texts that must change are encoded one by one."""
-    if not pa.types.is_string(texts.type) or not _is_short(texts):
+    if not pa.types.is_string(texts.type) or not _has_only_short_texts(texts):
         raise UnsupportedByArrowError
     if pc.all(pc.match_substring_regex(texts, _UNRESERVED_PATTERN), min_count=0).as_py():
         return texts
@@ -322,4 +328,4 @@ def _evaluate_case(
     return result
 
 
-__all__ = ["MAX_COMPUTED_ROWS", "UnsupportedByArrowError", "compile_value", "find_nullable_base"]
+__all__ = ["MAX_COMPUTED_ROWS", "UnsupportedByArrowError", "compile_arrow_value", "find_null_deciding_expression"]

@@ -17,18 +17,19 @@ from hven.engines._query_analysis.column_usage import list_read_columns, list_se
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.narrowable_selects import analyse_select
 from hven.engines.duckdb.arrow_queries import MAX_SORTED_ROWS
-from hven.engines.duckdb.correlated_subqueries import AuxiliaryPlans, list_subquery_selects
-from hven.engines.duckdb.index_accesses import BestAccess, CandidateRows, IndexAccess, find_index_accesses
-from hven.engines.duckdb.nearest_rows import list_own_row_lookups, match_nearest_pattern
+from hven.engines.duckdb.auxiliary_plans import AuxiliaryQueryPlans, list_subquery_selects
+from hven.engines.duckdb.index_accesses import CandidateRows, FewestCandidatesAccess, IndexAccess, find_index_accesses
+from hven.engines.duckdb.nearest_rows import list_same_table_key_lookups, match_nearest_rows_pattern
 from hven.engines.duckdb.position_pairs import (
     MAX_DRIVER_ROWS,
     IndexedPositions,
     KeyJoin,
-    MatchSide,
     PositionMatch,
-    append_numbers,
-    build_circles,
-    find_correlated_matches,
+    PositionMatchSide,
+    append_number_column,
+    build_driver_circles,
+    build_pair_condition,
+    find_correlated_position_matches,
     find_key_joins,
     find_near_pairs,
     find_position_matches,
@@ -36,10 +37,9 @@ from hven.engines.duckdb.position_pairs import (
     find_touching_pairs,
     get_indexed_positions,
     to_double_array,
-    write_pair_condition,
 )
-from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, TableRows
-from hven.engines.duckdb.union_members import PARTNER_COLUMN, build_position_index, list_member_tables
+from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN, MemoryTableRows
+from hven.engines.duckdb.union_members import PARTNER_COLUMN, build_position_index, list_union_member_tables
 from hven.model.errors import EvaluationError, StorageError
 
 if TYPE_CHECKING:
@@ -70,66 +70,66 @@ class ReducedTables:
 
     tables: dict[int, pa.Table] = field(default_factory=dict)
     replaced_conditions: dict[int, Expr] = field(default_factory=dict)
-    match_sides: list[tuple[int, MatchSide]] = field(default_factory=list)
+    match_sides: list[tuple[int, PositionMatchSide]] = field(default_factory=list)
     # references inside replaced derived tables: nothing reads them any more
     inner_numbers: set[int] = field(default_factory=set)
 
     @property
-    def text_key(self) -> tuple[frozenset[int], tuple[tuple[int, MatchSide], ...], frozenset[int]]:
+    def sql_cache_key(self) -> tuple[frozenset[int], tuple[tuple[int, PositionMatchSide], ...], frozenset[int]]:
         """Everything that the SQL text depends on."""
-        return frozenset(self.tables), tuple(self.match_sides), self.empty_numbers
+        return frozenset(self.tables), tuple(self.match_sides), self.empty_table_numbers
 
     @property
-    def empty_numbers(self) -> frozenset[int]:
+    def empty_table_numbers(self) -> frozenset[int]:
         """References that have no rows."""
         return frozenset(number for number, table in self.tables.items() if not table.num_rows)
 
 
-class CandidateFinder:
+class CandidateRowFinder:
     """The indexes that can narrow each table reference of a query."""
 
-    def __init__(self, bound: BoundQuery) -> None:
+    def __init__(self, bound_query: BoundQuery) -> None:
         self.table_refs: dict[int, TableRef] = {}
         self.index_accesses: dict[int, IndexAccess] = {}
         self._matches: list[PositionMatch] = []
         self._key_joins: list[KeyJoin] = []
         self.own_row_lookups: list[tuple[int, int, str]] = []
-        self.free_slots = bound.free_slots
-        self._read_columns = list_read_columns(bound)
+        self.free_slots = bound_query.free_slots
+        self._read_columns = list_read_columns(bound_query)
         self._derived_tables: dict[int, DerivedTable] = {}
         self._union_members: dict[int, tuple[int, ...]] = {}
-        self._auxiliary_plans = AuxiliaryPlans(bound)
+        self._auxiliary_plans = AuxiliaryQueryPlans(bound_query)
         # conditions that a select around a derived table has used, which are found again inside of it
         used_conditions: set[tuple[int, int]] = set()
-        for select in list_selects(bound.query):
-            self._add_select(select, used_conditions)
+        for select in list_selects(bound_query.query):
+            self._add_select_indexes(select, used_conditions)
 
-    def _add_select(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
+    def _add_select_indexes(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
         """Add the indexes and joins of one SELECT."""
         narrowable = analyse_select(select)
         self.table_refs.update(narrowable.table_refs)
         self._derived_tables.update(narrowable.derived_tables)
         for number, derived in narrowable.derived_tables.items():
-            member_tables = list_member_tables(derived)
+            member_tables = list_union_member_tables(derived)
             self._union_members[number] = tuple(table_ref.number for table_ref, _ in member_tables)
-        self.own_row_lookups += list_own_row_lookups(narrowable)
-        nearest_access = match_nearest_pattern(select, self.free_slots)
+        self.own_row_lookups += list_same_table_key_lookups(narrowable)
+        nearest_access = match_nearest_rows_pattern(select, self.free_slots)
         for number, access in find_index_accesses(narrowable, self.free_slots, used_conditions).items():
-            self._add_access(number, access)
+            self._add_index_access(number, access)
         if nearest_access is not None:
-            self._add_access(*nearest_access)
+            self._add_index_access(*nearest_access)
         if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
             self._matches += find_position_matches(narrowable, self.free_slots)
             self._key_joins += find_key_joins(narrowable)
         if narrowable.select.source is not None:
             for inner_select in list_subquery_selects(select):
                 inner_narrowable = analyse_select(inner_select)
-                self._matches += find_correlated_matches(inner_narrowable, narrowable, self.free_slots)
+                self._matches += find_correlated_position_matches(inner_narrowable, narrowable, self.free_slots)
 
-    def _add_access(self, table_number: int, access: IndexAccess) -> None:
+    def _add_index_access(self, table_number: int, access: IndexAccess) -> None:
         access_before = self.index_accesses.get(table_number)
         if access_before is not None:
-            access = BestAccess((access_before, access))
+            access = FewestCandidatesAccess((access_before, access))
         self.index_accesses[table_number] = access
 
     def __bool__(self) -> bool:
@@ -139,23 +139,23 @@ class CandidateFinder:
         """Describe in words which indexes a run may use."""
         lines = []
         for number, access in self.index_accesses.items():
-            name = self.find_name(number)
+            name = self.find_table_name(number)
             lines.append(f"{name}: candidates from the {access.describe_index()}, if they are few")
         for match in self._matches:
             ending = ", whichever has fewer rows" if len(match.sides) > 1 else ""
-            lines += [f"{self._describe_side(side)}{ending}" for side in match.sides]
+            lines += [f"{self._describe_match_side(side)}{ending}" for side in match.sides]
         for join in self._key_joins:
-            target_name = self.find_name(join.target_number)
-            driver_name = self.find_name(join.driver_number)
+            target_name = self.find_table_name(join.target_number)
+            driver_name = self.find_table_name(join.driver_number)
             lines.append(
                 f"{target_name}: rows with the keys of {driver_name} from the index of {join.column}, if they are few"
             )
         return lines
 
-    def _describe_side(self, side: MatchSide) -> str:
+    def _describe_match_side(self, side: PositionMatchSide) -> str:
         """Describe how a match is used."""
-        target_name = self.find_name(side.target_number)
-        driver_name = self.find_name(side.driver_number)
+        target_name = self.find_table_name(side.target_number)
+        driver_name = self.find_table_name(side.driver_number)
         description = f"{target_name}: matched with {driver_name} by the position index"
         if side.region_column:
             return f"{description} of the regions in {side.region_column}"
@@ -165,15 +165,15 @@ class CandidateFinder:
         computed_names = []
         for member in side.union_members:
             if member.is_indexed:
-                indexed_names.append(self.find_name(member.table_number))
+                indexed_names.append(self.find_table_name(member.table_number))
             elif member.lon is not None:
-                computed_names.append(self.find_name(member.table_number))
+                computed_names.append(self.find_table_name(member.table_number))
         description = f"{description} of {', '.join(indexed_names) or 'none'}"
         if computed_names:
             return f"{description}; positions of {', '.join(computed_names)} are computed first"
         return description
 
-    def find_name(self, table_number: int) -> str:
+    def find_table_name(self, table_number: int) -> str:
         """Return the name of a reference in the query."""
         if table_number in self._derived_tables:
             return self._derived_tables[table_number].alias.name
@@ -184,36 +184,39 @@ class CandidateFinder:
             return leaf.table.qualified_name
         return str(table_number)
 
-    def find_candidates(
+    def find_candidate_rows(
         self,
         engine: DuckEngineProtocol,
         literal_values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
-        set_running: Callable[[QueryExecution | None], None] = lambda _: None,
+        set_running_execution: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> ReducedTables:
         """Look up the candidates for these values.
 
-        While another query runs for this search, `set_running` is called with it, so that it can be cancelled.
+        While another query runs for this search, `set_running_execution` is called with it, so that it can be
+        cancelled.
         """
-        search = _CandidateSearch(self, engine, literal_values, relations, limits=limits, set_running=set_running)
-        return search.find_all()
+        search = _CandidateSearch(
+            self, engine, literal_values, relations, limits=limits, set_running_execution=set_running_execution
+        )
+        return search.find_all_candidates()
 
-    def describe_neighbours(
+    def describe_position_join_reads(
         self, engine: DuckEngineProtocol, literal_values: Values, relations: Mapping[str, Relation]
     ) -> dict[int, str]:
         """Describe, by table number, which rows of the tables that a join by position narrows are read."""
         search = _CandidateSearch(self, engine, literal_values, relations)
-        search.find_by_constants()
+        search.find_candidates_by_constants()
         descriptions: dict[int, str] = {}
         for match in self._matches:
             if match.required_one is not None and match.required_one(literal_values) != 1:
                 continue
-            sides = search.list_usable_sides(match)
+            sides = search.list_usable_match_sides(match)
             if not sides:
                 continue
             row_count, side = sides[0]
-            driver_name = self.find_name(side.driver_number)
+            driver_name = self.find_table_name(side.driver_number)
             count_text = "" if row_count is None else f" {row_count:,}"
             target_numbers = [member.table_number for member in side.union_members] or [side.target_number]
             for number in target_numbers:
@@ -232,14 +235,14 @@ class CandidateFinder:
             raise StorageError(message)
         return relations[table.qualified_name]
 
-    def list_columns(self, table_number: int, schema: pa.Schema) -> tuple[str, ...]:
+    def list_read_columns(self, table_number: int, schema: pa.Schema) -> tuple[str, ...]:
         """List the columns that the query reads of a reference: at least one."""
         return self._read_columns.get(table_number) or (schema.names[0],)
 
-    def list_derived_columns(self, derived: DerivedTable) -> tuple[str, ...]:
+    def list_read_derived_columns(self, derived_table: DerivedTable) -> tuple[str, ...]:
         """List the columns that the query reads of a derived table: at least one."""
-        fields = [pa.field(column.name, column.type.arrow) for column in derived.columns]
-        return self.list_columns(derived.number, pa.schema(fields))
+        fields = [pa.field(column.name, column.type.arrow) for column in derived_table.columns]
+        return self.list_read_columns(derived_table.number, pa.schema(fields))
 
     @property
     def derived_tables(self) -> Mapping[int, DerivedTable]:
@@ -247,7 +250,7 @@ class CandidateFinder:
         return self._derived_tables
 
     @property
-    def union_members(self) -> Mapping[int, tuple[int, ...]]:
+    def union_member_numbers(self) -> Mapping[int, tuple[int, ...]]:
         """For each derived table, by number, the numbers of the tables that its members read.
 
         The tuple is empty if the derived table is no union of tables.
@@ -255,7 +258,7 @@ class CandidateFinder:
         return self._union_members
 
     @property
-    def auxiliary_plans(self) -> AuxiliaryPlans:
+    def auxiliary_plans(self) -> AuxiliaryQueryPlans:
         """Plans of the queries that a search runs to find candidates."""
         return self._auxiliary_plans
 
@@ -271,22 +274,22 @@ class CandidateFinder:
 
 
 class _CandidateSearch:
-    """One run of `CandidateFinder.find_candidates`."""
+    """One run of `CandidateRowFinder.find_candidate_rows`."""
 
     def __init__(
         self,
-        finder: CandidateFinder,
+        finder: CandidateRowFinder,
         engine: DuckEngineProtocol,
-        values: Values,
+        literal_values: Values,
         relations: Mapping[str, Relation],
         *,
         limits: ExecutionLimits | None = None,
-        set_running: Callable[[QueryExecution | None], None] = lambda _: None,
+        set_running_execution: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> None:
-        self._set_running = set_running
+        self._set_running = set_running_execution
         self._finder = finder
         self._engine = engine
-        self._values = values
+        self._values = literal_values
         self._relations = relations
         self._limits = ExecutionLimits() if limits is None else limits
         self._candidates: dict[int, CandidateRows] = {}
@@ -294,34 +297,34 @@ class _CandidateSearch:
         self._refused_numbers: set[int] = set()  # derived tables that have too many rows
         self._result = ReducedTables()
 
-    def find_by_constants(self) -> None:
+    def find_candidates_by_constants(self) -> None:
         """Look up the tables that constants narrow."""
         for number, access in self._finder.index_accesses.items():
             stored = self._open_snapshot(number)
             if stored is None:
                 continue
-            candidates = access.find_candidates(stored, self._values, compute_candidate_limit(stored))
+            candidates = access.find_candidate_rows(stored, self._values, compute_max_candidate_rows(stored))
             if candidates is not None:
                 self._candidates[number] = candidates
 
-    def find_all(self) -> ReducedTables:
+    def find_all_candidates(self) -> ReducedTables:
         """Look up what constants narrow, then what joins narrow."""
-        self.find_by_constants()
+        self.find_candidates_by_constants()
         for outer, inner, key in self._finder.own_row_lookups:
-            self._apply_own_row_lookup(outer, inner, key)
+            self._apply_same_table_key_lookup(outer, inner, key)
         for match_number, match in enumerate(self._finder.position_matches):
             if match.required_one is None or match.required_one(self._values) == 1:
-                self._apply_match(match_number, match)
+                self._apply_position_match(match_number, match)
         for join in self._finder.key_joins:
             self._apply_key_join(join)
         for number in self._result.tables:
-            self._result.inner_numbers.update(self._finder.union_members.get(number, ()))
+            self._result.inner_numbers.update(self._finder.union_member_numbers.get(number, ()))
         for number in self._candidates:
             if number not in self._result.tables and number not in self._result.inner_numbers:
-                self._result.tables[number] = self._read_candidates(number)
+                self._result.tables[number] = self._read_remaining_rows(number)
         return self._result
 
-    def _apply_own_row_lookup(self, outer_number: int, inner_number: int, key: str) -> None:
+    def _apply_same_table_key_lookup(self, outer_number: int, inner_number: int, key: str) -> None:
         """Narrow the outer reference to the candidates of the inner one, whose primary key it must have."""
         candidates = self._candidates.get(inner_number)
         stored = self._open_snapshot(outer_number)
@@ -337,7 +340,7 @@ class _CandidateSearch:
             return self._engine.open_snapshot(relation)
         return None
 
-    def _count_rows(self, table_number: int) -> int | None:
+    def _count_remaining_rows(self, table_number: int) -> int | None:
         """Return the number of rows of a reference as far as it is narrowed, or None if it cannot be read here."""
         if table_number in self._result.tables:
             return int(self._result.tables[table_number].num_rows)
@@ -355,15 +358,15 @@ class _CandidateSearch:
     def _count_union_rows(self, table_number: int) -> int | None:
         """Return the number of rows of a union as far as its members are narrowed; None if it is not known."""
         total = 0
-        member_numbers = self._finder.union_members[table_number]
+        member_numbers = self._finder.union_member_numbers[table_number]
         for member_number in member_numbers:
-            count = self._count_rows(member_number)
+            count = self._count_remaining_rows(member_number)
             if count is None:
                 return None
             total += count
         return total if member_numbers else None
 
-    def _read_candidates(self, table_number: int) -> pa.Table:
+    def _read_remaining_rows(self, table_number: int) -> pa.Table:
         """Return the rows of a reference as far as it is narrowed, with the columns that the query reads."""
         reduced_rows = self._result.tables.get(table_number)
         if reduced_rows is not None:
@@ -376,20 +379,20 @@ class _CandidateSearch:
         if stored is not None:
             if table_number not in self._candidates:
                 return self._read_all_rows(table_number, stored)
-            columns = self._finder.list_columns(table_number, stored.schema)
+            columns = self._finder.list_read_columns(table_number, stored.schema)
             return read_candidate_rows(stored, self._candidates[table_number], columns)
         if not isinstance(relation, MemoryRelation):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
         rows = self._engine.read_relation(relation).get_table()
-        columns = self._finder.list_columns(table_number, rows.schema)
+        columns = self._finder.list_read_columns(table_number, rows.schema)
         return rows.select(list(columns))
 
     def _read_all_rows(self, table_number: int, stored: OpenSnapshot) -> pa.Table:
         """Return all rows of a reference, with the columns that the query reads."""
         relation = self._finder.find_relation(table_number, self._relations)
         assert relation is not None  # noqa: S101  (it was opened)
-        columns = self._finder.list_columns(table_number, stored.schema)
+        columns = self._finder.list_read_columns(table_number, stored.schema)
         return self._engine.read_relation(relation, columns).get_table()
 
     def _check_deadline(self) -> None:
@@ -397,7 +400,9 @@ class _CandidateSearch:
         if self._limits.deadline is not None:
             self._limits.deadline.check()
 
-    def _run_query(self, plan: QueryPlan, relations: Mapping[str, Relation], row_limit: int | None = None) -> pa.Table:
+    def _run_auxiliary_query(
+        self, plan: QueryPlan, relations: Mapping[str, Relation], row_limit: int | None = None
+    ) -> pa.Table:
         """Run an auxiliary query within the deadline of this one."""
         limits = ExecutionLimits(row_limit=row_limit, deadline=self._limits.deadline)
         return self._read_all_batches(plan.execute(self._values, relations, limits))
@@ -410,30 +415,30 @@ class _CandidateSearch:
             self._set_running(None)
             execution.close()
 
-    def _compute_derived_table(self, table_number: int, row_limit: int) -> bool:
+    def _compute_derived_table_if_small(self, table_number: int, row_limit: int) -> bool:
         """Compute the rows of a derived table and return True, or return False if they are too many."""
         if table_number in self._refused_numbers:
             return False
         if table_number in self._result.tables:
             return True
         derived = self._finder.derived_tables[table_number]
-        column_names = self._finder.list_derived_columns(derived)
+        column_names = self._finder.list_read_derived_columns(derived)
         plan = self._finder.auxiliary_plans.plan_derived_table(self._engine, derived, column_names)
-        rows = self._run_query(plan, self._relations, row_limit)
+        rows = self._run_auxiliary_query(plan, self._relations, row_limit)
         if rows.num_rows > row_limit:
             self._refused_numbers.add(table_number)
             return False
         self._result.tables[table_number] = rows
         return True
 
-    def _compute_circle_values(self, side: MatchSide, rows: pa.Table) -> pa.Table:
+    def _compute_circle_values(self, side: PositionMatchSide, rows: pa.Table) -> pa.Table:
         """Compute the circle expressions of the driver's rows."""
         columns: list[pa.ChunkedArray | pa.Array] = []
         for part in side.circle_expressions:
             column = self._read_circle_column(part, rows)
             if column is None:
-                plan, name = self._finder.auxiliary_plans.plan_circles(self._engine, side, rows.schema)
-                return self._run_query(plan, {name: MemoryRelation(rows)})
+                plan, name = self._finder.auxiliary_plans.plan_circle_values(self._engine, side, rows.schema)
+                return self._run_auxiliary_query(plan, {name: MemoryRelation(rows)})
             columns.append(column)
         return pa.table(columns, names=[str(number) for number in range(len(columns))])
 
@@ -449,7 +454,7 @@ class _CandidateSearch:
         return pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
 
     def _filter_pairs(
-        self, match: PositionMatch, side: MatchSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
+        self, match: PositionMatch, side: PositionMatchSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
     ) -> tuple[Rows, Rows]:
         """Return the pairs that meet the condition, which a query tests for each pair."""
         owner, row = pairs
@@ -466,12 +471,12 @@ class _CandidateSearch:
                     column = target.get_projection((column_name,)).take_rows(part_rows).column(0)
                 columns[f"{number}.{column_name}"] = column
             pair_relation = MemoryRelation(pa.table(columns))
-            passing_pairs = self._run_query(plan, {name: pair_relation}).column(0)
+            passing_pairs = self._run_auxiliary_query(plan, {name: pair_relation}).column(0)
             passing_parts.append(np.asarray(passing_pairs.to_numpy(), dtype=np.int64))
         passing_numbers = np.sort(np.concatenate(passing_parts))
         return owner[passing_numbers], row[passing_numbers]
 
-    def list_usable_sides(self, match: PositionMatch) -> list[tuple[int | None, MatchSide]]:
+    def list_usable_match_sides(self, match: PositionMatch) -> list[tuple[int | None, PositionMatchSide]]:
         """Return the sides of a match that can be used, the one with the fewest rows to look up first.
 
         The number of rows is None for a derived table that is not yet computed.
@@ -480,12 +485,12 @@ class _CandidateSearch:
         for side in match.sides:
             if not self._can_look_up_target(side):
                 continue
-            driver_rows = self._count_rows(side.driver_number)
+            driver_rows = self._count_remaining_rows(side.driver_number)
             if self._can_use_driver(side, driver_rows):
                 usable_sides.append((driver_rows, side))
         return sorted(usable_sides, key=lambda item: MAX_DRIVER_ROWS if item[0] is None else item[0])
 
-    def _can_look_up_target(self, side: MatchSide) -> bool:
+    def _can_look_up_target(self, side: PositionMatchSide) -> bool:
         if side.target_number in self._result.tables or side.target_number in self._duplicated_numbers:
             return False
         if side.duplicated_number in self._duplicated_numbers:
@@ -497,22 +502,22 @@ class _CandidateSearch:
                 return False
         return True
 
-    def _can_use_driver(self, side: MatchSide, driver_rows: int | None) -> bool:
-        if driver_rows is None:
+    def _can_use_driver(self, side: PositionMatchSide, driver_row_count: int | None) -> bool:
+        if driver_row_count is None:
             return side.driver_number in self._finder.derived_tables
-        if driver_rows > self._compute_driver_limit(side):
+        if driver_row_count > self._compute_max_driver_rows(side):
             return False
-        return not self._is_nested_loop_cheaper(side, driver_rows)
+        return not self._is_nested_loop_cheaper(side, driver_row_count)
 
-    def _is_nested_loop_cheaper(self, side: MatchSide, driver_rows: int) -> bool:
+    def _is_nested_loop_cheaper(self, side: PositionMatchSide, driver_row_count: int) -> bool:
         """Return whether so few rows are left on both sides that DuckDB can test all pairs."""
         candidates = self._candidates.get(side.target_number)
-        return candidates is not None and candidates.count * driver_rows <= side.nested_loop_limit
+        return candidates is not None and candidates.count * driver_row_count <= side.nested_loop_limit
 
-    def _compute_driver_limit(self, side: MatchSide) -> int:
+    def _compute_max_driver_rows(self, side: PositionMatchSide) -> int:
         """Return the maximum number of driver rows for which looking up is worth its time."""
         target_rows = 0
-        for number in self._finder.union_members.get(side.target_number, (side.target_number,)):
+        for number in self._finder.union_member_numbers.get(side.target_number, (side.target_number,)):
             stored = self._open_snapshot(number)
             if stored is not None:
                 target_rows += stored.manifest.rows
@@ -520,29 +525,29 @@ class _CandidateSearch:
             return MAX_DRIVER_ROWS
         return min(MAX_DRIVER_ROWS, 4 * target_rows + MIN_CANDIDATE_LIMIT)
 
-    def _apply_match(self, match_number: int, match: PositionMatch) -> None:
-        for _, side in self.list_usable_sides(match):
+    def _apply_position_match(self, match_number: int, match: PositionMatch) -> None:
+        for _, side in self.list_usable_match_sides(match):
             if side.driver_number in self._finder.derived_tables:
-                if not self._compute_derived_table(side.driver_number, self._compute_driver_limit(side)):
+                if not self._compute_derived_table_if_small(side.driver_number, self._compute_max_driver_rows(side)):
                     continue
-                driver_rows = self._count_rows(side.driver_number) or 0
+                driver_rows = self._count_remaining_rows(side.driver_number) or 0
                 if self._is_nested_loop_cheaper(side, driver_rows):
                     continue
-            if self._apply_side(match, side):
+            if self._apply_match_side(match, side):
                 self._duplicated_numbers.add(side.duplicated_number)
-                self._result.replaced_conditions[id(match.condition)] = write_pair_condition(match, side)
+                self._result.replaced_conditions[id(match.condition)] = build_pair_condition(match, side)
                 self._result.match_sides.append((match_number, side))
             return
 
-    def _apply_side(self, match: PositionMatch, side: MatchSide) -> bool:
+    def _apply_match_side(self, match: PositionMatch, side: PositionMatchSide) -> bool:
         """Replace the tables of a match by its pairs; return False if there are too many."""
-        rows = self._read_candidates(side.driver_number)
-        circle_columns = build_circles(self._compute_circle_values(side, rows))
+        rows = self._read_remaining_rows(side.driver_number)
+        circle_columns = build_driver_circles(self._compute_circle_values(side, rows))
         if circle_columns is None:
             return False
         self._check_deadline()
         if side.union_members:
-            return self._apply_union_side(match, side, rows, circle_columns)
+            return self._apply_union_match_side(match, side, rows, circle_columns)
         target = self._open_snapshot(side.target_number)
         if target is None:
             return False
@@ -555,31 +560,41 @@ class _CandidateSearch:
         tables = self._result.tables
         if side.duplicated_number == side.target_number:
             tables[side.target_number] = self._read_pair_rows(side.target_number, target, owner, row)
-            tables[side.driver_number] = add_row_numbers(rows)
+            tables[side.driver_number] = append_row_number_column(rows)
         else:
-            tables[side.driver_number] = append_numbers(rows.take(pa.array(owner)), PARTNER_COLUMN, row)
+            tables[side.driver_number] = append_number_column(rows.take(pa.array(owner)), PARTNER_COLUMN, row)
             all_rows = self._read_all_rows(side.target_number, target)
-            tables[side.target_number] = append_numbers(all_rows, ROW_NUMBER_COLUMN, np.arange(target.manifest.rows))
+            tables[side.target_number] = append_number_column(
+                all_rows, ROW_NUMBER_COLUMN, np.arange(target.manifest.rows)
+            )
         return True
 
-    def _apply_union_side(
-        self, match: PositionMatch, side: MatchSide, rows: pa.Table, circle_columns: tuple[Numbers, Numbers, Numbers]
+    def _apply_union_match_side(
+        self,
+        match: PositionMatch,
+        side: PositionMatchSide,
+        rows: pa.Table,
+        circle_columns: tuple[Numbers, Numbers, Numbers],
     ) -> bool:
         """Replace a union and its driver by their pairs; return False if there are too many."""
-        union = self._compute_union(side, circle_columns, match.vectorised_test)
+        union = self._compute_narrowed_union(side, circle_columns, match.vectorised_test)
         if union is None:
             return False
         if match.exact_test == "asked":
             owner = union.column(PARTNER_COLUMN).to_numpy()
             pairs = (owner, np.arange(len(owner)))
-            _, passing_rows = self._filter_pairs(match, side, rows, TableRows(union), pairs)
+            _, passing_rows = self._filter_pairs(match, side, rows, MemoryTableRows(union), pairs)
             union = union.take(pa.array(passing_rows))
         self._result.tables[side.target_number] = union
-        self._result.tables[side.driver_number] = add_row_numbers(rows)
+        self._result.tables[side.driver_number] = append_row_number_column(rows)
         return True
 
     def _find_near_pairs(
-        self, target: OpenSnapshot, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
+        self,
+        target: OpenSnapshot,
+        side: PositionMatchSide,
+        circle_columns: tuple[Numbers, Numbers, Numbers],
+        exact_test: str,
     ) -> tuple[Rows, Rows] | None:
         if side.region_column:
             index = target.get_region_index(side.region_column)
@@ -593,16 +608,16 @@ class _CandidateSearch:
         """Return the rows of the pairs of a table, each with the number of its partner."""
         candidates = self._candidates.get(table_number)
         if candidates is not None:
-            is_candidate = _is_in_ascending(row, candidates.list_rows())
+            is_candidate = _compute_membership_mask(row, candidates.list_row_numbers())
             owner = owner[is_candidate]
             row = row[is_candidate]
         order = np.argsort(row, kind="stable")
-        projection = target.get_projection(self._finder.list_columns(table_number, target.schema))
-        pair_rows = pa.Table.from_batches([projection.take_ascending(row[order])])
-        return append_numbers(pair_rows, PARTNER_COLUMN, owner[order])
+        projection = target.get_projection(self._finder.list_read_columns(table_number, target.schema))
+        pair_rows = pa.Table.from_batches([projection.take_ascending_rows(row[order])])
+        return append_number_column(pair_rows, PARTNER_COLUMN, owner[order])
 
-    def _compute_union(
-        self, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
+    def _compute_narrowed_union(
+        self, side: PositionMatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
     ) -> pa.Table | None:
         """Compute a union over those rows of its tables that lie in circles; return None if they are too many."""
         members = []
@@ -625,10 +640,10 @@ class _CandidateSearch:
             tables[table_number] = self._read_pair_rows(table_number, stored, owner, row)
         self._check_deadline()
         derived = self._finder.derived_tables[side.target_number]
-        column_names = self._finder.list_derived_columns(derived)
+        column_names = self._finder.list_read_derived_columns(derived)
         plan = self._finder.auxiliary_plans.plan_union(self._engine, derived, side.union_members, column_names)
         limits = ExecutionLimits(deadline=self._limits.deadline)
-        return self._read_all_batches(plan.execute_over(tables, self._values, self._relations, limits))
+        return self._read_all_batches(plan.execute_over_tables(tables, self._values, self._relations, limits))
 
     def _find_member_positions(self, member: UnionMember, stored: OpenSnapshot) -> IndexedPositions | None:
         """Return the positions of one member of a union, or None if only DuckDB can compute with them."""
@@ -639,9 +654,9 @@ class _CandidateSearch:
             position_columns = table_ref.table.position
             if stored.manifest.position == position_columns:
                 return get_indexed_positions(stored, position_columns)
-        plan = self._finder.auxiliary_plans.plan_positions(self._engine, member, table_ref)
+        plan = self._finder.auxiliary_plans.plan_member_positions(self._engine, member, table_ref)
         try:
-            positions = self._run_query(plan, self._relations)
+            positions = self._run_auxiliary_query(plan, self._relations)
         except EvaluationError:  # the error may come from a row that the member leaves out
             return None
         row_order = np.argsort(positions.column(2).to_numpy())
@@ -657,7 +672,7 @@ class _CandidateSearch:
 
     def _apply_key_join(self, join: KeyJoin) -> None:
         stored = self._open_snapshot(join.target_number)
-        driver_rows = self._count_rows(join.driver_number)
+        driver_rows = self._count_remaining_rows(join.driver_number)
         if stored is None or driver_rows is None or join.target_number in self._result.tables:
             return
         if driver_rows > min(MAX_JOIN_KEYS, stored.manifest.rows // MIN_ROWS_PER_CANDIDATE):
@@ -666,20 +681,20 @@ class _CandidateSearch:
         candidates_before = self._candidates.get(join.target_number)
         if index is None or (candidates_before is not None and candidates_before.count <= driver_rows):
             return
-        keys = self._read_candidates(join.driver_number).column(join.driver_column)
-        candidates = find_rows_with_keys(index, keys, compute_candidate_limit(stored))
+        keys = self._read_remaining_rows(join.driver_number).column(join.driver_column)
+        candidates = find_rows_with_keys(index, keys, compute_max_candidate_rows(stored))
         if candidates is not None and (candidates_before is None or candidates.count < candidates_before.count):
             self._candidates[join.target_number] = candidates
 
 
-def add_row_numbers(rows: pa.Table) -> pa.Table:
+def append_row_number_column(rows: pa.Table) -> pa.Table:
     """Append a column with the row numbers, unless the table has it."""
     if ROW_NUMBER_COLUMN in rows.column_names:
         return rows
-    return append_numbers(rows, ROW_NUMBER_COLUMN, np.arange(rows.num_rows))
+    return append_number_column(rows, ROW_NUMBER_COLUMN, np.arange(rows.num_rows))
 
 
-def _is_in_ascending(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np.bool_]:
+def _compute_membership_mask(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np.bool_]:
     """Return a mask of the rows that are among the ascending ones."""
     if not len(ascending_rows):
         return np.zeros(len(rows), np.bool_)
@@ -688,7 +703,7 @@ def _is_in_ascending(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np.bool_]:
     return is_member
 
 
-def compute_candidate_limit(stored: OpenSnapshot) -> int:
+def compute_max_candidate_rows(stored: OpenSnapshot) -> int:
     """Return the number of candidates above which reading every row is quicker."""
     row_count = stored.manifest.rows
     return max(row_count // MIN_ROWS_PER_CANDIDATE, min(MIN_CANDIDATE_LIMIT, row_count))
@@ -704,6 +719,6 @@ def read_candidate_rows(stored: OpenSnapshot, candidates: CandidateRows, columns
         batches: list[pa.RecordBatch] = []
         for begin, end in ranges.tolist():
             if end > begin:
-                batches += projection.iterate_range(begin, end)
+                batches += projection.iterate_row_range(begin, end)
         return pa.Table.from_batches(batches, schema=projection.schema)
-    return pa.Table.from_batches([projection.take_ascending(candidates.list_rows())])
+    return pa.Table.from_batches([projection.take_ascending_rows(candidates.list_row_numbers())])

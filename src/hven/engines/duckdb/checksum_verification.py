@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.engines import VerificationResult
+from hven.engines import SnapshotVerificationResult
 from hven.engines._snapshot_files import find_file_fault
 from hven.engines.duckdb.snapshot_files import MANIFEST_FILE_NAME, SnapshotManifest
 from hven.model.errors import StorageError, StorageUnavailableError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.engines._snapshot_files import ReadFiles
 
 
-def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Collection[str]) -> None:
+def check_files_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Collection[str]) -> None:
     """Check that files are as they were written, before a new snapshot is made from them.
 
     Raises
@@ -38,9 +38,9 @@ def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Col
             raise StorageError(message, remedy="ingest the collection anew")
 
 
-def verify_files(
+def verify_snapshot_files(
     directory: Path, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: ReadFiles
-) -> VerificationResult:
+) -> SnapshotVerificationResult:
     """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
     path = directory / MANIFEST_FILE_NAME
     try:
@@ -50,7 +50,7 @@ def verify_files(
         raise
     except StorageError as error:
         _, _, reason = error.message.partition(f"{MANIFEST_FILE_NAME}: ")
-        return VerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
+        return SnapshotVerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
     faults: dict[str, str] = {}
     size = 0
     recorded_checksums = dict(manifest.checksums)
@@ -69,7 +69,7 @@ def verify_files(
         size += recorded[0]
         if file_fault is not None:
             faults[name] = file_fault
-    return VerificationResult(bytes=size, files=len(recorded_checksums), faults=faults, unknown=tuple(unknown))
+    return SnapshotVerificationResult(bytes=size, files=len(recorded_checksums), faults=faults, unknown=tuple(unknown))
 
 
-__all__ = ["check_undamaged", "verify_files"]
+__all__ = ["check_files_undamaged", "verify_snapshot_files"]

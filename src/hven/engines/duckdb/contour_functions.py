@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines.duckdb.mapping_functions import to_numpy, to_single_array
-from hven.engines.duckdb.mask_labels import load_labels
+from hven.engines.duckdb.mask_labels import load_mask_labels
 from hven.model.errors import format_message
 from hven.model.sky import Moc, Regions, contours
 from hven.model.types import CONTOUR
@@ -33,10 +33,10 @@ CONTOUR_FUNCTION_MARK = "_contour("  # the text of every query that makes a cont
 CONTOUR_TEMPLATES: dict[str, str] = {
     "SUN_L0": ".write_sun_l0",
     "SUN_B0": "hven_sun_b0(epoch_us({0}))",
-    "DISC": ".write_image",
-    "CHART": ".write_image",
-    "CHAIN_CONTOUR": ".write_contour",
-    "BOX_CONTOUR": ".write_contour",
+    "DISC": ".write_contour_image",
+    "CHART": ".write_contour_image",
+    "CHAIN_CONTOUR": ".write_chain_or_box_contour",
+    "BOX_CONTOUR": ".write_chain_or_box_contour",
     "LIST_CONTOUR": ".write_list_contour",
     "MASK_CONTOUR": ".write_mask_contour",
     "GEOJSON_CONTOUR": ".write_geojson_contour",
@@ -121,15 +121,15 @@ def _build_contours(images: Any, build_contours: Callable[[Any, Any, Any], conto
     """Build the contours of all rows, one group of images after the other."""
     pieces = []
     for rows, image in _group_images(images):
-        recorder = contours.FaultRecorder(len(rows))
+        recorder = contours.ContourFaultRecorder(len(rows))
         pieces.append((rows, build_contours(rows, image, recorder)))
     if sum(len(rows) for rows, _ in pieces) != len(images):
         message = "an image is made by DISC or CHART"
         raise ValueError(message)
-    return _join_contours(pieces)
+    return _concat_contour_pieces(pieces)
 
 
-def _join_contours(pieces: list[tuple[Any, contours.ContourRegions]]) -> pa.Array:
+def _concat_contour_pieces(pieces: list[tuple[Any, contours.ContourRegions]]) -> pa.Array:
     """Join contours, each piece with its row numbers, to one column."""
     if len(pieces) == 1:
         return pieces[0][1].to_arrow(CONTOUR.arrow)
@@ -139,21 +139,21 @@ def _join_contours(pieces: list[tuple[Any, contours.ContourRegions]]) -> pa.Arra
     return joined_regions.take(order).to_arrow(CONTOUR.arrow)
 
 
-def _parse_directions(directions: Any) -> Any:
+def _parse_step_table(directions: Any) -> Any:
     """Return the step table that the first row names; all rows have the same."""
-    return contours.parse_step_table(to_single_array(directions)[0].as_py()) or contours.HELIO_STEPS
+    return contours.parse_chain_step_table(to_single_array(directions)[0].as_py()) or contours.HELIO_STEPS
 
 
-def _trace_chain_codes(*columns: Any) -> pa.Array:
+def _build_chain_contours(*columns: Any) -> pa.Array:
     """Build contours from the columns chain code, x and y of its start, image, origin and directions."""
     code, start_x, start_y, images, origin, directions = columns
     codes = to_single_array(code)
     origins = to_numpy(origin)
     row_x = to_numpy(start_x) - origins
     row_y = to_numpy(start_y) - origins
-    step_table = _parse_directions(directions)
+    step_table = _parse_step_table(directions)
 
-    def build_chain_contours(rows: Any, image: Any, recorder: contours.FaultRecorder) -> contours.ContourRegions:
+    def build_chain_contours(rows: Any, image: Any, recorder: contours.ContourFaultRecorder) -> contours.ContourRegions:
         row_codes = codes.take(pa.array(rows))
         return contours.build_regions_from_chain_codes(
             row_codes, row_x[rows], row_y[rows], image, step_table=step_table, recorder=recorder
@@ -162,15 +162,15 @@ def _trace_chain_codes(*columns: Any) -> pa.Array:
     return _build_contours(images, build_chain_contours)
 
 
-def _trace_chain_features(*columns: Any) -> pa.Array:
+def _write_chain_tfcat(*columns: Any) -> pa.Array:
     """Write TFCat geometries from the columns chain code, time, frequency, their steps, directions and as lines."""
     code, time, spectral, time_step, spectral_step, directions, as_lines = columns
-    features = contours.write_chain_geometries(
+    features = contours.write_chain_codes_as_tfcat(
         to_single_array(code),
         to_numpy(time),
         to_numpy(spectral),
         (to_numpy(time_step), to_numpy(spectral_step)),
-        _parse_directions(directions),
+        _parse_step_table(directions),
         as_lines=bool(to_numpy(as_lines)[0]),
     )
     return pc.fill_null(features, "")
@@ -182,7 +182,7 @@ def _build_box_contours(*columns: Any) -> pa.Array:
     origins = to_numpy(origin)
     x0, y0, x1, y1 = (to_numpy(column) - origins for column in corner_columns)
 
-    def build_boxes(rows: Any, image: Any, recorder: contours.FaultRecorder) -> contours.ContourRegions:
+    def build_boxes(rows: Any, image: Any, recorder: contours.ContourFaultRecorder) -> contours.ContourRegions:
         return contours.build_regions_from_pixel_boxes(x0[rows], y0[rows], x1[rows], y1[rows], image, recorder=recorder)
 
     return _build_contours(images, build_boxes)
@@ -194,11 +194,13 @@ def _build_list_contours(points: Any, images: Any, origin: Any, unit: Any) -> pa
     origins = to_numpy(origin)
     is_arcsec = to_single_array(unit)[0].as_py() == "arcsec"
 
-    def build_contours_of_rows(rows: Any, image: Any, recorder: contours.FaultRecorder) -> contours.ContourRegions:
+    def build_contours_of_rows(
+        rows: Any, image: Any, recorder: contours.ContourFaultRecorder
+    ) -> contours.ContourRegions:
         row_lists = lists.take(pa.array(rows))
         sizes = to_numpy(row_lists.value_lengths()).astype(np.int64)
         values = to_numpy(row_lists.flatten())
-        recorder.mark_rows("no_start", sizes % 2 > 0)
+        recorder.mark_faulty_rows("no_start", sizes % 2 > 0)
         begins = np.repeat(np.cumsum(sizes) - sizes, sizes)
         is_paired = np.arange(len(values)) - begins < np.repeat(sizes - sizes % 2, sizes)
         xy = values[is_paired].reshape(-1, 2)
@@ -212,7 +214,7 @@ def _build_list_contours(points: Any, images: Any, origin: Any, unit: Any) -> pa
             )
         if isinstance(image, contours.DiscImage):
             return contours.build_regions_from_directions(offsets, x, y, image, recorder=recorder)
-        recorder.mark_rows("no_radius", np.ones(len(rows), np.bool_))
+        recorder.mark_faulty_rows("no_radius", np.ones(len(rows), np.bool_))
         return contours.build_regions_from_pixel_lists(offsets, x, y, image, recorder=recorder)
 
     return _build_contours(images, build_contours_of_rows)
@@ -234,9 +236,9 @@ def _build_mask_contours(path: Any, value: Any, images: Any, directory: Any) -> 
         grid = None
         if image:
             _, grid = _group_images(pa.array([image], lists.type))[0]
-        labels = load_labels(start, name, grid, image)
+        labels = load_mask_labels(start, name, grid, image)
         pieces.append((np.array(rows), labels.select_regions(values[rows])))
-    return _join_contours(pieces)
+    return _concat_contour_pieces(pieces)
 
 
 def _parse_geojson_contours(text: Any, longitudes: Any) -> pa.Array:
@@ -246,7 +248,7 @@ def _parse_geojson_contours(text: Any, longitudes: Any) -> pa.Array:
     return contour_regions.to_arrow(CONTOUR.arrow)
 
 
-def _write_contour_polygons(region: Any, part: Any) -> pa.Array:
+def _build_contour_polygons(region: Any, part: Any) -> pa.Array:
     """Write the corners of regions that have one ring.
 
     For other regions, write those of the outline of the largest part, or of the hull.
@@ -260,10 +262,10 @@ def _write_contour_polygons(region: Any, part: Any) -> pa.Array:
         regions = regions.replace_rows(several_rows, convex_hulls)
     ring = regions.find_largest_rings()
     is_drawn = (ring >= 0) & (part != "" or ~has_several_rings)
-    return _write_rings(regions, ring[is_drawn], is_drawn)
+    return _build_ring_lists(regions, ring[is_drawn], is_drawn)
 
 
-def _write_rings(regions: Regions, ring: Any, has_ring: Any) -> pa.ListArray:
+def _build_ring_lists(regions: Regions, ring: Any, has_ring: Any) -> pa.ListArray:
     """Write rings as lists of numbers, in the rows that have one."""
     sizes = np.zeros(len(has_ring), np.int64)
     sizes[has_ring] = regions.rings[ring + 1] - regions.rings[ring]
@@ -284,7 +286,7 @@ def _write_contour_shapes(region: Any) -> pa.Array:
     """Write the outlines of all parts as DALI polygons; DALI has no notation for holes."""
     regions = Regions.from_geoarrow(region)
     has_rings = np.diff(regions.parts) > 0
-    outlines = _write_rings(regions, regions.parts[:-1][has_rings], has_rings)
+    outlines = _build_ring_lists(regions, regions.parts[:-1][has_rings], has_rings)
     number_texts = pc.binary_join(outlines.cast(pa.list_(pa.string())), " ")
     polygon_texts = pc.binary_join_element_wise("polygon", number_texts, " ")
     part_texts = pc.if_else(pa.array(has_rings), polygon_texts, "range 0 360 -90 90")
@@ -292,12 +294,12 @@ def _write_contour_shapes(region: Any) -> pa.Array:
     return pc.binary_join(part_lists, " ")
 
 
-def _write_contour_mocs(region: Any, rest_only: Any) -> pa.Array:
-    """Cover regions by cells; with `rest_only`, only the regions that no polygon can describe."""
+def _write_contour_mocs(region: Any, is_rest_only: Any) -> pa.Array:
+    """Cover regions by cells; with `is_rest_only`, only the regions that no polygon can describe."""
     regions = Regions.from_geoarrow(region)
     ring_counts = regions.ring_counts
     max_skipped_rings = 0
-    if len(ring_counts) and bool(to_numpy(rest_only)[0]):
+    if len(ring_counts) and bool(to_numpy(is_rest_only)[0]):
         max_skipped_rings = 1
     covered_rows = np.flatnonzero(ring_counts > max_skipped_rings)
     text_numbers = np.zeros(len(regions), np.int64)  # 0 is the empty text
@@ -323,10 +325,10 @@ def _format_contour_faults(fault: Any, fault_number: Any) -> pa.Array:
     return pa.array(fault_texts, pa.string())
 
 
-def _compute_checked_l0(time: Any, rotation: Any) -> pa.Array:
+def _compute_l0_if_rotation_matches(time: Any, rotation: Any) -> pa.Array:
     """Return the longitudes L0 of the Sun's disc, infinite where the rotation number is not that of the date."""
     times = to_numpy(time)
-    is_mismatch = contours.sun.is_rotation_mismatch(to_numpy(rotation), times)
+    is_mismatch = contours.sun.is_carrington_rotation_mismatch(to_numpy(rotation), times)
     l0 = contours.sun.compute_solar_ephemeris(times).l0
     return pa.array(np.where(is_mismatch, np.inf, l0))
 
@@ -338,15 +340,15 @@ def _compute_contour_areas(region: Any) -> pa.Array:
 
 CONTOUR_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_sun_l0": lambda t: pa.array(contours.sun.compute_solar_ephemeris(to_numpy(t)).l0),
-    "hven_sun_l0_of": _compute_checked_l0,
+    "hven_sun_l0_of": _compute_l0_if_rotation_matches,
     "hven_sun_b0": lambda t: pa.array(contours.sun.compute_solar_ephemeris(to_numpy(t)).b0),
-    "hven_chain_contour": _trace_chain_codes,
-    "hven_chain_tfcat": _trace_chain_features,
+    "hven_chain_contour": _build_chain_contours,
+    "hven_chain_tfcat": _write_chain_tfcat,
     "hven_box_contour": _build_box_contours,
     "hven_list_contour": _build_list_contours,
     "hven_mask_contour": _build_mask_contours,
     "hven_geojson_contour": _parse_geojson_contours,
-    "hven_contour_polygon": _write_contour_polygons,
+    "hven_contour_polygon": _build_contour_polygons,
     "hven_contour_moc": _write_contour_mocs,
     "hven_contour_shape": _write_contour_shapes,
     "hven_contour_bounds": _compute_contour_bounds,
@@ -363,36 +365,36 @@ class ContourDialect:
         time = f"epoch_us({writer.write_expression(node.args[0])})"
         if len(node.args) == 1:
             return f"hven_sun_l0({time})"
-        (rotation,) = self._write_numbers(writer, node.args[1:])
+        (rotation,) = self._write_doubles_or_nan(writer, node.args[1:])
         return f"hven_sun_l0_of({time}, {rotation})"
 
-    def _write_numbers(self: Any, writer: Any, nodes: Any) -> list[str]:
+    def _write_doubles_or_nan(self: Any, writer: Any, nodes: Any) -> list[str]:
         """Write numbers as doubles with NaN for NULL, so that a contour has a fault and is not NULL itself."""
         return [f"coalesce({text}, 'nan'::DOUBLE)" for text in self.write_doubles(writer, nodes)]
 
-    def write_image(self: Any, writer: Any, node: Any) -> str:
+    def write_contour_image(self: Any, writer: Any, node: Any) -> str:
         """Write DISC or CHART as a list of 8 or 7 numbers, filled up with zeros."""
-        number_texts = self._write_numbers(writer, node.args)
+        number_texts = self._write_doubles_or_nan(writer, node.args)
         number_count = 8 if node.name == "DISC" else 7
         filling = ["0e0"] * (number_count - len(number_texts))
         return f"list_value({', '.join([*number_texts, *filling])})"
 
-    def write_contour(self: Any, writer: Any, node: Any) -> str:
+    def write_chain_or_box_contour(self: Any, writer: Any, node: Any) -> str:
         """Write CHAIN_CONTOUR(code, x, y, image, origin, directions) or BOX_CONTOUR(x0, y0, x1, y1, image, origin)."""
         if node.name == "CHAIN_CONTOUR":
-            number_texts = self._write_numbers(writer, node.args[1:3])
+            number_texts = self._write_doubles_or_nan(writer, node.args[1:3])
             code, _, _, image, *optional_texts = (writer.write_expression(arg) for arg in node.args)
             directions = optional_texts[1:] or ["'helio'"]
-            argument_texts = [code, *number_texts, image, _write_origin(optional_texts), *directions]
+            argument_texts = [code, *number_texts, image, _write_pixel_origin(optional_texts), *directions]
         else:
-            number_texts = self._write_numbers(writer, node.args[:4])
+            number_texts = self._write_doubles_or_nan(writer, node.args[:4])
             image, *optional_texts = (writer.write_expression(arg) for arg in node.args[4:])
-            argument_texts = [*number_texts, image, _write_origin(optional_texts)]
+            argument_texts = [*number_texts, image, _write_pixel_origin(optional_texts)]
         return f"hven_{node.name.lower()}({', '.join(argument_texts)})"
 
     def write_chain_tfcat(self: Any, writer: Any, node: Any) -> str:
         """Write CHAIN_AREA or CHAIN_LINE(code, time, spectral, steps of both, directions)."""
-        number_texts = self._write_numbers(writer, node.args[1:5])
+        number_texts = self._write_doubles_or_nan(writer, node.args[1:5])
         directions = "'helio'"
         if len(node.args) > 5:
             directions = writer.write_expression(node.args[5])
@@ -410,7 +412,7 @@ class ContourDialect:
         unit = self.quote_string("pixel")
         if len(optional_texts) > 1:
             unit = optional_texts[1]
-        return f"hven_list_contour({points}, {image}, {_write_origin(optional_texts)}, {unit})"
+        return f"hven_list_contour({points}, {image}, {_write_pixel_origin(optional_texts)}, {unit})"
 
     def write_geojson_contour(self: Any, writer: Any, node: Any) -> str:
         """Write GEOJSON_CONTOUR(geometry, longitudes)."""
@@ -475,7 +477,7 @@ class ContourDialect:
         return f"nullif(hven_contour_fault(({contour_sql}).fault, ({contour_sql}).number), '')"
 
 
-def _write_origin(optional_texts: list[str]) -> str:
+def _write_pixel_origin(optional_texts: list[str]) -> str:
     """Write the origin of pixel numbers, which is the first optional argument and 0 without it."""
     if optional_texts:
         return f"CAST({optional_texts[0]} AS BIGINT)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hven.adql import value_kinds
 from hven.adql.syntax_tree import (
     BinaryOperation,
-    Cast,
+    CastExpression,
     ColumnRef,
     Comparison,
     Conjunction,
@@ -25,8 +25,8 @@ from hven.adql.value_kinds import require_meta
 from hven.engines._dialect import FUNCTION_TEMPLATES, TOLERANCE_DEGREES, WHITESPACE_SQL, EngineDialect
 from hven.engines._sky_functions import FUNCTION_SIGNATURES
 from hven.engines.duckdb import contour_functions, mapping_functions, time_functions
-from hven.engines.duckdb.exact_comparisons import ExactDialect
-from hven.model.types import FLOAT64, POLYGON, Type
+from hven.engines.duckdb.exact_comparisons import ExactComparisonDialect
+from hven.model.types import FLOAT64, POLYGON, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,7 +156,9 @@ TIME_FORMATS = (
 )
 
 
-class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourDialect, ExactDialect, EngineDialect):
+class DuckDBDialect(
+    mapping_functions.MappingDialect, contour_functions.ContourDialect, ExactComparisonDialect, EngineDialect
+):
     """DuckDB 1.5."""
 
     name = "duckdb"
@@ -218,7 +220,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         **contour_functions.CONTOUR_TEMPLATES,
     }
 
-    def write_float_text(self, sql: str, type_: Type) -> str:
+    def write_float_text(self, sql: str, type_: ColumnType) -> str:
         """Write a floating-point number as text; NaN has no sign."""
         return f"replace({super().write_float_text(sql, type_)}, '-nan', 'nan')"
 
@@ -239,7 +241,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
         return f"list_{aggregate_name}(list_sort(list({distinct}{value_sql})))"
 
-    def write_numbering_order(self, columns: Sequence[str]) -> list[str]:
+    def write_row_number_order(self, columns: Sequence[str]) -> list[str]:
         """Write several columns as one.
 
         The first row of each group is then found by grouping, where all would be sorted.
@@ -277,31 +279,31 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             return f"CAST({value} AS DOUBLE)"
         return super().write_number(value)
 
-    def write_type_name(self, type_: Type) -> str:
+    def write_type_name(self, type_: ColumnType) -> str:
         """Write a type."""
         return type_.duckdb
 
-    def write_cast(self, sql: str, type_: Type) -> str:
+    def write_cast(self, sql: str, type_: ColumnType) -> str:
         """Convert; leniently, what cannot be converted is NULL."""
         return f"{'TRY_CAST' if self.lenient else 'CAST'}({sql} AS {type_.duckdb})"
 
-    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
+    def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
         """Write ADQL's CAST; a literal is a time that DuckDB reads as it stands (`TypeChecker.convert_to_time`)."""
         if isinstance(node.operand, Literal) and require_meta(node).type.is_timestamp:
             return self.write_cast(writer.write_expression(node.operand), require_meta(node).type)
         return super().write_adql_cast(writer, node)
 
-    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
+    def write_conversion(self, sql: str, value_kind: str, type_: ColumnType) -> str:
         """Convert; text becomes a time with its offset from UTC."""
         if value_kind == "text" and type_.is_timestamp:
             return f"hven_time_or_{'null' if self.lenient else 'error'}({sql})"
         return super().write_conversion(sql, value_kind, type_)
 
-    def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_output_expression(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        has_output_type = isinstance(node, Cast) and require_meta(node).type == type_
+        has_output_type = isinstance(node, CastExpression) and require_meta(node).type == type_
         if (
-            isinstance(node, Cast)
+            isinstance(node, CastExpression)
             and node.length is None
             and type_.is_string
             and require_meta(node.operand).type.is_string
@@ -316,9 +318,9 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
                 text = self.write_cast(text, type_)
         if (
             self.lenient
-            and not isinstance(node, Literal | Cast)
+            and not isinstance(node, Literal | CastExpression)
             and not require_meta(node).aggregate
-            and not _is_untriable(node)
+            and not _is_refused_by_try(node)
         ):
             return f"TRY({text})"
         return text
@@ -342,14 +344,14 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             f"{plain})"
         )
 
-    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_case_branch(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists.
 
         Beside a REAL it would make a REAL of an INTEGER, too, which cannot hold it.
         """
         text = writer.write_expression(node)
         if type_ == FLOAT64 and not isinstance(node, Literal):
-            return self.write_double(text, node)
+            return self.write_as_double(text, node)
         stored = type_.duckdb
         if stored.endswith("]"):
             return f"CAST({text} AS {stored[: stored.rindex('[')]}[])"
@@ -391,18 +393,18 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     # --- pieces
 
-    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: ColumnType) -> str:
         """Make a shape of an array of texts."""
         return self.write_cast(self.write_cast(numbers_sql, POLYGON), type_)
 
-    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
+    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (one signature for all)
         """Write an array as text."""
         return f"array_to_string(CAST({array_sql} AS VARCHAR[]), ' ')"
 
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "round" if node.name == "ROUND" else "trunc"
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         if len(node.args) == 1:
             return f"{name}({value})"
         return f"{name}({value}, CAST({writer.write_expression(node.args[1])} AS INTEGER))"
@@ -458,9 +460,9 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     # --- arrays
 
-    def write_flat_list(self, writer: SqlWriter, node: Expr) -> str:
+    def write_array_as_list(self, writer: SqlWriter, node: Expr) -> str:
         """Write an array as a list of doubles, or of 64 bits; the functions of lists take no arrays of fixed length."""
-        is_integer = Type(require_meta(node).type.datatype).is_integer
+        is_integer = ColumnType(require_meta(node).type.datatype).is_integer
         return f"CAST({writer.write_expression(node)} AS {'BIGINT' if is_integer else 'DOUBLE'}[])"
 
     def write_subscript(self, array: str, index: str) -> str:
@@ -478,7 +480,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             "ARR_MAX": "list_max",
             "ARR_STDDEV": "list_stddev_samp",
         }[node.name]
-        return f"CAST({name}({self.write_flat_list(writer, node.args[0])}) AS {require_meta(node).type.duckdb})"
+        return f"CAST({name}({self.write_array_as_list(writer, node.args[0])}) AS {require_meta(node).type.duckdb})"
 
     def write_dot_product(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_DOT."""
@@ -535,7 +537,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     def write_shape(self, writer: SqlWriter, node: FunctionCall) -> str:
         """POINT, CIRCLE, POLYGON as their storage types."""
-        return f"CAST({self.write_nullable_list(writer, node)} AS {require_meta(node).type.duckdb})"
+        return f"CAST({self.write_nullable_shape_numbers(writer, node)} AS {require_meta(node).type.duckdb})"
 
     def write_shape_numbers(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as the DOUBLE[] that the functions take."""
@@ -563,7 +565,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             return f"CAST(hven_centroid_text({writer.write_expression(node.args[0])}) AS DOUBLE[2])"
         return f"CAST(hven_centroid({self.write_shape_numbers(writer, node.args[0])}) AS DOUBLE[2])"
 
-    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_geometry_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.model.sky."""
         left_shape, right_shape = node.args
         left_kind = value_kinds.classify_type(require_meta(left_shape).type)
@@ -588,7 +590,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         )
 
 
-def _is_untriable(node: Expr) -> bool:
+def _is_refused_by_try(node: Expr) -> bool:
     """Return whether DuckDB's TRY refuses an expression: it refuses subqueries and functions with varying results."""
     for item in walk_tree(node):
         if isinstance(item, Query):

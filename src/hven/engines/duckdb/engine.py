@@ -21,29 +21,29 @@ from hven.engines._query_deadlines import DeadlineWatcher
 from hven.engines._row_preparation import replace_nan
 from hven.engines._snapshot_files import (
     TRANSIENT_ERRNOS,
-    build_folder_name,
+    build_table_directory_name,
     find_size_fault,
-    is_absent,
+    is_path_absent,
     remove_abandoned_directory,
 )
 from hven.engines.duckdb import contour_functions
 from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset, find_accessible_rows
-from hven.engines.duckdb.checksum_verification import verify_files
+from hven.engines.duckdb.checksum_verification import verify_snapshot_files
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.engines.duckdb.query_execution import CursorPool, DuckExecution
 from hven.engines.duckdb.query_plan import DuckPlan
-from hven.engines.duckdb.query_process import ProcessExecution, QueryProcess, is_expensive
+from hven.engines.duckdb.query_process import QueryProcess, QueryProcessExecution, is_expensive_query
 from hven.engines.duckdb.snapshot_files import (
     MANIFEST_FILE_NAME,
     ROW_NUMBER_COLUMN,
+    MemoryTableRows,
     OpenSnapshot,
     SnapshotManifest,
-    TableRows,
 )
-from hven.engines.duckdb.snapshot_merging import SnapshotMerge
-from hven.engines.duckdb.staging import DiskStaging
-from hven.model import Cache, deadlines
+from hven.engines.duckdb.snapshot_merging import SnapshotMergeStaging
+from hven.engines.duckdb.staging import DuckSnapshotStaging
+from hven.model import LruCache, deadlines
 from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.adql.syntax_tree import BoundQuery
-    from hven.engines import QueryExecution, Relation, VerificationResult
+    from hven.engines import QueryExecution, Relation, SnapshotVerificationResult
     from hven.engines._snapshot_files import ReadFiles
     from hven.model.table import Table
 
@@ -64,12 +64,12 @@ _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(slots=True)
-class CleanedTable:
+class NanFreeRows:
     """Rows in memory that many queries read, without NaN; the reference to `table` does not keep it alive."""
 
     table: weakref.ref[pa.Table]
     rows: pa.Table
-    readable_rows: TableRows
+    readable_rows: MemoryTableRows
 
 
 class DuckEngine(StorageEngine):
@@ -109,8 +109,8 @@ class DuckEngine(StorageEngine):
         # paths of snapshots with a file that this process found missing or truncated
         self.file_faults: Mapping[str, str] = {}
         self.access_cache_bytes = memory_bytes // 8  # memory for rows that policies let readers see
-        self.accessible_rows_cache: Cache[AccessibleRows] = Cache(self.access_cache_bytes)
-        self._cleaned_tables: dict[int, CleanedTable] = {}  # by id of the table, as long as the table exists
+        self.accessible_rows_cache: LruCache[AccessibleRows] = LruCache(self.access_cache_bytes)
+        self._cleaned_tables: dict[int, NanFreeRows] = {}  # by id of the table, as long as the table exists
         self._held_locks: dict[str, int] = {}  # locks of snapshots that may not be published yet
         self._is_closed = False
 
@@ -158,7 +158,7 @@ class DuckEngine(StorageEngine):
         schema: pa.Schema,
         limits: ExecutionLimits,
         *,
-        lenient: bool = False,
+        is_lenient: bool = False,
     ) -> QueryExecution:
         """Start a query in DuckDB (for plans); see `hven.engines.duckdb.engine_protocol.DuckEngineProtocol.run_sql`."""
         execution_arguments: dict[str, Any] = {
@@ -170,17 +170,17 @@ class DuckEngine(StorageEngine):
         }
         most_rows = max(map(len, relations.values()), default=0)
         cursors = self._cursors
-        if contour_functions.CONTOUR_FUNCTION_MARK in sql or (lenient and most_rows <= ONE_THREAD_ROWS):
+        if contour_functions.CONTOUR_FUNCTION_MARK in sql or (is_lenient and most_rows <= ONE_THREAD_ROWS):
             cursors = self._get_single_thread_cursors()
         run_locally = partial(
             DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments
         )
         if (
             self._query_process is not None
-            and is_expensive(sql, relations)
+            and is_expensive_query(sql, relations)
             and (channel_parts := self._query_process.take_channel()) is not None
         ):
-            return ProcessExecution(
+            return QueryProcessExecution(
                 self._query_process,
                 *channel_parts,
                 self._deadline_watcher,
@@ -226,7 +226,7 @@ class DuckEngine(StorageEngine):
             stored = self.open_snapshot(relation)
             source = (replace(relation, parts=(), statistics={}, coverage=None), columns)
             if isinstance(stored, AccessibleRows):
-                stored.check_columns(columns)
+                stored.check_column_sizes(columns)
                 return RelationRows(
                     partial(stored.select_columns, columns),
                     is_reusable=False,
@@ -246,18 +246,18 @@ class DuckEngine(StorageEngine):
                     selected_rows = relation.rows.select(list(columns or relation.rows.schema.names[:1]))
                 return RelationRows(selected_rows, is_reusable=False)
             if relation.is_reused:
-                return RelationRows(self._get_cleaned_table(relation).rows, is_reusable=True)
+                return RelationRows(self._get_nan_free_rows(relation).rows, is_reusable=True)
             return RelationRows(replace_nan_values(relation.rows), is_reusable=False)
         message = f"the embedded engine cannot read {relation.kind_name} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
-    def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
+    def get_random_access_rows(self, relation: MemoryRelation) -> MemoryTableRows:
         """Return rows in memory that can be read by row number (for plans)."""
         if relation.is_reused:
-            return self._get_cleaned_table(relation).readable_rows
-        return TableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
+            return self._get_nan_free_rows(relation).readable_rows
+        return MemoryTableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
 
-    def _get_cleaned_table(self, relation: MemoryRelation) -> CleanedTable:
+    def _get_nan_free_rows(self, relation: MemoryRelation) -> NanFreeRows:
         """Return the cleaned form of rows that many queries read."""
         number = id(relation.rows)
         with self._lock:
@@ -271,10 +271,10 @@ class DuckEngine(StorageEngine):
                 if cleaned_table is not None and cleaned_table.table is table:
                     del cleaned_tables[number]
 
-            cleaned_table = CleanedTable(
+            cleaned_table = NanFreeRows(
                 weakref.ref(relation.rows, forget_table),
                 pa.Table.from_batches(rows.to_batches(), rows.schema),
-                TableRows(rows),
+                MemoryTableRows(rows),
             )
             with self._lock:
                 self._cleaned_tables[number] = cleaned_table
@@ -288,21 +288,21 @@ class DuckEngine(StorageEngine):
         snapshot_id: str,
         *,
         expects_merges: bool = False,  # noqa: ARG002  (every snapshot can be shared)
-    ) -> DiskStaging:
+    ) -> DuckSnapshotStaging:
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         snapshot_path = self._build_snapshot_path(table, snapshot_id)
-        return DiskStaging(table, snapshot_id, *snapshot_path, self._keep_lock)
+        return DuckSnapshotStaging(table, snapshot_id, *snapshot_path, self._keep_staging_lock)
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
-    ) -> DiskStaging:
+    ) -> DuckSnapshotStaging:
         """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         snapshot_path = self._build_snapshot_path(table, snapshot_id)
-        return SnapshotMerge(
+        return SnapshotMergeStaging(
             table,
             snapshot_id,
             *snapshot_path,
-            self._keep_lock,
+            self._keep_staging_lock,
             base_snapshot=self.open_snapshot(base_snapshot),
             deleted_keys=deleted_keys,
         )
@@ -312,14 +312,14 @@ class DuckEngine(StorageEngine):
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
             message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
-        relative = f"{build_folder_name(table.qualified_name)}/{snapshot_id}"
+        relative = f"{build_table_directory_name(table.qualified_name)}/{snapshot_id}"
         final = self.directory / relative
         if final.exists():
             message = f"there is a snapshot {relative} already"
             raise StorageError(message)
         return final, relative
 
-    def _keep_lock(self, staging: DiskStaging) -> None:
+    def _keep_staging_lock(self, staging: DuckSnapshotStaging) -> None:
         """Keep the lock of a finished snapshot, so that no process removes it before it is published."""
         if staging.final_directory.exists():
             with self._lock:
@@ -354,7 +354,7 @@ class DuckEngine(StorageEngine):
             raise StorageUnavailableError(
                 format_message(DAMAGED_MESSAGE, snapshot.table), remedy=DAMAGED_REMEDY
             ) from error
-        self.release_removed()
+        self.release_removed_snapshots()
         with self._lock:
             opened = self._open_snapshots.setdefault(snapshot.path, opened)
             while len(self._open_snapshots) > _MAX_OPEN_SNAPSHOTS:
@@ -363,7 +363,7 @@ class DuckEngine(StorageEngine):
 
     def find_missing_file(self, snapshot: Snapshot) -> str | None:
         """Return the file of a snapshot that is missing or has another size; None if all are as they were written."""
-        why = self._find_file_fault(self.directory / snapshot.path, snapshot.path)
+        why = self._find_snapshot_file_fault(self.directory / snapshot.path, snapshot.path)
         if self.file_faults.get(snapshot.path) != why:
             faulty = {path: fault for path, fault in self.file_faults.items() if path != snapshot.path}
             if why is None:
@@ -372,13 +372,13 @@ class DuckEngine(StorageEngine):
                 self.file_faults = {**faulty, snapshot.path: why}
         return why
 
-    def _find_file_fault(self, directory: Path, path: str) -> str | None:
+    def _find_snapshot_file_fault(self, directory: Path, path: str) -> str | None:
         name = MANIFEST_FILE_NAME
         try:
             (directory / name).stat()
             sizes = self._file_sizes.get(path)
             if sizes is None:
-                sizes = self._file_sizes[path] = SnapshotManifest.read_file(directory / name).sizes
+                sizes = self._file_sizes[path] = SnapshotManifest.read_file(directory / name).file_sizes
             for name, size in sizes.items():
                 size_fault = find_size_fault(directory / name, size)
                 if size_fault is not None:
@@ -395,9 +395,9 @@ class DuckEngine(StorageEngine):
 
     def verify_snapshot(
         self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: ReadFiles
-    ) -> VerificationResult:
+    ) -> SnapshotVerificationResult:
         """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
-        return verify_files(self.directory / snapshot.path, snapshot, report_bytes, known_checksums)
+        return verify_snapshot_files(self.directory / snapshot.path, snapshot, report_bytes, known_checksums)
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
         """Refuse all queries that read these snapshots from now on."""
@@ -412,12 +412,12 @@ class DuckEngine(StorageEngine):
     def _release_cursors(self) -> None:
         for cursors in filter(None, (self._cursors, self._single_thread_cursors)):
             cursors.forget_snapshots()
-        self.accessible_rows_cache = Cache(self.access_cache_bytes)
+        self.accessible_rows_cache = LruCache(self.access_cache_bytes)
 
-    def release_removed(self) -> None:
+    def release_removed_snapshots(self) -> None:
         """Unmap removed snapshots: as long as they are mapped, their disk space is not free."""
         with self._lock:
-            removed_paths = [path for path, stored in self._open_snapshots.items() if is_absent(stored.path)]
+            removed_paths = [path for path, stored in self._open_snapshots.items() if is_path_absent(stored.path)]
             for path in removed_paths:
                 del self._open_snapshots[path]
                 self._file_sizes.pop(path, None)
@@ -439,7 +439,7 @@ class DuckEngine(StorageEngine):
         """
         old_stored = self.open_snapshot(old_snapshot)
         new_stored = self.open_snapshot(new_snapshot)
-        shared = old_stored.files.keys() & new_stored.files.keys()
+        shared = old_stored.part_names_by_inode.keys() & new_stored.part_names_by_inode.keys()
         batches = old_stored.read_batches(shared, column_names)
         return batches, new_stored.read_batches(shared, column_names)
 
@@ -456,7 +456,7 @@ class DuckEngine(StorageEngine):
         with self._lock:
             self._open_snapshots.pop(snapshot.path, None)
         self._release_cursors()
-        self._release_lock(path)
+        self._release_snapshot_lock(path)
         removed_path = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:
             path.rename(removed_path)
@@ -492,14 +492,14 @@ class DuckEngine(StorageEngine):
                 shutil.rmtree(path, ignore_errors=True)
         return removed
 
-    def note_published(self, snapshot: Snapshot) -> None:
+    def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being removed as a leftover.
 
         Without this call it is held until the process ends.
         """
-        self._release_lock(self.directory / snapshot.path)
+        self._release_snapshot_lock(self.directory / snapshot.path)
 
-    def _release_lock(self, path: Path) -> None:
+    def _release_snapshot_lock(self, path: Path) -> None:
         with self._lock:
             lock = self._held_locks.pop(str(path), None)
         if lock is not None:
@@ -561,4 +561,4 @@ def _is_process_alive(process_id: str) -> bool:
     return True
 
 
-__all__ = ["DuckEngine", "build_folder_name"]
+__all__ = ["DuckEngine", "build_table_directory_name"]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, Relation, Snapshot
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot, TableRows
-    from hven.model import Cache
+    from hven.engines.duckdb.snapshot_files import MemoryTableRows, OpenSnapshot
+    from hven.model import LruCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class RelationRows:
         return int(self.table.num_rows)
 
 
-class OverridablePlan(QueryPlan, Protocol):
+class PlanWithTableOverrides(QueryPlan, Protocol):
     """A plan that other plans can run over rows of their own."""
 
-    def execute_over(
+    def execute_over_tables(
         self,
         tables_by_number: dict[int, pa.Table],
         literal_values: Sequence[float | str | None],
@@ -71,16 +71,16 @@ class DuckEngineProtocol(Protocol):
     """False only in tests that prove that indexes change nothing but time."""
     access_cache_bytes: int
     """Maximum size of the cached accessible rows, in bytes."""
-    accessible_rows_cache: Cache[Any]
+    accessible_rows_cache: LruCache[Any]
     """Accessible rows by path and condition."""
 
-    def plan_query(self, bound_query: BoundQuery) -> OverridablePlan:
+    def plan_query(self, bound_query: BoundQuery) -> PlanWithTableOverrides:
         """Plan a bound query."""
 
     def open_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
         """Return an open snapshot."""
 
-    def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
+    def get_random_access_rows(self, relation: MemoryRelation) -> MemoryTableRows:
         """Return rows in memory that can be read by row number."""
 
     def read_relation(self, relation: Relation, column_names: tuple[str, ...] | None = None) -> RelationRows:
@@ -94,6 +94,6 @@ class DuckEngineProtocol(Protocol):
         schema: pa.Schema,
         limits: ExecutionLimits,
         *,
-        lenient: bool = False,
+        is_lenient: bool = False,
     ) -> QueryExecution:
-        """Start a query in DuckDB; a `lenient` query is a mapping, which is computed batch after batch."""
+        """Start a query in DuckDB; a `is_lenient` query is a mapping, which is computed batch after batch."""

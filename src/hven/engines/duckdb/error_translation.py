@@ -99,7 +99,7 @@ _KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
 )
 
 
-def translate_error(
+def translate_duckdb_error(
     error: Exception, *, stop_reason: str | None = None, timeout_seconds: float | None = None, memory_limit: str = ""
 ) -> HvenError:
     """Translate an error of DuckDB or Arrow into an error of Hven.
@@ -126,13 +126,13 @@ def translate_error(
         if limitation_text in text:
             return error_class(message, remedy=remedy)
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION_ERROR_WORDS):
-        message = translate_evaluation_error(text)
+        message = write_evaluation_error_message(text)
         remedy = ""
         if message.endswith("out of the range of BIGINT"):
             remedy = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
         return EvaluationError(message, remedy=remedy)
     return ServiceError(
-        f"the engine could not run the query: {extract_first_line(text)}",
+        f"the engine could not run the query: {extract_error_line(text)}",
         remedy="please report this: it is a fault of the program, not of the query",
     )
 
@@ -143,9 +143,9 @@ def _build_interrupt_error(stop_reason: str | None, timeout_seconds: float | Non
     return OperationCancelledError("the query was cancelled")
 
 
-def translate_evaluation_error(error_text: str) -> str:
+def write_evaluation_error_message(error_text: str) -> str:
     """Return the message of an evaluation error, without the vocabulary of DuckDB."""
-    line = extract_first_line(error_text)
+    line = extract_error_line(error_text)
     for pattern, words in _MESSAGE_PATTERNS:
         match = pattern.search(error_text)
         if match:
@@ -161,7 +161,7 @@ class _EmptyDefaultDict(dict[str, str]):
         return ""
 
 
-def extract_first_line(error_text: str) -> str:
+def extract_error_line(error_text: str) -> str:
     """Return the first line of an error, without the name of its class and without hints for authors of SQL."""
     line = error_text.strip().split("\n", 1)[0]
     return re.sub(r"^(?:[A-Z]\w*(?: [A-Z]\w*)* Error|INTERRUPT Error): ", "", line)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql.sql_writer import SqlDialect
-from hven.adql.syntax_tree import Case, Comparison, LiteralList, Query, Subquery, walk_tree
-from hven.adql.value_kinds import is_null, require_meta
+from hven.adql.syntax_tree import CaseExpression, Comparison, LiteralList, Query, Subquery, walk_tree
+from hven.adql.value_kinds import is_null_in_every_row, require_meta
 from hven.model.types import FLOAT32, FLOAT64
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hven.adql.sql_writer import SqlWriter
     from hven.adql.syntax_tree import BetweenPredicate, BinaryOperation, Expr, FunctionCall, InPredicate
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 # a float as a whole number; one that is none becomes a number that no BIGINT equals, and NULL stays NULL
 _FLOAT_AS_INTEGER_SQL = (
@@ -31,7 +31,7 @@ _FLOAT_AS_INTEGER_SQL = (
 _INT64_RANK = 4  # of 64-bit integers, which have more digits than a double
 
 
-class ExactDialect(SqlDialect):
+class ExactComparisonDialect(SqlDialect):
     """Comparisons, chains and row filters in DuckDB's SQL."""
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
@@ -39,25 +39,25 @@ class ExactDialect(SqlDialect):
         sides = (node.left, node.right)
         has_constants = any(require_meta(side).constant for side in sides)
         is_float_equality = node.op == "=" and not has_constants and any(_is_float(side) for side in sides)
-        if not is_float_equality and not _is_inexact(sides):
+        if not is_float_equality and not _is_comparison_inexact(sides):
             return super().write_comparison(writer, node)
         if is_float_equality:
-            left = self._write_equal_side(writer, node.left)
-            right = self._write_equal_side(writer, node.right)
+            left = self._write_equality_operand(writer, node.left)
+            right = self._write_equality_operand(writer, node.right)
         else:
             left = writer.write_expression(node.left)
             right = writer.write_expression(node.right)
-        if not _is_inexact(sides):
+        if not _is_comparison_inexact(sides):
             return f"({left} {node.op} {right})"
         left_double = self._write_double(left, node.left)
         right_double = self._write_double(right, node.right)
         # texts that contain a CASE or a query are not written several times
-        is_long = any(isinstance(part, Case | Query) for part in walk_tree(sides))
+        is_long = any(isinstance(part, CaseExpression | Query) for part in walk_tree(sides))
         if is_long or not any(_is_int64(side) for side in sides):
             return f"({left_double} {node.op} {right_double})"
         # numbers that are equal as doubles may differ; then the double is an integer, and both are compared as integers
-        left_integer = self._write_integer(left, node.left)
-        right_integer = self._write_integer(right, node.right)
+        left_integer = self._write_as_integer(left, node.left)
+        right_integer = self._write_as_integer(right, node.right)
         integer_operator = "=" if node.op == "<>" else node.op
         same = f"{left_double} = {right_double} AND {left_integer} {integer_operator} {right_integer}"
         if node.op == "=":  # two conditions: a join can use the first one
@@ -69,7 +69,7 @@ class ExactDialect(SqlDialect):
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
         """Write BETWEEN, with exact comparisons."""
         sides = (node.operand, node.low, node.high)
-        if not _is_inexact(sides):
+        if not _is_comparison_inexact(sides):
             return super().write_between(writer, node)
         negation = "NOT " if node.negated else ""
         if not any(_is_int64(side) for side in sides):
@@ -90,13 +90,13 @@ class ExactDialect(SqlDialect):
         # DuckDB lets Arrow test such a list for a column of Arrow, and passes times before the year 1 as texts, which
         # Arrow refuses
         is_timestamp = require_meta(node.operand).type.is_timestamp
-        if not is_float and not is_timestamp and not _is_inexact(sides):
+        if not is_float and not is_timestamp and not _is_comparison_inexact(sides):
             return super().write_in(writer, node)
         word = "NOT IN" if node.negated else "IN"
-        operand = self._write_equal_side(writer, node.operand)
+        operand = self._write_equality_operand(writer, node.operand)
         if is_timestamp:
             return f"(({operand} + INTERVAL 0 DAYS) {word} ({self.write_in_choices(writer, choices)}))"
-        if not _is_inexact(sides):
+        if not _is_comparison_inexact(sides):
             return f"({operand} {word} ({self.write_in_choices(writer, choices)}))"
         operand = self._write_double(operand, node.operand)
         if any(_is_int64(side) for side in sides):
@@ -107,11 +107,11 @@ class ExactDialect(SqlDialect):
         return f"({operand} {word} ({', '.join(choice_texts)}))"
 
     def _write_in_subquery(self, writer: SqlWriter, node: InPredicate, subquery: Subquery) -> str:
-        is_inexact = _is_inexact((node.operand, subquery))
+        is_inexact = _is_comparison_inexact((node.operand, subquery))
         if not _is_float(node.operand) and not is_inexact:
             return super().write_in(writer, node)
         word = "NOT IN" if node.negated else "IN"
-        operand = self._write_equal_side(writer, node.operand)
+        operand = self._write_equality_operand(writer, node.operand)
         inner = writer.write_subquery(subquery)
         if not is_inexact:
             return f"({operand} {word} {inner})"
@@ -125,10 +125,10 @@ class ExactDialect(SqlDialect):
 
     def write_row(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write several values that are compared as one."""
-        values = [self._write_equal_side(writer, arg) for arg in node.args]
+        values = [self._write_equality_operand(writer, arg) for arg in node.args]
         return f"row({', '.join(values)})"
 
-    def write_permitted_rows(self, table: str, condition: str) -> str:
+    def write_permitted_rows_select(self, table: str, condition: str) -> str:
         """Write the rows that a reader may see so that the reader learns nothing of the others.
 
         DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it,
@@ -139,7 +139,7 @@ class ExactDialect(SqlDialect):
             f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"
         )
 
-    def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:
+    def write_operation_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:
         """Write a long chain of numbers flat, as a sum or product over a list; return None for other chains."""
         op = links[0].op
         chain_type = require_meta(links[0]).type
@@ -153,12 +153,12 @@ class ExactDialect(SqlDialect):
         list_operator = "*" if op == "*" else "+"
         return f"list_reduce(list_value({', '.join(numbers)}), lambda a, b: a {list_operator} b)"
 
-    def _write_equal_side(self, writer: SqlWriter, node: Expr) -> str:
+    def _write_equality_operand(self, writer: SqlWriter, node: Expr) -> str:
         """Write a value that is tested for equality: a float without the sign of zero."""
         sql = writer.write_expression(node)
         return _remove_zero_sign(sql) if _is_float(node) else sql
 
-    def _write_integer(self, sql: str, node: Expr) -> str:
+    def _write_as_integer(self, sql: str, node: Expr) -> str:
         return sql if _is_int64(node) else f"TRY_CAST(CAST({sql} AS DOUBLE) AS HUGEINT)"
 
     def _write_double(self, sql: str, node: Expr) -> str:
@@ -177,17 +177,17 @@ def _is_float(node: Expr) -> bool:
     return require_meta(node).type in {FLOAT32, FLOAT64}
 
 
-def _is_inexact(nodes: Iterable[Expr]) -> bool:
+def _is_comparison_inexact(nodes: Iterable[Expr]) -> bool:
     """Return whether DuckDB would compare these in a type that cannot hold all of their values."""
-    types: set[Type] = {require_meta(node).type for node in nodes if not is_null(node)}
+    types: set[ColumnType] = {require_meta(node).type for node in nodes if not is_null_in_every_row(node)}
     if FLOAT32 in types:
         return any(type_.is_integer for type_ in types)
     return FLOAT64 in types and any(_is_int64_type(type_) for type_ in types)
 
 
 def _is_int64(node: Expr) -> bool:
-    return not is_null(node) and _is_int64_type(require_meta(node).type)
+    return not is_null_in_every_row(node) and _is_int64_type(require_meta(node).type)
 
 
-def _is_int64_type(value_type: Type) -> bool:
-    return value_type.is_integer and value_type.scalar.rank == _INT64_RANK
+def _is_int64_type(value_type: ColumnType) -> bool:
+    return value_type.is_integer and value_type.scalar_type.rank == _INT64_RANK

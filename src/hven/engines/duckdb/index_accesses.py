@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql.syntax_tree import Comparison, Conjunction, Disjunction, Expr
-from hven.engines._query_analysis.column_bounds import ValueRange, analyse_column_bounds
+from hven.engines._query_analysis.column_bounds import ColumnValueRange, analyse_column_bounds
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
@@ -25,9 +25,9 @@ from hven.engines._query_analysis.shape_conditions import (
     match_position_in_shape,
     match_region_in_shape,
 )
-from hven.engines._query_analysis.shape_covers import cover_shape
+from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 from hven.engines._query_analysis.union_pushdown import match_prefixed_column
-from hven.engines.duckdb.long_lists import find_places
+from hven.engines.duckdb.long_lists import find_index_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ class CandidateRows:
     ranges: Rows | None = None  # shape (n, 2), ascending, disjoint
     pieces: tuple[Rows, ...] = ()
 
-    def list_rows(self) -> Rows:
+    def list_row_numbers(self) -> Rows:
         """Return the row numbers, ascending, each once."""
         if self.ranges is not None:
             return expand_ranges(self.ranges)
@@ -69,7 +69,9 @@ class CandidateRows:
         return row_numbers
 
 
-_cover_cached = lru_cache(maxsize=8)(cover_shape)  # the members of a union look up the same shape one after the other
+_cover_cached = lru_cache(maxsize=8)(
+    cover_shape_with_cells
+)  # the members of a union look up the same shape one after the other
 NO_CANDIDATES = CandidateRows(0, np.empty((0, 2), np.int64))
 
 
@@ -91,7 +93,7 @@ class IndexAccess(ABC):
     """A way to find the rows of one table that may meet a condition."""
 
     @abstractmethod
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """Return the candidates.
 
         Return None if the index cannot look these values up, or finds more than `row_limit` rows.
@@ -103,15 +105,15 @@ class IndexAccess(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeAccess(IndexAccess):
+class PositionInShapeAccess(IndexAccess):
     """The position lies in a shape of constants; `required_one` must be 1 when the plan runs."""
 
     columns: tuple[str, str]
     shape: ConstantShape
     required_one: Constant | None = None
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         if stored.manifest.position != self.columns:
             return None
         if self.required_one is not None and self.required_one(literal_values) != 1:
@@ -127,15 +129,15 @@ class ShapeAccess(IndexAccess):
 
 
 @dataclass(frozen=True, slots=True)
-class RegionAccess(IndexAccess):
+class RegionTouchAccess(IndexAccess):
     """The region in a column touches a shape of constants; `required_one` must be 1 when the plan runs."""
 
     column: str
     shape: ConstantShape
     required_one: Constant | None = None
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         index = stored.get_region_index(self.column)
         if index is None or (self.required_one is not None and self.required_one(literal_values) != 1):
             return None
@@ -162,20 +164,20 @@ class KeyRangeAccess(IndexAccess):
     low_open: bool = False
     high_open: bool = False
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         index = stored.get_key_index(self.column)
         if index is None:
             return None
-        places = self.find_places(index, literal_values)
+        places = self.find_index_places(index, literal_values)
         if places is None:
             return None
         begin, end = places
         if end - begin > row_limit:
             return None
-        return CandidateRows(end - begin, pieces=(index.list_rows(begin, end),))
+        return CandidateRows(end - begin, pieces=(index.list_row_numbers(begin, end),))
 
-    def find_places(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
+    def find_index_places(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
         """Return the first place in the index and that behind the last one; None if it cannot look a bound up."""
         low = None if self.low is None else self.low(literal_values)
         if self.high is self.low:
@@ -186,7 +188,7 @@ class KeyRangeAccess(IndexAccess):
             return None
         if self.high is not None and not index.can_look_up(high):
             return None
-        return index.find_range(low, high, low_open=self.low_open, high_open=self.high_open)
+        return index.find_range(low, high, is_low_open=self.low_open, is_high_open=self.high_open)
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -194,16 +196,16 @@ class KeyRangeAccess(IndexAccess):
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyAccess(IndexAccess):
+class NoCandidatesAccess(IndexAccess):
     """No row can meet the condition."""
 
-    def find_candidates(
+    def find_candidate_rows(
         self,
         stored: OpenSnapshot,  # noqa: ARG002  (the contract's signature)
         literal_values: Values,  # noqa: ARG002
         row_limit: int,  # noqa: ARG002
     ) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+        """See `IndexAccess.find_candidate_rows`."""
         return NO_CANDIDATES
 
     def describe_index(self) -> str:
@@ -211,7 +213,7 @@ class EmptyAccess(IndexAccess):
         return "nothing: there is no position"
 
 
-EMPTY_ACCESS = EmptyAccess()
+EMPTY_ACCESS = NoCandidatesAccess()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +224,8 @@ class PrefixedKeyAccess(IndexAccess):
     prefix: str
     value: Constant
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         value = self.value(literal_values)
         if not isinstance(value, str):
             return None
@@ -231,7 +233,7 @@ class PrefixedKeyAccess(IndexAccess):
             return NO_CANDIDATES
         suffix = value.removeprefix(self.prefix)
         suffix_access = KeyRangeAccess(self.column, lambda _: suffix, lambda _: suffix)
-        return suffix_access.find_candidates(stored, literal_values, row_limit)
+        return suffix_access.find_candidate_rows(stored, literal_values, row_limit)
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -245,13 +247,13 @@ class ConstantMismatchAccess(IndexAccess):
     left_constant: Constant
     right_constant: Constant
 
-    def find_candidates(
+    def find_candidate_rows(
         self,
         stored: OpenSnapshot,  # noqa: ARG002  (the contract's signature)
         literal_values: Values,
         row_limit: int,  # noqa: ARG002
     ) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+        """See `IndexAccess.find_candidate_rows`."""
         left_value = self.left_constant(literal_values)
         right_value = self.right_constant(literal_values)
         if left_value == right_value:
@@ -274,14 +276,14 @@ class KeyListAccess(IndexAccess):
     choice_values: Listed
     choice_count: int
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         if self.choice_count > row_limit:  # looking up so many values also takes its time
             return None
         index = stored.get_key_index(self.column)
         if index is None:
             return None
-        ranges = find_places(index, self.choice_values(literal_values))
+        ranges = find_index_places(index, self.choice_values(literal_values))
         if ranges is None:
             return None
         count = int((ranges[:, 1] - ranges[:, 0]).sum())
@@ -299,17 +301,17 @@ class KeyListAccess(IndexAccess):
 
 
 @dataclass(frozen=True, slots=True)
-class BestAccess(IndexAccess):
+class FewestCandidatesAccess(IndexAccess):
     """All of several conditions hold; the condition with the fewest candidates is used."""
 
     parts: tuple[IndexAccess, ...]
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         best: CandidateRows | None = None
         for part in self.parts:
             count_limit = row_limit if best is None else best.count
-            candidates = part.find_candidates(stored, literal_values, count_limit)
+            candidates = part.find_candidate_rows(stored, literal_values, count_limit)
             if candidates is not None and (best is None or candidates.count < best.count):
                 best = candidates
                 if best.count <= 8:
@@ -330,18 +332,18 @@ class UnionAccess(IndexAccess):
 
     parts: tuple[IndexAccess, ...]
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         pieces: list[Rows] = []
         count = 0
         for part in self.parts:
-            candidates = part.find_candidates(stored, literal_values, row_limit - count)
+            candidates = part.find_candidate_rows(stored, literal_values, row_limit - count)
             if candidates is None:
                 return None
             count += candidates.count
             if count > row_limit:
                 return None
-            pieces.append(candidates.list_rows())
+            pieces.append(candidates.list_row_numbers())
         return CandidateRows(count, pieces=tuple(pieces))
 
     def describe_index(self) -> str:
@@ -380,7 +382,7 @@ def find_index_accesses(
         for number in leaves & narrowable.table_refs.keys():
             if (id(condition), number) in used_conditions:
                 continue
-            access = _find_access(condition, narrowable, number, free_slots)
+            access = _find_index_access(condition, narrowable, number, free_slots)
             if access is not None:
                 used_conditions.add((id(condition), number))
                 accesses_by_number.setdefault(number, []).append(access)
@@ -390,7 +392,7 @@ def find_index_accesses(
 def _combine_accesses(parts: Sequence[IndexAccess]) -> IndexAccess:
     if len(parts) == 1:
         return parts[0]
-    return BestAccess(tuple(_merge_key_ranges(parts)))
+    return FewestCandidatesAccess(tuple(_merge_key_ranges(parts)))
 
 
 def _merge_key_ranges(parts: Iterable[IndexAccess]) -> list[IndexAccess]:
@@ -413,11 +415,11 @@ def _merge_key_ranges(parts: Iterable[IndexAccess]) -> list[IndexAccess]:
     return [*range_by_column.values(), *other_accesses]
 
 
-def _find_access(
+def _find_index_access(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
     if isinstance(condition, Conjunction | Disjunction):
-        optional_accesses = [_find_access(part, narrowable, table_number, free_slots) for part in condition.parts]
+        optional_accesses = [_find_index_access(part, narrowable, table_number, free_slots) for part in condition.parts]
         accesses = [access for access in optional_accesses if access is not None]
         if isinstance(condition, Conjunction):
             return _combine_accesses(accesses) if accesses else None
@@ -439,7 +441,7 @@ def _find_shape_access(
     position_match = match_position_in_shape(condition, narrowable, table_number, free_slots)
     if position_match is None:
         return None
-    return ShapeAccess(*position_match)
+    return PositionInShapeAccess(*position_match)
 
 
 def _find_region_access(
@@ -448,7 +450,7 @@ def _find_region_access(
     region_match = match_region_in_shape(condition, narrowable, table_number, free_slots)
     if region_match is None:
         return None
-    return RegionAccess(*region_match)
+    return RegionTouchAccess(*region_match)
 
 
 def find_key_access(
@@ -464,7 +466,7 @@ def find_key_access(
     )
     if column_bounds is None:
         return None
-    if isinstance(column_bounds, ValueRange):
+    if isinstance(column_bounds, ColumnValueRange):
         return KeyRangeAccess(
             column_bounds.column,
             low=column_bounds.low,

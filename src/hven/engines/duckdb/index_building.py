@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hven.engines._region_cells import cover_region_column, create_full_sky_caps
 from hven.engines._row_preparation import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls
-from hven.engines.duckdb.snapshot_files import KeyFiles, OpenSnapshot, RegionFiles
+from hven.engines.duckdb.snapshot_files import KeyIndexFiles, OpenSnapshot, RegionIndexFiles
 from hven.model.literal import hash_rows
 
 if TYPE_CHECKING:
@@ -44,27 +44,27 @@ def list_indexed_columns(table: Table) -> list[str]:
     return column_names
 
 
-def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyFiles:
+def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyIndexFiles:
     """Sort one column of a snapshot and write its index beside the parts."""
     if pa.types.is_string(stored.schema.field(column_name).type):
         return _build_text_index(stored, column_name, index_number)
     columns = [batch.column(column_name) for batch in stored.batches]
     values = _concat_arrays([view_stored_numbers(column) for column in columns])
-    is_valid = np.concatenate([_compute_validity(column) for column in columns])
+    is_valid = np.concatenate([_build_validity_mask(column) for column in columns])
     values_name = f"key{index_number:03d}.values.npy"
     rows_name = f"key{index_number:03d}.rows.npy"
     has_nulls = not bool(is_valid.all())
     if not has_nulls and _is_ascending(values):
         np.save(stored.path / values_name, values)
-        return KeyFiles(column=column_name, count=len(values), values=values_name, rows=None)
+        return KeyIndexFiles(column=column_name, count=len(values), values=values_name, rows=None)
     rows = None
     if has_nulls:
         rows = np.flatnonzero(is_valid)
         values = values[rows]
     order = values.argsort()
-    _write_ordered(stored.path / values_name, values, order)
-    _write_ordered(stored.path / rows_name, rows, order, _choose_row_type(stored))
-    return KeyFiles(column=column_name, count=len(order), values=values_name, rows=rows_name)
+    _write_values_in_order(stored.path / values_name, values, order)
+    _write_values_in_order(stored.path / rows_name, rows, order, _choose_row_type(stored))
+    return KeyIndexFiles(column=column_name, count=len(order), values=values_name, rows=rows_name)
 
 
 def _concat_arrays(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -76,7 +76,7 @@ def _choose_row_type(stored: OpenSnapshot) -> np.dtype[Any]:
     return np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
 
 
-def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int) -> RegionFiles:
+def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int) -> RegionIndexFiles:
     """Write the index of a column of shapes beside the parts."""
     row_type = _choose_row_type(stored)
     caps = create_full_sky_caps(stored.manifest.rows)
@@ -95,7 +95,7 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
     rows = np.concatenate([piece_rows for piece_rows, _ in pieces])
     cells = np.concatenate([piece_cells for _, piece_cells in pieces])
     del pieces
-    files = RegionFiles.from_number(column_name, len(cells), index_number)
+    files = RegionIndexFiles.from_number(column_name, len(cells), index_number)
     np.save(stored.path / str(files.caps), caps)
     bits = stored.manifest.rows.bit_length()
     if int(cells.max(initial=0)).bit_length() + bits > 63:
@@ -124,7 +124,7 @@ def _iterate_neighbours(values: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[
         yield values[begin : begin + len(successors)], successors
 
 
-def _write_ordered(
+def _write_values_in_order(
     path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], wanted_type: np.dtype[Any] | None = None
 ) -> None:
     """Write ``values[order]`` (or `order` itself) piece by piece, without holding all of it in memory."""
@@ -153,13 +153,13 @@ def view_stored_numbers(column: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(buffer, dtype)[column.offset : column.offset + len(column)]
 
 
-def _compute_validity(column: pa.Array) -> npt.NDArray[np.bool_]:
+def _build_validity_mask(column: pa.Array) -> npt.NDArray[np.bool_]:
     if column.null_count == 0:
         return np.ones(len(column), bool)
     return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
 
 
-def _build_text_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyFiles:
+def _build_text_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyIndexFiles:
     values = stored.table.column(column_name)
     if values.num_chunks == 1:
         order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
@@ -168,10 +168,10 @@ def _build_text_index(stored: OpenSnapshot, column_name: str, index_number: int)
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
     if count == len(values) and _is_ascending(rows):
-        return KeyFiles(column=column_name, count=count)
+        return KeyIndexFiles(column=column_name, count=count)
     name = f"key{index_number:03d}.rows.npy"
     np.save(stored.path / name, rows.astype(_choose_row_type(stored)))
-    return KeyFiles(column=column_name, count=count, rows=name)
+    return KeyIndexFiles(column=column_name, count=count, rows=name)
 
 
 def check_primary_key(table: Table, stored: OpenSnapshot) -> None:
@@ -186,7 +186,7 @@ def check_primary_key(table: Table, stored: OpenSnapshot) -> None:
         return
     names = list(table.primary)
     check_key_nulls(table, sum(stored.table.column(name).null_count for name in names))
-    if not _is_unique(stored, names):
+    if not _has_unique_keys(stored, names):
         raise_duplicate_keys(table, stored.table.select(names))
 
 
@@ -206,7 +206,7 @@ def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
     raise build_duplicate_key_error(table, keys, count, first_keys)
 
 
-def _is_unique(stored: OpenSnapshot, column_names: list[str]) -> bool:
+def _has_unique_keys(stored: OpenSnapshot, column_names: list[str]) -> bool:
     """Return True if no key is in two rows; False means that one may be."""
     key_arrays: list[npt.NDArray[Any]] = []
     is_number = len(column_names) == 1 and not pa.types.is_string(stored.schema.field(column_names[0]).type)

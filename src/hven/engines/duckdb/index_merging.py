@@ -11,8 +11,14 @@ import pyarrow.compute as pc
 
 from hven.engines._region_cells import cover_region_column, create_full_sky_caps
 from hven.engines.duckdb.index_building import build_key_index, build_region_index, view_stored_numbers
-from hven.engines.duckdb.row_renumbering import BATCH_ENTRIES, ArrayWriter, IndexEntries, RowMoves, merge_index_entries
-from hven.engines.duckdb.snapshot_files import POSITION_FILE_NAME, KeyFiles, OpenSnapshot, RegionFiles
+from hven.engines.duckdb.row_renumbering import (
+    BATCH_ENTRIES,
+    IndexEntries,
+    NumpyFileWriter,
+    RowRenumbering,
+    merge_index_entries,
+)
+from hven.engines.duckdb.snapshot_files import POSITION_FILE_NAME, KeyIndexFiles, OpenSnapshot, RegionIndexFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +42,12 @@ class NewRowsProtocol(Protocol):
 def merge_key_index(
     base_snapshot: OpenSnapshot,
     stored: OpenSnapshot,
-    row_moves: RowMoves,
+    row_moves: RowRenumbering,
     new_rows: NewRowsProtocol,
     *,
     column_name: str,
     index_number: int,
-) -> KeyFiles:
+) -> KeyIndexFiles:
     """Write the index of a column: that of the base snapshot with the changes, if it has one."""
     old_index = base_snapshot.get_key_index(column_name)
     if old_index is None or _has_many_new_rows(row_moves):
@@ -57,7 +63,7 @@ def merge_key_index(
         and old_index.values is not None
         and _write_if_ordered(old_index.values, row_moves, view_stored_numbers(new_values), values_path)
     ):
-        return KeyFiles(column=column_name, count=row_moves.new_row_count, values=values_name)
+        return KeyIndexFiles(column=column_name, count=row_moves.new_row_count, values=values_name)
     new_values = new_values.take(pa.array(valid_numbers))
     order = np.asarray(pc.array_sort_indices(new_values))
     new_values = new_values.take(pa.array(order))
@@ -71,15 +77,15 @@ def merge_key_index(
         old_index.count_not_greater(new_values),
         (values_path if has_values else None, stored.path / rows_name),
     )
-    return KeyFiles(column=column_name, count=count, values=values_name if has_values else None, rows=rows_name)
+    return KeyIndexFiles(column=column_name, count=count, values=values_name if has_values else None, rows=rows_name)
 
 
-def _has_many_new_rows(row_moves: RowMoves) -> bool:
+def _has_many_new_rows(row_moves: RowRenumbering) -> bool:
     return len(row_moves.insertion_places) * MIN_ROWS_PER_CHANGE > row_moves.old_row_count
 
 
 def _write_if_ordered(
-    old_values: npt.NDArray[Any], row_moves: RowMoves, new_values: npt.NDArray[Any], path: Path
+    old_values: npt.NDArray[Any], row_moves: RowRenumbering, new_values: npt.NDArray[Any], path: Path
 ) -> bool:
     """Write the values of a column in stored order if they still are in order; return whether they are."""
     values = merge_row_values(old_values, row_moves, new_values)
@@ -90,7 +96,7 @@ def _write_if_ordered(
 
 
 def merge_row_values(
-    old_values: npt.NDArray[Any], row_moves: RowMoves, new_values: npt.NDArray[Any]
+    old_values: npt.NDArray[Any], row_moves: RowRenumbering, new_values: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
     """Return a value for each row: those of the rows that stay, and those of the new rows."""
     removed_rows = row_moves.removed_rows
@@ -104,12 +110,12 @@ def merge_row_values(
 def merge_region_index(
     base_snapshot: OpenSnapshot,
     stored: OpenSnapshot,
-    row_moves: RowMoves,
+    row_moves: RowRenumbering,
     new_rows: NewRowsProtocol,
     *,
     column_name: str,
     index_number: int,
-) -> RegionFiles:
+) -> RegionIndexFiles:
     """Write the position index of a column of shapes: that of the base snapshot with the changes, if it has one."""
     old_index = base_snapshot.get_region_index(column_name)
     if old_index is None or old_index.caps is None or _has_many_new_rows(row_moves):
@@ -124,7 +130,7 @@ def merge_region_index(
     rows = row_moves.added_row_numbers[np.concatenate(row_parts)]
     cells = np.concatenate(cell_parts)
     order = np.lexsort((rows, cells))
-    files = RegionFiles.from_number(column_name, 0, index_number)
+    files = RegionIndexFiles.from_number(column_name, 0, index_number)
     np.save(stored.path / str(files.caps), merge_row_values(old_index.caps, row_moves, caps))
     count = merge_index_entries(
         IndexEntries(old_index.cells, old_index.rows),
@@ -136,7 +142,9 @@ def merge_region_index(
     return replace(files, count=count)
 
 
-def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves: RowMoves, new_cells: Rows) -> int:
+def merge_position_index(
+    base_snapshot: OpenSnapshot, directory: Path, row_moves: RowRenumbering, new_cells: Rows
+) -> int:
     """Write ``position.npy``, the cells of the rows that have a position; return their number.
 
     Parameters
@@ -154,8 +162,8 @@ def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves
     removed_rows = row_moves.removed_rows[: np.searchsorted(row_moves.removed_rows, len(old_cells))]
     places = row_moves.insertion_places[: len(new_cells)]
     total = len(old_cells) - len(removed_rows) + len(new_cells)
-    array_writer = ArrayWriter(directory / POSITION_FILE_NAME, np.dtype(np.int64), total)
-    for begin, end in _iterate_ranges(len(old_cells)):
+    array_writer = NumpyFileWriter(directory / POSITION_FILE_NAME, np.dtype(np.int64), total)
+    for begin, end in _iterate_row_ranges(len(old_cells)):
         first_removed, end_removed = np.searchsorted(removed_rows, [begin, end])
         first_place = np.searchsorted(places, begin)
         end_place = len(places) if end == len(old_cells) else np.searchsorted(places, end)
@@ -168,6 +176,6 @@ def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves
     return total
 
 
-def _iterate_ranges(row_count: int) -> Iterator[tuple[int, int]]:
+def _iterate_row_ranges(row_count: int) -> Iterator[tuple[int, int]]:
     for begin in range(0, max(row_count, 1), BATCH_ENTRIES):
         yield begin, min(begin + BATCH_ENTRIES, row_count)

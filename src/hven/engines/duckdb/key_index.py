@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._query_analysis.constants import parse_microseconds
+from hven.engines._query_analysis.constants import parse_timestamp_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,13 +54,13 @@ class KeyIndex:
         if pa.types.is_string(self.arrow_type):
             return isinstance(value, str)
         if pa.types.is_timestamp(self.arrow_type):
-            return parse_microseconds(value) is not None
+            return parse_timestamp_microseconds(value) is not None
         if isinstance(value, float):
             return math.isfinite(value) and abs(value) < _MAX_EXACT_INTEGER
         return isinstance(value, int) and not isinstance(value, bool)
 
     def find_range(
-        self, low: object, high: object, *, low_open: bool = False, high_open: bool = False
+        self, low: object, high: object, *, is_low_open: bool = False, is_high_open: bool = False
     ) -> tuple[int, int]:
         """Return the half-open range of places in the index with low <= value <= high; None = no bound.
 
@@ -70,16 +70,16 @@ class KeyIndex:
         if low is None:
             begin = 0
         else:
-            begin = self._count_smaller(low, including_equal=low_open, rounding_direction=-1)
-        if self.values is None and low is not None and low == high and not (low_open or high_open):
-            return begin, self._find_end_of_text(str(low), begin)
+            begin = self._count_smaller(low, including_equal=is_low_open, rounding_direction=-1)
+        if self.values is None and low is not None and low == high and not (is_low_open or is_high_open):
+            return begin, self._find_end_of_equal_texts(str(low), begin)
         if high is None:
             end = self.count
         else:
-            end = self._count_smaller(high, including_equal=not high_open, rounding_direction=1)
+            end = self._count_smaller(high, including_equal=not is_high_open, rounding_direction=1)
         return begin, max(begin, end)
 
-    def list_rows(self, begin: int, end: int) -> Rows:
+    def list_row_numbers(self, begin: int, end: int) -> Rows:
         """Return the row numbers of a range of places, in the order of the values."""
         if self.rows is None:
             return np.arange(begin, end, dtype=np.int64)
@@ -107,7 +107,7 @@ class KeyIndex:
         if self.values is None:
             return self._count_smaller_texts(str(value), including_equal=including_equal)
         if pa.types.is_timestamp(self.arrow_type):
-            value = parse_microseconds(value)
+            value = parse_timestamp_microseconds(value)
         if not isinstance(value, int | float):
             message = f"{value!r} cannot be looked up in an index of {self.arrow_type}"
             raise TypeError(message)
@@ -115,9 +115,9 @@ class KeyIndex:
         if number_type == np.float32:
             with np.errstate(over="ignore"):
                 rounded_value = np.nextafter(np.float32(value), np.float32(math.inf * rounding_direction))
-            return self._search_number(rounded_value, including_equal=rounding_direction > 0)
+            return self._count_smaller_numbers(rounded_value, including_equal=rounding_direction > 0)
         if number_type.kind == "f":
-            return self._search_number(np.float64(value), including_equal=including_equal)
+            return self._count_smaller_numbers(np.float64(value), including_equal=including_equal)
         rounded_up = math.ceil(value)
         if rounded_up != value:
             including_equal = False  # no integer equals a number between two integers
@@ -126,13 +126,13 @@ class KeyIndex:
             return 0
         if rounded_up > limits.max:
             return self.count
-        return self._search_number(number_type.type(rounded_up), including_equal=including_equal)
+        return self._count_smaller_numbers(number_type.type(rounded_up), including_equal=including_equal)
 
-    def _search_number(self, number: Any, *, including_equal: bool) -> int:
+    def _count_smaller_numbers(self, number: Any, *, including_equal: bool) -> int:
         assert self.values is not None  # noqa: S101  (_count_smaller has tested it)
         return int(np.searchsorted(self.values, number, side="right" if including_equal else "left"))
 
-    def _find_end_of_text(self, value: str, first_place: int) -> int:
+    def _find_end_of_equal_texts(self, value: str, first_place: int) -> int:
         """Return the end of the entries of a text, which begin at `first_place`; usually there is one entry."""
         step = 1
         while first_place + step <= self.count and self._get_text_at(first_place + step - 1) == value:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, Expr
     from hven.engines._query_analysis.constants import Listed
     from hven.engines.duckdb.key_index import KeyIndex
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ _FIRST_LIST_NUMBER = 1_000_000  # number of the first list in FROM; the binder's
 
 
 @dataclass(frozen=True, slots=True)
-class ListTable:
+class ConstantListTable:
     """A list as a relation: a column for each value that is compared."""
 
     table: Table
@@ -78,7 +78,7 @@ class ListTable:
         return pa.table(arrays, schema=self.table.arrow_schema).drop_null()
 
 
-def merge_equalities(bound_query: BoundQuery) -> BoundQuery:
+def merge_equalities_into_in(bound_query: BoundQuery) -> BoundQuery:
     """Rewrite long chains ``x = 1 OR x = 2 ..`` of a query as ``x IN (1, 2 ..)``."""
 
     def change_node(node: Any) -> Any:
@@ -144,7 +144,7 @@ def _build_column_key(column_ref: ColumnRef) -> tuple[int, str]:
     return column_ref.source, name
 
 
-class _ListExtractor:
+class _LongListExtractor:
     """Replaces long lists in a query.
 
     Its methods are no nested functions, because closures that refer to each other would keep the query in memory until
@@ -152,16 +152,18 @@ class _ListExtractor:
     """
 
     def __init__(self, free_slots: frozenset[int]) -> None:
-        self.list_tables: list[ListTable] = []
+        self.list_tables: list[ConstantListTable] = []
         self._free_slots = free_slots
 
-    def _add_list_table(self, types: Sequence[Type], values: Sequence[Listed]) -> tuple[TableRef, list[ColumnRef]]:
+    def _add_list_table(
+        self, types: Sequence[ColumnType], values: Sequence[Listed]
+    ) -> tuple[TableRef, list[ColumnRef]]:
         list_number = len(self.list_tables)
         columns = tuple([Column(name=f"v{number}", type=type_) for number, type_ in enumerate(types)])
         table = Table(schema="hven", name=f"list{list_number}", columns=columns)
         table_name = (Ident("hven"), Ident(table.name))
         source = TableRef(table_name, number=_FIRST_LIST_NUMBER + list_number, table=table)
-        self.list_tables.append(ListTable(table, tuple(values)))
+        self.list_tables.append(ConstantListTable(table, tuple(values)))
         column_refs = []
         for column in columns:
             meta = ValueMetadata(column.type, column=column)
@@ -188,7 +190,7 @@ class _ListExtractor:
         for column_keys, rows in rows_by_columns.items():
             if len(rows) <= MAX_INLINE_VALUES:
                 return node
-            row_test = self._build_row_test(node, column_keys, rows)
+            row_test = self._build_row_in_predicate(node, column_keys, rows)
             if row_test is None:
                 return node
             parts.append(row_test)
@@ -196,7 +198,7 @@ class _ListExtractor:
             return parts[0]
         return replace(node, parts=tuple(parts))
 
-    def _build_row_test(
+    def _build_row_in_predicate(
         self,
         node: Disjunction,
         column_keys: Sequence[tuple[int, str]],
@@ -264,9 +266,9 @@ def _match_equalities(node: Expr) -> dict[tuple[int, str], tuple[ColumnRef, Expr
     return equalities
 
 
-def extract_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ListTable, ...]]:
+def extract_long_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ConstantListTable, ...]]:
     """Rewrite the long lists in a query's WHERE conditions as subqueries over relations; return the query and these."""
-    extractor = _ListExtractor(bound_query.free_slots)
+    extractor = _LongListExtractor(bound_query.free_slots)
     query = transform_tree(bound_query.query, extractor.rewrite_select)
     if not extractor.list_tables:
         return bound_query, ()
@@ -274,7 +276,7 @@ def extract_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ListTable,
     return replace(bound_query, query=query, tables=tables), tuple(extractor.list_tables)
 
 
-def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
+def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> ColumnType | None:
     """Return the type that holds all values of a list and compares them as comparing one by one would.
 
     Return None if there is none.
@@ -321,7 +323,7 @@ def test_membership(column: pa.Array, values: list[Any]) -> pa.Array | None:
 # --- indexes ---------------------------------------------------------------------------------------------------------
 
 
-def find_places(index: KeyIndex, values: list[Any]) -> Rows | None:
+def find_index_places(index: KeyIndex, values: list[Any]) -> Rows | None:
     """Find the places of many values in an index at once.
 
     Returns

@@ -118,7 +118,7 @@ MAPPING_TEMPLATES: dict[str, str] = {
     "HIGHEST_NOT_IN": ".write_first_not_in",
     "PRODUCT_SIZE": ".write_product_function",
     "PRODUCT_MD5": ".write_product_function",
-    "ORIENTED": ".write_oriented",
+    "ORIENTED": ".write_oriented_shape",
     "POLYGON_OF": ".write_polygon_of",
     "LONLAT_BOX": ".write_lonlat_box",
     "WCS_FOOTPRINT": ".write_wcs_footprint",
@@ -165,7 +165,7 @@ def _wrap_time_function(function: Callable[[Any], Any]) -> Callable[[Any], pa.Ar
     return evaluate_times
 
 
-def _wrap_name_function(
+def _wrap_distinct_name_function(
     function: Callable[[str], Any], arrow_type: pa.DataType, no_value: float | str
 ) -> Callable[[Any], pa.Array]:
     """Wrap a function of one name so that it computes each distinct name of a column once."""
@@ -195,12 +195,12 @@ def _wrap_file_function(
             except (OSError, ValueError):  # no such file, or no valid path: NULL, which the report counts
                 return None
 
-        return _wrap_name_function(evaluate_path, arrow_type, no_value)(path)
+        return _wrap_distinct_name_function(evaluate_path, arrow_type, no_value)(path)
 
     return evaluate_paths
 
 
-def _measure_file(path: Path) -> int | None:
+def _measure_file_bytes(path: Path) -> int | None:
     if path.is_file():
         return path.stat().st_size
     return None
@@ -224,7 +224,7 @@ def _orient_polygons(polygon: Any, view: Any) -> pa.Array:
 
 
 def _orient_region_texts(region: Any, view: Any) -> pa.Array:
-    return shape_columns.orient_polygons(to_single_array(region), seen_from_outside=_is_seen_from_outside(view))
+    return shape_columns.orient_polygon_texts(to_single_array(region), seen_from_outside=_is_seen_from_outside(view))
 
 
 def _is_seen_from_outside(view: Any) -> bool:
@@ -249,7 +249,7 @@ def _extract_polygons(region: Any, frame: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(polygon_outlines.numbers))
 
 
-def _classify_axes(column: Any) -> tuple[Any, Any, Any]:
+def _classify_wcs_axes(column: Any) -> tuple[Any, Any, Any]:
     """Return for each CTYPE whether it is a right ascension, whether it is a declination, and its projection."""
     encoded = to_single_array(column).dictionary_encode()
     axis_types = [axis_type.upper() for axis_type in encoded.dictionary.to_pylist()]
@@ -268,8 +268,8 @@ def _compute_wcs_footprints(*card_columns: Any) -> pa.Array:
     image has no corners if its axes are not right ascension and declination, in one order or the other.
     """
     ctype1, ctype2, *number_columns = card_columns
-    is_ra1, is_dec1, projection = _classify_axes(ctype1)
-    is_ra2, is_dec2, _ = _classify_axes(ctype2)
+    is_ra1, is_dec1, projection = _classify_wcs_axes(ctype1)
+    is_ra2, is_dec2, _ = _classify_wcs_axes(ctype2)
     crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
         to_numpy(column).astype(np.float64) for column in number_columns
     )
@@ -294,10 +294,10 @@ MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_tai_": _wrap_time_function(time_scales.utc_to_tai),
     "hven_utc_": _wrap_time_function(time_scales.tai_to_utc),
     "hven_mars_ls": lambda column: pa.array(time_scales.compute_mars_ls_from_utc(to_numpy(column))),
-    "hven_polar_ratio_": _wrap_name_function(bodies.compute_polar_ratio, pa.float64(), 0.0),
-    "hven_target_class_": _wrap_name_function(bodies.classify_target, pa.string(), ""),
-    "hven_target_name_": _wrap_name_function(bodies.find_iau_name, pa.string(), ""),
-    "hven_file_size_": _wrap_file_function(_measure_file, pa.int64(), -1),
+    "hven_polar_ratio_": _wrap_distinct_name_function(bodies.compute_polar_radius_ratio, pa.float64(), 0.0),
+    "hven_target_class_": _wrap_distinct_name_function(bodies.classify_target, pa.string(), ""),
+    "hven_target_name_": _wrap_distinct_name_function(bodies.find_iau_name, pa.string(), ""),
+    "hven_file_size_": _wrap_file_function(_measure_file_bytes, pa.int64(), -1),
     "hven_file_md5_": _wrap_file_function(_compute_md5, pa.string(), ""),
     "hven_oriented": _orient_polygons,
     "hven_oriented_text": _orient_region_texts,
@@ -359,8 +359,8 @@ class MappingDialect:
         first_list, second_list = node.args
         is_highest = node.name == "HIGHEST_NOT_IN"
         if not first_list.meta.type.is_string:
-            first = self.write_flat_list(writer, first_list)
-            second = self.write_flat_list(writer, second_list)
+            first = self.write_array_as_list(writer, first_list)
+            second = self.write_array_as_list(writer, second_list)
         elif is_highest:
             first, second = (f"hven_numbers({writer.write_expression(arg)})" for arg in node.args)
         else:
@@ -383,7 +383,7 @@ class MappingDialect:
             texts.append(self.quote_string("."))
         return f"{name}({', '.join(texts)})"
 
-    def write_oriented(self: Any, writer: Any, node: Any) -> str:
+    def write_oriented_shape(self: Any, writer: Any, node: Any) -> str:
         """Write ORIENTED(polygon or region, view)."""
         shape, view = node.args
         if classify_type(shape.meta.type) == "region":

@@ -52,7 +52,7 @@ class MaskLabels:
         return self.label_regions.take(np.where(is_known, label_places, count))
 
 
-def load_labels(directory: str, path: str, image_geometry: Any, grid_numbers: tuple[float, ...]) -> MaskLabels:
+def load_mask_labels(directory: str, path: str, image_geometry: Any, grid_numbers: tuple[float, ...]) -> MaskLabels:
     """Read the labels of an image.
 
     Parameters
@@ -73,13 +73,13 @@ def load_labels(directory: str, path: str, image_geometry: Any, grid_numbers: tu
         full_path = Path(directory) / path
         file_status = full_path.stat()
         file_state = (file_status.st_mtime_ns, file_status.st_size)
-        return _read_labels(str(full_path), file_state, _ImageKey(grid_numbers, image_geometry))
+        return _read_mask_labels(str(full_path), file_state, _ImageGeometryKey(grid_numbers, image_geometry))
     except (OSError, ValueError):  # no such file, or no valid path
         return _build_faulty_labels("no_file")
 
 
 @dataclass(frozen=True, slots=True)
-class _ImageKey:
+class _ImageGeometryKey:
     """An image geometry as a cache key: it equals another one that has the same numbers."""
 
     numbers: tuple[float, ...]
@@ -89,14 +89,14 @@ class _ImageKey:
         return hash(self.numbers)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ImageKey) and str(self.numbers) == str(other.numbers)
+        return isinstance(other, _ImageGeometryKey) and str(self.numbers) == str(other.numbers)
 
 
 @lru_cache(maxsize=8)
-def _read_labels(
+def _read_mask_labels(
     path: str,
     file_state: tuple[int, int],  # noqa: ARG001  (a part of the cache key)
-    image_key: _ImageKey,
+    image_key: _ImageGeometryKey,
 ) -> MaskLabels:
     from astropy.io import fits  # noqa: PLC0415  (importing it takes a quarter of a second, and few queries need it)
 
@@ -109,7 +109,7 @@ def _read_labels(
                 if size > MAX_IMAGE_BYTES:
                     return _build_faulty_labels("too_large", size)
                 pixels = np.asarray(hdu.data)
-                grid = image_key.grid or contours.build_disc_image(hdu.header)
+                grid = image_key.grid or contours.build_solar_disc_image(hdu.header)
                 break
             else:
                 return _build_faulty_labels("no_labels")
@@ -133,6 +133,6 @@ def _read_labels(
 
 def _build_faulty_labels(fault_name: str, fault_number: int = 0) -> MaskLabels:
     """Return the labels of an image that has none, with the fault."""
-    recorder = contours.FaultRecorder(1)
-    recorder.mark_rows(fault_name, np.ones(1, np.bool_), fault_number)
-    return MaskLabels(np.empty(0, np.int64), contours.build_empty_regions(recorder))
+    recorder = contours.ContourFaultRecorder(1)
+    recorder.mark_faulty_rows(fault_name, np.ones(1, np.bool_), fault_number)
+    return MaskLabels(np.empty(0, np.int64), contours.build_contours_without_regions(recorder))

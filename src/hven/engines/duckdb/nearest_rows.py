@@ -36,7 +36,7 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.engines._query_analysis.constants import compile_constant
-from hven.engines._query_analysis.narrowable_selects import analyse_select, find_row_select, match_indexed_column
+from hven.engines._query_analysis.narrowable_selects import analyse_select, find_ungrouped_select, match_indexed_column
 from hven.engines.duckdb.index_accesses import (
     CandidateRows,
     IndexAccess,
@@ -66,7 +66,7 @@ TOO_MANY_CANDIDATES = CandidateRows(-1)
 
 
 @dataclass(frozen=True, slots=True)
-class _StepConversion:
+class _TimeStepConversion:
     """Conversion between the values of the indexed column and steps, that is values of `s` in the pattern."""
 
     operations: tuple[tuple[str, float], ...]
@@ -115,12 +115,12 @@ class NearestRowsAccess(IndexAccess):
     key_ranges: tuple[KeyRangeAccess, ...]
     equal_slots: tuple[tuple[int, int], ...]
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """See `IndexAccess.find_candidates`."""
+    def find_candidate_rows(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
+        """See `IndexAccess.find_candidate_rows`."""
         index = stored.get_key_index(self.column)
         if index is None or index.values is None or index.values.dtype not in (np.int64, np.float64):
             return None
-        numbers = self._compute_numbers(literal_values)
+        numbers = self._compute_pattern_constants(literal_values)
         if numbers is None:
             return None
         places = self._find_place_range(index, literal_values)
@@ -136,8 +136,8 @@ class NearestRowsAccess(IndexAccess):
         key = (self.column, self.partition_columns, offset, factor, *operations, begin, end)
         candidates = stored.nearest_rows_cache.find(key)
         if candidates is None:
-            conversion = _StepConversion(operations, pa.types.is_timestamp(index.arrow_type))
-            candidates = self._find_nearest(
+            conversion = _TimeStepConversion(operations, pa.types.is_timestamp(index.arrow_type))
+            candidates = self._find_nearest_rows(
                 stored, index, (begin, end), conversion, offset=offset, factor=factor, row_limit=row_limit
             )
             stored.nearest_rows_cache.store(key, candidates, 8 * candidates.count + 1000)
@@ -145,7 +145,7 @@ class NearestRowsAccess(IndexAccess):
             return candidates
         return None
 
-    def _compute_numbers(self, literal_values: Values) -> list[float] | None:
+    def _compute_pattern_constants(self, literal_values: Values) -> list[float] | None:
         """Return the constants of the pattern and of the steps; None if this run does not have the pattern."""
         operand_constants = [constant for _, constant in self.step_operations]
         numbers = []
@@ -166,19 +166,19 @@ class NearestRowsAccess(IndexAccess):
         begin = 0
         end = index.count
         for key_range in self.key_ranges:
-            places = key_range.find_places(index, literal_values)
+            places = key_range.find_index_places(index, literal_values)
             if places is None:
                 return None
             begin = max(begin, places[0])
             end = min(end, places[1])
         return begin, end
 
-    def _find_nearest(
+    def _find_nearest_rows(
         self,
         stored: OpenSnapshot,
         index: KeyIndex,
         place_range: tuple[int, int],
-        conversion: _StepConversion,
+        conversion: _TimeStepConversion,
         *,
         offset: float,
         factor: float,
@@ -231,9 +231,9 @@ class NearestRowsAccess(IndexAccess):
             return [None]
         projection = stored.get_projection(self.partition_columns)
         if index.rows is None:
-            rows = pa.Table.from_batches(projection.iterate_range(first_place, end_place))
+            rows = pa.Table.from_batches(projection.iterate_row_range(first_place, end_place))
         else:
-            rows = projection.take_rows(index.list_rows(first_place, end_place))
+            rows = projection.take_rows(index.list_row_numbers(first_place, end_place))
         codes = np.zeros(end_place - first_place, np.int64)
         partition_count = 1
         for column in rows.columns:
@@ -285,7 +285,7 @@ def _find_nearest_places(
     return np.unique(expand_ranges(place_ranges))
 
 
-def match_nearest_pattern(select: Select, free_slots: frozenset[int]) -> tuple[int, NearestRowsAccess] | None:
+def match_nearest_rows_pattern(select: Select, free_slots: frozenset[int]) -> tuple[int, NearestRowsAccess] | None:
     """Find the pattern in a SELECT; return the number of the table reference that it narrows, and the access."""
     source = select.source
     if not isinstance(source, DerivedTable) or source.query.offset is not None:
@@ -315,11 +315,11 @@ def _match_window_pattern(
 ) -> tuple[int, NearestRowsAccess] | None:
     inner_select = analyse_select(body)
     table_ref = _find_innermost_table(body)
-    pattern = _match_window(window, inner_select)
+    pattern = _match_row_number_window(window, inner_select)
     if table_ref is None or pattern is None:
         return None
     partition_columns, expressions = pattern
-    step_operations, value_expression = _split_operations(expressions.value, free_slots)
+    step_operations, value_expression = _split_constant_operations(expressions.value, free_slots)
     column_name = _find_value_column(value_expression, inner_select, table_ref)
     offset_constant = compile_constant(expressions.offset, free_slots)
     factor_constant = compile_constant(expressions.factor, free_slots)
@@ -350,7 +350,7 @@ def _match_window_pattern(
     return table_ref.number, access
 
 
-def _match_window(
+def _match_row_number_window(
     window: WindowExpression, inner_select: NarrowableSelect
 ) -> tuple[tuple[str, ...], _StepExpressions] | None:
     """Return the stored columns that a window partitions by and the expressions of its pattern."""
@@ -359,8 +359,8 @@ def _match_window(
     order = window.order_by[0]
     if order.descending:
         return None
-    partition_columns, step_expressions = _split_partition(window, inner_select)
-    order_expression = _resolve_expression(order.expr, inner_select)
+    partition_columns, step_expressions = _split_partition_expressions(window, inner_select)
+    order_expression = _resolve_derived_expression(order.expr, inner_select)
     expressions = _match_step_expressions(step_expressions, order_expression)
     if expressions is None:
         return None
@@ -383,7 +383,7 @@ def _find_innermost_table(body: Select) -> TableRef | None:
     """Return the stored table that a SELECT reads through derived tables that only choose rows and columns."""
     source = body.source
     while isinstance(source, DerivedTable):
-        inner_select = find_row_select(source.query)
+        inner_select = find_ungrouped_select(source.query)
         if inner_select is None:
             return None
         source = inner_select.source
@@ -392,14 +392,16 @@ def _find_innermost_table(body: Select) -> TableRef | None:
     return source
 
 
-def _split_partition(window: WindowExpression, inner_select: NarrowableSelect) -> tuple[tuple[str, ...], list[Expr]]:
+def _split_partition_expressions(
+    window: WindowExpression, inner_select: NarrowableSelect
+) -> tuple[tuple[str, ...], list[Expr]]:
     """Return the stored columns that a window partitions by, and the other expressions."""
     column_names = []
     expressions = []
     for part in window.partition:
         column_ref = inner_select.find_stored_column(part)
         if column_ref is None:
-            expressions.append(_resolve_expression(part, inner_select))
+            expressions.append(_resolve_derived_expression(part, inner_select))
         elif column_ref.column is not None:
             column_names.append(column_ref.column.name)
     return tuple(column_names), expressions
@@ -433,7 +435,9 @@ def _match_step_expressions(steps: Sequence[Expr], order_expression: Expr) -> _S
             return None
 
 
-def _split_operations(expression: Expr, free_slots: frozenset[int]) -> tuple[tuple[tuple[str, Constant], ...], Expr]:
+def _split_constant_operations(
+    expression: Expr, free_slots: frozenset[int]
+) -> tuple[tuple[tuple[str, Constant], ...], Expr]:
     """Return the operations with constants that an expression applies, in their order, and the inner expression."""
     operations: list[tuple[str, Constant]] = []
     while isinstance(expression, BinaryOperation) and expression.op in "*-":
@@ -445,17 +449,19 @@ def _split_operations(expression: Expr, free_slots: frozenset[int]) -> tuple[tup
     return tuple(reversed(operations)), expression
 
 
-def _is_step_condition(test: Expr, free_slots: frozenset[int]) -> TypeGuard[Comparison]:
+def _is_step_condition(condition: Expr, free_slots: frozenset[int]) -> TypeGuard[Comparison]:
     """Return whether a condition compares a computed value with a constant."""
-    if not isinstance(test, Comparison) or not isinstance(test.left, FunctionCall):
+    if not isinstance(condition, Comparison) or not isinstance(condition.left, FunctionCall):
         return False
-    return compile_constant(test.right, free_slots) is not None
+    return compile_constant(condition.right, free_slots) is not None
 
 
-def _is_not_null_condition(test: Expr, column_name: str, inner_select: NarrowableSelect, table_number: int) -> bool:
-    if not isinstance(test, NullPredicate) or not test.negated:
+def _is_not_null_condition(
+    condition: Expr, column_name: str, inner_select: NarrowableSelect, table_number: int
+) -> bool:
+    if not isinstance(condition, NullPredicate) or not condition.negated:
         return False
-    return match_indexed_column(inner_select, table_number, test.operand) == column_name
+    return match_indexed_column(inner_select, table_number, condition.operand) == column_name
 
 
 def _list_equal_slots(
@@ -475,7 +481,7 @@ def _list_equal_slots(
     return tuple(slots)
 
 
-def _resolve_expression(expression: Expr, inner_select: NarrowableSelect) -> Expr:
+def _resolve_derived_expression(expression: Expr, inner_select: NarrowableSelect) -> Expr:
     """Follow a column of derived tables to the expression that computes it."""
     while isinstance(expression, ColumnRef) and expression.column is not None:
         derived_expression = inner_select.derived_expressions.get((expression.source, expression.column.name))
@@ -485,7 +491,7 @@ def _resolve_expression(expression: Expr, inner_select: NarrowableSelect) -> Exp
     return expression
 
 
-def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, str]]:
+def list_same_table_key_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, str]]:
     """List the references that ``key IN (SELECT key FROM the same table ..)`` narrows to rows of the inner reference.
 
     Each item has the numbers of the outer and of the inner reference, and the key.
@@ -495,7 +501,7 @@ def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, s
         if not isinstance(condition, InPredicate) or condition.negated or not isinstance(condition.choices, Subquery):
             continue
         outer = narrowable.find_stored_column(condition.operand)
-        inner_column = _find_first_column(condition.choices)
+        inner_column = _find_selected_column(condition.choices)
         if outer is None or outer.column is None or inner_column is None:
             continue
         inner_table_ref, column_name = inner_column
@@ -508,7 +514,7 @@ def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, s
     return lookups
 
 
-def _find_first_column(subquery: Subquery) -> tuple[TableRef, str] | None:
+def _find_selected_column(subquery: Subquery) -> tuple[TableRef, str] | None:
     """Return the table and the name of the stored column that a subquery selects first; None if it is none."""
     select = subquery.query.body
     if not isinstance(select, Select) or not isinstance(select.items[0], SelectItem):

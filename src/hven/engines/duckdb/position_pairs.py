@@ -42,7 +42,7 @@ from hven.engines.duckdb.index_building import view_stored_numbers
 from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN
 from hven.engines.duckdb.union_members import PARTNER_COLUMN, match_union_members
 from hven.model.deadlines import check_deadline
-from hven.model.sky import compute_distance, healpix, polygon_arrays, sphere
+from hven.model.sky import compute_angular_distance, healpix, polygon_arrays, sphere
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.region_index import RegionIndex
     from hven.engines.duckdb.snapshot_files import OpenSnapshot
     from hven.engines.duckdb.union_members import UnionMember
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -75,7 +75,7 @@ _PAIR_MARGIN_DEGREES = 1e-9  # pairs are found by a circle that is wider by this
 
 
 @dataclass(frozen=True, slots=True)
-class MatchSide:
+class PositionMatchSide:
     """One way to use a match: the rows of `target_number` are looked up for every row of `driver_number`.
 
     Attributes
@@ -129,7 +129,7 @@ class PositionMatch:
     """
 
     condition: Expr
-    sides: tuple[MatchSide, ...]
+    sides: tuple[PositionMatchSide, ...]
     required_one: Constant | None
     exact_test: str = ""
 
@@ -160,7 +160,7 @@ def find_position_matches(narrowable: NarrowableSelect, free_slots: frozenset[in
 
 
 def _find_position_match(
-    condition: Expr, leaves: frozenset[int], narrowable: NarrowableSelect, free_slots: frozenset[int]
+    condition: Expr, table_numbers: frozenset[int], narrowable: NarrowableSelect, free_slots: frozenset[int]
 ) -> PositionMatch | None:
     required_one: Constant | None = None
     point_in_shape = match_point_in_shape(condition)
@@ -182,7 +182,7 @@ def _find_position_match(
             first_point, second_point, radius, exact_test = distance_condition
             candidate_sides = [(first_point, (*second_point, radius)), (second_point, (*first_point, radius))]
     possible_sides = [
-        _build_position_side(narrowable, leaves, target_position, circle_expressions)
+        _build_position_side(narrowable, table_numbers, target_position, circle_expressions)
         for target_position, circle_expressions in candidate_sides
     ]
     shape_predicate = match_shape_predicate(condition)
@@ -191,8 +191,8 @@ def _find_position_match(
         required_one = compile_constant(required_result, free_slots)
         if _is_region_column(first_shape) or _is_region_column(second_shape):
             exact_test = "asked"
-        possible_sides.append(_build_region_side(narrowable, leaves, first_shape, second_shape))
-        possible_sides.append(_build_region_side(narrowable, leaves, second_shape, first_shape))
+        possible_sides.append(_build_region_side(narrowable, table_numbers, first_shape, second_shape))
+        possible_sides.append(_build_region_side(narrowable, table_numbers, second_shape, first_shape))
     sides = tuple(side for side in possible_sides if side is not None)
     if not sides:
         return None
@@ -202,7 +202,7 @@ def _find_position_match(
     return PositionMatch(condition, sides, required_one, exact_test)
 
 
-def find_correlated_matches(
+def find_correlated_position_matches(
     inner_select: NarrowableSelect, outer_select: NarrowableSelect, free_slots: frozenset[int]
 ) -> list[PositionMatch]:
     """Find the conditions of a subquery that join its tables by position to those of the query around it.
@@ -226,7 +226,7 @@ def find_correlated_matches(
     )
     inner_numbers = inner_select.direct_numbers | inner_select.derived_tables.keys()
 
-    def is_correlated(side: MatchSide) -> bool:
+    def is_correlated(side: PositionMatchSide) -> bool:
         is_target_inner = side.target_number in inner_numbers
         is_driver_inner = side.driver_number in inner_numbers
         return is_target_inner != is_driver_inner and side.duplicated_number in inner_numbers
@@ -244,7 +244,7 @@ def _build_position_side(
     narrowed_numbers: frozenset[int],
     target_position: tuple[Expr, Expr],
     circle_expressions: tuple[Expr, ...],
-) -> MatchSide | None:
+) -> PositionMatchSide | None:
     if not isinstance(target_position[0], ColumnRef):
         return None
     target = target_position[0].source
@@ -260,7 +260,7 @@ def _build_position_side(
         position = None
     if position is None:
         return None
-    side = _build_driven_side(narrowable, narrowed_numbers, target, circle_expressions)
+    side = _build_match_side(narrowable, narrowed_numbers, target, circle_expressions)
     if side is None:
         return None
     return replace(side, position=position, union_members=union_members)
@@ -268,7 +268,7 @@ def _build_position_side(
 
 def _build_region_side(
     narrowable: NarrowableSelect, narrowed_numbers: frozenset[int], region_expression: Expr, shape_expression: Expr
-) -> MatchSide | None:
+) -> PositionMatchSide | None:
     if not isinstance(region_expression, ColumnRef) or region_expression.column is None:
         return None
     target_number = region_expression.source
@@ -277,7 +277,7 @@ def _build_region_side(
     circle_expressions = (
         match_point_coordinates(shape_expression) or match_circle_parts(shape_expression) or (shape_expression,)
     )
-    side = _build_driven_side(narrowable, narrowed_numbers, target_number, circle_expressions)
+    side = _build_match_side(narrowable, narrowed_numbers, target_number, circle_expressions)
     if side is None:
         return None
     return replace(side, region_column=region_expression.column.name)
@@ -287,12 +287,12 @@ def _is_region_column(expression: Expr) -> bool:
     return isinstance(expression, ColumnRef) and expression.column is not None and expression.column.type.is_geometry
 
 
-def _build_driven_side(
+def _build_match_side(
     narrowable: NarrowableSelect,
     narrowed_numbers: frozenset[int],
     target_number: int,
     circle_expressions: tuple[Expr, ...],
-) -> MatchSide | None:
+) -> PositionMatchSide | None:
     """Return the side of a target whose driver is the one reference that `circle_expressions` reads.
 
     Return None if they read none or several, or compute no numbers or shapes of single rows.
@@ -311,10 +311,10 @@ def _build_driven_side(
     duplicated = target_number if target_number in narrowed_numbers else driver
     if duplicated not in narrowed_numbers:
         return None
-    return MatchSide(target_number, driver, duplicated, ("", ""), circle_expressions)
+    return PositionMatchSide(target_number, driver, duplicated, ("", ""), circle_expressions)
 
 
-def _is_circle_part_type(part_type: Type, part_count: int) -> bool:
+def _is_circle_part_type(part_type: ColumnType, part_count: int) -> bool:
     if part_count > 1:
         return part_type.is_numeric
     return part_type in {CIRCLE, POLYGON}
@@ -354,21 +354,21 @@ def _build_key_join(target_column: ColumnRef, driver_column: ColumnRef, narrowab
     return KeyJoin(target_number, index_name, driver_number, driver_column.column.name)
 
 
-def write_pair_condition(match: PositionMatch, side: MatchSide) -> Expr:
+def build_pair_condition(match: PositionMatch, side: PositionMatchSide) -> Expr:
     """Return the condition with an equality of row numbers before it, or that equality alone if the pairs are exact."""
     if side.duplicated_number == side.target_number:
         numbered_reference = side.driver_number
     else:
         numbered_reference = side.target_number
-    partner_column = _build_hidden_column(PARTNER_COLUMN, side.duplicated_number)
-    row_column = _build_hidden_column(ROW_NUMBER_COLUMN, numbered_reference)
+    partner_column = _build_hidden_column_ref(PARTNER_COLUMN, side.duplicated_number)
+    row_column = _build_hidden_column_ref(ROW_NUMBER_COLUMN, numbered_reference)
     row_equality = Comparison("=", partner_column, row_column, meta=ValueMetadata(BOOLEAN))
     if match.exact_test:
         return row_equality
     return Conjunction((row_equality, match.condition), meta=ValueMetadata(BOOLEAN))
 
 
-def _build_hidden_column(name: str, table_number: int) -> ColumnRef:
+def _build_hidden_column_ref(name: str, table_number: int) -> ColumnRef:
     column = Column(name=name, type=INT64)
     return ColumnRef(Ident(name, quoted=True), source=table_number, column=column, meta=ValueMetadata(INT64))
 
@@ -406,7 +406,7 @@ def get_indexed_positions(stored: OpenSnapshot, position_columns: tuple[str, str
 
     def get_positions(row_numbers: Rows) -> tuple[Numbers, Numbers]:
         unique_rows, unique_numbers = np.unique(row_numbers, return_inverse=True)
-        position_batch = projection.take_ascending(unique_rows)
+        position_batch = projection.take_ascending_rows(unique_rows)
         lon_column, lat_column = position_batch.columns
         lon = lon_column.cast(pa.float64()).to_numpy(zero_copy_only=False)
         lat = lat_column.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -449,7 +449,7 @@ def find_near_pairs(
             if not len(row):
                 continue
             pair_circles = (lon[owner], lat[owner], radius[owner])
-            is_near = _test_pairs(exact_test, positions.get_positions(row), pair_circles)
+            is_near = _compute_near_pair_mask(exact_test, positions.get_positions(row), pair_circles)
             near_row = row[is_near]
             owners_by_set[number].append(owner[is_near])
             rows_by_set[number].append(near_row if positions.rows is None else positions.rows[near_row])
@@ -459,14 +459,16 @@ def find_near_pairs(
     ]
 
 
-def _test_pairs(exact_test: str, positions: tuple[Numbers, Numbers], circles: tuple[Numbers, Numbers, Numbers]) -> Any:
+def _compute_near_pair_mask(
+    exact_test: str, positions: tuple[Numbers, Numbers], circles: tuple[Numbers, Numbers, Numbers]
+) -> Any:
     """Return a mask of the positions that lie in the circle of their pair."""
     x, y = positions
     lon, lat, radius = circles
     if exact_test == "<":
-        return compute_distance(x, y, lon, lat) < radius
+        return compute_angular_distance(x, y, lon, lat) < radius
     if exact_test == "<=":
-        return compute_distance(x, y, lon, lat) <= radius
+        return compute_angular_distance(x, y, lon, lat) <= radius
     if not exact_test:
         radius = radius + _PAIR_MARGIN_DEGREES
     return sphere.is_point_in_circle(x, y, lon, lat, radius)
@@ -498,7 +500,7 @@ def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Num
     pair_codes = [np.empty(0, np.int64)]
     total = 0
     for circle_numbers, ranges in _cover_circles(circles):
-        for places in index.iterate_places(ranges, circle_numbers):
+        for places in index.iterate_touching_places(ranges, circle_numbers):
             counts = places[:, 1] - places[:, 0]
             total += int(counts.sum())
             if total > MAX_PAIRS:
@@ -508,19 +510,19 @@ def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Num
             for part in np.split(np.arange(len(counts)), batch_begins):
                 owner = np.repeat(circle_numbers[part], counts[part])
                 row = index.rows[expand_ranges(places[part])].astype(np.int64)
-                is_near = index.test_caps(row, centre_vectors[owner], radius_radians[owner])
+                is_near = index.compute_near_cap_mask(row, centre_vectors[owner], radius_radians[owner])
                 pair_codes.append(owner[is_near] * _ROW_NUMBER_BASE + row[is_near])
     sorted_codes = np.sort(np.concatenate(pair_codes))
     is_first = np.append(True, sorted_codes[1:] > sorted_codes[:-1])[: len(sorted_codes)]
     return np.divmod(sorted_codes[is_first], _ROW_NUMBER_BASE)
 
 
-def append_numbers(rows: pa.Table, column_name: str, numbers: Rows) -> pa.Table:
+def append_number_column(rows: pa.Table, column_name: str, numbers: Rows) -> pa.Table:
     """Append a column of row numbers."""
     return rows.append_column(column_name, pa.array(numbers))
 
 
-def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
+def build_driver_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
     """Return the circles around rows of the driver: longitude, latitude, radius in degrees.
 
     NaN stands for null and matches nothing.
@@ -528,7 +530,7 @@ def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
     Parameters
     ----------
     rows
-        The computed columns of `MatchSide.circle_expressions`.
+        The computed columns of `PositionMatchSide.circle_expressions`.
 
     Returns
     -------

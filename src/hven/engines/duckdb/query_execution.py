@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from hven.engines import QueryExecution
 from hven.engines._query_deadlines import STOP_RETRY_SECONDS, DeadlineWatcher, TimedExecution, build_weak_callback
-from hven.engines.duckdb.error_translation import ENGINE_ERRORS, translate_error
+from hven.engines.duckdb.error_translation import ENGINE_ERRORS, translate_duckdb_error
 from hven.engines.duckdb.udf_registry import UdfRegistry
-from hven.model import deadlines, is_installed
+from hven.model import deadlines, is_module_installed
 from hven.model.errors import OperationCancelledError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ CLOSE_TIMEOUT_SECONDS = 10.0  # time that closing an engine waits for interrupte
 # list, and must do so before: it takes None for a module.
 pa.array([], pa.int8())
 for optional_module in ("pandas", "dateutil"):
-    if optional_module not in sys.modules and not is_installed(optional_module):
+    if optional_module not in sys.modules and not is_module_installed(optional_module):
         # None makes an import fail without a search
         sys.modules[optional_module] = None  # type: ignore[assignment]
 
@@ -49,21 +49,21 @@ class CursorPool:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self.udf_registry = UdfRegistry(connection)
-        self._free_cursors: deque[RegisteredCursor] = deque()
+        self._free_cursors: deque[CursorWithTables] = deque()
         self._generation = 0  # increases when a snapshot was removed
-        self._interrupted_cursors: SimpleQueue[tuple[RegisteredCursor, pa.RecordBatchReader | None] | None]
+        self._interrupted_cursors: SimpleQueue[tuple[CursorWithTables, pa.RecordBatchReader | None] | None]
         self._interrupted_cursors = SimpleQueue()
         self._thread_start_lock = threading.Lock()  # acquired once, to start the thread
         self._cleanup_thread: threading.Thread | None = None
 
-    def take_cursor(self) -> RegisteredCursor:
-        """Return a free cursor; give it back with `return_cursor`, or with `return_interrupted`."""
+    def take_cursor(self) -> CursorWithTables:
+        """Return a free cursor; give it back with `return_cursor`, or with `return_interrupted_cursor`."""
         try:
             return self._free_cursors.pop()
         except IndexError:
-            return RegisteredCursor(self._connection.cursor(), self._generation)
+            return CursorWithTables(self._connection.cursor(), self._generation)
 
-    def return_cursor(self, cursor: RegisteredCursor) -> None:
+    def return_cursor(self, cursor: CursorWithTables) -> None:
         """Put back a cursor whose answer was read to its end."""
         cursor.forget_tables(self._generation)
         if len(self._free_cursors) < self._MAX_FREE_CURSORS:
@@ -71,7 +71,7 @@ class CursorPool:
         else:
             cursor.connection.close()
 
-    def return_interrupted(self, cursor: RegisteredCursor, batch_reader: pa.RecordBatchReader | None) -> None:
+    def return_interrupted_cursor(self, cursor: CursorWithTables, batch_reader: pa.RecordBatchReader | None) -> None:
         """Put back a cursor whose answer was not read to its end; it is reused when DuckDB has ended the stream.
 
         DuckDB ends an unfinished stream when its connection is used next. `register` does so with the interpreter's
@@ -112,7 +112,7 @@ class CursorPool:
         self._connection.close()
 
 
-class RegisteredCursor:
+class CursorWithTables:
     """A DuckDB cursor and the names registered in it."""
 
     __slots__ = ("_generation", "_kept_tables", "_temporary_names", "connection")
@@ -184,7 +184,7 @@ class DuckExecution(TimedExecution):
         self._stop_reason: str | None = None
         self._batch_reader: pa.RecordBatchReader | None = None
         self._is_drained = True  # the cursor has no unread rows
-        self._cursor: RegisteredCursor | None = None  # for `close`, if taking a cursor fails
+        self._cursor: CursorWithTables | None = None  # for `close`, if taking a cursor fails
         self._cursor = cursor_pool.take_cursor()
         self._start_deadline()
         try:
@@ -197,7 +197,7 @@ class DuckExecution(TimedExecution):
         con: Any = self._cursor.connection
         # DuckDB computes until the first batch in this call, so it is made by iterating, when `cancel` can be called
         self._open_reader: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(
-            limits.compute_batch_rows(len(schema))
+            limits.compute_batch_row_count(len(schema))
         )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -223,7 +223,7 @@ class DuckExecution(TimedExecution):
                     batch = batch.slice(0, fetch_limit)
                     fetch_limit -= batch.num_rows
                 if batch.num_rows:
-                    yield cast_batch(batch, self.schema)
+                    yield cast_result_batch(batch, self.schema)
         finally:
             self.close()
 
@@ -269,7 +269,7 @@ class DuckExecution(TimedExecution):
         if cursor is None:
             return
         if not self._is_drained:
-            self._cursor_pool.return_interrupted(cursor, reader)
+            self._cursor_pool.return_interrupted_cursor(cursor, reader)
             return
         if reader is not None:
             reader.close()
@@ -281,7 +281,7 @@ class DuckExecution(TimedExecution):
     def _translate_error(self, error: Exception) -> Exception:
         deadline = self._limits.deadline
         timeout_seconds = None if deadline is None else deadline.limit_seconds
-        return translate_error(
+        return translate_duckdb_error(
             error,
             stop_reason=self._stop_reason,
             timeout_seconds=timeout_seconds,
@@ -289,14 +289,14 @@ class DuckExecution(TimedExecution):
         )
 
 
-class ReadyExecution(QueryExecution):
+class ArrowExecution(QueryExecution):
     """Batches that are computed without DuckDB (`hven.engines.QueryExecution`)."""
 
     def __init__(
-        self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, small: bool, limits: ExecutionLimits
+        self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, is_small: bool, limits: ExecutionLimits
     ) -> None:
         self.schema = schema
-        self.small = small
+        self.small = is_small
         self._batches = batches
         self._limits = limits
         self._cancelled = False
@@ -329,17 +329,17 @@ class ReadyExecution(QueryExecution):
         self._batches = iter(())
 
 
-def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def cast_result_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Cast the columns of a result to the promised names and types."""
     if batch.schema.equals(schema):
         return batch
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
-        columns.append(column if column.type.equals(field.type) else cast_column(column, field.type))
+        columns.append(column if column.type.equals(field.type) else cast_result_column(column, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+def cast_result_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     """Cast a column to the promised Arrow type; a value that does not fit is a fault of the binder's types."""
     if pa.types.is_fixed_size_list(arrow_type) and not pa.types.is_fixed_size_list(column.type):
         list_type = pa.list_(arrow_type.value_type)

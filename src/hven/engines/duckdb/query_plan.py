@@ -21,20 +21,20 @@ from hven.adql.syntax_tree import Select, TableRef, walk_tree
 from hven.engines import MemoryRelation, QueryPlan, Snapshot
 from hven.engines._deferred_execution import DeferredExecution
 from hven.engines._embedded_fallback import require_relation
-from hven.engines._query_analysis.column_usage import list_read_columns, replace_with_candidates
-from hven.engines._query_analysis.empty_members import remove_empty_members
-from hven.engines._query_analysis.geometry import replace_shape_texts
+from hven.engines._query_analysis.column_usage import list_read_columns, replace_tables_with_candidates
+from hven.engines._query_analysis.empty_members import remove_empty_union_members
+from hven.engines._query_analysis.geometry import unwrap_shape_texts
 from hven.engines._query_analysis.query_flattening import flatten_query
-from hven.engines._query_analysis.union_pushdown import push_into_unions
+from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.duckdb import arrow_queries as arrow
 from hven.engines.duckdb.arrow_values import UnsupportedByArrowError
-from hven.engines.duckdb.candidate_search import CandidateFinder, ReducedTables, compute_candidate_limit
+from hven.engines.duckdb.candidate_search import CandidateRowFinder, ReducedTables, compute_max_candidate_rows
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.engines.duckdb.engine_protocol import RelationRows
-from hven.engines.duckdb.index_accesses import BestAccess, KeyRangeAccess
-from hven.engines.duckdb.long_lists import extract_lists, merge_equalities
-from hven.engines.duckdb.query_execution import ReadyExecution
-from hven.engines.duckdb.union_plan import answer_from_indexes, match_union_members
+from hven.engines.duckdb.index_accesses import FewestCandidatesAccess, KeyRangeAccess
+from hven.engines.duckdb.long_lists import extract_long_lists, merge_equalities_into_in
+from hven.engines.duckdb.query_execution import ArrowExecution
+from hven.engines.duckdb.union_plan import answer_union_from_indexes, match_union_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,20 +79,20 @@ NO_SQL = PlannedSql("", ())  # there are no rows, so nothing is executed
 class DuckPlan(QueryPlan):
     """A prepared query (`hven.engines.QueryPlan`)."""
 
-    small = False
+    is_quick = False
 
     def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
         if not is_lenient:
-            narrowed_query = flatten_query(push_into_unions(bound_query))
-            bound_query = merge_equalities(replace_shape_texts(narrowed_query))
+            narrowed_query = flatten_query(push_conditions_into_unions(bound_query))
+            bound_query = merge_equalities_into_in(unwrap_shape_texts(narrowed_query))
         self._engine = engine
         self._bound_query = bound_query
-        self._query_with_lists, self._list_tables = extract_lists(bound_query)
+        self._query_with_lists, self._list_tables = extract_long_lists(bound_query)
         self._is_lenient = is_lenient
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
         self._read_columns: dict[str, tuple[str, ...]] | None = None
-        self._candidate_finder = None if is_lenient else CandidateFinder(bound_query)
+        self._candidate_finder = None if is_lenient else CandidateRowFinder(bound_query)
         self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
         self._union_members: tuple[Member, ...] = ()
         self._index_access = None
@@ -104,9 +104,9 @@ class DuckPlan(QueryPlan):
             if self._arrow_query is not None:
                 self._index_access = index_accesses.get(self._arrow_query.table_ref.number)
             else:
-                self._union_members = match_union_members(bound_query, index_accesses, self.schema)
+                self._union_members = match_union_query(bound_query, index_accesses, self.schema)
         # an index may be of use, or the rows are in memory: `execute` decides
-        self.small = self._arrow_query is not None or bool(self._union_members)
+        self.is_quick = self._arrow_query is not None or bool(self._union_members)
         self._is_indexed = self._can_use_index()
         if not self._is_indexed:
             self._get_sql(ReducedTables())  # a query that cannot be written is refused when the plan is made
@@ -125,14 +125,14 @@ class DuckPlan(QueryPlan):
 
     def _get_sql(self, reduced_tables: ReducedTables) -> PlannedSql:
         """Return the SQL text, with table references replaced by candidates and without members that have no rows."""
-        shape = reduced_tables.text_key
+        shape = reduced_tables.sql_cache_key
         cached_sql = self._sql_by_shape.get(shape)
         if cached_sql is not None:
             return cached_sql
         bound_query = self._query_with_lists
         if reduced_tables.tables:
-            bound_query = replace_with_candidates(bound_query, shape[0], reduced_tables.replaced_conditions)
-        reduced_query = remove_empty_members(bound_query, reduced_tables.empty_numbers)
+            bound_query = replace_tables_with_candidates(bound_query, shape[0], reduced_tables.replaced_conditions)
+        reduced_query = remove_empty_union_members(bound_query, reduced_tables.empty_table_numbers)
         planned_sql = NO_SQL
         if reduced_query is not None:
             names = {table.qualified_name: quote_identifier(table.qualified_name) for table in reduced_query.tables}
@@ -155,9 +155,9 @@ class DuckPlan(QueryPlan):
     ) -> QueryExecution:
         """Run the query; see `hven.engines.QueryPlan.execute`."""
         if self._union_members and self._engine.uses_indexes:
-            batches = answer_from_indexes(self._union_members, self._engine, literal_values, relations, limits)
+            batches = answer_union_from_indexes(self._union_members, self._engine, literal_values, relations, limits)
             if batches is not None:
-                return ReadyExecution(self.schema, iter(batches), small=True, limits=limits)
+                return ArrowExecution(self.schema, iter(batches), is_small=True, limits=limits)
         arrow_query = self._arrow_query
         if arrow_query is None and self._candidate_finder and self._engine.uses_indexes:
             return self._build_deferred_execution(literal_values, relations, limits)
@@ -180,7 +180,7 @@ class DuckPlan(QueryPlan):
         literal_values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
-        set_running: Callable[[QueryExecution | None], None] = lambda _: None,
+        set_running_execution: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> QueryExecution:
         """Run the query here, however long it takes."""
         reduced_tables = ReducedTables()
@@ -194,12 +194,12 @@ class DuckPlan(QueryPlan):
                 if ready_execution is not None:
                     return ready_execution
             if self._candidate_finder:
-                reduced_tables = self._candidate_finder.find_candidates(
-                    self._engine, literal_values, relations, limits, set_running
+                reduced_tables = self._candidate_finder.find_candidate_rows(
+                    self._engine, literal_values, relations, limits, set_running_execution
                 )
-        return self._execute_reduced(reduced_tables, table_refs, literal_values, relations, limits)
+        return self._execute_over_reduced_tables(reduced_tables, table_refs, literal_values, relations, limits)
 
-    def execute_over(
+    def execute_over_tables(
         self,
         tables_by_number: dict[int, pa.Table],
         literal_values: Values,
@@ -211,35 +211,35 @@ class DuckPlan(QueryPlan):
         if self._candidate_finder is not None:
             table_refs = self._candidate_finder.table_refs
         reduced_tables = ReducedTables(tables_by_number)
-        return self._execute_reduced(reduced_tables, table_refs, literal_values, relations, limits)
+        return self._execute_over_reduced_tables(reduced_tables, table_refs, literal_values, relations, limits)
 
-    def _execute_reduced(
+    def _execute_over_reduced_tables(
         self,
-        reduced: ReducedTables,
+        reduced_tables: ReducedTables,
         table_refs: Mapping[int, TableRef],
         literal_values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        planned_sql = self._get_sql(reduced)
+        planned_sql = self._get_sql(reduced_tables)
         if planned_sql is NO_SQL:
-            return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
+            return ArrowExecution(self.schema, iter(()), is_small=False, limits=limits)
         rows: dict[str, RelationRows] = {}
         for table in self._bound_query.tables:
-            if _is_table_read(table, table_refs, reduced):
+            if _is_table_read(table, table_refs, reduced_tables):
                 relation = require_relation(relations, table.qualified_name)
-                rows[table.qualified_name] = self._engine.read_relation(relation, self._list_columns(table))
-        for number, candidates in reduced.tables.items():
+                rows[table.qualified_name] = self._engine.read_relation(relation, self._list_read_columns(table))
+        for number, candidates in reduced_tables.tables.items():
             if planned_sql.has_table(number):
                 rows[f"hven.candidates{number}"] = RelationRows(candidates, is_reusable=False)
         for list_table in self._list_tables:
             list_rows = list_table.build_rows(literal_values)
             rows[list_table.table.qualified_name] = RelationRows(list_rows, is_reusable=False)
         parameters = [literal_values[slot] for slot in planned_sql.slots]
-        sql = self._add_limit(planned_sql.sql, limits)
-        return self._engine.run_sql(sql, parameters, rows, self.schema, limits, lenient=self._is_lenient)
+        sql = self._add_limit_clause(planned_sql.sql, limits)
+        return self._engine.run_sql(sql, parameters, rows, self.schema, limits, is_lenient=self._is_lenient)
 
-    def _add_limit(self, sql: str, limits: ExecutionLimits) -> str:
+    def _add_limit_clause(self, sql: str, limits: ExecutionLimits) -> str:
         """Write MAXREC into the text of a query without TOP, so that DuckDB computes columns only for those rows."""
         query = self._bound_query.query
         if limits.row_limit is None or query.offset is not None:
@@ -249,7 +249,7 @@ class DuckPlan(QueryPlan):
         sql_limits = [limit for limit in SQL_ROW_LIMITS if limit > limits.row_limit]
         return f"{sql} LIMIT {sql_limits[0]}" if sql_limits else sql
 
-    def _list_columns(self, table: Table) -> tuple[str, ...] | None:
+    def _list_read_columns(self, table: Table) -> tuple[str, ...] | None:
         """List the columns of a table that the query reads, because a scan copies all columns that it is given."""
         if self._is_lenient:
             return None
@@ -296,7 +296,7 @@ class DuckPlan(QueryPlan):
         all_batches: Iterator[pa.RecordBatch] = iter(())
         if first_batch is not None:
             all_batches = _iterate_with_first_batch(first_batch, batches)
-        return ReadyExecution(self.schema, all_batches, small=row_count <= MAX_QUICK_ROWS, limits=limits)
+        return ArrowExecution(self.schema, all_batches, is_small=row_count <= MAX_QUICK_ROWS, limits=limits)
 
     def _iterate_arrow_batches(
         self,
@@ -312,21 +312,21 @@ class DuckPlan(QueryPlan):
         max_rows = min(max_rows, arrow_query.max_rows or max_rows)
         candidates = None
         if self._index_access is not None:
-            candidate_limit = min(compute_candidate_limit(stored), max_rows)
-            candidates = self._index_access.find_candidates(stored, literal_values, candidate_limit)
+            candidate_limit = min(compute_max_candidate_rows(stored), max_rows)
+            candidates = self._index_access.find_candidate_rows(stored, literal_values, candidate_limit)
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
         if candidates is not None and (not arrow_query.sort_keys or candidates.count <= arrow.MAX_SORTED_ROWS):
-            rows = candidates.list_rows()
+            rows = candidates.list_row_numbers()
             return arrow_query.answer_from_candidates(stored, rows, literal_values, row_limit), candidates.count
         if arrow_query.condition is None and not arrow_query.sort_keys:
-            _, end = arrow_query.compute_window(literal_values, row_limit)
-            batch_rows = limits.compute_batch_rows(len(self.schema))
+            _, end = arrow_query.compute_row_range(literal_values, row_limit)
+            batch_rows = limits.compute_batch_row_count(len(self.schema))
             read_rows = 0 if arrow_query.is_count or end is None else end
             return arrow_query.answer_from_all_rows(stored, literal_values, row_limit, batch_rows), read_rows
         max_probed_rows = min(MAX_PROBED_ROWS, max_rows)
         if not arrow_query.sort_keys and not arrow_query.is_count:
-            return _read_until_enough(arrow_query, stored, literal_values, row_limit, max_probed_rows)
+            return _read_until_row_limit(arrow_query, stored, literal_values, row_limit, max_probed_rows)
         return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, max_probed_rows)
 
     def _find_relation(self, arrow_query: arrow.ArrowQuery, relations: Mapping[str, Relation]) -> Relation | None:
@@ -348,11 +348,11 @@ class DuckPlan(QueryPlan):
         row_count = relation.rows.num_rows
         if row_count > min(max_rows, arrow_query.max_rows or arrow.MAX_SORTED_ROWS):
             return None, 0
-        if not arrow_query.has_columns(relation.rows.schema):
+        if not arrow_query.can_run_on_schema(relation.rows.schema):
             return None, 0
-        rows = self._engine.get_readable_rows(relation)
+        rows = self._engine.get_random_access_rows(relation)
         if arrow_query.condition is None and not arrow_query.sort_keys:
-            batch_rows = limits.compute_batch_rows(len(self.schema))
+            batch_rows = limits.compute_batch_row_count(len(self.schema))
             return arrow_query.answer_from_all_rows(rows, literal_values, row_limit, batch_rows), row_count
         row_numbers = np.arange(row_count)
         return arrow_query.answer_from_candidates(rows, row_numbers, literal_values, row_limit), row_count
@@ -367,7 +367,7 @@ class DuckPlan(QueryPlan):
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in the order of an index until there are enough."""
         index = None if self._order_key is None else stored.get_key_index(self._order_key)
-        _, end = arrow_query.compute_window(literal_values, row_limit)
+        _, end = arrow_query.compute_row_range(literal_values, row_limit)
         if index is None or end is None or end > max_rows:
             return None, 0
         low, high = self._find_order_range(index, literal_values)
@@ -380,10 +380,10 @@ class DuckPlan(QueryPlan):
         while passing_count < end and low < high:
             step_rows = min(step, high - low)
             if arrow_query.sort_keys[0].is_descending:
-                rows = index.list_rows(high - step_rows, high)[::-1]
+                rows = index.list_row_numbers(high - step_rows, high)[::-1]
                 high -= step_rows
             else:
-                rows = index.list_rows(low, low + step_rows)
+                rows = index.list_row_numbers(low, low + step_rows)
                 low += step_rows
             for part in arrow_query.iterate_passing_rows(stored, rows, literal_values):
                 passing_parts.append(part)
@@ -395,15 +395,19 @@ class DuckPlan(QueryPlan):
         if passing_count < end and not excludes_nulls and index.count < stored.manifest.rows:
             return None, 0  # rows without a value come last, and the index does not have them
         passing_rows = np.concatenate(passing_parts)
-        return arrow_query.answer_in_order(stored, passing_rows, literal_values, row_limit), tested_count
+        return arrow_query.answer_from_ordered_rows(stored, passing_rows, literal_values, row_limit), tested_count
 
     def _find_order_range(self, index: KeyIndex, literal_values: Values) -> tuple[int, int]:
         """Return the range of places of the ordering index that a condition on its column leaves."""
         place_range = (0, index.count)
-        accesses = self._index_access.parts if isinstance(self._index_access, BestAccess) else (self._index_access,)
+        accesses = (
+            self._index_access.parts
+            if isinstance(self._index_access, FewestCandidatesAccess)
+            else (self._index_access,)
+        )
         for access in accesses:
             if isinstance(access, KeyRangeAccess) and access.column == self._order_key:
-                place_range = access.find_places(index, literal_values) or place_range
+                place_range = access.find_index_places(index, literal_values) or place_range
         return place_range
 
     count_description: ClassVar[str] = "the number of rows is known, none is read"
@@ -412,21 +416,21 @@ class DuckPlan(QueryPlan):
         """Describe the possible ways to the answer; see `hven.engines.QueryPlan.explain`."""
         lines = []
         if self._is_indexed or self._union_members:
-            lines.append(self._describe_shortcut())
+            lines.append(self._describe_arrow_path())
         if self._candidate_finder is not None:
             lines += self._candidate_finder.describe_indexes()
         return "\n".join([*lines, f"DuckDB: {self._get_sql(ReducedTables()).sql}"])
 
-    def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
+    def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate how many rows of each table will be read, as far as indexes and the number of rows tell."""
         finder = self._candidate_finder
         if finder is None:
             return []
-        neighbours = finder.describe_neighbours(self._engine, literal_values, relations)
+        neighbours = finder.describe_position_join_reads(self._engine, literal_values, relations)
         lines = []
         for number in finder.table_refs:
             relation = finder.find_relation(number, relations)
-            name = finder.find_name(number)
+            name = finder.find_table_name(number)
             if number in neighbours and relation is not None:
                 lines.append(f"{name}: the {neighbours[number]} are read, by the position index")
             elif isinstance(relation, MemoryRelation):
@@ -442,16 +446,16 @@ class DuckPlan(QueryPlan):
         if arrow_query is not None and arrow_query.is_count and arrow_query.condition is None:
             return 0
         if access is not None:
-            candidates = access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
+            candidates = access.find_candidate_rows(stored, literal_values, compute_max_candidate_rows(stored))
             if candidates is not None:
                 return min(candidates.count, relation.rows)
         if arrow_query is not None and arrow_query.top is not None and self._is_indexed:
-            _, end = arrow_query.compute_window(literal_values, None)
+            _, end = arrow_query.compute_row_range(literal_values, None)
             if end is not None:
                 return min(end, relation.rows)
         return relation.rows
 
-    def _describe_shortcut(self) -> str:
+    def _describe_arrow_path(self) -> str:
         arrow_query = self._arrow_query
         key = self._order_key
         if arrow_query is not None and arrow_query.is_count and arrow_query.condition is None:
@@ -473,21 +477,21 @@ def _find_order_column(arrow_query: arrow.ArrowQuery) -> str | None:
     return column.name if column.name in table.indexed_column_names else None
 
 
-def _is_table_read(table: Table, table_refs: Mapping[int, TableRef], reduced: ReducedTables) -> bool:
+def _is_table_read(table: Table, table_refs: Mapping[int, TableRef], reduced_tables: ReducedTables) -> bool:
     """Return whether a reference to a table is left that candidates do not replace, or no reference is known."""
     table_numbers = []
     for number, table_ref in table_refs.items():
         if table_ref.table is not None and table_ref.table.qualified_name == table.qualified_name:
             table_numbers.append(number)
-    replaced_numbers = reduced.tables.keys() | reduced.inner_numbers
+    replaced_numbers = reduced_tables.tables.keys() | reduced_tables.inner_numbers
     return not table_numbers or not replaced_numbers.issuperset(table_numbers)
 
 
-def _read_until_enough(
+def _read_until_row_limit(
     arrow_query: arrow.ArrowQuery, stored: OpenSnapshot, literal_values: Values, row_limit: int | None, max_rows: int
 ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
     """Test rows in stored order until enough pass, because DuckDB's scan would read far ahead."""
-    _, end = arrow_query.compute_window(literal_values, row_limit)
+    _, end = arrow_query.compute_row_range(literal_values, row_limit)
     if end is None or end > max_rows:
         return None, 0
     passing_parts = [np.empty(0, np.int64)]
@@ -504,7 +508,7 @@ def _read_until_enough(
         tested_count += step
         step *= 4
     passing_rows = np.concatenate(passing_parts)
-    return arrow_query.answer_in_order(stored, passing_rows, literal_values, row_limit), tested_count
+    return arrow_query.answer_from_ordered_rows(stored, passing_rows, literal_values, row_limit), tested_count
 
 
 def quote_identifier(name: str) -> str:

@@ -90,7 +90,7 @@ def serialize_rows(rows: pa.Table) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def is_expensive(sql: str, relations: Mapping[str, RelationRows]) -> bool:
+def is_expensive_query(sql: str, relations: Mapping[str, RelationRows]) -> bool:
     """Return whether a query may compute for long, and the rows that must be sent along are not too many."""
     if sum(relation.table.nbytes for relation in relations.values() if relation.source is None) > MAX_SENT_BYTES:
         return False
@@ -105,7 +105,7 @@ def is_expensive(sql: str, relations: Mapping[str, RelationRows]) -> bool:
     )
 
 
-def describe_exit(process: Process) -> str | None:
+def describe_process_exit(process: Process) -> str | None:
     """Describe how a process died; None: it ended in peace, or is there."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1.0)
@@ -151,7 +151,7 @@ class QueryProcess:
             if self._is_closed:
                 return None
             if self._process is not None and self._process.poll() is not None:
-                self._release_in_thread()
+                self._release_process_in_thread()
             if self._process is None or self._control is None:
                 if not self._is_starting and time.monotonic() >= self._next_start_time:
                     self._is_starting = True
@@ -220,7 +220,7 @@ class QueryProcess:
             self._control = parent_socket
             self._is_starting = False
             if self._is_closed:
-                self._release_in_thread()
+                self._release_process_in_thread()
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
@@ -230,7 +230,7 @@ class QueryProcess:
                 return
             idle_until = self._last_request_time + IDLE_TIMEOUT_SECONDS
             if not self._taken_count and time.monotonic() >= idle_until:
-                self._release_in_thread()
+                self._release_process_in_thread()
                 return
         self._deadline_watcher.call_at(
             max(idle_until, time.monotonic() + 1.0), build_weak_callback(self, QueryProcess._stop_if_idle)
@@ -248,7 +248,7 @@ class QueryProcess:
         self._control = None
         return process
 
-    def _release_in_thread(self) -> None:
+    def _release_process_in_thread(self) -> None:
         """Release the process, and wait for its end in a thread."""
         process = self._release_process()
         if process is not None:
@@ -271,7 +271,7 @@ class QueryProcess:
             self.close()
 
 
-class ProcessExecution(TimedExecution):
+class QueryProcessExecution(TimedExecution):
     """A query that the separate process executes (`hven.engines.QueryExecution`)."""
 
     def __init__(
@@ -352,7 +352,7 @@ class ProcessExecution(TimedExecution):
                 raise self._build_missing_answer_error() from None
             self._is_drained = True
             if kind != END_FRAME:
-                raise _decode_error(kind, body)
+                raise _decode_process_error(kind, body)
             if self._stop_reason is not None:
                 raise self._build_missing_answer_error()
         finally:
@@ -365,7 +365,7 @@ class ProcessExecution(TimedExecution):
             return build_time_limit_error(None if deadline is None else deadline.limit_seconds)
         if self._stop_reason is not None or self._channel is None:
             return OperationCancelledError("the query was cancelled")
-        code = describe_exit(self._process)
+        code = describe_process_exit(self._process)
         if code is None:  # it has just ended because it was idle
             return StorageUnavailableError("the process that computes queries ended")
         logger.error("the process that computed a query ended (%s)", code)
@@ -408,7 +408,7 @@ class ProcessExecution(TimedExecution):
         self.close()
 
 
-def _decode_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
+def _decode_process_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
     """Return the error that the process raised."""
     if frame_kind == ERROR_FRAME:
         name, message, remedy = pickle.loads(body)  # noqa: S301  (of our own process)
@@ -419,4 +419,4 @@ def _decode_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
     return RuntimeError(f"in the process that computes queries:\n{body.to_pybytes().decode(errors='replace')}")
 
 
-__all__ = ["ProcessExecution", "QueryProcess", "is_expensive"]
+__all__ = ["QueryProcess", "QueryProcessExecution", "is_expensive_query"]

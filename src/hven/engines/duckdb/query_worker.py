@@ -48,7 +48,7 @@ TIME_SLICE_NANOSECONDS = 100_000
 SCHED_SETATTR_NUMBERS = {"x86_64": 314, "aarch64": 274}  # numbers of the system call; glibc has a function since 2.41
 
 
-class ChannelWorker:
+class QueryChannelWorker:
     """A channel, and the thread that executes its queries, one after the other."""
 
     def __init__(self, engine: DuckEngine, channel: socket.socket) -> None:
@@ -132,14 +132,14 @@ class ChannelWorker:
         return request, sent_tables
 
 
-def run_worker(socket_number: int) -> None:
+def run_query_worker(socket_number: int) -> None:
     """Execute queries for the process at the other end of a socket, until that process ends."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends finishes its answers first
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # out of memory, this process ends first
     # queries get a smaller share of the processor than the process that answers; if that one has a raised priority, the
     # usual share is smaller, and admitted queries end sooner
-    is_raised = deadlines.is_raised(os.getppid())
+    is_raised = deadlines.is_session_priority_raised(os.getppid())
     deadlines.reduce_session_priority(0 if is_raised else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
     control = socket.socket(fileno=socket_number)
@@ -164,11 +164,11 @@ def run_worker(socket_number: int) -> None:
     os._exit(0)  # threads that still run are not needed
 
 
-def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[ChannelWorker]:
+def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[QueryChannelWorker]:
     """Accept channels until the other process ends; return the workers that are left."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
-    workers: dict[int, ChannelWorker] = {}
+    workers: dict[int, QueryChannelWorker] = {}
     trim = _find_malloc_trim()
     trimmed = 0.0
     while True:
@@ -183,9 +183,9 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Ch
                 return workers.values()
             for channel_file in files:
                 fileno = os.dup(channel_file)
-                workers[channel_file] = ChannelWorker(engine, socket.socket(fileno=fileno))
+                workers[channel_file] = QueryChannelWorker(engine, socket.socket(fileno=fileno))
                 poller.register(channel_file, 0)  # reports only its end
-        engine.release_removed()
+        engine.release_removed_snapshots()
         last = max((worker.last_answer_time for worker in workers.values()), default=0.0)
         if trim is not None and last > trimmed and not any(worker.is_busy for worker in workers.values()):
             trim(0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.engines._region_cells import cover_region_column, cover_shape_ranges
+from hven.engines._region_cells import compute_shape_cell_ranges, cover_region_column
 from hven.model.sky import Circle, Moc, Point, healpix, sphere
 
 if TYPE_CHECKING:
@@ -56,21 +56,23 @@ class RegionIndex:
             for order in self.orders:
                 row_parts += self._list_rows_in_ranges(widened_moc.widen_at_order(order), order)
         else:
-            ranges = cover_shape_ranges(shape)
+            ranges = compute_shape_cell_ranges(shape)
             for order in self.orders:
                 row_parts += self._list_rows_in_ranges(ranges, order)
         rows: Indexes = np.unique(np.concatenate(row_parts)).astype(np.int64)
         if isinstance(shape, Point | Circle):
             radius = shape.radius if isinstance(shape, Circle) else 0.0
             centre_vector = sphere.to_unit_vectors(shape.lon, shape.lat)
-            rows = rows[self.test_caps(rows, centre_vector, np.radians(radius))]
+            rows = rows[self.compute_near_cap_mask(rows, centre_vector, np.radians(radius))]
         return None if len(rows) > row_limit else rows
 
     def _list_rows_in_ranges(self, ranges: Indexes, order: int) -> list[npt.NDArray[Any]]:
-        places = self._find_places(ranges, order)
+        places = self._find_cell_places(ranges, order)
         return [self.rows[begin:end] for begin, end in places.tolist() if end > begin]
 
-    def test_caps(self, rows: Indexes, centre_vectors: Numbers, radius: Numbers | float) -> npt.NDArray[np.bool_]:
+    def compute_near_cap_mask(
+        self, rows: Indexes, centre_vectors: Numbers, radius: Numbers | float
+    ) -> npt.NDArray[np.bool_]:
         """Return a mask of the rows whose cap may touch a circle.
 
         The distance is a chord, which is never longer than its angle.
@@ -93,7 +95,7 @@ class RegionIndex:
         is_near: npt.NDArray[np.bool_] = squared_distances <= reach_radians * reach_radians
         return is_near | (caps[:, 3] > np.pi)
 
-    def iterate_places(self, ranges: Indexes, range_owners: Indexes) -> Iterator[Indexes]:
+    def iterate_touching_places(self, ranges: Indexes, range_owners: Indexes) -> Iterator[Indexes]:
         """Yield for each order the places in `rows` whose cells touch ranges of the highest order.
 
         Parameters
@@ -104,9 +106,9 @@ class RegionIndex:
             The owner of each range, shape (n,): a cell is looked up once for an owner.
         """
         for order in self.orders:
-            yield self._find_places(ranges, order, range_owners)
+            yield self._find_cell_places(ranges, order, range_owners)
 
-    def _find_places(self, ranges: Indexes, order: int, range_owners: Indexes | None = None) -> Indexes:
+    def _find_cell_places(self, ranges: Indexes, order: int, range_owners: Indexes | None = None) -> Indexes:
         shift = 2 * (healpix.MAX_ORDER - order)
         low = ranges[:, 0] >> shift
         high = ((ranges[:, 1] - 1) >> shift) + 1
@@ -137,7 +139,7 @@ class WidenedMoc:
         while order and self._count_cells(order) > MAX_WIDENED_CELLS:
             order -= 1
         if order not in self._ranges_by_order:
-            self._ranges_by_order[order] = healpix.add_neighbours(self._moc.ranges, order)
+            self._ranges_by_order[order] = healpix.add_neighbour_cells(self._moc.ranges, order)
         return self._ranges_by_order[order]
 
     def _count_cells(self, order: int) -> int:

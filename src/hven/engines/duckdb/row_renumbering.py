@@ -19,7 +19,7 @@ BATCH_ENTRIES = 4_000_000  # entries that are rewritten at a time
 
 
 @dataclass(frozen=True)
-class RowMoves:
+class RowRenumbering:
     """How the rows of a snapshot change.
 
     Attributes
@@ -117,7 +117,7 @@ def merge_index_entries(
     old_entries
         The old index, with its `rows`.
     new_row_numbers
-        `RowMoves.new_row_numbers`.
+        `RowRenumbering.new_row_numbers`.
     new_entries
         The entries of new rows, in order.
     insertion_places
@@ -141,10 +141,10 @@ def merge_index_entries(
     values_path, rows_path = paths
     values_writer = None
     if values_path is not None and old_entries.values is not None:
-        values_writer = ArrayWriter(values_path, old_entries.values.dtype, total)
+        values_writer = NumpyFileWriter(values_path, old_entries.values.dtype, total)
     rows_writer = None
     if rows_path is not None:
-        rows_writer = ArrayWriter(rows_path, new_row_numbers.dtype, total)
+        rows_writer = NumpyFileWriter(rows_path, new_row_numbers.dtype, total)
     for begin in range(0, max(entry_count, 1), BATCH_ENTRIES):
         end = min(begin + BATCH_ENTRIES, entry_count)
         moved_rows = new_row_numbers[old_rows[begin:end]]
@@ -165,7 +165,7 @@ def merge_index_entries(
     return total
 
 
-class ArrayWriter:
+class NumpyFileWriter:
     """Writes a ``.npy`` file of known length piece by piece."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], total: int) -> None:
@@ -184,4 +184,4 @@ class ArrayWriter:
         self._file.close()
 
 
-__all__ = ["BATCH_ENTRIES", "ArrayWriter", "IndexEntries", "RowMoves", "merge_index_entries"]
+__all__ = ["BATCH_ENTRIES", "IndexEntries", "NumpyFileWriter", "RowRenumbering", "merge_index_entries"]

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._snapshot_files import find_size_fault, raise_if_transient
+from hven.engines._snapshot_files import find_size_fault, raise_if_transient_read_error
 from hven.engines.duckdb.key_index import KeyIndex
 from hven.engines.duckdb.region_index import RegionIndex
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _SAMPLE_STRETCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFiles:
+class KeyIndexFiles:
     """The files of the index of one column.
 
     Attributes
@@ -66,7 +66,7 @@ class KeyFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegionFiles:
+class RegionIndexFiles:
     """The files of the position index of a column of shapes.
 
     Attributes
@@ -88,7 +88,7 @@ class RegionFiles:
     caps: str | None = None
 
     @classmethod
-    def from_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionFiles:
+    def from_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionIndexFiles:
         """Return the files of the index with this number."""
         prefix = f"region{index_number:03d}"
         return cls(
@@ -126,8 +126,8 @@ class SnapshotManifest:
     parts: tuple[tuple[str, int, int], ...]
     position: tuple[str, str] | None = None
     positioned: int = 0
-    keys: tuple[KeyFiles, ...] = ()
-    regions: tuple[RegionFiles, ...] = ()
+    keys: tuple[KeyIndexFiles, ...] = ()
+    regions: tuple[RegionIndexFiles, ...] = ()
     version: int = MANIFEST_VERSION
     statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     coverage: str | None = None
@@ -137,7 +137,7 @@ class SnapshotManifest:
     checksums: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def file_sizes(self) -> dict[str, int]:
         """Bytes of each file, as far as they are known: in older snapshots, of the parts."""
         part_sizes = {name: size for name, _, size in self.parts}
         return part_sizes | {name: size for name, (size, _) in self.checksums.items()}
@@ -168,8 +168,10 @@ class SnapshotManifest:
                 parts=tuple((name, rows, size) for name, rows, size in data["parts"]),
                 position=tuple(position) if position else None,
                 positioned=data["positioned"],
-                keys=tuple(KeyFiles(**item) for item in data["keys"]),
-                regions=tuple(RegionFiles(**item) for item in data.get("regions", ())),  # older snapshots have none
+                keys=tuple(KeyIndexFiles(**item) for item in data["keys"]),
+                regions=tuple(
+                    RegionIndexFiles(**item) for item in data.get("regions", ())
+                ),  # older snapshots have none
                 statistics=data["statistics"],
                 coverage=data["coverage"],
                 primary=tuple(primary) if primary is not None else None,
@@ -178,14 +180,14 @@ class SnapshotManifest:
                 checksums={name: (size, file_checksum) for name, (size, file_checksum) in checksums.items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise_if_transient(path, error)
+            raise_if_transient_read_error(path, error)
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
             raise StorageError(
                 message, remedy="ingest the collection anew, or roll back to an older snapshot"
             ) from error
 
 
-def build_damage_error(path: Path, reason: object) -> StorageError:
+def build_damaged_file_error(path: Path, reason: object) -> StorageError:
     """Return the error for a file of a snapshot that is not as it was written."""
     message = f"the snapshot file {path} cannot be read: {reason}"
     return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
@@ -198,8 +200,8 @@ def map_part_batches(path: Path) -> list[pa.RecordBatch]:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
     except (OSError, pa.ArrowException) as error:
-        raise_if_transient(path, error)
-        raise build_damage_error(path, error) from error
+        raise_if_transient_read_error(path, error)
+        raise build_damaged_file_error(path, error) from error
 
 
 class OpenSnapshot:
@@ -214,23 +216,23 @@ class OpenSnapshot:
         self._lock = threading.RLock()
         self._key_indexes: dict[str, KeyIndex] = {}
         self._region_indexes: dict[str, RegionIndex] = {}
-        self._projections: dict[tuple[str, ...], Projection] = {}
+        self._projections: dict[tuple[str, ...], ColumnProjection] = {}
         self._column_tables: dict[tuple[str, ...], pa.Table] = {}
         self._samples: dict[tuple[int, str], pa.Array] = {}
-        self._file_sizes = self.manifest.sizes
+        self._file_sizes = self.manifest.file_sizes
         self._last_check_time = time.monotonic()
         for name, size in self._file_sizes.items():
-            self._check_size(path / name, size)
+            self._check_file_size(path / name, size)
 
     @staticmethod
-    def _check_size(path: Path, size: int) -> None:
+    def _check_file_size(path: Path, size: int) -> None:
         try:
             size_fault = find_size_fault(path, size)
         except OSError as error:
-            raise_if_transient(path, error)
-            raise build_damage_error(path, error.strerror) from error
+            raise_if_transient_read_error(path, error)
+            raise build_damaged_file_error(path, error.strerror) from error
         if size_fault is not None:
-            raise build_damage_error(path, size_fault)
+            raise build_damaged_file_error(path, size_fault)
 
     def check_file_sizes(self) -> None:
         """Check from time to time that no file was truncated: reading behind its end by a map kills the process.
@@ -248,7 +250,7 @@ class OpenSnapshot:
                 with suppress(OSError):
                     size_fault = find_size_fault(self.path / name, size)
                     if size_fault is not None:
-                        raise build_damage_error(self.path / name, size_fault)
+                        raise build_damaged_file_error(self.path / name, size_fault)
             self._last_check_time = now
 
     @property
@@ -265,12 +267,12 @@ class OpenSnapshot:
                 path = self.path / name
                 part = map_part_batches(path)
                 if sum(batch.num_rows for batch in part) != rows:
-                    raise build_damage_error(path, f"it should have {rows:,} rows")
+                    raise build_damaged_file_error(path, f"it should have {rows:,} rows")
                 all_batches += part
             return tuple(all_batches)
 
     @cached_property
-    def files(self) -> dict[tuple[int, int], str]:
+    def part_names_by_inode(self) -> dict[tuple[int, int], str]:
         """Names of the parts by their files in the file system (device, inode), which other snapshots may share."""
         names_by_file = {}
         for name, _, _ in self.manifest.parts:
@@ -282,7 +284,7 @@ class OpenSnapshot:
         self, excluded_files: AbstractSet[tuple[int, int]], column_names: Sequence[str] | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of all parts except those in the excluded files."""
-        for file, name in self.files.items():
+        for file, name in self.part_names_by_inode.items():
             if file in excluded_files:
                 continue
             for batch in map_part_batches(self.path / name):
@@ -305,9 +307,9 @@ class OpenSnapshot:
         return pa.Table.from_batches(self.batches)
 
     @cached_property
-    def nearest_rows_cache(self) -> Cache[Any]:
+    def nearest_rows_cache(self) -> LruCache[Any]:
         """The rows that `nearest_rows` found for the cadences of queries."""
-        return Cache(16 * 1024**2)
+        return LruCache(16 * 1024**2)
 
     def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
         """Return some columns of all rows; without names, at least one column.
@@ -367,7 +369,7 @@ class OpenSnapshot:
     @cached_property
     def cell_indexes(self) -> Rows:
         """HEALPix indexes (order 29) of the rows that have a position; index i is row i."""
-        return map_array(self.path / POSITION_FILE_NAME)
+        return map_array_file(self.path / POSITION_FILE_NAME)
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
         """Return the index of a column, or None if there is none."""
@@ -380,8 +382,8 @@ class OpenSnapshot:
                 index = KeyIndex(
                     arrow_type=self.schema.field(column_number).type,
                     count=files.count,
-                    values=map_array(self.path / files.values) if files.values else None,
-                    rows=map_array(self.path / files.rows) if files.rows else None,
+                    values=map_array_file(self.path / files.values) if files.values else None,
+                    rows=map_array_file(self.path / files.rows) if files.rows else None,
                     get_text=partial(self.get_value, column_number=column_number),
                     get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
                 )
@@ -396,9 +398,9 @@ class OpenSnapshot:
             return index
         for files in self.manifest.regions:
             if files.column == column_name:
-                cells = map_array(self.path / files.cells)
-                rows = map_array(self.path / files.rows)
-                caps = map_array(self.path / files.caps) if files.caps is not None else None
+                cells = map_array_file(self.path / files.cells)
+                rows = map_array_file(self.path / files.rows)
+                caps = map_array_file(self.path / files.caps) if files.caps is not None else None
                 index = RegionIndex.from_cells(cells, rows, caps)
                 self._region_indexes[column_name] = index
         return index
@@ -411,12 +413,12 @@ class OpenSnapshot:
         row_in_batch = row_number - int(self.starts[batch_number])
         return self.batches[batch_number].column(column_number)[row_in_batch].as_py()
 
-    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+    def get_projection(self, column_names: tuple[str, ...]) -> ColumnProjection:
         """Return these columns, in this order, for reading by row number."""
         return _get_projection(self, self._projections, column_names)
 
 
-class TableRows:
+class MemoryTableRows:
     """Rows in memory (TAP_SCHEMA, uploads), which are read by row number like those of a snapshot."""
 
     __slots__ = ("_projections", "batches", "rows", "schema", "starts")
@@ -426,14 +428,14 @@ class TableRows:
         self.rows = table.num_rows
         self.batches = tuple(table.to_batches())
         self.starts = _compute_batch_starts(self.batches)
-        self._projections: dict[tuple[str, ...], Projection] = {}
+        self._projections: dict[tuple[str, ...], ColumnProjection] = {}
 
-    def get_projection(self, column_names: tuple[str, ...]) -> Projection:
+    def get_projection(self, column_names: tuple[str, ...]) -> ColumnProjection:
         """Return these columns, in this order, for reading by row number."""
         return _get_projection(self, self._projections, column_names)
 
 
-OpenRows: TypeAlias = OpenSnapshot | TableRows
+OpenRows: TypeAlias = OpenSnapshot | MemoryTableRows
 """Rows that can be read by row number."""
 
 
@@ -442,18 +444,18 @@ def _compute_batch_starts(batches: Sequence[pa.RecordBatch]) -> Rows:
 
 
 def _get_projection(
-    readable: OpenRows, cached_projections: dict[tuple[str, ...], Projection], column_names: tuple[str, ...]
-) -> Projection:
+    readable: OpenRows, cached_projections: dict[tuple[str, ...], ColumnProjection], column_names: tuple[str, ...]
+) -> ColumnProjection:
     projection = cached_projections.get(column_names)
     if projection is None:
-        projection = Projection(readable, column_names)
+        projection = ColumnProjection(readable, column_names)
         if len(cached_projections) >= _MAX_CACHED_PROJECTIONS:
             cached_projections.clear()
         cached_projections[column_names] = projection
     return projection
 
 
-class Projection:
+class ColumnProjection:
     """Some columns, read by row number. Record batches are reduced to the columns when they are first needed."""
 
     def __init__(self, stored: OpenRows, columns: tuple[str, ...]) -> None:
@@ -475,7 +477,7 @@ class Projection:
             self._projected_batches[batch_number] = projected
         return projected
 
-    def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
+    def iterate_row_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
         """Yield a range of rows without copying: one piece for each stored batch that it touches."""
         starts = self._starts
         number = int(starts.searchsorted(first_row, side="right")) - 1
@@ -488,7 +490,7 @@ class Projection:
             first_row = stop
             number += 1
 
-    def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
+    def take_ascending_rows(self, row_numbers: Rows) -> pa.RecordBatch:
         """Return copies of rows, by ascending number."""
         if not len(row_numbers):
             return pa.RecordBatch.from_arrays([pa.array([], item.type) for item in self.schema], schema=self.schema)
@@ -509,14 +511,14 @@ class Projection:
         order = np.argsort(row_numbers, kind="stable")
         original_order = np.empty(len(order), np.int64)
         original_order[order] = np.arange(len(order))
-        return self.take_ascending(row_numbers[order]).take(pa.array(original_order))
+        return self.take_ascending_rows(row_numbers[order]).take(pa.array(original_order))
 
 
-def map_array(path: Path) -> npt.NDArray[Any]:
+def map_array_file(path: Path) -> npt.NDArray[Any]:
     """Map an array file, read-only."""
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise build_damage_error(path, error) from error
+        raise build_damaged_file_error(path, error) from error
     # a plain array over the map: numpy's memmap class makes every slice several times slower
     return np.asarray(mapped)

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._file_staging import write_ipc_file
-from hven.engines._key_matching import KeyLookup, group_into_pages
+from hven.engines._key_matching import PrimaryKeyLookup, group_batches_into_pages
 from hven.engines._region_cells import list_region_columns
 from hven.engines._row_order import build_sort_key_function, find_order_column
 from hven.engines._row_preparation import MISSING_KEY, check_key_nulls
 from hven.engines._statistics import compute_coverage_cells, compute_coverage_moc
 from hven.engines._statistics_update import compute_statistics, update_statistics
-from hven.engines.duckdb.checksum_verification import check_undamaged
+from hven.engines.duckdb.checksum_verification import check_files_undamaged
 from hven.engines.duckdb.index_building import check_primary_key, list_indexed_columns, raise_duplicate_keys
 from hven.engines.duckdb.index_merging import (
     MIN_ROWS_PER_CHANGE,
@@ -32,15 +32,15 @@ from hven.engines.duckdb.index_merging import (
     merge_position_index,
     merge_region_index,
 )
-from hven.engines.duckdb.row_renumbering import RowMoves
+from hven.engines.duckdb.row_renumbering import RowRenumbering
 from hven.engines.duckdb.snapshot_files import (
     MANIFEST_FILE_NAME,
+    MemoryTableRows,
     OpenSnapshot,
     SnapshotManifest,
-    TableRows,
     map_part_batches,
 )
-from hven.engines.duckdb.staging import DiskStaging, compute_rows_per_part
+from hven.engines.duckdb.staging import DuckSnapshotStaging, compute_rows_per_part
 from hven.model.errors import UnmergeableSnapshotError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ MAX_WRITING_THREADS = 2  # threads that write parts
 class NewRows:
     """The rows to add: where they wait, and their order."""
 
-    rows: TableRows
+    rows: MemoryTableRows
     order: Rows
 
     @property
@@ -76,22 +76,22 @@ class NewRows:
         projection = self.rows.get_projection((column_name,))
         return projection.take_rows(self.order).column(0)
 
-    def take_range(self, first_row: int, end_row: int) -> pa.RecordBatch:
+    def take_row_range(self, first_row: int, end_row: int) -> pa.RecordBatch:
         """Return a range of rows, in order."""
         projection = self.rows.get_projection(tuple(self.rows.schema.names))
         return projection.take_rows(self.order[first_row:end_row])
 
 
-class SnapshotMerge(DiskStaging):
+class SnapshotMergeStaging(DuckSnapshotStaging):
     """A staging that begins with the rows of another snapshot (`hven.engines.SnapshotStaging`)."""
 
     def __init__(
         self,
         table: Table,
-        snapshot: str,
-        final: Path,
-        relative: str,
-        seal: Callable[[DiskStaging], None],
+        snapshot_id: str,
+        final_directory: Path,
+        relative_path: str,
+        on_sealed: Callable[[DuckSnapshotStaging], None],
         *,
         base_snapshot: OpenSnapshot,
         deleted_keys: pa.Table | None,
@@ -106,9 +106,9 @@ class SnapshotMerge(DiskStaging):
         else:
             self._deleted_keys = deleted_keys.select(self._key_names).cast(key_schema)
         self._spooled_batches: list[pa.RecordBatch] = []
-        super().__init__(table, snapshot, final, relative, seal)
+        super().__init__(table, snapshot_id, final_directory, relative_path, on_sealed)
 
-    def _spill_run(self) -> None:
+    def _spill_sorted_run(self) -> None:
         """Write the waiting changes to disk, in the order in which they came."""
         path = self._work_directory / f"run-{len(self._spooled_batches):04d}.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
@@ -136,9 +136,9 @@ class SnapshotMerge(DiskStaging):
         changes = pa.Table.from_batches(self._spooled_batches, schema=self._schema)
         self._spooled_batches = []
         replaced, removed_rows = self._find_replaced_rows(changes)
-        order, places, keys = self._find_places(changes, replaced)
-        self._new_rows = NewRows(TableRows(changes), order)
-        moves = RowMoves(self._base_snapshot.rows, removed_rows, places)
+        order, places, keys = self._find_insertion_places(changes, replaced)
+        self._new_rows = NewRows(MemoryTableRows(changes), order)
+        moves = RowRenumbering(self._base_snapshot.rows, removed_rows, places)
         self._row_moves = moves
         self._row_count = moves.new_row_count
         self._positioned_count = 0
@@ -153,17 +153,17 @@ class SnapshotMerge(DiskStaging):
         """Return for each change the old row that it replaces (-1: none), and all removed old rows, ascending."""
         keys = changes.select(self._key_names)
         check_key_nulls(self.table, sum(column.null_count for column in keys.columns))
-        key_lookup = KeyLookup(keys, self._key_names)
+        key_lookup = PrimaryKeyLookup(keys, self._key_names)
         if key_lookup.duplicate_count:
             raise_duplicate_keys(self.table, keys)
         replaced_keys = keys.cast(self._deleted_keys.schema)
-        key_lookup = KeyLookup(pa.concat_tables([replaced_keys, self._deleted_keys]), self._key_names)
+        key_lookup = PrimaryKeyLookup(pa.concat_tables([replaced_keys, self._deleted_keys]), self._key_names)
         replaced = np.full(changes.num_rows, -1, np.int64)
         removed_parts = [np.empty(0, np.int64)]
         begin = 0
         key_batches = (batch.select(self._key_names) for batch in self._base_snapshot.batches)
-        for page in group_into_pages(key_batches, max(MIN_PAGE_ROWS, key_lookup.key_count)):
-            key_numbers = key_lookup.find_rows(page)
+        for page in group_batches_into_pages(key_batches, max(MIN_PAGE_ROWS, key_lookup.key_count)):
+            key_numbers = key_lookup.match_page_rows(page)
             page_rows = np.flatnonzero(key_numbers >= 0)
             removed_rows = page_rows + begin
             removed_parts.append(removed_rows)
@@ -173,7 +173,7 @@ class SnapshotMerge(DiskStaging):
             begin += page.num_rows
         return replaced, np.concatenate(removed_parts)
 
-    def _find_places(self, changes: pa.Table, replaced: Rows) -> tuple[Rows, Rows, Rows]:
+    def _find_insertion_places(self, changes: pa.Table, replaced_rows: Rows) -> tuple[Rows, Rows, Rows]:
         """Find the places of the changes in the stored order.
 
         Returns
@@ -186,46 +186,46 @@ class SnapshotMerge(DiskStaging):
         keys
             The sort keys of the changes, in that order.
         """
-        replacing_rows = np.flatnonzero(replaced >= 0)
+        replacing_rows = np.flatnonzero(replaced_rows >= 0)
         places = np.full(changes.num_rows, self._base_snapshot.rows)
         if self._compute_sort_keys is None or not changes.num_rows:
             keys = np.zeros(changes.num_rows, np.int64)
-            places[replacing_rows] = replaced[replacing_rows]
+            places[replacing_rows] = replaced_rows[replacing_rows]
         else:
             keys = self._compute_sort_keys(changes)
             has_key = keys < MISSING_KEY
-            places[has_key] = self._count_not_greater(keys[has_key])
-            old_keys = self._compute_keys_at(replaced[replacing_rows])
+            places[has_key] = self._count_old_rows_not_greater(keys[has_key])
+            old_keys = self._compute_row_sort_keys(replaced_rows[replacing_rows])
             same_key_rows = replacing_rows[old_keys == keys[replacing_rows]]
-            places[same_key_rows] = replaced[same_key_rows]
+            places[same_key_rows] = replaced_rows[same_key_rows]
         order = np.lexsort((keys, places))
         return order, places[order], keys[order]
 
-    def _count_not_greater(self, keys: Rows) -> Rows:
+    def _count_old_rows_not_greater(self, keys: Rows) -> Rows:
         """Count for each key the old rows whose sort key is not greater."""
         base = self._base_snapshot
         if self.table.position is not None:
             return np.searchsorted(base.cell_indexes, keys, side="right")
-        first_keys = np.concatenate([self._compute_batch_keys(batch.slice(0, 1)) for batch in base.batches])
+        first_keys = np.concatenate([self._compute_batch_sort_keys(batch.slice(0, 1)) for batch in base.batches])
         batch_numbers = np.searchsorted(first_keys, keys, side="right") - 1
         counts = np.zeros(len(keys), np.int64)
         for number in np.unique(batch_numbers[batch_numbers >= 0]).tolist():
             is_in_batch = batch_numbers == number
-            batch_keys = self._compute_batch_keys(base.batches[number])
+            batch_keys = self._compute_batch_sort_keys(base.batches[number])
             counts_in_batch = np.searchsorted(batch_keys, keys[is_in_batch], side="right")
             counts[is_in_batch] = base.starts[number] + counts_in_batch
         return counts
 
-    def _compute_batch_keys(self, batch: pa.RecordBatch) -> Rows:
+    def _compute_batch_sort_keys(self, batch: pa.RecordBatch) -> Rows:
         if self._compute_sort_keys is None:
             raise TypeError(f"{self.table.qualified_name} has no order")
         return self._compute_sort_keys(pa.Table.from_batches([batch]))
 
-    def _compute_keys_at(self, row_numbers: Rows) -> Rows:
+    def _compute_row_sort_keys(self, row_numbers: Rows) -> Rows:
         """Return the sort keys of old rows, by number."""
         if self.table.position is None:
             projection = self._base_snapshot.get_projection((find_order_column(self.table),))
-            return self._compute_batch_keys(projection.take_rows(row_numbers))
+            return self._compute_batch_sort_keys(projection.take_rows(row_numbers))
         cells = self._base_snapshot.cell_indexes
         if not len(cells):
             return np.full(len(row_numbers), MISSING_KEY)
@@ -241,13 +241,13 @@ class SnapshotMerge(DiskStaging):
         shared_names = {base.manifest.parts[number][0] for number, _, _ in part_plan if number is not None}
         # the files that new ones are made of must be as they were written: new checksums would hide damage for ever
         read_names = [name for name in base.manifest.checksums if name not in shared_names]
-        check_undamaged(base.path, base.manifest, read_names)
+        check_files_undamaged(base.path, base.manifest, read_names)
         names = [f"{number:05d}.arrow" for number in range(len(part_plan))]
         write_tasks = []
         with ThreadPoolExecutor(max_workers=MAX_WRITING_THREADS) as pool:
             for name, (number, begin, end) in zip(names, part_plan, strict=True):
                 if number is None:
-                    write_tasks.append(pool.submit(self._write_range, self._work_directory / name, begin, end))
+                    write_tasks.append(pool.submit(self._write_part_range, self._work_directory / name, begin, end))
                 else:
                     self._link_or_copy_part(base.path / base.manifest.parts[number][0], name)
             for task in write_tasks:
@@ -268,7 +268,7 @@ class SnapshotMerge(DiskStaging):
         numbers = [number for number, part in enumerate(base_parts) if part[1]]
         max_part_rows = compute_rows_per_part(moves.new_row_count, self._estimate_bytes_per_row())
         if not numbers:
-            return _split_into_parts(0, moves.new_row_count, max_part_rows) or [(None, 0, 0)]
+            return _plan_new_parts(0, moves.new_row_count, max_part_rows) or [(None, 0, 0)]
         row_counts, is_touched = self._count_part_rows(np.array([base_parts[number][1] for number in numbers]))
         plan: list[tuple[int | None, int, int]] = []
         begin = 0
@@ -284,7 +284,7 @@ class SnapshotMerge(DiskStaging):
                     next_untouched += 1
                 touched_rows = int(row_counts[part_number:next_untouched].sum())
                 end = begin + touched_rows
-                plan += _split_into_parts(begin, touched_rows, max_part_rows)
+                plan += _plan_new_parts(begin, touched_rows, max_part_rows)
                 part_number = next_untouched
             begin = end
         return plan or [(None, 0, 0)]
@@ -327,7 +327,7 @@ class SnapshotMerge(DiskStaging):
         except OSError:  # the file system has no links, or no more for this file
             shutil.copyfile(path, self._work_directory / part_name)
 
-    def _write_range(self, path: Path, first_row: int, end_row: int) -> None:
+    def _write_part_range(self, path: Path, first_row: int, end_row: int) -> None:
         """Write a part with a range of the new rows."""
         begins, is_new, sources = self._row_moves.segments
         first_segment = max(int(np.searchsorted(begins, first_row, side="right")) - 1, 0)
@@ -338,26 +338,26 @@ class SnapshotMerge(DiskStaging):
         starts = sources[segments] + lows - begins[segments]
         stops = starts + highs - lows
         if end_segment - first_segment <= MAX_PART_RUNS:
-            pieces = self._iterate_runs(is_new[segments], starts, stops)
+            pieces = self._iterate_row_runs(is_new[segments], starts, stops)
         else:
-            pieces = self._iterate_picked_rows(is_new[segments], starts, stops)
+            pieces = self._iterate_interleaved_rows(is_new[segments], starts, stops)
         rows = pa.Table.from_batches(pieces, schema=self._base_snapshot.schema)
         write_ipc_file(path, rows.combine_chunks(), sync_to_disk=False)
 
-    def _iterate_runs(self, is_new: npt.NDArray[np.bool_], starts: Rows, stops: Rows) -> Iterator[pa.RecordBatch]:
+    def _iterate_row_runs(self, is_new: npt.NDArray[np.bool_], starts: Rows, stops: Rows) -> Iterator[pa.RecordBatch]:
         """Yield runs of old rows and of new rows."""
         # the reader maps the files itself, so that what was read does not stay in memory
-        base_reader = _SequentialReader(self._base_snapshot)
+        base_reader = _SequentialRowReader(self._base_snapshot)
         for is_new_run, start, stop in zip(is_new.tolist(), starts.tolist(), stops.tolist(), strict=True):
             if is_new_run:
                 yield self._take_new_rows(start, stop)
             else:
-                yield from base_reader.iterate_range(start, stop)
+                yield from base_reader.iterate_row_range(start, stop)
 
-    def _iterate_picked_rows(
+    def _iterate_interleaved_rows(
         self, is_new: npt.NDArray[np.bool_], starts: Rows, stops: Rows
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the same rows as `_iterate_runs`, taken one by one from the old and the new rows of the part.
+        """Yield the same rows as `_iterate_row_runs`, taken one by one from the old and the new rows of the part.
 
         It is quicker if there are many runs.
         """
@@ -373,7 +373,7 @@ class SnapshotMerge(DiskStaging):
             if wants_new:
                 pieces.append(self._take_new_rows(low, high))
             else:
-                pieces += _SequentialReader(self._base_snapshot).iterate_range(low, high)
+                pieces += _SequentialRowReader(self._base_snapshot).iterate_row_range(low, high)
             run_places[is_selected] = starts[is_selected] - low + row_count
             row_count += high - low
         lengths = stops - starts
@@ -382,7 +382,7 @@ class SnapshotMerge(DiskStaging):
         yield pa.concat_batches(pieces).take(pa.array(indices))
 
     def _take_new_rows(self, first_row: int, end_row: int) -> pa.RecordBatch:
-        new_columns = self._new_rows.take_range(first_row, end_row).columns
+        new_columns = self._new_rows.take_row_range(first_row, end_row).columns
         return pa.RecordBatch.from_arrays(new_columns, schema=self._base_snapshot.schema)
 
     # --- indexes and statistics
@@ -438,9 +438,9 @@ class SnapshotMerge(DiskStaging):
             for batch in stored.batches:
                 self._statistics.add_rows(pa.Table.from_batches([batch]))
             return self._statistics.build_statistics(), 0
-        removed_batches = _SequentialReader(base).iterate_rows(moves.removed_rows)
+        removed_batches = _SequentialRowReader(base).iterate_rows(moves.removed_rows)
         removed_rows = pa.Table.from_batches(removed_batches, schema=base.schema)
-        added_rows = pa.Table.from_batches([self._new_rows.take_range(0, len(moves.insertion_places))])
+        added_rows = pa.Table.from_batches([self._new_rows.take_row_range(0, len(moves.insertion_places))])
         statistics = update_statistics(
             self.table,
             base.manifest.statistics,
@@ -452,7 +452,7 @@ class SnapshotMerge(DiskStaging):
         return statistics, revised_rows
 
 
-class _SequentialReader:
+class _SequentialRowReader:
     """Reads the rows of a snapshot from front to back.
 
     Each part is mapped when it is needed, and unmapped after that.
@@ -465,7 +465,7 @@ class _SequentialReader:
         self._batches: list[pa.RecordBatch] = []
         self._starts = np.zeros(1, np.int64)
 
-    def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
+    def iterate_row_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a range."""
         while first_row < end_row:
             number = int(np.searchsorted(self._part_ends, first_row, side="right"))
@@ -508,7 +508,7 @@ def _compute_merged_coverage(base_snapshot: OpenSnapshot, stored: OpenSnapshot) 
     return compute_coverage_moc(stored.cell_indexes)
 
 
-def _split_into_parts(first_row: int, row_count: int, max_part_rows: int) -> list[tuple[int | None, int, int]]:
+def _plan_new_parts(first_row: int, row_count: int, max_part_rows: int) -> list[tuple[int | None, int, int]]:
     """Divide new rows into parts of about `max_part_rows` rows."""
     if not row_count:
         return []

@@ -17,10 +17,10 @@ import pyarrow as pa
 from hven.engines import Snapshot
 from hven.engines._file_staging import FileStaging, SortedRows, write_ipc_file
 from hven.engines._region_cells import list_region_columns
-from hven.engines._row_order import find_order_column, take_columns
+from hven.engines._row_order import find_order_column, take_rows_in_order
 from hven.engines._row_preparation import MISSING_KEY, compute_stable_order
 from hven.engines._snapshot_files import LOCK_FILE_NAME, compute_file_checksum, compute_text_checksum, sync_file
-from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
+from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_moc
 from hven.engines.duckdb.index_building import (
     build_key_index,
     build_region_index,
@@ -48,17 +48,22 @@ MAX_PART_ROWS = 2_000_000
 MIN_CHUNK_ROWS = 16_384  # rows of a batch that may be written as it came
 
 
-class DiskStaging(FileStaging):
+class DuckSnapshotStaging(FileStaging):
     """A snapshot that is being written (`hven.engines.SnapshotStaging`)."""
 
     def __init__(
-        self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[DiskStaging], None]
+        self,
+        table: Table,
+        snapshot_id: str,
+        final_directory: Path,
+        relative_path: str,
+        on_sealed: Callable[[DuckSnapshotStaging], None],
     ) -> None:
-        super().__init__(table, snapshot, final, relative, seal)
+        super().__init__(table, snapshot_id, final_directory, relative_path, on_sealed)
         self._written_parts: list[tuple[str, int, int]] = []
         self._shared_names: set[str] = set()  # files that other snapshots share, which are durable already
         self._known_checksums: dict[str, tuple[int, str]] = {}  # their checksums, from when they were written
-        self._statistics = StatisticsCollector(table)
+        self._statistics = ColumnStatisticsCollector(table)
         if self._compute_sort_keys is None:
             self._max_waiting_bytes = MIN_PART_BYTES
 
@@ -88,11 +93,11 @@ class DiskStaging(FileStaging):
     def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
         return SortedRows(table=_combine_chunks(table), keys=np.empty(0, np.int64))
 
-    def _spill_run(self) -> None:
+    def _spill_sorted_run(self) -> None:
         if self._compute_sort_keys is None:  # the order is that of arrival: a run is a part
             self._write_part(self._sort_waiting_rows().table)
         else:
-            super()._spill_run()
+            super()._spill_sorted_run()
 
     def _write_sorted_parts(self) -> None:
         """Write all parts and the position index."""
@@ -123,12 +128,12 @@ class DiskStaging(FileStaging):
     def _write_merged_runs(self) -> Iterator[Keys]:
         """Write the rows of all runs as parts; yield their sort keys, part by part."""
         if self._waiting_batches:
-            self._spill_run()
+            self._spill_sorted_run()
         part_rows = self._compute_rows_per_part(self._sorted_runs[0].table)
-        for table, keys in _merge_runs(self._sorted_runs, part_rows):
+        for table, keys in _merge_sorted_runs(self._sorted_runs, part_rows):
             self._write_part(table)
             yield keys
-        self._remove_runs()
+        self._remove_spilled_runs()
 
     def _compute_rows_per_part(self, table: pa.Table) -> int:
         if not table.num_rows:
@@ -211,7 +216,7 @@ def _combine_chunks(table: pa.Table) -> pa.Table:
     return table if is_chunked_well else table.combine_chunks()
 
 
-def _merge_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Table, Keys]]:
+def _merge_sorted_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Table, Keys]]:
     """Yield slices of about `slice_rows` rows of all runs together, in order."""
     total = sum(len(run.keys) for run in runs)
     key_ends = [int(np.searchsorted(run.keys, MISSING_KEY, side="left")) for run in runs]
@@ -236,7 +241,7 @@ def _merge_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Ta
         if len(keys):
             order = compute_stable_order(keys)
             columns = pa.concat_tables(tables).columns
-            yield pa.Table.from_arrays(take_columns(columns, order), schema=tables[0].schema), keys[order]
+            yield pa.Table.from_arrays(take_rows_in_order(columns, order), schema=tables[0].schema), keys[order]
     for run, end in zip(runs, key_ends, strict=True):  # rows without a key, in the order in which they came
         for begin in range(end, len(run.keys), slice_rows):
             table = run.table.slice(begin, slice_rows)

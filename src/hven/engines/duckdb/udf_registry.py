@@ -66,7 +66,7 @@ def _wrap_with_signature(function: Callable[..., pa.Array], parameter_count: int
     return function
 
 
-def call_function(function_name: str, *columns: Any) -> pa.Array:
+def call_udf(function_name: str, *columns: Any) -> pa.Array:
     """Compute a function outside of DuckDB, with the result that DuckDB gets."""
     return skip_null_rows(UDFS[function_name])(*columns)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hven.adql.grouping import is_single_row_expression
 from hven.adql.syntax_tree import (
-    Cast,
+    CastExpression,
     ColumnRef,
     DerivedTable,
     Expr,
@@ -26,11 +26,11 @@ from hven.adql.syntax_tree import (
     SetOperation,
     TableRef,
     ValueMetadata,
-    split_chain,
+    split_left_deep_chain,
     walk_tree,
 )
-from hven.adql.value_kinds import is_null
-from hven.engines._query_analysis.narrowable_selects import find_row_select
+from hven.adql.value_kinds import is_null_in_every_row
+from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 from hven.model.sky import healpix
 from hven.model.table import Column
 from hven.model.types import INT64
@@ -67,7 +67,7 @@ class UnionMember:
     is_indexed: bool
 
 
-def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
+def list_union_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
     """Return the table and the query of each member of a UNION ALL.
 
     Every member must choose and compute rows of one stored table; the list is empty for anything else.
@@ -76,10 +76,10 @@ def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
     if query.order_by or query.offset is not None or query.ctes or not isinstance(query.body, SetOperation):
         return []
     members = []
-    for member in _iterate_members(query.body):
+    for member in _iterate_union_members(query.body):
         if member is None:
             return []
-        select = find_row_select(member if isinstance(member, Query) else Query(member))
+        select = find_ungrouped_select(member if isinstance(member, Query) else Query(member))
         if select is None or not isinstance(select.source, TableRef):
             return []
         if select.source.cte or select.source.table is None:
@@ -88,7 +88,7 @@ def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
     return members[::-1]
 
 
-def _iterate_members(body: SetOperation) -> Iterator[Select | Query | None]:
+def _iterate_union_members(body: SetOperation) -> Iterator[Select | Query | None]:
     """Yield the members from the last to the first; None stands for one that is not joined by UNION ALL."""
     link: Select | SetOperation | Query = body
     while isinstance(link, SetOperation):
@@ -110,7 +110,7 @@ def match_union_members(union: DerivedTable, position_pair: tuple[Expr, Expr]) -
         column_names.append(column_ref.column.name)
     lon_name, lat_name = column_names
     members = []
-    for table_ref, select in list_member_tables(union):
+    for table_ref, select in list_union_member_tables(union):
         expressions = {}
         for column, item in zip(union.columns, select.items, strict=True):
             if isinstance(item, SelectItem):
@@ -119,16 +119,16 @@ def match_union_members(union: DerivedTable, position_pair: tuple[Expr, Expr]) -
             return ()
         lon = _remove_widening_cast(expressions[lon_name])
         lat = _remove_widening_cast(expressions[lat_name])
-        member = _build_member(table_ref, lon, lat)
+        member = _build_union_member(table_ref, lon, lat)
         if member is None:
             return ()
         members.append(member)
     return tuple(members)
 
 
-def _build_member(table_ref: TableRef, lon: Expr, lat: Expr) -> UnionMember | None:
+def _build_union_member(table_ref: TableRef, lon: Expr, lat: Expr) -> UnionMember | None:
     """Return a member with this position, or None if the position is not computed from a row of its table."""
-    if is_null(lon) or is_null(lat):
+    if is_null_in_every_row(lon) or is_null_in_every_row(lat):
         return UnionMember(table_ref.number, None, None, is_indexed=False)
     if not is_single_row_expression(lon) or not is_single_row_expression(lat):
         return None
@@ -147,19 +147,21 @@ def _build_member(table_ref: TableRef, lon: Expr, lat: Expr) -> UnionMember | No
 
 def _remove_widening_cast(expression: Expr) -> Expr:
     """Remove casts that change no number, which give the members of a union the same type."""
-    while isinstance(expression, Cast) and (is_null(expression.operand) or _is_widening_cast(expression)):
+    while isinstance(expression, CastExpression) and (
+        is_null_in_every_row(expression.operand) or _is_widening_cast(expression)
+    ):
         expression = expression.operand
     return expression
 
 
-def _is_widening_cast(cast: Cast) -> bool:
+def _is_widening_cast(cast: CastExpression) -> bool:
     operand_meta = cast.operand.meta
     if operand_meta is None or cast.meta is None or cast.meta.type.datatype != "double":
         return False
     return operand_meta.type.datatype in {"double", "float", "int", "short"}
 
 
-def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
+def with_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
     """Return the union with one more column, the number of the partner.
 
     The tables of its members have that number when the union is computed.
@@ -175,7 +177,7 @@ def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) ->
         column_ref = ColumnRef(name, source=next(numbers), column=partner, meta=ValueMetadata(INT64))
         return replace(node, items=(*node.items, SelectItem(column_ref, column=partner)))
 
-    first_member, links = split_chain(union.query.body, SetOperation)
+    first_member, links = split_left_deep_chain(union.query.body, SetOperation)
     union_body = add_column(first_member)
     for link in links:
         right = add_column(link.right)

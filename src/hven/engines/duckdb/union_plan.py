@@ -8,13 +8,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.adql.syntax_tree import ColumnRef, DerivedTable, Query, Select, SelectItem, SetOperation, split_chain
+from hven.adql.syntax_tree import (
+    ColumnRef,
+    DerivedTable,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    split_left_deep_chain,
+)
 from hven.adql.value_kinds import require_meta
 from hven.engines import Snapshot
-from hven.engines._query_analysis.narrowable_selects import find_row_select
+from hven.engines._query_analysis.narrowable_selects import find_ungrouped_select
 from hven.engines.duckdb import arrow_queries as arrow
 from hven.engines.duckdb.arrow_values import MAX_COMPUTED_ROWS, UnsupportedByArrowError
-from hven.engines.duckdb.candidate_search import compute_candidate_limit
+from hven.engines.duckdb.candidate_search import compute_max_candidate_rows
 from hven.model.types import FLOAT64
 
 if TYPE_CHECKING:
@@ -28,13 +36,13 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.index_accesses import IndexAccess
     from hven.engines.duckdb.snapshot_files import OpenSnapshot, Rows
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Values = Sequence[float | str | None]
     Member = tuple[ArrowQuery, IndexAccess]
 
 
-def match_union_members(
+def match_union_query(
     bound_query: BoundQuery, index_accesses: Mapping[int, IndexAccess], schema: pa.Schema
 ) -> tuple[Member, ...]:
     """Match a query that chooses columns of a view whose conditions are in its members.
@@ -60,12 +68,14 @@ def match_union_members(
     if not isinstance(select, Select) or not isinstance(select.source, DerivedTable):
         return ()
     view = select.source
-    unlimited_select = find_row_select(replace(query, body=replace(select, top=None)))
+    unlimited_select = find_ungrouped_select(replace(query, body=replace(select, top=None)))
     if unlimited_select is None or unlimited_select.where is not None:
         return ()
     if view.query.order_by or view.query.offset or view.query.ctes:
         return ()
-    first_body, links = split_chain(view.query.body, SetOperation, lambda link: link.op == "UNION" and link.all)
+    first_body, links = split_left_deep_chain(
+        view.query.body, SetOperation, lambda link: link.op == "UNION" and link.all
+    )
     members = []
     for body in (first_body, *(link.right for link in links)):
         member_select = _rewrite_over_member(select, view, body if isinstance(body, Query) else Query(body))
@@ -85,7 +95,7 @@ def _rewrite_over_member(select: Select, view: DerivedTable, member: Query) -> S
 
     Return None if that needs casts, or if the member does more than choose and compute rows of a table.
     """
-    inner = find_row_select(member)
+    inner = find_ungrouped_select(member)
     if inner is None:
         return None
     member_columns = {}
@@ -109,17 +119,17 @@ def _rewrite_over_member(select: Select, view: DerivedTable, member: Query) -> S
     return replace(select, items=tuple(items), source=inner.source, where=inner.where)
 
 
-def _is_contained_type(inner_type: Type, outer_type: Type) -> bool:
+def _is_contained_type(inner_type: ColumnType, outer_type: ColumnType) -> bool:
     """Return whether every value of the inner type is one of the outer type, which may be a wider number."""
     if inner_type.arrow == outer_type.arrow:
         return True
     if not inner_type.is_numeric or not outer_type.is_numeric:
         return False
     is_same_kind = inner_type.is_integer == outer_type.is_integer
-    return inner_type.scalar.rank <= outer_type.scalar.rank and (is_same_kind or outer_type == FLOAT64)
+    return inner_type.scalar_type.rank <= outer_type.scalar_type.rank and (is_same_kind or outer_type == FLOAT64)
 
 
-def answer_from_indexes(
+def answer_union_from_indexes(
     members: Sequence[Member],
     engine: DuckEngineProtocol,
     literal_values: Values,
@@ -131,7 +141,7 @@ def answer_from_indexes(
     Parameters
     ----------
     members
-        As `match_union_members` returns them.
+        As `match_union_query` returns them.
     engine
         Opens snapshots.
     literal_values, relations, limits
@@ -150,12 +160,12 @@ def answer_from_indexes(
         if not isinstance(relation, Snapshot):
             return None
         stored = engine.open_snapshot(relation)
-        row_limit = min(compute_candidate_limit(stored), remaining_rows)
-        candidates = access.find_candidates(stored, literal_values, row_limit)
+        row_limit = min(compute_max_candidate_rows(stored), remaining_rows)
+        candidates = access.find_candidate_rows(stored, literal_values, row_limit)
         if candidates is None:
             return None
         remaining_rows -= candidates.count
-        candidates_by_member.append((arrow_query, stored, candidates.list_rows()))
+        candidates_by_member.append((arrow_query, stored, candidates.list_row_numbers()))
     try:
         return list(_iterate_member_batches(candidates_by_member, literal_values, limits))
     except UnsupportedByArrowError:
@@ -169,7 +179,7 @@ def _iterate_member_batches(
 ) -> Iterator[pa.RecordBatch]:
     row_limit = None if limits.row_limit is None else limits.row_limit + 1
     first_query = candidates_by_member[0][0]
-    _, remaining_rows = first_query.compute_window(literal_values, row_limit)
+    _, remaining_rows = first_query.compute_row_range(literal_values, row_limit)
     for arrow_query, stored, rows in candidates_by_member:
         if limits.deadline is not None:
             limits.deadline.check()

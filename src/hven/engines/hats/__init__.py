@@ -17,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import EngineRecord
+from hven.engines import EnginePluginRecord
 from hven.engines.hats.settings import DEFAULT_LOCAL_BYTES, SETTINGS_SECTIONS, get_hats_settings
 from hven.model import plugins
 from hven.model.errors import StorageError
@@ -75,13 +75,13 @@ def open(  # noqa: A001  (the contract's name)
     return engine
 
 
-def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
+def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     hats_settings = get_hats_settings(settings)
     if not hats_settings.roots:
         raise StorageError(NO_ROOTS_MESSAGE, remedy="say roots under [hats] in hven.toml")
     spark_address = None
     if hats_settings.spark is not None:
-        spark_address = settings.resolve_address(hats_settings.spark)
+        spark_address = settings.resolve_secret_address(hats_settings.spark)
     return {
         "roots": [str(settings.directory / root) for root in hats_settings.roots],
         "spark": spark_address,
@@ -91,7 +91,7 @@ def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict
     }
 
 
-def _find_lack(settings: Settings) -> str | None:
+def _find_missing_setting(settings: Settings) -> str | None:
     """Return what the settings lack for this engine; None if nothing."""
     if get_hats_settings(settings).roots:
         return None
@@ -99,12 +99,12 @@ def _find_lack(settings: Settings) -> str | None:
 
 
 NO_ROOTS_MESSAGE = "the engine hats has no directory"
-KIND = EngineRecord(
+KIND = EnginePluginRecord(
     section="hats",
     settings=SETTINGS_SECTIONS,
-    options=_build_options,
-    lacks=_find_lack,
-    check=f"{__name__}.cluster_checks:check_cluster",
+    options=_build_engine_options,
+    lacks=_find_missing_setting,
+    check=f"{__name__}.cluster_checks:find_spark_cluster_faults",
     adoptable=f"{__name__}.cluster_checks:check_foreign_catalogue",
     webs=True,
 )

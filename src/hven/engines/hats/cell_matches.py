@@ -53,7 +53,7 @@ _RING_POINT_COUNT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class CellMatch:
+class CellPositionMatch:
     """A condition that two positions are near.
 
     Attributes
@@ -80,7 +80,7 @@ class CellMatch:
     probe_table: str
 
     @property
-    def probe_names(self) -> tuple[str, ...]:
+    def probe_column_names(self) -> tuple[str, ...]:
         """The names of the probe's columns."""
         return tuple(item.column.name for item in self.probe_columns if item.column is not None)
 
@@ -118,25 +118,25 @@ def choose_cell_order(radius: float) -> int:
     return 0
 
 
-def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellMatch]:
+def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellPositionMatch]:
     """Find the matches of a query: id() of the comparison or call -> match.
 
     Each table reference is spread once.
     """
-    matches_by_id: dict[int, CellMatch] = {}
+    matches_by_id: dict[int, CellPositionMatch] = {}
     spread_numbers: set[int] = set()
     probe_names_by_table: dict[str, tuple[str, ...]] = {}
     for select in list_selects(bound_query.query):
         narrowable = analyse_select(select)
         for condition, table_numbers in narrowable.conditions:
             for node_id, positions, radius in _iterate_distance_conditions(condition, bound_query.free_slots):
-                match = _build_match(positions, radius, narrowable, table_numbers, bound_query)
+                match = _build_cell_match(positions, radius, narrowable, table_numbers, bound_query)
                 if match is None or match.spread_table.number in spread_numbers:
                     continue
                 # A table has the cells of one other position at most.
                 if not match.is_indexed:
-                    probe_names = probe_names_by_table.setdefault(match.probe_table, match.probe_names)
-                    if probe_names != match.probe_names:
+                    probe_names = probe_names_by_table.setdefault(match.probe_table, match.probe_column_names)
+                    if probe_names != match.probe_column_names:
                         continue
                 spread_numbers.add(match.spread_table.number)
                 matches_by_id[node_id] = match
@@ -160,13 +160,13 @@ def _iterate_distance_conditions(
         yield id(condition), (first_position, second_position), limit
 
 
-def _build_match(
+def _build_cell_match(
     positions: tuple[Position, Position],
     radius_expression: Expr,
     narrowable: NarrowableSelect,
     narrowed_numbers: frozenset[int],
     bound_query: BoundQuery,
-) -> CellMatch | None:
+) -> CellPositionMatch | None:
     """Build the match of two positions; None if neither table can be spread."""
     first_columns = match_column_pair(positions[0])
     second_columns = match_column_pair(positions[1])
@@ -178,7 +178,7 @@ def _build_match(
         radius_column = narrowable.find_stored_column(radius_expression)
         if radius_column is None or radius_column.column is None:
             return None
-    best_match: CellMatch | None = None
+    best_match: CellPositionMatch | None = None
     best_score = -1
     for probe_columns, centre_columns in ((first_columns, second_columns), (second_columns, first_columns)):
         probe = _find_position_table(probe_columns, narrowable)
@@ -197,7 +197,7 @@ def _build_match(
         score = 2 * is_indexed + is_in_memory
         if match_radius is not None and score > best_score:
             best_score = score
-            best_match = CellMatch(
+            best_match = CellPositionMatch(
                 probe_columns, spread, centre_columns, match_radius, is_indexed, probe.table.qualified_name
             )
     return best_match
@@ -262,7 +262,7 @@ __all__ = [
     "PROBE_CELL_COLUMN",
     "SPREAD_CELL_COLUMN",
     "SPREAD_SUFFIX",
-    "CellMatch",
+    "CellPositionMatch",
     "choose_cell_order",
     "find_cell_matches",
     "find_largest_radius",

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from hven.engines._query_deadlines import DeadlineWatcher
 from hven.engines.hats import error_translation
-from hven.engines.hats.spark_connect import SparkConnectSession, iterate_batches
+from hven.engines.hats.spark_connect import SparkConnectSession, iterate_answer_batches
 from hven.engines.hats.spark_functions import build_worker_probe
 from hven.model.errors import HvenError, UsageError
 
@@ -31,7 +31,7 @@ WORKER_PROBE_TASKS = 16  # tasks that inspect the workers; each worker gets some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterFacts:
+class SparkClusterFacts:
     """Facts about a cluster.
 
     Attributes
@@ -108,11 +108,11 @@ class SparkCluster:
                 self._last_fault = None
             return self._session
 
-    def forget_session(self, session: SparkConnectSession, *, is_away: bool) -> None:
+    def close_lost_session(self, session: SparkConnectSession, *, is_away: bool) -> None:
         """Close a session whose server is away or has restarted."""
         with self._lock:
             if is_away:
-                no_answer_error = error_translation.build_no_answer_error(self.server_name)
+                no_answer_error = error_translation.build_spark_no_answer_error(self.server_name)
                 self._last_fault = (no_answer_error, time.monotonic())
             else:
                 self._last_fault = None
@@ -126,14 +126,14 @@ class SparkCluster:
         if session is None and self._last_fault is None:
             return None
         try:
-            (session or self.get_session()).check_alive()
+            (session or self.get_session()).check_server_alive()
         except HvenError as error:
             if (
                 session is not None
                 and error.__cause__ is not None
                 and error_translation.is_server_away(error.__cause__)
             ):
-                self.forget_session(session, is_away=True)
+                self.close_lost_session(session, is_away=True)
             return str(error)
         return None
 
@@ -161,7 +161,7 @@ class SparkCluster:
         with self._turn_condition:
             self._turn_condition.notify_all()
 
-    def inspect_cluster(self, roots: Sequence[str] = ()) -> ClusterFacts:
+    def inspect_cluster(self, roots: Sequence[str] = ()) -> SparkClusterFacts:
         """Ask the cluster for its version, for the Python and the Hven of its workers, and whether all see the roots.
 
         Parameters
@@ -187,8 +187,8 @@ class SparkCluster:
                 for root in unseen_roots:
                     _add_host(unseen, root, host)
         except session.transport_errors as error:
-            fault = str(error_translation.translate_error(error, server_name=self.server_name))
-        return ClusterFacts(version=session.version, pythons=pythons, hvens=hvens, unseen=unseen, fault=fault)
+            fault = str(error_translation.translate_spark_error(error, server_name=self.server_name))
+        return SparkClusterFacts(version=session.version, pythons=pythons, hvens=hvens, unseen=unseen, fault=fault)
 
     def _can_see_root(self, session: SparkConnectSession, root: str) -> bool:
         """Return whether the Connect server sees a directory."""
@@ -199,7 +199,7 @@ class SparkCluster:
             session.analyse_relation(root_probe)
         except session.transport_errors as error:
             if error_translation.parse_spark_error(error)[0] != "PATH_NOT_FOUND":
-                raise error_translation.translate_error(error, server_name=self.server_name) from error
+                raise error_translation.translate_spark_error(error, server_name=self.server_name) from error
             return False
         return True
 
@@ -219,7 +219,7 @@ def _probe_workers(session: SparkConnectSession, roots: Sequence[str]) -> Iterat
     session.register_function(name, build_worker_probe(tuple(roots)), "VARCHAR")
     sql = f"SELECT DISTINCT {name}(id) AS said FROM range(0, {WORKER_PROBE_TASKS}, 1, {WORKER_PROBE_TASKS})"
     probe_relation = session.create_sql_relation(sql, {}, {})
-    for batch in iterate_batches(session.execute_relation(probe_relation)):
+    for batch in iterate_answer_batches(session.execute_relation(probe_relation)):
         yield from batch.column(0).to_pylist()
 
 
@@ -233,4 +233,4 @@ def _add_host(hosts_by_key: dict[str, list[str]], key: str, host: str) -> None:
         hosts_by_key[key].append(host)
 
 
-__all__ = ["ClusterFacts", "SparkCluster"]
+__all__ = ["SparkCluster", "SparkClusterFacts"]

@@ -10,23 +10,23 @@ import sys
 from typing import TYPE_CHECKING
 
 import hven
-from hven.engines.hats.foreign_catalogues import describe_foreign_catalogue
+from hven.engines.hats.foreign_catalogues import build_foreign_manifest
 from hven.engines.hats.row_group_reader import RowGroupReader
-from hven.engines.hats.servers import SERVER_NAME
 from hven.engines.hats.settings import get_hats_settings
+from hven.engines.hats.spark_server import SERVER_NAME
 from hven.formats.hats_layout import is_web_address
 from hven.model import plugins
-from hven.model.errors import Fault, HvenError, Place
+from hven.model.errors import Fault, HvenError, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.engines.hats.cluster import ClusterFacts
+    from hven.engines.hats.cluster import SparkClusterFacts
     from hven.model.settings import Settings
     from hven.model.table import Table
 
 
-def check_cluster(settings: Settings) -> Iterator[Fault | str]:
+def find_spark_cluster_faults(settings: Settings) -> Iterator[Fault | str]:
     """Check the cluster that ``[hats]`` names, if it names one.
 
     Parameters
@@ -42,10 +42,10 @@ def check_cluster(settings: Settings) -> Iterator[Fault | str]:
     hats_settings = get_hats_settings(settings)
     if hats_settings.spark is None:
         return
-    place = Place(file="hven.toml")
+    place = TextPlace(file="hven.toml")
     try:
         cluster = plugins.import_hven_module("hven.engines.hats.cluster", "the cluster").SparkCluster(
-            settings.resolve_address(hats_settings.spark)
+            settings.resolve_secret_address(hats_settings.spark)
         )
         try:
             facts = cluster.inspect_cluster([str(settings.directory / root) for root in hats_settings.roots])
@@ -54,14 +54,14 @@ def check_cluster(settings: Settings) -> Iterator[Fault | str]:
     except HvenError as error:  # a warning only: the cluster may be down today
         yield Fault(message=error.message, remedy=error.remedy or "", place=place, severity="warning")
         return
-    yield f"the cluster at {cluster.server_name}: {SERVER_NAME} {facts.version}{_describe_workers(facts)}"
+    yield f"the cluster at {cluster.server_name}: {SERVER_NAME} {facts.version}{_describe_spark_workers(facts)}"
     yield from (
         Fault(message=text, remedy=remedy, place=place, severity="warning")
-        for text, remedy in list_cluster_problems(facts)
+        for text, remedy in list_spark_cluster_problems(facts)
     )
 
 
-def _describe_workers(facts: ClusterFacts) -> str:
+def _describe_spark_workers(facts: SparkClusterFacts) -> str:
     """Describe the workers; empty if they did not answer."""
     hosts = sorted({host for host_lists in facts.pythons.values() for host in host_lists})
     if not hosts:
@@ -71,7 +71,7 @@ def _describe_workers(facts: ClusterFacts) -> str:
     return f", {versions} with {hven_versions} on {len(hosts)} host{'s' * (len(hosts) != 1)}"
 
 
-def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
+def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str, str]]:
     """Yield the problems of a cluster that will make queries fail, each with its remedy.
 
     Parameters
@@ -136,9 +136,9 @@ def check_foreign_catalogue(table: Table, location: str, column_names: Mapping[s
         return
     reader = RowGroupReader(None)
     try:
-        describe_foreign_catalogue(table, location, reader, column_names)
+        build_foreign_manifest(table, location, reader, column_names)
     finally:
         reader.close()
 
 
-__all__ = ["check_cluster", "check_foreign_catalogue", "list_cluster_problems"]
+__all__ = ["check_foreign_catalogue", "find_spark_cluster_faults", "list_spark_cluster_problems"]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hven.adql.sql_writer import SqlWriter
 from hven.adql.syntax_tree import Join
-from hven.engines import MemoryRelation, QueryExecution, RelayExecution
+from hven.engines import DelegatingExecution, MemoryRelation, QueryExecution
 from hven.engines._query_deadlines import TimedExecution
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
 from hven.engines.hats import error_translation
@@ -25,15 +25,15 @@ from hven.engines.hats.cell_matches import (
     QUERY_NAME_MARK,
     SPREAD_CELL_COLUMN,
     SPREAD_SUFFIX,
-    CellMatch,
+    CellPositionMatch,
     choose_cell_order,
     find_largest_radius,
     list_circle_cells,
 )
 from hven.engines.hats.dialect import SparkDialect, UnsupportedBySparkError, write_spark_type
-from hven.engines.hats.servers import SERVER_NAME
-from hven.engines.hats.spark_connect import iterate_batches
-from hven.engines.hats.spark_functions import list_named_functions
+from hven.engines.hats.spark_connect import iterate_answer_batches
+from hven.engines.hats.spark_functions import list_functions_in_sql
+from hven.engines.hats.spark_server import SERVER_NAME
 from hven.model.errors import BindError, OperationCancelledError, StorageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, ColumnRef, FromItem
     from hven.engines import ExecutionLimits, Relation
     from hven.engines.hats.cluster import SparkCluster
-    from hven.engines.hats.spark_connect import ClusterAnswer, SparkConnectSession
+    from hven.engines.hats.spark_connect import SparkAnswerStream, SparkConnectSession
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -60,7 +60,7 @@ class SparkSqlWriter(SqlWriter):
         text = super().write_from_item(node)
         if not isinstance(node, Join) or node.on is None or node.kind.upper() in {"INNER", "CROSS"}:
             return text
-        if list_named_functions(self.write_expression(node.on)):
+        if list_functions_in_sql(self.write_expression(node.on)):
             raise UnsupportedBySparkError("a function of ours in the condition of an outer join")
         return text
 
@@ -85,11 +85,11 @@ class SparkQuery:
     slots: tuple[int, ...]
     view_names: Mapping[str, str]
     cell_views: frozenset[str]
-    spread_matches: Mapping[str, CellMatch]
-    probe_matches: Mapping[str, CellMatch]
+    spread_matches: Mapping[str, CellPositionMatch]
+    probe_matches: Mapping[str, CellPositionMatch]
 
     @classmethod
-    def from_query(cls, bound_query: BoundQuery, dialect: SparkDialect) -> SparkQuery:
+    def from_bound_query(cls, bound_query: BoundQuery, dialect: SparkDialect) -> SparkQuery:
         """Write a query."""
         dialect.max_text_bytes = bound_query.max_text_bytes
         writer = SparkSqlWriter(dialect, dialect.view_names, bound_query.free_slots)
@@ -112,7 +112,7 @@ class SparkQuery:
         )
 
 
-class ClusterPlan:
+class SparkClusterPlan:
     """A plan of a query for the cluster, without literal values. Immutable, shared by threads.
 
     Attributes
@@ -132,7 +132,7 @@ class ClusterPlan:
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         for field in self.schema:
             write_spark_type(field.type)
-        self.spark_query = SparkQuery.from_query(bound_query, SparkDialect(bound_query))
+        self.spark_query = SparkQuery.from_bound_query(bound_query, SparkDialect(bound_query))
 
     def execute(
         self,
@@ -171,11 +171,13 @@ class ClusterPlan:
             The query starts with the iteration. Without `run_fallback` the iteration may raise
             `UnsupportedBySparkError`, before the first batch.
         """
-        build_relation = partial(self._build_relation, literal_values, relations, files_by_table, leaf_paths or {})
-        cluster_execution = ClusterExecution(self._cluster, self.schema, build_relation, limits, hold_files)
+        build_relation = partial(
+            self._build_spark_relation, literal_values, relations, files_by_table, leaf_paths or {}
+        )
+        cluster_execution = SparkClusterExecution(self._cluster, self.schema, build_relation, limits, hold_files)
         if run_fallback is None:
             return cluster_execution
-        return ClusterFallbackExecution(cluster_execution, run_fallback)
+        return SparkFallbackExecution(cluster_execution, run_fallback)
 
     def explain(self, files_by_table: Mapping[str, Sequence[str]]) -> str:
         """Describe the query that the cluster runs.
@@ -196,7 +198,7 @@ class ClusterPlan:
         lines.append(f"{SERVER_NAME}: {self.spark_query.sql.replace(QUERY_NAME_MARK, '')}")
         return "\n".join(lines)
 
-    def _build_relation(
+    def _build_spark_relation(
         self,
         literal_values: Values,
         relations: Mapping[str, Relation],
@@ -206,7 +208,7 @@ class ClusterPlan:
     ) -> Any:
         """Build the relation that a session computes."""
         spark_query = self.spark_query
-        session.define_functions(list_named_functions(spark_query.sql))
+        session.define_functions(list_functions_in_sql(spark_query.sql))
         arguments: dict[str, object] = {
             f"p{number}": literal_values[slot] for number, slot in enumerate(spark_query.slots, 1)
         }
@@ -252,18 +254,18 @@ class ClusterPlan:
                 )
             column_types[CELL_COLUMN] = "BIGINT"
         column_types |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}
-        stored_relation = _create_stored_relation(session, column_types, paths, leaf_paths)
+        stored_relation = _create_file_rows_relation(session, column_types, paths, leaf_paths)
         probe_match = self.spark_query.probe_matches.get(view_name)
         if probe_match is None:
             return stored_relation
-        lon, lat = _write_position(probe_match.probe_columns)
+        lon, lat = _write_coordinate_sql(probe_match.probe_columns)
         session.define_functions(["hven_healpix"])
         source_name = f"s{QUERY_NAME_MARK}"
         sql = f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PROBE_CELL_COLUMN}` FROM {source_name} AS s"
         return session.create_sql_relation(sql, {}, {source_name: stored_relation})
 
 
-def _create_stored_relation(
+def _create_file_rows_relation(
     session: SparkConnectSession, column_types: Mapping[str, str], paths: Sequence[str], leaf_paths: Mapping[str, str]
 ) -> Any:
     """Create a relation of the rows of files; some columns may have another name there, or stand in structs."""
@@ -300,10 +302,10 @@ def _has_cell_column(paths: Sequence[str]) -> bool:
 
 
 def _assign_stored_rows_to_cells(
-    session: SparkConnectSession, stored_relation: Any, match: CellMatch, radius: float
+    session: SparkConnectSession, stored_relation: Any, match: CellPositionMatch, radius: float
 ) -> Any:
     """Spread stored rows over cells, on the workers."""
-    lon, lat = _write_position(match.centre_columns)
+    lon, lat = _write_coordinate_sql(match.centre_columns)
     session.define_functions(["hven_cells"])
     text = (
         f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS "
@@ -314,7 +316,7 @@ def _assign_stored_rows_to_cells(
     )
 
 
-def _assign_memory_rows_to_cells(rows: pa.Table, match: CellMatch, radii: Any) -> pa.Table:
+def _assign_memory_rows_to_cells(rows: pa.Table, match: CellPositionMatch, radii: Any) -> pa.Table:
     """Spread rows in memory over cells."""
     lon, lat = (
         _to_double_array(rows.column(item.column.name)) for item in match.centre_columns if item.column is not None
@@ -325,14 +327,14 @@ def _assign_memory_rows_to_cells(rows: pa.Table, match: CellMatch, radii: Any) -
     return repeated_rows.append_column(SPREAD_CELL_COLUMN, pc.list_flatten(cell_lists))
 
 
-def _write_position(position_columns: tuple[ColumnRef, ColumnRef]) -> list[str]:
+def _write_coordinate_sql(position_columns: tuple[ColumnRef, ColumnRef]) -> list[str]:
     """Write the coordinates of a position of a view ``s``."""
     names = [item.column.name.replace("`", "``") for item in position_columns if item.column is not None]
     return [f"CAST(s.`{name}` AS DOUBLE)" for name in names]
 
 
 def _build_memory_rows(
-    table: Table, relations: Mapping[str, Relation], *, needs_cells: bool, probe_match: CellMatch | None
+    table: Table, relations: Mapping[str, Relation], *, needs_cells: bool, probe_match: CellPositionMatch | None
 ) -> pa.Table:
     """Return rows in memory with the types of Spark, and with the cells that the query reads."""
     relation = relations.get(table.qualified_name)
@@ -342,7 +344,7 @@ def _build_memory_rows(
     selected_rows = relation.rows.select([column.name for column in table.columns])
     cell_positions = {
         CELL_COLUMN: table.position if needs_cells else None,
-        PROBE_CELL_COLUMN: None if probe_match is None else probe_match.probe_names,
+        PROBE_CELL_COLUMN: None if probe_match is None else probe_match.probe_column_names,
     }
     for cell_column, position in cell_positions.items():
         if position is not None:
@@ -378,7 +380,7 @@ def _to_double_array(column: pa.ChunkedArray) -> Any:
     return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
 
 
-class ClusterExecution(TimedExecution):
+class SparkClusterExecution(TimedExecution):
     """A running query (`hven.engines.QueryExecution`), which starts with the iteration.
 
     Any thread can stop it then.
@@ -401,7 +403,7 @@ class ClusterExecution(TimedExecution):
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
         self._is_over = False
-        self._running_answer: ClusterAnswer | None = None
+        self._running_answer: SparkAnswerStream | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self._start_deadline()
@@ -434,7 +436,7 @@ class ClusterExecution(TimedExecution):
                     continue
                 translated = self._translate_error(error)
                 if has_yielded and isinstance(translated, UnsupportedBySparkError):  # a fallback would repeat rows
-                    raise error_translation.build_unexpected_error(str(translated)) from error
+                    raise error_translation.build_unexpected_spark_error(str(translated)) from error
                 raise translated from error
             except pa.ArrowException as error:
                 raise self._translate_error(error) from error
@@ -446,7 +448,7 @@ class ClusterExecution(TimedExecution):
             return False
         is_away = error_translation.is_server_away(error)
         if is_away or error_translation.is_session_lost(error):
-            self._cluster.forget_session(session, is_away=is_away)
+            self._cluster.close_lost_session(session, is_away=is_away)
             return True
         return error_translation.is_operation_lost(error)
 
@@ -459,9 +461,9 @@ class ClusterExecution(TimedExecution):
             self._running_answer = answer
         try:
             self._check_running()
-            step = self._limits.compute_batch_rows(len(self.schema))
-            for batch in iterate_batches(answer):
-                cast_rows = cast_batch(batch, self.schema)
+            step = self._limits.compute_batch_row_count(len(self.schema))
+            for batch in iterate_answer_batches(answer):
+                cast_rows = cast_answer_batch(batch, self.schema)
                 for begin in range(0, cast_rows.num_rows, step):
                     yield cast_rows.slice(begin, step)
             if self._stop_reason is not None or self._is_over:
@@ -483,7 +485,7 @@ class ClusterExecution(TimedExecution):
         timeout_seconds = None
         if self._limits.deadline is not None:
             timeout_seconds = self._limits.deadline.limit_seconds
-        return error_translation.translate_error(
+        return error_translation.translate_spark_error(
             error,
             server_name=self._cluster.server_name,
             stop_reason=self._stop_reason,
@@ -516,13 +518,13 @@ class ClusterExecution(TimedExecution):
             running.abandon()
 
 
-class ClusterFallbackExecution(RelayExecution):
+class SparkFallbackExecution(DelegatingExecution):
     """A query of the cluster that is computed in another way if Spark refuses it.
 
     Spark refuses a query before the first row.
     """
 
-    def __init__(self, cluster_execution: ClusterExecution, run_fallback: Callable[[str], QueryExecution]) -> None:
+    def __init__(self, cluster_execution: SparkClusterExecution, run_fallback: Callable[[str], QueryExecution]) -> None:
         super().__init__(cluster_execution.schema, cluster_execution)
         self._cluster_execution = cluster_execution
         self._run_fallback = run_fallback
@@ -532,12 +534,12 @@ class ClusterFallbackExecution(RelayExecution):
             try:
                 yield from self._cluster_execution
             except UnsupportedBySparkError as reason:
-                yield from self._begin_execution(self._run_fallback(str(reason)))
+                yield from self._adopt_execution(self._run_fallback(str(reason)))
         finally:
             self.close()
 
 
-def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def cast_answer_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Cast the columns of an answer to the names and types of a schema."""
     columns = [_cast_column(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -568,4 +570,4 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(padded_values, type=arrow_type, mask=pa.array(is_null))
 
 
-__all__ = ["ClusterExecution", "ClusterFallbackExecution", "ClusterPlan", "cast_batch"]
+__all__ = ["SparkClusterExecution", "SparkClusterPlan", "SparkFallbackExecution", "cast_answer_batch"]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 import pyarrow as pa
 
 from hven.adql import value_kinds
-from hven.adql.syntax_tree import Cast, FunctionCall, Literal
+from hven.adql.syntax_tree import CastExpression, FunctionCall, Literal
 from hven.adql.value_kinds import require_meta
 from hven.engines._dialect import FUNCTION_TEMPLATES, MJD_RANGE_SQL, WHITESPACE_SQL
 from hven.engines.hats.cell_matches import CELL_COLUMN, PROBE_CELL_COLUMN, SPREAD_CELL_COLUMN, SPREAD_SUFFIX
 from hven.engines.hats.shape_dialect import SparkShapeDialect, UnsupportedBySparkError
-from hven.model.types import FLOAT64, Type
+from hven.model.types import FLOAT64, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,7 +73,7 @@ def write_spark_type(arrow_type: pa.DataType) -> str:
     return type_name
 
 
-def _bind_name(value: str, name: str, expression: str) -> str:
+def _write_with_bound_name(value: str, name: str, expression: str) -> str:
     """Write an expression in which a name stands for a value that Spark computes once."""
     return f"get(transform(array({value}), {name} -> {expression}), 0)"
 
@@ -83,7 +83,7 @@ class SparkDialect(SparkShapeDialect):
 
     Parameters
     ----------
-    bound
+    bound_query
         The query. Its tables are written as views ``r0``, ``r1`` .. (`view_names`).
     """
 
@@ -154,15 +154,16 @@ class SparkDialect(SparkShapeDialect):
         "ARR_DOT": ".write_dot_product",
     }
 
-    def __init__(self, bound: BoundQuery) -> None:
-        super().__init__(bound)
+    def __init__(self, bound_query: BoundQuery) -> None:
+        super().__init__(bound_query)
         self._columns_by_view = {
-            self.view_names[table.qualified_name]: [column.name for column in table.columns] for table in bound.tables
+            self.view_names[table.qualified_name]: [column.name for column in table.columns]
+            for table in bound_query.tables
         }
 
     # --- names and values
 
-    def build_default_template(self, function_name: str) -> str:
+    def build_default_call_template(self, function_name: str) -> str:
         """Refuse a function that is not listed here; the embedded engine computes it."""
         raise UnsupportedBySparkError(function_name)
 
@@ -197,17 +198,17 @@ class SparkDialect(SparkShapeDialect):
             return f"({text})"
         return text
 
-    def write_type_name(self, type_: Type) -> str:
+    def write_type_name(self, type_: ColumnType) -> str:
         """Write a type."""
         return write_spark_type(type_.arrow)
 
-    def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_output_expression(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write a select item with exactly its declared type."""
-        if isinstance(node, Cast) and require_meta(node).type == type_:
+        if isinstance(node, CastExpression) and require_meta(node).type == type_:
             return writer.write_expression(node)
-        return self.write_branch(writer, node, type_)
+        return self.write_case_branch(writer, node, type_)
 
-    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_case_branch(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write one of several values as their common type."""
         return self.write_cast(writer.write_expression(node), type_)
 
@@ -220,7 +221,7 @@ class SparkDialect(SparkShapeDialect):
             return self.name_spread_view(name)
         return name
 
-    def write_permitted_rows(self, table: str, condition: str) -> str:
+    def write_permitted_rows_select(self, table: str, condition: str) -> str:
         """Write the rows that a reader may see, so that the query cannot reveal anything about the others.
 
         Spark tests conditions in any order, and an error would reveal hidden rows. Hidden values are therefore NULL.
@@ -270,7 +271,7 @@ class SparkDialect(SparkShapeDialect):
 
     # --- conversions
 
-    def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
+    def write_adql_cast(self, writer: SqlWriter, node: CastExpression) -> str:
         """Write ADQL's CAST."""
         target_type = require_meta(node).type
         source_kind = value_kinds.classify_type(require_meta(node.operand).type)
@@ -280,7 +281,7 @@ class SparkDialect(SparkShapeDialect):
             return self.write_shape_from_texts(words, target_type)
         return super().write_adql_cast(writer, node)
 
-    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
+    def write_conversion(self, sql: str, value_kind: str, type_: ColumnType) -> str:
         """Write a conversion; whole numbers are rounded to the nearest, and halves to even ones."""
         if type_.is_integer and value_kind == "text":
             sql = f"rint(CAST({sql} AS DOUBLE))"
@@ -291,27 +292,27 @@ class SparkDialect(SparkShapeDialect):
             sql = f"CAST({sql} AS TIMESTAMP_LTZ)"
         return self.write_cast(sql, type_)
 
-    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: ColumnType) -> str:
         """Write a shape made from an array of texts."""
-        size = type_.size
+        size = type_.tap_schema_size
         if size is None:
             return self.write_cast(numbers_sql, type_)
         error_sql = self.raise_template.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
         sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({error_sql} AS ARRAY<STRING>) END"
-        return self.write_cast(_bind_name(numbers_sql, "w", sized), type_)
+        return self.write_cast(_write_with_bound_name(numbers_sql, "w", sized), type_)
 
-    def write_once(self, sql: str, write_value: Callable[[str], str], spark_type: str = "STRING") -> str:
+    def write_computed_once(self, sql: str, write_value: Callable[[str], str], spark_type: str = "STRING") -> str:
         """Write SQL that contains an expression several times; Spark computes a long expression once."""
         if len(sql) <= MAX_REPEATED_CHARACTERS:
             return write_value(sql)
-        return _bind_name(f"CAST({sql} AS {spark_type})", "v", write_value("v"))
+        return _write_with_bound_name(f"CAST({sql} AS {spark_type})", "v", write_value("v"))
 
-    def write_float_text(self, sql: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
+    def write_float_text(self, sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (one signature for all)
         """Write a floating-point number as text, as the other engines do.
 
         Java writes ``1.0E7`` and ``NaN``.
         """
-        return self.write_once(f"CAST({sql} AS STRING)", self.write_c_number_text)
+        return self.write_computed_once(f"CAST({sql} AS STRING)", self.write_c_number_text)
 
     def write_c_number_text(self, java_text: str) -> str:
         """Write Java's text of a number as C writes it: ``10000000.0``, ``1e+16``, ``1e-05``, ``nan``."""
@@ -325,7 +326,7 @@ class SparkDialect(SparkShapeDialect):
             f" WHEN endswith({java_text}, 'E-4') THEN {decimal_template.format(java_text, 30)} ELSE {exponent_sql} END"
         )
 
-    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
+    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float", "doubleComplex", "floatComplex"}:
             return (
@@ -335,7 +336,7 @@ class SparkDialect(SparkShapeDialect):
 
     # --- texts: the length is computed before the text is built
 
-    def _write_too_long(self) -> str:
+    def _write_too_long_error(self) -> str:
         error_sql = self.raise_template.format(f"'a text of more than {self.max_text_bytes} bytes would be built'")
         return f"CAST({error_sql} AS STRING)"
 
@@ -347,13 +348,13 @@ class SparkDialect(SparkShapeDialect):
         if max(map(len, parts)) > MAX_REPEATED_CHARACTERS:
             size = "aggregate(l, 0L, (n, s) -> n + octet_length(s))"
             joined = (
-                f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} WHEN NOT "
+                f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long_error()} WHEN NOT "
                 f"array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
             )
             part_list = ", ".join(f"CAST({part} AS STRING)" for part in parts)
-            return _bind_name(f"array({part_list})", "l", joined)
+            return _write_with_bound_name(f"array({part_list})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
-        return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} ELSE {plain_sql} END"
+        return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long_error()} ELSE {plain_sql} END"
 
     def write_concat(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write CONCAT, which converts its arguments to text and leaves out NULL."""
@@ -392,11 +393,11 @@ class SparkDialect(SparkShapeDialect):
                 f"octet_length({s}) + CAST(1 + octet_length({s}) AS BIGINT) * octet_length({replacement_sql}) > 4 "
                 f"* {self.max_text_bytes}"
             )
-        replace_sql = f"CASE WHEN {test} THEN {self._write_too_long()} ELSE {replaced} END"
+        replace_sql = f"CASE WHEN {test} THEN {self._write_too_long_error()} ELSE {replaced} END"
         if is_short:
             return replace_sql
         argument_fields = ", ".join(f"'{key}', CAST({arg} AS STRING)" for key, arg in zip("abc", args, strict=True))
-        return _bind_name(f"named_struct({argument_fields})", "r", replace_sql)
+        return _write_with_bound_name(f"named_struct({argument_fields})", "r", replace_sql)
 
     def write_url_encode(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write URL_ENCODE as in RFC 3986; Java encodes for forms."""
@@ -416,7 +417,7 @@ class SparkDialect(SparkShapeDialect):
 
     def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write IVO_HMS_TO_DEGREES or IVO_DMS_TO_DEGREES."""
-        text = self.write_once(writer.write_expression(node.args[0]), _write_sexagesimal)
+        text = self.write_computed_once(writer.write_expression(node.args[0]), _write_sexagesimal_degrees)
         if node.name == "IVO_HMS_TO_DEGREES":
             return f"(15 * {text})"
         return text
@@ -440,7 +441,7 @@ class SparkDialect(SparkShapeDialect):
 
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ROUND or TRUNCATE; the number of decimals may be negative."""
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         if len(node.args) > 1:
             digits = writer.write_expression(node.args[1])
         else:
@@ -450,7 +451,7 @@ class SparkDialect(SparkShapeDialect):
                 raise UnsupportedBySparkError("ROUND with a number of decimals that differs from row to row")
             return f"CAST(round({value}, CAST({digits} AS INT)) AS DOUBLE)"
         step = f"pow(10D, CAST({digits} AS DOUBLE))"
-        return self.write_once(
+        return self.write_computed_once(
             value,
             lambda v: f"(CASE WHEN {v} < 0 THEN -floor(-({v}) * {step}) ELSE floor({v} * {step}) END / {step})",
             "DOUBLE",
@@ -458,7 +459,7 @@ class SparkDialect(SparkShapeDialect):
 
     def write_average(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """Write AVG, computed in double precision."""
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         distinct = "DISTINCT " if node.distinct else ""
         return f"avg({distinct}{value}) {over_clause}".rstrip()
 
@@ -504,7 +505,7 @@ class SparkDialect(SparkShapeDialect):
         """Write ADD_MONTHS; see `EngineDialect.write_add_months`."""
         time, months = (writer.write_expression(arg) for arg in node.args)
         if require_meta(node.args[0]).type.is_numeric:
-            days = self.write_double(time, node.args[0])
+            days = self.write_as_double(time, node.args[0])
             micros = (
                 f"CAST(floor({days}) - 40587 AS BIGINT) * 86400000000L + CAST(round(({days} - floor({days})) * "
                 f"864000000) AS BIGINT) * 100L"
@@ -519,14 +520,14 @@ class SparkDialect(SparkShapeDialect):
 
     # --- arrays
 
-    def write_flat_array(self, writer: SqlWriter, node: Expr) -> str:
+    def write_64_bit_array(self, writer: SqlWriter, node: Expr) -> str:
         """Write an array as an array of doubles, or of 64-bit whole numbers."""
-        element_type = "BIGINT" if Type(require_meta(node).type.datatype).is_integer else "DOUBLE"
+        element_type = "BIGINT" if ColumnType(require_meta(node).type.datatype).is_integer else "DOUBLE"
         return f"CAST({writer.write_expression(node)} AS ARRAY<{element_type}>)"
 
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ARR_LENGTH, ARR_SUM and similar functions."""
-        array = self.write_flat_array(writer, node.args[0])
+        array = self.write_64_bit_array(writer, node.args[0])
         zero = "0L" if array.endswith("BIGINT>)") else "0D"
         valid_elements = f"filter({array}, x -> x IS NOT NULL)"
         total = f"aggregate({valid_elements}, {zero}, (p, x) -> p + x)"
@@ -559,16 +560,16 @@ def _escape_backslashes(pattern_sql: str) -> str:
     return f"replace({pattern_sql}, '\\\\', '\\\\\\\\')"
 
 
-def _write_sexagesimal(text_sql: str) -> str:
+def _write_sexagesimal_degrees(text_sql: str) -> str:
     """Write the degrees of a text; 60 as the last number is a rounded 59.99.., and carries over."""
     cases = [
-        f"WHEN regexp_like({text_sql}, '{pattern}') THEN {_write_pattern_value(text_sql, pattern)}"
+        f"WHEN regexp_like({text_sql}, '{pattern}') THEN {_write_sexagesimal_value(text_sql, pattern)}"
         for pattern in _SEXAGESIMAL_PATTERNS
     ]
     return f"CASE {' '.join(cases)} END"
 
 
-def _write_pattern_value(text_sql: str, pattern: str) -> str:
+def _write_sexagesimal_value(text_sql: str, pattern: str) -> str:
     sign, degrees_sql, minutes_sql, seconds_sql = (
         f"regexp_extract({text_sql}, '{pattern}', {group})" for group in range(1, 5)
     )

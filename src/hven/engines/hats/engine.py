@@ -19,14 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import MemoryRelation, StorageEngine, VerificationResult
+from hven.engines import MemoryRelation, SnapshotVerificationResult, StorageEngine
 from hven.engines._row_preparation import cast_batch_to_schema
-from hven.engines._snapshot_files import build_folder_name, find_file_fault, is_absent, remove_abandoned_directory
+from hven.engines._snapshot_files import (
+    build_table_directory_name,
+    find_file_fault,
+    is_path_absent,
+    remove_abandoned_directory,
+)
 from hven.engines.hats.key_index import CatalogueKeyIndex
 from hven.engines.hats.manifest import MANIFEST_FILE_NAME, CatalogueManifest
 from hven.engines.hats.query_plan import HatsPlan
-from hven.engines.hats.row_group_reader import RowGroupReader, build_changed_error
-from hven.engines.hats.snapshot_merging import CatalogueMerge
+from hven.engines.hats.row_group_reader import RowGroupReader, build_changed_file_error
+from hven.engines.hats.snapshot_merging import CatalogueMergeStaging
 from hven.engines.hats.staging import READERS_LOCK_NAME, CatalogueStaging
 from hven.formats import hats_layout
 from hven.model import plugins
@@ -122,7 +127,7 @@ class HatsEngine(StorageEngine):
 
     # --- manifests -------------------------------------------------------------------------------------------
 
-    def find_directory(self, snapshot_path: str) -> Path:
+    def find_snapshot_directory(self, snapshot_path: str) -> Path:
         """Return the directory of a snapshot: below the first root that has it."""
         for root in self.roots[1:]:
             if (root / snapshot_path).is_dir() and not (self.roots[0] / snapshot_path).is_dir():
@@ -139,7 +144,7 @@ class HatsEngine(StorageEngine):
                 self._open_manifests.move_to_end(snapshot.path)
                 return open_before
         try:
-            manifest = CatalogueManifest(self.find_directory(snapshot.path))
+            manifest = CatalogueManifest(self.find_snapshot_directory(snapshot.path))
         except StorageUnavailableError:
             raise
         except StorageError as error:
@@ -183,7 +188,7 @@ class HatsEngine(StorageEngine):
             key_index = self._key_indexes.get(snapshot.path)
             if key_index is None:
                 key_index = self._key_indexes[snapshot.path] = CatalogueKeyIndex(
-                    manifest.directory, manifest.head.index, self.reader.read_groups
+                    manifest.directory, manifest.head.index, self.reader.read_row_groups
                 )
             return key_index
 
@@ -194,7 +199,7 @@ class HatsEngine(StorageEngine):
         try:
             for path in snapshot_paths:
                 with suppress(OSError):  # the snapshot may be gone: reading it raises an error then
-                    directory = self.find_directory(path)
+                    directory = self.find_snapshot_directory(path)
                     handle = os.open(directory / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
                     handles.append(handle)
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -216,7 +221,7 @@ class HatsEngine(StorageEngine):
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         final_directory, relative_path = self._build_snapshot_path(table, snapshot_id)
         return CatalogueStaging(
-            table, snapshot_id, final_directory, relative_path, seal=self._keep_lock, reader=self.reader
+            table, snapshot_id, final_directory, relative_path, on_sealed=self._keep_staging_lock, reader=self.reader
         )
 
     def stage_merge(
@@ -224,12 +229,12 @@ class HatsEngine(StorageEngine):
     ) -> CatalogueStaging:
         """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         final_directory, relative_path = self._build_snapshot_path(table, snapshot_id)
-        return CatalogueMerge(
+        return CatalogueMergeStaging(
             table,
             snapshot_id,
             final_directory,
             relative_path,
-            seal=self._keep_lock,
+            on_sealed=self._keep_staging_lock,
             reader=self.reader,
             base_manifest=self.open_manifest(base_snapshot),
             deleted_keys=deleted_keys,
@@ -240,7 +245,7 @@ class HatsEngine(StorageEngine):
             message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
         self.claim_root()
-        relative = f"{build_folder_name(table.qualified_name)}/{snapshot_id}"
+        relative = f"{build_table_directory_name(table.qualified_name)}/{snapshot_id}"
         final = self.roots[0] / relative
         if final.exists():
             message = f"there is a snapshot {relative} already"
@@ -263,7 +268,7 @@ class HatsEngine(StorageEngine):
             root.mkdir(exist_ok=True)
             owner = owner_file.read_text() if owner_file.exists() else ""
             if not owner:  # no site has written here, or one is about to write, or was killed before it could
-                owner = self._write_owner(owner_file)
+                owner = self._write_owner_if_absent(owner_file)
         except OSError as error:
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
             raise StorageError(message, remedy="look at the directory, its mount and its rights") from error
@@ -274,7 +279,7 @@ class HatsEngine(StorageEngine):
             )
         self._is_claimed = True
 
-    def _write_owner(self, owner_file: Path) -> str:
+    def _write_owner_if_absent(self, owner_file: Path) -> str:
         """Write the identity of this site unless another site has done so; return the former content."""
         with owner_file.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -284,7 +289,7 @@ class HatsEngine(StorageEngine):
                 file.write(self._site_identity)
         return owner
 
-    def _keep_lock(self, staging: CatalogueStaging) -> None:
+    def _keep_staging_lock(self, staging: CatalogueStaging) -> None:
         """Keep the lock of a finished snapshot, so that no process sweeps it before it is published."""
         if staging.final_directory.exists():
             with self._lock:
@@ -308,11 +313,11 @@ class HatsEngine(StorageEngine):
         if column_names is not None:
             schema = pa.schema([manifest.schema.field(name) for name in column_names])
         wanted_files = np.fromiter(file_numbers, np.int32, len(file_numbers))
-        group_numbers = np.flatnonzero(np.isin(manifest.get_array("file"), wanted_files))
+        group_numbers = np.flatnonzero(np.isin(manifest.get_row_group_column("file"), wanted_files))
         with self.hold_snapshots([snapshot.path]):
             for begin in range(0, len(group_numbers), GROUP_BATCH_COUNT):
-                for path, groups in manifest.list_files(group_numbers[begin : begin + GROUP_BATCH_COUNT]):
-                    rows = self.reader.read_groups(
+                for path, groups in manifest.list_row_group_files(group_numbers[begin : begin + GROUP_BATCH_COUNT]):
+                    rows = self.reader.read_row_groups(
                         path, groups, schema.names, manifest.file_states[path], manifest.head.leaves
                     )
                     for batch in rows.to_batches():
@@ -344,11 +349,11 @@ class HatsEngine(StorageEngine):
         sampled_group_count = int(np.clip(row_count // SAMPLE_ROWS_PER_GROUP, 1, MAX_SAMPLED_GROUPS))
         sampled_group_count = min(sampled_group_count, manifest.group_count)
         group_numbers = np.unique(np.linspace(0, manifest.group_count - 1, sampled_group_count).astype(np.int64))
-        sampled_row_count = int(manifest.get_array("rows")[group_numbers].sum())
+        sampled_row_count = int(manifest.get_row_group_column("rows")[group_numbers].sum())
         step = max(1, sampled_row_count // max(row_count, 1))
         pieces = []
-        for path, groups in manifest.list_files(group_numbers):
-            rows = self.reader.read_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
+        for path, groups in manifest.list_row_group_files(group_numbers):
+            rows = self.reader.read_row_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
             pieces.append(rows.take(pa.array(np.arange(0, rows.num_rows, step))))
         return MemoryRelation(pa.concat_tables(pieces), is_stored=True)
 
@@ -382,21 +387,21 @@ class HatsEngine(StorageEngine):
             return f"{location}: {error.message}"
         has_other_stamp = bool(manifest.head.foreign) and stamp != file.checksum
         if size != file.bytes or has_other_stamp:
-            return build_changed_error(location, size, file.bytes).message
+            return build_changed_file_error(location, size, file.bytes).message
         return None
 
     def verify_snapshot(
         self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: dict[Any, Any]
-    ) -> VerificationResult:
+    ) -> SnapshotVerificationResult:
         """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
-        directory = self.find_directory(snapshot.path)
+        directory = self.find_snapshot_directory(snapshot.path)
         try:
             manifest = CatalogueManifest(directory)
         except StorageUnavailableError:
             raise
         except StorageError as error:
             reason = error.message.partition(f"{MANIFEST_FILE_NAME}: ")[2]
-            return VerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
+            return SnapshotVerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
         faults: dict[str, str] = {}
         unknown_paths = []
         total_bytes = 0
@@ -414,38 +419,40 @@ class HatsEngine(StorageEngine):
             if fault is not None:
                 faults[file.path] = fault
         verified_count = len(manifest.head.files) - len(unknown_paths)
-        return VerificationResult(bytes=total_bytes, files=verified_count, faults=faults, unknown=tuple(unknown_paths))
+        return SnapshotVerificationResult(
+            bytes=total_bytes, files=verified_count, faults=faults, unknown=tuple(unknown_paths)
+        )
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
         """Refuse to read these snapshots from now on."""
         self._refusal_reasons = dict(reasons_by_path)
 
-    def release_removed(self) -> None:
+    def release_removed_snapshots(self) -> None:
         """Close the manifests of snapshots that were removed."""
         with self._lock:
-            for path in [path for path, manifest in self._open_manifests.items() if is_absent(manifest.directory)]:
+            for path in [path for path, manifest in self._open_manifests.items() if is_path_absent(manifest.directory)]:
                 del self._open_manifests[path]
                 self._key_indexes.pop(path, None)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Remove the files of a snapshot; if a query reads them, a later sweep removes them."""
-        path = self.find_directory(snapshot.path)
+        path = self.find_snapshot_directory(snapshot.path)
         with self._lock:
             self._open_manifests.pop(snapshot.path, None)
             self._key_indexes.pop(snapshot.path, None)
-        self._release_lock(path)
-        if not _is_being_read(path):
+        self._release_snapshot_lock(path)
+        if not _is_snapshot_being_read(path):
             # A snapshot that is partly removed must not look complete.
             removed_path = path.with_name(f"{path.name}.staging")
             with suppress(FileNotFoundError):
                 path.rename(removed_path)
                 shutil.rmtree(removed_path, ignore_errors=True)
 
-    def note_published(self, snapshot: Snapshot) -> None:
+    def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being swept."""
-        self._release_lock(self.find_directory(snapshot.path))
+        self._release_snapshot_lock(self.find_snapshot_directory(snapshot.path))
 
-    def _release_lock(self, path: Path) -> None:
+    def _release_snapshot_lock(self, path: Path) -> None:
         with self._lock:
             lock = self._held_locks.pop(str(path), None)
         if lock is not None:
@@ -463,9 +470,9 @@ class HatsEngine(StorageEngine):
         self.claim_root()
         for path in sorted(root.glob("*/*")):
             relative_path = str(path.relative_to(root))
-            if relative_path in known_paths or str(path) in self._held_locks or not _is_own_directory(path):
+            if relative_path in known_paths or str(path) in self._held_locks or not _is_written_by_hven(path):
                 continue
-            if not _is_being_read(path) and remove_abandoned_directory(path):
+            if not _is_snapshot_being_read(path) and remove_abandoned_directory(path):
                 removed.append(relative_path)
         return removed
 
@@ -519,14 +526,14 @@ def _find_differing_files(manifest: CatalogueManifest, other_manifest: Catalogue
     ]
 
 
-def _is_own_directory(path: Path) -> bool:
+def _is_written_by_hven(path: Path) -> bool:
     """Return whether Hven has written a directory, or has begun to write it."""
     if (path / READERS_LOCK_NAME).exists():
         return True
     return path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists()
 
 
-def _is_being_read(path: Path) -> bool:
+def _is_snapshot_being_read(path: Path) -> bool:
     """Return whether a query reads a snapshot."""
     try:
         handle = os.open(path / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)

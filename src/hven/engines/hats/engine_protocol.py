@@ -82,11 +82,11 @@ class TableSelection:
     def estimated_bytes(self) -> int:
         """Estimated number of bytes that have to be read."""
         if self.columns:
-            return self.manifest.estimate_bytes(self.group_numbers, self.columns)
+            return self.manifest.estimate_read_bytes(self.group_numbers, self.columns)
         return 0
 
     @property
     def row_count(self) -> int:
         """Number of rows in the row groups."""
-        array = self.manifest.get_array("rows")
+        array = self.manifest.get_row_group_column("rows")
         return int(array[self.group_numbers].sum())

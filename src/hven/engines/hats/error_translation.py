@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hven.engines.hats.servers import build_missing_file_error
 from hven.engines.hats.shape_dialect import UnsupportedBySparkError
+from hven.engines.hats.spark_server import build_missing_file_error
 from hven.model.deadlines import build_time_limit_error
 from hven.model.errors import (
     EvaluationError,
@@ -129,7 +129,7 @@ def is_server_away(error: BaseException) -> bool:
     return get_grpc_status(error) == "UNAVAILABLE" or isinstance(error, ConnectionError)
 
 
-def build_no_answer_error(server_name: str) -> StorageUnavailableError:
+def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     """Build the error of a server that does not answer."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not answer",
@@ -137,7 +137,7 @@ def build_no_answer_error(server_name: str) -> StorageUnavailableError:
     )
 
 
-def translate_error(
+def translate_spark_error(
     error: BaseException, *, server_name: str = "", stop_reason: str | None = None, timeout_seconds: float | None = None
 ) -> HvenError | UnsupportedBySparkError:
     """Translate an error of the cluster into an error of Hven.
@@ -173,7 +173,7 @@ def translate_error(
 def _translate_connection_error(error: BaseException, server_name: str) -> HvenError | None:
     status = get_grpc_status(error)
     if is_server_away(error) or status == "DEADLINE_EXCEEDED":
-        return build_no_answer_error(server_name)
+        return build_spark_no_answer_error(server_name)
     if is_session_lost(error) or is_operation_lost(error):
         return StorageUnavailableError(
             f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began "
@@ -280,10 +280,10 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"
         return UnsupportedBySparkError(f"a query that the cluster does not know ({reason})")
     prefix = f"[{error_class}] " if error_class else ""
-    return build_unexpected_error(f"{prefix}{line}")
+    return build_unexpected_spark_error(f"{prefix}{line}")
 
 
-def build_unexpected_error(reason: str) -> ServiceError:
+def build_unexpected_spark_error(reason: str) -> ServiceError:
     """Build the error of a query that fails for an unknown reason."""
     return ServiceError(
         f"the Spark cluster could not run the query: {reason}",

@@ -19,11 +19,11 @@ from hven.engines.hats.manifest import (
     ManifestHead,
     RowGroupCollector,
     compute_column_shares,
-    list_indexed_columns,
+    list_range_columns,
 )
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout
-from hven.model.errors import HvenError, Place, SourceError, format_message
+from hven.model.errors import HvenError, SourceError, TextPlace, format_message
 from hven.model.sky import Moc, healpix
 from hven.model.types import list_leaf_columns
 
@@ -44,7 +44,7 @@ ROW_COUNT_MESSAGE = "the catalogue says hats_nrows={said}, and its files have {f
 
 
 @dataclass(frozen=True, slots=True)
-class FoundFile:
+class ForeignCatalogueFile:
     """A file of a catalogue with its footer, and with a stamp that tells when it changes."""
 
     path: str
@@ -56,7 +56,7 @@ class FoundFile:
     schema: pa.Schema
 
 
-def describe_foreign_catalogue(
+def build_foreign_manifest(
     table: Table, directory: str, reader: RowGroupReader, column_names: Mapping[str, str] | None = None
 ) -> tuple[ManifestHead, pa.Table]:
     """Read the facts of the manifest from a foreign catalogue, in a directory or on a web server.
@@ -85,10 +85,10 @@ def describe_foreign_catalogue(
         folder = reader.web_hats_catalogues.open_folder(directory)
     else:
         folder = catalogues.LocalCatalogueFolder(Path(directory))
-    open_catalogue = catalogues.open_catalogue(directory, folder)
+    open_catalogue = catalogues.read_hats_catalogue_description(directory, folder)
     properties = open_catalogue.properties
     files = catalogues.call_in_threads(
-        lambda partition: _read_found_file(reader, partition[0], partition[1], f"{directory}/{partition[2]}"),
+        lambda partition: _read_file_footer(reader, partition[0], partition[1], f"{directory}/{partition[2]}"),
         open_catalogue.partitions,
         lambda partition: f"{directory}/{partition[2]}",
     )
@@ -97,7 +97,7 @@ def describe_foreign_catalogue(
     _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
     leaf_paths = _find_leaf_paths(files[0].schema, names) if files else {}
     cell_column = find_cell_column(properties, files)
-    indexed_columns = list_indexed_columns(table)
+    indexed_columns = list_range_columns(table)
     indexed_schema = pa.schema([table.arrow_schema.field(name) for name in indexed_columns])
     row_groups, data_files = _collect_row_groups(files, indexed_schema, cell_column, leaf_paths)
     _check_cells_in_partitions(row_groups, data_files)
@@ -153,7 +153,10 @@ def describe_foreign_catalogue(
 
 
 def _collect_row_groups(
-    files: Sequence[FoundFile], indexed_schema: pa.Schema, cell_column: str | None, leaf_paths: Mapping[str, str]
+    files: Sequence[ForeignCatalogueFile],
+    indexed_schema: pa.Schema,
+    cell_column: str | None,
+    leaf_paths: Mapping[str, str],
 ) -> tuple[pa.Table, list[ManifestFile]]:
     """Collect the row groups and the files of the manifest."""
     collector = RowGroupCollector(indexed_schema, leaf_paths)
@@ -182,7 +185,7 @@ def _check_row_count(properties: Mapping[str, str], row_count: int, directory: s
     if stated_count.isdecimal() and int(stated_count) != row_count:
         raise SourceError(
             format_message(ROW_COUNT_MESSAGE, stated_count, row_count),
-            place=Place(file=directory),
+            place=TextPlace(file=directory),
             remedy=hats_layout.REWRITE_REMEDY,
         )
 
@@ -195,7 +198,7 @@ def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict
     }
 
 
-def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) -> str | None:
+def find_cell_column(properties: Mapping[str, str], files: Sequence[ForeignCatalogueFile]) -> str | None:
     """Return the name of the column of cells of order 29, if the footers of all files have its extremes.
 
     None otherwise: then only the partitions tell where rows are.
@@ -211,12 +214,12 @@ def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) 
             first_schema = footer.schema
             column_names = [first_schema.column(number).path for number in range(footer.num_columns)]
             column_number = column_names.index(name) if name in column_names else None
-        if column_number is None or not _has_extremes(footer, column_number):
+        if column_number is None or not _has_column_extremes(footer, column_number):
             return None
     return name
 
 
-def _has_extremes(footer: Any, column_number: int) -> bool:
+def _has_column_extremes(footer: Any, column_number: int) -> bool:
     """Return whether a footer has the extremes of a column for each row group with rows."""
     for group_number in range(footer.num_row_groups):
         group = footer.row_group(group_number)
@@ -227,7 +230,9 @@ def _has_extremes(footer: Any, column_number: int) -> bool:
     return True
 
 
-def _check_property_columns(properties: Mapping[str, str], files: Sequence[FoundFile], properties_file: str) -> None:
+def _check_property_columns(
+    properties: Mapping[str, str], files: Sequence[ForeignCatalogueFile], properties_file: str
+) -> None:
     """Check that the files have the columns that the properties name."""
     if not files:
         return
@@ -239,7 +244,7 @@ def _check_property_columns(properties: Mapping[str, str], files: Sequence[Found
                 format_message(
                     "{key}={name}, and there is no such column in {first}", key, name, _get_file_name(files[0].path)
                 ),
-                place=Place(file=properties_file),
+                place=TextPlace(file=properties_file),
                 remedy="write the names of its columns there, or get the catalogue anew",
             )
 
@@ -249,12 +254,12 @@ def _get_file_name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) -> FoundFile:
+def _read_file_footer(reader: RowGroupReader, order: int, pixel: int, path: str) -> ForeignCatalogueFile:
     """Read the footer of a file."""
     try:
         size, stamp = reader.read_file_state(path)
         footer = reader.get_footer(path, (size, stamp)).footer
-        return FoundFile(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
+        return ForeignCatalogueFile(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
     except (HvenError, OSError, pa.ArrowException) as error:
         reason = str(error)
         remedy = hats_layout.REWRITE_REMEDY
@@ -262,10 +267,12 @@ def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) 
             curator_error = reader.web_hats_catalogues.find_cause(error)
             reason = curator_error.message
             remedy = curator_error.remedy or remedy
-        raise SourceError(format_message(UNREADABLE_MESSAGE, reason), place=Place(file=path), remedy=remedy) from error
+        raise SourceError(
+            format_message(UNREADABLE_MESSAGE, reason), place=TextPlace(file=path), remedy=remedy
+        ) from error
 
 
-def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile]) -> None:
+def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCatalogueFile]) -> None:
     """Check that every file has the columns of the table, with the same types."""
     if not files:
         return
@@ -280,7 +287,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
             if name not in file_leaves:
                 raise SourceError(
                     format_message("no column {name!r}", name),
-                    place=Place(file=found_file.path),
+                    place=TextPlace(file=found_file.path),
                     remedy="leave it out of the descriptor, or get the file anew",
                 )
             column_type = file_leaves[name][1]
@@ -296,7 +303,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
                         str(known_type),
                         _get_file_name(known_file),
                     ),
-                    place=Place(file=found_file.path),
+                    place=TextPlace(file=found_file.path),
                     remedy=hats_layout.REWRITE_REMEDY,
                 )
 
@@ -322,7 +329,7 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
                 file.order,
                 file.pixel,
             ),
-            place=Place(file=file.path),
+            place=TextPlace(file=file.path),
             remedy=hats_layout.REWRITE_REMEDY,
         )
 
@@ -359,7 +366,7 @@ def _find_column_statistics(row_group: Any, column_path: str) -> Any:
 
 def _count_missing_positions(
     reader: RowGroupReader,
-    files: Sequence[FoundFile],
+    files: Sequence[ForeignCatalogueFile],
     position_paths: tuple[str, str],
     *,
     reads_all: bool,
@@ -371,11 +378,11 @@ def _count_missing_positions(
     file. With `checks_partitions` it checks that the positions lie in their partition.
     """
 
-    def count_in_file(found_file: FoundFile) -> tuple[int, int]:
+    def count_in_file(found_file: ForeignCatalogueFile) -> tuple[int, int]:
         group_count = found_file.footer.num_row_groups
         if not reads_all:
             group_count = min(group_count, 1)
-        position_rows = reader.read_groups(
+        position_rows = reader.read_row_groups(
             found_file.path,
             list(range(group_count)),
             list(position_paths),
@@ -391,7 +398,7 @@ def _count_missing_positions(
     return sum(lon_count for lon_count, _ in counts), sum(lat_count for _, lat_count in counts)
 
 
-def _choose_smallest_files(files: Sequence[FoundFile], file_limit: int) -> list[FoundFile]:
+def _choose_smallest_files(files: Sequence[ForeignCatalogueFile], file_limit: int) -> list[ForeignCatalogueFile]:
     """Choose the files whose first row groups have the fewest rows."""
     non_empty_files = [found_file for found_file in files if found_file.footer.num_row_groups]
     return sorted(non_empty_files, key=lambda found_file: found_file.footer.row_group(0).num_rows)[:file_limit]
@@ -403,7 +410,7 @@ def _to_double_array(values: pa.ChunkedArray) -> Any:
     return np.asarray(pc.fill_null(values.cast(pa.float64()), np.nan).to_numpy(), np.float64)
 
 
-def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> None:
+def _check_positions_in_partition(found_file: ForeignCatalogueFile, lon: Any, lat: Any) -> None:
     """Refuse positions outside their partition: searches would silently miss them."""
     is_valid = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
     cell_indexes = healpix.compute_cell_indexes(found_file.order, lon[is_valid] % 360, lat[is_valid])
@@ -417,7 +424,7 @@ def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> 
                 found_file.order,
                 found_file.pixel,
             ),
-            place=Place(file=found_file.path),
+            place=TextPlace(file=found_file.path),
             remedy="look at hats_col_ra and hats_col_dec in its properties, or get the catalogue anew",
         )
 
@@ -431,4 +438,4 @@ def _compute_partition_coverage(files: list[ManifestFile]) -> str | None:
     return str(Moc(healpix.merge_ranges(cell_ranges), order).degrade(order))
 
 
-__all__ = ["describe_foreign_catalogue"]
+__all__ = ["build_foreign_manifest"]

@@ -36,7 +36,7 @@ INDEX_GROUP_ROWS = 16_384  # values of a row group of the index
 GROUP_COLUMN = "hven_group"
 
 
-class KeyCollector:
+class PrimaryKeyCollector:
     """A collector of the primary keys of the rows that are written.
 
     Parameters
@@ -93,7 +93,7 @@ class KeyCollector:
         keys = pa.concat_tables(self._key_tables)
         self._key_tables = []
         if len(self._key_names) > 1:
-            self._check_hashes(keys)
+            self._check_key_hashes(keys)
             return ""
         column = to_single_array(keys.column(0))
         if pa.types.is_string(column.type):
@@ -114,7 +114,7 @@ class KeyCollector:
         self._write_index(sorted_values, np.concatenate(self._group_numbers)[order], row_groups, files)
         return self._key_names[0]
 
-    def _check_hashes(self, keys: pa.Table) -> None:
+    def _check_key_hashes(self, keys: pa.Table) -> None:
         """Check that no key of several columns is repeated, by the hashes of the keys."""
         hashes = np.concatenate([hash_rows(batch.columns)[1] for batch in keys.to_batches()])
         order = hashes.argsort()
@@ -208,17 +208,17 @@ class CatalogueKeyIndex:
         lows_table = pa.ipc.open_file(pa.memory_map(str(directory / INDEX_LOWS_PATH))).read_all()
         low_values = lows_table.column("low").combine_chunks()
         self._value_type = low_values.type
-        self._searchable_lows = self._to_searchable(low_values)
+        self._searchable_lows = self._to_searchable_array(low_values)
 
-    def find_groups(self, key_values: pa.Array, group_limit: int = 64) -> npt.NDArray[np.int64] | None:
+    def find_row_groups(self, key_values: pa.Array, group_limit: int = 64) -> npt.NDArray[np.int64] | None:
         """Return the row groups of the manifest that have these values.
 
         None if more than `group_limit` row groups of the index would be read.
         """
         if pa.types.is_string(self._value_type):
-            search_values = self._to_searchable(key_values)
+            search_values = self._to_searchable_array(key_values)
         else:
-            search_values = self._to_searchable(key_values.cast(self._value_type))
+            search_values = self._to_searchable_array(key_values.cast(self._value_type))
         if not len(search_values) or not len(self._searchable_lows):
             return np.empty(0, np.int64)
         index_groups = np.unique(np.searchsorted(self._searchable_lows, search_values, side="right") - 1)
@@ -234,7 +234,7 @@ class CatalogueKeyIndex:
         return np.unique(np.asarray(group_numbers)).astype(np.int64)
 
     @staticmethod
-    def _to_searchable(values: pa.Array) -> npt.NDArray[Any]:
+    def _to_searchable_array(values: pa.Array) -> npt.NDArray[Any]:
         """Return values as an array that numpy can search."""
         if pa.types.is_string(values.type):
             return np.asarray(values.to_pylist(), object)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines import MemoryRelation, RelayExecution
+from hven.engines import DelegatingExecution, MemoryRelation
 from hven.engines._row_preparation import cast_batch_to_schema
 from hven.engines.hats.plain_pages import find_rows_in_cells
 from hven.engines.hats.row_group_reader import wait_for_read
@@ -37,7 +37,7 @@ MAX_PIECES_AHEAD = 3  # pieces of a stream that are read ahead
 FIRST_PIECE_GROUPS, MIN_PIECE_GROUPS, MAX_PIECE_GROUPS = 1, 4, 16  # row groups of a piece of a stream
 
 
-class LocalExecution(FetchingExecution):
+class RowGroupExecution(FetchingExecution):
     """A running query over row groups (`hven.engines.QueryExecution`)."""
 
     def __init__(
@@ -45,12 +45,12 @@ class LocalExecution(FetchingExecution):
         engine: HatsEngineProtocol,
         embedded_plan: QueryPlan,
         table_selections: Mapping[str, TableSelection],
-        values: Values,
+        literal_values: Values,
         relations: Mapping[str, Relation],
         *,
         limits: ExecutionLimits,
     ) -> None:
-        super().__init__(embedded_plan, list(relations), values, relations, limits)
+        super().__init__(embedded_plan, list(relations), literal_values, relations, limits)
         self._engine = engine
         self._table_selections = table_selections
 
@@ -63,11 +63,13 @@ class LocalExecution(FetchingExecution):
                     # Another thread, which a cancelled query can leave behind, would take a third of a cone's time.
                     rows = read_selected_rows(self._engine, selection, group_numbers)
                 else:
-                    rows = wait_for_read(start_reading(self._engine, selection, group_numbers), self._check_running)
+                    rows = wait_for_read(
+                        submit_row_group_read(self._engine, selection, group_numbers), self._check_running
+                    )
                 yield name, rows
 
     def _check_running(self) -> None:
-        check_execution(self, self._limits)
+        check_execution_running(self, self._limits)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -79,7 +81,7 @@ class LocalExecution(FetchingExecution):
             self._relations.clear()
 
 
-class StreamedLocalExecution(RelayExecution):
+class StreamedRowGroupExecution(DelegatingExecution):
     """A running query that yields rows as row groups come (`hven.engines.QueryExecution`).
 
     Parameters
@@ -113,7 +115,7 @@ class StreamedLocalExecution(RelayExecution):
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         remaining_rows = self._row_limit
-        batch_rows = self._limits.compute_batch_rows(len(self.schema))
+        batch_rows = self._limits.compute_batch_row_count(len(self.schema))
         with ExitStack() as stack:
             stack.callback(self.close)
             stack.enter_context(self._engine.hold_snapshots([self._table_selection.snapshot.path]))
@@ -132,7 +134,7 @@ class StreamedLocalExecution(RelayExecution):
                         if remaining_rows is not None and remaining_rows <= 0:
                             return
                 finally:
-                    self._set_current(None)
+                    self._set_current_execution(None)
                     execution.close()
 
     def _execute_piece(self, rows: pa.Table, remaining_rows: int | None) -> QueryExecution:
@@ -140,14 +142,14 @@ class StreamedLocalExecution(RelayExecution):
         row_limit = None if remaining_rows is None else remaining_rows - 1
         limits = replace(self._limits, row_limit=row_limit)
         relations = {self._name: MemoryRelation(rows, is_stored=True)}
-        return self._begin_execution(self._embedded_plan.execute(self._literal_values, relations, limits))
+        return self._adopt_execution(self._embedded_plan.execute(self._literal_values, relations, limits))
 
     def _read_pieces(self) -> Iterator[pa.Table]:
         """Read the pieces of the table, a few of them ahead."""
         pending_reads: deque[Any] = deque()
         try:
-            for group_numbers in self._iterate_pieces():
-                pending_reads.append(start_reading(self._engine, self._table_selection, group_numbers))
+            for group_numbers in self._iterate_piece_groups():
+                pending_reads.append(submit_row_group_read(self._engine, self._table_selection, group_numbers))
                 if len(pending_reads) >= MAX_PIECES_AHEAD:
                     yield wait_for_read(pending_reads.popleft(), self._check_running)
             while pending_reads:
@@ -156,10 +158,10 @@ class StreamedLocalExecution(RelayExecution):
             for pending_read in pending_reads:
                 pending_read.cancel()
 
-    def _iterate_pieces(self) -> Iterator[Rows]:
+    def _iterate_piece_groups(self) -> Iterator[Rows]:
         """Divide the row groups into pieces, each of row groups of one file."""
         group_numbers = self._table_selection.group_numbers
-        files = self._table_selection.manifest.get_array("file")[group_numbers]
+        files = self._table_selection.manifest.get_row_group_column("file")[group_numbers]
         begin, step = 0, FIRST_PIECE_GROUPS
         while begin < len(group_numbers):
             end = int(np.searchsorted(files[begin : begin + step], files[begin], side="right")) + begin
@@ -168,10 +170,10 @@ class StreamedLocalExecution(RelayExecution):
             step = min(max(MIN_PIECE_GROUPS, step * 2), MAX_PIECE_GROUPS)
 
     def _check_running(self) -> None:
-        check_execution(self, self._limits)
+        check_execution_running(self, self._limits)
 
 
-def check_execution(execution: Any, limits: ExecutionLimits) -> None:
+def check_execution_running(execution: Any, limits: ExecutionLimits) -> None:
     """Raise an error if the query was cancelled, or if its time is over."""
     if execution._is_stopped():  # noqa: SLF001  (of a Relay)
         raise OperationCancelledError("the query was cancelled")
@@ -179,7 +181,7 @@ def check_execution(execution: Any, limits: ExecutionLimits) -> None:
         limits.deadline.check()
 
 
-def start_reading(engine: HatsEngineProtocol, selection: TableSelection, group_numbers: Rows) -> Any:
+def submit_row_group_read(engine: HatsEngineProtocol, selection: TableSelection, group_numbers: Rows) -> Any:
     """Start to read row groups of a table in another thread."""
     return engine.reader.submit_read(
         read_selected_rows, engine, selection, group_numbers, is_on_web=selection.manifest.is_on_web
@@ -190,12 +192,12 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
     """Read row groups of a table: the selected columns, and only the rows in the selected cells."""
     manifest = selection.manifest
     if not selection.columns:  # rows are only counted
-        row_count = int(manifest.get_array("rows")[group_numbers].sum())
+        row_count = int(manifest.get_row_group_column("rows")[group_numbers].sum())
         return pa.table({manifest.schema.names[0]: pa.nulls(row_count)})
     schema = manifest.select_schema(selection.columns)
     filters_cells = selection.cells is not None and bool(manifest.head.cell) and len(group_numbers) > 0
     pieces = []
-    for path, groups in manifest.list_files(group_numbers):
+    for path, groups in manifest.list_row_group_files(group_numbers):
         rows_in_cells = None
         if filters_cells and not manifest.head.foreign:
             rows_in_cells = engine.reader.read_rows_in_cells(
@@ -219,7 +221,7 @@ def _read_group_rows(
     read_names = schema.names
     if filters_cells and hats_layout.CELL_COLUMN not in read_names:
         read_names = [hats_layout.CELL_COLUMN, *read_names]
-    rows = engine.reader.read_groups(path, groups, read_names, manifest.file_states[path], manifest.head.leaves)
+    rows = engine.reader.read_row_groups(path, groups, read_names, manifest.file_states[path], manifest.head.leaves)
     if filters_cells:
         rows = select_rows_in_cells(rows, selection.cells)
     rows = rows.select(schema.names)
@@ -229,7 +231,7 @@ def _read_group_rows(
     return rows
 
 
-def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> pa.Table | None:
+def read_rows_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> pa.Table | None:
     """Read the rows in some cells from memory; an event loop may call this function.
 
     Returns
@@ -244,9 +246,9 @@ def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> 
         return None
     schema = manifest.select_schema(selection.columns)
     pieces = []
-    for path, groups in manifest.list_files(selection.group_numbers):
+    for path, groups in manifest.list_row_group_files(selection.group_numbers):
         rows_in_cells = engine.reader.read_rows_in_cells(
-            path, groups, schema, manifest.file_states[path], selection.cells, only_cached=True
+            path, groups, schema, manifest.file_states[path], selection.cells, is_cached_only=True
         )
         if rows_in_cells is None:
             return None
@@ -275,4 +277,4 @@ def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=rows.schema).take(row_array)])
 
 
-__all__ = ["LocalExecution", "StreamedLocalExecution", "read_if_in_memory", "read_selected_rows"]
+__all__ = ["RowGroupExecution", "StreamedRowGroupExecution", "read_rows_if_in_memory", "read_selected_rows"]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._snapshot_files import is_on_local_disk, raise_if_transient
+from hven.engines._snapshot_files import is_on_local_disk, raise_if_transient_read_error
 from hven.formats.hats_layout import is_web_address
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class RowGroupCollector:
             "file": pa.array(np.full(group_count, file_number, np.int32)),
             "group": pa.array(np.arange(group_count, dtype=np.int32)),
             "rows": pa.array([group.num_rows for group in groups], pa.int32()),
-            "bytes": pa.array([_count_bytes(group) for group in groups], pa.int64()),
+            "bytes": pa.array([_count_row_group_bytes(group) for group in groups], pa.int64()),
             "first": pa.array([first_cell if low is None else low for low, _ in cells], pa.int64()),
             "last": pa.array([last_cell if high is None else high for _, high in cells], pa.int64()),
         }
@@ -200,7 +200,7 @@ class RowGroupCollector:
         return pa.schema(column_types).empty_table()
 
 
-def _count_bytes(row_group: Any) -> int:
+def _count_row_group_bytes(row_group: Any) -> int:
     return sum(row_group.column(number).total_compressed_size for number in range(row_group.num_columns))
 
 
@@ -263,7 +263,7 @@ def _to_range_value(value: Any) -> Any:
     return value
 
 
-def list_indexed_columns(table: Any) -> list[str]:
+def list_range_columns(table: Any) -> list[str]:
     """List the columns whose ranges are kept: searched ones, those of the key, and that of the order."""
     searched_names = {*table.indexed_column_names, *table.primary}
     return [
@@ -314,14 +314,14 @@ class CatalogueManifest:
                 if data[name] is not None:
                     data[name] = tuple(data[name])
             self.head = ManifestHead(**data)
-            self._schema_cache: Cache[pa.Schema] = Cache(MAX_CACHED_COLUMN_SETS)
-            self._share_cache: Cache[float] = Cache(MAX_CACHED_COLUMN_SETS)
+            self._schema_cache: LruCache[pa.Schema] = LruCache(MAX_CACHED_COLUMN_SETS)
+            self._share_cache: LruCache[float] = LruCache(MAX_CACHED_COLUMN_SETS)
             # This is found out here, because an event loop may read later and must not touch a mount that hangs. The
             # files of foreign catalogues are not touched at all.
             self._is_local = not self.head.foreign and is_on_local_disk(str(self.directory))
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise_if_transient(path, error)
+            raise_if_transient_read_error(path, error)
             message = f"the snapshot in {directory} cannot be read: {MANIFEST_FILE_NAME}: {error}"
             raise StorageError(
                 message, remedy="ingest the collection anew, or roll back to an older snapshot"
@@ -349,7 +349,7 @@ class CatalogueManifest:
     def _array_cache(self) -> dict[str, npt.NDArray[Any]]:
         return {}
 
-    def get_array(self, column_name: str) -> npt.NDArray[Any]:
+    def get_row_group_column(self, column_name: str) -> npt.NDArray[Any]:
         """Return a column of the row groups: ``file``, ``group``, ``rows``, ``bytes``, ``first``, ``last``."""
         if column_name not in self._array_cache:
             column = self._group_table.column(column_name)
@@ -362,11 +362,11 @@ class CatalogueManifest:
 
         If they ascend, they are searched by bisection.
         """
-        first = self.get_array("first")
-        last = self.get_array("last")
+        first = self.get_row_group_column("first")
+        last = self.get_row_group_column("last")
         return first, last, bool((first[1:] >= first[:-1]).all() and (last[1:] >= last[:-1]).all())
 
-    def find_groups_in_cells(self, cell_ranges: Rows) -> Rows:
+    def find_row_groups_in_cells(self, cell_ranges: Rows) -> Rows:
         """Return the numbers of the row groups that may have rows in these cells of order 29.
 
         The ranges are half-open, ascending and disjoint.
@@ -391,7 +391,7 @@ class CatalogueManifest:
         group_numbers: Rows = np.arange(ends[-1]) + np.repeat(begin - (ends - lengths), lengths)
         return group_numbers
 
-    def find_groups_between(
+    def find_row_groups_between(
         self, column: str, lower_bound: Any, upper_bound: Any, candidate_groups: Rows | None = None
     ) -> Rows | None:
         """Return the numbers of the row groups that may have values between two bounds; None if ranges are unknown.
@@ -412,8 +412,8 @@ class CatalogueManifest:
     def _test_number_ranges(
         self, column: str, lower_bound: Any, upper_bound: Any, candidate_groups: Rows | None
     ) -> Mask:
-        group_lows = self.get_array(f"{column}:low")
-        group_highs = self.get_array(f"{column}:high")
+        group_lows = self.get_row_group_column(f"{column}:low")
+        group_highs = self.get_row_group_column(f"{column}:high")
         if candidate_groups is not None:
             group_lows = group_lows[candidate_groups]
             group_highs = group_highs[candidate_groups]
@@ -440,16 +440,16 @@ class CatalogueManifest:
             is_overlapping = is_overlapping & np.asarray(pc.less_equal(group_lows, upper_bound))
         return is_overlapping
 
-    def estimate_bytes(self, group_numbers: Rows, column_names: Collection[str] | None) -> int:
+    def estimate_read_bytes(self, group_numbers: Rows, column_names: Collection[str] | None) -> int:
         """Estimate the size of some columns of some row groups."""
         if column_names is None:
             share = 1.0
         else:
-            share = self._compute_share(tuple(column_names))
-        array = self.get_array("bytes")
+            share = self._compute_byte_share(tuple(column_names))
+        array = self.get_row_group_column("bytes")
         return int(array[group_numbers].sum() * share)
 
-    def _compute_share(self, column_names: tuple[str, ...]) -> float:
+    def _compute_byte_share(self, column_names: tuple[str, ...]) -> float:
         """Return the share of some columns in the bytes."""
         share = self._share_cache.find(column_names)
         if share is None:
@@ -480,10 +480,10 @@ class CatalogueManifest:
             self.locate_file(file): (file.bytes, file.checksum if self.head.foreign else "") for file in self.head.files
         }
 
-    def list_files(self, group_numbers: Rows) -> list[tuple[str, list[int]]]:
+    def list_row_group_files(self, group_numbers: Rows) -> list[tuple[str, list[int]]]:
         """Return the files of some row groups, in order, each with the numbers of the row groups in it."""
-        file_numbers = self.get_array("file")[group_numbers]
-        groups = self.get_array("group")[group_numbers]
+        file_numbers = self.get_row_group_column("file")[group_numbers]
+        groups = self.get_row_group_column("group")[group_numbers]
         if not len(group_numbers):
             return []
         if len(group_numbers) == 1:  # most cones

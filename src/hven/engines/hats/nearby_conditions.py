@@ -60,7 +60,7 @@ class NearbyCondition:
     radius: Constant | str
     required_one: Constant | None
 
-    def find_cells(self, relations: Mapping[str, Relation], literal_values: Values) -> Rows | None:
+    def find_nearby_cells(self, relations: Mapping[str, Relation], literal_values: Values) -> Rows | None:
         """Return the cells of order 29 around the positions: half-open ranges, sorted and disjoint.
 
         None if the positions are not in memory, or are too many.
@@ -97,7 +97,7 @@ def match_nearby_condition(
     for first_position, second_position, size, required_one in _iterate_position_pairs(condition, free_slots):
         for table_position, memory_position in ((first_position, second_position), (second_position, first_position)):
             position = match_indexed_position(narrowable, table_number, table_position)
-            centre = _find_centre(narrowable, memory_position)
+            centre = _find_centre_columns(narrowable, memory_position)
             if position is None or centre is None or centre.source == table_number:
                 continue
             radius: Constant | str | None = compile_constant(size, free_slots)
@@ -109,7 +109,7 @@ def match_nearby_condition(
     return None
 
 
-class _Centre(NamedTuple):
+class _CentreColumns(NamedTuple):
     """The columns of a position, and the table reference that has them."""
 
     source: int
@@ -117,7 +117,7 @@ class _Centre(NamedTuple):
     columns: tuple[str, str]
 
 
-def _find_centre(narrowable: NarrowableSelect, position: Pair | None) -> _Centre | None:
+def _find_centre_columns(narrowable: NarrowableSelect, position: Pair | None) -> _CentreColumns | None:
     """Return the columns of a position, if both are stored in one table."""
     pair = match_column_pair(position)
     if pair is None:
@@ -130,7 +130,7 @@ def _find_centre(narrowable: NarrowableSelect, position: Pair | None) -> _Centre
     table = narrowable.table_refs[lon.source].table
     if table is None:
         return None
-    return _Centre(lon.source, table.qualified_name, (lon.column.name, lat.column.name))
+    return _CentreColumns(lon.source, table.qualified_name, (lon.column.name, lat.column.name))
 
 
 def _iterate_position_pairs(

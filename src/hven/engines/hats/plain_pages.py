@@ -56,7 +56,7 @@ class PlainValueIndex:
         self.footer = footer
         self._offsets: dict[tuple[int, str], int | None] = {}
         self._cell_marks: dict[int, Rows | None] = {}
-        # names of the columns of the last call of `find_offsets`, and their offsets by row group
+        # names of the columns of the last call of `find_value_offsets`, and their offsets by row group
         self._offsets_of_columns: tuple[list[str], dict[int, dict[str, int]]] = ([], {})
 
     @cached_property
@@ -68,43 +68,47 @@ class PlainValueIndex:
         row_count: int = self.footer.row_group(group_number).num_rows
         return row_count
 
-    def find_offset(self, file: int, group_number: int, field: pa.Field, flags: int = 0) -> int | None:
+    def find_value_offset(self, file_descriptor: int, group_number: int, field: pa.Field, flags: int = 0) -> int | None:
         """Return where the values of a column of a row group begin; None if they are not stored as in memory."""
         key = group_number, field.name
         if key not in self._offsets:
             if field.type in PLAIN_TYPES:
-                self._offsets[key] = self._locate_values(file, group_number, field, flags)
+                self._offsets[key] = self._locate_values(file_descriptor, group_number, field, flags)
             else:
                 self._offsets[key] = None
         return self._offsets[key]
 
-    def find_offsets(self, file: int, group_number: int, schema: pa.Schema, flags: int) -> dict[str, int]:
+    def find_value_offsets(
+        self, file_descriptor: int, group_number: int, schema: pa.Schema, flags: int
+    ) -> dict[str, int]:
         """Return where the values of columns of a row group begin, for those that are stored as in memory."""
         names, offsets_by_group = self._offsets_of_columns
         if names != schema.names:
             names, offsets_by_group = self._offsets_of_columns = schema.names, {}
         if group_number not in offsets_by_group:
-            all_offsets = {field.name: self.find_offset(file, group_number, field, flags) for field in schema}
+            all_offsets = {
+                field.name: self.find_value_offset(file_descriptor, group_number, field, flags) for field in schema
+            }
             offsets_by_group[group_number] = {name: begin for name, begin in all_offsets.items() if begin is not None}
         return offsets_by_group[group_number]
 
-    def get_cell_marks(self, file: int, group_number: int, flags: int = 0) -> Rows | None:
+    def get_cell_marks(self, file_descriptor: int, group_number: int, flags: int = 0) -> Rows | None:
         """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one.
 
         None if cells are not stored as in memory, or are not in order.
         """
         if group_number not in self._cell_marks:
-            begin = self.find_offset(file, group_number, _CELL_FIELD, flags)
+            begin = self.find_value_offset(file_descriptor, group_number, _CELL_FIELD, flags)
             marks = None
             if begin is not None and self.count_rows(group_number):
                 row_count = self.count_rows(group_number)
-                cells = _read_values(file, begin, 0, row_count, arrow_type=_CELL_FIELD.type, flags=flags)
+                cells = _read_values(file_descriptor, begin, 0, row_count, arrow_type=_CELL_FIELD.type, flags=flags)
                 if (cells[1:] >= cells[:-1]).all():
                     marks = np.append(cells[::MARK_STEP_ROWS], cells[-1])
             self._cell_marks[group_number] = marks
         return self._cell_marks[group_number]
 
-    def _locate_values(self, file: int, group_number: int, field: pa.Field, flags: int) -> int | None:
+    def _locate_values(self, file_descriptor: int, group_number: int, field: pa.Field, flags: int) -> int | None:
         leaf = self.footer.row_group(group_number).column(self._leaf_numbers[field.name])
         physical_type, dtype = PLAIN_TYPES[field.type]
         if leaf.physical_type != physical_type or leaf.compression != "UNCOMPRESSED":
@@ -117,14 +121,14 @@ class PlainValueIndex:
         begin: int = leaf.data_page_offset
         chunk_bytes: int = leaf.total_compressed_size
         value_bytes: int = leaf.num_values * np.dtype(dtype).itemsize
-        header = bytes(_read_bytes(file, PAGE_HEADER_BYTES, begin, flags))
-        page_bytes = _read_page_bytes(header)
+        header = bytes(_read_bytes(file_descriptor, PAGE_HEADER_BYTES, begin, flags))
+        page_bytes = _parse_page_size(header)
         if value_bytes <= page_bytes < chunk_bytes:  # one page has all values, and ends with them
             return begin + chunk_bytes - value_bytes
         return None
 
 
-def _read_page_bytes(header: bytes) -> int:
+def _parse_page_size(header: bytes) -> int:
     """Read the size of a page with values that is not compressed; return 0 for other pages."""
     offset = 0
     integers = []
@@ -241,7 +245,7 @@ def read_rows_in_cells(
     rows_before = 0
     file = os.open(path, os.O_RDONLY)
     try:
-        begins = [value_index.find_offsets(file, group, schema, flags) for group in group_numbers]
+        begins = [value_index.find_value_offsets(file, group, schema, flags) for group in group_numbers]
         plain_fields = [field for field in schema if all(field.name in group_offsets for group_offsets in begins)]
         if are_cached is not None and len(plain_fields) < len(schema):
             plain_names = {field.name for field in plain_fields}
@@ -249,7 +253,7 @@ def read_rows_in_cells(
                 raise NotInMemoryError
         for group_place, group in enumerate(group_numbers):
             marks = value_index.get_cell_marks(file, group, flags)
-            first = value_index.find_offset(file, group, _CELL_FIELD, flags)
+            first = value_index.find_value_offset(file, group, _CELL_FIELD, flags)
             if marks is None or first is None:
                 return None
             count = value_index.count_rows(group)
@@ -271,11 +275,11 @@ def read_rows_in_cells(
             rows_before += count
     finally:
         os.close(file)
-    columns = {field.name: _build_array(field.type, pieces.get(field.name, [])) for field in plain_fields}
+    columns = {field.name: _concat_plain_values(field.type, pieces.get(field.name, [])) for field in plain_fields}
     return RowsInCells(columns, np.concatenate(row_arrays))
 
 
-def take_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:
+def take_column_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:
     """Take some rows of a decoded column."""
     if column.num_chunks != 1:
         return column.take(pa.array(row_numbers)).combine_chunks()
@@ -284,10 +288,10 @@ def take_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:
         return chunk.take(pa.array(row_numbers))
     # For few rows numpy is ten times faster than Arrow.
     values = np.frombuffer(chunk.buffers()[1], PLAIN_TYPES[chunk.type][1])
-    return _build_array(chunk.type, [values[row_numbers + chunk.offset]])
+    return _concat_plain_values(chunk.type, [values[row_numbers + chunk.offset]])
 
 
-def _build_array(arrow_type: pa.DataType, pieces: Sequence[Any]) -> pa.Array:
+def _concat_plain_values(arrow_type: pa.DataType, pieces: Sequence[Any]) -> pa.Array:
     if len(pieces) == 1:
         values = pieces[0]
     else:
@@ -324,5 +328,5 @@ __all__ = [
     "RowsInCells",
     "find_rows_in_cells",
     "read_rows_in_cells",
-    "take_rows",
+    "take_column_rows",
 ]

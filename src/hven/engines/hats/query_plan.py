@@ -26,13 +26,13 @@ from hven.adql.syntax_tree import (
 )
 from hven.engines import MemoryRelation, QueryPlan, Snapshot
 from hven.engines._deferred_execution import DeferredExecution
-from hven.engines._embedded_fallback import FallbackPlan, require_relation
-from hven.engines._query_analysis.geometry import replace_shape_texts
+from hven.engines._embedded_fallback import EmbeddedFallbackPlan, require_relation
+from hven.engines._query_analysis.geometry import unwrap_shape_texts
 from hven.engines._query_analysis.query_flattening import flatten_query
-from hven.engines._query_analysis.union_pushdown import push_into_unions
+from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.hats.engine_protocol import TableSelection
-from hven.engines.hats.local_execution import LocalExecution, StreamedLocalExecution, read_if_in_memory
-from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
+from hven.engines.hats.local_execution import RowGroupExecution, StreamedRowGroupExecution, read_rows_if_in_memory
+from hven.engines.hats.row_group_filters import RowGroupChooser, RowGroupLookupContext
 from hven.model import plugins
 from hven.model.errors import StorageError, TooLargeError, format_message
 
@@ -70,10 +70,10 @@ class HatsPlan(QueryPlan):
     bound_query
         The bound query.
     is_table_fetch
-        True if the query only fetches rows of one table for a `FallbackPlan`.
+        True if the query only fetches rows of one table for a `EmbeddedFallbackPlan`.
     """
 
-    small = False
+    is_quick = False
 
     def __init__(self, engine: HatsEngineProtocol, bound_query: BoundQuery, *, is_table_fetch: bool = False) -> None:
         self._engine = engine
@@ -82,14 +82,14 @@ class HatsPlan(QueryPlan):
         self._embedded_plan = engine.embedded_engine.plan_query(bound_query)
         self.schema = self._embedded_plan.schema
         # `execute` answers such a query at once if its rows are in memory, even on an event loop.
-        self.small = self._embedded_plan.small and len(bound_query.tables) == 1 and not is_table_fetch
-        rewritten_query = replace_shape_texts(flatten_query(push_into_unions(bound_query)))
+        self.is_quick = self._embedded_plan.is_quick and len(bound_query.tables) == 1 and not is_table_fetch
+        rewritten_query = unwrap_shape_texts(flatten_query(push_conditions_into_unions(bound_query)))
         self._group_chooser = RowGroupChooser(rewritten_query)
         unrewritten_chooser = RowGroupChooser(bound_query)
         self._read_columns: dict[str, tuple[str, ...]] = {}
         for table in bound_query.tables:
             name = table.qualified_name
-            columns = [*self._group_chooser.list_columns(name), *unrewritten_chooser.list_columns(name)]
+            columns = [*self._group_chooser.list_read_columns(name), *unrewritten_chooser.list_read_columns(name)]
             self._read_columns[name] = tuple(dict.fromkeys(columns))
         self._streamable_query = match_streamable_query(bound_query)
 
@@ -99,7 +99,7 @@ class HatsPlan(QueryPlan):
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         """Run the query; see `hven.engines.QueryPlan.execute`."""
-        if not self.small:
+        if not self.is_quick:
             return self._execute_long(literal_values, relations, limits)
         known_selections: dict[str, TableSelection] = {}  # so that nothing is looked up twice
         memory_execution = self._execute_from_memory(literal_values, relations, limits, known_selections)
@@ -125,14 +125,14 @@ class HatsPlan(QueryPlan):
         manifest = self._engine.get_open_manifest(relation)
         if manifest is None:
             return None
-        context = LookupContext(manifest, None, literal_values, relations)
-        if self._group_chooser.find_cells(name, context) is None:
+        context = RowGroupLookupContext(manifest, None, literal_values, relations)
+        if self._group_chooser.find_needed_cells(name, context) is None:
             return None
-        selection = self._select_groups(name, relation, context)
+        selection = self._select_table_row_groups(name, relation, context)
         if selection.estimated_bytes > self._engine.near_bytes:
             return None
         known_selections[name] = selection
-        rows = read_if_in_memory(self._engine, selection)
+        rows = read_rows_if_in_memory(self._engine, selection)
         if rows is None:
             return None
         return self._embedded_plan.execute(literal_values, {name: MemoryRelation(rows, is_stored=True)}, limits)
@@ -144,23 +144,27 @@ class HatsPlan(QueryPlan):
         limits: ExecutionLimits,
         known_selections: Mapping[str, TableSelection] | None = None,
     ) -> QueryExecution:
-        selections = known_selections or self._select_tables(literal_values, relations)
+        selections = known_selections or self._select_row_groups_by_table(literal_values, relations)
         if self._streamable_query is not None and len(selections) == 1 and self._can_stream(*selections.values()):
             (name,) = selections
-            return StreamedLocalExecution(
+            return StreamedRowGroupExecution(
                 self._engine,
                 self._embedded_plan,
                 name,
                 selections[name],
-                top=self._compute_top(literal_values),
+                top=self._compute_top_limit(literal_values),
                 literal_values=literal_values,
                 limits=limits,
             )
         if self._is_cluster_needed(selections):
             return self._execute_on_cluster(selections, literal_values, relations, limits)
-        return LocalExecution(self._engine, self._embedded_plan, selections, literal_values, relations, limits=limits)
+        return RowGroupExecution(
+            self._engine, self._embedded_plan, selections, literal_values, relations, limits=limits
+        )
 
-    def _select_tables(self, literal_values: Values, relations: Mapping[str, Relation]) -> dict[str, TableSelection]:
+    def _select_row_groups_by_table(
+        self, literal_values: Values, relations: Mapping[str, Relation]
+    ) -> dict[str, TableSelection]:
         """Look up the row groups that have to be read of each catalogue."""
         selections = {}
         for table in self._bound_query.tables:
@@ -173,15 +177,17 @@ class HatsPlan(QueryPlan):
                 raise StorageError(message)
             manifest = self._engine.open_manifest(relation)
             key_index = self._engine.get_key_index(relation)
-            context = LookupContext(manifest, key_index, literal_values, relations)
-            selections[name] = self._select_groups(name, relation, context)
+            context = RowGroupLookupContext(manifest, key_index, literal_values, relations)
+            selections[name] = self._select_table_row_groups(name, relation, context)
         return selections
 
-    def _select_groups(self, qualified_name: str, relation: Snapshot, context: LookupContext) -> TableSelection:
+    def _select_table_row_groups(
+        self, qualified_name: str, relation: Snapshot, context: RowGroupLookupContext
+    ) -> TableSelection:
         """Look up the row groups that have to be read of one table."""
         if self._engine.uses_indexes:
-            group_numbers = self._group_chooser.find_groups(qualified_name, context)
-            cells = self._group_chooser.find_cells(qualified_name, context)
+            group_numbers = self._group_chooser.find_row_groups(qualified_name, context)
+            cells = self._group_chooser.find_needed_cells(qualified_name, context)
         else:
             group_numbers = np.arange(context.manifest.group_count)
             cells = None
@@ -198,7 +204,7 @@ class HatsPlan(QueryPlan):
         has_conditions = self._streamable_query is None or self._streamable_query.has_conditions
         return is_little or not has_conditions
 
-    def _compute_top(self, literal_values: Values) -> int | None:
+    def _compute_top_limit(self, literal_values: Values) -> int | None:
         """Return the number of rows that TOP allows; None if there is no TOP."""
         if self._streamable_query is None or self._streamable_query.top is None:
             return None
@@ -216,19 +222,19 @@ class HatsPlan(QueryPlan):
         limits: ExecutionLimits,
     ) -> QueryExecution:
         if self._engine.spark is None:
-            raise build_too_large_error(selections, self._engine.near_bytes)
+            raise build_cluster_needed_error(selections, self._engine.near_bytes)
         local_only = next((selection for selection in selections.values() if selection.is_local_only), None)
         if local_only is not None:
-            raise build_too_large_error(selections, self._engine.near_bytes, local_only)
+            raise build_cluster_needed_error(selections, self._engine.near_bytes, local_only)
         cluster_plan = self._cluster_plan
-        if isinstance(cluster_plan, FallbackPlan):
+        if isinstance(cluster_plan, EmbeddedFallbackPlan):
             return cluster_plan.execute(literal_values, relations, limits)
         paths_by_table = {
-            name: [path for path, _ in selection.manifest.list_files(selection.group_numbers)]
+            name: [path for path, _ in selection.manifest.list_row_group_files(selection.group_numbers)]
             for name, selection in selections.items()
         }
         memory_relations = {name: relation for name, relation in relations.items() if name not in selections}
-        build_fallback = self._plan_without_conditions if self._is_table_fetch else self._build_fallback
+        build_fallback = self._plan_without_conditions if self._is_table_fetch else self._build_fallback_plan
 
         def run_fallback(reason: str) -> QueryExecution:
             return build_fallback(reason).execute(literal_values, relations, limits)
@@ -248,17 +254,17 @@ class HatsPlan(QueryPlan):
     @cached_property
     def _cluster_plan(self) -> Any:
         """The plan for the cluster, or a plan over rows that the cluster fetches."""
-        cluster_module = _import_cluster_plan()
+        cluster_module = _import_cluster_plan_module()
         try:
             return cluster_module.ClusterPlan(self._engine.cluster, self._bound_query)
         except cluster_module.UnsupportedBySparkError as reason:
             if self._is_table_fetch:
                 raise
-            return self._build_fallback(str(reason))
+            return self._build_fallback_plan(str(reason))
 
-    def _build_fallback(self, reason: str) -> FallbackPlan:
+    def _build_fallback_plan(self, reason: str) -> EmbeddedFallbackPlan:
         """Plan the query over rows that the cluster fetches."""
-        return FallbackPlan(
+        return EmbeddedFallbackPlan(
             self._engine.embedded_engine,
             self._bound_query,
             reason,
@@ -286,7 +292,7 @@ class HatsPlan(QueryPlan):
         plan = HatsPlan(self._engine, bound_query, is_table_fetch=True)
         try:
             _ = plan._cluster_plan  # it is refused if the cluster cannot compute it
-        except _import_cluster_plan().UnsupportedBySparkError:
+        except _import_cluster_plan_module().UnsupportedBySparkError:
             return None
         return plan
 
@@ -297,7 +303,7 @@ class HatsPlan(QueryPlan):
         lines = []
         for number, test in self._group_chooser.tests_by_number.items():
             name = _find_reference_name(self._group_chooser.table_refs[number])
-            lines.append(f"{name}: row groups by the manifest, {test.describe_test()}")
+            lines.append(f"{name}: row groups by the manifest, {test.describe_filter()}")
         max_size = _format_size(self._engine.near_bytes)
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
@@ -307,15 +313,15 @@ class HatsPlan(QueryPlan):
             lines.append(f"near, up to {max_size} of files; else far: by the cluster")
         return "\n".join([*lines, self._embedded_plan.explain()])
 
-    def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
+    def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate what is read of each table, and tell whether the query is computed here or by the cluster."""
-        selections = self._select_tables(literal_values, relations)
+        selections = self._select_row_groups_by_table(literal_values, relations)
         can_stream = len(selections) == 1 and self._can_stream(*selections.values())
         is_streamed = can_stream and self._streamable_query is not None
         if is_streamed and self._streamable_query is not None and not self._streamable_query.has_conditions:
             # A stream ends with the last row that TOP allows.
-            top = self._compute_top(literal_values)
-            selections = {name: _limit_selection(selection, top) for name, selection in selections.items()}
+            top = self._compute_top_limit(literal_values)
+            selections = {name: _limit_row_groups(selection, top) for name, selection in selections.items()}
         if is_streamed or not self._is_cluster_needed(selections):
             place = "near"
         elif self._engine.spark and not any(selection.is_local_only for selection in selections.values()):
@@ -362,25 +368,25 @@ def match_streamable_query(bound_query: BoundQuery) -> StreamableQuery | None:
     return StreamableQuery(body.top, body.where is not None or body.source.where is not None)
 
 
-def build_too_large_error(
-    selections: Mapping[str, TableSelection], byte_limit: int, local_only: TableSelection | None = None
+def build_cluster_needed_error(
+    selections: Mapping[str, TableSelection], byte_limit: int, local_only_selection: TableSelection | None = None
 ) -> TooLargeError:
     """Build the error of a query that needs a cluster, if there is none, or if the cluster cannot read a table."""
     total_bytes = sum(selection.estimated_bytes for selection in selections.values())
     remedy = NO_CLUSTER_REMEDY
-    if local_only is not None:
-        remedy = NOT_ON_CLUSTER_REMEDY.format(local_only.manifest.head.foreign)
+    if local_only_selection is not None:
+        remedy = NOT_ON_CLUSTER_REMEDY.format(local_only_selection.manifest.head.foreign)
     return TooLargeError(
         format_message(TOO_LARGE_MESSAGE, _format_size(total_bytes), ", ".join(selections), _format_size(byte_limit)),
         remedy=remedy,
     )
 
 
-def _limit_selection(selection: TableSelection, row_limit: int | None) -> TableSelection:
+def _limit_row_groups(selection: TableSelection, row_limit: int | None) -> TableSelection:
     """Leave out the row groups after this number of rows."""
     if row_limit is None:
         return selection
-    row_counts = selection.manifest.get_array("rows")[selection.group_numbers]
+    row_counts = selection.manifest.get_row_group_column("rows")[selection.group_numbers]
     group_count = int(np.searchsorted(np.cumsum(row_counts), row_limit)) + 1
     return replace(selection, group_numbers=selection.group_numbers[:group_count])
 
@@ -390,7 +396,7 @@ def _describe_scan(selection: TableSelection) -> str:
     manifest = selection.manifest
     if not selection.columns:
         return f"the manifest knows how many of {manifest.head.rows:,} rows there are, none is read"
-    file_count = len(np.unique(manifest.get_array("file")[selection.group_numbers]))
+    file_count = len(np.unique(manifest.get_row_group_column("file")[selection.group_numbers]))
     return (
         f"{file_count:,} of {len(manifest.head.files):,} files, "
         f"{len(selection.group_numbers):,} of {manifest.group_count:,} row groups, "
@@ -399,7 +405,7 @@ def _describe_scan(selection: TableSelection) -> str:
     )
 
 
-def _import_cluster_plan() -> Any:
+def _import_cluster_plan_module() -> Any:
     """Import the plans for the cluster; Spark's client is an optional dependency."""
     return plugins.import_hven_module("hven.engines.hats.cluster_plan", "the far road")
 
@@ -421,4 +427,4 @@ def _find_reference_name(table_ref: TableRef) -> str:
     return ""
 
 
-__all__ = ["HatsPlan", "TableSelection", "build_too_large_error"]
+__all__ = ["HatsPlan", "TableSelection", "build_cluster_needed_error"]

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines._snapshot_files import TRANSIENT_ERRNOS
-from hven.engines.hats.plain_pages import NotInMemoryError, PlainValueIndex, read_rows_in_cells, take_rows
+from hven.engines.hats.plain_pages import NotInMemoryError, PlainValueIndex, read_rows_in_cells, take_column_rows
 from hven.formats.hats_layout import is_web_address
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import StorageError, StorageUnavailableError, UpstreamError, format_message
 from hven.model.types import select_leaf_column
 
@@ -45,11 +45,11 @@ class WebCatalogueProtocol(Protocol):
     def open_folder(self, address: str) -> CatalogueFolder:
         """Return the folder at an address."""
 
-    def read_state(self, path: str) -> tuple[int, str]:
+    def request_file_state(self, path: str) -> tuple[int, str]:
         """Ask for the size of a file, and for a stamp that tells when it changes."""
 
     def open_file(self, path: str, size: int, stamp: str) -> Any:
-        """Open a file in the state that `read_state` returned."""
+        """Open a file in the state that `request_file_state` returned."""
 
     def find_cause(self, error: HvenError) -> HvenError:
         """Return the details of an error for curators, which users do not see."""
@@ -66,8 +66,8 @@ class RowGroupReader:
 
     def __init__(self, web_hats_catalogues: WebCatalogueProtocol | None) -> None:
         self._web_catalogues = web_hats_catalogues
-        self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
-        self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
+        self._footer_cache: LruCache[tuple[tuple[int, str], PlainValueIndex]] = LruCache(FOOTER_CACHE_BYTES)
+        self._column_cache: LruCache[pa.Array] = LruCache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
         # Threads that wait for a web server do not block reads of local files.
         self._thread_pools = tuple(
             ThreadPoolExecutor(max_workers=READER_THREADS, thread_name_prefix=name)
@@ -84,11 +84,11 @@ class RowGroupReader:
     def read_file_state(self, path: str) -> tuple[int, str]:
         """Return the size of a file, and a stamp that tells when it changes."""
         if is_web_address(path):
-            return self.web_hats_catalogues.read_state(path)
+            return self.web_hats_catalogues.request_file_state(path)
         file_status = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
         return file_status.st_size, str(file_status.st_mtime_ns)
 
-    def get_source(self, path: str, size: int, change_stamp: str) -> Any:
+    def get_arrow_source(self, path: str, size: int, change_stamp: str) -> Any:
         """Return the source that Arrow opens; a file on a web server is opened in this state only."""
         if is_web_address(path):
             return self.web_hats_catalogues.open_file(path, size, change_stamp)
@@ -105,7 +105,7 @@ class RowGroupReader:
         cached = self._find_cached_footer(path, file_state)
         if cached is not None:
             return cached
-        source = self.get_source(path, *file_state)
+        source = self.get_arrow_source(path, *file_state)
         if source is not path:  # Arrow reads small files whole, and would not notice a server without ranges
             source.read(4)
         value_index = PlainValueIndex(pq.read_metadata(source))
@@ -129,10 +129,10 @@ class RowGroupReader:
         size, stamp = self.read_file_state(path)
         written_bytes, written_stamp = written_state
         if size != written_bytes or written_stamp not in {"", stamp}:
-            raise build_changed_error(path, size, written_bytes)
+            raise build_changed_file_error(path, size, written_bytes)
         return size, stamp
 
-    def read_groups(
+    def read_row_groups(
         self,
         path: str,
         group_numbers: Sequence[int],
@@ -167,18 +167,18 @@ class RowGroupReader:
             paths = [(leaf_paths or {}).get(name, name) for name in column_names]
         try:
             file_state = self._check_file_state(path, written_state)
-            rows = self._read_groups(path, file_state, group_numbers, paths)
+            rows = self._read_file_row_groups(path, file_state, group_numbers, paths)
         except (UpstreamError, OSError, pa.ArrowException, IndexError) as error:
-            raise build_read_error(path, error) from error
+            raise build_file_read_error(path, error) from error
         if not leaf_paths or column_names is None or paths is None:
             return rows
         return pa.table([select_leaf_column(rows, path) for path in paths], list(column_names))
 
-    def _read_groups(
+    def _read_file_row_groups(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_paths: Sequence[str] | None
     ) -> pa.Table:
         footer = self.get_footer(path, file_state).footer
-        source = self.get_source(path, *file_state)
+        source = self.get_arrow_source(path, *file_state)
         # `pre_buffer` reads ranges together, but keeps every row group until the file is closed. Only web servers need
         # it.
         with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as parquet_file:
@@ -195,22 +195,22 @@ class RowGroupReader:
         group_numbers: Sequence[int],
         column_names: Sequence[str],
         *,
-        only_cached: bool,
+        is_cached_only: bool,
     ) -> pa.Table:
         """Read columns that are not stored as in memory.
 
         Columns of a few row groups are cached, because later queries ask for them, too.
         """
         if len(group_numbers) > MAX_CACHED_GROUPS:
-            return self._read_groups(path, file_state, group_numbers, column_names)
+            return self._read_file_row_groups(path, file_state, group_numbers, column_names)
         parts = []
         for group in group_numbers:
             columns_by_name = {name: self._column_cache.find((path, file_state, group, name)) for name in column_names}
             missing_names = [name for name in column_names if columns_by_name[name] is None]
             if missing_names:
-                if only_cached:
+                if is_cached_only:
                     raise NotInMemoryError
-                group_rows = self._read_groups(path, file_state, [group], missing_names)
+                group_rows = self._read_file_row_groups(path, file_state, [group], missing_names)
                 for name in missing_names:
                     columns_by_name[name] = column = group_rows.column(name).combine_chunks()
                     self._column_cache.store((path, file_state, group, name), column, column.nbytes)
@@ -219,7 +219,7 @@ class RowGroupReader:
             return parts[0]
         return pa.concat_tables(parts)
 
-    def _is_cached(
+    def _has_cached_columns(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_names: Sequence[str]
     ) -> bool:
         """Return whether columns of row groups are cached."""
@@ -237,19 +237,19 @@ class RowGroupReader:
         written_state: tuple[int, str],
         cell_ranges: Any,
         *,
-        only_cached: bool = False,
+        is_cached_only: bool = False,
     ) -> pa.RecordBatch | None:
         """Read only the rows of some row groups that are in some cells; see `hven.engines.hats.plain_pages`.
 
         Parameters
         ----------
         path, group_numbers, written_state
-            As for `read_groups`.
+            As for `read_row_groups`.
         schema
             Schema of the columns to read.
         cell_ranges
             Half-open ranges of cells of order 29, ascending, shape (r, 2).
-        only_cached
+        is_cached_only
             True: the method does not wait.
 
         Returns
@@ -260,16 +260,16 @@ class RowGroupReader:
         Raises
         ------
         StorageError, StorageUnavailableError
-            As for `read_groups`.
+            As for `read_row_groups`.
         """
         flags = 0
         are_cached = None
         try:
             file_state = self._check_file_state(path, written_state)
-            if only_cached:
+            if is_cached_only:
                 value_index = self._find_cached_footer(path, file_state)
                 flags = READ_NOWAIT_FLAG
-                are_cached = partial(self._is_cached, path, file_state, group_numbers)
+                are_cached = partial(self._has_cached_columns, path, file_state, group_numbers)
             else:
                 value_index = self.get_footer(path, file_state)
             if value_index is None:
@@ -283,15 +283,17 @@ class RowGroupReader:
             other_names = [name for name in schema.names if name not in columns]
             if other_names:
                 other_columns = self._read_cached_columns(
-                    path, file_state, group_numbers, other_names, only_cached=only_cached
+                    path, file_state, group_numbers, other_names, is_cached_only=is_cached_only
                 )
-                columns |= {name: take_rows(other_columns.column(name), rows_in_cells.rows) for name in other_names}
+                columns |= {
+                    name: take_column_rows(other_columns.column(name), rows_in_cells.rows) for name in other_names
+                }
         except NotInMemoryError:
             return None
         except (OSError, pa.ArrowException, IndexError) as error:
-            if only_cached:  # a read that may wait raises the error
+            if is_cached_only:  # a read that may wait raises the error
                 return None
-            raise build_read_error(path, error) from error
+            raise build_file_read_error(path, error) from error
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def submit_read(self, function: Callable[..., Any], *arguments: Any, is_on_web: bool = False) -> Future[Any]:
@@ -315,7 +317,7 @@ def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any
             check_running()
 
 
-def build_changed_error(path: str, size: int, written_bytes: int) -> StorageError:
+def build_changed_file_error(path: str, size: int, written_bytes: int) -> StorageError:
     """Build the error of a file that is not the one that the manifest describes."""
     if size != written_bytes:
         reason = f"it has {size:,} bytes, and {written_bytes:,} were written"
@@ -325,7 +327,7 @@ def build_changed_error(path: str, size: int, written_bytes: int) -> StorageErro
     return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
 
 
-def build_read_error(path: str, error: BaseException) -> StorageError:
+def build_file_read_error(path: str, error: BaseException) -> StorageError:
     """Build the error of a file that cannot be read."""
     if isinstance(error, UpstreamError):
         return StorageUnavailableError(

@@ -19,7 +19,7 @@ from hven.engines.hats.cell_matches import (
     QUERY_NAME_MARK,
     SPREAD_CELL_COLUMN,
     SPREAD_SUFFIX,
-    CellMatch,
+    CellPositionMatch,
     find_cell_matches,
 )
 
@@ -55,25 +55,25 @@ class SparkShapeDialect(EngineDialect):
 
     raise_template: ClassVar[str]
 
-    def __init__(self, bound: BoundQuery) -> None:
+    def __init__(self, bound_query: BoundQuery) -> None:
         super().__init__()
         self.view_names = {
-            table.qualified_name: f"r{number}{QUERY_NAME_MARK}" for number, table in enumerate(bound.tables)
+            table.qualified_name: f"r{number}{QUERY_NAME_MARK}" for number, table in enumerate(bound_query.tables)
         }
         self.cell_views: set[str] = set()
         self._table_refs = {
             node.number: node
-            for node in walk_tree(bound.query)
+            for node in walk_tree(bound_query.query)
             if isinstance(node, TableRef) and node.table is not None
         }
-        self._cell_matches = find_cell_matches(bound)
-        self.spread_matches: dict[int, CellMatch] = {
+        self._cell_matches = find_cell_matches(bound_query)
+        self.spread_matches: dict[int, CellPositionMatch] = {
             match.spread_table.number: match for match in self._cell_matches.values()
         }
-        self.probe_matches: dict[str, CellMatch] = {}
+        self.probe_matches: dict[str, CellPositionMatch] = {}
         for match in self.spread_matches.values():
             if match.is_indexed:
-                self._write_cell(match.probe_columns[0])
+                self._write_stored_cell(match.probe_columns[0])
             else:
                 self.probe_matches[self.view_names[match.probe_table]] = match
 
@@ -81,7 +81,7 @@ class SparkShapeDialect(EngineDialect):
         """Name the view of the rows of a table that are spread over cells."""
         return view_name + SPREAD_SUFFIX
 
-    def _write_cell(self, column: ColumnRef) -> str:
+    def _write_stored_cell(self, column: ColumnRef) -> str:
         """Write the cell of order 29 of a row of a table with a position."""
         table = self._table_refs[column.source].table
         if table is not None:
@@ -97,7 +97,7 @@ class SparkShapeDialect(EngineDialect):
         lon = match.probe_columns[0]
         order = f"CAST(:m{number} AS INT)"
         if match.is_indexed:
-            cell_sql = self._write_cell(lon)
+            cell_sql = self._write_stored_cell(lon)
         else:
             cell_sql = f"t{lon.source}.{self.quote_identifier(PROBE_CELL_COLUMN)}"
         return f"shiftright({cell_sql}, 58 - 2 * {order}) = t{number}.{self.quote_identifier(SPREAD_CELL_COLUMN)} AND "
@@ -148,13 +148,13 @@ class SparkShapeDialect(EngineDialect):
         if len(coordinates) == 1 and isinstance(coordinates[0], FunctionCall) and coordinates[0].name == "POINT":
             coordinates = coordinates[0].args
         lon = coordinates[0]
-        if isinstance(lon, ColumnRef) and self._is_own_position(coordinates):
+        if isinstance(lon, ColumnRef) and self._is_table_position(coordinates):
             order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
-            cell = f"nullif({self._write_cell(lon)}, {MISSING_KEY}L)"
+            cell = f"nullif({self._write_stored_cell(lon)}, {MISSING_KEY}L)"
             return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright({cell}, 58 - 2 * {order}) END"
         return super().write_healpix_index(writer, node).replace("AS INTEGER", "AS INT")
 
-    def _is_own_position(self, coordinates: Sequence[Expr]) -> bool:
+    def _is_table_position(self, coordinates: Sequence[Expr]) -> bool:
         """Return whether two expressions are the position of one table."""
         if len(coordinates) != 2:
             return False
@@ -229,7 +229,7 @@ class SparkShapeDialect(EngineDialect):
 
     # --- comparisons of shapes
 
-    def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_geometry_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write CONTAINS or INTERSECTS as a condition."""
         left_shape, right_shape = node.args
         left_kind = value_kinds.classify_type(require_meta(left_shape).type)
@@ -242,7 +242,7 @@ class SparkShapeDialect(EngineDialect):
         if left_kind == "point" and right_kind == "circle":
             point_sql = self.write_point_coordinates(writer, left_shape)
             circle_sql = self.write_circle_numbers(writer, right_shape)
-            return f"({self._write_cell_condition(node)}{_write_in_circle(*point_sql, *circle_sql)})"
+            return f"({self._write_cell_condition(node)}{_write_in_circle_condition(*point_sql, *circle_sql)})"
         if left_kind == "point" and right_kind == "polygon":
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
@@ -267,7 +267,7 @@ def _write_haversine(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
     )
 
 
-def _write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
+def _write_in_circle_condition(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
     """Write whether a position lies in a circle, with a quick test of the latitudes before the exact one.
 
     The quick test must not make FALSE of a condition that is NULL. Beyond 90 degrees the haversine loses digits, so the

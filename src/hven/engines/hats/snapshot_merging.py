@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hven.engines._key_matching import KeyLookup
-from hven.engines._row_order import find_order_column, take_columns
+from hven.engines._key_matching import PrimaryKeyLookup
+from hven.engines._row_order import find_order_column, take_rows_in_order
 from hven.engines._row_preparation import MISSING_KEY, cast_batch_to_schema, check_key_nulls, compute_stable_order
 from hven.engines._snapshot_files import find_file_fault
 from hven.engines._statistics_update import compute_statistics, update_statistics
 from hven.engines.hats.key_index import raise_duplicate_keys
 from hven.engines.hats.staging import (
     CatalogueStaging,
-    PlannedFile,
-    WrittenFile,
+    PlannedCatalogueFile,
+    WrittenCatalogueFile,
+    plan_key_range_files,
     plan_pixel_files,
-    plan_range_files,
-    run_in_order,
+    run_jobs_in_order,
 )
 from hven.formats import hats_layout
 from hven.model.errors import StorageError, UnmergeableSnapshotError
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 
-class CatalogueMerge(CatalogueStaging):
+class CatalogueMergeStaging(CatalogueStaging):
     """A staging that begins with the rows of another snapshot (`hven.engines.SnapshotStaging`)."""
 
     def __init__(
         self,
         table: Table,
-        snapshot: str,
-        final: Path,
-        relative: str,
+        snapshot_id: str,
+        final_directory: Path,
+        relative_path: str,
         *,
-        seal: Callable[[CatalogueStaging], None],
+        on_sealed: Callable[[CatalogueStaging], None],
         reader: RowGroupReader,
         base_manifest: CatalogueManifest,
         deleted_keys: pa.Table | None,
@@ -70,18 +70,18 @@ class CatalogueMerge(CatalogueStaging):
         else:
             self._deleted_keys = deleted_keys.select(self._key_names).cast(key_schema)
         self._removed_rows: list[pa.Table] = [table.arrow_schema.empty_table()]
-        super().__init__(table, snapshot, final, relative, seal=seal, reader=reader)
+        super().__init__(table, snapshot_id, final_directory, relative_path, on_sealed=on_sealed, reader=reader)
 
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
-        self._sort_remaining()
+        self._sort_remaining_rows()
         added_rows = pa.concat_tables([run.table for run in self._sorted_runs])
         added_keys = added_rows.select(self._key_names)
         check_key_nulls(self.table, sum(column.null_count for column in added_keys.columns))
-        if KeyLookup(added_keys, self._key_names).duplicate_count:
+        if PrimaryKeyLookup(added_keys, self._key_names).duplicate_count:
             raise_duplicate_keys(self.table, added_keys)
         all_keys = pa.concat_tables([added_keys.cast(self._deleted_keys.schema), self._deleted_keys])
-        jobs = self._build_jobs(KeyLookup(all_keys, self._key_names))
-        head, groups = self._describe_files(run_in_order(jobs), None)
+        jobs = self._iterate_file_jobs(PrimaryKeyLookup(all_keys, self._key_names))
+        head, groups = self._collect_manifest(run_jobs_in_order(jobs), None)
         base_head = self._base_manifest.head
         removed_rows = pa.concat_tables(self._removed_rows)
         statistics = update_statistics(
@@ -92,7 +92,7 @@ class CatalogueMerge(CatalogueStaging):
             (base_head.rows, removed_rows.num_rows, added_rows.num_rows),
             read_column=lambda name: self._iterate_column(head, name),
         )
-        self._remove_runs()
+        self._remove_spilled_runs()
         revised_count = base_head.revised + removed_rows.num_rows + added_rows.num_rows
         return replace(head, statistics=statistics, revised=revised_count), groups
 
@@ -104,43 +104,45 @@ class CatalogueMerge(CatalogueStaging):
 
     def _read_file_rows(self, path: str, column_names: Sequence[str]) -> pa.Table:
         schema = pa.schema([self._stored_schema.field(name) for name in column_names])
-        rows = self._reader.read_groups(path, range(pq.read_metadata(path).num_row_groups), column_names)
+        rows = self._reader.read_row_groups(path, range(pq.read_metadata(path).num_row_groups), column_names)
         return pa.Table.from_batches([cast_batch_to_schema(batch, schema) for batch in rows.to_batches()], schema)
 
     # --- files -----------------------------------------------------------------------------------------------
 
-    def _build_jobs(self, key_lookup: KeyLookup) -> Iterator[Callable[[], list[WrittenFile]]]:
+    def _iterate_file_jobs(self, key_lookup: PrimaryKeyLookup) -> Iterator[Callable[[], list[WrittenCatalogueFile]]]:
         """Yield the jobs that write the new files, in the order of their rows."""
         base_files = self._base_manifest.head.files
         added_rows, keys = self._select_key_range(np.iinfo(np.int64).min, MISSING_KEY)
         placed_files = [file for file in base_files if file.low < MISSING_KEY and file.rows]
         unplaced_files = [file for file in base_files if file.low >= MISSING_KEY]
         is_assigned = np.zeros(len(keys), bool)
-        jobs: list[tuple[int, Callable[[], list[WrittenFile]]]] = []
-        for file, (low, high) in zip(placed_files, self._find_key_bounds(placed_files), strict=True):
+        jobs: list[tuple[int, Callable[[], list[WrittenCatalogueFile]]]] = []
+        for file, (low, high) in zip(placed_files, self._find_file_key_bounds(placed_files), strict=True):
             begin, end = np.searchsorted(keys, [low, high]).tolist()
             is_assigned[begin:end] = True
             file_rows = added_rows.slice(begin, end - begin)
-            jobs.append((low, partial(self._rewrite_file, file, key_lookup, file_rows, keys[begin:end])))
+            jobs.append((low, partial(self._link_or_rewrite_file, file, key_lookup, file_rows, keys[begin:end])))
         unassigned = np.flatnonzero(~is_assigned)
         if len(unassigned):
             kept_cells = []
             if self.table.position:
                 kept_cells = [hats_layout.compute_cell_range(file.order, file.pixel) for file in placed_files]
             max_rows = self._compute_file_rows(_measure_row_bytes(added_rows))
-            for part in self._divide_keys(keys[unassigned], max_rows, None, kept_cells):
+            for part in self._plan_files_for_keys(keys[unassigned], max_rows, None, kept_cells):
                 begin, end = np.searchsorted(keys, [part.low, part.high]).tolist()
                 part_rows = added_rows.slice(begin, end - begin)
                 jobs.append((part.low, partial(self._write_part, part, part_rows, keys[begin:end])))
         yield from (job for _, job in sorted(jobs, key=lambda numbered_job: numbered_job[0]))
         for file in unplaced_files:
-            yield partial(self._rewrite_file, file, key_lookup, self._schema.empty_table(), np.empty(0, np.int64))
+            yield partial(
+                self._link_or_rewrite_file, file, key_lookup, self._schema.empty_table(), np.empty(0, np.int64)
+            )
         first_number = 1 + max([int(file.path[-13:-8]) for file in unplaced_files], default=-1)
-        for number, rows in enumerate(self._iterate_unplaced(), first_number):
-            part = PlannedFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
+        for number, rows in enumerate(self._iterate_unplaced_rows(), first_number):
+            part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
             yield partial(self._write_part, part, rows, None)
 
-    def _find_key_bounds(self, files: list[ManifestFile]) -> list[tuple[int, int]]:
+    def _find_file_key_bounds(self, files: list[ManifestFile]) -> list[tuple[int, int]]:
         """Return the range of keys of each file: that of its pixel, or up to the first key of the next file."""
         if self.table.position is not None:
             return [hats_layout.compute_cell_range(file.order, file.pixel) for file in files]
@@ -149,12 +151,12 @@ class CatalogueMerge(CatalogueStaging):
             return list(zip([np.iinfo(np.int64).min, *lows[1:]], [*lows[1:], MISSING_KEY], strict=True))
         return []
 
-    def _rewrite_file(
-        self, file: ManifestFile, key_lookup: KeyLookup, added_rows: pa.Table, keys: Rows
-    ) -> list[WrittenFile]:
+    def _link_or_rewrite_file(
+        self, file: ManifestFile, key_lookup: PrimaryKeyLookup, added_rows: pa.Table, keys: Rows
+    ) -> list[WrittenCatalogueFile]:
         """Link a file, or write the rows that stay and those that are added."""
         path = self._base_manifest.locate_file(file)
-        is_removed = key_lookup.find_rows(self._read_file_rows(path, self._key_names)) >= 0
+        is_removed = key_lookup.match_page_rows(self._read_file_rows(path, self._key_names)) >= 0
         if not is_removed.any() and not added_rows.num_rows:
             return [self._link_or_copy_file(file, path)]
         # The file must be as it was written: a new checksum would hide damage for ever.
@@ -168,24 +170,24 @@ class CatalogueMerge(CatalogueStaging):
             self._removed_rows.append(kept_rows.filter(pa.array(is_removed)))
             kept_rows = kept_rows.filter(pa.array(~is_removed))
         if file.low >= MISSING_KEY:
-            part = PlannedFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
+            part = PlannedCatalogueFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
             return self._write_part(part, kept_rows, None) if kept_rows.num_rows else []
-        kept_keys = self._compute_keys_of(path, kept_rows)
+        kept_keys = self._compute_file_sort_keys(path, kept_rows)
         if self.table.position is not None:  # those are the keys of all rows of the file
             kept_keys = kept_keys[~is_removed]
         unordered_keys = np.concatenate([kept_keys, keys])
         order = compute_stable_order(unordered_keys)
-        columns = take_columns(pa.concat_tables([kept_rows, added_rows]).columns, order)
+        columns = take_rows_in_order(pa.concat_tables([kept_rows, added_rows]).columns, order)
         rows = pa.Table.from_arrays(columns, schema=self._schema)
         all_keys = unordered_keys[order]
         max_rows = self._compute_file_rows(_measure_row_bytes(rows))
         written_files = []
-        for part in self._divide_keys(all_keys, max_rows, file):
+        for part in self._plan_files_for_keys(all_keys, max_rows, file):
             begin, end = np.searchsorted(all_keys, [part.low, part.high]).tolist()
-            written_files.append(self._write_rows(part, rows.slice(begin, end - begin), all_keys[begin:end]))
+            written_files.append(self._write_partition_file(part, rows.slice(begin, end - begin), all_keys[begin:end]))
         return written_files
 
-    def _compute_keys_of(self, path: str, rows: pa.Table) -> Rows:
+    def _compute_file_sort_keys(self, path: str, rows: pa.Table) -> Rows:
         """Return the sort keys of rows; for positions, those of all rows of the file, as they are stored."""
         if self.table.position is not None:
             file_rows = self._read_file_rows(path, [hats_layout.CELL_COLUMN])
@@ -194,14 +196,14 @@ class CatalogueMerge(CatalogueStaging):
             return np.full(rows.num_rows, MISSING_KEY)
         return self._compute_sort_keys(rows)
 
-    def _divide_keys(
+    def _plan_files_for_keys(
         self, keys: Rows, max_rows: int, file: ManifestFile | None, kept_cells: Sequence[tuple[int, int]] = ()
-    ) -> list[PlannedFile]:
+    ) -> list[PlannedCatalogueFile]:
         """Divide keys among files: within the pixel of a file, or outside the cells that are kept."""
         if self.table.position is None:
             suffix = "new" if file is None else file.path[-13:-8]
             stem = f"{hats_layout.DATASET_DIRECTORY}/{self.snapshot}-{suffix}"
-            parts = plan_range_files([keys], max_rows)
+            parts = plan_key_range_files([keys], max_rows)
             return [replace(part, path=f"{stem}-{number:05d}.parquet") for number, part in enumerate(parts)]
         start_pixel = None if file is None else (file.order, file.pixel)
         divided_pixels = hats_layout.divide_into_partitions(
@@ -209,7 +211,7 @@ class CatalogueMerge(CatalogueStaging):
         )
         return plan_pixel_files(divided_pixels)
 
-    def _link_or_copy_file(self, file: ManifestFile, path: str) -> WrittenFile:
+    def _link_or_copy_file(self, file: ManifestFile, path: str) -> WrittenCatalogueFile:
         """Link a file of the base into this snapshot, or copy it."""
         target = self._work_directory / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -222,8 +224,8 @@ class CatalogueMerge(CatalogueStaging):
         keys = self._read_file_rows(path, self._key_names)
         cells = None
         if self.table.position is not None and file.pixel >= 0:
-            cells = self._compute_keys_of(path, keys)
-        return WrittenFile(file, pq.read_metadata(path), keys, cells)
+            cells = self._compute_file_sort_keys(path, keys)
+        return WrittenCatalogueFile(file, pq.read_metadata(path), keys, cells)
 
 
 def _measure_row_bytes(rows: pa.Table) -> float:
@@ -248,4 +250,4 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         )
 
 
-__all__ = ["CatalogueMerge"]
+__all__ = ["CatalogueMergeStaging"]

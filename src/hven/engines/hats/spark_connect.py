@@ -22,9 +22,9 @@ import pyarrow as pa
 
 from hven.engines.hats import error_translation
 from hven.engines.hats.cell_matches import QUERY_NAME_MARK
-from hven.engines.hats.servers import SERVER_NAME, SUPPORTED_MAJOR_VERSION, quote_identifier
-from hven.engines.hats.spark_functions import WORKER_FUNCTION_TYPES, build_worker_call
-from hven.model import show_pandas
+from hven.engines.hats.spark_functions import WORKER_FUNCTION_TYPES, build_worker_function
+from hven.engines.hats.spark_server import SERVER_NAME, SUPPORTED_MAJOR_VERSION, quote_identifier
+from hven.model import restore_pandas_imports
 from hven.model.errors import HvenError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ _SESSION_SETTINGS = {
 
 
 @contextlib.contextmanager
-def _set_main_file() -> Iterator[None]:
+def _set_temporary_main_file() -> Iterator[None]:
     """Give the main module a file while the client is loaded.
 
     Without one (``python -c``, workers of other programs) the client believes that it is tested, and ends the process.
@@ -77,7 +77,7 @@ def _set_main_file() -> Iterator[None]:
             del main_module.__file__
 
 
-def load_protocol() -> Any:
+def load_spark_protocol() -> Any:
     """Load the protocol.
 
     Raises
@@ -85,9 +85,9 @@ def load_protocol() -> Any:
     UsageError
         The package is not installed.
     """
-    show_pandas()  # the client needs it
+    restore_pandas_imports()  # the client needs it
     try:
-        with warnings.catch_warnings(), _set_main_file():
+        with warnings.catch_warnings(), _set_temporary_main_file():
             warnings.simplefilter("ignore")  # the client warns of pandas 3, which is not used here
             import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (it takes a second to load)
             import pyspark.sql.connect.proto.base_pb2_grpc  # noqa: PLC0415
@@ -116,7 +116,7 @@ class SparkConnectSession:
     """
 
     def __init__(self, url: str, server_name: str) -> None:
-        self.messages = load_protocol()
+        self.messages = load_spark_protocol()
         import grpc  # noqa: PLC0415  (with the client)
         from pyspark.sql.connect.proto import base_pb2_grpc  # noqa: PLC0415
 
@@ -134,10 +134,10 @@ class SparkConnectSession:
             self.wait_for_server()
             self._apply_settings(_SESSION_SETTINGS)
             self.version = self._fetch_version()
-            check_server_version(self.version, server_name)
+            check_spark_version(self.version, server_name)
         except self.transport_errors as error:
             self.close()
-            raise error_translation.translate_error(error, server_name=server_name) from error
+            raise error_translation.translate_spark_error(error, server_name=server_name) from error
         except HvenError:
             self.close()
             raise
@@ -151,7 +151,7 @@ class SparkConnectSession:
         except grpc.FutureTimeoutError:
             raise ConnectionError("nobody answers") from None
 
-    def check_alive(self) -> None:
+    def check_server_alive(self) -> None:
         """Check that the server answers within `CONNECT_TIMEOUT_SECONDS`.
 
         Raises
@@ -165,7 +165,7 @@ class SparkConnectSession:
             self._stub.Config(request, metadata=self._metadata, timeout=CONNECT_TIMEOUT_SECONDS)
         except self.transport_errors as error:
             if not error_translation.is_session_lost(error):  # a restarted server is alive
-                raise error_translation.translate_error(error, server_name=self.server_name) from error
+                raise error_translation.translate_spark_error(error, server_name=self.server_name) from error
 
     # --- messages
 
@@ -190,7 +190,7 @@ class SparkConnectSession:
         sql_relation = self.create_sql_relation("SELECT version() AS v", {}, {})
         request.plan.root.CopyFrom(sql_relation)
         answer = self._stub.ExecutePlan(request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS)
-        return str(pa.Table.from_batches(iterate_batches(answer)).column(0)[0]).split()[0]
+        return str(pa.Table.from_batches(iterate_answer_batches(answer)).column(0)[0]).split()[0]
 
     def analyse_relation(self, relation: Relation) -> None:
         """Let the server analyse a relation without computing it."""
@@ -198,7 +198,9 @@ class SparkConnectSession:
         request.schema.plan.root.CopyFrom(relation)
         self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS)
 
-    def execute_relation(self, relation: Relation, deadline_watcher: DeadlineWatcher | None = None) -> ClusterAnswer:
+    def execute_relation(
+        self, relation: Relation, deadline_watcher: DeadlineWatcher | None = None
+    ) -> SparkAnswerStream:
         """Execute a relation.
 
         If the answer is abandoned before its end, and there is a `deadline_watcher`, the cluster is told to stop.
@@ -217,11 +219,11 @@ class SparkConnectSession:
 
             self._release_operation(operation, stop_late_jobs)
 
-        responses = ResponseStream(
+        responses = ReattachableResponseStream(
             lambda: self._execute_operation(operation, relation),
             lambda last_response_id: self._resume_operation(operation, last_response_id),
         )
-        return ClusterAnswer(responses, on_abandoned=interrupt_operation, on_ended=release_operation)
+        return SparkAnswerStream(responses, on_abandoned=interrupt_operation, on_ended=release_operation)
 
     def _execute_operation(self, operation: str, relation: Relation) -> Any:
         request = self._build_request("ExecutePlanRequest")
@@ -301,7 +303,7 @@ class SparkConnectSession:
         with self._lock:
             for name in function_names:
                 if name not in self._defined_functions:
-                    self.register_function(name, build_worker_call(name), WORKER_FUNCTION_TYPES[name][1])
+                    self.register_function(name, build_worker_function(name), WORKER_FUNCTION_TYPES[name][1])
                     self._defined_functions.add(name)
 
     def register_function(self, name: str, function: Callable[..., pa.Array], result_type: str) -> None:
@@ -381,9 +383,9 @@ class SparkConnectSession:
         relation.local_relation.data = sink.getvalue().to_pybytes()
         if len(relation.local_relation.data) < MIN_CACHED_BYTES:
             return relation
-        return self._cache_rows(relation)
+        return self._send_rows_once(relation)
 
-    def _cache_rows(self, relation: Relation) -> Relation:
+    def _send_rows_once(self, relation: Relation) -> Relation:
         """Send rows to the server unless it has them, and refer to them by their checksum."""
         data = relation.local_relation.SerializeToString()
         name = hashlib.sha256(data).hexdigest()
@@ -422,7 +424,7 @@ class SparkConnectSession:
         sql_relation = self._create_relation()
         sql_relation.sql.query = sql.replace(QUERY_NAME_MARK, name_suffix)
         for name, value in arguments.items():
-            _set_literal(sql_relation.sql.named_arguments[name].literal, value)
+            _set_literal_value(sql_relation.sql.named_arguments[name].literal, value)
         if not views:
             return sql_relation
         relation_with_views = self._create_relation()
@@ -442,7 +444,7 @@ class SparkConnectSession:
         return limited_relation
 
 
-def _set_literal(literal: Any, value: object) -> None:
+def _set_literal_value(literal: Any, value: object) -> None:
     """Set the value of a literal message."""
     if value is None:
         literal.null.SetInParent()
@@ -457,7 +459,7 @@ def _set_literal(literal: Any, value: object) -> None:
         literal.string = str(value)
 
 
-def check_server_version(version: str, server_name: str) -> None:
+def check_spark_version(version: str, server_name: str) -> None:
     """Refuse a server of another version.
 
     Raises
@@ -498,7 +500,7 @@ def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]
     return grpc.insecure_channel(server_name, options), headers
 
 
-class ResponseStream:
+class ReattachableResponseStream:
     """The messages of an answer, each once, in the parts that the server sends.
 
     A server ends a part after some time, and forgets an answer that is not requested again: it cannot distinguish a
@@ -520,7 +522,7 @@ class ResponseStream:
         self._last_response_id = ""
         self._request_time = 0.0
 
-    def __iter__(self) -> ResponseStream:
+    def __iter__(self) -> ReattachableResponseStream:
         return self
 
     def __next__(self) -> Any:
@@ -566,7 +568,7 @@ class ResponseStream:
             self._current_part = part
 
 
-class ClusterAnswer:
+class SparkAnswerStream:
     """The messages of an answer, as they come.
 
     A thread reads them, so that the client can leave at once, while the server is told to stop and confirms it. If the
@@ -583,7 +585,11 @@ class ClusterAnswer:
     """
 
     def __init__(
-        self, response_stream: ResponseStream, *, on_abandoned: Callable[[], object], on_ended: Callable[[bool], object]
+        self,
+        response_stream: ReattachableResponseStream,
+        *,
+        on_abandoned: Callable[[], object],
+        on_ended: Callable[[bool], object],
     ) -> None:
         self._response_stream = response_stream
         self._on_abandoned = on_abandoned
@@ -644,7 +650,7 @@ class ClusterAnswer:
             self._on_abandoned()
 
 
-def iterate_batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
+def iterate_answer_batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an answer as they come."""
     for response in answer:
         if response.HasField("arrow_batch"):
@@ -652,4 +658,10 @@ def iterate_batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
                 yield from reader
 
 
-__all__ = ["ClusterAnswer", "ResponseStream", "SparkConnectSession", "iterate_batches", "load_protocol"]
+__all__ = [
+    "ReattachableResponseStream",
+    "SparkAnswerStream",
+    "SparkConnectSession",
+    "iterate_answer_batches",
+    "load_spark_protocol",
+]

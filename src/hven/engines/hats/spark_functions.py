@@ -1,8 +1,8 @@
 """Functions of Hven on the workers of the cluster, as Arrow UDFs.
 
-A few lines are sent to the workers (`build_worker_call`). They call the function by name in the Hven that is installed
-there, which must be of the same version. On a worker without Hven, or with another version, the query fails with a
-message that says so.
+A few lines are sent to the workers (`build_worker_function`). They call the function by name in the Hven that is
+installed there, which must be of the same version. On a worker without Hven, or with another version, the query fails
+with a message that says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ARROW_TYPES = {
 }
 
 
-def _compute_cells(order: Any, lon: Any, lat: Any, radius: Any) -> pa.Array:
+def _compute_circle_cells(order: Any, lon: Any, lat: Any, radius: Any) -> pa.Array:
     """List for each row the cells that its circle may touch; the order is the same in all rows."""
     if not len(order):
         return pa.array([], _ARROW_TYPES["BIGINT[]"])
@@ -40,7 +40,7 @@ def _compute_cells(order: Any, lon: Any, lat: Any, radius: Any) -> pa.Array:
 
 
 #: Name -> function over whole columns.
-WORKER_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {**SKY_FUNCTIONS, "hven_cells": _compute_cells}
+WORKER_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {**SKY_FUNCTIONS, "hven_cells": _compute_circle_cells}
 #: Name -> argument types and result type, in SQL.
 WORKER_FUNCTION_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
     **FUNCTION_SIGNATURES,
@@ -48,7 +48,7 @@ WORKER_FUNCTION_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def compute_function(name: str, *columns: pa.Array) -> pa.Array:
+def run_worker_function(name: str, *columns: pa.Array) -> pa.Array:
     """Compute a function on a worker.
 
     Parameters
@@ -59,19 +59,19 @@ def compute_function(name: str, *columns: pa.Array) -> pa.Array:
         Its arguments, with a value for each row.
     """
     argument_types, result_type = WORKER_FUNCTION_TYPES[name]
-    argument_columns = [_cast_to(column, kind) for column, kind in zip(columns, argument_types, strict=True)]
+    argument_columns = [_cast_to_spark_type(column, kind) for column, kind in zip(columns, argument_types, strict=True)]
     result_column = skip_null_rows(WORKER_FUNCTIONS[name])(*argument_columns)
-    return _cast_to(result_column, result_type)
+    return _cast_to_spark_type(result_column, result_type)
 
 
-def _cast_to(column: pa.Array, type_name: str) -> pa.Array:
+def _cast_to_spark_type(column: pa.Array, type_name: str) -> pa.Array:
     arrow_type = _ARROW_TYPES[type_name]
     if column.type == arrow_type:
         return column
     return column.cast(arrow_type)
 
 
-def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..., pa.Array]:
+def build_worker_function(name: str, version: str = hven.__version__) -> Callable[..., pa.Array]:
     """Build the function that is sent to the workers; it is pickled by value, because Hven may be missing there."""
 
     def call(*columns: Any) -> Any:
@@ -80,7 +80,7 @@ def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..
         worker_version = importlib.import_module("hven").__version__
         if worker_version != version:
             raise RuntimeError(f"hven {worker_version} is on the workers, and here is {version}")
-        return importlib.import_module("hven.engines.hats.spark_functions").compute_function(name, *columns)
+        return importlib.import_module("hven.engines.hats.spark_functions").run_worker_function(name, *columns)
 
     return call
 
@@ -116,15 +116,15 @@ def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
     return describe_worker
 
 
-def list_named_functions(sql: str) -> list[str]:
+def list_functions_in_sql(sql: str) -> list[str]:
     """List the functions of Hven that an SQL text names."""
     return [name for name in dict.fromkeys(re.findall(r"\bhven_\w+", sql)) if name in WORKER_FUNCTION_TYPES]
 
 
 __all__ = [
     "WORKER_FUNCTION_TYPES",
-    "build_worker_call",
+    "build_worker_function",
     "build_worker_probe",
-    "compute_function",
-    "list_named_functions",
+    "list_functions_in_sql",
+    "run_worker_function",
 ]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from hven.engines import Snapshot
 from hven.engines._file_staging import FileStaging, SortedRows
-from hven.engines._row_order import find_order_column, take_columns
+from hven.engines._row_order import find_order_column, take_rows_in_order
 from hven.engines._row_preparation import MISSING_KEY, compute_stable_order
 from hven.engines._snapshot_files import (
     LOCK_FILE_NAME,
@@ -30,16 +30,16 @@ from hven.engines._snapshot_files import (
     sync_file,
     translate_disk_errors,
 )
-from hven.engines._statistics import StatisticsCollector, compute_coverage_cells, find_distinct_cells, format_moc
-from hven.engines.hats.foreign_catalogues import describe_foreign_catalogue
-from hven.engines.hats.key_index import KeyCollector
+from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_cells, find_distinct_cells, format_moc
+from hven.engines.hats.foreign_catalogues import build_foreign_manifest
+from hven.engines.hats.key_index import PrimaryKeyCollector
 from hven.engines.hats.manifest import (
     MANIFEST_FILE_NAME,
     ManifestFile,
     ManifestHead,
     RowGroupCollector,
     compute_column_shares,
-    list_indexed_columns,
+    list_range_columns,
     write_manifest,
 )
 from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
@@ -65,7 +65,7 @@ MIN_KEY, MAX_KEY = np.iinfo(np.int64).min, MISSING_KEY
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedFile:
+class PlannedCatalogueFile:
     """A file to be written: its path, its pixel (-1: none), and the half-open range of the keys of its rows."""
 
     path: str
@@ -76,7 +76,7 @@ class PlannedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenFile:
+class WrittenCatalogueFile:
     """A file that was written or linked; its rows, or only their keys; their cells."""
 
     file: ManifestFile
@@ -91,22 +91,22 @@ class CatalogueStaging(FileStaging):
     def __init__(
         self,
         table: Table,
-        snapshot: str,
-        final: Path,
-        relative: str,
+        snapshot_id: str,
+        final_directory: Path,
+        relative_path: str,
         *,
-        seal: Callable[[CatalogueStaging], None],
+        on_sealed: Callable[[CatalogueStaging], None],
         reader: RowGroupReader,
     ) -> None:
         self._reader = reader
         if hats_layout.CELL_COLUMN in {column.name for column in table.columns} and table.position is not None:
             message = f"{table.qualified_name}: the name {hats_layout.CELL_COLUMN} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
-        super().__init__(table, snapshot, final, relative, seal)
+        super().__init__(table, snapshot_id, final_directory, relative_path, on_sealed)
         self._stored_schema = self._schema
         if table.position is not None:
             self._stored_schema = hats_layout.build_partition_schema(self._schema)
-        with translate_disk_errors("staging", final):
+        with translate_disk_errors("staging", final_directory):
             (self._work_directory / READERS_LOCK_NAME).touch()
 
     def finish(self) -> Snapshot:
@@ -130,7 +130,7 @@ class CatalogueStaging(FileStaging):
         """
         self._check_open()
         with self._abandon_on_error():
-            head, groups = describe_foreign_catalogue(self.table, directory, self._reader, column_names)
+            head, groups = build_foreign_manifest(self.table, directory, self._reader, column_names)
             snapshot = self._make_durable(head, groups)
         self._close()
         return snapshot
@@ -141,12 +141,12 @@ class CatalogueStaging(FileStaging):
 
     # --- files -----------------------------------------------------------------------------------------------
 
-    def _plan_files(self) -> list[PlannedFile]:
+    def _plan_files(self) -> list[PlannedCatalogueFile]:
         """Divide the rows among files."""
         max_rows = self._compute_file_rows(self._written_bytes / max(self._row_count, 1))
         keys = [run.keys[: np.searchsorted(run.keys, MISSING_KEY)] for run in self._sorted_runs]
         if not self.table.position:
-            return plan_range_files(keys, max_rows)
+            return plan_key_range_files(keys, max_rows)
         row_counter = hats_layout.create_row_counter(*keys)
         return plan_pixel_files(hats_layout.divide_into_partitions(row_counter, max_rows))
 
@@ -157,33 +157,33 @@ class CatalogueStaging(FileStaging):
         return int(np.clip(row_count, hats_layout.ROW_GROUP_ROWS, hats_layout.MAX_PARTITION_ROWS))
 
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
-        self._sort_remaining()
-        statistics = StatisticsCollector(self.table)
-        head, groups = self._describe_files(run_in_order(self._iterate_write_jobs()), statistics)
-        self._remove_runs()
+        self._sort_remaining_rows()
+        statistics = ColumnStatisticsCollector(self.table)
+        head, groups = self._collect_manifest(run_jobs_in_order(self._iterate_write_jobs()), statistics)
+        self._remove_spilled_runs()
         return replace(head, statistics=statistics.build_statistics()), groups
 
-    def _sort_remaining(self) -> None:
+    def _sort_remaining_rows(self) -> None:
         """Sort the batches that wait."""
         if self._sorted_runs and self._waiting_batches:
-            self._spill_run()
+            self._spill_sorted_run()
         elif not self._sorted_runs:
             self._sorted_runs.append(self._sort_waiting_rows())
 
-    def _iterate_write_jobs(self) -> Iterator[Callable[[], list[WrittenFile]]]:
+    def _iterate_write_jobs(self) -> Iterator[Callable[[], list[WrittenCatalogueFile]]]:
         """Yield the jobs that write the files, in the order of their rows; rows without a key come last, unordered."""
         for part in self._plan_files():
             yield partial(self._write_key_range, part)
-        for number, rows in enumerate(self._iterate_unplaced()):
-            part = PlannedFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
+        for number, rows in enumerate(self._iterate_unplaced_rows()):
+            part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
             yield partial(self._write_part, part, rows, None)
 
-    def _write_key_range(self, part: PlannedFile) -> list[WrittenFile]:
+    def _write_key_range(self, part: PlannedCatalogueFile) -> list[WrittenCatalogueFile]:
         rows, keys = self._select_key_range(part.low, part.high)
         return self._write_part(part, rows, keys)
 
-    def _write_part(self, part: PlannedFile, rows: pa.Table, keys: Rows | None) -> list[WrittenFile]:
-        return [self._write_rows(part, rows, keys)]
+    def _write_part(self, part: PlannedCatalogueFile, rows: pa.Table, keys: Rows | None) -> list[WrittenCatalogueFile]:
+        return [self._write_partition_file(part, rows, keys)]
 
     def _select_key_range(self, low_key: int, high_key: int) -> tuple[pa.Table, Rows]:
         """Return the rows of all runs with keys from `low_key` to before `high_key`, in order."""
@@ -198,17 +198,19 @@ class CatalogueStaging(FileStaging):
             return pieces[1], key_arrays[1]
         keys = np.concatenate(key_arrays)
         order = compute_stable_order(keys)
-        columns = take_columns(pa.concat_tables(pieces).columns, order)
+        columns = take_rows_in_order(pa.concat_tables(pieces).columns, order)
         return pa.Table.from_arrays(columns, schema=self._schema), keys[order]
 
-    def _iterate_unplaced(self) -> Iterator[pa.Table]:
+    def _iterate_unplaced_rows(self) -> Iterator[pa.Table]:
         unplaced_tables = [run.table.slice(int(np.searchsorted(run.keys, MISSING_KEY))) for run in self._sorted_runs]
         rows = pa.concat_tables(unplaced_tables)
         step = self._compute_file_rows(self._written_bytes / max(self._row_count, 1))
         for begin in range(0, rows.num_rows, step):
             yield rows.slice(begin, step)
 
-    def _write_rows(self, planned_file: PlannedFile, rows: pa.Table, keys: Rows | None) -> WrittenFile:
+    def _write_partition_file(
+        self, planned_file: PlannedCatalogueFile, rows: pa.Table, keys: Rows | None
+    ) -> WrittenCatalogueFile:
         """Write a file."""
         stored_rows = rows
         cells = None
@@ -219,7 +221,7 @@ class CatalogueStaging(FileStaging):
         path = self._work_directory / planned_file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
-        options = hats_layout.choose_writer_options(stored_rows)
+        options = hats_layout.choose_parquet_writer_options(stored_rows)
         with pq.ParquetWriter(path, self._stored_schema, metadata_collector=footers, **options) as writer:
             writer.write_table(stored_rows, row_group_size=hats_layout.ROW_GROUP_ROWS)
         size, file_checksum = compute_file_checksum(path)
@@ -229,20 +231,20 @@ class CatalogueStaging(FileStaging):
         file = ManifestFile(
             planned_file.path, rows.num_rows, size, planned_file.order, planned_file.pixel, low, high, file_checksum
         )
-        return WrittenFile(file, footers[0], rows, cells)
+        return WrittenCatalogueFile(file, footers[0], rows, cells)
 
     # --- manifest and catalogue ----------------------------------------------------------------------------------
 
-    def _describe_files(
-        self, written_files: Iterable[WrittenFile], statistics: StatisticsCollector | None
+    def _collect_manifest(
+        self, written_files: Iterable[WrittenCatalogueFile], statistics: ColumnStatisticsCollector | None
     ) -> tuple[ManifestHead, pa.Table]:
         """Collect the facts of the manifest, and write the other files of the catalogue."""
         has_position = self.table.position is not None
-        indexed_schema = pa.schema([self._schema.field(name) for name in list_indexed_columns(self.table)])
+        indexed_schema = pa.schema([self._schema.field(name) for name in list_range_columns(self.table)])
         group_collector = RowGroupCollector(indexed_schema)
-        key_collector = KeyCollector(self.table, self._work_directory)
+        key_collector = PrimaryKeyCollector(self.table, self._work_directory)
         cell_column = hats_layout.CELL_COLUMN if has_position else None
-        sky_counts = SkyCounts()
+        sky_counts = SkyPixelCounts()
         files: list[ManifestFile] = []
         footers: list[Any] = []
         first_group = 0
@@ -278,7 +280,7 @@ class CatalogueStaging(FileStaging):
         )
         return head, row_groups
 
-    def _write_catalogue_files(self, files: list[ManifestFile], footers: list[Any], sky_counts: SkyCounts) -> None:
+    def _write_catalogue_files(self, files: list[ManifestFile], footers: list[Any], sky_counts: SkyPixelCounts) -> None:
         """Write the files that make the directory a HATS catalogue."""
         if self.table.position is None:
             return
@@ -294,7 +296,7 @@ class CatalogueStaging(FileStaging):
             byte_count=sum(file.bytes for file, _ in placed_files),
             creation_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         )
-        column_metadata = write_column_metadata(self.table)
+        column_metadata = write_column_metadata_votable(self.table)
         texts = {
             hats_layout.PARTITION_INFO_FILE: hats_layout.write_partition_info(pixel_keys),
             hats_layout.COMMON_METADATA_FILE: hats_layout.write_common_metadata(self._stored_schema, column_metadata),
@@ -347,13 +349,13 @@ class CatalogueStaging(FileStaging):
         return total_bytes
 
 
-def write_column_metadata(table: Table) -> bytes:
+def write_column_metadata_votable(table: Table) -> bytes:
     """Write the meaning of the columns as a VOTable without rows, which other programs read in the catalogue."""
     metadata = TableMetadata(columns=table.columns, frames=table.frames, name=table.name)
     return votable.write_metadata_document(metadata, ResultStatus()).encode()
 
 
-class SkyCounts:
+class SkyPixelCounts:
     """The number of rows in each pixel of the sky map, and the cells of the coverage."""
 
     def __init__(self) -> None:
@@ -374,17 +376,17 @@ class SkyCounts:
         return format_moc(*compute_coverage_cells(np.unique(all_cells)))
 
 
-def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedFile]:
+def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedCatalogueFile]:
     """Plan the files of the partitions of pixels."""
     planned_files = []
     for order, pixel, _ in divided_pixels:
         path = hats_layout.format_partition_path(order, pixel)
         low, high = hats_layout.compute_cell_range(order, pixel)
-        planned_files.append(PlannedFile(path, order, pixel, low, high))
+        planned_files.append(PlannedCatalogueFile(path, order, pixel, low, high))
     return planned_files
 
 
-def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> list[PlannedFile]:
+def plan_key_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> list[PlannedCatalogueFile]:
     """Plan the files of rows without a position, by their keys; rows with the same key stay together."""
     all_keys = np.sort(np.concatenate([np.empty(0, np.int64), *keys]))
     if not len(all_keys):
@@ -394,11 +396,11 @@ def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> 
     planned_files = []
     for number, (low, high) in enumerate(zip(begins, ends, strict=True), first_number):
         path = f"{hats_layout.DATASET_DIRECTORY}/part-{number:05d}.parquet"
-        planned_files.append(PlannedFile(path, -1, -1, low, high))
+        planned_files.append(PlannedCatalogueFile(path, -1, -1, low, high))
     return planned_files
 
 
-def run_in_order(jobs: Iterable[Callable[[], list[WrittenFile]]]) -> Iterator[WrittenFile]:
+def run_jobs_in_order(jobs: Iterable[Callable[[], list[WrittenCatalogueFile]]]) -> Iterator[WrittenCatalogueFile]:
     """Run jobs in threads, a few ahead, and yield their results in order."""
     pending_jobs: deque[Any] = deque()
     with ThreadPoolExecutor(max_workers=WRITER_THREADS, thread_name_prefix="hats-writer") as pool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.engines import EngineRecord
+from hven.engines import EnginePluginRecord
 from hven.engines.postgres.settings import DEFAULT_COPY_BYTES, DRIVER_MODULES, SETTINGS_SECTIONS, get_postgres_settings
 from hven.model import plugins
 from hven.model.errors import StorageError
@@ -83,15 +83,15 @@ def open(  # noqa: A001  (the contract's name)
     )
 
 
-def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
+def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
         raise StorageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres] in hven.toml")
     read_url = None
     if postgres_settings.read_url is not None:
-        read_url = settings.resolve_address(postgres_settings.read_url)
+        read_url = settings.resolve_secret_address(postgres_settings.read_url)
     return {
-        "url": settings.resolve_address(postgres_settings.url),
+        "url": settings.resolve_secret_address(postgres_settings.url),
         "schema": postgres_settings.namespace,
         "role": postgres_settings.read_role,
         "pool": postgres_settings.pool,
@@ -102,7 +102,7 @@ def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict
     }
 
 
-def _find_lack(settings: Settings) -> str | None:
+def _find_missing_setting(settings: Settings) -> str | None:
     """Return what the settings lack for this engine; None if nothing."""
     if get_postgres_settings(settings).url is None:
         return NO_DATABASE_MESSAGE
@@ -110,11 +110,11 @@ def _find_lack(settings: Settings) -> str | None:
 
 
 NO_DATABASE_MESSAGE = "the engine postgres has no database"
-KIND = EngineRecord(
+KIND = EnginePluginRecord(
     section="postgres",
     settings=SETTINGS_SECTIONS,
-    options=_build_options,
-    lacks=_find_lack,
+    options=_build_engine_options,
+    lacks=_find_missing_setting,
     live=f"{__name__}.live_engine",
     verbs=(f"{__name__}.commands:fdw", f"{__name__}.commands:adopt"),
     verb_examples={

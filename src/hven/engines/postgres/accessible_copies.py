@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines.postgres import error_translation
 from hven.engines.postgres.schema_installation import quote_identifier, quote_literal
-from hven.engines.postgres.staging import SORT_MEMORY_SETTING, write_table_indexes
+from hven.engines.postgres.staging import SORT_MEMORY_SETTING, write_table_index_sql
 from hven.model.errors import HvenError
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ REFRESH_DELAY_SECONDS = 600.0  # until the use of a copy is noted again, or a re
 MAX_DELTA_IDLE_SECONDS = 3_600  # after which an unread table beside another copy is removed
 MAX_COPY_IDLE_SECONDS = 86_400  # after which an unread copy is removed
 _LOCK_KEY_SQL = "hashtextextended($1::text, 0)"
-COPY_ERRORS: tuple[type[Exception], ...] = (HvenError, *error_translation.list_driver_errors())
+COPY_ERRORS: tuple[type[Exception], ...] = (HvenError, *error_translation.list_driver_error_classes())
 logger = logging.getLogger("hven")
 
 
 @dataclass(frozen=True, slots=True)
-class AccessibleCopy:
+class AccessibleRowsCopy:
     """A copy that exists or may be made."""
 
     name: str
@@ -86,7 +86,7 @@ class _CopyScope:
     total_rows: int
 
 
-class AccessibleCopies:
+class AccessibleRowsCopies:
     """The copies of an engine. Thread-safe.
 
     Parameters
@@ -101,13 +101,13 @@ class AccessibleCopies:
         self.min_rows = MIN_COPIED_ROWS
         self._lock = threading.Lock()
         self._states_by_name: OrderedDict[str, _CopyState] = OrderedDict()
-        self._waiting_copies: deque[AccessibleCopy] = deque()
+        self._waiting_copies: deque[AccessibleRowsCopy] = deque()
         self._thread: threading.Thread | None = None
         self._connection: Any = None  # the connection that the thread uses now
         self._quoted_catalog = f"{quote_identifier(engine.schema)}.reaches"
         self._is_closed = self._is_catalog_ready = self._has_copies = False
 
-    def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> AccessibleCopy:
+    def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> AccessibleRowsCopy:
         """Describe the copy of the rows of a snapshot that meet a condition (SQL over ``t0``)."""
         copy_key = (
             snapshot.path,
@@ -115,9 +115,9 @@ class AccessibleCopies:
             *_write_index_statements(table, self._engine.database_features.position_method),
         )
         name = f"r_{hashlib.sha256(repr(copy_key).encode()).hexdigest()[:40]}"
-        return AccessibleCopy(name, snapshot, table, condition)
+        return AccessibleRowsCopy(name, snapshot, table, condition)
 
-    def find_rows(self, copy: AccessibleCopy) -> str | None:
+    def find_copy_sql(self, copy: AccessibleRowsCopy) -> str | None:
         """Return the SQL of the rows of a copy, without waiting for it.
 
         Returns
@@ -147,7 +147,7 @@ class AccessibleCopies:
         selects = [f"SELECT * FROM {quoted_table}" for quoted_table in quoted_tables]
         return f"({' UNION ALL '.join(selects)})"
 
-    def _schedule_copy(self, copy: AccessibleCopy, state: _CopyState) -> None:
+    def _schedule_copy(self, copy: AccessibleRowsCopy, state: _CopyState) -> None:
         """Give a copy to the thread, and start the thread if it does not run; the caller holds the lock."""
         state.is_queued = True
         self._waiting_copies.append(copy)
@@ -171,7 +171,7 @@ class AccessibleCopies:
         while thread is not None and thread.is_alive():
             connection = self._connection
             if connection is not None:
-                with suppress(*error_translation.list_driver_errors()):  # the statement may be over
+                with suppress(*error_translation.list_driver_error_classes()):  # the statement may be over
                     connection.cancel()
             thread.join(0.1)
 
@@ -189,14 +189,16 @@ class AccessibleCopies:
             delay_seconds = REFRESH_DELAY_SECONDS
             try:
                 with self._engine.write_pool.borrow_connection() as self._connection:
-                    copy_tables = self._find_or_build(self._connection, copy)
+                    copy_tables = self._find_or_build_copy(self._connection, copy)
                 if copy_tables is None:
                     delay_seconds = RETRY_DELAY_SECONDS
                 is_refused = copy_tables == ()
             except COPY_ERRORS as error:  # for example, a condition that fails for some row
                 is_refused = True
                 if not self._is_closed:
-                    message = error_translation.translate_error(error, server_name=self._engine.server_name).message
+                    message = error_translation.translate_postgres_error(
+                        error, server_name=self._engine.server_name
+                    ).message
                     logger.warning("what readers see of %s is not copied: %s", copy.snapshot.table, message)
             finally:
                 self._connection = None
@@ -208,13 +210,13 @@ class AccessibleCopies:
                 state.next_check_time = time.monotonic() + delay_seconds
                 self._has_copies |= bool(copy_tables)
 
-    def _find_or_build(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...] | None:
+    def _find_or_build_copy(self, connection: Any, copy: AccessibleRowsCopy) -> tuple[str, ...] | None:
         """Return the tables of a copy, which is made if it does not exist.
 
         None if another process makes it now; an empty tuple if there is no space for it.
         """
         if not self._is_catalog_ready:
-            self._create_catalog(connection)
+            self._create_copy_catalog(connection)
             self._is_catalog_ready = True
         copy_tables = self._find_copy(connection, copy)
         if copy_tables is not None:
@@ -227,7 +229,7 @@ class AccessibleCopies:
         finally:
             connection.execute(f"SELECT pg_advisory_unlock({_LOCK_KEY_SQL})", lock_key)
 
-    def _create_catalog(self, connection: Any) -> None:
+    def _create_copy_catalog(self, connection: Any) -> None:
         """Create the table that lists the copies, if it does not exist."""
         lock_key = [f"hven install {self._engine.schema}"]
         with connection.transaction():
@@ -238,7 +240,7 @@ class AccessibleCopies:
                 "used timestamptz NOT NULL DEFAULT now())"
             )
 
-    def _find_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...] | None:
+    def _find_copy(self, connection: Any, copy: AccessibleRowsCopy) -> tuple[str, ...] | None:
         """Return the tables of a copy that exists, and note that it is used; None if it does not exist."""
         row = connection.execute(
             f"SELECT base, rows FROM {self._quoted_catalog} WHERE name = $1 AND (base IS NULL OR base = path "
@@ -257,15 +259,15 @@ class AccessibleCopies:
             table_names.append(copy.name)
         return tuple(table_names)
 
-    def _build_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...]:
+    def _build_copy(self, connection: Any, copy: AccessibleRowsCopy) -> tuple[str, ...]:
         """Copy the rows that meet the condition; if another copy has most of them, copy only the rest."""
         path = copy.snapshot.path
         self._remove_copies(connection, [copy.name])  # a former process may not have finished it
-        scope = self._choose_scope(connection, copy)
+        scope = self._choose_copy_scope(connection, copy)
         if scope.base is not None:
             connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [scope.base])
         expected_bytes = copy.snapshot.bytes * scope.rows // max(scope.total_rows, 1)
-        if not self._make_room(connection, expected_bytes):
+        if not self._remove_unread_copies(connection, expected_bytes):
             return ()
         needs_table = bool(scope.rows) or scope.base is None
         size = 0
@@ -283,7 +285,7 @@ class AccessibleCopies:
         copy_tables = self._find_copy(connection, copy)  # None if the base was removed meanwhile
         return copy_tables or ()
 
-    def _choose_scope(self, connection: Any, copy: AccessibleCopy) -> _CopyScope:
+    def _choose_copy_scope(self, connection: Any, copy: AccessibleRowsCopy) -> _CopyScope:
         """Count the rows that meet the condition, and choose another copy that already has most of them."""
         path = copy.snapshot.path
         base_candidates = connection.execute(
@@ -310,7 +312,7 @@ class AccessibleCopies:
                 scope = _CopyScope(name, rest_condition, added_rows, total_rows)
         return scope
 
-    def _create_copy_table(self, connection: Any, copy: AccessibleCopy, condition: str) -> int:
+    def _create_copy_table(self, connection: Any, copy: AccessibleRowsCopy, condition: str) -> int:
         """Create and index the table of a copy; return its size in bytes."""
         quoted_copy = self._quote_table(copy.name)
         quoted_snapshot = self._quote_table(copy.snapshot.path)
@@ -339,7 +341,7 @@ class AccessibleCopies:
             [self._engine.database_features.search_path, SORT_MEMORY_SETTING],
         )
 
-    def _make_room(self, connection: Any, wanted_bytes: int) -> bool:
+    def _remove_unread_copies(self, connection: Any, wanted_bytes: int) -> bool:
         """Remove unread copies, the longest unread ones first; return whether there is space for another one."""
         rows = connection.execute(
             f"SELECT name, CASE WHEN base <> path THEN base END, bytes, extract(epoch FROM now() - "
@@ -373,7 +375,7 @@ class AccessibleCopies:
                     f"DELETE FROM {self._quoted_catalog} WHERE name = ANY($1::text[])", [list(copy_names)]
                 )
                 _drop_tables(connection, self._engine.schema, copy_names)
-        except error_translation.list_driver_errors() as error:
+        except error_translation.list_driver_error_classes() as error:
             if error_translation.get_sqlstate(error) != "55P03":
                 raise
             return False
@@ -428,7 +430,7 @@ def _write_index_statements(table: Table, position_method: str) -> list[str]:
         unique_statements = [f"CREATE UNIQUE INDEX ON ({', '.join(map(quote_identifier, table.primary))})"]
     else:
         unique_statements = []
-    return [*unique_statements, *(f"CREATE INDEX ON {text}" for text in write_table_indexes(table, position_method))]
+    return [*unique_statements, *(f"CREATE INDEX ON {text}" for text in write_table_index_sql(table, position_method))]
 
 
-__all__ = ["AccessibleCopies", "remove_leftover_copies", "remove_snapshot_copies"]
+__all__ = ["AccessibleRowsCopies", "remove_leftover_copies", "remove_snapshot_copies"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hven.engines import CommandArgument, CommandContext
 from hven.engines.postgres import error_translation, foreign_table_checks, foreign_tables, schema_installation
-from hven.engines.postgres.connection_pool import DatabaseServer
+from hven.engines.postgres.connection_pool import DatabaseConnector
 from hven.engines.postgres.settings import get_foreign_settings, get_postgres_settings
 from hven.model.errors import NotFoundError, UsageError
 
@@ -44,22 +44,22 @@ def fdw(
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
         raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]: foreign tables are made there")
-    url = settings.resolve_address(postgres_settings.url)
-    server_name = DatabaseServer(url, schema="public", path="pg_catalog").server_name
+    url = settings.resolve_secret_address(postgres_settings.url)
+    server_name = DatabaseConnector(url, schema="public", search_path="pg_catalog").server_name
     results: list[dict[str, Any]] = []
-    for foreign in _choose_databases(settings, name):
-        target = _build_target(settings, foreign)
+    for foreign in _choose_foreign_databases(settings, name):
+        target = _build_foreign_spec(settings, foreign)
         if apply:
-            results += _apply_setup(caller, target, url, server_name)
+            results += _apply_foreign_setup(caller, target, url, server_name)
         elif check:
-            results += _check_setup(caller, target, url, server_name, role=postgres_settings.read_role)
+            results += _print_setup_findings(caller, target, url, server_name, role=postgres_settings.read_role)
         else:
-            results.append(_print_script(caller, target, url, server_name))
+            results.append(_print_setup_script(caller, target, url, server_name))
     is_successful = all(result.get("level") != "error" for result in results)
     return results, is_successful
 
 
-def _choose_databases(settings: Settings, name: str | None) -> list[ForeignDatabaseSettings]:
+def _choose_foreign_databases(settings: Settings, name: str | None) -> list[ForeignDatabaseSettings]:
     """Return the ``[[foreign]]`` block with this name, or all; refuse a name that is not there."""
     databases = get_foreign_settings(settings)
     chosen = [foreign for foreign in databases if name in {None, foreign.name}]
@@ -76,10 +76,10 @@ def _choose_databases(settings: Settings, name: str | None) -> list[ForeignDatab
     raise NotFoundError(message, remedy=remedy)
 
 
-def _apply_setup(
-    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str
+def _apply_foreign_setup(
+    caller: CommandContext, target: foreign_tables.ForeignTableSpec, url: str, server_name: str
 ) -> list[dict[str, Any]]:
-    statements = foreign_tables.apply_setup(target, url, server_name)
+    statements = foreign_tables.apply_foreign_setup(target, url, server_name)
     table_count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
     caller.print_message(
         f"{target.name}: schema {target.local_schema} has {table_count} of the other database, "
@@ -88,11 +88,11 @@ def _apply_setup(
     return [{"about": target.name, "done": statement} for statement in statements]
 
 
-def _check_setup(
-    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str, *, role: str | None
+def _print_setup_findings(
+    caller: CommandContext, target: foreign_tables.ForeignTableSpec, url: str, server_name: str, *, role: str | None
 ) -> list[dict[str, Any]]:
     results = []
-    for finding in foreign_table_checks.check_setup(target, url, server_name, role=role):
+    for finding in foreign_table_checks.collect_foreign_setup_findings(target, url, server_name, role=role):
         results.append(asdict(finding))
         text = f"{LEVEL_MARKS[finding.level]} {finding.about}: {finding.message}"
         if finding.remedy:
@@ -101,21 +101,21 @@ def _check_setup(
     return results
 
 
-def _print_script(
-    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str
+def _print_setup_script(
+    caller: CommandContext, target: foreign_tables.ForeignTableSpec, url: str, server_name: str
 ) -> dict[str, Any]:
-    text, problem = foreign_tables.write_script_for(target, url, server_name)
+    text, problem = foreign_tables.connect_and_write_setup_script(target, url, server_name)
     caller.print_message(text, end="")
     if problem:
         caller.print_message(f"hven: extensions were not compared: {problem}", file=sys.stderr)
     return {"about": target.name, "sql": text, "problem": problem}
 
 
-def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> foreign_tables.ForeignTarget:
+def _build_foreign_spec(settings: Settings, foreign: ForeignDatabaseSettings) -> foreign_tables.ForeignTableSpec:
     roles = foreign.roles or _list_engine_roles(settings)
-    return foreign_tables.ForeignTarget(
+    return foreign_tables.ForeignTableSpec(
         name=foreign.name,
-        url=settings.resolve_address(foreign.url),
+        url=settings.resolve_secret_address(foreign.url),
         remote_schema=foreign.namespace,
         tables=foreign.tables,
         local_schema=foreign.into or foreign.name,
@@ -131,7 +131,7 @@ def _list_engine_roles(settings: Settings) -> list[str]:
     roles = []
     for url in (postgres_settings.url, postgres_settings.read_url):
         if url:
-            user_name = foreign_tables.find_user(settings.resolve_address(url))
+            user_name = foreign_tables.find_database_user(settings.resolve_secret_address(url))
             if user_name:
                 roles.append(user_name)
     if postgres_settings.read_role:
@@ -151,14 +151,16 @@ def adopt(
     if postgres_settings.url is None:
         raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]")
     # Not as an engine connects: `adopt_schema` looks for the sessions of engines.
-    server = DatabaseServer(settings.resolve_address(postgres_settings.url), schema="", path="pg_catalog", writing=True)
+    server = DatabaseConnector(
+        settings.resolve_secret_address(postgres_settings.url), schema="", search_path="pg_catalog", is_writable=True
+    )
     connection = server.open_psycopg_connection()
     try:
         table_names = schema_installation.adopt_schema(
             connection, postgres_settings.namespace, caller.identity(), removed_site_id
         )
-    except error_translation.list_driver_errors() as error:
-        raise error_translation.translate_error(error, server_name=server.server_name) from error
+    except error_translation.list_driver_error_classes() as error:
+        raise error_translation.translate_postgres_error(error, server_name=server.server_name) from error
     finally:
         connection.close()
     caller.print_message(f"the schema {postgres_settings.namespace!r} {server.server_name} is this site's")

@@ -47,7 +47,7 @@ MAX_PREPARED_STATEMENTS = 100  # prepared statements of a connection
 MAX_IDLE_SECONDS = 600.0  # time after which an idle connection is closed
 
 
-class StatementSession(psycopg.Connection[tuple[Any, ...]]):
+class PreparedStatementConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that remembers its prepared statements."""
 
     _statement_names: OrderedDict[str, bytes] | None = None
@@ -64,7 +64,7 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
         try:
             result = self._execute_prepared(self._prepare_statement(sql), values)
         except MemoryError:  # psycopg raises it if libpq returns no result
-            raise self._build_lost_error() from None
+            raise self._build_lost_connection_error() from None
         return self.decode_rows(result)
 
     def send_statement(self, sql: str, parameters: Sequence[str]) -> bool:
@@ -86,7 +86,7 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
                 complete_result = self._partial_result
                 self._partial_result = None
                 if complete_result is None:
-                    raise self._build_lost_error()
+                    raise self._build_lost_connection_error()
                 return complete_result
             self._partial_result = result
         return None
@@ -112,7 +112,7 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
-    def _build_lost_error(self) -> psycopg.OperationalError:
+    def _build_lost_connection_error(self) -> psycopg.OperationalError:
         return psycopg.OperationalError(f"the connection is lost: {self.pgconn.get_error_message()}")
 
     def _execute_prepared(self, statement_name: bytes, values: Sequence[bytes]) -> Any:
@@ -157,20 +157,27 @@ def build_application_name(schema: str, site_identity: str) -> str:
     return name.encode("ascii", "replace").decode()[:63]
 
 
-class DatabaseServer:
+class DatabaseConnector:
     """The address of a server, with the role and the settings of sessions."""
 
     def __init__(
-        self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = ""
+        self,
+        url: str,
+        *,
+        schema: str,
+        search_path: str,
+        role: str | None = None,
+        is_writable: bool = False,
+        site_identity: str = "",
     ) -> None:
         connection_info = conninfo_to_dict(url)
         host = connection_info.get("host") or connection_info.get("hostaddr") or "localhost"
         database = connection_info.get("dbname") or connection_info.get("user") or "?"
         self.server_name = f"at {host} (database {database})"
         settings = dict(SESSION_SETTINGS)
-        settings["search_path"] = path
-        settings["default_transaction_read_only"] = "off" if writing else "on"
-        if role and not writing:
+        settings["search_path"] = search_path
+        settings["default_transaction_read_only"] = "off" if is_writable else "on"
+        if role and not is_writable:
             settings["role"] = role
         options = " ".join(f"-c {name}={_escape_option(value)}" for name, value in settings.items())
         url_options = connection_info.get("options")
@@ -179,7 +186,7 @@ class DatabaseServer:
         self.conninfo = make_conninfo(
             url,
             options=options,
-            application_name=build_application_name(schema, site),
+            application_name=build_application_name(schema, site_identity),
             connect_timeout=connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS,
         )
         self.schema = schema
@@ -187,12 +194,12 @@ class DatabaseServer:
     def open_psycopg_connection(self) -> Any:
         """Open a connection for small queries and for everything that writes."""
         try:
-            connection = StatementSession.connect(
+            connection = PreparedStatementConnection.connect(
                 self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
             )
             return register_timestamp_loader(connection)
         except psycopg.Error as error:
-            raise error_translation.translate_error(error, server_name=self.server_name) from error
+            raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
 
     def open_adbc_connection(self) -> Any:
         """Open a connection for Arrow batches."""
@@ -200,8 +207,8 @@ class DatabaseServer:
 
         try:
             return driver.connect(self.conninfo, autocommit=True)
-        except error_translation.list_driver_errors() as error:
-            raise error_translation.translate_error(error, server_name=self.server_name) from error
+        except error_translation.list_driver_error_classes() as error:
+            raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
 
 
 def _escape_option(value: str) -> str:
@@ -313,7 +320,7 @@ class ConnectionPool:
             )
         try:
             kept_connection = self._take_kept_connection()
-            if kept_connection is not None and self._checks_connections and not is_alive(kept_connection):
+            if kept_connection is not None and self._checks_connections and not is_connection_alive(kept_connection):
                 self._discard_connection(kept_connection)
                 kept_connection = None
             if kept_connection is None:
@@ -412,13 +419,13 @@ class ConnectionPool:
             _close_quietly(connection)
 
 
-def is_alive(connection: Any) -> bool:
+def is_connection_alive(connection: Any) -> bool:
     """Return whether a connection still answers."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             cursor.fetchall()
-    except error_translation.list_driver_errors():
+    except error_translation.list_driver_error_classes():
         return False
     return True
 
@@ -426,5 +433,5 @@ def is_alive(connection: Any) -> bool:
 def _close_quietly(connection: Any) -> None:
     try:
         connection.close()
-    except error_translation.list_driver_errors():
+    except error_translation.list_driver_error_classes():
         return  # it is gone already

@@ -43,7 +43,7 @@ def update_coverage(
     emptied_cells = removed_cells
     if len(removed_cells):
         emptied_cells = select_empty_cells(np.setdiff1d(removed_cells, added_cells), FINEST_ORDER)
-    old_cells, order = _parse_cells(old_coverage)
+    old_cells, order = _parse_coverage_cells(old_coverage)
     if len(emptied_cells) and order < FINEST_ORDER:
         if len(old_cells) - len(emptied_cells) <= MAX_COVERAGE_CELLS:
             return None  # the remaining cells may be so few that a finer order fits
@@ -59,7 +59,7 @@ def update_coverage(
     return format_moc(cells, order)
 
 
-def _parse_cells(coverage: str) -> tuple[Cells, int]:
+def _parse_coverage_cells(coverage: str) -> tuple[Cells, int]:
     """Return the cells of a coverage, sorted, and their order."""
     from mocpy import MOC  # noqa: PLC0415  (0.3 s, which only merges of tables with positions need)
 

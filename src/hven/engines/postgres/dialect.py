@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hven.adql import value_kinds
 from hven.adql.sql_writer import MIN_CHAIN_LINKS
-from hven.adql.syntax_tree import Cast, FunctionCall, LiteralList, split_conjuncts
+from hven.adql.syntax_tree import CastExpression, FunctionCall, LiteralList, split_conjuncts
 from hven.adql.value_kinds import require_meta
 from hven.engines._dialect import FUNCTION_TEMPLATES
-from hven.engines.postgres.shapes import PostgresShapeDialect
+from hven.engines.postgres.shape_dialect import PostgresShapeDialect
 from hven.model.errors import EvaluationError
 from hven.model.types import FLOAT64
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.adql.sql_writer import SqlWriter
     from hven.adql.syntax_tree import Comparison, Expr, InPredicate, LikePredicate, TableRef
     from hven.engines.postgres.position_search import TableReferenceWriter
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 _MICROSECONDS_SQL = "CAST(extract(epoch FROM {0}) * 1000000 AS bigint)"
 _JD_SQL = f"(CAST(2440587.5 AS double precision) + {_MICROSECONDS_SQL} / CAST(86400000000 AS double precision))"
@@ -65,7 +65,7 @@ _STORAGE_TYPES = {
 }
 
 
-def get_storage_type(column_type: Type) -> str:
+def get_storage_type(column_type: ColumnType) -> str:
     """Return the PostgreSQL type of a stored column; shapes are arrays of numbers, MOCs and regions are text."""
     if column_type.is_timestamp:
         return "timestamp"
@@ -102,11 +102,11 @@ class PostgresDialect(PostgresShapeDialect):
         "EXP": "hven_exp({0})",
         "POWER": "hven_power({0}, {1})",
         "AVG": ".write_average",
-        "MIN": ".write_extreme",
-        "MAX": ".write_extreme",
+        "MIN": ".write_min_or_max",
+        "MAX": ".write_min_or_max",
         "MEDIAN": ".write_median",
-        "LOWER": ".write_case_change",
-        "UPPER": ".write_case_change",
+        "LOWER": ".write_lower_or_upper",
+        "UPPER": ".write_lower_or_upper",
         "IVO_HASHLIST_HAS": ".write_hashlist_has",
         "IVO_NOCASEMATCH": ".write_nocase_match",
         "IVO_HASWORD": ".write_has_word",
@@ -158,10 +158,10 @@ class PostgresDialect(PostgresShapeDialect):
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
         """Write the condition of a WHERE clause."""
         if self.allows_extra_rows:
-            return " AND ".join(self._iterate_conditions(writer, node)) or "TRUE"
+            return " AND ".join(self._iterate_supported_conditions(writer, node)) or "TRUE"
         return super().write_condition(writer, node)
 
-    def _iterate_conditions(self, writer: SqlWriter, node: Expr) -> Iterator[str]:
+    def _iterate_supported_conditions(self, writer: SqlWriter, node: Expr) -> Iterator[str]:
         for part in split_conjuncts(node):
             # If a part cannot be written, its parameters and placeholders are withdrawn together.
             parameters_before, numbers = list(writer.parameter_slots), dict(writer._placeholder_numbers)  # noqa: SLF001
@@ -202,17 +202,17 @@ class PostgresDialect(PostgresShapeDialect):
             return super().write_number(value)
         return f"CAST('{float(value)!r}' AS double precision)"
 
-    def write_type_name(self, type_: Type) -> str:
+    def write_type_name(self, type_: ColumnType) -> str:
         """Write a type."""
         return get_storage_type(type_)
 
-    def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_output_expression(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write a select item with exactly its declared type."""
-        if isinstance(node, Cast) and require_meta(node).type == type_:
+        if isinstance(node, CastExpression) and require_meta(node).type == type_:
             return writer.write_expression(node)
-        return self.write_branch(writer, node, type_)
+        return self.write_case_branch(writer, node, type_)
 
-    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
+    def write_case_branch(self, writer: SqlWriter, node: Expr, type_: ColumnType) -> str:
         """Write one of several values as their common type."""
         text = writer.write_expression(node)
         node_type = require_meta(node).type
@@ -237,7 +237,7 @@ class PostgresDialect(PostgresShapeDialect):
         """
         if not isinstance(node.choices, LiteralList) or len(node.choices) < MIN_CHAIN_LINKS:
             return super().write_in(writer, node)
-        element_type, array_text = format_array(node.choices.values)
+        element_type, array_text = format_postgres_array(node.choices.values)
         escaped_text = array_text.replace("'", "''")
         array_sql = f"'{escaped_text}'::{element_type}[]"
         operand = writer.write_expression(node.operand)
@@ -270,12 +270,12 @@ class PostgresDialect(PostgresShapeDialect):
         """Check whether the rows are a copy of those that the reader may see."""
         return self.table_writer.is_already_filtered(node)
 
-    def write_permitted_rows(self, table: str, condition: str) -> str:
+    def write_permitted_rows_select(self, table: str, condition: str) -> str:
         """Write the rows that a reader may see, so that the query cannot reveal anything about the others.
 
         PostgreSQL moves no condition of the query below OFFSET.
         """
-        permitted_rows = super().write_permitted_rows(table, condition)
+        permitted_rows = super().write_permitted_rows_select(table, condition)
         if self.table_writer.needs_fence:
             permitted_rows += " OFFSET 0"
         return permitted_rows
@@ -288,7 +288,7 @@ class PostgresDialect(PostgresShapeDialect):
             return super().write_modulo(left_sql, right_sql, is_integer=is_integer)
         return f"hven_remainder(CAST({left_sql} AS double precision), CAST({right_sql} AS double precision))"
 
-    def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
+    def write_conversion(self, sql: str, value_kind: str, type_: ColumnType) -> str:
         """Write a conversion; text becomes a whole number by way of any number, and booleans become 1 and 0."""
         target_kind = value_kinds.classify_type(type_)
         if value_kind == "number" and target_kind == "boolean":
@@ -302,17 +302,17 @@ class PostgresDialect(PostgresShapeDialect):
             sql = f"CAST({sql} AS timestamptz)"
         return self.write_cast(sql, type_)
 
-    def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
+    def write_shape_from_texts(self, numbers_sql: str, type_: ColumnType) -> str:
         """Write a shape made from an array of texts."""
-        if type_.size is not None:
-            numbers_sql = f"hven_sized({numbers_sql}, {type_.size})"
+        if type_.tap_schema_size is not None:
+            numbers_sql = f"hven_sized({numbers_sql}, {type_.tap_schema_size})"
         return self.write_cast(numbers_sql, type_)
 
-    def write_float_text(self, sql: str, type_: Type) -> str:
+    def write_float_text(self, sql: str, type_: ColumnType) -> str:
         """Write a floating-point number as text."""
         return f"hven_number(CAST({sql} AS {get_storage_type(type_)}))"
 
-    def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
+    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float"}:
             return (
@@ -357,7 +357,7 @@ class PostgresDialect(PostgresShapeDialect):
         """Write joined texts beside a sum of their lengths."""
         return f"CASE WHEN hven_room({arguments_sql}, {MAX_AGGREGATED_TEXT_BYTES}) IS NOT NULL THEN {joined_sql} END"
 
-    def build_default_template(self, function_name: str) -> str:  # noqa: ARG002  (one signature for all)
+    def build_default_call_template(self, function_name: str) -> str:  # noqa: ARG002  (one signature for all)
         """Leave a function that is not listed here to the embedded engine."""
         return ".raise_unsupported"
 
@@ -372,7 +372,7 @@ class PostgresDialect(PostgresShapeDialect):
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write ROUND or TRUNCATE; the number of decimals may be negative."""
         function_name = "hven_round" if node.name == "ROUND" else "hven_truncate"
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         digits = "0"
         if len(node.args) > 1:
             digits = f"CAST({writer.write_expression(node.args[1])} AS integer)"
@@ -380,11 +380,11 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_average(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """Write AVG, computed in double precision."""
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         distinct = "DISTINCT " if node.distinct else ""
         return f"avg({distinct}{value}) {over_clause}".rstrip()
 
-    def write_extreme(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
+    def write_min_or_max(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """Write MIN or MAX; for booleans, which PostgreSQL does not have, as a conjunction or disjunction."""
         argument = node.args[0]
         function_name = node.name.lower()
@@ -394,7 +394,7 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_median(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write MEDIAN."""
-        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        value = self.write_as_double(writer.write_expression(node.args[0]), node.args[0])
         return f"percentile_cont(0.5) WITHIN GROUP (ORDER BY {value})"
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
@@ -403,7 +403,7 @@ class PostgresDialect(PostgresShapeDialect):
             return self.raise_unsupported(writer, node)
         return super().write_window(writer, node, over_clause)
 
-    def write_case_change(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_lower_or_upper(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write LOWER or UPPER."""
         text = f"{node.name.lower()}({self.write_case_collation(writer.write_expression(node.args[0]))})"
         if node.name == "UPPER":
@@ -437,7 +437,7 @@ class PostgresDialect(PostgresShapeDialect):
         return f"coalesce({histogram_sql}, array_fill(0, ARRAY[{bins} + 2]))"
 
 
-def format_array(values: Sequence[float] | Sequence[str]) -> tuple[str, str]:
+def format_postgres_array(values: Sequence[float] | Sequence[str]) -> tuple[str, str]:
     """Return the element type and the text of an array of constants, as PostgreSQL reads it."""
     first_value = values[0]
     if isinstance(first_value, str):

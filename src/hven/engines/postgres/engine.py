@@ -16,21 +16,21 @@ from hven.engines.postgres import accessible_copies, error_translation, schema_i
 from hven.engines.postgres.connection_pool import (
     ConnectionPool,
     ConnectionSlots,
-    DatabaseServer,
+    DatabaseConnector,
     count_pool_connections,
-    is_alive,
+    is_connection_alive,
 )
-from hven.engines.postgres.first_snapshot import FirstStateStaging
 from hven.engines.postgres.position_search import CELL_COLUMN
-from hven.engines.postgres.query_engine import DatabaseQueryEngine
-from hven.engines.postgres.query_execution import PostgresExecution, QueryWork
+from hven.engines.postgres.query_engine import PostgresQueryEngine
+from hven.engines.postgres.query_execution import ParameterizedQuery, PostgresExecution
 from hven.engines.postgres.query_plan import PostgresPlan
 from hven.engines.postgres.schema_installation import quote_identifier
 from hven.engines.postgres.settings import DEFAULT_COPY_BYTES
-from hven.engines.postgres.snapshot_merging import TableMerge, check_mergeable
-from hven.engines.postgres.staging import TableStaging
+from hven.engines.postgres.shared_table_staging import SharedTableStaging
+from hven.engines.postgres.snapshot_merging import TableMergeStaging, check_mergeable
+from hven.engines.postgres.staging import PostgresSnapshotStaging
 from hven.engines.postgres.table_records import parse_table_comment
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import HvenError, StorageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import Snapshot
     from hven.engines.postgres.schema_installation import DatabaseFeatures
-    from hven.engines.postgres.table_records import TableRecord
+    from hven.engines.postgres.table_records import SnapshotTableRecord
     from hven.model.table import Table
 
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -52,7 +52,7 @@ SAMPLE_CACHE_BYTES = 64 * 1024**2
 _MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's limit
 
 
-class PostgresEngine(DatabaseQueryEngine):
+class PostgresEngine(PostgresQueryEngine):
     """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe.
 
     It connects to the server when it first needs a connection.
@@ -93,8 +93,12 @@ class PostgresEngine(DatabaseQueryEngine):
         self._held_names: dict[str, bool] = {}  # tables that are being written, or are not published yet
         self._lock_connection: Any = None  # its advisory locks tell other processes about these tables
         self._pending_removals: set[str] = set()  # tables that could not be dropped because queries read them
-        writing = DatabaseServer(
-            url, schema=schema, path=quote_identifier(schema), writing=True, site=self._site_identity
+        writing = DatabaseConnector(
+            url,
+            schema=schema,
+            search_path=quote_identifier(schema),
+            is_writable=True,
+            site_identity=self._site_identity,
         )
         self.server_name = writing.server_name
         slots = ConnectionSlots(max(pool_size, 2))
@@ -105,8 +109,8 @@ class PostgresEngine(DatabaseQueryEngine):
         self._read_slots = ConnectionSlots(max(pool_size, 1))
         self._read_pools: tuple[ConnectionPool, ConnectionPool] | None = None
         self._is_closed = False
-        self._samples: Cache[pa.Table] = Cache(SAMPLE_CACHE_BYTES)
-        self.accessible_copies = accessible_copies.AccessibleCopies(self, reaches)
+        self._samples: LruCache[pa.Table] = LruCache(SAMPLE_CACHE_BYTES)
+        self.accessible_copies = accessible_copies.AccessibleRowsCopies(self, reaches)
 
     # --- connections -----------------------------------------------------------------------------------------
 
@@ -127,8 +131,8 @@ class PostgresEngine(DatabaseQueryEngine):
                     connection, self.schema, self.reader_roles, self._position_method
                 )
                 schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=False)
-            except error_translation.list_driver_errors() as error:
-                raise error_translation.translate_error(error, server_name=self.server_name) from error
+            except error_translation.list_driver_error_classes() as error:
+                raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
         return features
 
     def reload_features(self) -> bool:
@@ -165,12 +169,12 @@ class PostgresEngine(DatabaseQueryEngine):
             features = self.database_features
             with self._lock:
                 if self._read_pools is None:
-                    server = DatabaseServer(
+                    server = DatabaseConnector(
                         self._read_url,
                         schema=self.schema,
-                        path=features.search_path,
+                        search_path=features.search_path,
                         role=self._read_role,
-                        site=self._site_identity,
+                        site_identity=self._site_identity,
                     )
                     self._read_pools = (
                         ConnectionPool(server.open_psycopg_connection, self._read_slots, self._pool_size),
@@ -190,14 +194,16 @@ class PostgresEngine(DatabaseQueryEngine):
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:
+    def stage_snapshot(
+        self, table: Table, snapshot_id: str, *, expects_merges: bool = False
+    ) -> PostgresSnapshotStaging:
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
-        kind = FirstStateStaging if expects_merges and table.primary else TableStaging
+        kind = SharedTableStaging if expects_merges and table.primary else PostgresSnapshotStaging
         return self._begin_staging(table, snapshot_id, lambda name: kind(self, table, snapshot_id, name))
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
-    ) -> TableStaging:
+    ) -> PostgresSnapshotStaging:
         """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         base_record = self._read_table_record(base_snapshot)
         has_cells = self._has_cell_column(base_snapshot)
@@ -205,7 +211,7 @@ class PostgresEngine(DatabaseQueryEngine):
         return self._begin_staging(
             table,
             snapshot_id,
-            lambda name: TableMerge(
+            lambda name: TableMergeStaging(
                 self,
                 table,
                 snapshot_id,
@@ -217,30 +223,30 @@ class PostgresEngine(DatabaseQueryEngine):
         )
 
     def _begin_staging(
-        self, table: Table, snapshot_id: str, build_staging: Callable[[str], TableStaging]
-    ) -> TableStaging:
+        self, table: Table, snapshot_id: str, build_staging: Callable[[str], PostgresSnapshotStaging]
+    ) -> PostgresSnapshotStaging:
         """Begin to write under a name that is locked against sweeps; release the name if that fails."""
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
             message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
-        name = self._reserve_name(table, snapshot_id)
+        name = self._reserve_table_name(table, snapshot_id)
         try:
             return build_staging(name)
         except BaseException:
-            self._release_name(name)
+            self._release_table_name(name)
             raise
 
-    def _reserve_name(self, table: Table, snapshot_id: str) -> str:
+    def _reserve_table_name(self, table: Table, snapshot_id: str) -> str:
         """Reserve the name of a new snapshot's table, locked against sweeps."""
-        name = build_table_name(table.qualified_name, snapshot_id)
+        name = build_snapshot_table_name(table.qualified_name, snapshot_id)
         _ = self.database_features
-        with self._borrow_writer() as connection:
+        with self._borrow_write_connection() as connection:
             schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=True)
             existing = connection.execute("SELECT to_regclass($1::text)", [self._quote_table(name)]).fetchone()
         if existing[0] is not None:
             message = f"there is a snapshot {name} already"
             raise StorageError(message)
-        self._lock_name(name)
+        self._lock_table_name(name)
         return name
 
     def _quote_table(self, table_name: str) -> str:
@@ -254,7 +260,7 @@ class PostgresEngine(DatabaseQueryEngine):
     def _iterate_rows(
         self,
         snapshot: Snapshot,
-        table_record: TableRecord,
+        table_record: SnapshotTableRecord,
         column_names: Sequence[str] | None,
         condition: str | None = None,
         sample_clause: str | None = None,
@@ -272,7 +278,7 @@ class PostgresEngine(DatabaseQueryEngine):
         sql = f"SELECT {column_list} FROM {source}"
         if condition is not None:
             sql += f" WHERE {condition}"
-        work = QueryWork(prepared_sql=sql, copy_sql=sql, arguments=())
+        work = ParameterizedQuery(prepared_sql=sql, copy_sql=sql, arguments=())
         yield from PostgresExecution(self, schema, lambda: work, ExecutionLimits())
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
@@ -319,7 +325,7 @@ class PostgresEngine(DatabaseQueryEngine):
 
     def _has_cell_column(self, snapshot: Snapshot) -> bool:
         """Return whether a snapshot has the column of the cells of its positions."""
-        with self._borrow_writer() as connection:
+        with self._borrow_write_connection() as connection:
             exists_row = connection.execute(
                 "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = "
                 "$2 AND NOT attisdropped)",
@@ -327,9 +333,9 @@ class PostgresEngine(DatabaseQueryEngine):
             ).fetchone()
         return exists_row is not None and bool(exists_row[0])
 
-    def _read_table_record(self, snapshot: Snapshot) -> TableRecord:
+    def _read_table_record(self, snapshot: Snapshot) -> SnapshotTableRecord:
         """Read the record in the comment of a snapshot's table or view."""
-        with self._borrow_writer() as connection:
+        with self._borrow_write_connection() as connection:
             comment = connection.execute(
                 "SELECT obj_description(to_regclass($1::text), 'pg_class')", [self._quote_table(snapshot.path)]
             ).fetchone()
@@ -348,31 +354,31 @@ class PostgresEngine(DatabaseQueryEngine):
     def remove_table(self, table_name: str) -> bool:
         """Drop the table or view of a snapshot; return False if queries read it. A later call tries again."""
         is_removed = True
-        with self._borrow_writer() as connection:
+        with self._borrow_write_connection() as connection:
             for removed_name in {table_name, *self._pending_removals}:
                 try:
                     with connection.transaction():
                         connection.execute("SET LOCAL lock_timeout = '200ms'")
                         accessible_copies.remove_snapshot_copies(connection, self.schema, removed_name)
-                        shared_tables.drop_snapshot(connection, self.schema, removed_name)
+                        shared_tables.drop_snapshot_relations(connection, self.schema, removed_name)
                     self._pending_removals.discard(removed_name)
-                except error_translation.list_driver_errors() as error:
+                except error_translation.list_driver_error_classes() as error:
                     if error_translation.get_sqlstate(error) != "55P03":
                         raise
                     self._pending_removals.add(removed_name)
                     is_removed = is_removed and removed_name != table_name
-        self._release_name(table_name)
+        self._release_table_name(table_name)
         return is_removed
 
-    def note_published(self, snapshot: Snapshot) -> None:
+    def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being swept."""
-        self._release_name(snapshot.path)
+        self._release_table_name(snapshot.path)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
         """Remove what crashed writers left; see `hven.engines.StorageEngine.remove_leftovers`."""
         removed: list[str] = []
         _ = self.database_features
-        with self._borrow_writer() as connection:
+        with self._borrow_write_connection() as connection:
             if not schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=False):
                 return removed  # no process has written here
             accessible_copies.remove_leftover_copies(connection, self.schema)
@@ -381,17 +387,17 @@ class PostgresEngine(DatabaseQueryEngine):
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",
                 [self.schema],
             ).fetchall()
-            shares = connection.execute(shared_tables.write_shares_query(self.schema)).fetchall()
+            shares = connection.execute(shared_tables.write_shared_views_query(self.schema)).fetchall()
             shared_names = {state.base_table for state in shared_tables.parse_shared_states(shares).values()}
             for (name,) in rows:
                 snapshot_name = f"s{name[1:]}"
                 if name in known_paths or name in shared_names or snapshot_name in self._held_names:
                     continue
-                if self._remove_unlocked(connection, name, snapshot_name):
+                if self._remove_table_if_unlocked(connection, name, snapshot_name):
                     removed.append(name)
         return removed
 
-    def _remove_unlocked(self, connection: Any, table_name: str, snapshot_name: str) -> bool:
+    def _remove_table_if_unlocked(self, connection: Any, table_name: str, snapshot_name: str) -> bool:
         """Remove a table unless another process has locked its snapshot; return whether it is removed."""
         lock_key = self._build_lock_key(snapshot_name)
         lock_row = connection.execute(
@@ -406,35 +412,39 @@ class PostgresEngine(DatabaseQueryEngine):
 
     # --- locks -----------------------------------------------------------------------------------------------
 
-    def _borrow_writer(self) -> Any:
-        return _TranslatedConnection(self)
+    def _borrow_write_connection(self) -> Any:
+        return _ErrorTranslatingConnection(self)
 
     def _build_lock_key(self, table_name: str) -> str:
         return f"hven snapshot {self.schema}.{table_name}"
 
-    def _lock_name(self, table_name: str) -> None:
+    def _lock_table_name(self, table_name: str) -> None:
         """Lock a name against sweeps of other processes, on a connection that is kept for this purpose."""
         with self._lock:
             self._held_names[table_name] = True
             try:
-                if self._lock_connection is None or not is_alive(self._lock_connection):
+                if self._lock_connection is None or not is_connection_alive(self._lock_connection):
                     self._lock_connection = self._open_lock_connection()
                     # The server released the other locks when the former connection broke.
                     for other_name in self._held_names.keys() - {table_name}:
                         self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(other_name)])
                 self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(table_name)])
-            except error_translation.list_driver_errors() as error:
+            except error_translation.list_driver_error_classes() as error:
                 self._held_names.pop(table_name, None)
                 self._lock_connection = None
-                raise error_translation.translate_error(error, server_name=self.server_name) from error
+                raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
 
     def _open_lock_connection(self) -> Any:
-        server = DatabaseServer(
-            self._url, schema=self.schema, path=quote_identifier(self.schema), writing=True, site=self._site_identity
+        server = DatabaseConnector(
+            self._url,
+            schema=self.schema,
+            search_path=quote_identifier(self.schema),
+            is_writable=True,
+            site_identity=self._site_identity,
         )
         return server.open_psycopg_connection()
 
-    def _release_name(self, table_name: str) -> None:
+    def _release_table_name(self, table_name: str) -> None:
         with self._lock:
             if self._held_names.pop(table_name, None) is None or self._lock_connection is None:
                 return
@@ -443,7 +453,7 @@ class PostgresEngine(DatabaseQueryEngine):
                 if not self._held_names:
                     self._lock_connection.close()
                     self._lock_connection = None
-            except error_translation.list_driver_errors():
+            except error_translation.list_driver_error_classes():
                 self._lock_connection = None  # the server released all its locks when the connection broke
 
     def close(self) -> None:
@@ -462,7 +472,7 @@ class PostgresEngine(DatabaseQueryEngine):
             self.close_embedded()
 
 
-class _TranslatedConnection:
+class _ErrorTranslatingConnection:
     """A writing connection whose errors are translated."""
 
     def __init__(self, engine: PostgresEngine) -> None:
@@ -476,11 +486,11 @@ class _TranslatedConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._borrowed.__exit__(kind, error, trace)
-        if isinstance(error, error_translation.list_driver_errors()):
-            raise error_translation.translate_error(error, server_name=self._engine.server_name) from error
+        if isinstance(error, error_translation.list_driver_error_classes()):
+            raise error_translation.translate_postgres_error(error, server_name=self._engine.server_name) from error
 
 
-def build_table_name(qualified_name: str, snapshot_id: str) -> str:
+def build_snapshot_table_name(qualified_name: str, snapshot_id: str) -> str:
     """Name the table of a snapshot: ``s_sky_stars_1f2e3d_20261120T085345-3f2a``."""
     digest = hashlib.sha256(qualified_name.encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "_", qualified_name.lower()).strip("_")[:24]

@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from hven.engines import Snapshot, StorageEngine
     from hven.engines._query_deadlines import DeadlineWatcher
     from hven.engines.postgres.connection_pool import ConnectionPool
-    from hven.engines.postgres.connection_turns import StatementTurnstile
     from hven.engines.postgres.schema_installation import DatabaseFeatures
+    from hven.engines.postgres.statement_limiter import StatementLimiter
     from hven.model.table import Table
 
 
-class AccessibleCopiesProtocol(Protocol):
+class AccessibleRowsCopiesProtocol(Protocol):
     """Copies of the rows that readers see, as plans and executions use them."""
 
     def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> Any:
         """Describe the copy of the rows of a snapshot that meet a condition, which is SQL over ``t0``."""
 
-    def find_rows(self, copy: Any) -> str | None:
+    def find_copy_sql(self, copy: Any) -> str | None:
         """Return the SQL of the rows of a copy; empty if it is being made, None if there will be none."""
 
     def forget_copies(self) -> bool:
@@ -39,7 +39,7 @@ class PostgresEngineProtocol(Protocol):
     reader_roles: Sequence[str]
 
     @property
-    def accessible_copies(self) -> AccessibleCopiesProtocol | None:
+    def accessible_copies(self) -> AccessibleRowsCopiesProtocol | None:
         """Copies of the rows that readers see; None if nothing may be copied."""
 
     @property
@@ -77,7 +77,7 @@ class LiveEngineProtocol(PostgresEngineProtocol, Protocol):
     """The engine of a database that is read in place."""
 
     timeout_seconds: float
-    turnstile: StatementTurnstile
+    turnstile: StatementLimiter
 
-    def detect_extension(self, extension: str) -> None:
+    def reload_features_for_extension(self, extension: str) -> None:
         """Look at the database again unless it has this extension, which may have been installed since."""

@@ -97,7 +97,7 @@ class _ErrorRule:
     message: str
     remedy: str
 
-    def is_for(self, sqlstate: str, line: str) -> bool:
+    def is_for_error(self, sqlstate: str, line: str) -> bool:
         """Return whether the rule is for an error."""
         if sqlstate in self.sqlstates:
             return True
@@ -162,7 +162,7 @@ _SERVER_RULES = (
 )
 
 
-def list_driver_errors() -> tuple[type[Exception], ...]:
+def list_driver_error_classes() -> tuple[type[Exception], ...]:
     """Return the exception classes of the drivers."""
     return (psycopg.Error, adbc_driver_manager.Error, pa.ArrowException, OSError)
 
@@ -176,7 +176,7 @@ def is_extension_missing(error: BaseException) -> bool:
     """Return whether a function, type or operator of an extension no longer exists."""
     if get_sqlstate(error) not in _MISSING_EXTENSION_STATES:
         return False
-    return _MISSING_EXTENSION_PATTERN.search(extract_message(error)) is not None
+    return _MISSING_EXTENSION_PATTERN.search(extract_error_message(error)) is not None
 
 
 def is_float_out_of_range(error: BaseException | None) -> bool:
@@ -195,7 +195,7 @@ def extract_foreign_message(error: BaseException) -> str:
     text = "\n".join(parts) or str(error)
     if not _FOREIGN_ERROR_PATTERN.search(text):
         return ""
-    message = extract_message(error)
+    message = extract_error_message(error)
     detail = _FOREIGN_DETAIL_PATTERN.search(text)
     if detail and detail.group(1) not in message:
         return f"{message}: {detail.group(1)}"
@@ -212,7 +212,7 @@ def is_connection_lost(error: BaseException) -> bool:
     return any(text in str(error) for text in _CONNECTION_LOST_TEXTS)
 
 
-def translate_error(
+def translate_postgres_error(
     error: Exception,
     *,
     server_name: str = "",
@@ -236,7 +236,7 @@ def translate_error(
     if isinstance(error, HvenError):
         return error
     sqlstate = get_sqlstate(error)
-    line = extract_message(error)
+    line = extract_error_message(error)
     if stop_reason == "timeout" or (sqlstate == "57014" and "statement timeout" in line):
         return build_time_limit_error(timeout_seconds)
     if stop_reason == "cancel" or sqlstate == "57014":
@@ -254,7 +254,7 @@ def _build_server_error(error: Exception, line: str, server_name: str) -> HvenEr
     """Build the error of a server that cannot answer; None if the query itself is the cause."""
     sqlstate = get_sqlstate(error)
     for rule in _SERVER_RULES:
-        if rule.is_for(sqlstate, line):
+        if rule.is_for_error(sqlstate, line):
             return rule.build_error(server_name, line)
     if is_connection_lost(error):
         return StorageError(
@@ -282,7 +282,7 @@ def _build_query_error(sqlstate: str, line: str, number_words: str) -> HvenError
             f"the database could not run the query: {line}",
             remedy="please report this: it is a fault of the program, not of the query",
         )
-    message = translate_evaluation_error(line, number_words)
+    message = write_evaluation_error_message(line, number_words)
     remedy = ""
     if message.endswith(("BIGINT", "INTEGER")) and "number" in message:
         remedy = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
@@ -323,7 +323,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     return StorageUnavailableError(message, remedy=remedy)
 
 
-def translate_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> str:
+def write_evaluation_error_message(line: str, number_words: str = NUMBER_WORDS) -> str:
     """Phrase an evaluation error without the vocabulary of PostgreSQL."""
     if _TIMESTAMP_TYPE_PATTERN.search(line):
         quoted_value = re.search(r'"(.*)"', line)
@@ -333,12 +333,12 @@ def translate_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> s
     for pattern, template in _MESSAGE_PATTERNS:
         match = pattern.search(line)
         if match:
-            values = _collect_values(match, number_words)
+            values = _collect_template_values(match, number_words)
             return "a value cannot be computed: " + template.format(**values)
     return f"a value cannot be computed: {line}"
 
 
-def _collect_values(match: re.Match[str], number_words: str) -> dict[str, str]:
+def _collect_template_values(match: re.Match[str], number_words: str) -> dict[str, str]:
     """Return the values of a template of `_MESSAGE_PATTERNS`; types are in upper case, as in ADQL."""
     values = {"v": "", "w": "", "t": "", "u": ""}
     for name, text in match.groupdict().items():
@@ -348,7 +348,7 @@ def _collect_values(match: re.Match[str], number_words: str) -> dict[str, str]:
     return values
 
 
-def extract_message(error: BaseException) -> str:
+def extract_error_message(error: BaseException) -> str:
     """Return the message itself, without the driver's words, the context, and the place in generated SQL."""
     text = str(error)
     if isinstance(error, psycopg.Error) and error.diag.message_primary:

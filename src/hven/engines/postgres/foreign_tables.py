@@ -57,7 +57,7 @@ _COLUMNS_SQL = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForeignTarget:
+class ForeignTableSpec:
     """Tables of another database that become foreign tables here.
 
     Attributes
@@ -96,11 +96,11 @@ class ForeignTarget:
     @property
     def user_name(self) -> str | None:
         """The user that reads the other database."""
-        return find_user(self.url)
+        return find_database_user(self.url)
 
     @property
     def password(self) -> str | None:
-        """The password, for `apply_setup` alone."""
+        """The password, for `apply_foreign_setup` alone."""
         password = conninfo_to_dict(self.url).get("password")
         return None if password is None else str(password)
 
@@ -118,7 +118,7 @@ class ForeignTarget:
         return f"at {host} (database {database})"
 
 
-def find_user(url: str) -> str | None:
+def find_database_user(url: str) -> str | None:
     """Return the user that an address names; None if it names none."""
     user = conninfo_to_dict(url).get("user")
     return None if user is None else str(user)
@@ -150,7 +150,7 @@ def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> A
             application_name="hven fdw",
         )
     except psycopg.Error as error:
-        translated = error_translation.translate_error(error, server_name=server_name)
+        translated = error_translation.translate_postgres_error(error, server_name=server_name)
         if foreign_name:
             raise StorageError(
                 f"{foreign_name}: {translated.message}",
@@ -159,17 +159,17 @@ def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> A
         raise translated from error
 
 
-def read_remote_columns(remote: Any, target: ForeignTarget) -> dict[str, list[tuple[str, str]]]:
+def read_remote_columns(remote_connection: Any, target: ForeignTableSpec) -> dict[str, list[tuple[str, str]]]:
     """Return the columns of the tables in the other database, as far as its user sees them."""
-    return _read_columns(remote, target.remote_schema, target.tables, ("r", "p", "v", "m", "f"))
+    return _read_table_columns(remote_connection, target.remote_schema, target.tables, ("r", "p", "v", "m", "f"))
 
 
-def read_local_columns(local: Any, target: ForeignTarget) -> dict[str, list[tuple[str, str]]]:
+def read_local_columns(local_connection: Any, target: ForeignTableSpec) -> dict[str, list[tuple[str, str]]]:
     """Return the columns of the foreign tables."""
-    return _read_columns(local, target.local_schema, target.tables, ("f",))
+    return _read_table_columns(local_connection, target.local_schema, target.tables, ("f",))
 
 
-def _read_columns(
+def _read_table_columns(
     connection: Any, schema: str, tables: Sequence[str], relation_kinds: Sequence[str]
 ) -> dict[str, list[tuple[str, str]]]:
     column_rows = connection.execute(_COLUMNS_SQL, [schema, list(tables), list(relation_kinds)]).fetchall()
@@ -179,7 +179,7 @@ def _read_columns(
     return columns_by_table
 
 
-def build_server_options(target: ForeignTarget, extensions: Sequence[str]) -> dict[str, str]:
+def build_foreign_server_options(target: ForeignTableSpec, extensions: Sequence[str]) -> dict[str, str]:
     """Return the options of the foreign server."""
     server_options = dict(target.server_options)
     server_options |= {
@@ -193,8 +193,8 @@ def build_server_options(target: ForeignTarget, extensions: Sequence[str]) -> di
     return server_options
 
 
-def write_setup_statements(
-    target: ForeignTarget,
+def write_foreign_setup_statements(
+    target: ForeignTableSpec,
     extensions: Sequence[str],
     tables: Sequence[str],
     *,
@@ -207,7 +207,7 @@ def write_setup_statements(
     """
     server = quote_identifier(target.name)
     local_schema = quote_identifier(target.local_schema)
-    server_options = build_server_options(target, extensions)
+    server_options = build_foreign_server_options(target, extensions)
     option_list = ", ".join(f"{name} {quote_literal(value)}" for name, value in server_options.items())
     setup_statements = [
         "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
@@ -234,7 +234,7 @@ def write_setup_statements(
     return setup_statements
 
 
-def _write_mapping_options(target: ForeignTarget, password_sql: str | None) -> list[str]:
+def _write_mapping_options(target: ForeignTableSpec, password_sql: str | None) -> list[str]:
     """Write the options of the user mappings."""
     mapping_options = []
     if target.user_name:
@@ -247,7 +247,7 @@ def _write_mapping_options(target: ForeignTarget, password_sql: str | None) -> l
     return mapping_options
 
 
-def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
+def write_foreign_setup_script(target: ForeignTableSpec, extensions: Sequence[str]) -> str:
     """Write the script for psql. It can be run again: what exists stays, and tables are imported anew."""
     header_lines = [
         (
@@ -268,7 +268,7 @@ def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
             f"-- The password is not in this text: set {target.password_variable} before (psql 15 or later reads it).",
             f"\\getenv password {target.password_variable}",
         ]
-    setup_statements = write_setup_statements(target, extensions, target.tables, password_sql=password_sql)
+    setup_statements = write_foreign_setup_statements(target, extensions, target.tables, password_sql=password_sql)
     import_number = next(number for number, text in enumerate(setup_statements) if text.startswith("IMPORT"))
     setup_statements[import_number:import_number] = [
         f"DROP FOREIGN TABLE IF EXISTS {quote_identifier(target.local_schema)}.{quote_identifier(name)}"
@@ -278,12 +278,12 @@ def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
     return "\n".join(script_lines) + "\n"
 
 
-def list_common_extensions(local: Any, remote: Any, target: ForeignTarget) -> tuple[str, ...]:
+def list_common_extensions(local_connection: Any, remote_connection: Any, target: ForeignTableSpec) -> tuple[str, ...]:
     """Return the extensions whose functions may be sent to the other database: both databases must have them."""
     if target.extensions is not None:
         return tuple(target.extensions)
-    local_names = _list_extensions(local)
-    remote_names = _list_extensions(remote)
+    local_names = _list_extensions(local_connection)
+    remote_names = _list_extensions(remote_connection)
     return tuple(name for name in SHIPPABLE_EXTENSIONS if name in local_names and name in remote_names)
 
 
@@ -295,19 +295,19 @@ def _list_extensions(connection: Any) -> set[str]:
     return {row[0] for row in extension_rows}
 
 
-def write_script_for(target: ForeignTarget, url: str, server_name: str) -> tuple[str, str | None]:
+def connect_and_write_setup_script(target: ForeignTableSpec, url: str, server_name: str) -> tuple[str, str | None]:
     """Write the script, and the reason if the extensions of both databases could not be compared."""
     try:
         with (
             connect_database(url, server_name) as local,
             connect_database(target.url, target.database_name, foreign_name=target.name) as remote,
         ):
-            return write_setup_script(target, list_common_extensions(local, remote, target)), None
+            return write_foreign_setup_script(target, list_common_extensions(local, remote, target)), None
     except HvenError as error:
-        return write_setup_script(target, target.extensions or ()), str(error)
+        return write_foreign_setup_script(target, target.extensions or ()), str(error)
 
 
-def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
+def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) -> list[str]:
     """Set up the foreign tables, all or nothing, and return the statements that were executed.
 
     Tables that exist with the right columns stay.
@@ -325,35 +325,35 @@ def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
         connect_database(url, server_name) as local,
         connect_database(target.url, target.database_name, foreign_name=target.name) as remote,
     ):
-        setup_statements = _plan_setup(local, remote, target)
+        setup_statements = _write_needed_statements(local, remote, target)
         try:
             with local.transaction():
-                executed = _execute_setup(local, target, setup_statements)
+                executed = _execute_needed_statements(local, target, setup_statements)
         except psycopg.errors.InsufficientPrivilege as error:
-            reason = error_translation.extract_message(error)
+            reason = error_translation.extract_error_message(error)
             message = f"{target.name}: the role of the engine's url may not do this: {reason}"
             remedy = f"give an administrator the text: hven fdw {target.name} > {target.name}.sql"
             raise ForbiddenError(message, remedy=remedy) from error
         except psycopg.errors.DependentObjectsStillExist as error:
-            message = f"{target.name}: {error_translation.extract_message(error)}"
+            message = f"{target.name}: {error_translation.extract_error_message(error)}"
             remedy = (
                 "drop what hangs on it, or make the change by ALTER FOREIGN TABLE: hven fdw --check says what differs"
             )
             raise UserError(message, remedy=remedy) from error
         except psycopg.Error as error:
-            raise error_translation.translate_error(error, server_name=server_name) from error
+            raise error_translation.translate_postgres_error(error, server_name=server_name) from error
     return executed
 
 
-def _plan_setup(local: Any, remote: Any, target: ForeignTarget) -> list[str]:
+def _write_needed_statements(local_connection: Any, remote_connection: Any, target: ForeignTableSpec) -> list[str]:
     """Compare both databases, and write the statements that are needed."""
-    remote_columns = read_remote_columns(remote, target)
+    remote_columns = read_remote_columns(remote_connection, target)
     missing_tables = [name for name in target.tables if name not in remote_columns]
     if missing_tables:
         missing_list = ", ".join(f"{target.remote_schema}.{name}" for name in missing_tables)
         message = f"{target.name}: there is no table {missing_list} {target.database_name}"
-        raise UserError(message, remedy=write_missing_remedy(target, missing_tables))
-    local_columns = read_local_columns(local, target)
+        raise UserError(message, remedy=write_missing_tables_remedy(target, missing_tables))
+    local_columns = read_local_columns(local_connection, target)
     new_tables = []
     changed_tables = []
     for name in target.tables:
@@ -364,44 +364,46 @@ def _plan_setup(local: Any, remote: Any, target: ForeignTarget) -> list[str]:
     password_sql = None
     if target.password is not None:
         password_sql = quote_literal(target.password)
-    return write_setup_statements(
+    return write_foreign_setup_statements(
         target,
-        list_common_extensions(local, remote, target),
+        list_common_extensions(local_connection, remote_connection, target),
         [*new_tables, *changed_tables],
         password_sql=password_sql,
         dropped_tables=changed_tables,
     )
 
 
-def _execute_setup(local: Any, target: ForeignTarget, setup_statements: Sequence[str]) -> list[str]:
+def _execute_needed_statements(
+    local_connection: Any, target: ForeignTableSpec, setup_statements: Sequence[str]
+) -> list[str]:
     """Execute the statements that are needed here, and return them without the password."""
     executed = []
     for statement in setup_statements:
-        if _is_already_done(local, target, statement):
+        if _is_statement_applied(local_connection, target, statement):
             continue
-        local.execute(statement)
+        local_connection.execute(statement)
         executed.append(re.sub(r"password '(?:[^']|'')*'", "password ..", statement))
-    if not set(target.tables) <= read_local_columns(local, target).keys():
+    if not set(target.tables) <= read_local_columns(local_connection, target).keys():
         raise UserError(f"{target.name}: not all tables came")
     return executed
 
 
-def _is_already_done(local: Any, target: ForeignTarget, statement: str) -> bool:
+def _is_statement_applied(local_connection: Any, target: ForeignTableSpec, statement: str) -> bool:
     """Return whether a statement creates an extension or a schema that exists.
 
     Without the right to create it, PostgreSQL refuses even ``IF NOT EXISTS``.
     """
     if statement.startswith("CREATE EXTENSION"):
-        extension_row = local.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgres_fdw'").fetchone()
+        extension_row = local_connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgres_fdw'").fetchone()
         return extension_row is not None
     if statement.startswith("CREATE SCHEMA"):
         quoted_schema = quote_identifier(target.local_schema)
-        schema_row = local.execute("SELECT to_regnamespace($1::text)", [quoted_schema]).fetchone()
+        schema_row = local_connection.execute("SELECT to_regnamespace($1::text)", [quoted_schema]).fetchone()
         return bool(schema_row[0])
     return False
 
 
-def write_missing_remedy(target: ForeignTarget, missing_tables: Sequence[str]) -> str:
+def write_missing_tables_remedy(target: ForeignTableSpec, missing_tables: Sequence[str]) -> str:
     """Write the remedy for tables that do not exist in the other database."""
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
@@ -413,14 +415,14 @@ def write_missing_remedy(target: ForeignTarget, missing_tables: Sequence[str]) -
 
 
 __all__ = [
-    "ForeignTarget",
-    "apply_setup",
+    "ForeignTableSpec",
+    "apply_foreign_setup",
+    "connect_and_write_setup_script",
     "connect_database",
-    "find_user",
+    "find_database_user",
     "list_common_extensions",
     "read_local_columns",
     "read_remote_columns",
-    "write_missing_remedy",
-    "write_script_for",
-    "write_setup_script",
+    "write_foreign_setup_script",
+    "write_missing_tables_remedy",
 ]

@@ -51,12 +51,12 @@ EXPRESSION_DEFINITIONS: tuple[str, ...] = (
 _TIMESTAMP_TEMPLATE = "(timestamp '1970-01-01' + CAST(hven_whole({}) AS bigint) * interval '{} microsecond')"
 
 
-def write_unix_time(seconds_sql: str) -> str:
+def write_unix_timestamp_sql(seconds_sql: str) -> str:
     """Write the timestamp of a number of seconds since 1970."""
     return _TIMESTAMP_TEMPLATE.format(f"CAST({seconds_sql} AS {_DOUBLE_TYPE}) * 1000000", 1)
 
 
-def write_julian_time(days_sql: str, epoch_days: float) -> str:
+def write_julian_timestamp_sql(days_sql: str, epoch_days: float) -> str:
     """Write the timestamp of a Julian date; `epoch_days` is the Julian date of 1970.
 
     A double does not resolve microseconds of a Julian date. Tenths of milliseconds are right.
@@ -66,4 +66,4 @@ def write_julian_time(days_sql: str, epoch_days: float) -> str:
     )
 
 
-__all__ = ["EXPRESSION_DEFINITIONS", "write_julian_time", "write_unix_time"]
+__all__ = ["EXPRESSION_DEFINITIONS", "write_julian_timestamp_sql", "write_unix_timestamp_sql"]

@@ -36,7 +36,11 @@ from hven.adql.value_kinds import require_meta
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines.postgres.dialect import PostgresDialect, UnsupportedByPostgresError
 from hven.engines.postgres.functions import FUNCTION_DEFINITIONS
-from hven.engines.postgres.live_arithmetic import EXPRESSION_DEFINITIONS, write_julian_time, write_unix_time
+from hven.engines.postgres.live_arithmetic import (
+    EXPRESSION_DEFINITIONS,
+    write_julian_timestamp_sql,
+    write_unix_timestamp_sql,
+)
 from hven.engines.postgres.position_search import (
     MAX_RADIUS_DEGREES,
     PGSPHERE,
@@ -67,7 +71,7 @@ _ORDER_OPERATORS = frozenset({"<", "<=", ">", ">="})
 
 
 @dataclass(frozen=True, slots=True)
-class RawColumns:
+class ComparableRawColumns:
     """The columns of a table that have the source's own column beside them.
 
     Attributes
@@ -105,7 +109,7 @@ def _load_function_bodies() -> dict[str, tuple[tuple[tuple[str, str], ...], str]
     return bodies
 
 
-def inline_functions(sql: str) -> str:
+def inline_hven_functions(sql: str) -> str:
     """Replace calls of Hven's functions by what they compute.
 
     Raises
@@ -119,8 +123,8 @@ def inline_functions(sql: str) -> str:
         function_name = match[0]
         if match.start() < written_end or not function_name.startswith("hven_"):
             continue
-        arguments, call_end = _split_arguments(sql, match.end())
-        call_sql = _inline_call(function_name, arguments)
+        arguments, call_end = _split_call_arguments(sql, match.end())
+        call_sql = _inline_function_call(function_name, arguments)
         parts += [sql[written_end : match.start()], "(", call_sql, ")"]
         written_end = call_end
         if sum(map(len, parts)) > MAX_SQL_CHARACTERS:
@@ -130,7 +134,7 @@ def inline_functions(sql: str) -> str:
     return sql
 
 
-def _inline_call(function_name: str, arguments: Sequence[str]) -> str:
+def _inline_function_call(function_name: str, arguments: Sequence[str]) -> str:
     """Return the expression that a call computes."""
     definition = _load_function_bodies().get(function_name)
     if definition is None:
@@ -146,14 +150,14 @@ def _inline_call(function_name: str, arguments: Sequence[str]) -> str:
         else:
             values[name] = f"CAST({argument} AS {type_name})"
     expression = "".join(values.get(token, token) for token in _TOKEN_PATTERN.findall(body))
-    return inline_functions(expression)
+    return inline_hven_functions(expression)
 
 
 def _build_unsupported_error(function_name: str) -> UnsupportedByPostgresError:
     return UnsupportedByPostgresError(function_name.removeprefix("hven_").upper())
 
 
-def _split_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]:
+def _split_call_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]:
     """Split the arguments of a call that opens at `parenthesis_offset`; return them and the end of the call."""
     depth = 0
     begin = parenthesis_offset + 1
@@ -180,7 +184,7 @@ def _split_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]
 # --- rows of tables --------------------------------------------------------------------------------------------
 
 
-def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] | None = None) -> str:
+def write_live_rows_sql(live_table: LiveRelation, needed_columns: AbstractSet[str] | None = None) -> str:
     """Write the rows of a table that is read in place: its mapping, applied to its columns.
 
     Parameters
@@ -220,8 +224,8 @@ def _write_mapping_query(
     if not isinstance(body, Select) or not isinstance(body.source, TableRef):
         raise UnsupportedByPostgresError("a lookup in a file")
     writer = LiveSqlWriter(_create_mapping_dialect(), {"source": source}, bound_query.free_slots)
-    needed_body = replace(body, items=_select_items(body, needed_columns))
-    select_sql = inline_functions(writer.write_query(replace(bound_query.query, body=needed_body)))
+    needed_body = replace(body, items=_select_needed_items(body, needed_columns))
+    select_sql = inline_hven_functions(writer.write_query(replace(bound_query.query, body=needed_body)))
     raw_names = {column.name for column in live_table.columns if column.is_comparable}
     raw_items = ""
     for target, source_column in sorted(live_table.copied_columns.items()):
@@ -238,7 +242,7 @@ def _create_mapping_dialect() -> LivePostgresDialect:
     return dialect
 
 
-def _select_items(body: Select, needed_columns: AbstractSet[str] | None) -> tuple[SelectItem, ...]:
+def _select_needed_items(body: Select, needed_columns: AbstractSet[str] | None) -> tuple[SelectItem, ...]:
     """Return the items of a mapping that are needed."""
     items = []
     for item in body.items:
@@ -258,7 +262,7 @@ def _list_source_columns(live_table: LiveRelation, needed_columns: AbstractSet[s
         body = bound_query.query.body
         if not isinstance(body, Select):
             continue
-        expressions: list[Expr] = [item.expr for item in _select_items(body, needed_columns)]
+        expressions: list[Expr] = [item.expr for item in _select_needed_items(body, needed_columns)]
         if body.where is not None:
             expressions.append(body.where)
         for node in walk_tree(tuple(expressions)):
@@ -269,38 +273,38 @@ def _list_source_columns(live_table: LiveRelation, needed_columns: AbstractSet[s
 
 def find_unsupported_function(expression: Expr) -> str:
     """Name the function of a mapping that cannot be written for a database without Hven's functions; empty if none."""
-    reason = _find_unsupported(expression)
+    reason = _find_unsupported_reason(expression)
     if not reason:
         return ""
     # the name that the curator wrote, and of nested functions the inner one
     unsupported_functions = [
-        node for node in walk_tree(expression) if isinstance(node, FunctionCall) and _find_unsupported(node)
+        node for node in walk_tree(expression) if isinstance(node, FunctionCall) and _find_unsupported_reason(node)
     ]
     if unsupported_functions:
         return unsupported_functions[-1].name
     return reason
 
 
-def _find_unsupported(expression: Expr) -> str:
+def _find_unsupported_reason(expression: Expr) -> str:
     writer = LiveSqlWriter(_create_mapping_dialect(), {}, frozenset())
     try:
-        inline_functions(writer.write_expression(expression))
+        inline_hven_functions(writer.write_expression(expression))
     except UnsupportedByPostgresError as reason:
         return str(reason)
     return ""
 
 
-def find_raw_columns(live_table: LiveRelation) -> RawColumns:
+def find_comparable_raw_columns(live_table: LiveRelation) -> ComparableRawColumns:
     """Return the published columns that have the source's own column beside them."""
     source_guards = {column.name: column.guard_condition for column in live_table.columns if column.is_comparable}
     if not live_table.mapping_queries:
-        return RawColumns(source_guards, live_table.position)
+        return ComparableRawColumns(source_guards, live_table.position)
     guards = {
         target: source_guards[source_column]
         for target, source_column in live_table.copied_columns.items()
         if source_column in source_guards
     }
-    return RawColumns(guards, live_table.position)
+    return ComparableRawColumns(guards, live_table.position)
 
 
 # --- SQL of queries --------------------------------------------------------------------------------------------
@@ -320,17 +324,17 @@ class LivePositionConditions(PositionConditions):
 class PolygonCircleSearch(ShapeSearch):
     """A search for positions in the circle around a polygon."""
 
-    def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
+    def compute_search_parameters(self, literal_values: Values) -> tuple[str, ...] | None:
         """Return longitude, latitude and radius; None if the shape is no polygon, or too wide for an index."""
         if self.required_one is not None and self.required_one(literal_values) != 1:
             return None
         shape = self.shape.build_shape(literal_values)
         if not isinstance(shape, Polygon):
             return None
-        radius = float(shape.ring.reach[0])
+        radius = float(shape.ring.max_vertex_distances[0])
         if radius > MAX_RADIUS_DEGREES:
             return None
-        lon, lat = (float(component[0]) for component in sphere.to_lon_lat(shape.ring.mean[:1]))
+        lon, lat = (float(component[0]) for component in sphere.to_lon_lat(shape.ring.mean_directions[:1]))
         return repr(lon), repr(lat), repr(radius + 1e-9)
 
 
@@ -339,31 +343,33 @@ class LiveTableWriter(TableReferenceWriter):
 
     Parameters
     ----------
-    positions
+    position_conditions
         Position conditions of the query.
-    names
+    table_sql
         Qualified table name -> SQL of its rows.
     raw_columns
         Qualified table name -> its raw columns.
-    mode
+    position_method
         Empty: no index is used. Otherwise each table has its own method.
     accessible_names
         Qualified names of tables whose rows the reader may see all.
-    fenced
+    is_fenced
         True if row filters must come before all conditions of the query.
     """
 
     def __init__(
         self,
-        positions: PositionConditions,
-        names: Mapping[str, str],
-        raw_columns: Mapping[str, RawColumns],
-        mode: str,
+        position_conditions: PositionConditions,
+        table_sql: Mapping[str, str],
+        raw_columns: Mapping[str, ComparableRawColumns],
+        position_method: str,
         accessible_names: Collection[str] = (),
         *,
-        fenced: bool = False,
+        is_fenced: bool = False,
     ) -> None:
-        super().__init__(positions, names, raw_columns, mode, accessible_names, fenced=fenced)
+        super().__init__(
+            position_conditions, table_sql, raw_columns, position_method, accessible_names, is_fenced=is_fenced
+        )
         self._raw_columns = raw_columns
 
     # The signature is that of the base class.
@@ -397,11 +403,11 @@ class LiveTableWriter(TableReferenceWriter):
             return writer.write_expression(node)
         return raw_column[0]
 
-    def is_false_like_null(self, node: Expr) -> bool:
+    def can_be_false_for_null(self, node: Expr) -> bool:
         """Return whether FALSE may stand in place of NULL here."""
         return id(node) in self._position_conditions.false_like_null
 
-    def _write_lookup(
+    def _write_index_lookup(
         self,
         writer: SqlWriter,
         position_expressions: tuple[Expr, Expr],
@@ -422,7 +428,9 @@ class LiveTableWriter(TableReferenceWriter):
             method = self._raw_columns[table_ref.table.qualified_name].position
         return self._write_near_condition((lon, lat), circle_sql, method, radius_constant, centre_expressions)
 
-    def write_polygon_circles(self, dialect: SearchDialect, writer: SqlWriter, table_ref: TableRef) -> Iterator[str]:
+    def write_polygon_circle_conditions(
+        self, dialect: SearchDialect, writer: SqlWriter, table_ref: TableRef
+    ) -> Iterator[str]:
         """Write that a table's position lies in circles around polygons, as far as an index can tell."""
         table = table_ref.table
         if not self._position_method or table is None or table.position is None:
@@ -459,7 +467,7 @@ class LiveTableWriter(TableReferenceWriter):
             latitude_constant = compile_constant(centre_expressions[1], self._position_conditions.free_slots)
         if radius is None or not centre_expressions or method not in {Q3C, PGSPHERE}:
             has_constant_circle = radius is not None and latitude_constant is not None
-            return _write_band_condition(position_sql, circle_sql, has_constant_circle=has_constant_circle)
+            return _write_latitude_band_condition(position_sql, circle_sql, has_constant_circle=has_constant_circle)
         self.radius_constants.append(radius)
         (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
         if method == Q3C:
@@ -469,7 +477,7 @@ class LiveTableWriter(TableReferenceWriter):
         return write_pgsphere_condition(position_sql, circle_sql, is_valid_latitude=latitude_constant is not None)
 
 
-def _write_band_condition(
+def _write_latitude_band_condition(
     position_sql: tuple[str, str], circle_sql: tuple[str, str, str], *, has_constant_circle: bool
 ) -> str:
     """Write that a position is in the band of latitudes of a circle, and for a constant circle in its longitudes."""
@@ -497,7 +505,7 @@ class LivePostgresDialect(PostgresDialect):
 
     def finish_sql(self, sql: str) -> str:
         """Replace calls of Hven's functions by what they compute."""
-        return inline_functions(sql)
+        return inline_hven_functions(sql)
 
     def write_placeholder(self, number: int, value: object) -> str:
         """Write a parameter; text takes the collation of the column that it is compared with."""
@@ -515,7 +523,7 @@ class LivePostgresDialect(PostgresDialect):
         is_text = all(value_kinds.classify_type(require_meta(side).type) == "text" for side in sides)
         if is_text and node.op in _ORDER_OPERATORS:
             return f'({writer.write_expression(node.left)} COLLATE "C" {node.op} {writer.write_expression(node.right)})'
-        if not is_text and node.op != "<>" and self.table_writer.is_false_like_null(node):
+        if not is_text and node.op != "<>" and self.table_writer.can_be_false_for_null(node):
             raw_columns = [self.table_writer.write_raw_column(side) for side in sides]
             has_call = any(isinstance(side, FunctionCall) for side in sides)
             if any(raw_columns) and not has_call:
@@ -537,7 +545,7 @@ class LivePostgresDialect(PostgresDialect):
                 f"AND {writer.write_expression(node.high)})"
             )
         raw_column = None
-        if self.table_writer.is_false_like_null(node):
+        if self.table_writer.can_be_false_for_null(node):
             raw_column = self.table_writer.write_raw_column(node.operand)
         if raw_column is None:
             return super().write_between(writer, node)
@@ -549,25 +557,25 @@ class LivePostgresDialect(PostgresDialect):
 
     def write_from_unix(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write FROM_UNIX."""
-        return write_unix_time(writer.write_expression(node.args[0]))
+        return write_unix_timestamp_sql(writer.write_expression(node.args[0]))
 
     def write_from_julian(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write FROM_JD or FROM_MJD of one number; of two numbers the embedded engine keeps more digits."""
         if len(node.args) > 1:
             raise UnsupportedByPostgresError(node.name)
         epoch_days = 2440587.5 if node.name == "FROM_JD" else 40587.0
-        return write_julian_time(writer.write_expression(node.args[0]), epoch_days)
+        return write_julian_timestamp_sql(writer.write_expression(node.args[0]), epoch_days)
 
     # The database has no aggregate of Hven.
     def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002
         """Join texts of rows, up to the limit of PostgreSQL."""
         return joined_sql
 
-    def write_extreme(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
+    def write_min_or_max(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """Write MIN or MAX; for text by code points."""
         if value_kinds.classify_type(require_meta(node.args[0]).type) == "text":
             return f'{node.name.lower()}({writer.write_expression(node.args[0])} COLLATE "C") {over_clause}'.rstrip()
-        return super().write_extreme(writer, node, over_clause)
+        return super().write_min_or_max(writer, node, over_clause)
 
 
 class LiveSqlWriter(SqlWriter):
@@ -584,7 +592,7 @@ class LiveSqlWriter(SqlWriter):
         text = super().write_from_item(node)
         if not self.dialect.allows_extra_rows or not isinstance(node, TableRef):
             return text
-        circles = " AND ".join(self.dialect.table_writer.write_polygon_circles(self.dialect, self, node))
+        circles = " AND ".join(self.dialect.table_writer.write_polygon_circle_conditions(self.dialect, self, node))
         if circles:
             return f"(SELECT t{node.number}.* FROM {text} WHERE {circles}) AS t{node.number}"
         return text
@@ -622,13 +630,13 @@ LivePostgresDialect.functions = {
 
 __all__ = [
     "LATITUDE_BAND",
+    "ComparableRawColumns",
     "LivePositionConditions",
     "LivePostgresDialect",
     "LiveSqlWriter",
     "LiveTableWriter",
-    "RawColumns",
-    "find_raw_columns",
+    "find_comparable_raw_columns",
     "find_unsupported_function",
-    "inline_functions",
-    "write_live_rows",
+    "inline_hven_functions",
+    "write_live_rows_sql",
 ]

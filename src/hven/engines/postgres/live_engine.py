@@ -18,15 +18,15 @@ from hven.engines.postgres import error_translation
 from hven.engines.postgres.connection_pool import (
     ConnectionPool,
     ConnectionSlots,
-    DatabaseServer,
+    DatabaseConnector,
     count_pool_connections,
 )
-from hven.engines.postgres.connection_turns import StatementTurnstile
 from hven.engines.postgres.live_dialect import find_unsupported_function
 from hven.engines.postgres.live_query_plan import LivePlan
-from hven.engines.postgres.query_engine import DatabaseQueryEngine
+from hven.engines.postgres.query_engine import PostgresQueryEngine
 from hven.engines.postgres.schema_installation import CASE_COLLATIONS, DatabaseFeatures, quote_identifier
 from hven.engines.postgres.settings import DRIVER_MODULES
+from hven.engines.postgres.statement_limiter import StatementLimiter
 from hven.model import plugins
 from hven.model.errors import StorageError, StorageUnavailableError
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import Snapshot
-    from hven.engines.postgres.staging import TableStaging
+    from hven.engines.postgres.staging import PostgresSnapshotStaging
     from hven.model.table import Table
 
 LOCK_TIMEOUT_SECONDS = 2.0  # time that a statement waits for a session that alters the table
@@ -51,19 +51,19 @@ _FEATURES_SQL = (
 )
 
 
-class LiveServer(DatabaseServer):
+class LiveDatabaseConnector(DatabaseConnector):
     """A server whose sessions only read, and whose statements have a time limit.
 
     Parameters
     ----------
-    seconds
+    timeout_seconds
         Time limit of a statement.
     """
 
-    def __init__(self, url: str, *, path: str, seconds: float) -> None:
-        super().__init__(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url), schema="", path=path)
+    def __init__(self, url: str, *, search_path: str, timeout_seconds: float) -> None:
+        super().__init__(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url), schema="", search_path=search_path)
         options = conninfo_to_dict(self.conninfo).get("options") or ""
-        statement_milliseconds = round(seconds * 1000)
+        statement_milliseconds = round(timeout_seconds * 1000)
         lock_milliseconds = round(LOCK_TIMEOUT_SECONDS * 1000)
         limits = (
             f"-c statement_timeout={statement_milliseconds} -c lock_timeout={lock_milliseconds} "
@@ -89,7 +89,7 @@ class LiveServer(DatabaseServer):
             ) from error
 
 
-class LiveEngine(DatabaseQueryEngine):
+class LiveEngine(PostgresQueryEngine):
     """The engine of one database that is read in place (`hven.engines.StorageEngine` without writing). Thread-safe."""
 
     schema = ""
@@ -107,11 +107,13 @@ class LiveEngine(DatabaseQueryEngine):
         self._url = url
         self._pool_size = pool_size
         self._connection_slots = ConnectionSlots(pool_size)
-        self.turnstile = StatementTurnstile(at_once)
+        self.turnstile = StatementLimiter(at_once)
         self._pools: tuple[ConnectionPool, ConnectionPool] | None = None
         self._database_features: DatabaseFeatures | None = None
         self._is_closed = False
-        self.server_name = LiveServer(url, path="pg_catalog", seconds=timeout_seconds).server_name
+        self.server_name = LiveDatabaseConnector(
+            url, search_path="pg_catalog", timeout_seconds=timeout_seconds
+        ).server_name
 
     @property
     def database_features(self) -> DatabaseFeatures:
@@ -123,12 +125,12 @@ class LiveEngine(DatabaseQueryEngine):
         return self._database_features
 
     def _inspect_database(self) -> DatabaseFeatures:
-        server = LiveServer(self._url, path="pg_catalog", seconds=self.timeout_seconds)
+        server = LiveDatabaseConnector(self._url, search_path="pg_catalog", timeout_seconds=self.timeout_seconds)
         connection = server.open_psycopg_connection()
         try:
             collations, extensions = connection.execute(_FEATURES_SQL, [list(CASE_COLLATIONS)]).fetchone()
-        except error_translation.list_driver_errors() as error:
-            raise error_translation.translate_error(error, server_name=self.server_name) from error
+        except error_translation.list_driver_error_classes() as error:
+            raise error_translation.translate_postgres_error(error, server_name=self.server_name) from error
         finally:
             connection.close()
         case_collation = next((name for name in CASE_COLLATIONS if name in (collations or ())), "C")
@@ -140,7 +142,7 @@ class LiveEngine(DatabaseQueryEngine):
             case_collation=case_collation,
         )
 
-    def detect_extension(self, extension: str) -> None:
+    def reload_features_for_extension(self, extension: str) -> None:
         """Look at the database again unless it has this extension, which may have been installed since."""
         if extension and extension not in self.database_features.position_method.split():
             with self._lock:
@@ -155,7 +157,7 @@ class LiveEngine(DatabaseQueryEngine):
             path = self.database_features.search_path
             with self._lock:
                 if self._pools is None:
-                    server = LiveServer(self._url, path=path, seconds=self.timeout_seconds)
+                    server = LiveDatabaseConnector(self._url, search_path=path, timeout_seconds=self.timeout_seconds)
                     self._pools = (
                         ConnectionPool(server.open_psycopg_connection, self._connection_slots, self._pool_size),
                         ConnectionPool(server.open_adbc_connection, self._connection_slots, self._pool_size),
@@ -199,7 +201,7 @@ class LiveEngine(DatabaseQueryEngine):
         snapshot_id: str,  # noqa: ARG002
         *,
         expects_merges: bool = False,  # noqa: ARG002
-    ) -> TableStaging:
+    ) -> PostgresSnapshotStaging:
         """Refuse: nothing is written there."""
         message = f"{table.qualified_name} cannot be kept in a database that is read in place"
         raise StorageError(message, remedy="choose duckdb or postgres")
@@ -210,7 +212,7 @@ class LiveEngine(DatabaseQueryEngine):
         snapshot_id: str,
         base_snapshot: Snapshot,  # noqa: ARG002
         deleted_keys: pa.Table | None = None,  # noqa: ARG002
-    ) -> TableStaging:
+    ) -> PostgresSnapshotStaging:
         """Refuse: nothing is written there."""
         return self.stage_snapshot(table, snapshot_id)
 
@@ -232,7 +234,7 @@ class LiveEngine(DatabaseQueryEngine):
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Do nothing: there are no snapshots here."""
 
-    def note_published(self, snapshot: Snapshot) -> None:
+    def note_published_snapshot(self, snapshot: Snapshot) -> None:
         """Do nothing: there are no snapshots here."""
 
     def reload_features(self) -> bool:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from hven.engines.postgres.connection_pool import ConnectionPool
-    from hven.engines.postgres.connection_turns import StatementTurnstile
     from hven.engines.postgres.engine_protocol import LiveEngineProtocol
-    from hven.engines.postgres.query_execution import QueryWork
+    from hven.engines.postgres.query_execution import ParameterizedQuery
+    from hven.engines.postgres.statement_limiter import StatementLimiter
 
 MAX_MEMORY_BYTES = 64 * 1024**2  # of batches; further ones go to a file
 _UNAVAILABLE_STATES = {"28P01", "28000", "3D000", "53300"}
@@ -118,28 +118,30 @@ class LiveExecution(PostgresExecution):
         pool: ConnectionPool,
         sent_request: object = None,  # noqa: ARG002
     ) -> BorrowedConnection:
-        return TurnConnection(self, pool, self._engine.turnstile)
+        return QueuedConnection(self, pool, self._engine.turnstile)
 
-    def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:
+    def _fetch_small_answer(self, parameterized_query: ParameterizedQuery, row_limit: int) -> list[tuple[Any, ...]]:
         try:
-            return super()._fetch_small_answer(work, row_limit)
-        except error_translation.list_driver_errors() as error:
+            return super()._fetch_small_answer(parameterized_query, row_limit)
+        except error_translation.list_driver_error_classes() as error:
             if error_translation.get_sqlstate(error) != "0A000":
                 raise
             # The statement was prepared before the table was altered: execute it without preparing it.
-            limit_number = len(work.arguments) + 1
-            sql = f"/* anew */ SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
-            arguments = [*work.arguments, str(row_limit)]
+            limit_number = len(parameterized_query.arguments) + 1
+            sql = f"/* anew */ SELECT * FROM ({parameterized_query.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
+            arguments = [*parameterized_query.arguments, str(row_limit)]
             with self._borrow_connection(self._engine.query_pool) as connection, connection.cursor() as cursor:
-                self._set_interrupt(connection.cancel)
+                self._set_interrupt_callback(connection.cancel)
                 cursor.execute(sql, arguments, prepare=False, binary=True)
                 rows: list[tuple[Any, ...]] = cursor.fetchall()
-                self._set_interrupt(None)
+                self._set_interrupt_callback(None)
                 return rows
 
-    def _stream_batches(self, work: QueryWork, row_limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _stream_batches(
+        self, parameterized_query: ParameterizedQuery, row_limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         spool = BatchSpool(self.schema)
-        inner = cast("Generator[pa.RecordBatch]", super()._stream_batches(work, row_limit))
+        inner = cast("Generator[pa.RecordBatch]", super()._stream_batches(parameterized_query, row_limit))
 
         def fetch_batches() -> None:
             try:
@@ -162,7 +164,7 @@ class LiveExecution(PostgresExecution):
             spool.is_abandoned = True
             stop = self._interrupt_running
             if thread.is_alive() and stop is not None:
-                self._ignore_driver_errors(stop)
+                self._call_ignoring_driver_errors(stop)
             thread.join()
             spool.close()
 
@@ -170,12 +172,12 @@ class LiveExecution(PostgresExecution):
         return translate_live_error(error, super()._translate_error(error), self._engine.timeout_seconds)
 
 
-class TurnConnection(BorrowedConnection):
+class QueuedConnection(BorrowedConnection):
     """A connection that a query borrows when its turn has come."""
 
-    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, query_turnstile: StatementTurnstile) -> None:
+    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, statement_limiter: StatementLimiter) -> None:
         super().__init__(execution, pool)
-        self._query_turnstile = query_turnstile
+        self._query_turnstile = statement_limiter
         self._turn_number: int | None = None
 
     def __enter__(self) -> Any:
@@ -227,7 +229,7 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
 
 def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableError | None:
     """Build the error of a table that cannot be read now; None if the table is not the cause."""
-    line = error_translation.extract_message(error)
+    line = error_translation.extract_error_message(error)
     if sqlstate == "55P03":
         return StorageUnavailableError("the table is being altered in its database", remedy="ask again in some seconds")
     if sqlstate == "40001":

@@ -17,13 +17,13 @@ from hven.engines._query_analysis.column_usage import list_read_columns
 from hven.engines.postgres.dialect import get_storage_type
 from hven.engines.postgres.live_dialect import (
     LATITUDE_BAND,
+    ComparableRawColumns,
     LivePositionConditions,
     LivePostgresDialect,
     LiveSqlWriter,
     LiveTableWriter,
-    RawColumns,
-    find_raw_columns,
-    write_live_rows,
+    find_comparable_raw_columns,
+    write_live_rows_sql,
 )
 from hven.engines.postgres.live_execution import LiveExecution
 from hven.engines.postgres.query_plan import PostgresPlan
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hven.engines import ExecutionLimits, QueryExecution, Relation
     from hven.engines.postgres.engine_protocol import LiveEngineProtocol
     from hven.engines.postgres.position_search import PositionConditions
-    from hven.engines.postgres.query_execution import QueryWork
+    from hven.engines.postgres.query_execution import ParameterizedQuery
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
@@ -48,7 +48,7 @@ MAX_SENT_BYTES = 32 * 1024**2  # of rows in memory that travel with a query; oth
 class LivePlan(PostgresPlan):
     """A prepared query (`hven.engines.QueryPlan`)."""
 
-    small = False
+    is_quick = False
     conditions_class = LivePositionConditions
     table_writer_class = LiveTableWriter
     dialect_class = LivePostgresDialect
@@ -56,10 +56,10 @@ class LivePlan(PostgresPlan):
     _engine: LiveEngineProtocol
 
     def __init__(
-        self, engine: LiveEngineProtocol, bound: BoundQuery, reading: PositionConditions | None = None
+        self, engine: LiveEngineProtocol, bound_query: BoundQuery, position_conditions: PositionConditions | None = None
     ) -> None:
-        self._needed_columns = list_needed_columns(bound)
-        super().__init__(engine, bound, reading)
+        self._needed_columns = list_needed_columns(bound_query)
+        super().__init__(engine, bound_query, position_conditions)
 
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
@@ -67,18 +67,22 @@ class LivePlan(PostgresPlan):
         """Run the query; see `hven.engines.QueryPlan.execute`."""
         if self._fallback_plan is None:
             for relation in relations.values():
-                if isinstance(relation, MemoryRelation) and not can_send_rows(relation.rows):
-                    fallback_plan = self._build_fallback("the join with rows in memory")
+                if isinstance(relation, MemoryRelation) and not can_send_rows_as_constants(relation.rows):
+                    fallback_plan = self._build_fallback_plan("the join with rows in memory")
                     return fallback_plan.execute(literal_values, relations, limits)
         return super().execute(literal_values, relations, limits)
 
     def _start_execution(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> LiveExecution:
-        return LiveExecution(self._engine, self.schema, lambda: self._build_work(literal_values, relations), limits)
+        return LiveExecution(
+            self._engine, self.schema, lambda: self._build_parameterized_query(literal_values, relations), limits
+        )
 
-    def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
-        work = super()._build_work(literal_values, relations)
+    def _build_parameterized_query(
+        self, literal_values: Values, relations: Mapping[str, Relation]
+    ) -> ParameterizedQuery:
+        work = super()._build_parameterized_query(literal_values, relations)
         for name, table, rows in work.uploads:
             temporary_table = f"pg_temp.{quote_identifier(name)}"
             constants = write_rows_as_constants(table, rows)
@@ -87,13 +91,13 @@ class LivePlan(PostgresPlan):
         work.uploads = ()
         return work
 
-    def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, RawColumns]:
+    def _write_rows_sql(self, table: Table, relation: Relation) -> tuple[str, ComparableRawColumns]:
         if not isinstance(relation, LiveRelation):
             message = f"{relation.kind_name.capitalize()} is not read in place"
             raise StorageError(message)
-        self._engine.detect_extension(relation.position)
+        self._engine.reload_features_for_extension(relation.position)
         needed_columns = self._needed_columns.get(table.qualified_name, frozenset())
-        return write_live_rows(relation, needed_columns), find_raw_columns(relation)
+        return write_live_rows_sql(relation, needed_columns), find_comparable_raw_columns(relation)
 
     def _list_position_methods(self) -> Iterable[str]:
         return (LATITUDE_BAND,)
@@ -105,7 +109,7 @@ class LivePlan(PostgresPlan):
             return f"{head}\n{self._fallback_plan.explain()}"
         return f"{head}\nPostgreSQL: {self._first_statement.prepared_sql}"
 
-    def _list_stored_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
+    def _map_stored_table_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
         return {
             extract_table_name(relation.table): name
             for name, relation in relations.items()
@@ -113,7 +117,7 @@ class LivePlan(PostgresPlan):
         }
 
 
-def can_send_rows(rows: pa.Table) -> bool:
+def can_send_rows_as_constants(rows: pa.Table) -> bool:
     """Return whether rows in memory can travel to the database as constants."""
     return rows.nbytes <= MAX_SENT_BYTES and not any(pa.types.is_nested(field.type) for field in rows.schema)
 
@@ -136,14 +140,14 @@ def list_needed_columns(bound_query: BoundQuery) -> dict[str, frozenset[str]]:
 def write_rows_as_constants(table: Table, rows: pa.Table) -> str:
     """Write rows in memory as constants, so that the database needs no table for them."""
     arrays = [
-        f"'{_write_array(rows.column(column.name).combine_chunks())}'::{get_storage_type(column.type)}[]"
+        f"'{_write_array_text(rows.column(column.name).combine_chunks())}'::{get_storage_type(column.type)}[]"
         for column in table.columns
     ]
     names = ", ".join(quote_identifier(column.name) for column in table.columns)
     return f"(SELECT * FROM unnest({', '.join(arrays)}) AS r({names}))"
 
 
-def _write_array(values: pa.Array | pa.ChunkedArray) -> str:
+def _write_array_text(values: pa.Array | pa.ChunkedArray) -> str:
     """Write an array in PostgreSQL's text format, ready to stand in quotes."""
     arrow_type = values.type
     texts = values.cast(pa.string())

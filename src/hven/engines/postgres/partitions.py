@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.model.table import Partition, Table
+    from hven.model.table import PartitionScheme, Table
 
     Keys = npt.NDArray[np.int64]
 
@@ -62,7 +62,7 @@ class TablePartitions:
     copied_suffixes: set[str] = field(default_factory=set)
 
     @property
-    def partition_spec(self) -> Partition:
+    def partition_spec(self) -> PartitionScheme:
         """The partitioning of the descriptor."""
         if self.table.partition is None:
             raise TypeError(f"{self.table.qualified_name} is in one piece")
@@ -79,13 +79,13 @@ class TablePartitions:
         """Write the clause that follows the columns in ``CREATE TABLE``."""
         return f"PARTITION BY RANGE ({quote_identifier(self.partition_column)})"
 
-    def write_default_partition(self) -> str:
+    def write_default_partition_statement(self) -> str:
         """Write the statement that creates the default partition."""
         return self._write_create_statement(DEFAULT_PARTITION_SUFFIX, "DEFAULT")
 
-    def _write_create_statement(self, suffix: str, bounds: str) -> str:
+    def _write_create_statement(self, suffix: str, bounds_sql: str) -> str:
         return (
-            f"CREATE TABLE {self._quote_partition(suffix)} PARTITION OF {self._quoted_table} {bounds} "
+            f"CREATE TABLE {self._quote_partition(suffix)} PARTITION OF {self._quoted_table} {bounds_sql} "
             "WITH (autovacuum_enabled = off)"
         )
 
@@ -94,7 +94,7 @@ class TablePartitions:
         """The table, written with its schema."""
         return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
-    def write_needed_partitions(self, rows: pa.Table, cells: Keys | None) -> Iterator[str]:
+    def write_needed_partition_statements(self, rows: pa.Table, cells: Keys | None) -> Iterator[str]:
         """Write the statements that create the partitions which these rows need and which do not exist.
 
         Raises
@@ -102,10 +102,10 @@ class TablePartitions:
         DataError
             The table would have too many partitions.
         """
-        keys, counts = np.unique(self._compute_keys(rows, cells), return_counts=True)
+        keys, counts = np.unique(self._compute_partition_keys(rows, cells), return_counts=True)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             if key not in self.row_counts_by_key:
-                lower_bound, upper_bound, suffix = self._write_bounds(key)
+                lower_bound, upper_bound, suffix = self._write_partition_bounds(key)
                 if suffix not in self.copied_suffixes:
                     if len(self.copied_suffixes) + len(self.row_counts_by_key) >= MAX_PARTITIONS:
                         raise self._build_limit_error()
@@ -123,11 +123,11 @@ class TablePartitions:
         return DataError(message, remedy=f"say {coarser}; look for wrong values of the column, too")
 
     @property
-    def quoted_default(self) -> str:
+    def quoted_default_partition(self) -> str:
         """The default partition, written with its schema."""
         return self._quote_partition(DEFAULT_PARTITION_SUFFIX)
 
-    def write_listing_query(self) -> str:
+    def write_partition_listing_query(self) -> str:
         """Write the query for the partitions and their bounds, without the default partition."""
         default_name = build_partition_prefix(self.table.qualified_name, self.name) + DEFAULT_PARTITION_SUFFIX
         return (
@@ -137,12 +137,12 @@ class TablePartitions:
             f"AND c.relname <> {quote_literal(default_name)} ORDER BY 1"
         )
 
-    def write_like_partitions(
+    def write_copied_partition_statements(
         self, listing_rows: Iterable[Sequence[Any]], other_partitions: TablePartitions
     ) -> Iterator[str]:
         """Write the statements that create the partitions which another snapshot of the table has.
 
-        `listing_rows` is the answer to its `write_listing_query`.
+        `listing_rows` is the answer to its `write_partition_listing_query`.
         """
         name_prefix = build_partition_prefix(other_partitions.table.qualified_name, other_partitions.name)
         for name, bound_sql in listing_rows:
@@ -154,7 +154,7 @@ class TablePartitions:
         partition_name = build_partition_prefix(self.table.qualified_name, self.name) + suffix
         return f"{quote_identifier(self.schema)}.{quote_identifier(partition_name)}"
 
-    def _compute_keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
+    def _compute_partition_keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
         """Return the partition key of each row that does not go to the default partition."""
         if self.partition_spec.by == "healpix":
             if cells is None:
@@ -166,7 +166,7 @@ class TablePartitions:
             return self._compute_calendar_keys(np.asarray(instants))
         values = np.asarray(column.to_numpy(zero_copy_only=False))
         is_integer = pa.types.is_integer(column.type)
-        width = self._compute_width(is_integer=is_integer)
+        width = self._compute_partition_width(is_integer=is_integer)
         if is_integer:
             return _divide_rounding_down(values, int(width))
         values = values[np.isfinite(values) & (np.abs(values.astype(np.float64)) < width * 2.0**40)]
@@ -179,22 +179,22 @@ class TablePartitions:
 
     def _compute_calendar_keys(self, values: npt.NDArray[np.datetime64]) -> Keys:
         values = values[(values >= FIRST_INSTANT) & (values < LAST_INSTANT)]
-        count, unit = self.partition_spec.step or (1, "month")
+        count, unit = self.partition_spec.partition_length or (1, "month")
         if unit in MONTHS_PER_UNIT:
             months = values.astype("datetime64[M]").astype(np.int64)
             return _divide_rounding_down(months, count * MONTHS_PER_UNIT[unit])
         return _divide_rounding_down(values, int(count * SECONDS_PER_UNIT[unit] * MICROSECONDS_PER_SECOND))
 
-    def _compute_width(self, *, is_integer: bool) -> float:
+    def _compute_partition_width(self, *, is_integer: bool) -> float:
         """Return the width of a partition in the unit of a column of numbers."""
-        count, unit = self.partition_spec.step or (30, "d")
+        count, unit = self.partition_spec.partition_length or (30, "d")
         column = self.table.find_column(self.partition_column)
         width = count * SECONDS_PER_UNIT[unit] / SECONDS_PER_UNIT[column.unit or "d"]
         if is_integer:
             return max(1.0, round(width))
         return width
 
-    def _write_bounds(self, partition_key: int) -> tuple[str, str, str]:
+    def _write_partition_bounds(self, partition_key: int) -> tuple[str, str, str]:
         """Return the lower and upper bound of a partition, and the suffix of its name."""
         if self.partition_spec.by == "healpix":
             shift = 2 * (29 - self.partition_spec.order)
@@ -204,7 +204,7 @@ class TablePartitions:
         column_type = self.table.find_column(self.partition_column).type
         if column_type.is_timestamp:
             return self._write_calendar_bounds(partition_key)
-        width: float = self._compute_width(is_integer=column_type.is_integer)
+        width: float = self._compute_partition_width(is_integer=column_type.is_integer)
         if column_type.is_integer:
             width = int(width)
         lower_value = partition_key * width
@@ -212,7 +212,7 @@ class TablePartitions:
         return f"'{lower_value!r}'", f"'{upper_value!r}'", str(partition_key).replace("-", "m")
 
     def _write_calendar_bounds(self, partition_key: int) -> tuple[str, str, str]:
-        count, unit = self.partition_spec.step or (1, "month")
+        count, unit = self.partition_spec.partition_length or (1, "month")
         if unit in MONTHS_PER_UNIT:
             month_count = count * MONTHS_PER_UNIT[unit]
             first_month, end_month = (
@@ -253,7 +253,7 @@ def build_partition_prefix(qualified_name: str, table_name: str) -> str:
     return f"p_{slug}_{hashlib.sha256(table_name.encode()).hexdigest()[:12]}_"
 
 
-def create_partitions(table: Table, schema: str, table_name: str) -> TablePartitions | None:
+def build_table_partitions(table: Table, schema: str, table_name: str) -> TablePartitions | None:
     """Return the partitions of a table that is to be written; None if it has none."""
     if table.partition is None:
         return None
@@ -271,4 +271,4 @@ def _format_instant(instant: np.datetime64[Any]) -> str:
     return str(instant).replace("T", " ")
 
 
-__all__ = ["TablePartitions", "create_partitions"]
+__all__ = ["TablePartitions", "build_table_partitions"]

@@ -17,7 +17,7 @@ import numpy as np
 from hven.adql.syntax_tree import (
     BetweenPredicate,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Comparison,
     Conjunction,
     DerivedTable,
@@ -49,8 +49,8 @@ from hven.engines._query_analysis.geometry import (
 )
 from hven.engines._query_analysis.narrowable_selects import NarrowableSelect, analyse_select
 from hven.engines._query_analysis.shape_conditions import match_position_in_shape, match_region_in_shape
-from hven.engines._query_analysis.shape_covers import cover_shape
-from hven.engines.postgres.regions import name_cell_column, write_query_cells
+from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
+from hven.engines.postgres.regions import name_cell_column, write_shape_cell_array
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -70,7 +70,7 @@ _SIMPLE_NODES = (
     Conjunction,
     BetweenPredicate,
     ColumnRef,
-    CommonTable,
+    CommonTableExpression,
     Comparison,
     DerivedTable,
     ExistsPredicate,
@@ -91,8 +91,8 @@ _SIMPLE_NODES = (
 )
 PGSPHERE, Q3C, HEALPIX = "pgsphere", "q3c", "healpix"
 # The members of a union, and the check of coverages, ask for the same shape.
-_cover_cached = lru_cache(maxsize=8)(cover_shape)
-_write_query_cells = lru_cache(maxsize=8)(write_query_cells)
+_cover_cached = lru_cache(maxsize=8)(cover_shape_with_cells)
+_write_query_cells = lru_cache(maxsize=8)(write_shape_cell_array)
 
 
 class SearchDialect(Protocol):
@@ -106,7 +106,7 @@ class SearchDialect(Protocol):
     def quote_identifier(self, name: str) -> str:
         """Write an identifier."""
 
-    def write_double(self, sql: str, node: Expr) -> str:
+    def write_as_double(self, sql: str, node: Expr) -> str:
         """Write a number as double precision."""
 
     def write_doubles(self, writer: SqlWriter, nodes: tuple[Expr, ...]) -> list[str]:
@@ -132,7 +132,7 @@ class ShapeSearch:
             return None
         return _cover_cached(shape)
 
-    def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
+    def compute_search_parameters(self, literal_values: Values) -> tuple[str, ...] | None:
         """Return ranges of HEALPix cells as parameters; None if there is no such shape.
 
         The first two are arrays in PostgreSQL's text: the lower ends and the upper ends. The ends of
@@ -142,7 +142,7 @@ class ShapeSearch:
         if cell_ranges is None:
             return None
         arrays = ("{" + ",".join(map(str, cell_ranges[:, side].tolist())) + "}" for side in (0, 1))
-        return (*arrays, *map(str, merge_ranges(cell_ranges).ravel().tolist()))
+        return (*arrays, *map(str, reduce_cell_ranges(cell_ranges).ravel().tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class RegionSearch:
     shape: ConstantShape
     required_one: Constant | None = None
 
-    def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
+    def compute_search_parameters(self, literal_values: Values) -> tuple[str, ...] | None:
         """Return the array of cells; None if there is no such shape."""
         if self.required_one is not None and self.required_one(literal_values) != 1:
             return None
@@ -169,7 +169,7 @@ class RegionSearch:
         return (cell_array,)
 
 
-def merge_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def reduce_cell_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return `COARSE_RANGE_COUNT` ranges that contain all ranges, by closing the smallest gaps.
 
     The result has the shape (`COARSE_RANGE_COUNT`, 2); ranges that are not needed are empty.
@@ -199,7 +199,7 @@ class PositionConditions:
     false_like_null: set[int] = field(default_factory=set)
 
     @classmethod
-    def from_query(cls, bound_query: BoundQuery) -> PositionConditions:
+    def from_bound_query(cls, bound_query: BoundQuery) -> PositionConditions:
         """Find the conditions in every SELECT of a query."""
         position_conditions = cls(
             free_slots=bound_query.free_slots, needs_fence=is_policy_fence_needed(bound_query.query)
@@ -213,15 +213,15 @@ class PositionConditions:
                     position_conditions._collect_searches(condition, narrowable, number)
         return position_conditions
 
-    def _collect_searches(self, condition: Expr, narrowable: NarrowableSelect, number: int) -> None:
+    def _collect_searches(self, condition: Expr, narrowable: NarrowableSelect, table_number: int) -> None:
         """Add the search by which an index finds the rows that meet a condition, if there is one."""
-        position_match = match_position_in_shape(condition, narrowable, number, self.free_slots)
+        position_match = match_position_in_shape(condition, narrowable, table_number, self.free_slots)
         if position_match is not None:
-            shape_searches = self.shape_searches.setdefault(number, [])
+            shape_searches = self.shape_searches.setdefault(table_number, [])
             shape_searches.append(ShapeSearch(*position_match[1:]))
-        region_match = match_region_in_shape(condition, narrowable, number, self.free_slots)
+        region_match = match_region_in_shape(condition, narrowable, table_number, self.free_slots)
         if region_match is not None and region_match[1].kind != "MOC":  # see `regions.write_query_cells`
-            region_searches = self.region_searches.setdefault(number, [])
+            region_searches = self.region_searches.setdefault(table_number, [])
             region_searches.append(RegionSearch(*region_match))
 
     def _collect_comparisons(self, condition: Expr) -> None:
@@ -240,7 +240,7 @@ class PositionConditions:
                 self.false_like_null.add(id(call))
 
 
-def is_infallible(node: object) -> bool:
+def is_infallible_expression(node: object) -> bool:
     """Return whether a tree only compares columns and constants, which cannot fail for any row."""
     return all(isinstance(part, _SIMPLE_NODES) for part in walk_tree(node))
 
@@ -254,11 +254,11 @@ def is_policy_fence_needed(query: Query) -> bool:
     """
     body = query.body
     if not isinstance(body, Select) or query.ctes:
-        return not is_infallible(query)
+        return not is_infallible_expression(query)
     outer_parts = (body.items, body.group_by, body.having, query.order_by)
     if any(isinstance(part, Subquery | ExistsPredicate) for part in walk_tree(outer_parts)):
-        return not is_infallible(query)
-    return not is_infallible((body.source, body.where))
+        return not is_infallible_expression(query)
+    return not is_infallible_expression((body.source, body.where))
 
 
 class TableReferenceWriter:
@@ -276,7 +276,7 @@ class TableReferenceWriter:
         ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is used.
     accessible_names
         Qualified names of tables whose SQL reads a copy of the rows that the reader may see.
-    fenced
+    is_fenced
         True if row filters must come before all conditions of the query, whatever these are.
 
     Attributes
@@ -297,11 +297,11 @@ class TableReferenceWriter:
         position_method: str,
         accessible_names: Collection[str] = (),
         *,
-        fenced: bool = False,
+        is_fenced: bool = False,
     ) -> None:
         self._position_conditions = position_conditions
         self._accessible_names = accessible_names
-        self.needs_fence = position_conditions.needs_fence or fenced
+        self.needs_fence = position_conditions.needs_fence or is_fenced
         """True if row filters must come before all conditions of the query."""
         self.table_sql = table_sql
         self._indexed_tables = indexed_tables
@@ -383,12 +383,12 @@ class TableReferenceWriter:
         if id(node) not in self._position_conditions.false_like_null:
             return ""
         for first_point, second_point, limit, _ in match_distance_conditions(node):
-            radius_sql = dialect.write_double(writer.write_expression(limit), limit)
+            radius_sql = dialect.write_as_double(writer.write_expression(limit), limit)
             radius_constant = compile_constant(limit, self._position_conditions.free_slots)
             conditions = []
             for position_expressions, centre_expressions in ((first_point, second_point), (second_point, first_point)):
                 lon, lat = dialect.write_doubles(writer, centre_expressions)
-                condition = self._write_lookup(
+                condition = self._write_index_lookup(
                     writer,
                     position_expressions,
                     (lon, lat, radius_sql),
@@ -420,7 +420,7 @@ class TableReferenceWriter:
         if position_expressions is None:
             return ""
         radius_constant, centre_expressions = self._analyse_circle(circle_expression)
-        condition = self._write_lookup(
+        condition = self._write_index_lookup(
             writer,
             position_expressions,
             circle_sql,
@@ -431,7 +431,7 @@ class TableReferenceWriter:
             return condition
         # The centre of the circle may be an indexed position, too.
         lon, lat = dialect.write_doubles(writer, position_expressions)
-        reverse_condition = self._write_lookup(
+        reverse_condition = self._write_index_lookup(
             writer,
             (centre_expressions[0], centre_expressions[1]),
             (lon, lat, circle_sql[2]),
@@ -476,7 +476,7 @@ class TableReferenceWriter:
             column=replace(shape_expression.column, name=cell_name),
         )
 
-    def _write_lookup(
+    def _write_index_lookup(
         self,
         writer: SqlWriter,
         position_expressions: tuple[Expr, Expr],
@@ -526,7 +526,7 @@ class TableReferenceWriter:
 
     # --- execution
 
-    def compute_extra_values(self, literal_values: Values) -> list[str] | None:
+    def compute_extra_parameters(self, literal_values: Values) -> list[str] | None:
         """Return the extra parameters for these literals; None if the SQL text is not valid for them."""
         for compute_radius in self.radius_constants:
             radius = compute_radius(literal_values)
@@ -535,7 +535,7 @@ class TableReferenceWriter:
         arguments_by_search: dict[int, tuple[str, ...]] = {}
         extra_values = []
         for search, argument_number in self.extra_parameters:
-            search_arguments = arguments_by_search.get(id(search)) or search.compute_arguments(literal_values)
+            search_arguments = arguments_by_search.get(id(search)) or search.compute_search_parameters(literal_values)
             if search_arguments is None:
                 return None
             arguments_by_search[id(search)] = search_arguments

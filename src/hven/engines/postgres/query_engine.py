@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.engines.postgres.schema_installation import DatabaseFeatures
 
 
-class DatabaseQueryEngine(StorageEngine):
+class PostgresQueryEngine(StorageEngine):
     """An engine that answers queries with a database, and with the embedded engine where the database cannot.
 
     Parameters
@@ -86,8 +86,8 @@ class DatabaseQueryEngine(StorageEngine):
             return None  # a busy server is not down
         except HvenError as error:
             return str(error)
-        except error_translation.list_driver_errors() as error:
-            return str(error_translation.translate_error(error, server_name=self.server_name))
+        except error_translation.list_driver_error_classes() as error:
+            return str(error_translation.translate_postgres_error(error, server_name=self.server_name))
         return None
 
     def close_embedded(self) -> None:
@@ -96,4 +96,4 @@ class DatabaseQueryEngine(StorageEngine):
             self._opened_embedded.close()
 
 
-__all__ = ["DatabaseQueryEngine"]
+__all__ = ["PostgresQueryEngine"]

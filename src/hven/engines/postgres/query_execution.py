@@ -51,7 +51,7 @@ FIRST_BATCH_BYTES = 256 * 1024  # approximate size of the first batch: it comes 
 BATCH_BYTES = 2 * 1024**2  # approximate size of the others: larger ones are not faster
 
 
-class QueryWork:
+class ParameterizedQuery:
     """The SQL of a query with its parameters.
 
     Attributes
@@ -72,14 +72,14 @@ class QueryWork:
         prepared_sql: str,
         copy_sql: str,
         arguments: Sequence[str],
-        quick: bool = False,
+        is_quick: bool = False,
         uploads: Sequence[tuple[str, Table, pa.Table]] = (),
         sends_early: bool = True,
     ) -> None:
         self.prepared_sql = prepared_sql
         self.copy_sql = copy_sql
         self.arguments = arguments
-        self.is_quick = quick and not uploads
+        self.is_quick = is_quick and not uploads
         self.uploads = uploads
         self.sends_early = sends_early
 
@@ -97,23 +97,23 @@ class PostgresExecution(TimedExecution):
         self,
         engine: PostgresEngineProtocol,
         schema: pa.Schema,
-        build_work: Callable[[], QueryWork],
+        build_parameterized_query: Callable[[], ParameterizedQuery],
         limits: ExecutionLimits,
         *,
         number_words: str = error_translation.NUMBER_WORDS,
-        pace: AnswerPace | None = None,
+        mean_answer_time: MeanAnswerTime | None = None,
         plain_type_oids: tuple[int, ...] | None = None,
     ) -> None:
         self.schema = schema
         self._request_time = 0.0  # on the monotonic clock
-        self._sent_work: QueryWork | None = None
-        if pace is None:
-            pace = AnswerPace()
-        self._answer_pace = pace
+        self._sent_work: ParameterizedQuery | None = None
+        if mean_answer_time is None:
+            mean_answer_time = MeanAnswerTime()
+        self._answer_pace = mean_answer_time
         self._sent_request: tuple[Any, PGresult | None] | None = None  # connection of the request, and its answer
         self._engine = engine
         self._deadline_watcher = engine.deadline_watcher
-        self._build_work = build_work
+        self._build_work = build_parameterized_query
         self._number_words = number_words
         self._plain_type_oids = plain_type_oids
         self._limits = limits
@@ -133,7 +133,7 @@ class PostgresExecution(TimedExecution):
             while True:
                 try:
                     batch = next(batches, None)
-                except error_translation.list_driver_errors() as error:
+                except error_translation.list_driver_error_classes() as error:
                     if has_begun or self._stop_reason is not None or not self._can_retry(error):
                         raise self._translate_error(error) from error
                     has_begun = True
@@ -173,11 +173,11 @@ class PostgresExecution(TimedExecution):
         if row_limit is not None:
             row_limit += 1
         if work.is_quick:
-            rows = self._fetch_small_answer(work, self._compute_small_limit())
+            rows = self._fetch_small_answer(work, self._compute_small_row_limit())
             if len(rows) <= MAX_QUICK_ROWS:
                 self.is_computed = True
                 if rows:
-                    yield build_batch(rows, self.schema)
+                    yield build_record_batch(rows, self.schema)
                 return
         yield from self._stream_batches(work, row_limit)
 
@@ -196,9 +196,9 @@ class PostgresExecution(TimedExecution):
             return
         self._request_time = time.monotonic()
         try:
-            limited_statement = _build_limited_statement(work, self._compute_small_limit())
+            limited_statement = _build_limited_statement(work, self._compute_small_row_limit())
             is_sent = connection.send_statement(*limited_statement)
-        except error_translation.list_driver_errors():
+        except error_translation.list_driver_error_classes():
             # The iteration sends the query on a new connection.
             self._engine.query_pool.return_connection(connection, is_broken=True)
             return
@@ -208,14 +208,14 @@ class PostgresExecution(TimedExecution):
         else:
             self._engine.query_pool.return_connection(connection)
 
-    def has_arrived(self) -> bool:
+    def has_answer_arrived(self) -> bool:
         """Check whether the answer has come; see `hven.engines.QueryExecution`."""
         if self.awaited_file_descriptor is None or self._sent_request is None:
             return self.small
         connection, _ = self._sent_request
         try:
             result = connection.receive_result()
-        except error_translation.list_driver_errors():
+        except error_translation.list_driver_error_classes():
             self.awaited_file_descriptor = self._sent_request = None
             self._engine.query_pool.return_connection(connection, is_broken=True)
             return False
@@ -242,83 +242,86 @@ class PostgresExecution(TimedExecution):
                 return None
             try:
                 rows: list[tuple[Any, ...]] = connection.decode_rows(result)
-            except error_translation.list_driver_errors():
+            except error_translation.list_driver_error_classes():
                 return None  # the iteration raises it
             return rows
 
-    def _compute_small_limit(self) -> int:
+    def _compute_small_row_limit(self) -> int:
         """Return the row limit of the statement for a small answer."""
         if self._limits.row_limit is None:
             return MAX_QUICK_ROWS + 1
         return min(self._limits.row_limit, MAX_QUICK_ROWS) + 1
 
-    def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:
+    def _fetch_small_answer(self, parameterized_query: ParameterizedQuery, row_limit: int) -> list[tuple[Any, ...]]:
         """Fetch a small answer with a statement that is prepared once on each connection."""
         with self._lock:
             sent_request = self._sent_request
             self._sent_request = None
         with self._borrow_connection(self._engine.query_pool, sent_request) as connection:
-            self._set_interrupt(connection.cancel)
+            self._set_interrupt_callback(connection.cancel)
             rows: list[tuple[Any, ...]]
             if sent_request is None:
-                rows = connection.fetch_all(*_build_limited_statement(work, row_limit))
+                rows = connection.fetch_all(*_build_limited_statement(parameterized_query, row_limit))
                 self._answer_pace.reduce_mean()
             elif sent_request[1] is None:
                 rows = connection.decode_rows(connection.wait_for_result())
                 self._answer_pace.add_answer_time(LATE_ANSWER_SECONDS, self._engine.query_pool.borrowed_count)
             else:
                 rows = connection.decode_rows(sent_request[1])
-            self._set_interrupt(None)
+            self._set_interrupt_callback(None)
             return rows
 
-    def _stream_batches(self, work: QueryWork, row_limit: int | None) -> Iterator[pa.RecordBatch]:
+    def _stream_batches(
+        self, parameterized_query: ParameterizedQuery, row_limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         """Stream an answer of any size with bounded memory."""
         if row_limit is None:
-            sql = work.copy_sql
+            sql = parameterized_query.copy_sql
         else:
-            sql = f"SELECT * FROM ({work.copy_sql}) AS q LIMIT {int(row_limit)}"
+            sql = f"SELECT * FROM ({parameterized_query.copy_sql}) AS q LIMIT {int(row_limit)}"
         with self._borrow_connection(self._engine.stream_pool) as connection:
             cursor = connection.cursor()
             is_complete = False
             batches_ahead: BatchReadAhead | None = None
             try:
-                self._set_interrupt(cursor.adbc_cancel)
+                self._set_interrupt_callback(cursor.adbc_cancel)
                 cursor.execute("BEGIN")
-                self._prepare_transaction(cursor, work)
-                _set_batch_size(cursor, FIRST_BATCH_BYTES if work.sends_early else BATCH_BYTES)
+                self._prepare_transaction(cursor, parameterized_query)
+                _set_batch_size(cursor, FIRST_BATCH_BYTES if parameterized_query.sends_early else BATCH_BYTES)
                 cursor.execute(sql)
                 reader = open_batch_reader(cursor)
                 batches_ahead = BatchReadAhead(reader, lambda: _set_batch_size(cursor, BATCH_BYTES))
-                batch_rows = self._limits.compute_batch_rows(len(self.schema))
+                batch_rows = self._limits.compute_batch_row_count(len(self.schema))
                 for batch in batches_ahead:
                     for begin in range(0, batch.num_rows, batch_rows):
-                        yield cast_batch(batch.slice(begin, batch_rows), self.schema)
+                        yield cast_result_batch(batch.slice(begin, batch_rows), self.schema)
                 reader.close()
                 is_complete = True
             finally:
-                self._set_interrupt(None)
+                self._set_interrupt_callback(None)
                 if not is_complete:
                     self._is_interrupted = True
-                    self._ignore_driver_errors(cursor.adbc_cancel)
+                    self._call_ignoring_driver_errors(cursor.adbc_cancel)
                 if batches_ahead is not None:
-                    batches_ahead.close(lambda: self._ignore_driver_errors(cursor.adbc_cancel))
-                self._ignore_driver_errors(cursor.close)
+                    batches_ahead.close(lambda: self._call_ignoring_driver_errors(cursor.adbc_cancel))
+                self._call_ignoring_driver_errors(cursor.close)
                 if is_complete:
                     with connection.cursor() as last_cursor:
                         last_cursor.execute("ROLLBACK")
 
-    def _prepare_transaction(self, cursor: Any, work: QueryWork) -> None:
+    def _prepare_transaction(self, cursor: Any, parameterized_query: ParameterizedQuery) -> None:
         """Set the parameters and send the rows in memory; after this the transaction can only read."""
-        if work.uploads:
+        if parameterized_query.uploads:
             cursor.execute("SET TRANSACTION READ WRITE")
-            for name, table, rows in work.uploads:
+            for name, table, rows in parameterized_query.uploads:
                 _create_temporary_table(cursor, name, table, rows)
             cursor.execute("SET TRANSACTION READ ONLY")
-        if work.arguments:
+        if parameterized_query.arguments:
             settings = [
-                f"set_config('hven.p{number}', ${number}, true)" for number in range(1, len(work.arguments) + 1)
+                f"set_config('hven.p{number}', ${number}, true)"
+                for number in range(1, len(parameterized_query.arguments) + 1)
             ]
-            cursor.execute(f"SELECT {', '.join(settings)}", list(work.arguments))
+            cursor.execute(f"SELECT {', '.join(settings)}", list(parameterized_query.arguments))
             cursor.fetchall()
 
     # --- stopping
@@ -331,7 +334,7 @@ class PostgresExecution(TimedExecution):
             connection = sent_request[0]
         return BorrowedConnection(self, pool, connection)
 
-    def _set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
+    def _set_interrupt_callback(self, interrupt: Callable[[], None] | None) -> None:
         with self._lock:
             self._interrupt_running = interrupt
         if interrupt is not None and self._stop_reason is not None:
@@ -360,7 +363,7 @@ class PostgresExecution(TimedExecution):
                 return
             if self._interrupt_running is not None:
                 self._is_interrupted = True  # the cancellation may come late, so the connection is not used again
-                self._ignore_driver_errors(self._interrupt_running)
+                self._call_ignoring_driver_errors(self._interrupt_running)
         retry_callback = build_weak_callback(self, PostgresExecution._interrupt_query)
         self._deadline_watcher.call_at(time.monotonic() + STOP_RETRY_SECONDS, retry_callback)
 
@@ -375,10 +378,10 @@ class PostgresExecution(TimedExecution):
         return self._is_interrupted
 
     @staticmethod
-    def _ignore_driver_errors(callback: Callable[[], object]) -> None:
+    def _call_ignoring_driver_errors(callback: Callable[[], object]) -> None:
         try:
             callback()
-        except error_translation.list_driver_errors():
+        except error_translation.list_driver_error_classes():
             return  # the statement is over
 
     def close(self) -> None:
@@ -393,7 +396,7 @@ class PostgresExecution(TimedExecution):
         if sent_request is not None:  # the answer is not wanted any more
             connection, result = sent_request
             if result is None:
-                self._ignore_driver_errors(connection.cancel)
+                self._call_ignoring_driver_errors(connection.cancel)
             self._engine.query_pool.return_connection(connection, is_used_up=result is None)
         if batches is not None:
             batches.close()
@@ -406,7 +409,7 @@ class PostgresExecution(TimedExecution):
             return OperationCancelledError("the query was cancelled")
         deadline = self._limits.deadline
         timeout_seconds = None if deadline is None else deadline.limit_seconds
-        return error_translation.translate_error(
+        return error_translation.translate_postgres_error(
             error,
             server_name=self._engine.server_name,
             stop_reason=self._stop_reason,
@@ -415,7 +418,7 @@ class PostgresExecution(TimedExecution):
         )
 
 
-class AnswerPace:
+class MeanAnswerTime:
     """The mean time of the small answers of a plan.
 
     It decides whether the next query is sent before it has its turn and a thread.
@@ -443,27 +446,27 @@ class AnswerPace:
         return self._has_begun and self._mean_seconds < MAX_QUICK_SECONDS
 
 
-def _build_limited_statement(work: QueryWork, row_limit: int) -> tuple[str, list[str]]:
+def _build_limited_statement(parameterized_query: ParameterizedQuery, row_limit: int) -> tuple[str, list[str]]:
     """Return the statement with a row limit, and its parameters."""
-    limit_number = len(work.arguments) + 1
-    sql = f"SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
-    return sql, [*work.arguments, str(row_limit)]
+    limit_number = len(parameterized_query.arguments) + 1
+    sql = f"SELECT * FROM ({parameterized_query.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
+    return sql, [*parameterized_query.arguments, str(row_limit)]
 
 
-def _create_temporary_table(cursor: Any, name: str, table: Table, rows: pa.Table) -> None:
+def _create_temporary_table(cursor: Any, table_name: str, table: Table, rows: pa.Table) -> None:
     """Create a temporary table of rows in memory, which lasts until the end of the transaction."""
     column_definitions = []
     for column in table.columns:
         storage_type = get_storage_type(column.type)
         collation = ' COLLATE "C"' if storage_type == "text" else ""
         column_definitions.append(f"{quote_identifier(column.name)} {storage_type}{collation}")
-    quoted_name = quote_identifier(name)
+    quoted_name = quote_identifier(table_name)
     cursor.execute(f"CREATE TEMPORARY TABLE {quoted_name} ({', '.join(column_definitions)}) ON COMMIT DROP")
     if not table.columns:
         cursor.execute(f"INSERT INTO {quoted_name} SELECT FROM generate_series(1, {int(rows.num_rows)})")
     elif rows.num_rows:
         copied_rows = to_copy_types(rows.select([column.name for column in table.columns]))
-        cursor.adbc_ingest(name, copied_rows.to_reader(65_536), mode="append", temporary=True)
+        cursor.adbc_ingest(table_name, copied_rows.to_reader(65_536), mode="append", temporary=True)
 
 
 class BorrowedConnection:
@@ -549,7 +552,7 @@ def open_batch_reader(cursor: Any) -> Any:
     return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no public method)
 
 
-def build_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+def build_record_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
     """Build a batch of a few rows."""
     struct_type = _find_struct_type(schema)
     if struct_type is not None:  # one conversion of all columns takes half the time of one for each column
@@ -583,7 +586,7 @@ def _find_struct_type(schema: pa.Schema) -> pa.StructType | None:
     return pa.struct(schema)
 
 
-def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def cast_result_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Cast the columns of a result to the names and types of a schema."""
     columns = [_cast_column(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from hven.adql.sql_writer import SqlWriter
 from hven.adql.syntax_tree import (
-    Cast,
+    CastExpression,
     ColumnRef,
     Comparison,
     DerivedTable,
@@ -28,23 +28,23 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.engines import MemoryRelation, QueryPlan, Snapshot
-from hven.engines._embedded_fallback import FallbackPlan, require_relation
+from hven.engines._embedded_fallback import EmbeddedFallbackPlan, require_relation
 from hven.engines._query_analysis.row_policies import write_policy_conditions
-from hven.engines._query_analysis.union_pushdown import push_into_unions
+from hven.engines._query_analysis.union_pushdown import push_conditions_into_unions
 from hven.engines.postgres import error_translation
+from hven.engines.postgres.coverage_check import CoverageCheck, EmptyExecution
 from hven.engines.postgres.dialect import PostgresDialect, UnsupportedByPostgresError
-from hven.engines.postgres.external_database import CoverageCheck, EmptyExecution
-from hven.engines.postgres.partition_ranges import OUT_OF_RANGE_REASON, RangeFallback, may_overflow
+from hven.engines.postgres.overflow_fallback import OUT_OF_RANGE_REASON, OverflowFallback, can_overflow
 from hven.engines.postgres.partitions import build_partition_prefix
 from hven.engines.postgres.position_search import HEALPIX, PositionConditions, TableReferenceWriter
 from hven.engines.postgres.query_execution import (
     MAX_QUICK_ROWS,
-    AnswerPace,
+    MeanAnswerTime,
+    ParameterizedQuery,
     PostgresExecution,
-    QueryWork,
     find_plain_type_oids,
 )
-from hven.engines.postgres.row_estimates import estimate_rows
+from hven.engines.postgres.row_estimates import describe_postgres_estimates
 from hven.engines.postgres.schema_installation import quote_identifier
 from hven.engines.postgres.statements import PostgresStatement
 from hven.model.errors import StorageError
@@ -69,16 +69,16 @@ class PostgresPlan(QueryPlan):
     ----------
     engine
         The engine that runs the query.
-    bound
+    bound_query
         The bound query.
-    reading
-        If the query only fetches rows of one table for a `FallbackPlan`: the position conditions of that plan's query.
-        The answer may then have more rows than needed.
+    position_conditions
+        If the query only fetches rows of one table for a `EmbeddedFallbackPlan`: the position conditions of that plan's
+        query. The answer may then have more rows than needed.
 
     Raises
     ------
     UnsupportedByPostgresError
-        A `reading` that PostgreSQL cannot compute.
+        A `position_conditions` that PostgreSQL cannot compute.
     """
 
     conditions_class: ClassVar[type[PositionConditions]] = PositionConditions
@@ -87,49 +87,54 @@ class PostgresPlan(QueryPlan):
     sql_writer_class: ClassVar[type[SqlWriter]] = SqlWriter
 
     def __init__(
-        self, engine: PostgresEngineProtocol, bound: BoundQuery, reading: PositionConditions | None = None
+        self,
+        engine: PostgresEngineProtocol,
+        bound_query: BoundQuery,
+        position_conditions: PositionConditions | None = None,
     ) -> None:
         self._engine = engine
-        self._is_quick = reading is None and is_quick(bound)
-        self._is_table_fetch = reading is not None
-        if reading is None:
+        self._is_quick = position_conditions is None and is_quick_query(bound_query)
+        self._is_table_fetch = position_conditions is not None
+        if position_conditions is None:
             # PostgreSQL's planner does not push conditions on a union to the indexes of its members.
-            bound = push_into_unions(bound)
-            reading = self.conditions_class.from_query(bound)
-        self._bound_query = bound
-        self._position_conditions = reading
-        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
-        self._coverage_check = CoverageCheck(bound, self._position_conditions)
+            bound_query = push_conditions_into_unions(bound_query)
+            position_conditions = self.conditions_class.from_bound_query(bound_query)
+        self._bound_query = bound_query
+        self._position_conditions = position_conditions
+        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
+        self._coverage_check = CoverageCheck(bound_query, self._position_conditions)
         self._lock = threading.Lock()
         self._statements: OrderedDict[tuple[object, ...], PostgresStatement] = OrderedDict()
         self._copies_by_path: dict[str, Any] = {}  # copies of the rows that the reader sees, by snapshot path
-        self._answer_pace = AnswerPace()
+        self._answer_pace = MeanAnswerTime()
         self._plain_type_oids = find_plain_type_oids(self.schema)
-        self._number_words = find_integer_cast_type(bound)
-        self._fallback_plan: FallbackPlan | None = None
+        self._number_words = find_integer_cast_type(bound_query)
+        self._fallback_plan: EmbeddedFallbackPlan | None = None
         try:
-            check_full_joins(bound)
+            check_full_joins(bound_query)
             # A query that cannot be written is refused, or left to the embedded engine, when it is planned.
             self._first_statement = self._write_statement(self._quote_table_names(), {}, "", "C")
         except UnsupportedByPostgresError as reason:
             if self._is_table_fetch:
                 raise
-            self._fallback_plan = self._build_fallback(str(reason))
-        self._range_fallback: RangeFallback | None = None
-        if not self._is_table_fetch and self._fallback_plan is None and may_overflow(bound.query):
-            self._range_fallback = RangeFallback(lambda: self._build_fallback(OUT_OF_RANGE_REASON, can_compute=False))
+            self._fallback_plan = self._build_fallback_plan(str(reason))
+        self._range_fallback: OverflowFallback | None = None
+        if not self._is_table_fetch and self._fallback_plan is None and can_overflow(bound_query.query):
+            self._range_fallback = OverflowFallback(
+                lambda: self._build_fallback_plan(OUT_OF_RANGE_REASON, can_compute=False)
+            )
 
     def _quote_table_names(self) -> dict[str, str]:
         return {table.qualified_name: quote_identifier(table.qualified_name) for table in self._bound_query.tables}
 
-    def _build_fallback(self, reason: str, *, can_compute: bool = True) -> FallbackPlan:
+    def _build_fallback_plan(self, reason: str, *, can_compute: bool = True) -> EmbeddedFallbackPlan:
         """Build the plan by which the embedded engine computes."""
-        return FallbackPlan(
+        return EmbeddedFallbackPlan(
             self._engine.embedded_engine,
             self._bound_query,
             reason,
             self._plan_fetch_for_fallback,
-            takes=lambda condition: can_compute or not may_overflow(condition),
+            can_push_condition=lambda condition: can_compute or not can_overflow(condition),
         )
 
     def _plan_fetch_for_fallback(self, bound_query: BoundQuery) -> QueryPlan | None:
@@ -158,32 +163,34 @@ class PostgresPlan(QueryPlan):
     def _start_execution(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> PostgresExecution:
-        work = partial(self._build_work, literal_values, relations)
+        work = partial(self._build_parameterized_query, literal_values, relations)
         execution = PostgresExecution(
             self._engine,
             self.schema,
             work,
             limits,
             number_words=self._number_words,
-            pace=self._answer_pace,
+            mean_answer_time=self._answer_pace,
             plain_type_oids=self._plain_type_oids,
         )
-        if self.small:
+        if self.is_quick:
             execution.send_request()
         return execution
 
     @property
-    def small(self) -> bool:
+    def is_quick(self) -> bool:
         """True if the server, which is another process and maybe another machine, usually answers quickly."""
         return self._is_quick and self._fallback_plan is None and self._answer_pace.is_quick
 
-    def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
+    def _build_parameterized_query(
+        self, literal_values: Values, relations: Mapping[str, Relation]
+    ) -> ParameterizedQuery:
         names: dict[str, str] = {}
         indexed: dict[str, Any] = {}
         uploads = []
         accessible_names: list[str] = []
         is_fenced = False
-        policies = self._policies if self._engine.uses_indexes else {}
+        policies = self._policy_conditions if self._engine.uses_indexes else {}
         for number, table in enumerate(self._bound_query.tables):
             qualified_name = table.qualified_name
             relation = require_relation(relations, qualified_name)
@@ -192,7 +199,7 @@ class PostgresPlan(QueryPlan):
                 names[qualified_name] = f"pg_temp.{quote_identifier(upload_name)}"
                 uploads.append((upload_name, table, relation.rows))
                 continue
-            names[qualified_name], indexed[qualified_name] = self._locate_rows(table, relation)
+            names[qualified_name], indexed[qualified_name] = self._write_rows_sql(table, relation)
             if qualified_name not in policies:
                 continue
             accessible_rows = self._find_accessible_copy(table, relation, policies[qualified_name][0])
@@ -208,17 +215,17 @@ class PostgresPlan(QueryPlan):
             arguments = statement.compute_parameters(literal_values)
             if arguments is not None:
                 break
-        return QueryWork(
+        return ParameterizedQuery(
             prepared_sql=statement.prepared_sql,
             copy_sql=statement.copy_sql,
             arguments=arguments or [],
-            quick=self._is_quick,
+            is_quick=self._is_quick,
             uploads=uploads,
             sends_early=self._range_fallback is None,  # a query that may fail should fail before the first row
         )
 
     # Tables that are read in place need `table`.
-    def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002
+    def _write_rows_sql(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002
         """Return the SQL of the rows of a table, and what of it is indexed, for `table_writer_class`."""
         if not isinstance(relation, Snapshot):
             message = f"{relation.kind_name.capitalize()} is no table of the database"
@@ -230,7 +237,7 @@ class PostgresPlan(QueryPlan):
         return dict.fromkeys((self._engine.database_features.position_method, HEALPIX))
 
     @cached_property
-    def _policies(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+    def _policy_conditions(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """The conditions of policies, in SQL."""
         if self._engine.accessible_copies is None:
             return {}
@@ -248,7 +255,7 @@ class PostgresPlan(QueryPlan):
         copy = self._copies_by_path.get(relation.path)
         if copy is None:
             copy = self._copies_by_path[relation.path] = copies.describe_copy(relation, table, condition)
-        return copies.find_rows(copy)
+        return copies.find_copy_sql(copy)
 
     def _get_statement(
         self,
@@ -297,7 +304,7 @@ class PostgresPlan(QueryPlan):
                 indexed_tables,
                 position_method,
                 accessible_names,
-                fenced=is_fenced,
+                is_fenced=is_fenced,
             )
             dialect = self.dialect_class(
                 table_writer,
@@ -334,15 +341,17 @@ class PostgresPlan(QueryPlan):
         lines.append(f"PostgreSQL: {self._first_statement.prepared_sql}")
         return "\n".join(lines)
 
-    def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
+    def describe_row_estimates(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate how many rows of each table are read, as PostgreSQL expects it."""
         if self._fallback_plan is not None:
-            return self._fallback_plan.estimate_row_counts(literal_values, relations)
-        return estimate_rows(
-            self._engine, lambda: self._build_work(literal_values, relations), self._list_stored_names(relations)
+            return self._fallback_plan.describe_row_estimates(literal_values, relations)
+        return describe_postgres_estimates(
+            self._engine,
+            lambda: self._build_parameterized_query(literal_values, relations),
+            self._map_stored_table_names(relations),
         )
 
-    def _list_stored_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
+    def _map_stored_table_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
         """Return name in the database -> qualified name of each table; also for the prefix of its partitions."""
         stored_names: dict[str, str] = {}
         partition_prefixes: dict[str, str] = {}
@@ -364,7 +373,7 @@ class PostgresPlan(QueryPlan):
         return str(table_number)
 
 
-def is_quick(bound_query: BoundQuery) -> bool:
+def is_quick_query(bound_query: BoundQuery) -> bool:
     """Return whether the answer is probably small: a condition, a short TOP, or one row of aggregates.
 
     A long list is part of the SQL text, which is then too long for a prepared statement.
@@ -389,7 +398,7 @@ def find_integer_cast_type(bound_query: BoundQuery) -> str:
     """
     names = set()
     for node in walk_tree(bound_query.query):
-        if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer:
+        if isinstance(node, CastExpression) and node.meta is not None and node.meta.type.is_integer:
             names.add(node.target)
     if len(names) == 1:
         return names.pop()

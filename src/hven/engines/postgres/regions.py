@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._region_cells import cover_region_column, cover_shape_ranges
+from hven.engines._region_cells import compute_shape_cell_ranges, cover_region_column
 from hven.model.sky import Moc, Point, healpix
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def name_cell_column(column_name: str) -> str:
     return f"hven:cells {column_name}"
 
 
-def build_cell_lists(values: pa.Array) -> pa.ListArray:
+def build_region_cell_lists(values: pa.Array) -> pa.ListArray:
     """Return the list of cells that the row of each region keeps; it is empty for values that are no region."""
     owner_arrays: list[Indexes] = [np.empty(0, np.int64)]
     code_arrays: list[Indexes] = [np.empty(0, np.int64)]
@@ -64,16 +64,16 @@ def _deduplicate_pairs(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexe
     return owners[is_first], codes[is_first]
 
 
-def write_query_cells(shape: Shape | Moc) -> str | None:
+def write_shape_cell_array(shape: Shape | Moc) -> str | None:
     """Return the array of a query in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
     if isinstance(shape, Moc):  # a comparison with a MOC converts shapes to cells first, which reach beyond them
         return None
-    ranges = cover_shape_ranges(shape)
+    ranges = compute_shape_cell_ranges(shape)
     if isinstance(shape, Point):  # one cell, or those that meet at the point
         first_number = 4 ** (healpix.MAX_ORDER + 1)
         own_cells = [first_number + cell for low, high in ranges.tolist() for cell in range(low, high)]
     else:
-        own_cells = _merge_into_cells(ranges).tolist()
+        own_cells = _merge_ranges_into_cells(ranges).tolist()
     if len(own_cells) > MAX_QUERY_CELLS:
         return None
     cells_and_parents = set(own_cells)
@@ -84,7 +84,7 @@ def write_query_cells(shape: Shape | Moc) -> str | None:
     return "{" + ",".join(map(str, array_items)) + "}"
 
 
-def _merge_into_cells(ranges: Indexes) -> Indexes:
+def _merge_ranges_into_cells(ranges: Indexes) -> Indexes:
     """Return the largest cells that fill ranges of cells of the highest order."""
     cell_arrays: list[Any] = []
     low = ranges[:, 0].copy()
@@ -115,4 +115,4 @@ def _merge_into_cells(ranges: Indexes) -> Indexes:
     return np.empty(0, np.int64)
 
 
-__all__ = ["build_cell_lists", "name_cell_column", "write_query_cells"]
+__all__ = ["build_region_cell_lists", "name_cell_column", "write_shape_cell_array"]

@@ -69,7 +69,7 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
     ).fetchone()
     if comment_row is None or f"hven functions {FUNCTIONS_VERSION}" != comment_row[0]:
-        _create_functions(connection, schema)
+        _create_schema_and_functions(connection, schema)
     _grant_schema_usage(connection, schema, reader_roles)
     function_schemas = _find_extension_functions(connection)
     methods = [HEALPIX]
@@ -215,7 +215,7 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
     return [row[0] for row in rows]
 
 
-def _create_functions(connection: Any, schema: str) -> None:
+def _create_schema_and_functions(connection: Any, schema: str) -> None:
     quoted_schema = quote_identifier(schema)
     try:
         with connection.transaction():
@@ -237,7 +237,7 @@ def _create_functions(connection: Any, schema: str) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         message = (
             f"the role of the engine's url may not make the schema {schema!r}: "
-            f"{error_translation.extract_message(error)}"
+            f"{error_translation.extract_error_message(error)}"
         )
         raise StorageError(
             message, remedy=f"as an administrator: CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.model.settings import SettingsSection, define_setting, describe_setting
+from hven.model.settings import SettingsSection, build_setting_metadata, define_setting
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
@@ -69,16 +69,18 @@ class PostgresSettings:
 class ForeignDatabaseSettings:
     """Tables of another PostgreSQL database, which `hven fdw` makes foreign tables of ours: ``[[foreign]]``."""
 
-    name: str = field(metadata=describe_setting("name of the foreign server", pattern="^[A-Za-z_][A-Za-z0-9_]{0,40}$"))
+    name: str = field(
+        metadata=build_setting_metadata("name of the foreign server", pattern="^[A-Za-z_][A-Za-z0-9_]{0,40}$")
+    )
     url: str = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "postgresql://reader@host/database of the other database, or $NAME of a secret that holds it",
             pattern=_DATABASE_URL_PATTERN,
             example="'postgresql://user@host/database', or '$NAME' of a secret where there is a password in it",
         )
     )
     namespace: str = define_setting("public", "schema of the tables there")
-    tables: tuple[str, ...] = field(metadata=describe_setting("their names", min_length=1))
+    tables: tuple[str, ...] = field(metadata=build_setting_metadata("their names", min_length=1))
     into: str | None = define_setting(None, "schema of the foreign tables here; default: the name")
     roles: tuple[str, ...] = define_setting((), "who may read them here; default: the roles of the engine postgres")
     fetch_size: int = define_setting(10_000, "rows that travel at a time", ge=100, le=1000000)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines.postgres.position_search import CELL_COLUMN
 from hven.engines.postgres.schema_installation import quote_identifier, quote_literal
-from hven.engines.postgres.table_records import SharedState, TableRecord, parse_table_comment
+from hven.engines.postgres.table_records import SharedTableState, SnapshotTableRecord, parse_table_comment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ def build_shared_table_name(snapshot_name: str) -> str:
     return f"b{snapshot_name[1:]}"
 
 
-def write_state_columns() -> str:
+def write_state_column_definitions() -> str:
     """Write the two additional columns of a shared table."""
     return (
         f"{quote_identifier(BORN_COLUMN)} int NOT NULL DEFAULT {FIRST_STATE}, {quote_identifier(DIED_COLUMN)} int "
@@ -41,7 +41,7 @@ def write_state_columns() -> str:
     )
 
 
-def write_shared_indexes(index_texts: Sequence[str]) -> list[str]:
+def write_shared_index_sql(index_texts: Sequence[str]) -> list[str]:
     """Write the parts after ``CREATE INDEX ON table``; `index_texts` are those for a table that is not shared.
 
     Indexes of columns contain the two state columns, so that rows can be counted without reading the table. Two more
@@ -66,7 +66,9 @@ def compute_index_digest(table: Table, index_texts: Sequence[str]) -> str:
     return hashlib.sha256(repr(indexing).encode()).hexdigest()[:16]
 
 
-def write_view_statement(schema: str, view_name: str, shared_state: SharedState, column_names: Sequence[str]) -> str:
+def write_snapshot_view_statement(
+    schema: str, view_name: str, shared_state: SharedTableState, column_names: Sequence[str]
+) -> str:
     """Write the statement that creates the view of a snapshot.
 
     The view has the two state columns, too, for `write_difference_condition`.
@@ -78,7 +80,7 @@ def write_view_statement(schema: str, view_name: str, shared_state: SharedState,
     return f"CREATE VIEW {view} AS SELECT {column_list} FROM {base_table} WHERE {condition}"
 
 
-def write_state_condition(shared_state: SharedState) -> str:
+def write_state_condition(shared_state: SharedTableState) -> str:
     """Write the condition of the rows of a snapshot in a shared table."""
     return (
         f"{quote_identifier(BORN_COLUMN)} <= {shared_state.state_number} AND {quote_identifier(DIED_COLUMN)} > "
@@ -86,7 +88,7 @@ def write_state_condition(shared_state: SharedState) -> str:
     )
 
 
-def write_difference_condition(first_record: TableRecord, second_record: TableRecord) -> str | None:
+def write_difference_condition(first_record: SnapshotTableRecord, second_record: SnapshotTableRecord) -> str | None:
     """Write the condition of the rows of the first view that the second one does not have.
 
     None if the snapshots share no table.
@@ -106,7 +108,7 @@ def write_lock_statement(schema: str, base_table: str) -> str:
     return f"SELECT 1 FROM pg_advisory_xact_lock(hashtextextended({lock_key}, 0))"
 
 
-def write_shares_query(schema: str) -> str:
+def write_shared_views_query(schema: str) -> str:
     """Write the query for the views and their comments; see `parse_shared_states`."""
     return (
         "SELECT c.relname, obj_description(c.oid, 'pg_class') "
@@ -115,7 +117,7 @@ def write_shares_query(schema: str) -> str:
     )
 
 
-def parse_shared_states(comment_rows: Collection[Sequence[Any]]) -> dict[str, SharedState]:
+def parse_shared_states(comment_rows: Collection[Sequence[Any]]) -> dict[str, SharedTableState]:
     """Return the state of each view of a shared table; other views are left out."""
     states_by_view = {}
     for name, comment in comment_rows:
@@ -128,7 +130,7 @@ def parse_shared_states(comment_rows: Collection[Sequence[Any]]) -> dict[str, Sh
     return states_by_view
 
 
-def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
+def drop_snapshot_relations(connection: Any, schema: str, snapshot_name: str) -> None:
     """Remove a snapshot with what belongs to it alone, in a transaction of the caller.
 
     A table is dropped. A view is dropped with the rows that no other view shows, and the last view with its table. What
@@ -144,7 +146,7 @@ def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
     if relation_kinds.get(snapshot_name) == "v":
         shared_state = _read_shared_states(connection, schema).get(snapshot_name)
         if shared_state is not None:
-            _drop_view(connection, schema, snapshot_name, shared_state)
+            _drop_state_view(connection, schema, snapshot_name, shared_state)
             relation_kinds.pop(shared_state.base_table, None)
     elif snapshot_name in relation_kinds:
         connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(snapshot_name)}")
@@ -156,21 +158,23 @@ def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
                 connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(name)}")
 
 
-def _read_shared_states(connection: Any, schema: str) -> dict[str, SharedState]:
-    return parse_shared_states(connection.execute(write_shares_query(schema)).fetchall())
+def _read_shared_states(connection: Any, schema: str) -> dict[str, SharedTableState]:
+    return parse_shared_states(connection.execute(write_shared_views_query(schema)).fetchall())
 
 
-def _drop_view(connection: Any, schema: str, view_name: str, shared_state: SharedState) -> None:
+def _drop_state_view(connection: Any, schema: str, view_name: str, shared_state: SharedTableState) -> None:
     """Drop the view of a state, and remove the rows that no other view shows."""
     connection.execute(write_lock_statement(schema, shared_state.base_table))
     connection.execute(f"DROP VIEW IF EXISTS {quote_identifier(schema)}.{quote_identifier(view_name)}")
     other_states = _read_shared_states(connection, schema).values()
     other_numbers = sorted(state.state_number for state in other_states if state.base_table == shared_state.base_table)
-    for statement in write_removal_statements(schema, shared_state, other_numbers):
+    for statement in write_row_removal_statements(schema, shared_state, other_numbers):
         connection.execute(statement)
 
 
-def write_removal_statements(schema: str, shared_state: SharedState, other_numbers: Sequence[int]) -> list[str]:
+def write_row_removal_statements(
+    schema: str, shared_state: SharedTableState, other_numbers: Sequence[int]
+) -> list[str]:
     """Write the statements that remove the rows which only one state showed.
 
     `other_numbers` are the numbers of the other states, ascending. If the removed state was the last one, its changes

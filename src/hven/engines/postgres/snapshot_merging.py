@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.engines._statistics import StatisticsCollector
+from hven.engines._statistics import ColumnStatisticsCollector
 from hven.engines._statistics_update import update_statistics
 from hven.engines.postgres import coverage_update, error_translation, partitions, shared_tables
 from hven.engines.postgres.dialect import get_storage_type
-from hven.engines.postgres.first_snapshot import FirstStateStaging
 from hven.engines.postgres.position_search import CELL_COLUMN
-from hven.engines.postgres.query_execution import cast_batch, open_batch_reader
+from hven.engines.postgres.query_execution import cast_result_batch, open_batch_reader
 from hven.engines.postgres.schema_installation import quote_identifier, quote_literal
+from hven.engines.postgres.shared_table_staging import SharedTableStaging
 from hven.engines.postgres.shared_tables import ALIVE_STATE, BORN_COLUMN, DIED_COLUMN
 from hven.engines.postgres.staging import COVERAGE_ORDER, SORT_MEMORY_SETTING, to_copy_types, write_column_definitions
-from hven.engines.postgres.statistics_witnesses import WitnessReader
-from hven.engines.postgres.table_records import SharedState
+from hven.engines.postgres.statistics_witnesses import StatisticsWitnessReader
+from hven.engines.postgres.table_records import SharedTableState
 from hven.model.errors import StorageError, UnmergeableSnapshotError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from hven.engines import Snapshot
     from hven.engines.postgres.engine_protocol import PostgresEngineProtocol
-    from hven.engines.postgres.table_records import TableRecord
+    from hven.engines.postgres.table_records import SnapshotTableRecord
     from hven.model.table import Table
 
 MIN_CLUSTERING_CORRELATION = 0.9  # of cells and places in the table; with less, the table is written in order again
@@ -52,7 +52,7 @@ MIN_ROWS_PER_STALE_ROW = 20
 MIN_STALE_ROWS = 1_000  # fewer changed rows cause no VACUUM
 
 
-class TableMerge(FirstStateStaging):
+class TableMergeStaging(SharedTableStaging):
     """A staging that begins with another snapshot's rows.
 
     Parameters
@@ -81,7 +81,7 @@ class TableMerge(FirstStateStaging):
         name: str,
         *,
         base_snapshot: Snapshot,
-        base_record: TableRecord,
+        base_record: SnapshotTableRecord,
         deleted_keys: pa.Table | None,
     ) -> None:
         super().__init__(engine, table, snapshot_id, name)
@@ -112,7 +112,7 @@ class TableMerge(FirstStateStaging):
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
         with self._abandon_on_error():
-            self._copy_waiting()
+            self._copy_waiting_rows()
             added_statistics = self._collector.build_statistics()
             self._added_count = self._row_count
             self._check_key_nulls()
@@ -128,14 +128,14 @@ class TableMerge(FirstStateStaging):
                     )
                     self._vacuum_if_stale(connection)
                 connection.execute(f"DROP TABLE {self._quoted_changes}")
-                size = self._measure_size(connection)
+                size = self._measure_table_bytes(connection)
             self._row_count += self._base_snapshot.rows - self._removed_count
             self._update_statistics(added_statistics, removed_statistics)
             return self._build_snapshot(size, self._compute_coverage())
 
     # --- rows
 
-    def _merge_rows(self) -> tuple[dict[str, dict[str, object]], SharedState | None]:
+    def _merge_rows(self) -> tuple[dict[str, dict[str, object]], SharedTableState | None]:
         """Merge the changes in one transaction.
 
         Returns
@@ -158,11 +158,11 @@ class TableMerge(FirstStateStaging):
                 if share is None:
                     self._copy_all_rows(cursor)
                 else:
-                    self._change_in_place(cursor, share)
+                    self._change_rows_in_place(cursor, share)
                 cursor.execute("COMMIT")
             except BaseException:
                 with suppress(
-                    *error_translation.list_driver_errors()
+                    *error_translation.list_driver_error_classes()
                 ):  # the connection may be lost, with the transaction
                     cursor.execute("ROLLBACK")
                 raise
@@ -188,10 +188,10 @@ class TableMerge(FirstStateStaging):
 
     def _collect_removed_statistics(self, cursor: Any) -> dict[str, dict[str, object]]:
         """Collect the statistics of the rows that are removed, their number and their cells."""
-        removed_statistics = StatisticsCollector(self.table)
+        removed_statistics = ColumnStatisticsCollector(self.table)
         column_list = ", ".join("o." + quote_identifier(name) for name in self._schema.names)
         cursor.execute(f"SELECT {column_list} FROM {self._quoted_base} AS o WHERE {self._removed_condition}")
-        self._removed_count = self._collect_statistics(cursor, removed_statistics)
+        self._removed_count = self._add_answer_statistics(cursor, removed_statistics)
         if self.table.position is not None:
             cell = f"o.{quote_identifier(CELL_COLUMN)} >> {2 * (29 - COVERAGE_ORDER)}"
             cursor.execute(
@@ -201,7 +201,7 @@ class TableMerge(FirstStateStaging):
             self._removed_cells = np.array(sorted(row[0] for row in cursor.fetchall()), np.int64)
         return removed_statistics.build_statistics()
 
-    def _find_next_state(self, cursor: Any) -> SharedState | None:
+    def _find_next_state(self, cursor: Any) -> SharedTableState | None:
         """Return the state to which the base can be changed in place; None if it should be copied."""
         share = self._base_record.share
         base_rows = self._base_snapshot.rows
@@ -209,41 +209,41 @@ class TableMerge(FirstStateStaging):
             return None
         if self._added_count + self._removed_count > base_rows // MIN_ROWS_PER_CHANGE:
             return None
-        cursor.execute(shared_tables.write_shares_query(self._engine.schema))
+        cursor.execute(shared_tables.write_shared_views_query(self._engine.schema))
         states = shared_tables.parse_shared_states(cursor.fetchall()).values()
         last_number = max(state.state_number for state in states if state.base_table == share.base_table)
         if last_number != share.state_number:
             return None  # after a rollback the last state has other rows than the base
         if self._has_many_dead_rows(cursor, share) or self._has_many_unpartitioned_rows(cursor, share):
             return None
-        if base_rows >= MIN_ORDERED_ROWS and self._is_disordered(cursor):
+        if base_rows >= MIN_ORDERED_ROWS and self._is_base_disordered(cursor):
             return None
-        return SharedState(share.base_table, share.state_number + 1)
+        return SharedTableState(share.base_table, share.state_number + 1)
 
-    def _has_many_dead_rows(self, cursor: Any, share: SharedState) -> bool:
+    def _has_many_dead_rows(self, cursor: Any, shared_state: SharedTableState) -> bool:
         """Return whether many rows of the shared table are removed, with those that this merge removes."""
-        quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}"
+        quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(shared_state.base_table)}"
         dead_count = _fetch_integer(
             cursor, f"SELECT count(*) FROM {quoted_table} WHERE {quote_identifier(DIED_COLUMN)} < {ALIVE_STATE}"
         )
         return (dead_count + self._removed_count) * MIN_ROWS_PER_DEAD_ROW > self._base_snapshot.rows
 
-    def _has_many_unpartitioned_rows(self, cursor: Any, share: SharedState) -> bool:
+    def _has_many_unpartitioned_rows(self, cursor: Any, shared_state: SharedTableState) -> bool:
         """Return whether many rows were added later and have no partition of their own.
 
         No partition is created while queries read the table.
         """
-        table_partitions = partitions.create_partitions(self.table, self._engine.schema, share.base_table)
+        table_partitions = partitions.build_table_partitions(self.table, self._engine.schema, shared_state.base_table)
         if table_partitions is None:
             return False
         unpartitioned_count = _fetch_integer(
             cursor,
-            f"SELECT count(*) FROM {table_partitions.quoted_default} WHERE {quote_identifier(BORN_COLUMN)} > "
+            f"SELECT count(*) FROM {table_partitions.quoted_default_partition} WHERE {quote_identifier(BORN_COLUMN)} > "
             f"{shared_tables.FIRST_STATE} AND {quote_identifier(table_partitions.partition_column)} IS NOT NULL",
         )
         return unpartitioned_count * MIN_ROWS_PER_DEAD_ROW > self._base_snapshot.rows
 
-    def _is_disordered(self, cursor: Any) -> bool:
+    def _is_base_disordered(self, cursor: Any) -> bool:
         """Return whether the rows of the base are no longer in the order of their cells."""
         if self.table.position is None:
             return False
@@ -263,26 +263,26 @@ class TableMerge(FirstStateStaging):
             return False
         return bool(correlation_row[0] < MIN_CLUSTERING_CORRELATION)
 
-    def _change_in_place(self, cursor: Any, share: SharedState) -> None:
+    def _change_rows_in_place(self, cursor: Any, shared_state: SharedTableState) -> None:
         """Mark the rows that are removed, add the new ones, and create the view."""
-        quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}"
+        quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(shared_state.base_table)}"
         column_list = ", ".join(map(quote_identifier, self._stored_column_names))
         update_sql = (
-            f"UPDATE {quoted_table} AS o SET {quote_identifier(DIED_COLUMN)} = {share.state_number} WHERE "
+            f"UPDATE {quoted_table} AS o SET {quote_identifier(DIED_COLUMN)} = {shared_state.state_number} WHERE "
             f"o.{quote_identifier(DIED_COLUMN)} = {ALIVE_STATE} AND {self._removed_condition} RETURNING 1"
         )
         marked_count = _fetch_integer(cursor, f"WITH went AS ({update_sql}) SELECT count(*) FROM went")
         if marked_count != self._removed_count:
             message = (
-                f"{self.table.qualified_name}: {marked_count:,} rows of the table {share.base_table} go, and the "
-                f"snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
+                f"{self.table.qualified_name}: {marked_count:,} rows of the table {shared_state.base_table} go, and "
+                f"the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
             )
             raise StorageError(message, remedy="ingest the table anew: something else wrote into Hven's schema")
         cursor.execute(
             f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "
-            f"{column_list}, {share.state_number} FROM {self._quoted_changes}"
+            f"{column_list}, {shared_state.state_number} FROM {self._quoted_changes}"
         )
-        for text in self._write_view_statements(share):
+        for text in self._write_view_statements(shared_state):
             cursor.execute(text)
 
     def _copy_all_rows(self, cursor: Any) -> None:
@@ -295,7 +295,7 @@ class TableMerge(FirstStateStaging):
         base_column_list = ", ".join("o." + quote_identifier(name) for name in self._stored_column_names)
         kept_rows_sql = f"SELECT {base_column_list} FROM {self._quoted_base} AS o WHERE NOT {self._removed_condition}"
         order = ""
-        if self._is_disordered(cursor):
+        if self._is_base_disordered(cursor):
             order = f" ORDER BY {quote_identifier(CELL_COLUMN)} NULLS LAST"
         cursor.execute(f"SET LOCAL work_mem = '{SORT_MEMORY_SETTING}'")
         cursor.execute(
@@ -307,24 +307,24 @@ class TableMerge(FirstStateStaging):
         """Create the partitions that the base has, and those that rows without a partition of their own need."""
         base_table = self._base_record.find_table_name(self._base_snapshot)
         old_partitions = partitions.TablePartitions(self.table, self._engine.schema, base_table)
-        cursor.execute(old_partitions.write_listing_query())
-        for statement in list(new_partitions.write_like_partitions(cursor.fetchall(), old_partitions)):
+        cursor.execute(old_partitions.write_partition_listing_query())
+        for statement in list(new_partitions.write_copied_partition_statements(cursor.fetchall(), old_partitions)):
             cursor.execute(statement)
         column_name = new_partitions.partition_column
         column = quote_identifier(column_name)
         cursor.execute(
             f"SELECT {column} FROM {self._quoted_changes} UNION ALL SELECT {column} FROM "
-            f"{old_partitions.quoted_default} WHERE {column} IS NOT NULL"
+            f"{old_partitions.quoted_default_partition} WHERE {column} IS NOT NULL"
         )
         is_by_cell = column_name == CELL_COLUMN
         field = pa.field(CELL_COLUMN, pa.int64()) if is_by_cell else self._schema.field(column_name)
         schema = pa.schema([field])
-        batches = [cast_batch(batch, schema) for batch in open_batch_reader(cursor)]
+        batches = [cast_result_batch(batch, schema) for batch in open_batch_reader(cursor)]
         rows = pa.Table.from_batches(batches, schema)
         cells = None
         if is_by_cell:
             cells = rows.column(0).drop_null().to_numpy()
-        for statement in new_partitions.write_needed_partitions(rows, cells):
+        for statement in new_partitions.write_needed_partition_statements(rows, cells):
             cursor.execute(statement)
 
     def _vacuum_if_stale(self, connection: Any) -> None:
@@ -348,22 +348,22 @@ class TableMerge(FirstStateStaging):
         base = self._base_snapshot
         change_count = self._added_count + self._removed_count
         if not base.statistics or change_count * MIN_ROWS_PER_CHANGE > base.rows:
-            self._collector = StatisticsCollector(self.table)
+            self._collector = ColumnStatisticsCollector(self.table)
             with self._select_columns(self._schema.names) as cursor:
-                self._collect_statistics(cursor, self._collector)
+                self._add_answer_statistics(cursor, self._collector)
             return
-        witness_reader = WitnessReader(self._engine, self.table, self._quoted_view, base, removed_statistics)
+        witness_reader = StatisticsWitnessReader(self._engine, self.table, self._quoted_view, base, removed_statistics)
         row_counts = (base.rows, self._removed_count, self._added_count)
         updated_statistics = update_statistics(
             self.table, base.statistics, removed_statistics, added_statistics, row_counts, read_column=witness_reader
         )
-        self._collector = _FinishedStatistics(self.table, updated_statistics)
+        self._collector = _KnownStatisticsCollector(self.table, updated_statistics)
 
-    def _collect_statistics(self, cursor: Any, statistics: StatisticsCollector) -> int:
+    def _add_answer_statistics(self, cursor: Any, statistics: ColumnStatisticsCollector) -> int:
         """Add the rows of an answer to the statistics; return their number."""
         rows = 0
         for batch in open_batch_reader(cursor):
-            statistics.add_rows(pa.Table.from_batches([cast_batch(batch, self._schema)]))
+            statistics.add_rows(pa.Table.from_batches([cast_result_batch(batch, self._schema)]))
             rows += batch.num_rows
         return rows
 
@@ -398,7 +398,7 @@ class TableMerge(FirstStateStaging):
         return super()._compute_coverage()
 
 
-class _FinishedStatistics(StatisticsCollector):
+class _KnownStatisticsCollector(ColumnStatisticsCollector):
     """Statistics that are known without a look at the rows."""
 
     def __init__(self, table: Table, statistics_by_column: dict[str, dict[str, object]]) -> None:
@@ -416,7 +416,9 @@ def _fetch_integer(cursor: Any, sql: str) -> int:
     return int(cursor.fetchone()[0])
 
 
-def check_mergeable(table: Table, base_snapshot: Snapshot, base_record: TableRecord, *, has_cells: bool) -> None:
+def check_mergeable(
+    table: Table, base_snapshot: Snapshot, base_record: SnapshotTableRecord, *, has_cells: bool
+) -> None:
     """Refuse a table without primary key, or with other columns or partitions than the base.
 
     Parameters
@@ -450,7 +452,7 @@ def check_mergeable(table: Table, base_snapshot: Snapshot, base_record: TableRec
         raise UnmergeableSnapshotError(message, remedy="ingest the table anew")
 
 
-def _find_differing_part(table: Table, base_record: TableRecord, *, has_cells: bool) -> str:
+def _find_differing_part(table: Table, base_record: SnapshotTableRecord, *, has_cells: bool) -> str:
     """Name what differs between a table and the base so that nothing can be merged; empty if nothing does."""
     if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema}:
         return "columns"

@@ -27,7 +27,7 @@ from hven.engines._row_preparation import (
     compute_position_keys,
     compute_stable_order,
 )
-from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
+from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_moc
 from hven.engines.postgres import error_translation, partitions, regions
 from hven.engines.postgres.dialect import get_storage_type
 from hven.engines.postgres.position_search import CELL_COLUMN, PGSPHERE, Q3C
@@ -42,30 +42,30 @@ if TYPE_CHECKING:
 
     from hven.engines.postgres.engine_protocol import PostgresEngineProtocol
     from hven.model.table import Table
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 MAX_WAITING_BYTES = 512 * 1024**2
 SORT_MEMORY_SETTING = "256MB"  # memory of the server to sort a table or the keys of an index
 COVERAGE_ORDER = 8  # HEALPix order of the cells that are collected for the coverage
 
 
-class TableStaging:
+class PostgresSnapshotStaging:
     """A snapshot that is being written (`hven.engines.SnapshotStaging`)."""
 
-    def __init__(self, engine: PostgresEngineProtocol, table: Table, snapshot_id: str, name: str) -> None:
+    def __init__(self, engine: PostgresEngineProtocol, table: Table, snapshot_id: str, table_name: str) -> None:
         self.table = table
-        self.name = name
+        self.name = table_name
         self._engine = engine
         self._snapshot_id = snapshot_id
         self._schema = table.arrow_schema
-        self._target_table = name  # the table that takes the rows
-        self._quoted_target = f"{quote_identifier(engine.schema)}.{quote_identifier(name)}"
-        self._collector = StatisticsCollector(table)
+        self._target_table = table_name  # the table that takes the rows
+        self._quoted_target = f"{quote_identifier(engine.schema)}.{quote_identifier(table_name)}"
+        self._collector = ColumnStatisticsCollector(table)
         self._cell_arrays: list[Any] = []
         self._waiting_batches: list[pa.RecordBatch] = []
         self._waiting_bytes = self._row_count = self._run_count = 0
         self._is_closed = False
-        self._partitions = partitions.create_partitions(table, engine.schema, name)
+        self._partitions = partitions.build_table_partitions(table, engine.schema, table_name)
         self._region_column_names = list_region_columns(table)
         with (
             self._engine.write_pool.borrow_connection() as connection,
@@ -86,7 +86,7 @@ class TableStaging:
             f"{table_options}"
         )
         if self._partitions is not None:
-            yield self._partitions.write_default_partition()
+            yield self._partitions.write_default_partition_statement()
         yield f"COMMENT ON TABLE {self._quoted_target} IS {quote_literal(write_table_comment(self.table))}"
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -101,19 +101,19 @@ class TableStaging:
         self._waiting_bytes += batch.nbytes
         if self._waiting_bytes >= MAX_WAITING_BYTES:
             with self._abandon_on_error():
-                self._copy_waiting()
+                self._copy_waiting_rows()
 
     def finish(self) -> Snapshot:
         """Order, index and store the rows; see `hven.engines.SnapshotStaging.finish`."""
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
         with self._abandon_on_error():
-            self._copy_waiting()
+            self._copy_waiting_rows()
             with self._engine.write_pool.borrow_connection() as connection:
                 if self._run_count > 1 and self.table.position is not None:
                     self._cluster_rows(connection)
                 self._complete_snapshot(connection)
-                size = self._measure_size(connection)
+                size = self._measure_table_bytes(connection)
             return self._build_snapshot(size, self._compute_coverage())
 
     def _complete_snapshot(self, connection: Any) -> None:
@@ -133,7 +133,7 @@ class TableStaging:
             for reader in self._engine.reader_roles
         ]
 
-    def _measure_size(self, connection: Any) -> int:
+    def _measure_table_bytes(self, connection: Any) -> int:
         """Return the size of the table with its indexes and partitions, in bytes."""
         size_row = connection.execute(
             "SELECT pg_total_relation_size($1::regclass) + "
@@ -183,12 +183,12 @@ class TableStaging:
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except error_translation.list_driver_errors() as error:
-            raise error_translation.translate_error(error, server_name=self._engine.server_name) from error
+        except error_translation.list_driver_error_classes() as error:
+            raise error_translation.translate_postgres_error(error, server_name=self._engine.server_name) from error
 
     # --- steps
 
-    def _copy_waiting(self) -> None:
+    def _copy_waiting_rows(self) -> None:
         """Copy the waiting batches into the table, ordered."""
         if not self._waiting_batches:
             return
@@ -201,11 +201,11 @@ class TableStaging:
         if self.table.position is not None:
             rows, keys = self._order_by_cell(rows)
         for name in self._region_column_names:
-            cell_lists = regions.build_cell_lists(rows.column(name).combine_chunks())
+            cell_lists = regions.build_region_cell_lists(rows.column(name).combine_chunks())
             rows = rows.append_column(regions.name_cell_column(name), cell_lists)
         if self._partitions is not None:
             with self._engine.write_pool.borrow_connection() as connection:
-                for statement in self._partitions.write_needed_partitions(rows, keys):
+                for statement in self._partitions.write_needed_partition_statements(rows, keys):
                     connection.execute(statement)
         with self._engine.bulk_write_pool.borrow_connection() as connection, connection.cursor() as cursor:
             cursor.adbc_ingest(
@@ -257,7 +257,7 @@ class TableStaging:
         The unique index of the primary key proves that it is one.
         """
         # The slow indexes (GiST and GIN) come first.
-        index_texts = sorted(self._list_indexes(), key=lambda text: not text.startswith("USING"))
+        index_texts = sorted(self._write_index_sql(), key=lambda text: not text.startswith("USING"))
         pending_indexes = deque(index_texts)
 
         def build_pending(connection: Any) -> None:
@@ -274,9 +274,9 @@ class TableStaging:
                 pending_indexes.clear()
                 raise
 
-    def _list_indexes(self) -> list[str]:
+    def _write_index_sql(self) -> list[str]:
         """Write the parts after ``CREATE INDEX ON table``, without the primary key."""
-        return write_table_indexes(self.table, self._engine.database_features.position_method)
+        return write_table_index_sql(self.table, self._engine.database_features.position_method)
 
     def _set_connection_options(self, connection: Any) -> None:
         """Let a connection see the functions of extensions, and sort in memory."""
@@ -311,7 +311,7 @@ class TableStaging:
             yield
         except BaseException:
             while thread.is_alive():  # the server ignores a cancellation between two statements
-                with suppress(*error_translation.list_driver_errors()):
+                with suppress(*error_translation.list_driver_error_classes()):
                     other_connection.cancel()
                 thread.join(0.1)
             raise
@@ -333,7 +333,7 @@ class TableStaging:
             return
         try:
             connection.execute(f"CREATE UNIQUE INDEX ON {self._quoted_target} ({column_list})")
-        except error_translation.list_driver_errors() as error:
+        except error_translation.list_driver_error_classes() as error:
             if error_translation.get_sqlstate(error) != "23505":
                 raise
             self._check_key_unique(connection)
@@ -384,7 +384,7 @@ def write_column_definitions(table: Table) -> str:
     return ", ".join(definitions)
 
 
-def write_table_indexes(table: Table, position_method: str) -> list[str]:
+def write_table_index_sql(table: Table, position_method: str) -> list[str]:
     """Write the parts after ``CREATE INDEX ON table``: for searched columns, positions and regions."""
     index_texts = [f"({', '.join(map(quote_identifier, names))})" for names in _list_indexed_columns(table)]
     if table.position is not None:
@@ -413,12 +413,12 @@ def _list_indexed_columns(table: Table) -> list[tuple[str, ...]]:
     for names in dict.fromkeys(candidates):
         if names == table.primary or names in leading_columns:
             continue
-        if all(_has_order(table.find_column(name).type) for name in names):
+        if all(_is_orderable_type(table.find_column(name).type) for name in names):
             indexed_columns.append(names)
     return indexed_columns
 
 
-def _has_order(column_type: Type) -> bool:
+def _is_orderable_type(column_type: ColumnType) -> bool:
     return column_type.is_string or column_type.is_timestamp or column_type.is_numeric
 
 

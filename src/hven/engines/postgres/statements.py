@@ -34,7 +34,7 @@ class PostgresStatement:
 
     def compute_parameters(self, literal_values: Values) -> list[str] | None:
         """Return the parameters as text; None if the SQL text is not valid for these literals."""
-        extra_values = self.table_writer.compute_extra_values(literal_values)
+        extra_values = self.table_writer.compute_extra_parameters(literal_values)
         if extra_values is None:
             return None
         parameters = []

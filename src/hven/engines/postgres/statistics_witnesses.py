@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MAX_CATEGORICAL_FRACTION = 0.01  # of distinct values among the rows; with fewer, an equal value is found quickly
 
 
-class WitnessReader:
-    """A reader of values that prove the statistics of a column (the `Look` of `hven.engines._statistics_update`).
+class StatisticsWitnessReader:
+    """A reader of values that prove the statistics of a column (`hven.engines._statistics_update`).
 
     It reads a column only if the removed rows may have had an extreme of it.
 
@@ -70,9 +70,9 @@ class WitnessReader:
             self._equal_values[name] = self._find_equal_values(name)
         yield self._equal_values[name]
         if name not in self._extreme_values:
-            self._find_extremes(name)
+            self._fill_extreme_values(name)
         yield self._extreme_values[name]
-        if self._may_have_lost(name, "max_length"):
+        if self._has_possibly_lost_extreme(name, "max_length"):
             if name not in self._longest_texts:
                 self._longest_texts[name] = self._find_longest_text(name)
             yield self._longest_texts[name]
@@ -85,7 +85,7 @@ class WitnessReader:
         )
         return self._build_array(column_name, [row[0] for row in rows])
 
-    def _may_have_lost(self, column_name: str, fact_name: str) -> bool:
+    def _has_possibly_lost_extreme(self, column_name: str, fact_name: str) -> bool:
         """Return whether the removed rows had the extreme of all rows."""
         removed_value = self._removed_statistics[column_name].get(fact_name)
         return removed_value is not None and removed_value == self._base_snapshot.statistics[column_name].get(fact_name)
@@ -107,10 +107,10 @@ class WitnessReader:
         parameters: list[str] = []
         if self._has_few_values(column_name) or self._is_indexed(column_name):
             for extreme in ("minimum", "maximum"):
-                if self._may_have_lost(column_name, extreme):
+                if self._has_possibly_lost_extreme(column_name, extreme):
                     parameters.append(str(facts[extreme]))
                     conditions.append(f"{quoted} = CAST(${len(parameters)}::text AS {storage_type})")
-        if self._may_have_lost(column_name, "max_length"):
+        if self._has_possibly_lost_extreme(column_name, "max_length"):
             parameters.append(str(facts["max_length"]))
             conditions.append(f"char_length({quoted}) = CAST(${len(parameters)}::text AS int)")
         if facts.get("non_ascii"):
@@ -121,29 +121,31 @@ class WitnessReader:
         rows = self._fetch_rows(" UNION ALL ".join(selects), parameters)
         return self._build_array(column_name, [row[0] for row in rows])
 
-    def _find_extremes(self, column_name: str) -> None:
+    def _fill_extreme_values(self, column_name: str) -> None:
         """Find the extremes of a column.
 
         If that needs a pass over the rows, it finds those of other columns that need one, too.
         """
         column_names = [column_name]
-        if self._is_pass_needed(column_name):
+        if self._is_full_scan_needed(column_name):
             for other_name in self._removed_statistics:
-                has_lost = self._may_have_lost(other_name, "minimum") or self._may_have_lost(other_name, "maximum")
-                if other_name != column_name and has_lost and self._is_pass_needed(other_name):
+                has_lost = self._has_possibly_lost_extreme(other_name, "minimum") or self._has_possibly_lost_extreme(
+                    other_name, "maximum"
+                )
+                if other_name != column_name and has_lost and self._is_full_scan_needed(other_name):
                     column_names.append(other_name)
         calls = []
         for name in column_names:
-            calls += [f"{aggregate}({quote_identifier(name)})" for aggregate in self._list_aggregates(name)]
+            calls += [f"{aggregate}({quote_identifier(name)})" for aggregate in self._choose_extreme_aggregates(name)]
         (extremes,) = self._fetch_rows(f"SELECT {', '.join(calls)} FROM {self._quoted_table}")
         for number, name in enumerate(column_names):
             self._extreme_values[name] = self._build_array(name, extremes[2 * number : 2 * number + 2])
 
-    def _is_pass_needed(self, column_name: str) -> bool:
+    def _is_full_scan_needed(self, column_name: str) -> bool:
         """Return whether only a pass over the rows finds the extremes of a column."""
         return not self._is_indexed(column_name) and not self._has_few_values(column_name)
 
-    def _list_aggregates(self, column_name: str) -> tuple[str, str]:
+    def _choose_extreme_aggregates(self, column_name: str) -> tuple[str, str]:
         if get_storage_type(self._table.find_column(column_name).type) == "boolean":
             return ("bool_and", "bool_or")
         return ("min", "max")
@@ -158,4 +160,4 @@ class WitnessReader:
         return pa.array(present_values, self._table.find_column(column_name).type.arrow)
 
 
-__all__ = ["WitnessReader"]
+__all__ = ["StatisticsWitnessReader"]

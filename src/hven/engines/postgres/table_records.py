@@ -1,8 +1,8 @@
 """Records of snapshots in the comments of their tables and views.
 
 Each snapshot is a relation ``s_..``: a table, or after a merge a view of a table that several snapshots share
-(`shared_tables`). Queries treat both in the same way. `TableRecord`, which is read from the comment of the relation,
-has the details.
+(`shared_tables`). Queries treat both in the same way. `SnapshotTableRecord`, which is read from the comment of the
+relation, has the details.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedState:
+class SharedTableState:
     """A state of a shared table, which a snapshot shows.
 
     Attributes
@@ -39,7 +39,7 @@ class SharedState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableRecord:
+class SnapshotTableRecord:
     """The record in the comment of a snapshot's table or view.
 
     Attributes
@@ -60,7 +60,7 @@ class TableRecord:
     partition: str | None = None
     position: tuple[str, ...] | None = None
     index_digest: str = ""
-    share: SharedState | None = None
+    share: SharedTableState | None = None
 
     @property
     def arrow_types(self) -> dict[str, pa.DataType]:
@@ -74,7 +74,7 @@ class TableRecord:
         return self.share.base_table
 
 
-def write_table_comment(table: Table, *, index_digest: str = "", shared_state: SharedState | None = None) -> str:
+def write_table_comment(table: Table, *, index_digest: str = "", shared_state: SharedTableState | None = None) -> str:
     """Write the comment: the types of the columns, and under the empty name the other facts."""
     facts: dict[str, object] = {}
     if table.partition is not None:
@@ -92,19 +92,19 @@ def write_table_comment(table: Table, *, index_digest: str = "", shared_state: S
     return json.dumps(entries, ensure_ascii=False)
 
 
-def parse_table_comment(comment: str) -> TableRecord:
+def parse_table_comment(comment: str) -> SnapshotTableRecord:
     """Read the record from a comment; older comments have only the partitioning under the empty name."""
     column_types = json.loads(comment)
     facts = column_types.pop("", None)
     if not isinstance(facts, dict):
-        return TableRecord(columns=column_types, partition=facts)
+        return SnapshotTableRecord(columns=column_types, partition=facts)
     position = None
     if facts.get("position") is not None:
         position = tuple(facts["position"])
     share = None
     if "base" in facts:
-        share = SharedState(facts["base"], facts["number"])
-    return TableRecord(
+        share = SharedTableState(facts["base"], facts["number"])
+    return SnapshotTableRecord(
         columns=column_types,
         partition=facts.get("partition"),
         position=position,

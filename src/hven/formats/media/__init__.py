@@ -1,8 +1,8 @@
 """Read the content of product files by windows. Each medium has one module, whose name is the medium's.
 
-The module of a medium defines `MEDIUM`, a :class:`Medium`. It opens a file as a `Product` of parts: arrays
-(`ArrayPart`), read a window at a time, and tables (`TablePart`), read as Arrow batches. Nothing is read before it is
-requested.
+The module of a medium defines `MEDIUM`, a :class:`ProductFileFormat`. It opens a file as a `OpenProductFile` of parts:
+arrays (`ArrayPart`), read a window at a time, and tables (`TablePart`), read as Arrow batches. Nothing is read before
+it is requested.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from hven.formats.media import _cutout_params as cutout_params
 from hven.formats.media import _rotated_copies as rotated_copies
-from hven.formats.media._conversions import write_fits_file, write_votable_file
+from hven.formats.media._conversions import write_product_as_fits, write_product_as_votable
 from hven.formats.media._cutouts import StreamedFile, cut_product
-from hven.formats.media._external_tables import open_external_product
-from hven.formats.media._file_samples import FileSamples
-from hven.formats.media._flat_tables import open_text_table
-from hven.formats.media._pixel_windows import Selection, find_window
-from hven.formats.media._product import ArrayPart, Axis, HeaderCard, Part, Product, TablePart
-from hven.formats.media._pvl_labels import MAX_LABEL_BYTES, parse_label
+from hven.formats.media._external_tables import open_product_with_row_reader
+from hven.formats.media._file_time_samples import FileTimeSamples
+from hven.formats.media._pixel_windows import CutoutSelection, find_window
+from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile, Part, TablePart
+from hven.formats.media._pvl_labels import MAX_LABEL_BYTES, parse_pvl_label
 from hven.formats.media._rasters import open_raster
-from hven.formats.media._remote_files import Place, RemoteFile
-from hven.formats.media._spectral_axes import convert_to_mjd, convert_to_wavelengths
+from hven.formats.media._remote_files import Place, RemotePath
+from hven.formats.media._sample_tables import open_sample_table
+from hven.formats.media._spectral_axes import convert_axis_times_to_mjd, convert_to_wavelengths
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
 
@@ -40,7 +40,7 @@ MAX_PARTS = 1000  # parts of a file that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Medium:
+class ProductFileFormat:
     """A kind of product file: ``MEDIUM`` of its module.
 
     Attributes
@@ -56,7 +56,7 @@ class Medium:
     signature_pattern
         Regular expression that the first bytes of a file match; empty: only the name of a file identifies it.
     open
-        Open a file, on the disk or on another server (`RemoteFile`). It raises `SourceError` if the file is of another
+        Open a file, on the disk or on another server (`RemotePath`). It raises `SourceError` if the file is of another
         kind or damaged.
     is_label
         Whether the file is a label, which describes files beside it.
@@ -72,13 +72,13 @@ class Medium:
     media_types: tuple[str, ...]
     extensions: tuple[str, ...]
     signature_pattern: bytes = b""
-    open: Callable[[Place], Product]
+    open: Callable[[Place], OpenProductFile]
     is_label: bool = False
-    refinement: tuple[str, Callable[[Product], Product | None]] | None = None
+    refinement: tuple[str, Callable[[OpenProductFile], OpenProductFile | None]] | None = None
     read_cards: Callable[[Place], Iterable[HeaderCard]] | None = None
 
 
-def list_media() -> Mapping[str, Medium]:
+def list_product_file_formats() -> Mapping[str, ProductFileFormat]:
     """List every medium by name, built-in and plugged in.
 
     Returns
@@ -86,16 +86,16 @@ def list_media() -> Mapping[str, Medium]:
     media
         Media whose libraries are installed.
     """
-    media_by_name: dict[str, Medium] = plugins.load_records("media")
+    media_by_name: dict[str, ProductFileFormat] = plugins.load_plugin_records("media")
     return media_by_name
 
 
-def detect_medium(name: str, signature: bytes = b"") -> Medium | None:
+def detect_product_file_format(file_name: str, signature: bytes = b"") -> ProductFileFormat | None:
     """Detect the medium of a file.
 
     Parameters
     ----------
-    name
+    file_name
         Name of the file.
     signature
         First `SIGNATURE_BYTES` bytes of the file; empty: only the name decides.
@@ -105,10 +105,10 @@ def detect_medium(name: str, signature: bytes = b"") -> Medium | None:
     medium
         The medium, or None if it is unknown. The first bytes of a file count for more than its name.
     """
-    words = name.lower().rsplit("/", 1)[-1].split(".")[1:]
+    words = file_name.lower().rsplit("/", 1)[-1].split(".")[1:]
     name_endings = {".".join(words[position:]) for position in range(len(words))}
     candidates = []
-    for medium in list_media().values():
+    for medium in list_product_file_formats().values():
         has_extension = not name_endings.isdisjoint(medium.extensions)
         signature_match = None
         if medium.signature_pattern and signature:
@@ -123,7 +123,7 @@ def detect_medium(name: str, signature: bytes = b"") -> Medium | None:
     return None
 
 
-def read_label_cards(body: bytes) -> list[HeaderCard]:
+def parse_label_cards(body: bytes) -> list[HeaderCard]:
     """Read a PDS3 or ISIS label that stands by itself.
 
     Parameters
@@ -145,17 +145,17 @@ def read_label_cards(body: bytes) -> list[HeaderCard]:
     if end_match is None or len(body) > MAX_LABEL_BYTES:
         raise SourceError(format_message("the label of {name} has no end", "the document"))
     label_text = body[: end_match.start()].decode("latin-1")
-    label = parse_label(label_text, "the document")
+    label = parse_pvl_label(label_text, "the document")
     return list(label.list_cards())
 
 
-def _find_label(path: Place) -> Place | None:
+def _find_detached_label(path: Place) -> Place | None:
     """Find the label that lies beside a file and describes it."""
     for extension in (".lbl", ".LBL", ".xml", ".lblx"):
         label_path = path.with_suffix(extension)
         if label_path != path and label_path.is_file() and not label_path.is_symlink():
             with label_path.open("rb") as file:
-                medium = detect_medium(label_path.name, file.read(SIGNATURE_BYTES))
+                medium = detect_product_file_format(label_path.name, file.read(SIGNATURE_BYTES))
             if medium is not None and medium.is_label:
                 return label_path
     return None
@@ -167,9 +167,9 @@ def open_product(
     *,
     includes_text_tables: bool = False,
     read_rows: Ask | None = None,
-    only_cards: bool = False,
+    reads_only_cards: bool = False,
     includes_rasters: bool = False,
-) -> Product:
+) -> OpenProductFile:
     """Open a file by its medium.
 
     Parameters
@@ -186,7 +186,7 @@ def open_product(
         of a field its `unit`, `ucd`, `description`, and the meaning of its elements as `bins`, in JSON:
         ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or as `centers` the name of a column that has
         them for each row.
-    only_cards
+    reads_only_cards
         Whether only the cards of the file as a whole are needed; then parts may be missing.
     includes_rasters
         Whether GeoTIFF and JPEG 2000 are opened as images, too, with sizes, header and position, but without pixels.
@@ -203,12 +203,12 @@ def open_product(
     """
     name = name or path.name
     if read_rows is not None:
-        return open_external_product(path, name, read_rows)
+        return open_product_with_row_reader(path, name, read_rows)
     opened_product = None
     if includes_rasters and _RASTER_NAME_PATTERN.fullmatch(name):
         opened_product = open_raster(path, name)
     if includes_text_tables and opened_product is None:
-        opened_product = open_text_table(path, name)
+        opened_product = open_sample_table(path, name)
     if opened_product is not None:
         return opened_product
     try:
@@ -216,17 +216,17 @@ def open_product(
             signature = file.read(SIGNATURE_BYTES)
         if not signature:
             raise _create_unknown_medium_error(format_message("{name} is empty", name))
-        medium = detect_medium(name, signature)
+        medium = detect_product_file_format(name, signature)
         if medium is None:
-            return _open_by_label(path, name, only_cards=only_cards)
-        if only_cards and medium.read_cards is not None:
+            return _open_by_label(path, name, reads_only_cards=reads_only_cards)
+        if reads_only_cards and medium.read_cards is not None:
             cards = tuple(medium.read_cards(path))
-            return Product(medium=medium.name, parts=(), cards=cards)
+            return OpenProductFile(medium=medium.name, parts=(), cards=cards)
         product = medium.open(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SourceError(format_message("{name} cannot be read: {reason}", name, reason)) from None
-    for refining_medium in list_media().values():
+    for refining_medium in list_product_file_formats().values():
         if refining_medium.refinement is None:
             continue
         refined_medium, refine_product = refining_medium.refinement
@@ -235,19 +235,19 @@ def open_product(
     return product
 
 
-def _open_by_label(path: Place, name: str, *, only_cards: bool) -> Product:
+def _open_by_label(path: Place, name: str, *, reads_only_cards: bool) -> OpenProductFile:
     """Open a file of no known medium by the label beside it."""
-    label = _find_label(path)
+    label = _find_detached_label(path)
     if label is None:
         raise _create_unknown_medium_error(format_message("{name} is of no kind that can be looked into", name))
-    product = open_product(label, only_cards=only_cards)
+    product = open_product(label, reads_only_cards=reads_only_cards)
     other_files = [companion for companion in product.companion_files if companion != path]
     product.companion_files = (label, *other_files)
     return product
 
 
 def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
-    titles = ", ".join(medium.title for medium in list_media().values())
+    titles = ", ".join(medium.title for medium in list_product_file_formats().values())
     return SourceError(reason, remedy=format_message("known kinds: {kinds}", titles))
 
 
@@ -255,26 +255,26 @@ __all__ = [
     "SIGNATURE_BYTES",
     "ArrayPart",
     "Axis",
-    "FileSamples",
+    "CutoutSelection",
+    "FileTimeSamples",
     "HeaderCard",
-    "Medium",
+    "OpenProductFile",
     "Part",
     "Place",
-    "Product",
-    "RemoteFile",
-    "Selection",
+    "ProductFileFormat",
+    "RemotePath",
     "StreamedFile",
     "TablePart",
-    "convert_to_mjd",
+    "convert_axis_times_to_mjd",
     "convert_to_wavelengths",
     "cut_product",
     "cutout_params",
-    "detect_medium",
+    "detect_product_file_format",
     "find_window",
-    "list_media",
+    "list_product_file_formats",
     "open_product",
-    "read_label_cards",
+    "parse_label_cards",
     "rotated_copies",
-    "write_fits_file",
-    "write_votable_file",
+    "write_product_as_fits",
+    "write_product_as_votable",
 ]

@@ -140,11 +140,11 @@ def _split_epoch16(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], n
     return seconds, np.where(seconds >= 0.0, pairs[..., 1], 0.0)
 
 
-def has_finer_digits(stored: npt.NDArray[Any], cdf_type: int) -> bool:
+def has_subnanosecond_digits(epochs: npt.NDArray[Any], cdf_type: int) -> bool:
     """Return whether epochs have digits below a nanosecond, which only EPOCH16 can have."""
     if cdf_type != EPOCH16_TYPE:
         return False
-    picoseconds = _split_epoch16(stored)[1]
+    picoseconds = _split_epoch16(epochs)[1]
     return bool((picoseconds % 1000.0).any())
 
 
@@ -191,4 +191,4 @@ def convert_epochs_to_instants(stored: npt.NDArray[Any], cdf_type: int) -> Insta
     return np.where(is_valid, microseconds, MISSING_INSTANT), None
 
 
-__all__ = ["convert_epochs_to_instants", "convert_epochs_to_mjd", "has_finer_digits"]
+__all__ = ["convert_epochs_to_instants", "convert_epochs_to_mjd", "has_subnanosecond_digits"]

@@ -144,15 +144,15 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
                 attribute_place = attribute.next_adr_loc
                 if attribute.scope == 1:  # an attribute of the file
                     continue
-                self._collect_entries(
+                self._collect_attribute_entries(
                     attribute.name, attribute.first_z_entry, attribute.num_z_entry, is_z_variable=True
                 )
-                self._collect_entries(
+                self._collect_attribute_entries(
                     attribute.name, attribute.first_gr_entry, attribute.num_gr_entry, is_z_variable=False
                 )
         return self.attributes_by_variable.get((number, z_variable), {})
 
-    def _collect_entries(self, name: str, first_place: int, count: int, *, is_z_variable: bool) -> None:
+    def _collect_attribute_entries(self, name: str, first_place: int, count: int, *, is_z_variable: bool) -> None:
         """Add the entries of an attribute to the attributes of their variables."""
         assert self.attributes_by_variable is not None  # noqa: S101  (the caller has made it)
         place = first_place
@@ -231,20 +231,20 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
             raise _create_too_large_error()
         return super()._uncompress_rle(data)
 
-    def _check_dimensions(self, offset: int) -> None:
+    def _check_dimension_count(self, offset: int) -> None:
         """Refuse a number of dimensions up to which cdflib would count for long."""
         self._f.seek(offset)
         if int.from_bytes(self._f.read(4), "big") > MAX_DIMENSIONS:
             raise SourceError(format_message("it has variables of more than {most} dimensions", MAX_DIMENSIONS))
 
     def _read_gdr(self, byte_loc: int) -> Any:
-        self._check_dimensions(byte_loc + 56)
+        self._check_dimension_count(byte_loc + 56)
         descriptor_record = super()._read_gdr(byte_loc)
         self.end = int(descriptor_record.eof)
         return descriptor_record
 
     def _read_gdr2(self, byte_loc: int) -> Any:
-        self._check_dimensions(byte_loc + 36)
+        self._check_dimension_count(byte_loc + 36)
         descriptor_record = super()._read_gdr2(byte_loc)
         self.end = int(descriptor_record.eof)
         return descriptor_record
@@ -252,14 +252,14 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
     def _read_vdr3(self, byte_loc: int) -> Any:
         self._f.seek(byte_loc + 8)
         if self._f.read(4) == _Z_VARIABLE_RECORD:
-            self._check_dimensions(byte_loc + 340)
+            self._check_dimension_count(byte_loc + 340)
         return super()._read_vdr3(byte_loc)
 
     def _read_vdr2(self, byte_loc: int) -> Any:
         self._f.seek(byte_loc + 4)
         if self._f.read(4) == _Z_VARIABLE_RECORD:
             dimensions_offset = 128 if self._post25 else 256
-            self._check_dimensions(byte_loc + dimensions_offset)
+            self._check_dimension_count(byte_loc + dimensions_offset)
         return super()._read_vdr2(byte_loc)
 
 

@@ -40,7 +40,7 @@ _STRUCTURAL_KEYWORDS = re.compile(
 )
 
 
-class _CellColumn(NamedTuple):
+class _FixedArrayColumn(NamedTuple):
     """A numeric column, each cell of which has the same number of values."""
 
     table: TablePart
@@ -60,15 +60,15 @@ class _CellColumn(NamedTuple):
         return np.asarray(numbers).reshape(stop - start, -1)
 
 
-class _CellGroup(NamedTuple):
+class _ArrayColumnGroup(NamedTuple):
     """Cells that follow one another in a row: an image, or the receivers of one polarization."""
 
     name: str
-    columns: tuple[_CellColumn, ...]
+    columns: tuple[_FixedArrayColumn, ...]
     shape: tuple[int, ...]  # of a row
 
 
-def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
+def with_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
     """Add the arrays in the cells of each part before it.
 
     The axes of these arrays have times and frequencies, and the arrays have indices of their own
@@ -81,9 +81,9 @@ def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple
     index = max(part.index for part in parts) + 1
     for part in parts:
         if isinstance(part, TablePart):
-            views = _find_row_arrays(part, tables, cards)
+            views = _find_time_row_arrays(part, tables, cards)
         else:
-            views = _find_exact_image_axes(part, tables)
+            views = _find_image_with_table_axes(part, tables)
         for view in views:
             extended_parts.append(replace(view, index=index))
             index += 1
@@ -91,10 +91,12 @@ def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple
     return tuple(extended_parts)
 
 
-def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Sequence[HeaderCard]) -> Iterator[ArrayPart]:
+def _find_time_row_arrays(
+    table: TablePart, tables: Sequence[TablePart], cards: Sequence[HeaderCard]
+) -> Iterator[ArrayPart]:
     shapes = _list_cell_shapes(table)
     time_columns = [column for column in table.columns if _TIME_PATTERN.match(column.name)]
-    clocks = [_CellColumn(table, column) for column in time_columns if column.type.is_numeric]
+    clocks = [_FixedArrayColumn(table, column) for column in time_columns if column.type.is_numeric]
     if table.row_count < 2 or not clocks:
         if table.row_count == 1:
             yield from _find_single_row_arrays(table, shapes, cards)
@@ -104,29 +106,29 @@ def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Seque
     for column in array_columns:
         shape = shapes[column.name]
         if len(shape) == 2 and min(shape) >= MIN_CELL_SIDE:
-            images.append(_CellGroup(column.name, (_CellColumn(table, column),), shape))
+            images.append(_ArrayColumnGroup(column.name, (_FixedArrayColumn(table, column),), shape))
     if images:
         rows, columns = images[0].shape
         sides = [Axis(name="y", size=rows), Axis(name="x", size=columns)]
         time_axis = _create_time_axis(clocks[:1], table.row_count, cards)
-        yield _create_array(images, (time_axis, *sides))
+        yield _create_array_part(images, (time_axis, *sides))
         return
-    spectra, receivers = _find_spectra(table, array_columns, shapes, tables)
+    spectra, receivers = _group_spectrum_columns(table, array_columns, shapes, tables)
     if spectra:
         frequency_cells = [receivers[cell.column.name] for cell in spectra[0].columns]
         time_axis = _create_time_axis(clocks, table.row_count, cards)
         frequency_axis = _create_frequency_axis(frequency_cells, spectra[0].shape[0])
-        yield _create_array(spectra, (time_axis, frequency_axis))
+        yield _create_array_part(spectra, (time_axis, frequency_axis))
 
 
-def _find_spectra(
+def _group_spectrum_columns(
     table: TablePart, array_columns: Sequence[Column], shapes: Shapes, tables: Sequence[TablePart]
-) -> tuple[list[_CellGroup], dict[str, _CellColumn]]:
+) -> tuple[list[_ArrayColumnGroup], dict[str, _FixedArrayColumn]]:
     """Group columns that differ in the number at their end; return the groups and the frequencies of each column."""
-    receivers: dict[str, _CellColumn] = {}
+    receivers: dict[str, _FixedArrayColumn] = {}
     stems: dict[str, list[Column]] = {}
     for column in array_columns:
-        frequencies = _find_frequencies(column, shapes, tables)
+        frequencies = _find_frequency_column(column, shapes, tables)
         if frequencies is not None:
             receivers[column.name] = frequencies
         stem = re.sub(r"\d+$", "", column.name)
@@ -134,16 +136,16 @@ def _find_spectra(
     spectra = []
     for stem, stem_columns in stems.items():
         if all(column.name in receivers for column in stem_columns):
-            cells = tuple(_CellColumn(table, column) for column in stem_columns)
+            cells = tuple(_FixedArrayColumn(table, column) for column in stem_columns)
             channel_count = sum(shapes[column.name][0] for column in stem_columns)
-            spectra.append(_CellGroup(stem, cells, (channel_count,)))
+            spectra.append(_ArrayColumnGroup(stem, cells, (channel_count,)))
     return spectra, receivers
 
 
-def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayPart:
+def _create_array_part(polarization_groups: Sequence[_ArrayColumnGroup], axes: tuple[Axis, ...]) -> ArrayPart:
     """Create the array of the first group; if there are several polarizations of it, they are the first axis."""
-    first_group = beams[0]
-    states = _find_polarizations(beams)
+    first_group = polarization_groups[0]
+    states = _find_polarization_groups(polarization_groups)
     letters = [letter for letter in "IQUV" if letter in states]
     polarizations = [states[letter] for letter in letters] or [first_group]
     name = first_group.name.removesuffix("_B")
@@ -184,7 +186,7 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
     )
 
 
-def _find_polarizations(groups: Sequence[_CellGroup]) -> dict[str, _CellGroup]:
+def _find_polarization_groups(groups: Sequence[_ArrayColumnGroup]) -> dict[str, _ArrayColumnGroup]:
     """Find the groups that are polarizations of the first, by Stokes parameter."""
     first_match = _STOKES_PATTERN.fullmatch(groups[0].name)
     if first_match is None:
@@ -212,9 +214,9 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
                     break
         known_axes = tuple(axis for axis in axes if axis is not None)
         if len(shape) == 2 and len(known_axes) == 2 and min(shape) >= MIN_CELL_SIDE:
-            cell = _CellColumn(table, column)
+            cell = _FixedArrayColumn(table, column)
 
-            def read_window(window: Window, cell: _CellColumn = cell, shape: tuple[int, ...] = shape) -> Numbers:
+            def read_window(window: Window, cell: _FixedArrayColumn = cell, shape: tuple[int, ...] = shape) -> Numbers:
                 rows = cell.read_rows(0, 1)
                 return rows.reshape(shape)[tuple(window)]
 
@@ -231,7 +233,7 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
             )
 
 
-def _find_exact_image_axes(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
+def _find_image_with_table_axes(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
     """Find the times and frequencies of an image in a table of one row.
 
     What the header of the image says about them is rounded, or wrong.
@@ -271,7 +273,7 @@ def _find_axis(
     """Find the values of an axis among the cells of a row."""
     for column in table.columns:
         if name_pattern.match(column.name) and shapes.get(column.name) == (size,):
-            cell = _CellColumn(table, column)
+            cell = _FixedArrayColumn(table, column)
             if name_pattern is _TIME_PATTERN:
                 return _create_time_axis([cell], size, cards)
             return _create_frequency_axis([cell], size)
@@ -296,7 +298,7 @@ def _list_cell_shapes(table: TablePart) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _find_frequencies(column: Column, shapes: Shapes, tables: Sequence[TablePart]) -> _CellColumn | None:
+def _find_frequency_column(column: Column, shapes: Shapes, tables: Sequence[TablePart]) -> _FixedArrayColumn | None:
     """Find the frequencies of a receiver: the column of a table of one row with the same number at its end."""
     shape = shapes[column.name]
     if len(shape) != 1:
@@ -311,11 +313,11 @@ def _find_frequencies(column: Column, shapes: Shapes, tables: Sequence[TablePart
             if not name_pattern.fullmatch(table_column.name):
                 continue
             if _list_cell_shapes(table).get(table_column.name) == shape:
-                return _CellColumn(table, table_column)
+                return _FixedArrayColumn(table, table_column)
     return None
 
 
-def _create_frequency_axis(receivers: Sequence[_CellColumn], size: int) -> Axis:
+def _create_frequency_axis(receivers: Sequence[_FixedArrayColumn], size: int) -> Axis:
     """Create the axis of the channels of receivers, one receiver after the other."""
 
     def read_file_values() -> Numbers:
@@ -340,7 +342,7 @@ def _create_frequency_axis(receivers: Sequence[_CellColumn], size: int) -> Axis:
     )
 
 
-def _create_time_axis(clocks: Sequence[_CellColumn], size: int, cards: Sequence[HeaderCard]) -> Axis:
+def _create_time_axis(clocks: Sequence[_FixedArrayColumn], size: int, cards: Sequence[HeaderCard]) -> Axis:
     """Create the axis of times; those of several receivers must agree to within the time of a sample."""
     table = clocks[0].table
 
@@ -362,4 +364,4 @@ def _create_time_axis(clocks: Sequence[_CellColumn], size: int, cards: Sequence[
     return Axis(name="time", size=size, kind="time", read_values=read_values)
 
 
-__all__ = ["add_cell_arrays"]
+__all__ = ["with_cell_arrays"]

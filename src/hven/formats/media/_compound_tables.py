@@ -15,15 +15,15 @@ from hven.formats.media._product import HeaderCard, TablePart
 from hven.formats.media._record_tables import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
-    describe_text_deviation,
+    build_uint64_text_deviation,
     has_values_beyond_int64,
 )
 from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import TooLargeError, format_message
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -84,7 +84,9 @@ def find_compound_tables(group: Any, h5py: Any, table_limit: int, group_path: st
                 yield inner_table
 
 
-def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tuple[TablePart | None, list[Deviation]]:
+def create_compound_table(
+    path: str, dataset: Any, index: int, file: str
+) -> tuple[TablePart | None, list[ReadDeviation]]:
     """Create a table from a dataset.
 
     Parameters
@@ -115,19 +117,19 @@ def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tup
         )
     column_metadata = _read_column_metadata(dataset, path)
     members: list[_CompoundField] = []
-    deviations: list[Deviation] = []
+    deviations: list[ReadDeviation] = []
     for names, kind in _list_fields(dataset.dtype, ()):
         base, shape = kind.subdtype or (kind, ())
         column = _create_column("_".join(names), base, shape, column_metadata)
         if column is not None and base.str[1:] == "u8":
             step = max(1, _BLOCK_BYTES // max(1, dataset.dtype.itemsize))
             if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
-                column = column.copy_with(type=_create_digits_type(shape))
-                deviations.append(describe_text_deviation(column.name, file))
+                column = column.copy_with(type=_create_uint64_text_type(shape))
+                deviations.append(build_uint64_text_deviation(column.name, file))
         if column is None:
             message = f"values of the type {base} have no form in a table of the VO: the field is not read"
             field_path = f"{path}.{'.'.join(names)}"
-            deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)
+            deviation = ReadDeviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)
             deviations.append(deviation)
         else:
             members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
@@ -163,7 +165,7 @@ def _create_column(
         if shape and is_variable_text:
             return None
         arraysize = "*" if size is None else f"{base.itemsize}x{size}"
-        return Column(name=name, type=Type("char", arraysize), unit=unit, description=description)
+        return Column(name=name, type=ColumnType("char", arraysize), unit=unit, description=description)
     datatype = None
     if base.kind == "b":
         datatype = "boolean"
@@ -175,14 +177,14 @@ def _create_column(
         datatype = VOTABLE_TYPES.get(base.str[1:])
     if datatype is None:
         return None
-    return Column(name=name, type=Type(datatype, size), unit=unit, description=description)
+    return Column(name=name, type=ColumnType(datatype, size), unit=unit, description=description)
 
 
-def _create_digits_type(shape: Sequence[int]) -> Type:
+def _create_uint64_text_type(shape: Sequence[int]) -> ColumnType:
     """Return the type of unsigned 64-bit integers as decimal digits."""
     if not shape:
-        return Type("char", f"{UINT64_DIGITS}*")
-    return Type("char", format_arraysize((*shape, UINT64_DIGITS)))
+        return ColumnType("char", f"{UINT64_DIGITS}*")
+    return ColumnType("char", format_arraysize((*shape, UINT64_DIGITS)))
 
 
 def _read_field_values(dataset: Any, names: Sequence[str], first: int, stop: int) -> Any:

@@ -13,11 +13,15 @@ from hven.model.errors import SourceError, format_message
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.formats.media._product import Part, Product, StoredHdu
+    from hven.formats.media._product import OpenProductFile, Part, StoredHdu
 
 
-def write_fits_file(
-    product: Product, part: str | None = None, *, history: Sequence[str] = (), byte_limit: int | None = None
+def write_product_as_fits(
+    product: OpenProductFile,
+    part_name: str | None = None,
+    *,
+    history: Sequence[str] = (),
+    byte_limit: int | None = None,
 ) -> StreamedFile:
     """Write a product as FITS.
 
@@ -25,7 +29,7 @@ def write_fits_file(
     ----------
     product
         An open file, which stays open until the last chunk is read.
-    part
+    part_name
         Index or name of a part; None: all of them.
     history
         Lines about the origin of the file, for the headers.
@@ -46,8 +50,8 @@ def write_fits_file(
         The file would have more than `byte_limit` bytes.
     """
     is_fits = product.medium in FITS_MEDIA
-    if part is not None:
-        parts: Sequence[Part] = (product.find_part(part),)
+    if part_name is not None:
+        parts: Sequence[Part] = (product.find_part(part_name),)
     elif is_fits:  # other views of what FITS has already are written only if they are requested
         parts = [part_item for part_item in product.parts if _is_original_part(part_item)]
     else:
@@ -88,14 +92,16 @@ def _is_original_part(part: Part) -> bool:
     return part.source_part_index is None
 
 
-def write_votable_file(product: Product, part: str | None = None, *, serialization: str = "BINARY2") -> StreamedFile:
+def write_product_as_votable(
+    product: OpenProductFile, part_name: str | None = None, *, serialization: str = "BINARY2"
+) -> StreamedFile:
     """Write a table of a product as VOTable.
 
     Parameters
     ----------
     product
         An open file, which stays open until the last chunk is read.
-    part
+    part_name
         Index or name of a part; None: the first table.
     serialization
         Serialization of the VOTable: ``BINARY2``, ``TABLEDATA``.
@@ -110,8 +116,8 @@ def write_votable_file(product: Product, part: str | None = None, *, serializati
     SourceError
         The part is no table, or there is none.
     """
-    if part is not None:
-        table_part: Part | None = product.find_part(part)
+    if part_name is not None:
+        table_part: Part | None = product.find_part(part_name)
     else:
         tables = [part_item for part_item in product.parts if isinstance(part_item, TablePart)]
         table_part = next(iter(tables), None)
@@ -136,4 +142,4 @@ def write_votable_file(product: Product, part: str | None = None, *, serializati
     return StreamedFile(size=None, read_chunks=read_chunks, media_type="application/x-votable+xml")
 
 
-__all__ = ["write_fits_file", "write_votable_file"]
+__all__ = ["write_product_as_fits", "write_product_as_votable"]

@@ -5,11 +5,11 @@ They are those of SODA (1.0, section 3), and our own for what SODA cannot expres
 
 from __future__ import annotations
 
-from hven.formats.media._table_selection import find_bounds, list_cut_params
+from hven.formats.media._table_selection import find_cut_bounds, list_cut_params
 from hven.model.params import Param
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
-INTERVAL_TYPE = Type("double", "2", "interval")
+INTERVAL_TYPE = ColumnType("double", "2", "interval")
 MAX_PIXEL_AXES = 4  # axes that can be cut by pixels
 SODA_STANDARD_ID = "ivo://ivoa.net/std/SODA#sync-1.0"
 # SODA 1.0 section 3.2: parameters are identified by name, UCD and unit
@@ -35,7 +35,7 @@ CUTOUT_PARAMS = (
     Param(
         name="CIRCLE",
         many=True,
-        type=Type("double", "3", "circle"),
+        type=ColumnType("double", "3", "circle"),
         unit="deg",
         ucd="pos.outline;obs",
         description="where: longitude, latitude and radius of a circle, ICRS",
@@ -43,7 +43,7 @@ CUTOUT_PARAMS = (
     Param(
         name="POLYGON",
         many=True,
-        type=Type("double", "*", "polygon"),
+        type=ColumnType("double", "*", "polygon"),
         unit="deg",
         ucd="pos.outline;obs",
         description="where: longitudes and latitudes of a polygon's corners, ICRS",
@@ -110,6 +110,6 @@ __all__ = [
     "MAX_PIXEL_AXES",
     "SODA_STANDARD_ID",
     "TABLE_PARAM",
-    "find_bounds",
+    "find_cut_bounds",
     "list_cut_params",
 ]

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media._fits_cards import convert_to_fits_cards, describe_grid, to_header_text, write_coordinate_table
+from hven.formats.media._fits_cards import (
+    convert_to_fits_cards,
+    to_fits_header_text,
+    write_coordinate_table,
+    write_grid_cards,
+)
 from hven.formats.media._pixel_windows import find_window
 from hven.formats.media._product import ArrayPart, HeaderCard, TablePart
 from hven.formats.media._table_selection import select_rows, write_table_hdu
@@ -22,8 +27,8 @@ from hven.model.errors import SourceError, TooLargeError, format_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hven.formats.media._pixel_windows import Selection
-    from hven.formats.media._product import Product, StoredHdu
+    from hven.formats.media._pixel_windows import CutoutSelection
+    from hven.formats.media._product import OpenProductFile, StoredHdu
 
 BLOCK_BYTES = 2880  # bytes (FITS 4.0 section 3.1)
 FITS_MEDIA = frozenset({"fits", "oifits"})  # media whose cards are those of FITS already
@@ -59,10 +64,10 @@ class StreamedFile:
 
 
 def cut_product(
-    product: Product,
-    selection: Selection,
+    product: OpenProductFile,
+    selection: CutoutSelection,
     *,
-    part: str | None = None,
+    part_name: str | None = None,
     history: Sequence[str] = (),
     byte_limit: int | None = None,
 ) -> StreamedFile | None:
@@ -74,7 +79,7 @@ def cut_product(
         An open file, which stays open until the last chunk is read.
     selection
         What to cut.
-    part
+    part_name
         Index or name of the part; None: the first array with data, and the errors, flags and coverage of the same grid.
     history
         Lines about the origin of the file, for the header.
@@ -93,7 +98,7 @@ def cut_product(
     TooLargeError
         The cut would have more than `byte_limit` bytes.
     """
-    main_part = product.find_part(part)
+    main_part = product.find_part(part_name)
     if isinstance(main_part, TablePart):
         selected_rows = select_rows(main_part, selection, product.cards)
         if selected_rows is None:
@@ -105,7 +110,7 @@ def cut_product(
     if window_slices is None:
         return None
     arrays = [main_part]
-    if part is None:
+    if part_name is None:
         other_arrays = [array for array in product.arrays if array is not main_part]
         arrays += [array for array in other_arrays if _is_companion_array(array, main_part)]
     first = main_part.index == 0 or product.medium not in FITS_MEDIA
@@ -198,7 +203,7 @@ class CutoutHdu:
         self.shape = tuple(part.stop - part.start for part in window)
         raw = array.read_raw is not None
         if raw:
-            kind = np.dtype(self._find_raw_type())
+            kind = np.dtype(self._find_stored_dtype())
         else:
             kind = array.dtype
         self.offset = 0
@@ -210,7 +215,7 @@ class CutoutHdu:
             raise SourceError(format_message("values of the type {kind} are not cut", str(kind)))
         self.data_bytes = math.prod(self.shape) * self.dtype.itemsize
         self.padded_bytes = -(-self.data_bytes // BLOCK_BYTES) * BLOCK_BYTES
-        self.header = self.write_header(first=first)
+        self.header = self.write_header(is_first_hdu=first)
 
     @property
     def size(self) -> int:
@@ -229,12 +234,12 @@ class CutoutHdu:
         self.coordinate_table = b""
         if self.array.read_raw is not None:
             return list(self.array.cards)
-        grid_header = describe_grid(self.array, number)
+        grid_header = write_grid_cards(self.array, number)
         if grid_header.columns:
             self.coordinate_table = write_coordinate_table(grid_header.columns, number)
         part_cards: list[tuple[str, Any, str]] = []
         for keyword, text in (("EXTNAME", self.array.name), ("BUNIT", self.array.unit or "")):
-            header_text = to_header_text(text)[:60]
+            header_text = to_fits_header_text(text)[:60]
             if header_text:
                 part_cards.append((keyword, header_text, ""))
         file_cards = convert_to_fits_cards([*self.array.cards, *further_cards])
@@ -248,7 +253,7 @@ class CutoutHdu:
                 cards_by_keyword.setdefault(keyword, card)
         return [*cards_by_keyword.values(), *lines]
 
-    def _find_raw_type(self) -> str:
+    def _find_stored_dtype(self) -> str:
         file_bits = 0
         for card in self.array.cards:
             if card.keyword in {"ZBITPIX", "BITPIX"}:
@@ -257,12 +262,12 @@ class CutoutHdu:
         codes = {bits: code for code, bits in _BITPIX.items()}
         return codes.get(file_bits, "f8")
 
-    def write_header(self, *, first: bool) -> bytes:
+    def write_header(self, *, is_first_hdu: bool) -> bytes:
         """Write the header."""
         from astropy.io import fits  # noqa: PLC0415  (takes a second to load, and few requests need it)
 
-        header = fits.Header(self._list_structural_cards(first=first))
-        self._append_moved_cards(header)
+        header = fits.Header(self._list_structural_cards(is_first_hdu=is_first_hdu))
+        self._append_shifted_wcs_cards(header)
         starts = [part.start for part in reversed(self.window)]
         for axis_number, start in enumerate(starts, 1):
             if start:
@@ -277,11 +282,11 @@ class CutoutHdu:
             header.add_history(_replace_non_ascii(line))
         return _write_header_text(header)
 
-    def _list_structural_cards(self, *, first: bool) -> list[tuple[str, Any, str]]:
+    def _list_structural_cards(self, *, is_first_hdu: bool) -> list[tuple[str, Any, str]]:
         """List the cards that every HDU begins with (FITS 4.0 section 4.4.1)."""
         bits = _BITPIX[self.dtype.str[1:]]
         cards: list[tuple[str, Any, str]] = []
-        if first:
+        if is_first_hdu:
             cards.append(("SIMPLE", True, "conforms to FITS standard"))
         else:
             cards.append(("XTENSION", "IMAGE", "Image extension"))
@@ -289,7 +294,7 @@ class CutoutHdu:
         cards.append(("NAXIS", len(self.shape), "number of array dimensions"))
         for axis_number, size in enumerate(reversed(self.shape), 1):
             cards.append((f"NAXIS{axis_number}", size, ""))
-        if first:
+        if is_first_hdu:
             cards.append(("EXTEND", True, ""))
         else:
             cards += [("PCOUNT", 0, ""), ("GCOUNT", 1, "")]
@@ -297,7 +302,7 @@ class CutoutHdu:
             cards += [("BSCALE", 1, ""), ("BZERO", self.offset, "")]
         return cards
 
-    def _append_moved_cards(self, header: Any) -> None:
+    def _append_shifted_wcs_cards(self, header: Any) -> None:
         """Append the cards of the array, with reference pixels that count from the corner of the window."""
         starts = [part.start for part in reversed(self.window)]
         moved_pixels = set()
@@ -328,15 +333,15 @@ class CutoutHdu:
         if row > CHUNK_BYTES:
             pieces = _split_window(self.window, self.dtype.itemsize)
         else:
-            pieces = _split_rows(self.window, max(1, CHUNK_BYTES // max(1, row)))
+            pieces = _split_first_axis(self.window, max(1, CHUNK_BYTES // max(1, row)))
         for inner in pieces:
             yield self._encode_values(inner)  # nothing else is held while the client takes it
         if self.padded_bytes > self.data_bytes:
             yield bytes(self.padded_bytes - self.data_bytes)
 
-    def _encode_values(self, inner: tuple[slice, ...]) -> bytes:
+    def _encode_values(self, window_slices: tuple[slice, ...]) -> bytes:
         read = self.array.read_raw or self.array.read
-        values = np.asarray(read(inner))
+        values = np.asarray(read(window_slices))
         if self.offset:
             if self.offset < 2**62:
                 values = values.astype(np.int64) - self.offset
@@ -346,7 +351,7 @@ class CutoutHdu:
         return np.ascontiguousarray(values, self.dtype).tobytes()
 
 
-def _split_rows(window_slices: tuple[slice, ...], step: int) -> Iterator[tuple[slice, ...]]:
+def _split_first_axis(window_slices: tuple[slice, ...], step: int) -> Iterator[tuple[slice, ...]]:
     first, *further_slices = window_slices
     for start in range(first.start, first.stop, step):
         yield (slice(start, min(first.stop, start + step)), *further_slices)
@@ -355,7 +360,7 @@ def _split_rows(window_slices: tuple[slice, ...], step: int) -> Iterator[tuple[s
 def _split_window(window_slices: tuple[slice, ...], item_bytes: int) -> Iterator[tuple[slice, ...]]:
     """Split a window along its slowest axes, so that each piece is small."""
     if len(window_slices) == 1:
-        yield from _split_rows(window_slices, CHUNK_BYTES // item_bytes)
+        yield from _split_first_axis(window_slices, CHUNK_BYTES // item_bytes)
         return
     for index in range(window_slices[0].start, window_slices[0].stop):
         item_count = math.prod(part.stop - part.start for part in window_slices[2:])
@@ -363,7 +368,7 @@ def _split_window(window_slices: tuple[slice, ...], item_bytes: int) -> Iterator
         if size > CHUNK_BYTES:
             inner = _split_window(window_slices[1:], item_bytes)
         else:
-            inner = _split_rows(window_slices[1:], max(1, CHUNK_BYTES // size))
+            inner = _split_first_axis(window_slices[1:], max(1, CHUNK_BYTES // size))
         for further_slices in inner:
             yield (slice(index, index + 1), *further_slices)
 

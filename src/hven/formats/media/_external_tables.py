@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media._flat_tables import _cast_values, _create_column, _is_plain_type, split_timestamps
-from hven.formats.media._product import ArrayPart, Axis, HeaderCard, Product, TablePart
+from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile, TablePart
+from hven.formats.media._sample_tables import (
+    _cast_keeping_time_zone,
+    _create_column,
+    _is_scalar_or_list_type,
+    split_timestamps,
+)
 from hven.formats.media._stored_arrays import copy_to_disk
 from hven.model.errors import SourceError, format_message
 
@@ -29,7 +34,7 @@ MAX_REQUESTED_VALUES = 500_000  # values per request
 MAX_REQUESTED_ROWS = 65_536  # rows per request
 
 
-def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
+def open_product_with_row_reader(path: Place, name: str, read_rows: Ask) -> OpenProductFile:
     """Open a file.
 
     Parameters
@@ -65,18 +70,18 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
                 format_message("the reader of {name} does not say how many rows there are", name),
                 remedy=format_message("metadata of the schema: rows"),
             )
-        fields = [field for field in schema if _is_plain_type(field.type)]
-        external_table = _ExternalTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
+        fields = [field for field in schema if _is_scalar_or_list_type(field.type)]
+        external_table = _ReaderFunctionTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
         cards = tuple(HeaderCard(key, value) for key, value in schema_metadata.items())
-        table = external_table.create_table(None)
-        parts: tuple[ArrayPart | TablePart, ...] = (table, *external_table.create_arrays())
-        return Product(medium="", parts=parts, cards=cards, close=close)
+        table = external_table.create_table_part(None)
+        parts: tuple[ArrayPart | TablePart, ...] = (table, *external_table.create_array_parts())
+        return OpenProductFile(medium="", parts=parts, cards=cards, close=close)
     except BaseException:
         close()
         raise
 
 
-class _ExternalTable:
+class _ReaderFunctionTable:
     """A table that a function reads."""
 
     def __init__(self, path: Path, name: str, read_rows: Ask, fields: Sequence[pa.Field], *, row_count: int) -> None:
@@ -86,13 +91,13 @@ class _ExternalTable:
         self._fields = fields
         self._row_count = row_count
 
-    def create_table(self, names: Collection[str] | None) -> TablePart:
+    def create_table_part(self, column_names: Collection[str] | None) -> TablePart:
         fields = list(self._fields)
-        if names is not None:
-            fields = [table_field for table_field in fields if table_field.name in names]
+        if column_names is not None:
+            fields = [table_field for table_field in fields if table_field.name in column_names]
         columns = tuple(_create_column(table_field) for table_field in fields)
         schema = pa.schema([column.arrow_field for column in columns])
-        width = sum(_count_row_values(table_field.type) for table_field in fields)
+        width = sum(_count_cell_values(table_field.type) for table_field in fields)
         step = max(1, min(MAX_REQUESTED_ROWS, MAX_REQUESTED_VALUES // max(width, 1)))
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
@@ -102,7 +107,7 @@ class _ExternalTable:
                 (batch,) = answered_table.combine_chunks().to_batches()
                 arrays = []
                 for column_number, schema_field in enumerate(schema):
-                    arrays.append(_cast_values(batch.column(column_number), schema_field.type))
+                    arrays.append(_cast_keeping_time_zone(batch.column(column_number), schema_field.type))
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         def read_instants(name: str, start: int, stop: int) -> Instants:
@@ -117,7 +122,7 @@ class _ExternalTable:
             columns=columns,
             row_count=self._row_count,
             read_batches=read_batches,
-            select_columns=self.create_table,
+            select_columns=self.create_table_part,
             read_instants=read_instants if has_nanoseconds else None,
         )
 
@@ -151,7 +156,7 @@ class _ExternalTable:
             )
         return answered_table
 
-    def create_arrays(self) -> Iterator[ArrayPart]:
+    def create_array_parts(self) -> Iterator[ArrayPart]:
         """Create an array of each column that states what its elements are."""
         for index, field in enumerate(self._fields, 1):
             bins_text = (field.metadata or {}).get(b"bins")
@@ -198,7 +203,7 @@ class _ExternalTable:
     def _read_window(self, name: str, window: Sequence[slice]) -> npt.NDArray[Any]:
         first, stop, _ = window[0].indices(self._row_count)
         batch_values = []
-        for batch in self.create_table({name}).read_batches(first, stop - first):
+        for batch in self.create_table_part({name}).read_batches(first, stop - first):
             numbers = batch.column(0).flatten().cast(pa.float64())
             batch_values.append(np.asarray(numbers))
         if batch_values:
@@ -208,7 +213,7 @@ class _ExternalTable:
         return values.reshape(stop - first, -1)[:, window[1]]
 
 
-def _count_row_values(arrow_type: pa.DataType) -> int:
+def _count_cell_values(arrow_type: pa.DataType) -> int:
     """Count the values of a cell, to limit the memory of a request; a text counts as 16."""
     if pa.types.is_fixed_size_list(arrow_type):
         return int(arrow_type.list_size)
@@ -217,4 +222,4 @@ def _count_row_values(arrow_type: pa.DataType) -> int:
     return 1
 
 
-__all__ = ["open_external_product"]
+__all__ = ["open_product_with_row_reader"]

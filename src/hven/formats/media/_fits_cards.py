@@ -34,7 +34,7 @@ _RESERVED_KEYWORDS = re.compile(
 _WCS_WORDS = re.compile(r"RA|DEC|[GE]L(ON|AT)|..L[NT]|FREQ|ENER|WAV|AWAV|VRAD|VOPT|VELO|ZOPT|BETA|TIME|STOKES")
 
 
-class GridHeader(NamedTuple):
+class GridHeaderCards(NamedTuple):
     """The cards of a header about the axes of an array.
 
     Attributes
@@ -49,14 +49,14 @@ class GridHeader(NamedTuple):
     columns: dict[str, npt.NDArray[np.float64]]
 
 
-def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
+def write_grid_cards(array: ArrayPart, coordinate_table_number: int) -> GridHeaderCards:
     """Describe what the pixels of an array stand for.
 
     Parameters
     ----------
     array
         The array; its cards may describe some axes already (CTYPEn).
-    table_number
+    coordinate_table_number
         Number of its table of coordinates, from 1: EXTVER.
 
     Returns
@@ -70,11 +70,11 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
     for axis_number, axis in enumerate(reversed(array.axes), 1):
         if axis.read_values is None or f"CTYPE{axis_number}" in known_keywords:
             if axis.name and f"CTYPE{axis_number}" not in known_keywords:
-                cards.append((f"CNAME{axis_number}", to_header_text(axis.name)[:60], ""))
+                cards.append((f"CNAME{axis_number}", to_fits_header_text(axis.name)[:60], ""))
             continue
-        ctype, unit, values = _describe_axis(axis)
+        ctype, unit, values = _describe_wcs_axis(axis)
         if values is None:
-            cards.append((f"CNAME{axis_number}", to_header_text(axis.name)[:60], ""))
+            cards.append((f"CNAME{axis_number}", to_fits_header_text(axis.name)[:60], ""))
             continue
         if axis.kind == "time":
             if np.isfinite(values).any():
@@ -86,7 +86,7 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
             cards += [card for card in time_cards if card[0] not in known_keywords]
         start = float(values[0])
         step = float(values[-1] - values[0]) / max(1, len(values) - 1)
-        axis_name = to_header_text(axis.name)[:40]
+        axis_name = to_fits_header_text(axis.name)[:40]
         if _is_evenly_spaced(values, start, step):
             cards.append((f"CTYPE{axis_number}", ctype[:8], axis_name))
             cards.append((f"CUNIT{axis_number}", unit, ""))
@@ -103,10 +103,10 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
             cards.append((f"CDELT{axis_number}", 1.0, ""))
             cards.append((f"PS{axis_number}_0", "WCS-TAB", "extension with the coordinates"))
             cards.append((f"PS{axis_number}_1", column, ""))
-            cards.append((f"PV{axis_number}_1", table_number, "EXTVER"))
+            cards.append((f"PV{axis_number}_1", coordinate_table_number, "EXTVER"))
             cards.append((f"PV{axis_number}_2", 1, "EXTLEVEL"))
             cards.append((f"PV{axis_number}_3", 1, ""))
-    return GridHeader([card_tuple for card_tuple in cards if card_tuple[1] != ""], columns)
+    return GridHeaderCards([card_tuple for card_tuple in cards if card_tuple[1] != ""], columns)
 
 
 def _is_evenly_spaced(values: npt.NDArray[np.float64], start: float, step: float) -> bool:
@@ -119,7 +119,7 @@ def _is_evenly_spaced(values: npt.NDArray[np.float64], start: float, step: float
     return bool(max_error <= MAX_SPACING_ERROR_PIXELS * abs(step))
 
 
-def _describe_axis(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None]:
+def _describe_wcs_axis(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None]:
     """Return CTYPE, unit and values of an axis; the values are None if they are not numbers."""
     try:
         values = np.asarray(axis.read_values() if axis.read_values is not None else ())
@@ -137,11 +137,11 @@ def _describe_axis(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None
     if axis.kind == "time":
         return "TIME", "d", numbers
     # words of the standard would state more than is known: the energy of particles is not that of light
-    letters = re.sub(r"[^A-Z0-9_]", "", to_header_text(axis.name).upper())
+    letters = re.sub(r"[^A-Z0-9_]", "", to_fits_header_text(axis.name).upper())
     name = letters[:8] or "PIXEL"
     if _WCS_WORDS.match(name):
         name = f"X{name}"[:8]
-    return name, to_header_text(axis.unit or "")[:30], numbers
+    return name, to_fits_header_text(axis.unit or "")[:30], numbers
 
 
 def write_coordinate_table(columns: dict[str, npt.NDArray[np.float64]], table_number: int) -> bytes:
@@ -188,15 +188,15 @@ def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
     """
     fits_cards: list[Said] = []
     for card in cards:
-        keyword = to_header_text(card.keyword).upper().strip()
+        keyword = to_fits_header_text(card.keyword).upper().strip()
         value = card.value
         if value is None or not keyword or _RESERVED_KEYWORDS.fullmatch(keyword):
             continue
         if isinstance(value, float) and not np.isfinite(value):
             value = str(value)
         if isinstance(value, str):
-            value = " ".join(to_header_text(value).split())
-        comment = to_header_text(card.comment)
+            value = " ".join(to_fits_header_text(value).split())
+        comment = to_fits_header_text(card.comment)
         if keyword in {"COMMENT", "HISTORY"}:
             fits_cards += [(keyword, line, "") for line in _split_comment(str(value))]
             continue
@@ -230,7 +230,7 @@ def _split_comment(text: str) -> list[str]:
     return lines
 
 
-def to_header_text(text: str) -> str:
+def to_fits_header_text(text: str) -> str:
     """Convert a text to the characters that FITS headers can hold.
 
     Parameters
@@ -255,4 +255,10 @@ def to_header_text(text: str) -> str:
     return header_text
 
 
-__all__ = ["GridHeader", "convert_to_fits_cards", "describe_grid", "to_header_text", "write_coordinate_table"]
+__all__ = [
+    "GridHeaderCards",
+    "convert_to_fits_cards",
+    "to_fits_header_text",
+    "write_coordinate_table",
+    "write_grid_cards",
+]

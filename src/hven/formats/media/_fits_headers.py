@@ -65,7 +65,7 @@ class FitsHeader(NamedTuple):
     is_image: bool
 
 
-def map_first_values(cards: tuple[HeaderCard, ...]) -> dict[str, Any]:
+def map_card_values(cards: tuple[HeaderCard, ...]) -> dict[str, Any]:
     """Return the values of cards by their keywords: the first of several cards, and none of commentary cards."""
     values = {}
     for card in reversed(cards):
@@ -74,7 +74,7 @@ def map_first_values(cards: tuple[HeaderCard, ...]) -> dict[str, Any]:
     return values
 
 
-def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
+def read_fits_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
     """Read the headers of a file, one after the other.
 
     Parameters
@@ -97,7 +97,7 @@ def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
     offset = 0
     while not offset or offset < size:
         text, data = _read_header_text(file, offset)
-        header = _parse_header(text, data, first=not offset)
+        header = _parse_header(text, data, is_primary=not offset)
         yield header
         offset = header.end_offset
 
@@ -126,11 +126,11 @@ def _read_header_text(file: BinaryIO, start: int) -> tuple[str, int]:
     raise NonStandardHeaderError
 
 
-def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
+def _parse_header(text: str, data_offset: int, *, is_primary: bool) -> FitsHeader:
     """Check the structural cards, which stand in their order and once, and locate the data (sections 4.4.1 and 7)."""
     cards = tuple(_parse_cards(text))
-    values = map_first_values(cards)
-    begin = "SIMPLE" if first else "XTENSION"
+    values = map_card_values(cards)
+    begin = "SIMPLE" if is_primary else "XTENSION"
     count = values.get("NAXIS")
     bits = values.get("BITPIX")
     kind = values.get(begin)
@@ -149,13 +149,13 @@ def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
             raise NonStandardHeaderError
         sizes.append(structural_value)
     *sizes, parameters, groups = sizes
-    image = (first or kind == "IMAGE") and (parameters, groups) == (0, 1)
-    if first and (kind is not True or not image or "GROUPS" in values):
+    image = (is_primary or kind == "IMAGE") and (parameters, groups) == (0, 1)
+    if is_primary and (kind is not True or not image or "GROUPS" in values):
         raise NonStandardHeaderError
     item_count = math.prod(sizes) if sizes else 0
     size = abs(bits) // 8 * groups * (parameters + item_count)
-    end = data + -(-size // BLOCK_BYTES) * BLOCK_BYTES
-    return FitsHeader(text, cards, values, tuple(sizes), data, end, image)
+    end = data_offset + -(-size // BLOCK_BYTES) * BLOCK_BYTES
+    return FitsHeader(text, cards, values, tuple(sizes), data_offset, end, image)
 
 
 def _parse_cards(text: str) -> Iterator[HeaderCard]:
@@ -179,7 +179,7 @@ def _parse_cards(text: str) -> Iterator[HeaderCard]:
             begin = long.end()
         elif image[8:10] != "= " or _KEYWORD_PATTERN.fullmatch(image, 0, 8) is None:
             raise NonStandardHeaderError
-        value, comment = _parse_value(image, begin)
+        value, comment = _parse_card_value(image, begin)
         continue_cards = []
         while position < len(images) and images[position].startswith("CONTINUE"):
             continue_cards.append(images[position])
@@ -196,7 +196,7 @@ def _join_continued_text(value: object, comment: str, continue_cards: list[str])
     for image in continue_cards:
         if image[8:10] != "  ":
             raise NonStandardHeaderError
-        continued_text, continued_comment = _parse_value(image, 10)
+        continued_text, continued_comment = _parse_card_value(image, 10)
         pieces.append(continued_text)
         comments.append(continued_comment)
     texts = [text_piece for text_piece in pieces if isinstance(text_piece, str)]
@@ -210,9 +210,9 @@ def _join_continued_text(value: object, comment: str, continue_cards: list[str])
     return joined_text.rstrip(), " ".join(filter(None, comments))
 
 
-def _parse_value(image: str, begin: int) -> tuple[str | float | bool | None, str]:
+def _parse_card_value(card_text: str, start: int) -> tuple[str | float | bool | None, str]:
     """Parse the value and the comment of a card."""
-    match = _VALUE_PATTERN.fullmatch(image, begin)
+    match = _VALUE_PATTERN.fullmatch(card_text, start)
     if match is None:
         raise NonStandardHeaderError
     text, logical_text, integer_text, number, comment = match.groups()
@@ -230,4 +230,4 @@ def _parse_value(image: str, begin: int) -> tuple[str | float | bool | None, str
     return float(number.upper().replace("D", "E")), stripped_comment
 
 
-__all__ = ["BLOCK_BYTES", "FitsHeader", "NonStandardHeaderError", "map_first_values", "read_headers"]
+__all__ = ["BLOCK_BYTES", "FitsHeader", "NonStandardHeaderError", "map_card_values", "read_fits_headers"]

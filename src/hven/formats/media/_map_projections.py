@@ -41,7 +41,9 @@ _PROJECTION_CODES = {
 ZENITHAL_PROJECTIONS = ("STG", "SIN", "ZEA")
 
 
-def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float | None = None) -> list[HeaderCard]:
+def write_map_projection_cards(
+    label_values: Mapping[str, object], *, origin_pixel: float | None = None
+) -> list[HeaderCard]:
     """Write the projection of a map as WCS.
 
     Parameters
@@ -60,7 +62,7 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     """
     projection_name = str(label_values.get("MAP_PROJECTION_TYPE")).upper()
     kind = _PROJECTION_CODES.get(re.sub(r"[^A-Z]", "", projection_name))
-    scale = _find_scale(label_values)
+    scale = _find_pixels_per_degree(label_values)
     line = _find_number(label_values, "LINE_PROJECTION_OFFSET")
     sample = _find_number(label_values, "SAMPLE_PROJECTION_OFFSET")
     if kind is None or scale is None or scale <= 0.0:
@@ -83,8 +85,8 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
             edges = {shift: (line + shift - 0.5) / scale for shift in (1.0, 0.5)}
             origin_pixel = min(edges, key=lambda shift: abs(edges[shift] - maximum_latitude))
     name = str(label_values.get("TARGET_NAME") or "")
-    body = bodies.find_body(name)
-    body_letters = find_body_code(name)
+    body = bodies.find_solar_system_body(name)
+    body_letters = find_body_ctype_code(name)
     coordinate_system = str(label_values.get("COORDINATE_SYSTEM_NAME")).upper()
     is_planetographic = "GRAPHIC" in coordinate_system
     is_zenithal = kind in ZENITHAL_PROJECTIONS
@@ -119,7 +121,7 @@ def _find_number(label_values: Mapping[str, object], name: str) -> float | None:
     return None
 
 
-def _find_scale(label_values: Mapping[str, object]) -> float | None:
+def _find_pixels_per_degree(label_values: Mapping[str, object]) -> float | None:
     """Return the resolution of a map in pixels per degree."""
     scale = _find_number(label_values, "MAP_RESOLUTION")
     if scale:
@@ -131,15 +133,15 @@ def _find_scale(label_values: Mapping[str, object]) -> float | None:
     return None
 
 
-def find_body_code(name: str) -> str:
+def find_body_ctype_code(body_name: str) -> str:
     """Return the two letters by which CTYPE names a body.
 
     Parameters
     ----------
-    name
+    body_name
         Name of the body.
     """
-    body = bodies.find_body(name)
+    body = bodies.find_solar_system_body(body_name)
     if not body:
         return "OB"
     kinds = {"moon": "ST", "dwarf": "DW", "asteroid": "AS", "comet": "CO"}
@@ -147,4 +149,4 @@ def find_body_code(name: str) -> str:
     return _BODY_CODES.get(body.name, kinds.get(kind, "OB"))
 
 
-__all__ = ["find_body_code", "write_map_cards"]
+__all__ = ["find_body_ctype_code", "write_map_projection_cards"]

@@ -28,7 +28,7 @@ EDGE_TOLERANCE_PIXELS = 1e-6  # of a pixel, within which an edge counts as round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class CutoutSelection:
     """What is to be cut from an array; attributes that are not set do not cut.
 
     Attributes
@@ -56,7 +56,7 @@ class Selection:
     pixels: Mapping[int, Interval] = field(default_factory=dict)
 
 
-def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | None:
+def find_window(array: ArrayPart, selection: CutoutSelection) -> tuple[slice, ...] | None:
     """Find the smallest window that contains all selected pixels.
 
     Parameters
@@ -82,22 +82,22 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
     bounds.limit_pixels(selection.pixels)
     for name, interval, kind in (("BAND", selection.band, "spectral"), ("TIME", selection.time, "time")):
         if interval is not None:
-            axis_number = _find_axis(array, kind, name)
+            axis_number = _require_axis_number(array, kind, name)
             centres = _read_axis_values(array, axis_number, name)
             pixel_range = _find_pixels_in_interval(centres, interval)
             if pixel_range is None:
                 return None
             bounds.limit_axis(axis_number, *pixel_range)
     if selection.polarizations:
-        axis_number = _find_axis(array, "polarization", "POL")
+        axis_number = _require_axis_number(array, "polarization", "POL")
         axis_values = _read_axis_values(array, axis_number, "POL")
         matching_pixels = np.isin(axis_values, selection.polarizations).nonzero()[0]
         if not len(matching_pixels):
             return None
         bounds.limit_axis(axis_number, float(matching_pixels.min()), float(matching_pixels.max() + 1))
     if selection.shape is not None or selection.longitude is not None or selection.latitude is not None:
-        longitude_axis = _find_axis(array, "longitude", "POS")
-        latitude_axis = _find_axis(array, "latitude", "POS")
+        longitude_axis = _require_axis_number(array, "longitude", "POS")
+        latitude_axis = _require_axis_number(array, "latitude", "POS")
         box = _find_pixels_on_sphere(
             _require_sky_mapping(array, selection),
             array.shape[longitude_axis],
@@ -148,7 +148,7 @@ class _WindowBounds:
         return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
 
 
-def _require_sky_mapping(array: ArrayPart, selection: Selection) -> footprints.ImageWcs:
+def _require_sky_mapping(array: ArrayPart, selection: CutoutSelection) -> footprints.ImageWcs:
     """Return what maps pixels to directions; raise an error if the header does not place the image as selected."""
     sky_mapping = None
     if array.create_sky_mapping is not None:
@@ -162,19 +162,21 @@ def _require_sky_mapping(array: ArrayPart, selection: Selection) -> footprints.I
     raise ParamError(reason, name="POS", remedy=format_message("cut it by pixels: PIXELS_1, PIXELS_2"))
 
 
-def _find_axis(array: ArrayPart, axis_kind: str, name: str) -> int:
+def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> int:
     for axis_number, axis in enumerate(array.axes):
         if axis.kind == axis_kind:
             return axis_number
     kinds = ", ".join(axis.kind or axis.name or "pixels" for axis in reversed(array.axes))
-    message = format_message("{name} cannot cut it: its axes are {kinds}", name, kinds)
-    raise ParamError(message, name=name, remedy=format_message("leave it out, or cut by pixels"))
+    message = format_message("{name} cannot cut it: its axes are {kinds}", param_name, kinds)
+    raise ParamError(message, name=param_name, remedy=format_message("leave it out, or cut by pixels"))
 
 
-def _read_axis_values(array: ArrayPart, axis_number: int, name: str) -> npt.NDArray[np.generic]:
+def _read_axis_values(array: ArrayPart, axis_number: int, param_name: str) -> npt.NDArray[np.generic]:
     values = array.axes[axis_number].read_values
     if values is None:
-        raise SourceError(format_message("{name} cannot cut it: the file does not say what its pixels stand for", name))
+        raise SourceError(
+            format_message("{name} cannot cut it: the file does not say what its pixels stand for", param_name)
+        )
     return values()
 
 
@@ -202,7 +204,7 @@ def _find_pixels_in_interval(centres: npt.NDArray[np.generic], interval: Interva
 
 
 def _find_pixels_on_sphere(
-    sky_mapping: footprints.ImageWcs, width: int, height: int, selection: Selection, *, is_swapped: bool
+    sky_mapping: footprints.ImageWcs, width: int, height: int, selection: CutoutSelection, *, is_swapped: bool
 ) -> tuple[Interval, Interval] | None:
     """Find the pixels of a shape, or of a range of longitudes and latitudes.
 
@@ -219,20 +221,20 @@ def _find_pixels_on_sphere(
     inside = np.zeros(len(grid), np.bool_)
     shape = selection.shape
     if shape is None or isinstance(shape, Range):
-        longitude, latitude = _find_limits(selection)
+        longitude, latitude = _find_lon_lat_limits(selection)
         visible_lat = lat[is_visible]
         is_latitude_between = (visible_lat >= latitude[0]) & (visible_lat <= latitude[1])
-        inside[is_visible] = _is_longitude_between(lon[is_visible], longitude) & is_latitude_between
+        inside[is_visible] = _mask_longitudes_between(lon[is_visible], longitude) & is_latitude_between
         # the outline is drawn no further than the image reaches, for what is far away cannot be drawn
         lowest, highest = 0.0, 0.0
         if len(visible_lat):
             lowest, highest = visible_lat.min(), visible_lat.max()
         spread = 0.1 * (highest - lowest) + sky_mapping.scale
         drawn_latitude = np.clip(latitude, lowest - spread, highest + spread)
-        edge = _draw_range_outline(longitude, tuple(drawn_latitude))
+        edge = _compute_range_outline(longitude, tuple(drawn_latitude))
     else:
         inside[is_visible] = shape.contains(lon[is_visible], lat[is_visible])
-        edge = _draw_shape_outline(shape)
+        edge = _compute_shape_outline(shape)
     outline_pixels = sky_mapping.to_pixels(*edge.T)
     low, high = _find_outline_bounds(outline_pixels, edge, sky_mapping.scale, size)
     if inside.any():
@@ -247,7 +249,7 @@ def _find_pixels_on_sphere(
     return None
 
 
-def _find_limits(selection: Selection) -> tuple[Interval, Interval]:
+def _find_lon_lat_limits(selection: CutoutSelection) -> tuple[Interval, Interval]:
     """Return the limits of longitude and latitude of a range, infinite where there are none."""
     shape = selection.shape
     if isinstance(shape, Range):
@@ -297,7 +299,7 @@ def _round_to_pixels(
     return (y, x) if is_swapped else (x, y)
 
 
-def _is_longitude_between(lon: Numbers, interval: Interval) -> npt.NDArray[np.bool_]:
+def _mask_longitudes_between(lon: Numbers, interval: Interval) -> npt.NDArray[np.bool_]:
     """Return which longitudes lie between two, going east from the first."""
     west, east = interval
     if not np.isfinite(interval).all() or east - west >= FULL_CIRCLE_DEGREES:
@@ -305,7 +307,7 @@ def _is_longitude_between(lon: Numbers, interval: Interval) -> npt.NDArray[np.bo
     return np.asarray((lon - west) % FULL_CIRCLE_DEGREES <= (east - west) % FULL_CIRCLE_DEGREES)
 
 
-def _draw_range_outline(longitude: Interval, latitude: Interval) -> Numbers:
+def _compute_range_outline(longitude: Interval, latitude: Interval) -> Numbers:
     """Draw the four sides of a range of longitudes and latitudes."""
     west, width = 0.0, FULL_CIRCLE_DEGREES
     if np.isfinite(longitude).all() and longitude[1] - longitude[0] < FULL_CIRCLE_DEGREES:
@@ -322,7 +324,7 @@ def _draw_range_outline(longitude: Interval, latitude: Interval) -> Numbers:
     return np.concatenate([southern_side, eastern_side, northern_side, western_side])
 
 
-def _draw_shape_outline(shape: Shape) -> Numbers:
+def _compute_shape_outline(shape: Shape) -> Numbers:
     """Draw the edge of a shape as points: lon, lat in degrees, shape (n, 2)."""
     if isinstance(shape, Circle):
         angles_around = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
@@ -345,4 +347,4 @@ def _draw_shape_outline(shape: Shape) -> Numbers:
     return np.stack(angles(unit_vectors), 1)
 
 
-__all__ = ["Selection", "find_window"]
+__all__ = ["CutoutSelection", "find_window"]

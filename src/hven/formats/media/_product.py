@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.formats.media._remote_files import Place
-    from hven.model import Deviation
+    from hven.model import ReadDeviation
     from hven.model.sky import footprints
     from hven.model.table import Column, TimeSeriesMetadata
 
@@ -229,7 +229,7 @@ class ProductVariable:
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)
-class Product:
+class OpenProductFile:
     """An open file.
 
     Attributes
@@ -257,7 +257,7 @@ class Product:
     close: Callable[[], None] = lambda: None
     companion_files: tuple[Place, ...] = ()
     list_variables: Callable[[], Iterator[ProductVariable]] | None = None
-    deviations: Sequence[Deviation] = ()
+    deviations: Sequence[ReadDeviation] = ()
 
     def __enter__(self) -> Self:
         """Return the product."""
@@ -274,12 +274,12 @@ class Product:
         """The parts that are arrays."""
         return tuple(part for part in self.parts if isinstance(part, ArrayPart))
 
-    def find_part(self, name: str | None = None) -> Part:
+    def find_part(self, part_name: str | None = None) -> Part:
         """Find a part by its index or name.
 
         Parameters
         ----------
-        name
+        part_name
             Index or name; None: the first array with data, else the first table with data, else the first part.
 
         Returns
@@ -292,7 +292,7 @@ class Product:
         SourceError
             There is no such part.
         """
-        if name is None:
+        if part_name is None:
             tables = [part for part in self.parts if isinstance(part, TablePart)]
             candidates: list[ArrayPart | TablePart] = [*self.arrays, *tables]
             for part in candidates:
@@ -302,11 +302,11 @@ class Product:
                 raise SourceError(format_message("the file has neither an image nor a table"))
             return self.parts[0]
         for part in self.parts:
-            if name == str(part.index) or name.casefold() == part.name.casefold():
+            if part_name == str(part.index) or part_name.casefold() == part.name.casefold():
                 return part
         part_list = ", ".join(f"{part.index} {part.name}".strip() for part in self.parts[:20])
         raise SourceError(
-            format_message("the file has no part {name!r}", name),
+            format_message("the file has no part {name!r}", part_name),
             remedy=format_message("its parts are {parts}", part_list),
         )
 
@@ -323,9 +323,9 @@ class SampleTimes(NamedTuple):
     record_numbers
         For each clock the record that each sample is (-1: none); None: the order of the file.
     omitted_count
-        Number of samples that were left out, as in `FileSamples`.
+        Number of samples that were left out, as in `FileTimeSamples`.
     has_truncated_times
-        As in `FileSamples`.
+        As in `FileTimeSamples`.
     """
 
     scale: int
@@ -346,8 +346,8 @@ __all__ = [
     "ArrayPart",
     "Axis",
     "HeaderCard",
+    "OpenProductFile",
     "Part",
-    "Product",
     "ProductVariable",
     "SampleTimes",
     "StoredHdu",

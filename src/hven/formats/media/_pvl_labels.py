@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hven.formats.media._product import HeaderCard
-from hven.formats.media._stored_arrays import BitPattern
+from hven.formats.media._stored_arrays import RadixInteger
 from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class PvlLabel(dict[str, Any]):
                 yield from item_or_object.list_cards(prefix)
 
 
-def read_label(path: Place, start_byte: int = 0) -> PvlLabel:
+def read_pvl_label(path: Place, start_byte: int = 0) -> PvlLabel:
     """Read the label that a file is or begins with.
 
     Parameters
@@ -119,10 +119,10 @@ def read_label(path: Place, start_byte: int = 0) -> PvlLabel:
     if end is None and (b"\0" in body[: len(body) // 2] or len(body) >= MAX_LABEL_BYTES):
         raise SourceError(format_message("the label of {name} has no end", path.name))
     label_text = text[: end.start()] if end else text.rstrip("\0")
-    return parse_label(label_text, path.name)
+    return parse_pvl_label(label_text, path.name)
 
 
-def parse_label(text: str, name: str = "the label") -> PvlLabel:
+def parse_pvl_label(text: str, name: str = "the label") -> PvlLabel:
     """Parse a label.
 
     Parameters
@@ -223,7 +223,7 @@ class _TokenReader:
         elif kind == "symbol":
             parsed_value = word
         elif kind == "word":
-            parsed_value = _parse_word(word)
+            parsed_value = _parse_pvl_word(word)
         else:
             raise self.create_error(word)
         if (self.peek_token() or ("", ""))[0] == "unit":
@@ -231,13 +231,13 @@ class _TokenReader:
         return parsed_value, unit
 
 
-def _parse_word(word: str) -> int | float | str:
+def _parse_pvl_word(word: str) -> int | float | str:
     radix_match = _BASED_INTEGER_PATTERN.fullmatch(word)
     try:
         if radix_match:
             digits = radix_match[1] + radix_match[3] + radix_match[4]
             number = int(digits, int(radix_match[2]))
-            return number if number < 0 else BitPattern(number)
+            return number if number < 0 else RadixInteger(number)
         if re.fullmatch(r"[+-]?\d{1,18}", word):
             return int(word)
         if word[-1:] in "0123456789.":
@@ -247,4 +247,4 @@ def _parse_word(word: str) -> int | float | str:
     return word
 
 
-__all__ = ["PvlLabel", "parse_label", "read_label"]
+__all__ = ["PvlLabel", "parse_pvl_label", "read_pvl_label"]

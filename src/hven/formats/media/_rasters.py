@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._product import ArrayPart, Axis, HeaderCard, Product
+from hven.formats.media._product import ArrayPart, Axis, HeaderCard, OpenProductFile
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import bodies, footprints
 
@@ -91,7 +91,7 @@ _EARTH_EPSG_CODES = {4326, 4258, 4269, 4979}  # usual longitudes and latitudes
 _SAMPLE_FORMAT_LETTERS = {1: "u", 2: "i", 3: "f"}
 
 
-def open_raster(path: Place, name: str) -> Product | None:
+def open_raster(path: Place, name: str) -> OpenProductFile | None:
     """Open an image for its header.
 
     Parameters
@@ -123,8 +123,8 @@ def open_raster(path: Place, name: str) -> Product | None:
     return None
 
 
-def _open_tiff(file: BinaryIO, name: str) -> Product:
-    tags = _read_tags(file)
+def _open_tiff(file: BinaryIO, name: str) -> OpenProductFile:
+    tags = _read_tiff_tags(file)
     width, height = (int(tags[tag][0]) for tag in (256, 257))
     bands = int(tags.get(277, (1,))[0])
     bits = int(tags.get(258, (8,))[0])
@@ -136,7 +136,7 @@ def _open_tiff(file: BinaryIO, name: str) -> Product:
         if tag in _TIFF_TAG_NAMES:
             card = HeaderCard(_TIFF_TAG_NAMES[tag], _decode_tag_value(value))
             cards.append(card)
-    wcs_cards = _write_geotiff_wcs(tags, width, height)
+    wcs_cards = _write_geotiff_wcs_cards(tags, width, height)
     return _create_product("tiff", name, (bands, height, width), kind, label_cards=cards, wcs_cards=wcs_cards)
 
 
@@ -148,7 +148,7 @@ def _create_product(
     *,
     label_cards: list[HeaderCard],
     wcs_cards: list[HeaderCard],
-) -> Product:
+) -> OpenProductFile:
     if min(shape) < 1:
         raise SourceError(format_message("an array of {name} has no size", name))
     bands, lines, samples = shape
@@ -164,14 +164,14 @@ def _create_product(
         index=0,
         axes=tuple(axes),
         dtype=dtype,
-        read=partial(_refuse_pixels, name),
+        read=partial(_refuse_to_read_pixels, name),
         cards=cards,
         create_sky_mapping=create_sky_mapping,
     )
-    return Product(medium=medium, parts=(image,), cards=tuple(label_cards))
+    return OpenProductFile(medium=medium, parts=(image,), cards=tuple(label_cards))
 
 
-def _refuse_pixels(name: str, _window: object) -> NoReturn:
+def _refuse_to_read_pixels(name: str, _window: object) -> NoReturn:
     raise SourceError(format_message("the pixels of {name} are not read, its header is", name))
 
 
@@ -184,7 +184,7 @@ def _decode_tag_value(values: tuple[Any, ...]) -> str:
     return decoded_text.strip()[:4000]
 
 
-def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
+def _read_tiff_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
     """Read the first directory of a TIFF, values by tag (TIFF 6.0; BigTIFF)."""
     file.seek(0)
     if file.read(2) == b"II":
@@ -225,7 +225,7 @@ def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
     return tag_values
 
 
-def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[HeaderCard]:
+def _write_geotiff_wcs_cards(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[HeaderCard]:
     """Write the map of a GeoTIFF as WCS; return nothing for none, a rotated or an unknown one (OGC 19-008r4)."""
     keys = _read_geo_keys(tags)
     step = tags.get(33550)
@@ -280,14 +280,14 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
     if isinstance(radius, float):
         label_values |= {"A_AXIS_RADIUS": radius / 1e3, "C_AXIS_RADIUS": radius / 1e3}
     label_values["MAP_RESOLUTION"] = 1.0 / degrees_per_row
-    return map_projections.write_map_cards(label_values, origin_pixel=0.5)
+    return map_projections.write_map_projection_cards(label_values, origin_pixel=0.5)
 
 
 def _find_body_name(keys: Mapping[str, Any]) -> str:
     """Find the body in the citation of a coordinate system; empty if it names none."""
     citation = str(keys.get("citation") or "")
     for word in re.findall(r"[A-Za-z0-9]{3,}", citation):
-        if bodies.find_body(word):
+        if bodies.find_solar_system_body(word):
             return str(word)
     if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation:
         return "Earth"
@@ -316,7 +316,7 @@ def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
     return key_values
 
 
-def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _iterate_jpeg2000_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the boxes of a JPEG 2000 file: kind, and begin and end of the content (ISO/IEC 15444-1, annex I)."""
     for _ in range(MAX_BOXES):
         if begin + 8 > end:
@@ -334,16 +334,16 @@ def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, i
         begin = content_end
 
 
-def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
+def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> OpenProductFile:
     shape = (0, 0, 0)
     kind = np.dtype("u1")
     cards: list[HeaderCard] = []
     wcs_cards: list[HeaderCard] = []
     geo = b""
     gml = list[bytes]()
-    for box, content_start, content_end in _read_boxes(file, 0, size):
+    for box, content_start, content_end in _iterate_jpeg2000_boxes(file, 0, size):
         if box == b"jp2h":
-            for inner, begin, _ in _read_boxes(file, content_start, content_end):
+            for inner, begin, _ in _iterate_jpeg2000_boxes(file, content_start, content_end):
                 if inner == b"ihdr":
                     file.seek(begin)
                     height, width, bands, depth = struct.unpack(">IIHB", file.read(11))
@@ -364,10 +364,10 @@ def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
     if "CTYPE1" in words:
         wcs_cards = cards
     elif geo:
-        tags = _read_tags(io.BytesIO(geo))
-        wcs_cards = _write_geotiff_wcs(tags, shape[2], shape[1])
+        tags = _read_tiff_tags(io.BytesIO(geo))
+        wcs_cards = _write_geotiff_wcs_cards(tags, shape[2], shape[1])
     elif gml:
-        wcs_cards = _write_gml_wcs(gml, shape[2], shape[1])
+        wcs_cards = _write_gml_wcs_cards(gml, shape[2], shape[1])
     return _create_product("jpeg2000", name, shape, kind, label_cards=cards, wcs_cards=wcs_cards)
 
 
@@ -378,7 +378,7 @@ def _read_associated_xml(file: BinaryIO, begin: int, end: int) -> list[bytes]:
     for _ in range(MAX_ASSOCIATED_BOXES):
         if not waiting:
             break
-        for box, first, last in _read_boxes(file, *waiting.pop()):
+        for box, first, last in _iterate_jpeg2000_boxes(file, *waiting.pop()):
             if box == b"asoc":
                 waiting.append((first, last))
             elif box == b"xml " and last - first <= MAX_VALUE_BYTES and len(documents) < MAX_ASSOCIATED_BOXES:
@@ -387,7 +387,7 @@ def _read_associated_xml(file: BinaryIO, begin: int, end: int) -> list[bytes]:
     return documents
 
 
-def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[HeaderCard]:
+def _write_gml_wcs_cards(documents: list[bytes], width: int, height: int) -> list[HeaderCard]:
     """Write the map of a grid in GML as WCS (OGC 05-047r3).
 
     Return nothing if the grid is rotated, or has no longitudes and latitudes.
@@ -426,7 +426,7 @@ def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[Head
         34735: keys,
         34737: (citation,),
     }
-    return _write_geotiff_wcs(tags, width, height)
+    return _write_geotiff_wcs_cards(tags, width, height)
 
 
 def _find_element(roots: list[Any], path: str) -> Any:

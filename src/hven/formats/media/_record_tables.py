@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from hven.formats.media._product import TablePart
 from hven.formats.media._stored_arrays import convert_vax_reals
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ def has_values_beyond_int64(
     return False
 
 
-def describe_text_deviation(column: str, file: str) -> Deviation:
+def build_uint64_text_deviation(column: str, file: str) -> ReadDeviation:
     """Describe that a column of unsigned 64-bit integers is read as decimal text.
 
     Parameters
@@ -78,7 +78,7 @@ def describe_text_deviation(column: str, file: str) -> Deviation:
         Names of the column and of the file.
     """
     message = "whole numbers do not fit int64: the column is read as decimal text"
-    return Deviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
+    return ReadDeviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +139,10 @@ class RecordField:
             size = str(self.item_count)
         if kind == "char":
             size = f"{self.size}x{self.item_count}" if self.item_count > 1 else "*"
-        return Column(name=self.name, type=Type(kind, size), unit=self.unit, description=self.description)
+        return Column(name=self.name, type=ColumnType(kind, size), unit=self.unit, description=self.description)
 
 
-def create_fixed_table(
+def create_fixed_record_table(
     path: Place,
     fields: Sequence[RecordField],
     *,
@@ -247,7 +247,7 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
         texts = _decode_texts(cells.view(f"S{field.size}").ravel())
         flat = parse_texts(texts, field)
     else:
-        flat = _convert_numbers(cells, field)
+        flat = _decode_binary_numbers(cells, field)
     if field.item_count == 1:
         return flat
     inner = field.column.arrow_field.type.value_type
@@ -257,7 +257,7 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
     return pa.FixedSizeListArray.from_arrays(flat.cast(inner), field.item_count)
 
 
-def _convert_numbers(cells: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
+def _decode_binary_numbers(cells: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
     """Convert the bytes of numbers to values, with nulls and scale applied."""
     kind = np.dtype("<u4" if field.kind == "vax" else field.kind)
     values = cells.view(kind).ravel()
@@ -441,9 +441,9 @@ def create_delimited_table(
 __all__ = [
     "UINT64_DIGITS",
     "RecordField",
+    "build_uint64_text_deviation",
     "create_delimited_table",
-    "create_fixed_table",
-    "describe_text_deviation",
+    "create_fixed_record_table",
     "has_values_beyond_int64",
     "parse_texts",
 ]

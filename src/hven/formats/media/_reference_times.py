@@ -31,28 +31,28 @@ _DATE_FIELD_PATTERNS = {
 }
 
 
-def read_reference_time(since: str, cards: dict[str, Any], name: str) -> int:
+def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: str) -> int:
     """Read the time from which numbers count: a date, a pattern for the file's name, or names of cards."""
-    if "%" in since:
-        return _read_time_from_name(since, name)
-    if not since:
+    if "%" in reference_spec:
+        return _read_time_from_name(reference_spec, file_name)
+    if not reference_spec:
         raise SourceError(
-            format_message("nothing in {file} says since when times are counted", name),
+            format_message("nothing in {file} says since when times are counted", file_name),
             remedy=format_message("time: {{of: .., since: a date, JD, or cards: DATE-OBS}}"),
         )
-    if _DATE_PATTERN.fullmatch(since.replace("T", " ").strip()):
-        return _parse_date(since, name)
-    words = [cards.get(word.upper()) for word in since.split()]
+    if _DATE_PATTERN.fullmatch(reference_spec.replace("T", " ").strip()):
+        return _parse_date(reference_spec, file_name)
+    words = [cards.get(word.upper()) for word in reference_spec.split()]
     if None in words:
-        raise SourceError(format_message("{file} has no card {name}", name, since))
+        raise SourceError(format_message("{file} has no card {name}", file_name, reference_spec))
     if len(words) == 1 and isinstance(words[0], int | float):
         for day_count, (low, high) in _LIKELY_DAY_RANGES.items():
             if low <= words[0] <= high:
                 return round((words[0] - UNIX_EPOCH_DAYS[day_count]) * DAY_MICROSECONDS)
-    return _parse_date(" ".join(map(str, words)), name)
+    return _parse_date(" ".join(map(str, words)), file_name)
 
 
-def _read_time_from_name(name_format: str, name: str) -> int:
+def _read_time_from_name(name_format: str, file_name: str) -> int:
     """Read the date in a file's name, which is where a format of `strptime` says."""
 
     def write_group(directive_match: re.Match[str]) -> str:
@@ -60,9 +60,9 @@ def _read_time_from_name(name_format: str, name: str) -> int:
         return f"(?P<{directive}>{_DATE_FIELD_PATTERNS[directive]})"
 
     escaped_format = re.escape(name_format).replace(r"\%", "%")
-    match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), name)
+    match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), file_name)
     if match is None:
-        raise SourceError(format_message("the name {file} has no date as {pattern}", name, name_format))
+        raise SourceError(format_message("the name {file} has no date as {pattern}", file_name, name_format))
     date_fields = {key: int(value) for key, value in match.groupdict().items()}
     short_year = date_fields.get("y", 70)
     century = 1900 if short_year >= 70 else 2000
@@ -72,7 +72,7 @@ def _read_time_from_name(name_format: str, name: str) -> int:
     hour = date_fields.get("H", 0)
     minute = date_fields.get("M", 0)
     second = date_fields.get("S", 0)
-    date = _parse_date(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}", name)
+    date = _parse_date(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}", file_name)
     day_of_year = date_fields.get("j", 1)
     return date + (day_of_year - 1) * DAY_MICROSECONDS
 

@@ -18,7 +18,7 @@ BUFFER_BYTES = 64 * 1024  # that small reads are taken from
 READ_AHEAD_BYTES = 256 * 1024  # read in sequence, after which the following bytes are expected to be needed, too
 
 
-class ByteRanges(Protocol):
+class RemoteFileBytes(Protocol):
     """The bytes of one state of a file, read by ranges."""
 
     @property
@@ -51,7 +51,7 @@ class FileStat(NamedTuple):
 
 
 @total_ordering
-class RemoteFile:
+class RemotePath:
     """A file on another server, or its folder.
 
     Parameters
@@ -62,7 +62,7 @@ class RemoteFile:
         Find the bytes of a path, if there is such a file; raise an error for the reader if they cannot be had.
     """
 
-    def __init__(self, path: PurePosixPath, find_file: Callable[[str], ByteRanges | None]) -> None:
+    def __init__(self, path: PurePosixPath, find_file: Callable[[str], RemoteFileBytes | None]) -> None:
         self._path = path
         self._find_file = find_file
         self.name = path.name
@@ -74,9 +74,9 @@ class RemoteFile:
 
     def __eq__(self, other: object) -> bool:
         """Compare paths."""
-        return isinstance(other, RemoteFile) and self._path == other._path
+        return isinstance(other, RemotePath) and self._path == other._path
 
-    def __lt__(self, other: RemoteFile) -> bool:
+    def __lt__(self, other: RemotePath) -> bool:
         """Order by paths."""
         return self._path < other._path
 
@@ -84,16 +84,16 @@ class RemoteFile:
         """Hash the path."""
         return hash(self._path)
 
-    def __truediv__(self, name: str) -> RemoteFile:
+    def __truediv__(self, name: str) -> RemotePath:
         """Return a path below this one."""
-        return RemoteFile(self._path / name, self._find_file)
+        return RemotePath(self._path / name, self._find_file)
 
     @property
-    def parent(self) -> RemoteFile:
+    def parent(self) -> RemotePath:
         """The folder of the file."""
-        return RemoteFile(self._path.parent, self._find_file)
+        return RemotePath(self._path.parent, self._find_file)
 
-    def with_suffix(self, suffix: str) -> RemoteFile:
+    def with_suffix(self, suffix: str) -> RemotePath:
         """Return the path with another extension.
 
         Parameters
@@ -101,7 +101,7 @@ class RemoteFile:
         suffix
             Extension with its dot.
         """
-        return RemoteFile(self._path.with_suffix(suffix), self._find_file)
+        return RemotePath(self._path.with_suffix(suffix), self._find_file)
 
     def resolve(self) -> Self:
         """Return the path itself, for there are no links."""
@@ -115,7 +115,7 @@ class RemoteFile:
         """Return False, for there are no links."""
         return False
 
-    def _require_ranges(self) -> ByteRanges:
+    def _require_file_bytes(self) -> RemoteFileBytes:
         ranges = self._find_file(str(self._path))
         if ranges is None:
             raise FileNotFoundError(2, "No such file")
@@ -123,7 +123,7 @@ class RemoteFile:
 
     def stat(self) -> FileStat:
         """Return the size of the file."""
-        return FileStat(self._require_ranges().length)
+        return FileStat(self._require_file_bytes().length)
 
     def open(self, _mode: str = "rb", buffering: int = BUFFER_BYTES) -> BinaryIO:
         """Open the file for reading.
@@ -138,13 +138,13 @@ class RemoteFile:
         file
             File that is read by ranges.
         """
-        return cast("BinaryIO", RemoteFileReader(self._require_ranges(), buffering or BUFFER_BYTES))
+        return cast("BinaryIO", RemoteFileReader(self._require_file_bytes(), buffering or BUFFER_BYTES))
 
 
 class RemoteFileReader(io.BufferedReader):
     """An open file on another server."""
 
-    def __init__(self, ranges: ByteRanges, buffering: int) -> None:
+    def __init__(self, ranges: RemoteFileBytes, buffering: int) -> None:
         super().__init__(_RemoteRawReader(ranges), buffering)
         self.read_spans = ranges.read_spans
 
@@ -152,7 +152,7 @@ class RemoteFileReader(io.BufferedReader):
 class _RemoteRawReader(io.RawIOBase):
     """A reader of ranges; a client that reads on gets the following bytes in advance."""
 
-    def __init__(self, ranges: ByteRanges) -> None:
+    def __init__(self, ranges: RemoteFileBytes) -> None:
         self._ranges = ranges
         self._position = 0
         self._sequential_bytes = 0
@@ -188,6 +188,6 @@ class _RemoteRawReader(io.RawIOBase):
         return len(part)
 
 
-Place = Path | RemoteFile
+Place = Path | RemotePath
 
-__all__ = ["ByteRanges", "Place", "RemoteFile"]
+__all__ = ["Place", "RemoteFileBytes", "RemotePath"]

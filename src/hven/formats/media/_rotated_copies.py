@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import Product, Window
+    from hven.formats.media._product import OpenProductFile, Window
 
 BLOCK_BYTES, PIECE_BYTES = 32 << 20, 4 << 20  # bytes of a block, and of what is read of it at once
 MAX_HEADER_BYTES = 256 << 10
@@ -186,7 +186,7 @@ def _write_npy_header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(padded_header).to_bytes(2, "little") + padded_header
 
 
-def add_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path]) -> Product:
+def redirect_reads_to_copies(product: OpenProductFile, copies: Mapping[tuple[int, int], Path]) -> OpenProductFile:
     """Let the arrays of an open file read copies where that takes less.
 
     Parameters
@@ -207,13 +207,13 @@ def add_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path])
         for (index, axis), copy_path in copies.items():
             if index == part.index and isinstance(part, ArrayPart):
                 with suppress(OSError, ValueError):
-                    part = _add_copy(part, axis, copy_path, product)  # noqa: PLW2901
+                    part = _with_rotated_copy(part, axis, copy_path, product)  # noqa: PLW2901
         parts.append(part)
     product.parts = tuple(parts)
     return product
 
 
-def _add_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) -> ArrayPart:
+def _with_rotated_copy(array: ArrayPart, axis: int, copy_path: Path, product: OpenProductFile) -> ArrayPart:
     file = copy_path.open("rb", buffering=0)
     close = product.close
 
@@ -249,4 +249,4 @@ def _add_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) ->
     return replace(array, read_raw=read_raw, read=lambda window: apply_scaling(read_raw(window)))
 
 
-__all__ = ["add_rotated_copies", "estimate_copy_bytes", "write_rotated_copy"]
+__all__ = ["estimate_copy_bytes", "redirect_reads_to_copies", "write_rotated_copy"]

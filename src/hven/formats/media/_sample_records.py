@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media._sampled_variables import Read, SampledVariable
-    from hven.model.table import Column, FileParameter, ParameterBins
+    from hven.model.table import Column, ParameterBins, SeriesParameterSpec
 
     Numbers = npt.NDArray[Any]
     RecordNumbers = dict[str, npt.NDArray[np.int64] | None]
@@ -29,7 +29,7 @@ class SampledParameter:
     """A parameter of a data set, and the variables of the file that it consists of."""
 
     column: Column
-    file_parameter: FileParameter
+    file_parameter: SeriesParameterSpec
     sources: tuple[SampledVariable, ...]
     bins: tuple[ParameterBins, ...]
 
@@ -39,7 +39,7 @@ class SampledParameter:
         is_unchanged = self.file_parameter.fill is None and self.file_parameter.element is None
         return is_unchanged and len(self.sources) == 1
 
-    def find_clock(self, source_number: int) -> str:
+    def find_time_variable_name(self, source_number: int) -> str:
         """Return the name of the variable with the times of a source; empty for the times of the data set."""
         if not self.file_parameter.clocks:
             return ""
@@ -57,7 +57,7 @@ def read_parameter(
     kind = parameter.column.arrow_field.type
     cells = []
     for source_number, variable in enumerate(parameter.sources):
-        source_records = record_numbers[parameter.find_clock(source_number)]
+        source_records = record_numbers[parameter.find_time_variable_name(source_number)]
         if source_records is None:
             read = stream_readers.get((variable.part.index, variable.name), variable.read_samples)
             cells.append(read(begin, end))
@@ -79,7 +79,7 @@ def read_parameter(
 
 
 def _build_matrix(
-    cells: pa.Array, variable: SampledVariable, file_parameter: FileParameter
+    cells: pa.Array, variable: SampledVariable, file_parameter: SeriesParameterSpec
 ) -> tuple[Numbers, npt.NDArray[np.bool_]]:
     """Return values as a matrix of samples and elements, and which of them are missing."""
     is_nested = pa.types.is_fixed_size_list(cells.type)
@@ -120,10 +120,10 @@ def _read_records(read: Read, record_numbers: npt.NDArray[np.int64]) -> pa.Array
     return pa.concat_arrays(parts).take(indices)
 
 
-def match_records(
+def match_records_by_time(
     main_times: npt.NDArray[np.int64],
     record_numbers: RecordNumbers,
-    clock: str,
+    clock_name: str,
     clock_times: npt.NDArray[np.int64],
     *,
     tolerance: float,
@@ -135,8 +135,8 @@ def match_records(
     rows = np.flatnonzero(clock_times != MISSING_INSTANT)
     rows = rows[np.argsort(clock_times[rows], kind="stable")]
     times = clock_times[rows]
-    nearest_clock = _find_nearest(times, main_times)
-    nearest_main = _find_nearest(main_times, times)
+    nearest_clock = _find_nearest_indexes(times, main_times)
+    nearest_main = _find_nearest_indexes(main_times, times)
     matched_rows = np.full(len(main_times), -1, np.int64)
     if len(times) and len(main_times):
         is_mutual = nearest_main[nearest_clock] == np.arange(len(main_times))
@@ -153,11 +153,11 @@ def match_records(
         if main_numbers is None:
             main_numbers = np.arange(len(main_times))
         merged_numbers[key] = np.concatenate([main_numbers, no_records])[first]
-    merged_numbers[clock] = np.concatenate([matched_rows, rows[is_unmatched]])[first]
+    merged_numbers[clock_name] = np.concatenate([matched_rows, rows[is_unmatched]])[first]
     return all_times, merged_numbers
 
 
-def _find_nearest(
+def _find_nearest_indexes(
     sorted_values: npt.NDArray[np.int64], searched_values: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Return the positions of the nearest of increasing values."""
@@ -170,4 +170,4 @@ def _find_nearest(
     return np.where(distance_before <= distance_after, before, after)
 
 
-__all__ = ["SampledParameter", "match_records", "read_parameter"]
+__all__ = ["SampledParameter", "match_records_by_time", "read_parameter"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hven.formats.media._product import ArrayPart, Part, TablePart
 from hven.model.errors import SourceError, format_message
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ def has_name(part: Part, name: str) -> bool:
     return is_same_name or name == str(part.index)
 
 
-def sample_rows(part: TablePart, column: Column) -> SampledVariable:
+def create_row_variable(part: TablePart, column: Column) -> SampledVariable:
     """Sample a column of which each row is a sample."""
     shape: tuple[int, ...] = ()
     if column.type.is_array and not column.type.is_string:
@@ -71,22 +71,22 @@ def sample_rows(part: TablePart, column: Column) -> SampledVariable:
     return SampledVariable(column.name, part, column, part.row_count, shape, read_samples, is_row_per_sample=True)
 
 
-def sample_time_column(part: TablePart, column: Column) -> SampledVariable:
+def create_time_variable(part: TablePart, column: Column) -> SampledVariable:
     """Sample a column of times: one time in each row, or all of them in one cell."""
     cell_variable = None
     if part.row_count == 1:
-        cell_variable = sample_cell(part, column, None)
-    return cell_variable or sample_rows(part, column)
+        cell_variable = create_cell_variable(part, column, None)
+    return cell_variable or create_row_variable(part, column)
 
 
-def sample_cell(part: TablePart, column: Column, count: int | None) -> SampledVariable | None:
+def create_cell_variable(part: TablePart, column: Column, sample_count: int | None) -> SampledVariable | None:
     """Sample the only cell of a column, whose elements are samples along its first or its last dimension."""
     if not column.type.is_array or column.type.is_string:
         return None
     cell = read_column(part, column.name, 0, 1).flatten()
     shape: tuple[int, ...] = tuple(length or len(cell) for length in reversed(column.type.shape))
-    is_transposed = count is not None and shape[0] != count and shape[-1] == count
-    if count is not None and shape[0] != count and not is_transposed:
+    is_transposed = sample_count is not None and shape[0] != sample_count and shape[-1] == sample_count
+    if sample_count is not None and shape[0] != sample_count and not is_transposed:
         return None
     if is_transposed and len(shape) > 1:
         element_numbers = np.arange(len(cell)).reshape(shape)
@@ -95,7 +95,7 @@ def sample_cell(part: TablePart, column: Column, count: int | None) -> SampledVa
         shape = element_order.shape
     inner = shape[1:]
     size = math.prod(inner)
-    kind = Type(column.type.datatype, format_arraysize(inner), column.type.xtype)
+    kind = ColumnType(column.type.datatype, format_arraysize(inner), column.type.xtype)
 
     def read_samples(first: int, stop: int) -> pa.Array:
         elements = cell.slice(first * size, (stop - first) * size)
@@ -107,9 +107,9 @@ def sample_cell(part: TablePart, column: Column, count: int | None) -> SampledVa
     return SampledVariable(column.name, part, sample_column, shape[0], inner, read_samples)
 
 
-def sample_array(part: ArrayPart, count: int) -> SampledVariable | None:
-    """Sample an array along an axis of `count` elements; prefer an axis of time."""
-    candidates = [number for number, axis in enumerate(part.axes) if axis.size == count]
+def create_array_variable(part: ArrayPart, sample_count: int) -> SampledVariable | None:
+    """Sample an array along an axis of `sample_count` elements; prefer an axis of time."""
+    candidates = [number for number, axis in enumerate(part.axes) if axis.size == sample_count]
     if not candidates:
         return None
     time_axes = [number for number in candidates if part.axes[number].kind == "time"]
@@ -117,7 +117,7 @@ def sample_array(part: ArrayPart, count: int) -> SampledVariable | None:
     sizes = [axis.size for axis in part.axes]
     inner = (*sizes[:sample_axis], *sizes[sample_axis + 1 :])
     native_code = part.dtype.newbyteorder("=").str[1:]
-    kind = Type(VOTABLE_TYPES.get(native_code, "double"), format_arraysize(inner))
+    kind = ColumnType(VOTABLE_TYPES.get(native_code, "double"), format_arraysize(inner))
     column = Column(name=part.name or f"part{part.index}", type=kind, unit=part.unit)
 
     def read_samples(first: int, stop: int) -> pa.Array:
@@ -130,7 +130,7 @@ def sample_array(part: ArrayPart, count: int) -> SampledVariable | None:
             return pa.FixedSizeListArray.from_arrays(flat, math.prod(inner))
         return flat
 
-    return SampledVariable(column.name, part, column, count, inner, read_samples)
+    return SampledVariable(column.name, part, column, sample_count, inner, read_samples)
 
 
 def format_arraysize(shape: Sequence[int]) -> str | None:
@@ -183,7 +183,7 @@ class ColumnStream:
         return read_rows
 
     @property
-    def rows_ahead(self) -> int:
+    def unread_batch_rows(self) -> int:
         """The number of rows in the current batch; reads the next batch if none are left."""
         while not self._remaining_batch:
             next_batch = next(self._batches, None)
@@ -197,7 +197,7 @@ class ColumnStream:
     def _read_next_rows(self, count: int) -> dict[str, pa.Array]:
         pieces = []
         row_count = 0
-        while row_count < count and self.rows_ahead:
+        while row_count < count and self.unread_batch_rows:
             piece = self._remaining_batch.slice(0, count - row_count)
             self._remaining_batch = self._remaining_batch.slice(piece.num_rows)
             pieces.append(piece)
@@ -210,11 +210,11 @@ class ColumnStream:
         return rows
 
 
-def create_block_reader(values: SampledVariable) -> Read:
+def create_sequential_reader(variable: SampledVariable) -> Read:
     """Create a reader of consecutive blocks, each of which is read once."""
-    if values.is_row_per_sample:
-        return ColumnStream([values], 0, values.sample_count).create_reader(values.name)
-    return values.read_samples
+    if variable.is_row_per_sample:
+        return ColumnStream([variable], 0, variable.sample_count).create_reader(variable.name)
+    return variable.read_samples
 
 
 def find_element_type(column: Column) -> np.dtype[Any]:
@@ -230,14 +230,14 @@ __all__ = [
     "VOTABLE_TYPES",
     "ColumnStream",
     "SampledVariable",
-    "create_block_reader",
+    "create_array_variable",
+    "create_cell_variable",
+    "create_row_variable",
+    "create_sequential_reader",
+    "create_time_variable",
     "find_element_type",
     "format_arraysize",
     "has_name",
     "list_columns",
     "read_column",
-    "sample_array",
-    "sample_cell",
-    "sample_rows",
-    "sample_time_column",
 ]

@@ -100,7 +100,7 @@ _UNIT_SPELLINGS = {
 }
 
 
-def normalize_unit(unit: str) -> str:
+def normalize_length_unit(unit: str) -> str:
     """Write a unit of lengths as VOUnits does: ``um`` for ``MICROMETER``.
 
     Parameters
@@ -207,7 +207,7 @@ def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Map
         return np.asarray(rest_wavelength * doppler_factor)
 
 
-def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numbers:
+def convert_axis_times_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numbers:
     """Convert times along an axis to MJD (FITS WCS IV, section 4.1).
 
     Times count from MJDREF, JDREF or DATEREF, or without them from DATE-OBS.
@@ -243,7 +243,7 @@ def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numb
     if reference_mjd is None and isinstance(cards.get("JDREF"), int | float):
         reference_mjd = float(cards["JDREF"]) - 2_400_000.5
     if reference_mjd is None:
-        reference_mjd = find_observation_start(cards)
+        reference_mjd = find_reference_date(cards)
     if not isinstance(reference_mjd, int | float):
         raise SourceError(
             format_message("nothing says since when times are counted"),
@@ -252,7 +252,7 @@ def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numb
     return days + float(reference_mjd)
 
 
-def find_observation_start(cards: Mapping[str, Any]) -> float | None:
+def find_reference_date(cards: Mapping[str, Any]) -> float | None:
     """Find the reference of times in a header that has no MJDREF: DATEREF, or the date of the observation.
 
     Parameters
@@ -281,12 +281,12 @@ def find_observation_start(cards: Mapping[str, Any]) -> float | None:
     return None
 
 
-def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
+def convert_stokes_to_names(stokes_codes: Numbers) -> npt.NDArray[np.str_]:
     """Convert numbers of an axis STOKES to words.
 
     Parameters
     ----------
-    values
+    stokes_codes
         1 (I) to 4 (V), -1 (RR) to -8 (YX); shape (n,).
 
     Returns
@@ -295,7 +295,7 @@ def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
         Polarization states, shape (n,); empty for other numbers.
     """
     words = []
-    for value in values:
+    for value in stokes_codes:
         word = ""
         if np.isfinite(value):
             word = STOKES_WORDS.get(round(float(value)), "")
@@ -306,9 +306,9 @@ def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
 __all__ = [
     "LIGHT_SPEED_METRES_PER_SECOND",
     "STOKES_WORDS",
-    "convert_to_mjd",
+    "convert_axis_times_to_mjd",
+    "convert_stokes_to_names",
     "convert_to_wavelengths",
-    "find_observation_start",
-    "name_polarizations",
-    "normalize_unit",
+    "find_reference_date",
+    "normalize_length_unit",
 ]

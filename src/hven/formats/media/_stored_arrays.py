@@ -229,21 +229,21 @@ def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray(ieee_values, np.float32)
 
 
-class BitPattern(int):
+class RadixInteger(int):
     """An integer that a label writes with its radix (``16#8001#``, ``0x8001``).
 
     It stands for the bits of a value of any type.
     """
 
 
-def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
+def parse_label_constant(value: object, dtype: np.dtype[Any]) -> float | None:
     """Read a constant of a label for values of a type: a number, or the bits of one.
 
     Parameters
     ----------
     value
-        Value as the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in
-        two's complement. An integer that does not fit the type does so, too.
+        Value as the label has it. A `RadixInteger` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number
+        in two's complement. An integer that does not fit the type does so, too.
     dtype
         Type of the values.
 
@@ -256,7 +256,7 @@ def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
         return None
     size = 8 * dtype.itemsize
     if isinstance(value, int) and 0 <= value < 1 << size:
-        if dtype.kind == "f" and size in {32, 64} and (isinstance(value, BitPattern) or value >= 1 << (size - 1)):
+        if dtype.kind == "f" and size in {32, 64} and (isinstance(value, RadixInteger) or value >= 1 << (size - 1)):
             return float(np.array(value, f"u{dtype.itemsize}").view(f"f{dtype.itemsize}"))
         if dtype.kind == "i" and value >= 1 << (size - 1):
             return float(value - (1 << size))
@@ -338,13 +338,13 @@ def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
 __all__ = [
     "MAX_UNPACKED_BYTES",
     "ArrayLayout",
-    "BitPattern",
+    "RadixInteger",
     "ValueScale",
     "convert_library_errors",
     "convert_vax_reals",
     "copy_to_disk",
     "create_window_reader",
     "find_companion_file",
-    "read_constant",
+    "parse_label_constant",
     "read_window_values",
 ]

@@ -17,19 +17,19 @@ from hven.formats.media._fits_cards import convert_to_fits_cards
 from hven.formats.media._product import StoredHdu, TablePart
 from hven.formats.media._spectral_axes import (
     UNIX_EPOCH_MJD,
-    convert_to_mjd,
+    convert_axis_times_to_mjd,
     convert_to_wavelengths,
-    find_observation_start,
+    find_reference_date,
 )
 from hven.model.errors import ParamError, SourceError, TooLargeError, format_message
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
-    from hven.formats.media._pixel_windows import Interval, Selection
+    from hven.formats.media._pixel_windows import CutoutSelection, Interval
     from hven.formats.media._product import HeaderCard
     from hven.model.table import Column
 
@@ -119,7 +119,7 @@ def _is_structural_keyword(keyword: str) -> bool:
     return keyword not in _TIME_KEYWORDS and _STRUCTURAL_KEYWORDS.fullmatch(keyword) is not None
 
 
-def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCard] = ()) -> TablePart | None:
+def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[HeaderCard] = ()) -> TablePart | None:
     """Select the rows of a table that lie in intervals; of a spectrum in one row select the elements of its arrays.
 
     Parameters
@@ -154,7 +154,7 @@ def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCa
         column, values = find_column(table, name)
         wider_interval = _widen_by_rounding(interval)
         if column.type.is_array:
-            selected_table = _select_elements(table, column, values, wider_interval)
+            selected_table = _select_array_elements(table, column, values, wider_interval)
         else:
             selected_table = _select_matching_rows(table, column, values, wider_interval)
         if selected_table is None:
@@ -199,7 +199,7 @@ def list_cut_params(table: TablePart, cards: Sequence[HeaderCard] = ()) -> tuple
     return tuple(param_names)
 
 
-def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str, tuple[float, float] | None]:
+def find_cut_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str, tuple[float, float] | None]:
     """Find the bounds between which a table can be cut.
 
     Parameters
@@ -279,7 +279,7 @@ def _select_matching_rows(table: TablePart, column: Column, values: Values, inte
     return replace(table, row_count=row_count, read_batches=read_batches, copy_fits_hdu=None)
 
 
-def _select_elements(table: TablePart, column: Column, values: Values, interval: Interval) -> TablePart | None:
+def _select_array_elements(table: TablePart, column: Column, values: Values, interval: Interval) -> TablePart | None:
     """Keep the elements of arrays from the first to the last that lies in an interval.
 
     All arrays as long as that of the column are cut.
@@ -302,7 +302,7 @@ def _select_elements(table: TablePart, column: Column, values: Values, interval:
     for column_item in table.columns:
         array = batch.column(column_item.name)
         if column_item.type.is_array and len(array.flatten()) == len(column_values):
-            kind = Type(column_item.type.datatype, str(last - first), column_item.type.xtype)
+            kind = ColumnType(column_item.type.datatype, str(last - first), column_item.type.xtype)
             column_item = column_item.copy_with(type=kind)  # noqa: PLW2901  (the same column, cut)
             inner = array.flatten()[first:last]
             cut_array = pa.FixedSizeListArray.from_arrays(inner, last - first)
@@ -318,7 +318,7 @@ def _select_elements(table: TablePart, column: Column, values: Values, interval:
     return replace(table, columns=tuple(cut_columns), read_batches=read_batches, copy_fits_hdu=None)
 
 
-def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
+def _find_spectral_column(table: TablePart, param_name: str) -> tuple[Column, Values]:
     def is_numeric_column(column: Column) -> bool:
         kind = column.type
         return (kind.is_numeric or kind.is_array) and kind.datatype not in {"char", "boolean"}
@@ -332,8 +332,8 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
     candidates += [candidate for candidate in numeric_columns if _SPECTRAL_COLUMN_PATTERN.fullmatch(candidate.name)]
     if not candidates:
         raise ParamError(
-            format_message("{name} cannot cut it: no column says wavelengths", name),
-            name=name,
+            format_message("{name} cannot cut it: no column says wavelengths", param_name),
+            name=param_name,
             remedy=format_message("leave it out"),
         )
     column = candidates[0]
@@ -342,7 +342,7 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
     return column, lambda array: convert_to_wavelengths(_to_floats(array), quantity, column.unit or "")
 
 
-def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) -> tuple[Column, Values]:
+def _find_time_column(table: TablePart, param_name: str, cards: Sequence[HeaderCard]) -> tuple[Column, Values]:
     """Find the column of times, and the function that converts it to MJD."""
     candidates = []
     for candidate in table.columns:
@@ -357,8 +357,8 @@ def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) 
         with suppress(SourceError):
             return column, create_time_converter(column, (*table.cards, *cards))
     raise ParamError(
-        format_message("{name} cannot cut it: no column says times", name),
-        name=name,
+        format_message("{name} cannot cut it: no column says times", param_name),
+        name=param_name,
         remedy=format_message("leave it out"),
     )
 
@@ -387,7 +387,7 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
     unit = (column.unit or "").strip().lower()
     column_name = column.name.lower()
     if column.type.is_timestamp or column.type.is_string:
-        return _convert_dates
+        return _convert_dates_to_mjd
     shift = _find_reference_mjd(card_values)
     if column.epoch is not None or "jd" in column_name:
         if column.epoch is not None:
@@ -403,7 +403,7 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
         else:
             scale = 1.0 / 86_400.0
         return lambda array: _to_floats(array) * scale + shift
-    start_mjd = find_observation_start(card_values)
+    start_mjd = find_reference_date(card_values)
     if start_mjd is not None and {"MJDREF", "JDREF"}.isdisjoint(card_values):
 
         def convert_since_start(array: pa.Array) -> npt.NDArray[np.float64]:
@@ -415,12 +415,12 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
             if is_milliseconds:
                 values_mjd: npt.NDArray[np.float64] = values / 86_400e3 + np.floor(start_mjd)
                 return values_mjd
-            return convert_to_mjd(values, unit, card_values)
+            return convert_axis_times_to_mjd(values, unit, card_values)
 
-        convert_to_mjd(np.zeros(1), unit, card_values)
+        convert_axis_times_to_mjd(np.zeros(1), unit, card_values)
         return convert_since_start
-    convert_to_mjd(np.zeros(1), unit, card_values)
-    return lambda array: convert_to_mjd(_to_floats(array), unit, card_values)
+    convert_axis_times_to_mjd(np.zeros(1), unit, card_values)
+    return lambda array: convert_axis_times_to_mjd(_to_floats(array), unit, card_values)
 
 
 def _find_reference_mjd(card_values: dict[str, Any]) -> float | None:
@@ -438,7 +438,7 @@ def _to_floats(array: pa.Array) -> npt.NDArray[np.float64]:
     return np.asarray(numbers, np.float64)
 
 
-def _convert_dates(array: pa.Array) -> npt.NDArray[np.float64]:
+def _convert_dates_to_mjd(array: pa.Array) -> npt.NDArray[np.float64]:
     if pa.types.is_string(array.type):
         microseconds = np.full(len(array), np.nan)
         for row, text in enumerate(array.to_pylist()):
@@ -453,4 +453,4 @@ def _convert_dates(array: pa.Array) -> npt.NDArray[np.float64]:
     return microseconds / 86_400e6 + UNIX_EPOCH_MJD
 
 
-__all__ = ["create_time_converter", "find_bounds", "list_cut_params", "select_rows", "write_table_hdu"]
+__all__ = ["create_time_converter", "find_cut_bounds", "list_cut_params", "select_rows", "write_table_hdu"]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, TablePart
+from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
 from hven.formats.media import _istp as istp
-from hven.formats.media._cdf_epochs import convert_epochs_to_instants, convert_epochs_to_mjd, has_finer_digits
+from hven.formats.media._cdf_epochs import convert_epochs_to_instants, convert_epochs_to_mjd, has_subnanosecond_digits
 from hven.formats.media._cdf_types import (
     CDF_TYPE_NAMES,
     EPOCH16_TYPE,
@@ -32,8 +32,8 @@ from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import convert_library_errors, copy_to_disk
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
-from hven.model.table import MJD_EPOCH, AxisMetadata, Column, TimeSeriesMetadata
-from hven.model.types import Type
+from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -108,7 +108,7 @@ class _CdfVariable:
             return values.reshape((record_count, *self.shape))
         return np.broadcast_to(values.reshape(self.shape), (record_count, *self.shape))
 
-    def find_missing(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    def find_fill_values(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         fill = self.attributes.get("FILLVAL")
         if fill is None or isinstance(fill, str) or np.size(fill) != 1 or values.dtype.kind not in "iuf":
             return np.zeros(values.shape, np.bool_)
@@ -120,7 +120,7 @@ class _CdfVariable:
         stored = self.read_records(start, stop)
         if self.is_time:
             return convert_epochs_to_mjd(stored, self.cdf_type)
-        is_missing = self.find_missing(stored)
+        is_missing = self.find_fill_values(stored)
         if not is_missing.any() and stored.dtype.kind != "f":
             if self.cdf_type not in TEXT_TYPES:
                 return stored.astype(self.value_type, copy=False)
@@ -131,7 +131,7 @@ class _CdfVariable:
 
     def read_instants(self, start: int, stop: int) -> Instants:
         stored = self.read_records(start, stop)
-        if has_finer_digits(stored, self.cdf_type):
+        if has_subnanosecond_digits(stored, self.cdf_type):
             self.has_truncated_times = True
         return convert_epochs_to_instants(stored, self.cdf_type)
 
@@ -147,14 +147,14 @@ class _CdfVariable:
         size = format_arraysize(self.shape)
         if self.is_time:
             epoch = None if size else MJD_EPOCH
-            column_type = Type("double", size)
+            column_type = ColumnType("double", size)
             return Column(
                 name=self.name, type=column_type, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=epoch
             )
         if self.cdf_type in TEXT_TYPES:
-            column_type = Type("char", "*")
+            column_type = ColumnType("char", "*")
         else:
-            column_type = Type(VOTABLE_TYPES.get(self.cdf_type, "double"), size)
+            column_type = ColumnType(VOTABLE_TYPES.get(self.cdf_type, "double"), size)
         description = _read_description(self.attributes)
         label = istp.read_axis_label(self.attributes, self.name)
         return Column(name=self.name, type=column_type, unit=self.unit, description=description, label=label)
@@ -169,7 +169,7 @@ class _CdfVariable:
         flat_values = np.ascontiguousarray(values).ravel()
         mask = None
         if not self.is_time and self.attributes.get("FILLVAL") is not None:
-            mask = self.find_missing(flat_values)
+            mask = self.find_fill_values(flat_values)
             if not mask.any():
                 mask = None
         may_hold_nan = True
@@ -189,7 +189,7 @@ def _read_description(attributes: Mapping[str, Any]) -> str | None:
     return text or None
 
 
-def open_cdf(file: Place) -> Product:
+def open_cdf(file: Place) -> OpenProductFile:
     """Open a file.
 
     Parameters
@@ -212,7 +212,7 @@ def open_cdf(file: Place) -> Product:
     with file.open("rb") as head:
         is_uncompressed = head.read(8)[4:] == UNCOMPRESSED_MAGIC
     if is_uncompressed:
-        path, close = (file, _keep_file)
+        path, close = (file, _remove_nothing)
     else:
         path, close = _unpack_file(file)
     try:
@@ -232,7 +232,7 @@ def open_cdf(file: Place) -> Product:
                 variables_by_name[variable_name] = _CdfVariable(
                     source, lock, variable_name, file_bytes=file_bytes, file_name=name
                 )
-            cards = _list_cards(source.globalattsget())
+            cards = _convert_attributes_to_cards(source.globalattsget())
             parts = tuple(_create_parts(variables_by_name))
 
             def list_variables() -> Iterator[ProductVariable]:
@@ -242,20 +242,25 @@ def open_cdf(file: Place) -> Product:
                         sizes = (variable.record_count, *variable.shape)
                     type_name = CDF_TYPE_NAMES.get(variable.cdf_type, str(variable.cdf_type))
                     yield ProductVariable(
-                        name=variable.name, type=type_name, sizes=sizes, cards=_list_cards(variable.attributes)
+                        name=variable.name,
+                        type=type_name,
+                        sizes=sizes,
+                        cards=_convert_attributes_to_cards(variable.attributes),
                     )
 
             def close_file() -> None:
                 source._f.close()  # noqa: SLF001  (it has no other way)
                 close()
 
-            return Product(medium="cdf", parts=parts, cards=cards, close=close_file, list_variables=list_variables)
+            return OpenProductFile(
+                medium="cdf", parts=parts, cards=cards, close=close_file, list_variables=list_variables
+            )
     except BaseException:
         close()
         raise
 
 
-def read_cards(file: Place) -> Iterator[HeaderCard]:
+def read_global_attributes(file: Place) -> Iterator[HeaderCard]:
     """Read the global attributes only.
 
     Parameters
@@ -283,7 +288,7 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     with convert_library_errors(file.name, "CDF"):
         source = _load_reader_class()(file)
         try:
-            cards = _list_cards(source.globalattsget())
+            cards = _convert_attributes_to_cards(source.globalattsget())
         finally:
             source._f.close()  # noqa: SLF001  (cdflib has no method for it)
     yield from cards
@@ -300,7 +305,7 @@ def _unpack_file(file: Place) -> tuple[Path, Callable[[], None]]:
     return path, partial(path.unlink, missing_ok=True)
 
 
-def _keep_file() -> None:
+def _remove_nothing() -> None:
     """Do nothing, for there is no copy to remove."""
 
 
@@ -309,7 +314,7 @@ def _load_reader_class() -> Any:
     return plugins.import_hven_module("hven.formats.media._cdf_reader", "CDF files").BoundedCdfReader
 
 
-def _list_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:
+def _convert_attributes_to_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:
     cards = []
     for attribute_name, value in attributes.items():
         values = value if isinstance(value, list) else [value]
@@ -322,7 +327,7 @@ def _list_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:
 
 def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
     index = 0
-    for clock, members in _group_by_clock(variables_by_name).items():
+    for clock, members in _group_variables_by_time(variables_by_name).items():
         members.sort(key=lambda variable: variable.name != clock)
         clock_members = members
         if clock in variables_by_name:
@@ -346,13 +351,13 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
                 dtype=variable.value_type,
                 read=_create_window_reader(variable),
                 unit=variable.unit,
-                cards=_list_cards(variable.attributes),
+                cards=_convert_attributes_to_cards(variable.attributes),
                 role="support" if variable.is_support else "data",
             )
             index += 1
 
 
-def _group_by_clock(variables_by_name: dict[str, _CdfVariable]) -> dict[str, list[_CdfVariable]]:
+def _group_variables_by_time(variables_by_name: dict[str, _CdfVariable]) -> dict[str, list[_CdfVariable]]:
     """Group the variables with records by their time (DEPEND_0); those without one by the number of records."""
     groups: dict[str, list[_CdfVariable]] = {}
     for variable in variables_by_name.values():
@@ -410,7 +415,7 @@ def _collect_sample_metadata(
 
 def _describe_axes(
     variable: _CdfVariable, variables_by_name: Mapping[str, _CdfVariable], names: Collection[str]
-) -> tuple[AxisMetadata, ...]:
+) -> tuple[ArrayAxisMetadata, ...]:
     """Describe what the elements of each dimension stand for (DEPEND_1 ..); empty if one dimension is unknown."""
     axis_metadata = []
     for number, size in enumerate(variable.shape, 1):
@@ -432,7 +437,7 @@ def _describe_axes(
         label = istp.read_axis_label(axis_variable.attributes, axis_variable.name)
         label = label or _read_description(axis_variable.attributes)
         axis_metadata.append(
-            AxisMetadata(name=axis_variable.name, unit=axis_variable.unit, label=label, centers=centers)
+            ArrayAxisMetadata(name=axis_variable.name, unit=axis_variable.unit, label=label, centers=centers)
         )
     return tuple(axis_metadata)
 
@@ -453,7 +458,7 @@ def _find_axis_variable(
 def _create_table(
     column_variables: Sequence[_CdfVariable],
     index: int,
-    clock: str,
+    time_name: str,
     count: int,
     collect_metadata: Callable[[], TimeSeriesMetadata | None] | None = None,
 ) -> TablePart:
@@ -472,7 +477,7 @@ def _create_table(
 
     def select_columns(names: Collection[str]) -> TablePart:
         selected_variables = [variable for variable in column_variables if variable.name in names]
-        return _create_table(selected_variables, index, clock, count)
+        return _create_table(selected_variables, index, time_name, count)
 
     cards: tuple[HeaderCard, ...] = ()
     if column_variables[0].is_time:
@@ -481,7 +486,7 @@ def _create_table(
     support_columns = frozenset(variable.name for variable in column_variables if variable.is_support)
     return TablePart(
         index=index,
-        name=clock,
+        name=time_name,
         columns=columns,
         row_count=count,
         read_batches=read_batches,
@@ -540,12 +545,12 @@ def _create_axis_reader(axis_variable: _CdfVariable) -> Callable[[], npt.NDArray
     return read_axis_values
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="cdf",
     title="CDF",
     media_types=("application/x-cdf",),
     extensions=("cdf",),
     signature_pattern=rb"\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff",
     open=open_cdf,
-    read_cards=read_cards,
+    read_cards=read_global_attributes,
 )

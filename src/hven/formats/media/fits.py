@@ -26,29 +26,29 @@ from hven.formats.media import (
     ArrayPart,
     Axis,
     HeaderCard,
-    Medium,
-    Product,
+    OpenProductFile,
+    ProductFileFormat,
     TablePart,
-    convert_to_mjd,
+    convert_axis_times_to_mjd,
     convert_to_wavelengths,
 )
-from hven.formats.media._cell_arrays import add_cell_arrays
+from hven.formats.media._cell_arrays import with_cell_arrays
 from hven.formats.media._fits_headers import (
     BLOCK_BYTES,
     FitsHeader,
     NonStandardHeaderError,
-    map_first_values,
-    read_headers,
+    map_card_values,
+    read_fits_headers,
 )
 from hven.formats.media._product import StoredHdu
 from hven.formats.media._remote_files import RemoteFileReader
 from hven.formats.media._sampled_variables import format_arraysize
-from hven.formats.media._spectral_axes import name_polarizations
+from hven.formats.media._spectral_axes import convert_stokes_to_names
 from hven.formats.media._window_reads import compute_strides, read_window
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
 from hven.model.sky import footprints
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -109,7 +109,7 @@ _DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
 MAX_UNPACKED_BYTES = 1 << 30  # that a compressed file may unpack to
 
 
-def open_fits(file: Place) -> Product:
+def open_fits(file: Place) -> OpenProductFile:
     """Open a FITS file.
 
     Parameters
@@ -130,7 +130,7 @@ def open_fits(file: Place) -> Product:
     """
     name = file.name
     open_files = ExitStack()
-    with _name_errors(name):
+    with _convert_astropy_errors(name):
         try:
             spool = _unpack_file(file, name)
             if spool is not None:
@@ -138,7 +138,7 @@ def open_fits(file: Place) -> Product:
             plain_path: Place = Path(spool.name) if spool is not None else file
             stream = open_files.enter_context(plain_path.open("rb"))
             size = plain_path.stat().st_size
-            headers = _read_plain_headers(stream, size)
+            headers = _read_standard_headers(stream, size)
             hdus = cache(partial(_open_hdus, stream, open_files))
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
@@ -150,8 +150,8 @@ def open_fits(file: Place) -> Product:
                 cards = headers[0].cards
             else:
                 cards = _list_cards(hdus()[0].header)
-            all_parts = add_cell_arrays(parts, cards)
-            return Product(medium="fits", parts=all_parts, cards=cards, close=open_files.close)
+            all_parts = with_cell_arrays(parts, cards)
+            return OpenProductFile(medium="fits", parts=all_parts, cards=cards, close=open_files.close)
         except BaseException:
             open_files.close()
             raise
@@ -190,7 +190,7 @@ def _unpack_file(file: Place, name: str) -> Any:
 
 
 @contextmanager
-def _name_errors(name: str) -> Iterator[None]:
+def _convert_astropy_errors(name: str) -> Iterator[None]:
     """Convert what astropy raises for bad files to an error with their name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -208,12 +208,12 @@ def _name_errors(name: str) -> Iterator[None]:
             raise SourceError(format_message("{name} is damaged, or no FITS file: {reason}", name, reason)) from None
 
 
-def _read_plain_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
+def _read_standard_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
     """Read the headers if all of them are written plainly; return none if astropy must read them."""
     if not size:
         return []
     try:
-        return [*islice(read_headers(stream, size), MAX_PARTS)]
+        return [*islice(read_fits_headers(stream, size), MAX_PARTS)]
     except NonStandardHeaderError:
         return []
 
@@ -269,7 +269,7 @@ def _create_part(hdu: Any, index: int, open_hdus: Callable[[], Any], stream: Bin
         else:
             data = int(hdu.fileinfo()["datLoc"])
         cards = _list_cards(hdu.header)
-        words = map_first_values(cards)
+        words = map_card_values(cards)
         image = _ImageHeader(name, sizes, cards, words, data, lambda: hdu.header, hdu.section)
         yield _create_array(image, index, open_hdus, stream)
 
@@ -321,12 +321,12 @@ def _list_cards(header: Any) -> tuple[HeaderCard, ...]:
     return tuple(map(read_card, header.cards))
 
 
-class _PixelScale:
+class _PixelValueScale:
     """The conversion of stored values to physical values by BITPIX, BSCALE, BZERO and BLANK (FITS 4.0 section 5.3)."""
 
     def __init__(self, card_values: Mapping[str, Any]) -> None:
-        self._scale = _read_number(card_values.get("BSCALE", 1.0), 1.0)
-        self._zero = _read_number(card_values.get("BZERO", 0.0), 0.0)
+        self._scale = _to_number_or_default(card_values.get("BSCALE", 1.0), 1.0)
+        self._zero = _to_number_or_default(card_values.get("BZERO", 0.0), 0.0)
         self._blank = card_values.get("BLANK")
         self._bits = int(card_values["BITPIX"] or 0)
         has_integers = self._bits > 0 and self._blank is None
@@ -364,7 +364,7 @@ class _PixelScale:
 def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> ArrayPart:
     sizes = image.sizes
     card_values = image.values
-    pixel_scale = _PixelScale(card_values)
+    pixel_scale = _PixelValueScale(card_values)
     read_uncompressed = None
     if image.data_offset is not None:
         stored_type = pixel_scale.stored_type.newbyteorder(">")
@@ -372,7 +372,7 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
         read_uncompressed = partial(read_window, stream, image.data_offset, strides, stored_type)
 
     def read_raw(window: Sequence[slice]) -> npt.NDArray[Any]:
-        with _name_errors(image.name or str(index)):
+        with _convert_astropy_errors(image.name or str(index)):
             if read_uncompressed is not None:
                 return read_uncompressed(window)
             return np.asarray(image.section[tuple(window)])
@@ -396,11 +396,11 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
         unit=str(card_values.get("BUNIT") or "").strip() or None,
         cards=image.cards,
         create_sky_mapping=create_sky_mapping,
-        role=_find_role(image.name, index),
+        role=_find_hdu_role(image.name, index),
     )
 
 
-def _find_role(name: str, index: int) -> str:
+def _find_hdu_role(name: str, index: int) -> str:
     """Find the role of an array by the name of its HDU."""
     if index:
         for role, pattern in _ROLE_PATTERNS.items():
@@ -409,7 +409,7 @@ def _find_role(name: str, index: int) -> str:
     return "data"
 
 
-def _read_number(value: object, default: float) -> float:
+def _to_number_or_default(value: object, default: float) -> float:
     if isinstance(value, int | float) and np.isfinite(value):
         return float(value)
     return default
@@ -434,17 +434,17 @@ def _create_axis(
         kind = "spectral"  # in MUSE cubes and many spectra
     size = sizes[len(sizes) - number]
     read_values: Callable[[], npt.NDArray[Any]] | None = None
-    compute_coordinates = partial(_compute_coordinates, card_values, read_header, number, size, open_hdus)
+    compute_coordinates = partial(_compute_axis_coordinates, card_values, read_header, number, size, open_hdus)
     if kind not in {"longitude", "latitude"} and (word or card_values.get(f"CRVAL{number}") is not None):
-        read_values = partial(_compute_values, card_values, number, kind, compute_coordinates)
+        read_values = partial(_compute_axis_values, card_values, number, kind, compute_coordinates)
     if read_values is not None and kind in {"spectral", "time"}:
-        read_file_values = partial(_compute_file_values, compute_coordinates, unit)
+        read_file_values = partial(_compute_values_in_file_unit, compute_coordinates, unit)
     else:
         read_file_values = None
     return Axis(name=word, size=size, kind=kind, unit=unit, read_values=read_values, read_file_values=read_file_values)
 
 
-def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.NDArray[np.float64]:
+def _compute_values_in_file_unit(compute_coordinates: World, unit: str | None) -> npt.NDArray[np.float64]:
     """Compute the values that the file states for the pixels of an axis, in its own unit.
 
     Wcslib converts some values to units of its own.
@@ -461,7 +461,7 @@ def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.ND
         return values
 
 
-def _compute_values(
+def _compute_axis_values(
     card_values: Mapping[str, Any], number: int, axis_kind: str, compute_coordinates: World
 ) -> npt.NDArray[Any]:
     """Compute the values of the pixels of an axis, at the reference pixels of the other axes."""
@@ -469,13 +469,13 @@ def _compute_values(
     if axis_kind == "spectral":
         return convert_to_wavelengths(coordinates, str(card_values.get(f"CTYPE{number}") or ""), unit_name, card_values)
     if axis_kind == "time":
-        return convert_to_mjd(coordinates, unit_name, card_values)
+        return convert_axis_times_to_mjd(coordinates, unit_name, card_values)
     if axis_kind == "polarization":
-        return name_polarizations(coordinates)
+        return convert_stokes_to_names(coordinates)
     return coordinates
 
 
-def _compute_coordinates(
+def _compute_axis_coordinates(
     card_values: Mapping[str, Any], read_header: Callable[[], Any], number: int, size: int, open_hdus: Callable[[], Any]
 ) -> tuple[npt.NDArray[np.float64], str]:
     """Compute values along an axis, and their unit; wcslib computes tables of coordinates (-TAB) and logarithms."""
@@ -497,13 +497,13 @@ def _compute_coordinates(
             except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its errors, of no common kind)
                 reason = " ".join(str(fault).split())[:200]
                 raise SourceError(format_message("the axis {axis} has no values: {reason}", number, reason)) from None
-    step = _read_number(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
+    step = _to_number_or_default(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
     if f"CDELT{number}" in card_values:
-        step *= _read_number(card_values.get(f"PC{number}_{number}", 1.0), 1.0)
+        step *= _to_number_or_default(card_values.get(f"PC{number}_{number}", 1.0), 1.0)
     elif f"CD{number}_{number}" in card_values:
-        step = _read_number(card_values[f"CD{number}_{number}"], 1.0)
-    reference_value = _read_number(card_values.get(f"CRVAL{number}", 0.0), 0.0)
-    reference_pixel = _read_number(card_values.get(f"CRPIX{number}", 0.0), 0.0)
+        step = _to_number_or_default(card_values[f"CD{number}_{number}"], 1.0)
+    reference_value = _to_number_or_default(card_values.get(f"CRVAL{number}", 0.0), 0.0)
+    reference_pixel = _to_number_or_default(card_values.get(f"CRPIX{number}", 0.0), 0.0)
     return reference_value + (pixels - reference_pixel) * step, unit
 
 
@@ -530,7 +530,7 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
         step = max(1, min(65_536, (8 << 20) // max(1, width)))
         for first in range(start, min(count, start + row_limit), step):
             last = min(count, start + row_limit, first + step)
-            with _name_errors(name or str(index)):
+            with _convert_astropy_errors(name or str(index)):
                 block = None
                 if len(direct_readers) < len(fits_columns):
                     block = hdu.data[first:last]
@@ -540,7 +540,7 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
                         values = direct_readers[column.name][0](first, last)
                         arrays.append(_build_cells(values, table_column))
                     else:
-                        arrays.append(_build_column(block, column, table_column))
+                        arrays.append(_build_column_array(block, column, table_column))
             schema = pa.schema([column.arrow_field for column in table_columns])
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -596,7 +596,7 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
         yield header_bytes
         remaining_bytes, at = int(info["datSpan"]), int(info["datLoc"])
         while remaining_bytes > 0:
-            with _name_errors(name):
+            with _convert_astropy_errors(name):
                 info["file"].seek(at)
                 chunk = info["file"].read(min(remaining_bytes, 4 << 20))
             if not chunk:
@@ -617,11 +617,11 @@ def _create_column(column: Any) -> Column:
     base, shape = kind.subdtype or (kind, ())
     tform = str(column.format).lstrip("0123456789")
     if tform[:1] in {"P", "Q"}:
-        column_type = Type(_TFORM_TYPES.get(tform[1:2], "double"), "*")
+        column_type = ColumnType(_TFORM_TYPES.get(tform[1:2], "double"), "*")
     elif base.kind in "SU":
-        column_type = Type("char", "*")
+        column_type = ColumnType("char", "*")
     else:
-        column_type = Type(_choose_number_type(column, base), _find_arraysize(column, shape))
+        column_type = ColumnType(_choose_number_type(column, base), _find_arraysize(column, shape))
     unit = str(column.unit or "") or None
     return Column(name=str(column.name), type=column_type, unit=unit, ucd=None)
 
@@ -645,7 +645,7 @@ def _find_arraysize(column: Any, shape: tuple[int, ...]) -> str | None:
     return format_arraysize(shape)
 
 
-def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
+def _build_column_array(block: Any, column: Any, table_column: Column) -> pa.Array:
     values = block.field(column.name)
     kind = table_column.arrow_field.type
     if table_column.type.datatype == "char":
@@ -673,7 +673,7 @@ def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
 
 def _build_items(values: npt.NDArray[Any], arrow_type: pa.DataType) -> pa.Array:
     """Convert numbers to an Arrow type, complex ones to pairs."""
-    native_values = _to_native_order(values)
+    native_values = _to_native_byte_order(values)
     if not pa.types.is_fixed_size_list(arrow_type):
         return pa.array(native_values, from_pandas=True).cast(arrow_type)
     complex_type = "c8" if pa.types.is_float32(arrow_type.value_type) else "c16"
@@ -682,11 +682,11 @@ def _build_items(values: npt.NDArray[Any], arrow_type: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(parts, 2).cast(arrow_type)
 
 
-def _to_native_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _to_native_byte_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="fits",
     title="FITS",
     media_types=("application/fits", "image/fits", "image/x-fits"),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media import MAX_PARTS, ArrayPart, Axis, Medium, Product, convert_to_wavelengths
+from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
 from hven.formats.media import _map_projections as map_projections
 from hven.formats.media import _pvl_labels as pvl_labels
-from hven.formats.media._record_tables import RecordField, create_fixed_table
-from hven.formats.media._spectral_axes import normalize_unit
+from hven.formats.media._record_tables import RecordField, create_fixed_record_table
+from hven.formats.media._spectral_axes import normalize_length_unit
 from hven.formats.media._stored_arrays import ArrayLayout, ValueScale, create_window_reader
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
@@ -41,7 +41,7 @@ _PIXEL_TYPES: dict[str, tuple[str, tuple[float, ...], float | None]] = {
 _FIELD_TYPES = {"INTEGER": ("i4", 4), "DOUBLE": ("f8", 8), "REAL": ("f4", 4), "TEXT": ("text", 1)}
 
 
-def open_isis(file: Place) -> Product:
+def open_isis(file: Place) -> OpenProductFile:
     """Open a cube.
 
     Parameters
@@ -59,7 +59,7 @@ def open_isis(file: Place) -> Product:
     SourceError
         The label is not that of a cube, or promises more than the file has.
     """
-    label = pvl_labels.read_label(file)
+    label = pvl_labels.read_pvl_label(file)
     cube = _find_object(label, "ISISCUBE")
     core = None
     if cube is not None:
@@ -82,7 +82,7 @@ def open_isis(file: Place) -> Product:
     scale = ValueScale(factor, zero, nulls, lowest_valid)
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     band_axis = _create_band_axis(_find_object(cube, "BANDBIN"), sizes[0])
-    wcs_cards = map_projections.write_map_cards(_read_mapping(cube), origin_pixel=0.5)
+    wcs_cards = map_projections.write_map_projection_cards(_convert_mapping_to_pds3(cube), origin_pixel=0.5)
     create_sky_mapping = None
     if wcs_cards:
         line_axis = Axis(name="LATITUDE", size=sizes[1], kind="latitude")
@@ -105,7 +105,7 @@ def open_isis(file: Place) -> Product:
     for name, inner_object in label.objects[:MAX_PARTS]:
         if name == "TABLE":
             parts.append(_create_table(file, inner_object, len(parts)))
-    return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.list_cards()))
+    return OpenProductFile(medium="isis", parts=tuple(parts), cards=tuple(cube.list_cards()))
 
 
 def _find_object(label: PvlLabel, name: str) -> PvlLabel | None:
@@ -118,7 +118,7 @@ def _find_object(label: PvlLabel, name: str) -> PvlLabel | None:
 def _create_table(file: Place, table_label: PvlLabel, index: int) -> TablePart:
     order = "<" if str(table_label.get("BYTEORDER")).upper() == "LSB" else ">"
     fields = _read_table_fields(table_label, order)
-    return create_fixed_table(
+    return create_fixed_record_table(
         file,
         fields,
         index=index,
@@ -177,13 +177,13 @@ def _create_band_axis(group: PvlLabel | None, size: int) -> Axis:
         name="BAND",
         size=size,
         kind="spectral",
-        unit=normalize_unit(unit),
+        unit=normalize_length_unit(unit),
         read_values=values,
         read_file_values=lambda: centre_values,
     )
 
 
-def _read_mapping(cube: PvlLabel) -> dict[str, object]:
+def _convert_mapping_to_pds3(cube: PvlLabel) -> dict[str, object]:
     """Convert a group Mapping to the keywords of PDS3."""
     mapping_group = _find_object(cube, "MAPPING")
     if mapping_group is None:
@@ -231,7 +231,7 @@ def _read_table_fields(table: PvlLabel, order: str) -> list[RecordField]:
     return fields
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="isis",
     title="ISIS",
     media_types=("application/x-isis3-cube",),

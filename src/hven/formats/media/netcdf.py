@@ -21,8 +21,8 @@ from hven.formats.media import (
     ArrayPart,
     Axis,
     HeaderCard,
-    Medium,
-    Product,
+    OpenProductFile,
+    ProductFileFormat,
     TablePart,
     convert_to_wavelengths,
 )
@@ -33,7 +33,7 @@ from hven.formats.media._product import MISSING_INSTANT, ProductVariable
 from hven.formats.media._record_tables import (
     UINT64_DIGITS,
     VOTABLE_TYPES,
-    describe_text_deviation,
+    build_uint64_text_deviation,
     has_values_beyond_int64,
 )
 from hven.formats.media._sampled_variables import format_arraysize
@@ -41,8 +41,8 @@ from hven.formats.media._stored_arrays import ArrayLayout, convert_library_error
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
-from hven.model.table import MJD_EPOCH, AxisMetadata, Column, TimeSeriesMetadata
-from hven.model.types import Type
+from hven.model.table import MJD_EPOCH, ArrayAxisMetadata, Column, TimeSeriesMetadata
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     Window = Sequence[slice]
     from hven.formats.media._product import Instants
     from hven.formats.media._remote_files import Place
-    from hven.model import Deviation
+    from hven.model import ReadDeviation
 
 MAX_CELL_BYTES = 1 << 16  # of a cell of a table
 FILL_ATTRIBUTES = ("_FillValue", "missing_value", "FILLVAL")
@@ -106,7 +106,7 @@ class _NetcdfVariable:
     read_stored: Callable[[Window], npt.NDArray[Any]]
     unlimited_dims: frozenset[str] = field(default_factory=frozenset)
 
-    def read_text(self, name: str) -> str:
+    def read_text_attribute(self, name: str) -> str:
         value = self.attributes.get(name)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
@@ -114,7 +114,7 @@ class _NetcdfVariable:
             return ""
         return str(value)
 
-    def read_number(self, name: str) -> Any:
+    def read_number_attribute(self, name: str) -> Any:
         value = np.asarray(self.attributes.get(name)).ravel()
         if value.dtype.kind in "iuf" and len(value):
             return value[0]
@@ -127,8 +127,8 @@ class _NetcdfVariable:
     @property
     def time_reference(self) -> tuple[float, float] | None:
         """The MJD from which its times count, and how many of its units make a day; None if it is no time."""
-        match = _TIME_UNIT_PATTERN.fullmatch(self.read_text("units").strip())
-        calendar = self.read_text("calendar").lower() or "standard"
+        match = _TIME_UNIT_PATTERN.fullmatch(self.read_text_attribute("units").strip())
+        calendar = self.read_text_attribute("calendar").lower() or "standard"
         if match is None or calendar not in {"standard", "gregorian", "proleptic_gregorian"}:
             return None
         unit_name = match[1].lower()
@@ -149,7 +149,7 @@ class _NetcdfVariable:
         day_number = float(day.astype(np.int64))
         return day_number + 40_587.0 + (hour - zone_hours) / 24.0, units_per_day
 
-    def find_missing(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    def find_fill_values(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         is_missing = np.zeros(stored.shape, np.bool_)
         for name in FILL_ATTRIBUTES:
             fill = np.asarray(self.attributes.get(name)).ravel()
@@ -159,8 +159,8 @@ class _NetcdfVariable:
 
     @property
     def scale_and_offset(self) -> tuple[float, float] | None:
-        factor = self.read_number("scale_factor")
-        zero = self.read_number("add_offset")
+        factor = self.read_number_attribute("scale_factor")
+        zero = self.read_number_attribute("add_offset")
         if factor is None and zero is None:
             return None
         if factor is None:
@@ -173,7 +173,7 @@ class _NetcdfVariable:
         if self.time_reference is not None:
             return np.dtype("f8")
         for name in ("scale_factor", "add_offset"):
-            number = self.read_number(name)
+            number = self.read_number_attribute(name)
             if number is not None:
                 is_short = number.dtype == np.float32 and self.dtype.itemsize <= 2
                 return np.dtype("f4" if is_short else "f8")
@@ -187,7 +187,7 @@ class _NetcdfVariable:
     def read_values(self, window: Window) -> npt.NDArray[Any]:
         """Read a window as physical values: scaled, times as MJD, fill values as NaN."""
         stored = self.read_stored(window)
-        is_missing = self.find_missing(stored)
+        is_missing = self.find_fill_values(stored)
         result_type = self.value_type
         scaled_values = stored.astype(result_type)
         zero = self.time_reference
@@ -205,26 +205,26 @@ class _NetcdfVariable:
         """Read times as microseconds since 1970, and nanoseconds; integers are not converted to floats in between."""
         zero = self.time_reference
         assert zero is not None  # noqa: S101  (only times are read so)
-        stored = self.read_stored(self._select_records(start, stop))
+        stored = self.read_stored(self._build_record_window(start, stop))
         start_instant = round((zero[0] - 40_587.0) * 86_400e6)
         step = 86_400e6 / zero[1]
         if stored.dtype.kind in "iu" and step >= 1.0 and self.scale_and_offset is None:
             instants_read = stored.astype(np.int64) * round(step) + start_instant
-            missing = self.find_missing(stored)
+            missing = self.find_fill_values(stored)
             return np.where(missing, MISSING_INSTANT, instants_read), None
         if stored.dtype.kind in "iu" and step == 1e-3 and self.scale_and_offset is None:
             micros, nanos = np.divmod(stored.astype(np.int64), 1000)
-            return np.where(self.find_missing(stored), MISSING_INSTANT, micros + start_instant), nanos
+            return np.where(self.find_fill_values(stored), MISSING_INSTANT, micros + start_instant), nanos
         values = stored.astype(np.float64)
         scaled = self.scale_and_offset
         if scaled is not None:
             values = values * scaled[0] + scaled[1]
-        is_missing = self.find_missing(stored) | ~np.isfinite(values)
+        is_missing = self.find_fill_values(stored) | ~np.isfinite(values)
         microseconds = np.round(np.where(is_missing, 0.0, values) * step)
         instants = microseconds.astype(np.int64) + start_instant
         return np.where(is_missing, MISSING_INSTANT, instants), None
 
-    def _select_records(self, start: int, stop: int) -> tuple[slice, ...]:
+    def _build_record_window(self, start: int, stop: int) -> tuple[slice, ...]:
         """Return the window of some records."""
         return (slice(start, stop), *(slice(0, size) for size in self.shape[1:]))
 
@@ -237,8 +237,8 @@ class _NetcdfVariable:
             return False
 
         def read_filled(first: int, stop: int) -> npt.NDArray[np.uint64]:
-            stored = self.read_stored(self._select_records(first, stop))
-            missing = self.find_missing(stored)
+            stored = self.read_stored(self._build_record_window(first, stop))
+            missing = self.find_fill_values(stored)
             return np.where(missing, 0, stored).astype(np.uint64)
 
         record_values = max(1, math.prod(self.shape[1:]))
@@ -247,27 +247,27 @@ class _NetcdfVariable:
 
     def create_column(self) -> Column:
         name = self.name.rsplit("/", 1)[-1]
-        description = self.read_text("long_name") or self.read_text("standard_name")
+        description = self.read_text_attribute("long_name") or self.read_text_attribute("standard_name")
         description = description or istp.read_text_attribute(self.attributes, "CATDESC")
         cell_shape = self.shape[1:]
         size = format_arraysize(cell_shape)
         if self.time_reference is not None:
             time_description = f"MJD: {description}".rstrip(": ")
-            column_type = Type("double", size)
+            column_type = ColumnType("double", size)
             epoch = None if size else MJD_EPOCH
             return Column(
                 name=name, type=column_type, unit="d", ucd="time.epoch", description=time_description, epoch=epoch
             )
         if self.exceeds_int64:
             digits_size = format_arraysize((*cell_shape, UINT64_DIGITS)) if cell_shape else f"{UINT64_DIGITS}*"
-            column_type = Type("char", digits_size)
-            unit = self.read_text("units").strip() or None
+            column_type = ColumnType("char", digits_size)
+            unit = self.read_text_attribute("units").strip() or None
             return Column(name=name, type=column_type, unit=unit, description=description or None)
         if self.is_text:
-            column_type = Type("char", "*")
+            column_type = ColumnType("char", "*")
         else:
             numpy_type = self.value_type if self.scale_and_offset else self.dtype
-            column_type = Type(VOTABLE_TYPES[numpy_type.str[1:]], size)
+            column_type = ColumnType(VOTABLE_TYPES[numpy_type.str[1:]], size)
         label = istp.read_axis_label(self.attributes, name)
         return Column(name=name, type=column_type, unit=self.unit, description=description or None, label=label)
 
@@ -276,18 +276,18 @@ class _NetcdfVariable:
         """The unit; for variables with attributes of ISTP without markup, and None for words that mean none."""
         if istp.read_text_attribute(self.attributes, "VAR_TYPE"):
             return istp.clean_unit(istp.read_text_attribute(self.attributes, "UNITS"))
-        return self.read_text("units").strip() or None
+        return self.read_text_attribute("units").strip() or None
 
     def read_arrow(self, start: int, stop: int, arrow_type: pa.DataType) -> pa.Array:
         """Read records as cells, with nulls for fill values."""
-        window = self._select_records(start, stop)
+        window = self._build_record_window(start, stop)
         if self.is_text:
             return pa.array(_decode_texts(self.read_stored(window)), pa.string())
         is_unscaled = self.time_reference is None and self.scale_and_offset is None
         cell_values = self.read_stored(window) if is_unscaled else self.read_values(window)
         flat = np.ascontiguousarray(cell_values).ravel()
         flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
-        mask = self.find_missing(flat) if is_unscaled else None
+        mask = self.find_fill_values(flat) if is_unscaled else None
         cells = pa.array(flat, mask=mask, from_pandas=True)
         if len(self.shape) == 1:
             return cells.cast(arrow_type)
@@ -311,7 +311,7 @@ def _decode_texts(cells: npt.NDArray[Any]) -> list[str]:
     return texts
 
 
-def open_netcdf(file: Place) -> Product:
+def open_netcdf(file: Place) -> OpenProductFile:
     """Open a file.
 
     Parameters
@@ -338,18 +338,18 @@ def open_netcdf(file: Place) -> Product:
                 format_message("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"),
                 remedy=format_message("write it as netCDF-4 (nccopy -k nc4)"),
             )
-        deviations: list[Deviation] = []
+        deviations: list[ReadDeviation] = []
         tables: list[TablePart] = []
         if signature[:3] == b"CDF":
-            variables_found, global_attributes, close = _open_classic(file, name)
+            variables_found, global_attributes, close = _open_netcdf3(file, name)
         else:
-            variables_found, global_attributes, close, tables = _open_version_4(file, name, deviations)
+            variables_found, global_attributes, close, tables = _open_netcdf4(file, name, deviations)
         try:
             part_variables = {variable.name: variable for variable in variables_found[:MAX_PARTS]}
             for variable in part_variables.values():
                 if variable.exceeds_int64:
                     column_name = variable.name.rsplit("/", 1)[-1]
-                    deviations.append(describe_text_deviation(column_name, name))
+                    deviations.append(build_uint64_text_deviation(column_name, name))
             parts = (*tables, *_create_parts(part_variables, len(tables)))
         except BaseException:
             close()
@@ -363,7 +363,7 @@ def open_netcdf(file: Place) -> Product:
             )
 
     cards = tuple(_list_attribute_cards(global_attributes))
-    return Product(
+    return OpenProductFile(
         medium="netcdf",
         parts=parts,
         cards=cards,
@@ -373,7 +373,7 @@ def open_netcdf(file: Place) -> Product:
     )
 
 
-def read_cards(file: Place) -> Iterator[HeaderCard]:
+def read_global_attributes(file: Place) -> Iterator[HeaderCard]:
     """Read the global attributes only.
 
     Parameters
@@ -421,8 +421,8 @@ def _open_hdf5(file: Place) -> Any:
     return h5py.File(file.open("rb"), "r")
 
 
-def _open_version_4(
-    file: Place, name: str, deviations: list[Deviation]
+def _open_netcdf4(
+    file: Place, name: str, deviations: list[ReadDeviation]
 ) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None], list[TablePart]]:
     plugins.require_modules("a netCDF file", "h5py", "h5netcdf", error_class=SourceError)
     import h5netcdf  # noqa: PLC0415  (few requests need it)
@@ -482,7 +482,7 @@ def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> I
             shape=tuple(int(size) for size in variable.shape),
             dtype=value_type,
             attributes=_read_attributes(variable.attrs),
-            read_stored=partial(_read_section, variable, file_name, take_part),
+            read_stored=partial(_read_variable_window, variable, file_name, take_part),
             unlimited_dims=frozenset(unlimited),
         )
 
@@ -523,12 +523,14 @@ def _read_attributes(attribute_manager: Any) -> dict[str, Any]:
     return attributes
 
 
-def _read_section(variable: Any, name: str, take_part: Callable[[Any], Any], window: Window) -> npt.NDArray[Any]:
+def _read_variable_window(
+    variable: Any, name: str, select_component: Callable[[Any], Any], window: Window
+) -> npt.NDArray[Any]:
     with convert_library_errors(name, "netCDF"):
-        return np.asarray(take_part(variable[tuple(window)]))
+        return np.asarray(select_component(variable[tuple(window)]))
 
 
-def _open_classic(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None]]:
+def _open_netcdf3(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None]]:
     plugins.require_modules("a netCDF file", "scipy", error_class=SourceError)
     from scipy.io import netcdf_file  # noqa: PLC0415  (few requests need it)
 
@@ -612,7 +614,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
         has_described_axis = any(axis.read_values for axis in axes[1:])
         if len(variable.shape) == 1 or (is_column and not has_described_axis):
             continue
-        cards = _write_map_cards(axes, variable, variables_by_name)
+        cards = _write_lon_lat_grid_cards(axes, variable, variables_by_name)
         create_sky_mapping = None
         if cards:
             axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
@@ -625,7 +627,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             axes=tuple(axes),
             dtype=variable.value_type,
             read=variable.read_values,
-            unit=variable.read_text("units").strip() or None,
+            unit=variable.read_text_attribute("units").strip() or None,
             cards=(*cards, *_list_attribute_cards(variable.attributes)),
             create_sky_mapping=create_sky_mapping,
         )
@@ -697,7 +699,7 @@ def _collect_sample_metadata(
 
 def _describe_axes(
     variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable], names: Mapping[str, str]
-) -> tuple[AxisMetadata, ...]:
+) -> tuple[ArrayAxisMetadata, ...]:
     """Describe what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension.
 
     Return nothing if one dimension is unknown.
@@ -724,7 +726,7 @@ def _describe_axes(
             return ()
         column = axis_variable.create_column()
         label = column.label or column.description
-        axis_metadata.append(AxisMetadata(name=column.name, unit=column.unit, label=label, centers=centers))
+        axis_metadata.append(ArrayAxisMetadata(name=column.name, unit=column.unit, label=label, centers=centers))
     return tuple(axis_metadata)
 
 
@@ -783,8 +785,8 @@ def _create_axis(
     if coordinate is None or coordinate.shape != (size,) or size > 1 << 24:
         return Axis(name=dim, size=size)
     read_values = cache(partial(coordinate.read_values, (slice(0, size),)))
-    unit = coordinate.read_text("units").strip()
-    search_text = f"{dim} {coordinate.read_text('standard_name')}".lower()
+    unit = coordinate.read_text_attribute("units").strip()
+    search_text = f"{dim} {coordinate.read_text_attribute('standard_name')}".lower()
     if coordinate.time_reference is not None:
         return Axis(name=dim, size=size, kind="time", unit="d", read_values=read_values)
     if re.search(r"wavelength|wavenumber|radiation_frequency|^freq|^lambda\b|^wave", search_text) and unit:
@@ -799,7 +801,7 @@ def _create_axis(
     return Axis(name=dim, size=size, unit=unit or None, read_values=read_values)
 
 
-def _write_map_cards(
+def _write_lon_lat_grid_cards(
     axes: Sequence[Axis], variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> list[HeaderCard]:
     """Write a regular grid of latitudes and longitudes as WCS; return nothing for any other grid."""
@@ -807,7 +809,7 @@ def _write_map_cards(
         return []
     for dim, unit_pattern in zip(variable.dims[-2:], (r"degrees?(n|north)", r"degrees?(e|east)"), strict=True):
         coordinate = _find_coordinate_variable(dim, variable.name, variables_by_name)
-        unit = coordinate.read_text("units").lower().replace("_", "") if coordinate is not None else ""
+        unit = coordinate.read_text_attribute("units").lower().replace("_", "") if coordinate is not None else ""
         if not re.fullmatch(unit_pattern, unit):
             return []
     lat = _read_coordinates(axes[-2])
@@ -817,15 +819,15 @@ def _write_map_cards(
     if not lat_step or not lon_step:
         return []
     radius = None
-    mapping = variables_by_name.get(variable.read_text("grid_mapping"))
+    mapping = variables_by_name.get(variable.read_text_attribute("grid_mapping"))
     if mapping is not None:
-        radius = mapping.read_number("semi_major_axis")
+        radius = mapping.read_number_attribute("semi_major_axis")
         if radius is None:
-            radius = mapping.read_number("earth_radius")
-    target_name = variable.read_text("target_name")
+            radius = mapping.read_number_attribute("earth_radius")
+    target_name = variable.read_text_attribute("target_name")
     if not target_name and radius is not None and 6.3e6 < radius < 6.4e6:
         target_name = "Earth"
-    body = map_projections.find_body_code(target_name)
+    body = map_projections.find_body_ctype_code(target_name)
     wcs_values: list[tuple[str, str | float]] = [
         ("CTYPE1", f"{body}LN-CAR"),
         ("CTYPE2", f"{body}LT-CAR"),
@@ -859,12 +861,12 @@ def _find_even_step(coordinates: npt.NDArray[np.float64]) -> float:
     return step
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="netcdf",
     title="netCDF",
     media_types=("application/x-netcdf", "application/netcdf"),
     extensions=("nc", "nc4", "h5", "hdf5"),
     signature_pattern=rb"\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]",
     open=open_netcdf,
-    read_cards=read_cards,
+    read_cards=read_global_attributes,
 )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import Medium, Product, TablePart, list_media
+from hven.formats.media import OpenProductFile, ProductFileFormat, TablePart, list_product_file_formats
 from hven.formats.media._stored_arrays import convert_library_errors
 from hven.model.table import MJD_EPOCH, Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hven.formats.media._remote_files import Place
 
-_TEXT_TYPE, _REAL_TYPE, _FLAG_TYPE = Type("char", "*"), Type("double"), Type("boolean")
+_TEXT_TYPE, _REAL_TYPE, _FLAG_TYPE = ColumnType("char", "*"), ColumnType("double"), ColumnType("boolean")
 # observables of each kind of table as columns of points: name, unit, UCD, description
 _OBSERVABLES: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
     "OI_VIS2": (
@@ -53,7 +53,7 @@ _BASELINE_COLUMNS = {
 }
 
 
-def open_oifits(file: Place) -> Product:
+def open_oifits(file: Place) -> OpenProductFile:
     """Open a file.
 
     Parameters
@@ -71,11 +71,11 @@ def open_oifits(file: Place) -> Product:
     SourceError
         The file is not FITS, or damaged.
     """
-    fits_product = list_media()["fits"].open(file)
-    return add_point_tables(fits_product) or fits_product
+    fits_product = list_product_file_formats()["fits"].open(file)
+    return with_point_tables(fits_product) or fits_product
 
 
-def add_point_tables(fits_product: Product) -> Product | None:
+def with_point_tables(fits_product: OpenProductFile) -> OpenProductFile | None:
     """Add tables of points before the parts of a FITS file.
 
     Parameters
@@ -98,7 +98,7 @@ def add_point_tables(fits_product: Product) -> Product | None:
     if not any(table.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for table in tables):
         return None
     parts = (*views, *fits_product.parts)
-    return Product(medium="oifits", parts=parts, cards=fits_product.cards, close=fits_product.close)
+    return OpenProductFile(medium="oifits", parts=parts, cards=fits_product.cards, close=fits_product.close)
 
 
 def _read_card_text(table: TablePart, keyword: str) -> str:
@@ -122,11 +122,11 @@ def _read_names_by_number(tables: Sequence[TablePart], table_kind: str, key: str
 
 
 def _read_wavelengths(
-    tables: Sequence[TablePart], name: str
+    tables: Sequence[TablePart], instrument: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Read the wavelengths and bands of an instrument; return None if the file does not have them."""
     for table in tables:
-        if table.name.upper() == "OI_WAVELENGTH" and _read_card_text(table, "INSNAME") == name:
+        if table.name.upper() == "OI_WAVELENGTH" and _read_card_text(table, "INSNAME") == instrument:
             batches = table.read_batches(0, table.row_count)
             wavelength_table = pa.Table.from_batches(batches).combine_chunks()
             wavelengths = np.asarray(wavelength_table["EFF_WAVE"], np.float64)
@@ -144,7 +144,7 @@ def _create_point_table(
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         stop = start + row_limit
         first_point = 0
-        names = _PointNames(tables)
+        names = _PointLookup(tables)
         for member in members:
             width = sizes[id(member)]
             # the rows of the file with the requested points
@@ -154,7 +154,7 @@ def _create_point_table(
             row = first_row
             for batch in member.read_batches(first_row, max(0, end_row - first_row)):
                 with convert_library_errors(member.name, "OIFITS"):
-                    points = _flatten_points(batch, member, width, columns, names)
+                    points = _expand_rows_to_points(batch, member, width, columns, names)
                 begin = first_point + row * width
                 row += batch.num_rows
                 point_count = min(stop, begin + points.num_rows) - max(start, begin)
@@ -183,22 +183,24 @@ def _list_point_columns(table_kind: str, members: Sequence[TablePart]) -> tuple[
         Column(name="MJD", type=_REAL_TYPE, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=MJD_EPOCH),
     ]
     baseline_names = [name for name in _BASELINE_COLUMNS.get(table_kind, ()) if name in column_names]
-    columns += [_describe_number(name, "m", "instr.baseline", "baseline's coordinate") for name in baseline_names]
-    columns.append(_describe_number("EFF_WAVE", "m", "em.wl", "wavelength"))
-    columns.append(_describe_number("EFF_BAND", "m", "instr.bandwidth", "width of the channel"))
+    columns += [_create_number_column(name, "m", "instr.baseline", "baseline's coordinate") for name in baseline_names]
+    columns.append(_create_number_column("EFF_WAVE", "m", "em.wl", "wavelength"))
+    columns.append(_create_number_column("EFF_BAND", "m", "instr.bandwidth", "width of the channel"))
     frequency_ucd = "instr.baseline;arith.ratio"
-    columns.append(_describe_number("SPATIAL_FREQUENCY", "1/rad", frequency_ucd, "longest baseline over wavelength"))
+    columns.append(
+        _create_number_column("SPATIAL_FREQUENCY", "1/rad", frequency_ucd, "longest baseline over wavelength")
+    )
     observables = [observable for observable in _OBSERVABLES[table_kind] if observable[0] in column_names]
-    columns += [_describe_number(*observable) for observable in observables]
+    columns += [_create_number_column(*observable) for observable in observables]
     flag = Column(name="FLAG", type=_FLAG_TYPE, ucd="meta.code.qual", description="the value is not to be used")
     return (*columns, flag)
 
 
-def _describe_number(name: str, unit: str | None, ucd: str, description: str) -> Column:
+def _create_number_column(name: str, unit: str | None, ucd: str, description: str) -> Column:
     return Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description)
 
 
-class _PointNames:
+class _PointLookup:
     """The names of targets and stations of a file, and the wavelengths of its instruments."""
 
     def __init__(self, tables: Sequence[TablePart]) -> None:
@@ -232,8 +234,8 @@ def _count_wavelengths(table: TablePart) -> int:
     return 1
 
 
-def _flatten_points(
-    batch: pa.RecordBatch, table: TablePart, width: int, columns: Sequence[Column], names: _PointNames
+def _expand_rows_to_points(
+    batch: pa.RecordBatch, table: TablePart, width: int, columns: Sequence[Column], names: _PointLookup
 ) -> pa.RecordBatch:
     """Write a row for each wavelength of each row."""
     available_columns = set(batch.schema.names)
@@ -297,12 +299,12 @@ def _repeat_texts(texts: Sequence[str], width: int) -> pa.Array:
     return pa.array(texts, pa.string()).take(pa.array(row_numbers))
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="oifits",
     title="OIFITS",
     media_types=("application/oifits", "image/oifits"),
     extensions=("oifits", "oifits.gz"),
     signature_pattern=rb"SIMPLE  =.*?(CONTENT = 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
     open=open_oifits,
-    refinement=("fits", add_point_tables),
+    refinement=("fits", with_point_tables),
 )

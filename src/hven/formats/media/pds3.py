@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hven.formats.media import MAX_PARTS, ArrayPart, Axis, Medium, Product, convert_to_wavelengths
+from hven.formats.media import MAX_PARTS, ArrayPart, Axis, OpenProductFile, ProductFileFormat, convert_to_wavelengths
 from hven.formats.media import _map_projections as map_projections
 from hven.formats.media import _pvl_labels as pvl_labels
-from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_table
-from hven.formats.media._spectral_axes import normalize_unit
+from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_record_table
+from hven.formats.media._spectral_axes import normalize_length_unit
 from hven.formats.media._stored_arrays import (
     ArrayLayout,
     ValueScale,
     create_window_reader,
     find_companion_file,
-    read_constant,
+    parse_label_constant,
 )
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
@@ -51,7 +51,7 @@ _NULL_KEYWORDS = (
 _TABLE_OBJECTS = ("TABLE", "SERIES", "SPECTRUM", "PALETTE", "SPREADSHEET")
 
 
-def open_pds3(file: Place) -> Product:
+def open_pds3(file: Place) -> OpenProductFile:
     """Open a product by its label.
 
     Parameters
@@ -69,7 +69,7 @@ def open_pds3(file: Place) -> Product:
     SourceError
         The file has no label, or the label promises more than there is or points out of its folder.
     """
-    label = pvl_labels.read_label(file)
+    label = pvl_labels.read_pvl_label(file)
     map_projection = _read_map_projection(label)
     parts: list[Part] = []
     companion_paths: set[Place] = set()
@@ -80,7 +80,7 @@ def open_pds3(file: Place) -> Product:
         path, offset = file_and_offset
         companion_paths.add(path)
         if name.endswith(("IMAGE", "QUBE")):
-            stored_object = _StoredObject(label_object, path, offset, name, len(parts))
+            stored_object = _LabelledObject(label_object, path, offset, name, len(parts))
             if name.endswith("IMAGE"):
                 parts.append(_create_image_array(stored_object, map_projection))
             else:
@@ -91,8 +91,8 @@ def open_pds3(file: Place) -> Product:
             if isinstance(structure_name, str):  # its columns are described in a file beside the label
                 structure_path = find_companion_file(file.parent, structure_name)
                 companion_paths.add(structure_path)
-                column_objects += pvl_labels.read_label(structure_path).objects
-            stored_object = _StoredObject(label_object, path, offset, name, len(parts))
+                column_objects += pvl_labels.read_pvl_label(structure_path).objects
+            stored_object = _LabelledObject(label_object, path, offset, name, len(parts))
             parts.append(_create_table(stored_object, column_objects))
     if not parts:
         raise SourceError(
@@ -101,10 +101,10 @@ def open_pds3(file: Place) -> Product:
         )
     cards = tuple(label.list_cards())
     companion_files = tuple(sorted(companion_paths - {file}))
-    return Product(medium="pds3", parts=tuple(parts), cards=cards, companion_files=companion_files)
+    return OpenProductFile(medium="pds3", parts=tuple(parts), cards=cards, companion_files=companion_files)
 
 
-class _StoredObject(NamedTuple):
+class _LabelledObject(NamedTuple):
     """An object of a label, and the place of its data."""
 
     label: PvlLabel
@@ -114,7 +114,7 @@ class _StoredObject(NamedTuple):
     part_index: int  # of its first part
 
 
-def read_cards(file: Place) -> Iterator[HeaderCard]:
+def read_pds3_label_cards(file: Place) -> Iterator[HeaderCard]:
     """Read the label only, which may be that of a catalogue.
 
     Parameters
@@ -132,7 +132,7 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     SourceError
         The file has no label.
     """
-    return pvl_labels.read_label(file).list_cards()
+    return pvl_labels.read_pvl_label(file).list_cards()
 
 
 def _locate_object_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
@@ -180,24 +180,24 @@ def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
     return np.dtype(f"{order}{kind}{size}"), name.startswith("VAX") and kind == "f"
 
 
-def _read_scale(
+def _read_value_scale(
     label_object: PvlLabel, dtype: np.dtype[Any], factor: str, zero: str, minimum_keyword: str = ""
 ) -> ValueScale:
     nulls = set()
     for word in _NULL_KEYWORDS:
         for value in label_object.list_values(word):
-            null = read_constant(value, dtype)
+            null = parse_label_constant(value, dtype)
             if null is not None:
                 nulls.add(null)
     return ValueScale(
         factor=label_object.find_number(factor) or 1.0,
         zero=label_object.find_number(zero) or 0.0,
         nulls=tuple(sorted(nulls)),
-        lowest_valid=read_constant(label_object.get(minimum_keyword), dtype),
+        lowest_valid=parse_label_constant(label_object.get(minimum_keyword), dtype),
     )
 
 
-def _check_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
+def _require_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
     if not values or any(isinstance(size, bool) or not isinstance(size, int) or size < minimum for size in values):
         raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(values)[:60]))
     return [int(size) for size in values]
@@ -214,7 +214,7 @@ def _describe_bands(label_object: PvlLabel, size: int) -> dict[str, Any]:
             centre_values = np.array(centres, np.float64)
             return {
                 "kind": "spectral",
-                "unit": normalize_unit(unit_name),
+                "unit": normalize_length_unit(unit_name),
                 "read_values": partial(convert_to_wavelengths, centre_values, "", unit_name),
                 "read_file_values": partial(np.copy, centre_values),
             }
@@ -246,12 +246,12 @@ class _QubeLayout(NamedTuple):
 
 
 def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -> _QubeLayout:
-    sizes = _check_sizes(label_object.list_values("CORE_ITEMS"), name)
+    sizes = _require_sizes(label_object.list_values("CORE_ITEMS"), name)
     names = [str(word).upper() for word in label_object.list_values("AXIS_NAME")]
     if len(sizes) != 3 or len(names) != 3:
         raise SourceError(format_message("{name} has {count} axes, and 3 are read", name, len(sizes)))
     suffix_items = label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0]
-    suffix_sizes = _check_sizes(suffix_items, name, 0)
+    suffix_sizes = _require_sizes(suffix_items, name, 0)
     if len(suffix_sizes) != 3:
         raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(suffix_sizes)))
     core_bytes = int(label_object.find_number("CORE_ITEM_BYTES") or 0)
@@ -266,7 +266,7 @@ def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -
     return _QubeLayout(names, sizes, suffix_sizes, core_bytes, suffix_bytes, row_length, row, plane)
 
 
-def _create_qube_arrays(stored_object: _StoredObject) -> Iterator[ArrayPart]:
+def _create_qube_arrays(stored_object: _LabelledObject) -> Iterator[ArrayPart]:
     """Create a cube as bands, lines, samples, in whatever order it is stored; then each suffix as an array."""
     label_object, path, offset, name, index = stored_object
     qube = _read_qube_layout(label_object, name, path.stat().st_size - offset)
@@ -275,7 +275,7 @@ def _create_qube_arrays(stored_object: _StoredObject) -> Iterator[ArrayPart]:
     order = [2, 1, 0]
     if {"BAND", "LINE", "SAMPLE"} == set(qube.names):
         order = [qube.names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
-    scale = _read_scale(label_object, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
+    scale = _read_value_scale(label_object, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
     ordered_names = [qube.names[axis_number] for axis_number in order]
     ordered_sizes = [qube.sizes[axis_number] for axis_number in order]
     ordered_strides = tuple(strides[axis_number] for axis_number in order)
@@ -297,7 +297,7 @@ def _create_qube_arrays(stored_object: _StoredObject) -> Iterator[ArrayPart]:
             yield _create_suffix_array(stored_object._replace(part_index=index), qube, axis_number)
 
 
-def _create_suffix_array(stored_object: _StoredObject, qube: _QubeLayout, axis_number: int) -> ArrayPart:
+def _create_suffix_array(stored_object: _LabelledObject, qube: _QubeLayout, axis_number: int) -> ArrayPart:
     """Create the array of the suffix of an axis, the axis of the suffix first."""
     label_object = stored_object.label
     axis_name = qube.names[axis_number]
@@ -337,13 +337,13 @@ def _read_unit(label_object: PvlLabel, *names: str) -> str | None:
     return None
 
 
-def _create_image_array(stored_object: _StoredObject, map_projection: dict[str, Any]) -> ArrayPart:
+def _create_image_array(stored_object: _LabelledObject, map_projection: dict[str, Any]) -> ArrayPart:
     label_object, path, offset, name, index = stored_object
     encoding = str(label_object.get("ENCODING_TYPE") or "N/A").upper()
     if encoding not in {"N/A", "NONE"}:
         raise SourceError(format_message("{name} is packed as {kind}, which is not read", name, encoding))
     declared_sizes = [label_object.find_number("LINES"), label_object.find_number("LINE_SAMPLES")]
-    lines, samples = _check_sizes(declared_sizes, name)
+    lines, samples = _require_sizes(declared_sizes, name)
     bands = int(label_object.find_number("BANDS") or 1)
     size = int(label_object.find_number("SAMPLE_BITS") or 0) // 8
     dtype, vax = _parse_data_type(label_object.get("SAMPLE_TYPE") or "UNSIGNED_INTEGER", size)
@@ -357,7 +357,7 @@ def _create_image_array(stored_object: _StoredObject, map_projection: dict[str, 
     elif band_storage == "SAMPLE_INTERLEAVED":
         row = prefix_bytes + samples * size * bands + suffix_bytes
         steps = (size, row, size * bands)
-    scale = _read_scale(label_object, dtype, "SCALING_FACTOR", "OFFSET")
+    scale = _read_value_scale(label_object, dtype, "SCALING_FACTOR", "OFFSET")
     mask = label_object.find_number("SAMPLE_BIT_MASK")
     if mask is not None and dtype.kind != "f" and 0 <= mask < 2 ** (8 * size) - 1:
         scale = scale._replace(bit_mask=int(mask))
@@ -371,7 +371,7 @@ def _create_image_array(stored_object: _StoredObject, map_projection: dict[str, 
     value_type, read = create_window_reader(path, layout, scale)
     wcs_cards: list[HeaderCard] = []
     if map_projection:
-        wcs_cards = map_projections.write_map_cards(map_projection)
+        wcs_cards = map_projections.write_map_projection_cards(map_projection)
     axes = list(_create_axes(names, list(shape), label_object))
     create_sky_mapping = None
     if wcs_cards:
@@ -407,7 +407,7 @@ def _read_map_projection(label: PvlLabel) -> dict[str, Any]:
 _DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "TAB": "\t", "VERTICAL BAR": "|", "VERTICAL_BAR": "|"}
 
 
-def _create_table(stored_object: _StoredObject, column_objects: list[tuple[str, PvlLabel]]) -> TablePart:
+def _create_table(stored_object: _LabelledObject, column_objects: list[tuple[str, PvlLabel]]) -> TablePart:
     label_object, path, offset, name, index = stored_object
     binary = str(label_object.get("INTERCHANGE_FORMAT")).upper() == "BINARY"
     count = int(label_object.find_number("ROWS", "RECORDS") or 0)
@@ -430,7 +430,7 @@ def _create_table(stored_object: _StoredObject, column_objects: list[tuple[str, 
     record = int(label_object.find_number("ROW_BYTES") or 0)
     before = int(label_object.find_number("ROW_PREFIX_BYTES") or 0)
     after = int(label_object.find_number("ROW_SUFFIX_BYTES") or 0)
-    return create_fixed_table(
+    return create_fixed_record_table(
         path,
         fields,
         index=index,
@@ -443,19 +443,19 @@ def _create_table(stored_object: _StoredObject, column_objects: list[tuple[str, 
 
 
 def _collect_fields(
-    column_objects: list[tuple[str, PvlLabel]], offset: int, binary: bool, fields: list[RecordField]
+    column_objects: list[tuple[str, PvlLabel]], offset: int, is_binary: bool, fields: list[RecordField]
 ) -> None:
     for kind, label_object in column_objects:
         if kind == "CONTAINER":
             size = int(label_object.find_number("BYTES") or 0)
             start = int(label_object.find_number("START_BYTE") or 1) - 1
             for repetition in range(min(int(label_object.find_number("REPETITIONS") or 1), MAX_PARTS)):
-                _collect_fields(label_object.objects, offset + start + repetition * size, binary, fields)
+                _collect_fields(label_object.objects, offset + start + repetition * size, is_binary, fields)
         elif kind in {"COLUMN", "FIELD"} and len(fields) < MAX_PARTS:
-            fields.append(_create_field(label_object, offset, binary))
+            fields.append(_create_field(label_object, offset, is_binary))
 
 
-def _create_field(label_object: PvlLabel, offset: int, binary: bool) -> RecordField:
+def _create_field(label_object: PvlLabel, offset: int, is_binary: bool) -> RecordField:
     items = int(label_object.find_number("ITEMS") or 1)
     size = int(label_object.find_number("ITEM_BYTES") or 0)
     if not size:
@@ -465,12 +465,12 @@ def _create_field(label_object: PvlLabel, offset: int, binary: bool) -> RecordFi
     for keyword in _NULL_KEYWORDS:
         nulls += [value for value in label_object.list_values(keyword) if value not in ("N/A", "UNK")]
     kind = "text"
-    if binary and not re.match(r"CHAR|ASCII|DATE|TIME|EBCDIC", word):
+    if is_binary and not re.match(r"CHAR|ASCII|DATE|TIME|EBCDIC", word):
         if "BIT_STRING" in word or word == "BOOLEAN":
             word = "UNSIGNED_INTEGER"
         dtype, vax = _parse_data_type(word, size)
         kind = "vax" if vax else dtype.str
-        nulls = [read_constant(value, dtype) for value in nulls]
+        nulls = [parse_label_constant(value, dtype) for value in nulls]
     elif re.search(r"INTEGER", word):
         kind = "integer"
     elif re.search(r"REAL|FLOAT", word):
@@ -491,7 +491,7 @@ def _create_field(label_object: PvlLabel, offset: int, binary: bool) -> RecordFi
     )
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="pds3",
     title="PDS3",
     media_types=("application/x-pds3", "application/x-pds"),
@@ -501,5 +501,5 @@ MEDIUM = Medium(
     ),
     open=open_pds3,
     is_label=True,
-    read_cards=read_cards,
+    read_cards=read_pds3_label_cards,
 )

@@ -11,17 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, convert_to_wavelengths
+from hven.formats.media import (
+    MAX_PARTS,
+    ArrayPart,
+    Axis,
+    HeaderCard,
+    OpenProductFile,
+    ProductFileFormat,
+    convert_to_wavelengths,
+)
 from hven.formats.media import _map_projections as map_projections
-from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_table
-from hven.formats.media._spectral_axes import normalize_unit
+from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_record_table
+from hven.formats.media._spectral_axes import normalize_length_unit
 from hven.formats.media._stored_arrays import (
     ArrayLayout,
-    BitPattern,
+    RadixInteger,
     ValueScale,
     create_window_reader,
     find_companion_file,
-    read_constant,
+    parse_label_constant,
 )
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
@@ -77,7 +85,7 @@ _AXIS_KINDS = {
 }
 
 
-def open_pds4(file: Place) -> Product:
+def open_pds4(file: Place) -> OpenProductFile:
     """Open a product by its label.
 
     Parameters
@@ -96,7 +104,7 @@ def open_pds4(file: Place) -> Product:
         The file is no label, or the label promises more than there is or points out of its folder.
     """
     root = _parse_label(file)
-    map_projection = _read_map_projection(root)
+    map_projection = _convert_cartography_to_pds3(root)
     parts: list[Part] = []
     companion_paths: set[Place] = set()
     for area in root:
@@ -118,7 +126,7 @@ def open_pds4(file: Place) -> Product:
         )
     cards = tuple(_list_cards(root))
     companion_files = tuple(sorted(companion_paths))
-    return Product(medium="pds4", parts=tuple(parts), cards=cards, companion_files=companion_files)
+    return OpenProductFile(medium="pds4", parts=tuple(parts), cards=cards, companion_files=companion_files)
 
 
 def _parse_label(file: Place) -> Any:
@@ -159,16 +167,16 @@ def _list_cards(root: Any) -> Iterator[HeaderCard]:
             yield HeaderCard(keyword, text, element.get("unit", ""))
 
 
-def _read_number(element: Any, path: str, default: float | None = None) -> float:
-    text = (element.findtext(path) or "").strip()
+def _read_number(element: Any, element_path: str, default: float | None = None) -> float:
+    text = (element.findtext(element_path) or "").strip()
     try:
         number = float(text)
         if abs(number) < 1e18:
             return number
-        raise SourceError(format_message("the label says {word}={value}", path, text[:40]))
+        raise SourceError(format_message("the label says {word}={value}", element_path, text[:40]))
     except ValueError:
         if default is None or text:
-            raise SourceError(format_message("the label says {word}={value}", path, text[:40])) from None
+            raise SourceError(format_message("the label says {word}={value}", element_path, text[:40])) from None
         return default
 
 
@@ -179,10 +187,10 @@ def _parse_constant(text: str | None, dtype: np.dtype[Any]) -> float | None:
     try:
         if match is not None:
             radix = int(match[1] or 16)
-            return read_constant(BitPattern(match[2], radix), dtype)
+            return parse_label_constant(RadixInteger(match[2], radix), dtype)
         if re.fullmatch(r"[+-]?\d{1,18}", word):
-            return read_constant(int(word), dtype)
-        return read_constant(float(word), dtype)
+            return parse_label_constant(int(word), dtype)
+        return parse_label_constant(float(word), dtype)
     except (ValueError, OverflowError):
         return None
 
@@ -215,7 +223,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         axes.append(Axis(name=name, size=size, **axis_description))
     cards = []
     if map_projection and len(shape) >= 2:
-        cards = map_projections.write_map_cards(map_projection, origin_pixel=0.5)
+        cards = map_projections.write_map_projection_cards(map_projection, origin_pixel=0.5)
     places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")
@@ -232,7 +240,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         unit=unit,
         create_sky_mapping=places,
         cards=tuple(cards),
-        role=_find_role(title) if index else "data",
+        role=_find_array_role(title) if index else "data",
     )
 
 
@@ -241,7 +249,7 @@ def _read_title(element: Any) -> str:
     return str(title).strip()
 
 
-def _find_role(title: str) -> str:
+def _find_array_role(title: str) -> str:
     """Find the role of an array by its title."""
     for title_part, role in _TITLE_ROLES.items():
         if title_part.lower() in title.lower():
@@ -270,13 +278,13 @@ def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
     read_wavelengths: Callable[[], npt.NDArray[Any]] = partial(convert_to_wavelengths, centres, "", unit)
     return {
         "kind": kind,
-        "unit": normalize_unit(unit),
+        "unit": normalize_length_unit(unit),
         "read_values": read_wavelengths,
         "read_file_values": lambda: centres,
     }
 
 
-def _read_map_projection(root: Any) -> dict[str, object]:
+def _convert_cartography_to_pds3(root: Any) -> dict[str, object]:
     """Convert the class of maps (cart:Map_Projection) to the keywords of PDS3."""
     cartography = next(root.iter("Cartography"), None)
     if cartography is None:
@@ -353,7 +361,7 @@ def _create_table(element: Any, path: Place, index: int) -> TablePart:
             cards=cards,
         )
     record_bytes = int(_read_number(record, "record_length"))
-    return create_fixed_table(
+    return create_fixed_record_table(
         path,
         fields,
         index=index,
@@ -429,7 +437,7 @@ _TEXT_KINDS = {
 }
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="pds4",
     title="PDS4",
     media_types=("application/x-pds4+xml", "application/xml"),

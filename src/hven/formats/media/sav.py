@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, TablePart
+from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat, TablePart
 from hven.formats.media._record_tables import VOTABLE_TYPES
 from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
@@ -23,7 +23,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
 from hven.model.sky import footprints
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ _IDL_TYPES = {
 }
 
 
-def open_sav(file: Place) -> Product:
+def open_sav(file: Place) -> OpenProductFile:
     """Open a file.
 
     Parameters
@@ -93,11 +93,11 @@ def open_sav(file: Place) -> Product:
             was_packed = _unpack_file(path, plain, name)
             plain_path = plain.name if was_packed else str(path)
             variables = readsav(plain_path, python_dict=True)
-            contents = _FileContents()
+            contents = _SavContents()
             for variable_name, value in variables.items():
                 contents.add_value(str(variable_name), value, 0)
             parts = tuple(contents.create_parts())
-            return Product(medium="sav", parts=parts, cards=tuple(contents.cards))
+            return OpenProductFile(medium="sav", parts=parts, cards=tuple(contents.cards))
     finally:
         close()
 
@@ -126,7 +126,7 @@ def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
     return True
 
 
-def read_cards(file: Place) -> Iterator[HeaderCard]:
+def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
     """Read the description of a file and of its variables: types and sizes, but no values.
 
     Parameters
@@ -221,7 +221,7 @@ _RECORD_WORDS = {
 }
 
 
-class _FileContents:
+class _SavContents:
     """The contents of a file by kind: images, tables, columns of tables by their lengths, single values."""
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ class _FileContents:
             value = np.array([value], value.dtype).view(np.recarray)
         values = np.asarray(value)
         if values.dtype.names:
-            self._add_records(name, values.ravel(), depth)
+            self._add_structures(name, values.ravel(), depth)
         elif values.dtype.kind == "O":
             self._add_objects(name, values, depth)
         elif values.dtype.kind in "SU" or values.ndim <= 1 < values.size:
@@ -275,7 +275,7 @@ class _FileContents:
         for number, element in enumerate(flat[:MAX_PARTS], 1):
             self.add_value(f"{name}.{number}", element, depth + 1)
 
-    def _add_records(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
+    def _add_structures(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
         fields = {}
         for field_name in values.dtype.names or ():
             fields[str(field_name).lower()] = values[field_name]
@@ -453,7 +453,7 @@ def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array
         fits_int64 = int(values.max()) < 1 << 63
         values = values.astype("i8") if fits_int64 else values.astype("U20")
     if values.dtype.kind in "SU":
-        text_column = Column(name=name, type=Type("char", "*"))
+        text_column = Column(name=name, type=ColumnType("char", "*"))
         texts = [str(_convert_scalar(element)) for element in values]
         return text_column, pa.array(texts).cast(text_column.arrow_field.type)
     native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -461,7 +461,7 @@ def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array
         datatype = "boolean"
     else:
         datatype = VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
-    column = Column(name=name, type=Type(datatype, format_arraysize(native_values.shape[1:])))
+    column = Column(name=name, type=ColumnType(datatype, format_arraysize(native_values.shape[1:])))
     arrow_type = column.arrow_field.type
     flat = pa.array(np.ascontiguousarray(native_values).ravel())
     if native_values.ndim == 1:
@@ -470,12 +470,12 @@ def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array
     return column, pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="sav",
     title="IDL SAVE",
     media_types=("application/x-idl-save",),
     extensions=("sav", "save", "xdr", "idlsav"),
     signature_pattern=rb"SR\x00[\x04\x06]",
     open=open_sav,
-    read_cards=read_cards,
+    read_cards=read_variable_cards,
 )

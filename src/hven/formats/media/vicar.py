@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.formats.media import ArrayPart, Axis, HeaderCard, Medium, Product
+from hven.formats.media import ArrayPart, Axis, HeaderCard, OpenProductFile, ProductFileFormat
 from hven.formats.media._stored_arrays import ArrayLayout, create_window_reader
 from hven.model.errors import SourceError, format_message
 
@@ -19,7 +19,7 @@ _KEYWORD_PATTERN = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+
 _NUMPY_TYPES = {"BYTE": "u1", "HALF": "i2", "WORD": "i2", "FULL": "i4", "LONG": "i4", "REAL": "f4", "DOUB": "f8"}
 
 
-def open_vicar(file: Place) -> Product:
+def open_vicar(file: Place) -> OpenProductFile:
     """Open an image.
 
     Parameters
@@ -87,7 +87,7 @@ def open_vicar(file: Place) -> Product:
     cards = tuple(HeaderCard(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
     image = ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read)
-    return Product(medium="vicar", parts=(image,), cards=cards)
+    return OpenProductFile(medium="vicar", parts=(image,), cards=cards)
 
 
 def _read_label(file: Place) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _read_label(file: Place) -> dict[str, str]:
     return keywords
 
 
-MEDIUM = Medium(
+MEDIUM = ProductFileFormat(
     name="vicar",
     title="VICAR",
     media_types=("application/x-vicar",),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from hven.formats.pictures._appearance import COLOUR_MAPS, PICTURE_SIZE_RANGE, STRETCH_NAMES, Look
+from hven.formats.pictures._appearance import COLOUR_MAPS, PICTURE_SIZE_RANGE, STRETCH_NAMES, PictureStyle
 from hven.formats.pictures._canvas import RenderedPicture
 from hven.formats.pictures._contrast import has_contrast
-from hven.formats.pictures._cube_surveys import write_cube_survey
-from hven.formats.pictures._drawing import draw_files, draw_no_picture_sign, draw_product, draw_refusal, is_drawable
+from hven.formats.pictures._cube_surveys import write_hips3d_survey
+from hven.formats.pictures._drawing import (
+    draw_files,
+    draw_no_picture_sign,
+    draw_product,
+    draw_refusal_message,
+    has_drawable_extension,
+)
 from hven.formats.pictures._raster_pictures import FILM_MEDIA_TYPES, RASTER_FORMATS, can_read_films
-from hven.formats.pictures._sky_surveys import SkySurvey, open_sky_image, write_survey
+from hven.formats.pictures._sky_surveys import WrittenSkySurvey, open_sky_image, write_hips_survey
 
 __all__ = [
     "COLOUR_MAPS",
@@ -16,17 +22,17 @@ __all__ = [
     "PICTURE_SIZE_RANGE",
     "RASTER_FORMATS",
     "STRETCH_NAMES",
-    "Look",
+    "PictureStyle",
     "RenderedPicture",
-    "SkySurvey",
+    "WrittenSkySurvey",
     "can_read_films",
     "draw_files",
     "draw_no_picture_sign",
     "draw_product",
-    "draw_refusal",
+    "draw_refusal_message",
     "has_contrast",
-    "is_drawable",
+    "has_drawable_extension",
     "open_sky_image",
-    "write_cube_survey",
-    "write_survey",
+    "write_hips3d_survey",
+    "write_hips_survey",
 ]

@@ -1,4 +1,4 @@
-"""Define the look of a picture (`Look`), stretches of values and colours; convert numbers to pixels."""
+"""Define the look of a picture (`PictureStyle`), stretches of values and colours; convert numbers to pixels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SKEWED_MEDIAN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class PictureStyle:
     """The look of a picture; what is not set is chosen by the content of the file.
 
     Attributes
@@ -144,15 +144,15 @@ class ColourStretch:
 
 
 @cache
-def build_colour_ramp(name: str) -> npt.NDArray[np.uint8]:
+def build_colour_ramp(colour_map: str) -> npt.NDArray[np.uint8]:
     """Build the 256 colours of a colour map.
 
     Parameters
     ----------
-    name
+    colour_map
         Name in `COLOUR_MAPS`.
     """
-    anchor_colours = [list(bytes.fromhex(colour)) for colour in COLOUR_MAPS[name]]
+    anchor_colours = [list(bytes.fromhex(colour)) for colour in COLOUR_MAPS[colour_map]]
     anchors = np.array(anchor_colours, np.float64)
     anchor_positions = np.linspace(0.0, 255.0, len(anchors))
     positions = np.arange(256)
@@ -161,7 +161,7 @@ def build_colour_ramp(name: str) -> npt.NDArray[np.uint8]:
 
 
 def choose_stretch(
-    values: Numbers, look: Look, default_colour_map: str = "gray", *, is_integer: bool = False
+    values: Numbers, look: PictureStyle, default_colour_map: str = "gray", *, is_integer: bool = False
 ) -> ColourStretch:
     """Choose how values become colours.
 
@@ -209,15 +209,15 @@ def choose_stretch(
     return ColourStretch(name, low, high, percentile, look.colours or default_colour_map)
 
 
-def find_solar_colour_map(wavelength: float) -> str:
+def find_solar_colour_map(wavelength_angstrom: float) -> str:
     """Find the colours in which a channel of the Sun is known.
 
     Parameters
     ----------
-    wavelength
+    wavelength_angstrom
         Wavelength of the channel in angstrom.
     """
-    nearest = min(_SOLAR_CHANNEL_COLOURS, key=lambda channel: abs(channel - wavelength))
-    if abs(nearest - wavelength) <= 2:
+    nearest = min(_SOLAR_CHANNEL_COLOURS, key=lambda channel: abs(channel - wavelength_angstrom))
+    if abs(nearest - wavelength_angstrom) <= 2:
         return f"sun{nearest}"
     return "gray"

@@ -62,7 +62,7 @@ def load_font(size: int) -> Any:
         return ImageFont.load_default(size)
 
 
-def to_font_characters(text: str) -> str:
+def replace_missing_glyphs(text: str) -> str:
     """Convert a text to the characters that the font has."""
     text = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
     if load_font(12).getname()[0].startswith("DejaVu"):
@@ -157,19 +157,19 @@ def _format_power_of_ten(number: int) -> str:
     return f"10{_format_superscript(number)}"
 
 
-def format_mjd(mjd: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def format_mjd(mjd: float, time_format: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Format a time.
 
     Parameters
     ----------
     mjd
         Modified Julian date.
-    form
+    time_format
         Format of `strftime`.
     """
     try:
         seconds = round(mjd * _DAY_SECONDS, 3)
-        return (_MJD_EPOCH + timedelta(seconds=seconds)).strftime(form)
+        return (_MJD_EPOCH + timedelta(seconds=seconds)).strftime(time_format)
     except OverflowError:
         return f"{mjd:g}"
 
@@ -234,16 +234,16 @@ class PictureCanvas:
     ) -> None:
         """Draw a text; `anchor` is an anchor of Pillow."""
         font = load_font(size or self.letter_pixels)
-        self.pen.text(xy, to_font_characters(text), fill=colour, font=font, anchor=anchor)
+        self.pen.text(xy, replace_missing_glyphs(text), fill=colour, font=font, anchor=anchor)
 
     def measure_text(self, text: str, size: int = 0) -> float:
         """Return the width of a text in pixels."""
         font = load_font(size or self.letter_pixels)
-        return float(font.getlength(to_font_characters(text)))
+        return float(font.getlength(replace_missing_glyphs(text)))
 
     def shorten_text(self, text: str, width_limit: float, size: int = 0) -> str:
         """Shorten a text to the available width."""
-        text = to_font_characters(text)
+        text = replace_missing_glyphs(text)
         if self.measure_text(text, size) <= width_limit:
             return text
         share = width_limit / max(1.0, self.measure_text(text, size))
@@ -265,7 +265,7 @@ class PictureCanvas:
         strip = Image.new("RGB", strip_size, PAPER_COLOUR)
         pen = ImageDraw.Draw(strip)
         middle = (text_width / 2, text_height / 2)
-        pen.text(middle, to_font_characters(text), fill=INK_COLOUR, font=letters, anchor="mm")
+        pen.text(middle, replace_missing_glyphs(text), fill=INK_COLOUR, font=letters, anchor="mm")
         strip = strip.transpose(Image.Transpose.ROTATE_90)
         left = int(xy[0] - strip.width / 2)
         top = int(xy[1] - strip.height / 2)
@@ -326,7 +326,7 @@ class PlotFrame:
         self.width = max(1, box[2] - box[0])
         self.height = max(1, box[3] - box[1])
 
-    def compute_pixels(self, x: Any, y: Any) -> tuple[Numbers, Numbers]:
+    def compute_pixel_positions(self, x: Any, y: Any) -> tuple[Numbers, Numbers]:
         """Return pixels within the frame, from its upper left corner."""
         horizontal_range = (self.x[1] - self.x[0]) or 1.0
         vertical_range = (self.y[1] - self.y[0]) or 1.0
@@ -340,8 +340,8 @@ class PlotFrame:
         x: AxisTicks | None = None,
         y: AxisTicks | None = None,
         *,
-        grid: bool = False,
-        outward: bool = False,
+        has_grid: bool = False,
+        has_outward_ticks: bool = False,
     ) -> None:
         """Draw the frame, its ticks and the names of axes."""
         sheet, (left, top, right, bottom) = self.sheet, self.box
@@ -351,8 +351,8 @@ class PlotFrame:
         if y is None:
             y = choose_ticks(*self.y, max(2, int(self.height / (4 * size))), self.kinds[1])
         tick_pixels = max(3, size // 3)
-        self._draw_horizontal_ticks(x, tick_pixels, grid=grid, outward=outward)
-        widest = self._draw_vertical_ticks(y, tick_pixels, grid=grid, outward=outward)
+        self._draw_horizontal_ticks(x, tick_pixels, has_grid=has_grid, has_outward_ticks=has_outward_ticks)
+        widest = self._draw_vertical_ticks(y, tick_pixels, has_grid=has_grid, has_outward_ticks=has_outward_ticks)
         sheet.pen.rectangle([left, top, right, bottom], outline=FRAME_COLOUR)
         horizontal_name = _add_axis_note(names[0], x.axis_note)
         vertical_name = _add_axis_note(names[1], y.axis_note)
@@ -364,17 +364,19 @@ class PlotFrame:
             place = (name_x, (top + bottom) / 2)
             sheet.draw_upright_text(place, sheet.shorten_text(vertical_name, self.height))
 
-    def _draw_horizontal_ticks(self, ticks: AxisTicks, tick_pixels: int, *, grid: bool, outward: bool) -> None:
+    def _draw_horizontal_ticks(
+        self, ticks: AxisTicks, tick_pixels: int, *, has_grid: bool, has_outward_ticks: bool
+    ) -> None:
         """Draw the ticks of the lower edge from left to right, with labels as far as there is room."""
         sheet, (left, top, right, bottom) = self.sheet, self.box
-        tick_end = bottom + tick_pixels if outward else bottom - tick_pixels
-        positions = self.compute_pixels(ticks.positions, 0)[0]
+        tick_end = bottom + tick_pixels if has_outward_ticks else bottom - tick_pixels
+        positions = self.compute_pixel_positions(ticks.positions, 0)[0]
         label_end = -np.inf
         for position, label in sorted(zip(positions, ticks.labels, strict=True), key=itemgetter(0)):
             pixel = left + float(position)
             if not left - 0.6 <= pixel <= right + 0.6:
                 continue
-            if grid:
+            if has_grid:
                 sheet.pen.line([(pixel, top), (pixel, bottom)], fill=GRID_COLOUR)
             sheet.pen.line([(pixel, bottom), (pixel, tick_end)], fill=INK_COLOUR)
             half = sheet.measure_text(label) / 2
@@ -382,18 +384,20 @@ class PlotFrame:
                 sheet.draw_text((pixel, bottom + tick_pixels + 3), label, "ma")
                 label_end = pixel + half
 
-    def _draw_vertical_ticks(self, ticks: AxisTicks, tick_pixels: int, *, grid: bool, outward: bool) -> float:
+    def _draw_vertical_ticks(
+        self, ticks: AxisTicks, tick_pixels: int, *, has_grid: bool, has_outward_ticks: bool
+    ) -> float:
         """Draw the ticks of the left edge upwards, with labels as far as there is room; return the widest label."""
         sheet, (left, top, right, bottom) = self.sheet, self.box
-        tick_end = left - tick_pixels if outward else left + tick_pixels
-        positions = self.compute_pixels(0, ticks.positions)[1]
+        tick_end = left - tick_pixels if has_outward_ticks else left + tick_pixels
+        positions = self.compute_pixel_positions(0, ticks.positions)[1]
         widest = 0.0
         label_end = np.inf
         for position, label in sorted(zip(positions, ticks.labels, strict=True), key=lambda pair: -pair[0]):
             pixel = top + float(position)
             if not top - 0.6 <= pixel <= bottom + 0.6:
                 continue
-            if grid:
+            if has_grid:
                 sheet.pen.line([(left, pixel), (right, pixel)], fill=GRID_COLOUR)
             sheet.pen.line([(left, pixel), (tick_end, pixel)], fill=INK_COLOUR)
             if pixel < label_end - sheet.letter_pixels:
@@ -426,8 +430,8 @@ class PlotLayer:
         self.image = below.resize(layer_size, Image.Resampling.NEAREST)
         self.pen: Any = ImageDraw.Draw(self.image)
 
-    def _compute_pixels(self, x: Any, y: Any) -> Numbers:
-        horizontal_pixels, vertical_pixels = self.frame.compute_pixels(x, y)
+    def _compute_pixel_positions(self, x: Any, y: Any) -> Numbers:
+        horizontal_pixels, vertical_pixels = self.frame.compute_pixel_positions(x, y)
         edge = 10.0 * max(self.frame.width, self.frame.height)
         clipped_horizontal = np.clip(horizontal_pixels, -edge, edge)
         clipped_vertical = np.clip(vertical_pixels, -edge, edge)
@@ -435,7 +439,7 @@ class PlotLayer:
 
     def draw_curve(self, x: Numbers, y: Numbers, colour: Sequence[int], line_width: float = 1.2) -> None:
         """Draw a line, with gaps at missing values; for more values than pixels draw the extremes of each pixel."""
-        pixels = self.frame.compute_pixels(x, np.zeros(len(x)))
+        pixels = self.frame.compute_pixel_positions(x, np.zeros(len(x)))
         pixel = np.clip(pixels[0], -1, self.frame.width + 1)
         if len(x) > 6 * self.frame.width and (np.diff(pixel) >= 0).all():
             x, y = _reduce_to_pixel_extremes(pixel.astype(np.int64), x, y)
@@ -444,7 +448,7 @@ class PlotLayer:
         ends = np.flatnonzero(np.diff(is_drawn))
         width = max(1, round(line_width * _SUPERSAMPLING))
         for start, stop in zip(ends[::2], ends[1::2], strict=True):
-            points = self._compute_pixels(x[start:stop], y[start:stop])
+            points = self._compute_pixel_positions(x[start:stop], y[start:stop])
             if len(points) == 1:
                 self._draw_dot(points[0], 1.2 * _SUPERSAMPLING, colour, is_filled=True)
             else:
@@ -455,14 +459,14 @@ class PlotLayer:
         self, x: Numbers, y: Numbers, colour: Sequence[int], radius: float, *, is_filled: bool = True
     ) -> None:
         """Draw dots, or rings."""
-        for point in self._compute_pixels(x, y)[np.isfinite(x) & np.isfinite(y)]:
+        for point in self._compute_pixel_positions(x, y)[np.isfinite(x) & np.isfinite(y)]:
             self._draw_dot(point, radius * _SUPERSAMPLING, colour, is_filled=is_filled)
 
     def draw_error_bars(self, x: Numbers, low: Numbers, high: Numbers, colour: Sequence[int]) -> None:
         """Draw error bars."""
         is_finite = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
-        lower_points = self._compute_pixels(x, low)[is_finite]
-        upper_points = self._compute_pixels(x, high)[is_finite]
+        lower_points = self._compute_pixel_positions(x, low)[is_finite]
+        upper_points = self._compute_pixel_positions(x, high)[is_finite]
         for lower_point, upper_point in zip(lower_points, upper_points, strict=True):
             ends = [tuple(lower_point), tuple(upper_point)]
             self.pen.line(ends, fill=tuple(colour), width=_SUPERSAMPLING)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures._appearance import Look, choose_stretch
+from hven.formats.pictures._appearance import PictureStyle, choose_stretch
 from hven.formats.pictures._sky_surveys import (
     HEADER_BYTES,
     ORDER_0_TILE_DEGREES,
     SAMPLE_STEP,
-    SkySurvey,
+    WrittenSkySurvey,
     _compute_mean_tile,
     _create_sky_mapping,
     _interpolate_image,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Place, Product
+    from hven.formats.media import OpenProductFile, Place
 
     Numbers = npt.NDArray[np.float64]
     Box = npt.NDArray[np.float32]  # channels, x, y of HEALPix
@@ -51,15 +51,15 @@ MAX_FINEST_TILES = 20_000  # tiles of the finest orders: about 5 GB
 MAX_CACHED_PLANES = 24  # planes that are kept for the next channels
 
 
-def write_cube_survey(
+def write_hips3d_survey(
     file: tuple[Place, str],
     directory: Path,
     properties: Mapping[str, str],
     *,
     order: int | None = None,
-    look: Look | None = None,
+    look: PictureStyle | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> SkySurvey | None:
+) -> WrittenSkySurvey | None:
     """Write a HiPS3D of a cube of the sky; values between its pixels and planes are interpolated.
 
     Parameters
@@ -104,7 +104,7 @@ def write_cube_survey(
         if survey_and_values is None:
             raise SourceError(format_message("{name} has no value", name))
         survey, values = survey_and_values
-        stretch = choose_stretch(values.astype(np.float64), look or Look())
+        stretch = choose_stretch(values.astype(np.float64), look or PictureStyle())
         survey.used_images = [name]
         survey.properties = {**properties, **survey.properties, "hips_pixel_cut": f"{stretch.low:g} {stretch.high:g}"}
         return survey
@@ -150,7 +150,7 @@ class _SpectralCube:
         return np.where(np.isfinite(mixed_values), mixed_values, nearest_values)
 
 
-def _find_spectral_cube(product: Product) -> _SpectralCube | None:
+def _find_spectral_cube(product: OpenProductFile) -> _SpectralCube | None:
     """Find a cube of the sky whose planes have wavelengths."""
     for array in product.arrays:
         kinds = [axis.kind for axis in array.axes]
@@ -184,7 +184,7 @@ class _CubeTileWriter:
         self.progress = progress
         self.order = self.frequency_order = 0
 
-    def write_all_tiles(self, order: int | None) -> tuple[SkySurvey, Box] | None:
+    def write_all_tiles(self, order: int | None) -> tuple[WrittenSkySurvey, Box] | None:
         """Write all tiles; return their description and some of their values, or None if there is no value."""
         cube = self.cube
         scale = max(self.cube.image.sky_mapping.scale, 1e-7)
@@ -214,7 +214,7 @@ class _CubeTileWriter:
             for number in range(low, high + 1):
                 finished_tiles = tile_position + (number - low) / channel_count
                 self.progress.report_progress(0.9 * finished_tiles / len(tile_numbers))
-                box = self._sample_tile(tile, number, width, lon, lat)
+                box = self._interpolate_tile(tile, number, width, lon, lat)
                 if box is not None:
                     self._write_tile(box, self.order, self.frequency_order, tile, number)
                     written_tiles.add((tile, number))
@@ -223,7 +223,7 @@ class _CubeTileWriter:
             return None
         count = len(written_tiles) + sum(self._write_coarser_orders(written_tiles))
         properties = self._build_properties(tile_numbers)
-        survey = SkySurvey(order=self.order, tiles=count, properties=properties)
+        survey = WrittenSkySurvey(order=self.order, tiles=count, properties=properties)
         return survey, np.concatenate(sample)
 
     def _find_tiles(self) -> list[int]:
@@ -241,10 +241,12 @@ class _CubeTileWriter:
         if not len(first_tiles):
             return []
         tile_ranges = np.stack([first_tiles, first_tiles + (1 << shift)], 1)
-        neighbourhood = healpix.add_neighbours(healpix.merge_ranges(tile_ranges), self.order)
+        neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(tile_ranges), self.order)
         return _list_near_tiles(image, self.order, neighbourhood >> shift)
 
-    def _sample_tile(self, tile: int, number: int, width: float, longitudes: Numbers, latitudes: Numbers) -> Box | None:
+    def _interpolate_tile(
+        self, tile: int, number: int, width: float, longitudes: Numbers, latitudes: Numbers
+    ) -> Box | None:
         box = np.full((TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
         for channel in range(TILE_CHANNELS):
             log_frequency = LOWEST_LOG_FREQUENCY + (number + (channel + 0.5) / TILE_CHANNELS) * width

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import ArrayPart, Axis, TablePart
-    from hven.formats.pictures._appearance import Look
+    from hven.formats.pictures._appearance import PictureStyle
     from hven.model.table import Column
 
     Numbers = npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ class Curve(NamedTuple):
     description: str
 
 
-def take_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
+def create_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
     """Create the curve of an array with one long axis: a spectrum or a series."""
     axis_number, axis = max(enumerate(array.axes), key=lambda axis_or_text: axis_or_text[1].size)
     count = axis.size
@@ -90,7 +90,7 @@ def take_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
     return Curve(x, [("", values, error)], (name or default_name, label), kind, description)
 
 
-def take_cube_curve(array: ArrayPart) -> Curve:
+def create_cube_spectrum(array: ArrayPart) -> Curve:
     """Create the mean spectrum of a cube."""
     axis_numbers = range(len(array.axes))
     long_axes = [axis_number for axis_number in axis_numbers if array.axes[axis_number].size > 1]
@@ -141,14 +141,14 @@ def _read_axis_values(axis: Axis, count: int) -> tuple[Numbers, str, str]:
     if values is None or not np.isfinite(values).any():
         return np.arange(1.0, count + 1.0), axis.name, ""
     if axis.kind == "spectral":
-        return _convert_wavelengths(values)
+        return _convert_wavelengths_for_plot(values)
     if axis.kind == "time":
         return values, "time (UTC)", "time"
     name = f"{axis.name} ({axis.unit})" if axis.unit else axis.name
     return values, name, ""
 
 
-def _convert_wavelengths(metres: Numbers) -> tuple[Numbers, str, str]:
+def _convert_wavelengths_for_plot(metres: Numbers) -> tuple[Numbers, str, str]:
     middle = float(np.nanmedian(metres))
     if middle >= 3e-4:
         frequencies = 299_792_458.0 / metres
@@ -163,19 +163,19 @@ def _convert_wavelengths(metres: Numbers) -> tuple[Numbers, str, str]:
 
 
 # each kind of column of a curve has its branch
-def take_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PLR0912
+def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PLR0912
     """Create the curve of a table: a spectrum or a series; return None if no two columns go together."""
     abscissa = _find_abscissa(table_part)
     if abscissa is None or not table_part.row_count:
         return None
     x, kind = abscissa
     is_single_row = table_part.row_count == 1 and x.type.is_array
-    candidates = _list_candidates(table_part, x, is_single_row=is_single_row)
+    candidates = _list_ordinate_candidates(table_part, x, is_single_row=is_single_row)
     errors = [column for column in candidates if _ERROR_PATTERN.search(column.name)]
-    ys = _choose_lines(table_part, [column for column in candidates if column not in errors])
+    ys = _choose_line_columns(table_part, [column for column in candidates if column not in errors])
     if not ys or (x.type.is_array and not is_single_row):
         return None
-    quality = _find_quality(candidates)
+    quality = _find_flag_column(candidates)
     read_columns = [x, *ys, *errors]
     if quality is not None:
         read_columns.append(quality)
@@ -183,7 +183,7 @@ def take_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PLR0
     values = table[x.name]
     name = x.name.lower()
     if kind == "time":
-        values, name, kind = _convert_times(values, x, table_part)
+        values, name, kind = _convert_times_to_mjd(values, x, table_part)
     elif x.unit:
         name = f"{name} ({x.unit})"
     lines = []
@@ -191,7 +191,7 @@ def take_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PLR0
         if len(table[column.name]) != len(values):
             lines += _split_cell_lines(table_part, column, table[column.name], len(values))
         else:
-            error = _find_error(column, errors, table, values.shape)
+            error = _find_error_values(column, errors, table, values.shape)
             lines.append((column.name, table[column.name], error))
     if not lines:
         return None
@@ -228,7 +228,7 @@ def _find_abscissa(table_part: TablePart) -> tuple[Column, str] | None:
     return None
 
 
-def _list_candidates(table_part: TablePart, x: Column, *, is_single_row: bool) -> list[Column]:
+def _list_ordinate_candidates(table_part: TablePart, x: Column, *, is_single_row: bool) -> list[Column]:
     """List the columns of values, errors and flags that go with the abscissa, vectors of main values first."""
     numeric = _list_numeric_columns(table_part)
     candidates = [column for column in numeric if column is not x and column.type.is_array == x.type.is_array]
@@ -243,7 +243,7 @@ def _list_candidates(table_part: TablePart, x: Column, *, is_single_row: bool) -
     return [*vectors, *candidates]
 
 
-def _choose_lines(table_part: TablePart, candidates: Sequence[Column]) -> list[Column]:
+def _choose_line_columns(table_part: TablePart, candidates: Sequence[Column]) -> list[Column]:
     """Choose up to four columns of one kind and unit that are drawn together."""
     value_columns = [column for column in candidates if not _AUXILIARY_PATTERN.search(column.name)]
 
@@ -258,7 +258,7 @@ def _choose_lines(table_part: TablePart, candidates: Sequence[Column]) -> list[C
     return [column for column in same_unit if rank_column(column) == rank_column(first)][:4]
 
 
-def _find_error(
+def _find_error_values(
     column: Column, errors: Sequence[Column], table: dict[str, Numbers], shape: tuple[int, ...]
 ) -> Numbers | None:
     """Find the errors of a column by the name of their column."""
@@ -272,7 +272,7 @@ def _find_error(
     return None
 
 
-def _find_quality(candidates: Sequence[Column]) -> Column | None:
+def _find_flag_column(candidates: Sequence[Column]) -> Column | None:
     """Find the column of flags."""
     for column in candidates:
         if _QUALITY_PATTERN.search(column.name) and column.type.is_integer:
@@ -341,7 +341,7 @@ def _read_columns(table_part: TablePart, columns: Sequence[Column], is_single_ro
     return values_by_column
 
 
-def _convert_times(values: Numbers, column: Column, table: TablePart) -> tuple[Numbers, str, str]:
+def _convert_times_to_mjd(values: Numbers, column: Column, table: TablePart) -> tuple[Numbers, str, str]:
     """Convert times to MJD if the table states from when they count."""
     cards = {card.keyword: card.value for card in table.cards}
     name = column.name.upper()
@@ -382,13 +382,13 @@ def _convert_times(values: Numbers, column: Column, table: TablePart) -> tuple[N
     return values, axis_name, ""
 
 
-def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str]:
+def draw_curve(curve: Curve, look: PictureStyle, title: str) -> tuple[PictureCanvas, str]:
     """Draw the lines of a curve."""
     x_range = _choose_axis_range(curve.x, 0.0, 0.0)
     y_range = _choose_axis_range(np.concatenate([y for _, y, _ in curve.lines]))
     sheet, frame = create_curve_canvas(look, x_range, y_range, (curve.kind, ""))
     if look.axes:
-        frame.draw_axes(curve.axis_labels, grid=True)
+        frame.draw_axes(curve.axis_labels, has_grid=True)
     layer = frame.create_layer()
     has_room = len(curve.x) <= frame.width / 3
     line_width = 1.2 if look.axes else 1.5
@@ -400,7 +400,7 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
             layer.draw_points(curve.x, y, colour, 1.8)
         line_x, line_y = curve.x, y
         if curve.kind == "time":
-            line_x, line_y = _split_at_gaps(curve.x, y)
+            line_x, line_y = _insert_nan_at_gaps(curve.x, y)
         layer.draw_curve(line_x, line_y, colour, line_width)
     layer.merge_into_canvas()
     if any(np.isfinite(y).any() for _, y, _ in curve.lines):
@@ -412,7 +412,7 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
     return sheet, description
 
 
-def _split_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+def _insert_nan_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """Break a line where samples are missing for much longer than the usual step."""
     steps = np.diff(x)
     if len(steps):
@@ -427,7 +427,7 @@ def _split_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def create_curve_canvas(
-    look: Look, x: tuple[float, float], y: tuple[float, float], axis_kinds: tuple[str, str] = ("", "")
+    look: PictureStyle, x: tuple[float, float], y: tuple[float, float], axis_kinds: tuple[str, str] = ("", "")
 ) -> tuple[PictureCanvas, PlotFrame]:
     """Create a canvas for curves: five wide and three high; without axes, three by two."""
     if not look.axes:
@@ -448,7 +448,7 @@ def create_curve_canvas(
 def label_curve_canvas(
     sheet: PictureCanvas,
     frame: PlotFrame,
-    look: Look,
+    look: PictureStyle,
     *,
     title: str,
     description: str,
@@ -460,10 +460,10 @@ def label_curve_canvas(
         sheet.pen.rectangle([0, 0, width - 1, height - 1], outline=(205, 209, 215))
         return
     draw_captions(sheet, frame.box, title, description, look.note)
-    label_lines(frame, line_names)
+    draw_line_names(frame, line_names)
 
 
-def label_lines(frame: PlotFrame, line_names: Sequence[str]) -> None:
+def draw_line_names(frame: PlotFrame, line_names: Sequence[str]) -> None:
     """Draw the names of lines into the upper right corner, as many as there is room for."""
     sheet = frame.sheet
     right_edge = frame.box[2] - 6.0
@@ -523,7 +523,7 @@ def _guess_axis_kind(axis: Axis) -> str:
 
 
 def draw_dynamic_spectrum(
-    array: ArrayPart, axes: tuple[Axis, Axis], look: Look, title: str
+    array: ArrayPart, axes: tuple[Axis, Axis], look: PictureStyle, title: str
 ) -> tuple[PictureCanvas, str]:
     """Draw a dynamic spectrum: time across, each channel without its median."""
     from PIL import Image  # noqa: PLC0415  (only pictures need it)
@@ -572,7 +572,7 @@ def draw_dynamic_spectrum(
     part_name = f"part {array.index} {array.name}".strip()
     words = f"{part_name}{state}, {normalization}{part}, {stretch.description}"
     if look.axes:
-        frame.draw_axes((name_x, name_y), outward=True)
+        frame.draw_axes((name_x, name_y), has_outward_ticks=True)
     label_curve_canvas(sheet, frame, look, title=title, description=words)
     return sheet, words
 

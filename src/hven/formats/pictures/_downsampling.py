@@ -71,7 +71,7 @@ def read_cell_means(
         fast_step, slow_step = (vertical_step, horizontal_step)
     slow_size = shape[slow_axis]
     slow_cells = -(-slow_size // slow_step)
-    fast_pieces = _choose_pieces(shape[fast_axis], fast_step, slow_size, slow_cells, value_limit=value_limit)
+    fast_pieces = _choose_read_ranges(shape[fast_axis], fast_step, slow_size, slow_cells, value_limit=value_limit)
     read_width = sum(stop - start for start, stop in fast_pieces)
     rows_per_cell = slow_step
     if read_width * slow_size > value_limit:
@@ -109,7 +109,7 @@ def read_cell_means(
     return means, is_complete
 
 
-def _choose_pieces(
+def _choose_read_ranges(
     fast_size: int, fast_step: int, slow_size: int, slow_cells: int, *, value_limit: int
 ) -> list[tuple[int, int]]:
     """Choose which pieces of each run are read: all of it, or evenly spaced pieces of a very long one."""
@@ -164,26 +164,26 @@ def _compute_cell_means(values: npt.NDArray[Any], cell_rows: int, cell_columns: 
         values = np.asarray(values, np.float64)
         return np.where(np.isfinite(values), values, np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
-        rows = _sum_rows(_sum_rows(values, cell_rows).T, cell_columns)
+        rows = _sum_row_groups(_sum_row_groups(values, cell_rows).T, cell_columns)
         cell_sums = rows.T
-        cell_row_count = _count_cell_rows(values.shape[0], cell_rows)
-        cell_sizes = np.outer(cell_row_count, _count_cell_rows(values.shape[1], cell_columns))
+        cell_row_count = _compute_cell_lengths(values.shape[0], cell_rows)
+        cell_sizes = np.outer(cell_row_count, _compute_cell_lengths(values.shape[1], cell_columns))
         if np.isfinite(cell_sums).all():
             return np.asarray(cell_sums / cell_sizes)
         is_finite = np.isfinite(values)
         finite_values = np.where(is_finite, values, 0)
-        cell_sums = _sum_rows(_sum_rows(finite_values, cell_rows).T, cell_columns).T
-        counts = _sum_rows(_sum_rows(is_finite, cell_rows).T, cell_columns).T
+        cell_sums = _sum_row_groups(_sum_row_groups(finite_values, cell_rows).T, cell_columns).T
+        counts = _sum_row_groups(_sum_row_groups(is_finite, cell_rows).T, cell_columns).T
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(cell_sums / counts)
 
 
-def _count_cell_rows(size: int, step: int) -> npt.NDArray[np.int64]:
+def _compute_cell_lengths(size: int, step: int) -> npt.NDArray[np.int64]:
     starts = np.arange(0, size, step)
     return np.minimum(starts + step, size) - starts
 
 
-def _sum_rows(values: npt.NDArray[Any], step: int) -> npt.NDArray[np.float64]:
+def _sum_row_groups(values: npt.NDArray[Any], step: int) -> npt.NDArray[np.float64]:
     """Sum each `step` rows."""
     count = -(-values.shape[0] // step)
     row_sums = np.zeros((count, values.shape[1]), np.float64)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import HeaderCard, TablePart, detect_medium, open_product
+from hven.formats.media import HeaderCard, TablePart, detect_product_file_format, open_product
 from hven.formats.pictures import _curves as curves
 from hven.formats.pictures import _image_pictures as image_pictures
 from hven.formats.pictures import _interferometry as interferometry
@@ -19,8 +19,8 @@ from hven.model.errors import SourceError, TimeLimitError, format_message
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.formats.media import ArrayPart, Part, Place, Product
-    from hven.formats.pictures._appearance import Look
+    from hven.formats.media import ArrayPart, OpenProductFile, Part, Place
+    from hven.formats.pictures._appearance import PictureStyle
 
 MAX_UNPACKED_BYTES = 512 << 20  # of a compressed file that is drawn
 SIGN_COLOUR, SIGN_OUTLINE = (150, 157, 168), (205, 209, 215)
@@ -28,7 +28,7 @@ MIN_WORDS_PIXELS = 300  # longer side of a picture from which on it has words
 _MAX_DEFLATE_RATIO = 1032  # highest ratio of deflate
 
 
-def is_drawable(path: str) -> bool:
+def has_drawable_extension(path: str) -> bool:
     """Return whether a file may be drawn, by its name.
 
     Parameters
@@ -37,12 +37,12 @@ def is_drawable(path: str) -> bool:
         Of the file.
     """
     extension = path.lower().rpartition(".")[2]
-    if detect_medium(path) is not None or extension in raster_pictures.RASTER_FORMATS:
+    if detect_product_file_format(path) is not None or extension in raster_pictures.RASTER_FORMATS:
         return True
     return extension in raster_pictures.FILM_MEDIA_TYPES and raster_pictures.can_read_films()
 
 
-def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+def draw_files(files: Sequence[tuple[Place, str]], look: PictureStyle) -> bytes:
     """Draw files, several side by side.
 
     Parameters
@@ -74,7 +74,7 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
         refuse_large_packed_file(path, name)
         try:
             if raster_pictures.is_picture_or_film(name):
-                pictures.append(raster_pictures.draw_still(path, name, file_options))
+                pictures.append(raster_pictures.draw_picture_or_film_frame(path, name, file_options))
                 continue
             with open_product(path, name) as product:
                 pictures.append(draw_product(product, file_options, name))
@@ -87,9 +87,9 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     return raster_pictures.combine_pictures(pictures, [name for _, name in files], look)
 
 
-def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
+def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: PictureStyle) -> bytes:
     """Draw the calibrators of a night, from one or several OIFITS files."""
-    calibrators: list[interferometry.Calibrator] = []
+    calibrators: list[interferometry.CalibratorMeasurements] = []
     sizes = iter(look.diameters)
     diameters_by_star = {interferometry.normalize_star_name(star): next(sizes, 0.0) for star in look.stars}
     for path, name in files:
@@ -101,7 +101,7 @@ def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> b
     if look.stars and not calibrators:
         raise SourceError(format_message("no star of these names: {names}", ", ".join(look.stars)[:200]))
     sheet, description = interferometry.draw_transfer_function(calibrators, look)
-    return _create_picture(sheet, description, look, "Transfer function").body
+    return _encode_picture(sheet, description, look, "Transfer function").body
 
 
 def refuse_large_packed_file(path: Place, name: str) -> None:
@@ -121,7 +121,7 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
         raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault))) from None
 
 
-def draw_product(product: Product, look: Look, name: str) -> RenderedPicture:
+def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> RenderedPicture:
     """Draw the content of a file.
 
     Parameters
@@ -144,19 +144,19 @@ def draw_product(product: Product, look: Look, name: str) -> RenderedPicture:
         The file has nothing that can be drawn, or reading it takes too long.
     """
     try:
-        return _draw_first_part(product, look, name)
+        return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
             format_message("{name} takes too long to be read for a picture", name), remedy="cut out a part of it"
         ) from error
 
 
-def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture:
+def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> RenderedPicture:
     if look.part is None and interferometry.is_oifits(product):
         facts = _map_card_values((*_list_target_cards(product), *product.cards))
         title = build_title(facts, name)
         sheet, description = interferometry.draw_oifits(product, look, title)
-        return _create_picture(sheet, description, look, title)
+        return _encode_picture(sheet, description, look, title)
     parts: Sequence[Part] = sorted(product.parts, key=_rank_part)
     if look.part is not None:
         requested_part = product.find_part(look.part)
@@ -169,40 +169,40 @@ def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture
     raise SourceError(format_message("{name} has nothing that can be drawn", name))
 
 
-def _draw_part(product: Product, part: Part, look: Look, name: str) -> RenderedPicture | None:
+def _draw_part(product: OpenProductFile, part: Part, look: PictureStyle, name: str) -> RenderedPicture | None:
     """Draw a part; return None if it cannot be drawn."""
     facts = _map_card_values((*part.cards, *product.cards))
     title = build_title(facts, name)
     curve = None
     if isinstance(part, TablePart):
-        curve = curves.take_table_curve(part)
+        curve = curves.create_table_curve(part)
     elif part.axes:
         dynamic_axes = curves.find_dynamic_spectrum_axes(part)
         if dynamic_axes is not None:
             sheet, description = curves.draw_dynamic_spectrum(part, dynamic_axes, look, title)
-            return _create_picture(sheet, description, look, title)
+            return _encode_picture(sheet, description, look, title)
         curve = _find_array_curve(product, part, look)
         if curve is None and len(part.axes) > 1:
             return RenderedPicture(*image_pictures.draw_image(part, look, title, facts))
     if curve is None:
         return None
     sheet, description = curves.draw_curve(curve, look, title)
-    return _create_picture(sheet, description, look, title)
+    return _encode_picture(sheet, description, look, title)
 
 
-def _find_array_curve(product: Product, array: ArrayPart, look: Look) -> curves.Curve | None:
+def _find_array_curve(product: OpenProductFile, array: ArrayPart, look: PictureStyle) -> curves.Curve | None:
     """Create the curve of an array with one long axis, or of a cube whose spectrum is requested."""
     kinds = {axis.kind for axis in array.axes}
     long_axes = [axis for axis in array.axes if axis.size > 1]
     if len(long_axes) == 1 and kinds.isdisjoint({"longitude", "latitude"}):
         for error_array in product.arrays:
             if error_array.role == "error" and error_array.shape == array.shape:
-                return curves.take_array_curve(array, error_array)
-        return curves.take_array_curve(array, None)
+                return curves.create_array_curve(array, error_array)
+        return curves.create_array_curve(array, None)
     if look.show == "spectrum" and any(axis.kind == "spectral" for axis in long_axes):
-        return curves.take_cube_curve(array)
+        return curves.create_cube_spectrum(array)
     if array.shape == (1,):
-        return curves.take_array_curve(array, None)
+        return curves.create_array_curve(array, None)
     return None
 
 
@@ -223,12 +223,12 @@ def _rank_part(part: Part) -> int:
     return int(has_unplaced_times)
 
 
-def _create_picture(sheet: PictureCanvas, description: str, look: Look, title: str) -> RenderedPicture:
+def _encode_picture(sheet: PictureCanvas, description: str, look: PictureStyle, title: str) -> RenderedPicture:
     metadata_texts = {"Title": title, "Description": description, "Copyright": look.note, "Software": "Hven"}
     return RenderedPicture(sheet.to_png(metadata_texts), description)
 
 
-def _list_target_cards(product: Product) -> list[HeaderCard]:
+def _list_target_cards(product: OpenProductFile) -> list[HeaderCard]:
     """Return the name of the target of an interferometer as a card, if there is only one target."""
     target_table = None
     for part in product.parts:
@@ -327,7 +327,7 @@ def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float,
     pen.line([(left, bottom), (right, top)], fill=SIGN_COLOUR, width=line_pixels)
 
 
-def draw_refusal(size: int, reason: str) -> bytes:
+def draw_refusal_message(size: int, reason: str) -> bytes:
     """Draw the reason why there is no picture.
 
     Below `MIN_WORDS_PIXELS`, where words are illegible, draw a neutral sign instead.

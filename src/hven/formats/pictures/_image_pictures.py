@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import ArrayPart, Axis
-    from hven.formats.pictures._appearance import Look
+    from hven.formats.pictures._appearance import PictureStyle
     from hven.model.sky import footprints
 
     Numbers = npt.NDArray[np.float64]
@@ -72,8 +72,8 @@ def read_axis_values(axis: Axis) -> npt.NDArray[Any] | None:
         return None
 
 
-def read_planes(
-    array: ArrayPart, drawn_axes: tuple[int, int], look: Look, cells: tuple[int, int]
+def read_drawn_values(
+    array: ArrayPart, drawn_axes: tuple[int, int], look: PictureStyle, cells: tuple[int, int]
 ) -> tuple[Numbers, str]:
     """Read the drawn values of an image or a cube, and describe them."""
     other_axes = [axis_number for axis_number in range(len(array.axes)) if axis_number not in drawn_axes]
@@ -131,7 +131,7 @@ def _has_distinct_planes(array: ArrayPart, depth_axis: int) -> bool:
     return bool(np.nanmax(wavelengths) / np.nanmin(wavelengths) > 1.2)
 
 
-def _choose_plane(array: ArrayPart, depth_axis: int, look: Look) -> int:
+def _choose_plane(array: ArrayPart, depth_axis: int, look: PictureStyle) -> int:
     """Choose the plane, from 1, of the highest frequency that is not left out; or else the one in the middle."""
     axis = array.axes[depth_axis]
     middle = (axis.size + 1) // 2
@@ -183,7 +183,7 @@ def format_wavelength(metres: float) -> str:
     return f"{metres * 1e9:.5g} nm"
 
 
-class _ImageMapping:
+class _PictureOrientation:
     """The positions of the pixels of an image, and its orientation."""
 
     def __init__(self, array: ArrayPart, drawn_axes: tuple[int, int]) -> None:
@@ -202,7 +202,7 @@ class _ImageMapping:
     def _find_orientation(self, sky_mapping: footprints.ImageWcs) -> None:
         middle = (np.array(self.sizes, np.float64) + 1.0) / 2.0
         offsets = np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]])
-        lon, lat = self.compute_coordinates(middle + offsets)
+        lon, lat = self.compute_sky_coordinates(middle + offsets)
         if not np.isfinite([lon, lat]).all():
             return
         east = (lon[1:] - lon[0] + 180.0) % 360.0 - 180.0
@@ -218,7 +218,7 @@ class _ImageMapping:
         self.orientation = ((right, bool(side < 0)), (up, bool(north[up] < 0)))
 
     @property
-    def is_turned(self) -> bool:
+    def is_reoriented(self) -> bool:
         return self.orientation != ((0, False), (1, False))
 
     @property
@@ -238,7 +238,7 @@ class _ImageMapping:
             return values
         return values[::-1]
 
-    def compute_pixels(self, across: Numbers, up: Numbers) -> Numbers:
+    def compute_image_pixels(self, across: Numbers, up: Numbers) -> Numbers:
         """Return pixels, from 1, of places on the picture.
 
         Places are shares of its width and height from the lower left corner.
@@ -249,7 +249,7 @@ class _ImageMapping:
             pixel_positions[:, axis] = 0.5 + self.sizes[axis] * forward_share
         return pixel_positions
 
-    def compute_coordinates(self, pixels: Numbers) -> tuple[Numbers, Numbers]:
+    def compute_sky_coordinates(self, pixels: Numbers) -> tuple[Numbers, Numbers]:
         """Return longitudes and latitudes as in the header, degrees."""
         wcs = self.sky_mapping.wcs  # type: ignore[union-attr]  # asked only where there is one
         world = wcs.all_pix2world(pixels, 1)
@@ -291,7 +291,7 @@ class _ImageMapping:
         """Find longitudes or latitudes along an edge, or along a middle line for maps of the whole sky."""
         for offset in (np.zeros(len(share)), np.full(len(share), 0.5)):
             places = (share, offset) if edge_number == 0 else (offset, share)
-            lon, lat = self.compute_coordinates(self.compute_pixels(*places))
+            lon, lat = self.compute_sky_coordinates(self.compute_image_pixels(*places))
             is_known = np.isfinite(lon) & np.isfinite(lat)
             if is_known.mean() > 0.9:
                 return np.unwrap(lon, period=360.0) if edge_number == 0 else lat
@@ -317,7 +317,7 @@ class _ImageMapping:
         return f"{longitude_name} (°)", f"{latitude_name} (°)"
 
 
-def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
+def draw_image(array: ArrayPart, look: PictureStyle, title: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
     """Draw an image.
 
     Parameters
@@ -339,10 +339,10 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
     from PIL import Image  # noqa: PLC0415  (only pictures need it)
 
     drawn_axes = choose_drawn_axes(array)
-    mapping = _ImageMapping(array, drawn_axes)
+    mapping = _PictureOrientation(array, drawn_axes)
     width, height = mapping.size
     cells = np.minimum(mapping.sizes, look.size)
-    values, plane_text = read_planes(array, drawn_axes, look, (int(cells[0]), int(cells[1])))
+    values, plane_text = read_drawn_values(array, drawn_axes, look, (int(cells[0]), int(cells[1])))
     is_integer = array.dtype.kind in "iu"
     stretch = choose_stretch(values, look, _choose_colour_map(facts), is_integer=is_integer)
     if array.role == "error" and not look.colours:
@@ -376,7 +376,7 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
         names = ("pixel", "pixel")
     else:
         names = mapping.name_axes()
-    frame.draw_axes(names, edge_ticks[0], edge_ticks[1], outward=True)
+    frame.draw_axes(names, edge_ticks[0], edge_ticks[1], has_outward_ticks=True)
     _draw_colour_bar(sheet, frame, stretch, values, array.unit or "")
     draw_captions(sheet, frame.box, title, description, look.note)
     return sheet.to_png(notes), description
@@ -394,13 +394,13 @@ def _create_pixel_ticks(size: int, axis_pixels: int, sheet: PictureCanvas) -> Ax
     return AxisTicks(tuple(positions), tuple(labels), marks.axis_note)
 
 
-def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, mapping: _ImageMapping) -> str:
+def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, mapping: _PictureOrientation) -> str:
     part = f"part {array.index} {array.name}".strip()
     if array.role == "data":
         role = ""
     else:
         role = array.role
-    orientation_text = "turned so that north is up" if mapping.is_turned else ""
+    orientation_text = "turned so that north is up" if mapping.is_reoriented else ""
     texts = (part, role, plane_text, stretch.description, orientation_text)
     return ", ".join(text for text in texts if text)
 
@@ -442,7 +442,7 @@ def format_number(value: float) -> str:
     return text.replace("-", MINUS_SIGN)
 
 
-def _create_canvas(look: Look, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
+def _create_canvas(look: PictureStyle, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
     """Create a canvas with the requested longer side, and a frame of the shape of the image."""
     letters = int(np.clip(look.size / 52, 9, 20))
     left = int(6.6 * letters)

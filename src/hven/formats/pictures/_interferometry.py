@@ -13,7 +13,7 @@ import numpy as np
 
 from hven.formats.media import TablePart
 from hven.formats.pictures._canvas import LINE_COLOURS, PictureCanvas, PlotFrame, choose_ticks
-from hven.formats.pictures._curves import create_curve_canvas, label_curve_canvas, label_lines
+from hven.formats.pictures._curves import create_curve_canvas, draw_line_names, label_curve_canvas
 from hven.formats.pictures._image_pictures import draw_captions
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import Product
-    from hven.formats.pictures._appearance import Look
+    from hven.formats.media import OpenProductFile
+    from hven.formats.pictures._appearance import PictureStyle
 
     Numbers = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class InterferometryPoints(NamedTuple):
     total_count: int
 
 
-def is_oifits(product: Product) -> bool:
+def is_oifits(product: OpenProductFile) -> bool:
     """Return whether a file is OIFITS."""
     names = {part.name.upper() for part in product.parts if isinstance(part, TablePart)}
     return "OI_WAVELENGTH" in names and not names.isdisjoint({"OI_VIS2", "OI_T3", "OI_VIS"})
@@ -84,7 +84,7 @@ def _read_columns(table: TablePart, names: Sequence[str] = _READ_COLUMNS) -> Ite
         yield columns
 
 
-def _read_wavelengths(product: Product) -> dict[str, Numbers]:
+def _read_wavelengths(product: OpenProductFile) -> dict[str, Numbers]:
     """Read the wavelengths of each instrument."""
     wavelengths_by_instrument = {}
     for table in _find_tables(product, "OI_WAVELENGTH"):
@@ -94,7 +94,7 @@ def _read_wavelengths(product: Product) -> dict[str, Numbers]:
     return wavelengths_by_instrument
 
 
-def read_points(product: Product, pane_name: str) -> InterferometryPoints:
+def read_points(product: OpenProductFile, pane_name: str) -> InterferometryPoints:
     """Read the measurements of a picture."""
     wavelengths_by_instrument = _read_wavelengths(product)
     point_arrays: list[tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]] = []
@@ -114,7 +114,7 @@ def read_points(product: Product, pane_name: str) -> InterferometryPoints:
     return InterferometryPoints(x[drawn], y[drawn], error[drawn], flag[drawn].astype(np.bool_), point_count)
 
 
-def _find_tables(product: Product, name: str) -> list[TablePart]:
+def _find_tables(product: OpenProductFile, name: str) -> list[TablePart]:
     tables = [part for part in product.parts if isinstance(part, TablePart)]
     return [table for table in tables if table.name.upper() == name]
 
@@ -164,7 +164,7 @@ def _compute_points(
     return x.ravel(), values, error.astype(np.float64).ravel(), flag.ravel()
 
 
-def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas, str]:
+def draw_oifits(product: OpenProductFile, look: PictureStyle, title: str) -> tuple[PictureCanvas, str]:
     """Draw an OIFITS file: one pane if it is requested or there are no axes, else all that have measurements."""
     pane_names = [look.show] if look.show in PANE_NAMES else list(PANE_NAMES)
     points_by_pane = {pane_name: read_points(product, pane_name) for pane_name in pane_names}
@@ -178,7 +178,7 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
         sheet = PictureCanvas(look.size, round(look.size * height_ratio))
         sheet.letter_pixels = 1
         width, height = sheet.size
-        limits = _choose_limits(panes[0], points_by_pane[panes[0]], sheet.size)
+        limits = _choose_axis_limits(panes[0], points_by_pane[panes[0]], sheet.size)
         frame = PlotFrame(sheet, (1, 1, width - 2, height - 2), *limits)
         _draw_pane(frame, panes[0], points_by_pane[panes[0]], 0.006 * look.size)
         sheet.pen.rectangle([0, 0, width - 1, height - 1], outline=(205, 209, 215))
@@ -198,9 +198,9 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
     for number, pane_name in enumerate(panes):
         start = left_margin + number * (pane_width + gap)
         box = (start, top_margin, start + max(pane_width, 1), top_margin + max(pane_height, 1))
-        limits = _choose_limits(pane_name, points_by_pane[pane_name], (pane_width, pane_height))
+        limits = _choose_axis_limits(pane_name, points_by_pane[pane_name], (pane_width, pane_height))
         frame = PlotFrame(sheet, box, *limits)
-        frame.draw_axes(_AXIS_NAMES[pane_name], grid=True)
+        frame.draw_axes(_AXIS_NAMES[pane_name], has_grid=True)
         _draw_pane(frame, pane_name, points_by_pane[pane_name], max(1.2, letters / 7))
     box = (left_margin, top_margin, sheet.size[0], top_margin + pane_height)
     draw_captions(sheet, box, title, description, look.note)
@@ -226,7 +226,7 @@ def _describe_points(pane_name: str, points: InterferometryPoints) -> str:
     return text
 
 
-def _choose_limits(
+def _choose_axis_limits(
     pane_name: str, points: InterferometryPoints, size: tuple[int, int]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     if (~points.flag).any():
@@ -273,7 +273,7 @@ def _draw_pane(frame: PlotFrame, pane_name: str, points: InterferometryPoints, r
     layer.merge_into_canvas()
 
 
-class Calibrator(NamedTuple):
+class CalibratorMeasurements(NamedTuple):
     """What was measured of a star of known diameter.
 
     Attributes
@@ -297,7 +297,7 @@ class Calibrator(NamedTuple):
     values: Numbers
 
 
-def _list_stars(product: Product) -> dict[int, str]:
+def _list_calibrator_names(product: OpenProductFile) -> dict[int, str]:
     """Return the targets by number; only the calibrators, where the file says which these are."""
     targets: dict[int, tuple[str, str]] = {}
     for table in _find_tables(product, "OI_TARGET"):
@@ -316,8 +316,8 @@ def normalize_star_name(name: str) -> str:
 
 
 def read_calibrators(
-    product: Product, diameters: Iterator[float], diameters_by_star: Mapping[str, float]
-) -> list[Calibrator]:
+    product: OpenProductFile, diameters: Iterator[float], diameters_by_star: Mapping[str, float]
+) -> list[CalibratorMeasurements]:
     """Return what a file has of each calibrator.
 
     Of those that are known by name, else of all, of a diameter each in the order of OI_TARGET.
@@ -330,7 +330,7 @@ def read_calibrators(
             station_names = column_arrays["STA_NAME"].tolist()
             stations = dict(zip(column_arrays["STA_INDEX"].tolist(), station_names, strict=True))
             arrays[_read_card_text(table, "ARRNAME")] = stations
-    for number, name in _list_stars(product).items():
+    for number, name in _list_calibrator_names(product).items():
         if diameters_by_star and normalize_star_name(name) not in diameters_by_star:
             continue
         if diameters_by_star:
@@ -368,7 +368,7 @@ def read_calibrators(
                     pairs.append("-".join(sorted(pair_names)))
         if pairs:
             mean_values = np.concatenate(values, 1)
-            calibrator = Calibrator(name, diameter, np.concatenate(times), tuple(pairs), mean_values)
+            calibrator = CalibratorMeasurements(name, diameter, np.concatenate(times), tuple(pairs), mean_values)
             found_calibrators.append(calibrator)
     return found_calibrators
 
@@ -383,18 +383,18 @@ def _compute_disc_visibility(x: Numbers, diameter: float) -> Numbers:
     return np.asarray(np.where(z > 1e-6, visibilities, 1.0))
 
 
-class _Night(NamedTuple):
+class _CalibratorNight(NamedTuple):
     """The measurements of all calibrators of a night."""
 
     times: Numbers
-    values: Numbers  # as in `Calibrator`
+    values: Numbers  # as in `CalibratorMeasurements`
     measured_pairs: npt.NDArray[np.str_]  # of each measurement
     pairs: list[str]
     visits: list[npt.NDArray[np.int64]]  # measurements of one star, one after the other
     stars: npt.NDArray[np.int64]  # number of the calibrator of each measurement
 
 
-def _combine_calibrators(calibrators: Sequence[Calibrator]) -> _Night:
+def _combine_calibrators(calibrators: Sequence[CalibratorMeasurements]) -> _CalibratorNight:
     times = np.concatenate([np.empty(0), *(calibrator.times for calibrator in calibrators)])
     values = np.concatenate([np.empty((4, 0)), *(calibrator.values for calibrator in calibrators)], 1)
     telescope_pairs: list[str] = []
@@ -407,10 +407,14 @@ def _combine_calibrators(calibrators: Sequence[Calibrator]) -> _Night:
     is_new_visit = is_other_star | (np.diff(times[order]) > VISIT_GAP_DAYS)
     visit_starts = np.flatnonzero(is_new_visit) + 1
     visits = [visit_rows for visit_rows in np.split(order, visit_starts) if len(visit_rows)]
-    return _Night(times, values, np.array(telescope_pairs, np.str_), sorted({*telescope_pairs}), visits, stars)
+    return _CalibratorNight(
+        times, values, np.array(telescope_pairs, np.str_), sorted({*telescope_pairs}), visits, stars
+    )
 
 
-def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tuple[PictureCanvas, str]:
+def draw_transfer_function(
+    calibrators: Sequence[CalibratorMeasurements], look: PictureStyle
+) -> tuple[PictureCanvas, str]:
     """Draw a night of calibrators over time: VIS2 above, and below VIS2 over that of the disc, the transfer function.
 
     Each pair of telescopes has a colour.
@@ -436,16 +440,16 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
         tick_limit = max(2, int(outer_frame.width / (5.5 * sheet.letter_pixels)))
         ticks = choose_ticks(*outer_frame.x, tick_limit, "time")
         ticks_without_labels = replace(ticks, labels=("",) * len(ticks.labels), axis_note="")
-        upper_frame.draw_axes(("", "VIS2"), ticks_without_labels, grid=True)
+        upper_frame.draw_axes(("", "VIS2"), ticks_without_labels, has_grid=True)
         ratio_name = "VIS2 / disc" if any(look.diameters) else "VIS2 / 1"
-        lower_frame.draw_axes(("time (UTC)", ratio_name), ticks, grid=True)
+        lower_frame.draw_axes(("time (UTC)", ratio_name), ticks, has_grid=True)
     for frame, row in frames:
         _draw_night(frame, night, row, radius=max(2.0, look.size / 330))
     description = _describe_night(night, calibrators)
     title = "Calibrators and transfer function"
     label_curve_canvas(sheet, outer_frame, look, title=title, description=description)
     if look.axes:
-        label_lines(frames[-1][0], night.pairs)
+        draw_line_names(frames[-1][0], night.pairs)
         star_times = []
         for visit_rows in night.visits:
             star_name = calibrators[night.stars[visit_rows[0]]].name
@@ -454,7 +458,7 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
     return sheet, description
 
 
-def _draw_night(frame: PlotFrame, night: _Night, row: int, *, radius: float) -> None:
+def _draw_night(frame: PlotFrame, night: _CalibratorNight, row: int, *, radius: float) -> None:
     """Draw a row of the values of a night, with its errors in the next row."""
     layer = frame.create_layer()
     values = night.values[row]
@@ -476,7 +480,7 @@ def _draw_night(frame: PlotFrame, night: _Night, row: int, *, radius: float) -> 
     layer.merge_into_canvas()
 
 
-def _describe_night(night: _Night, calibrators: Sequence[Calibrator]) -> str:
+def _describe_night(night: _CalibratorNight, calibrators: Sequence[CalibratorMeasurements]) -> str:
     names = {}
     for calibrator in calibrators:
         size_text = f"{calibrator.diameter:g} mas" if calibrator.diameter else "as a point"
@@ -493,7 +497,7 @@ def _draw_star_names(frame: PlotFrame, blocks: Sequence[tuple[str, Numbers]]) ->
     size = max(8, frame.sheet.letter_pixels - 2)
     ends = [0.0, 0.0, 0.0]
     for name, visit_times in blocks:
-        name_x = frame.box[0] + float(frame.compute_pixels(visit_times.mean(), 0)[0])
+        name_x = frame.box[0] + float(frame.compute_pixel_positions(visit_times.mean(), 0)[0])
         half = frame.sheet.measure_text(name, size) / 2
         left_limit = frame.box[0] + half + 3
         right_limit = frame.box[2] - half - 3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.formats.media import Place
-    from hven.formats.pictures._appearance import Look
+    from hven.formats.pictures._appearance import PictureStyle
 
 RASTER_FORMATS = {
     extension: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(extension, extension.upper())
@@ -49,13 +49,13 @@ _FILM_DEMUXERS = {
 FILM_TIMEOUT_SECONDS = 10.0  # for a still
 
 
-def is_picture_or_film(name: str) -> bool:
+def is_picture_or_film(file_name: str) -> bool:
     """Return whether a file is a picture or a film, by its name."""
-    extension = name.lower().rpartition(".")[2]
+    extension = file_name.lower().rpartition(".")[2]
     return extension in RASTER_FORMATS or extension in FILM_MEDIA_TYPES
 
 
-def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
+def draw_picture_or_film_frame(path: Place, name: str, look: PictureStyle) -> RenderedPicture:
     """Scale a picture down; of a film take the frame in its middle.
 
     Parameters
@@ -80,7 +80,7 @@ def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
     return RenderedPicture(encode_png(image, notes), description)
 
 
-def _read_raster(path: Place, name: str, extension: str, look: Look) -> tuple[Any, str]:
+def _read_raster(path: Place, name: str, extension: str, look: PictureStyle) -> tuple[Any, str]:
     from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (only pictures need it)
 
     try:
@@ -156,7 +156,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
     raise SourceError(format_message("{name} is damaged: {reason}", name, "no frame of it can be read"))
 
 
-def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], look: Look) -> bytes:
+def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], look: PictureStyle) -> bytes:
     """Combine pictures side by side, with their names.
 
     Parameters

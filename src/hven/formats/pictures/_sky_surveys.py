@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import open_product
-from hven.formats.pictures._appearance import ColourStretch, Look, choose_stretch
+from hven.formats.pictures._appearance import ColourStretch, PictureStyle, choose_stretch
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix, region_files
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media import ArrayPart, Place, Product
+    from hven.formats.media import ArrayPart, OpenProductFile, Place
     from hven.model.sky import footprints
 
     Numbers = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ HEADER_BYTES = 2880
 
 
 @dataclass(slots=True, kw_only=True)
-class SkySurvey:
+class WrittenSkySurvey:
     """A survey that was written.
 
     Attributes
@@ -84,17 +84,17 @@ class _SkyImage:
     def size(self) -> tuple[int, int]:
         return self.array.shape[self.horizontal_axis], self.array.shape[self.vertical_axis]
 
-    def read_window(self, x: tuple[int, int], y: tuple[int, int]) -> Tile:
+    def read_window(self, x_range: tuple[int, int], y_range: tuple[int, int]) -> Tile:
         """Read a window: shape (y, x)."""
         window = []
         for axis_number in range(len(self.array.shape)):
             pixel = self.fixed_pixels.get(axis_number, 0)
             window.append(slice(pixel, pixel + 1))
-        window[self.horizontal_axis] = slice(*x)
-        window[self.vertical_axis] = slice(*y)
+        window[self.horizontal_axis] = slice(*x_range)
+        window[self.vertical_axis] = slice(*y_range)
         array_values = self.array.read(window)
         values = np.moveaxis(array_values, (self.vertical_axis, self.horizontal_axis), (-2, -1))
-        return np.asarray(values, np.float32).reshape(y[1] - y[0], x[1] - x[0])
+        return np.asarray(values, np.float32).reshape(y_range[1] - y_range[0], x_range[1] - x_range[0])
 
 
 def open_sky_image(path: Place, name: str) -> _SkyImage:
@@ -126,7 +126,7 @@ def open_sky_image(path: Place, name: str) -> _SkyImage:
         raise
 
 
-def _find_sky_image(product: Product) -> _SkyImage:
+def _find_sky_image(product: OpenProductFile) -> _SkyImage:
     array = sky_mapping = None
     for array_item in product.arrays:
         is_image = sum(size > 1 for size in array_item.shape) >= 2
@@ -157,15 +157,15 @@ def _create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
         return None
 
 
-def write_survey(
+def write_hips_survey(
     files: Sequence[tuple[Place, str]],
     directory: Path,
     properties: Mapping[str, str],
     *,
     order: int | None = None,
-    look: Look | None = None,
+    look: PictureStyle | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> SkySurvey:
+) -> WrittenSkySurvey:
     """Write a HiPS of images. Where several have a value, it is their mean; between pixels, values are interpolated.
 
     Parameters
@@ -197,20 +197,20 @@ def write_survey(
     OperationCancelledError, UpstreamError
         The operation was stopped, or a server with images does not answer.
     """
-    builder = _SurveyBuilder({name: path for path, name in files}, directory, progress)
+    builder = _HipsBuilder({name: path for path, name in files}, directory, progress)
     builder.find_tiles(order)
-    stretch = builder.write_tiles(look or Look())
+    stretch = builder.write_tiles(look or PictureStyle())
     return builder.write_metadata(properties, stretch)
 
 
-class _SurveyBuilder:
+class _HipsBuilder:
     """The builder of a survey: images, the tiles that contain them, and the progress."""
 
     def __init__(self, files: Mapping[str, Place], directory: Path, progress: ProgressMonitor) -> None:
         self.files = files
         self.directory = directory
         self.progress = progress
-        self.survey = SkySurvey(order=0)
+        self.survey = WrittenSkySurvey(order=0)
         self.open_images: OrderedDict[str, _SkyImage] = OrderedDict()
         self.images_by_tile: dict[int, list[str]] = {}  # finest tile -> images
         self.tiles_by_order: list[set[int]] = []  # by order
@@ -297,14 +297,14 @@ class _SurveyBuilder:
         first_tiles = np.unique(cell_indexes)
         shift = 2 * (healpix.MAX_ORDER - first_order)
         ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
-        neighbourhood = healpix.add_neighbours(healpix.merge_ranges(ranges), first_order)
+        neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(ranges), first_order)
         tile_numbers = _list_near_tiles(image, first_order, neighbourhood >> shift)
         for tile_order in range(first_order + 1, order + 1):
             child_ranges = np.array([(4 * tile, 4 * tile + 4) for tile in tile_numbers], np.int64)
             tile_numbers = _list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
         return tile_numbers
 
-    def write_tiles(self, look: Look) -> ColourStretch:
+    def write_tiles(self, look: PictureStyle) -> ColourStretch:
         """Write all tiles: FITS from the finest up, then PNG in colours that fit all of them."""
         used: set[str] = set()
         try:
@@ -323,18 +323,18 @@ class _SurveyBuilder:
             self.report_progress(0.75 + 0.24 * path_number / len(tile_paths))
             values = np.frombuffer(path.read_bytes(), ">f4", TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES)
             tile_values = values.reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
-            _draw_tile(tile_values[::-1], stretch).save(path.with_suffix(".png"))
+            _create_tile_image(tile_values[::-1], stretch).save(path.with_suffix(".png"))
         self.survey.tiles = len(tile_paths)
         return stretch
 
-    def _write_tile(self, order: int, tile: int, used: set[str]) -> Tile | None:
+    def _write_tile(self, order: int, tile: int, used_images: set[str]) -> Tile | None:
         """Write a tile from images, or from the four tiles below; pixels are by x and y of HEALPix."""
         if order == self.survey.order:
             self.report_progress(0.05 + 0.7 * self.finished_tiles / len(self.images_by_tile))
             self.finished_tiles += 1
-            tile_values = self._sample_tile(tile, used)
+            tile_values = self._interpolate_tile(tile, used_images)
         else:
-            tile_values = self._merge_children(order, tile, used)
+            tile_values = self._write_tile_from_children(order, tile, used_images)
         if tile_values is not None:
             folder = self.directory / f"Norder{order}" / f"Dir{tile // 10_000 * 10_000}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -342,7 +342,7 @@ class _SurveyBuilder:
             (folder / f"Npix{tile}.fits").write_bytes(tile_bytes)
         return tile_values
 
-    def _merge_children(self, order: int, tile: int, used: set[str]) -> Tile | None:
+    def _write_tile_from_children(self, order: int, tile: int, used_images: set[str]) -> Tile | None:
         """Write the four tiles below a tile, and average them; return None if they have no value."""
         half_width = TILE_WIDTH_PIXELS // 2
         tile_values = None
@@ -350,7 +350,7 @@ class _SurveyBuilder:
             child_tile = 4 * tile + child
             if child_tile not in self.tiles_by_order[order + 1]:
                 continue
-            part = self._write_tile(order + 1, child_tile, used)
+            part = self._write_tile(order + 1, child_tile, used_images)
             if part is None:
                 continue
             if tile_values is None:
@@ -362,7 +362,7 @@ class _SurveyBuilder:
             tile_values[x : x + half_width, y : y + half_width] = mean_tile
         return tile_values
 
-    def _sample_tile(self, tile: int, used: set[str]) -> Tile | None:
+    def _interpolate_tile(self, tile: int, used_images: set[str]) -> Tile | None:
         total = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS)
         value_counts = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32)
         pixels = (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
@@ -378,7 +378,7 @@ class _SurveyBuilder:
                 continue
             has_value = np.isfinite(values)
             if has_value.any():
-                used.add(name)
+                used_images.add(name)
                 total[has_value] += values[has_value]
                 value_counts += has_value
         if not value_counts.any():
@@ -394,7 +394,7 @@ class _SurveyBuilder:
         self.sampled_values.append(mean_values[np.isfinite(mean_values)][::SAMPLE_STEP])
         return mean_values
 
-    def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> SkySurvey:
+    def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> WrittenSkySurvey:
         """Write the files that describe the tiles."""
         order = self.survey.order
         _write_allsky(self.directory, sorted(self.tiles_by_order[MIN_ORDER]))
@@ -524,7 +524,7 @@ def _write_fits_header(cards: Mapping[str, object]) -> bytes:
     return header.ljust(HEADER_BYTES).encode()
 
 
-def _draw_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
+def _create_tile_image(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
     from PIL import Image  # noqa: PLC0415  (loaded for pictures alone)
 
     return Image.fromarray(stretch.to_rgba(values.astype(np.float64)), "RGBA")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from hven.formats import Format
-from hven.formats.votable.document import DEFAULT_VERSION, LATEST_VERSION, NAMESPACE_VERSIONS, assign_field_ids
-from hven.formats.votable.reader import list_tables, read_votable
+from hven.formats import TableFormat
+from hven.formats.votable.document import DEFAULT_VERSION, LATEST_VERSION, NAMESPACE_VERSIONS, assign_xml_ids
+from hven.formats.votable.reader import list_votable_tables, read_votable
 from hven.formats.votable.service_descriptors import DescriptorTemplate, format_placeholder, write_service_descriptor
 from hven.formats.votable.writer import (
     is_string_array,
-    write_error,
     write_metadata_document,
     write_small_votable,
     write_votable,
+    write_votable_error,
 )
 from hven.formats.votable.xml import replace_illegal_characters
 
-FORMAT = Format(
+FORMAT = TableFormat(
     name="votable",
     title="VOTable",
     menu_rank=1,
@@ -24,7 +24,7 @@ FORMAT = Format(
     aliases=("votable/b2", "votable/b", "votable/td"),
     write=write_votable,
     write_small_table=write_small_votable,
-    write_error=write_error,
+    write_error=write_votable_error,
     read=read_votable,
     alias_options={
         "votable/b2": {"serialization": "BINARY2"},
@@ -48,15 +48,15 @@ FORMAT = Format(
 __all__ = [
     "FORMAT",
     "DescriptorTemplate",
-    "assign_field_ids",
+    "assign_xml_ids",
     "format_placeholder",
     "is_string_array",
-    "list_tables",
+    "list_votable_tables",
     "read_votable",
     "replace_illegal_characters",
-    "write_error",
     "write_metadata_document",
     "write_service_descriptor",
     "write_small_votable",
     "write_votable",
+    "write_votable_error",
 ]

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.formats.votable.binary_writer import describe_fixed_cell
+from hven.formats.votable.binary_writer import describe_fixed_cell_format
 from hven.model import literal
 from hven.model.errors import SourceError
-from hven.model.literal import NULL_STRING, to_string_scalar
+from hven.model.literal import NULL_STRING, to_arrow_string_scalar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Array = np.ndarray[Any, Any]
 
@@ -39,7 +39,7 @@ _ITEM_BYTES = {
 _unpack_length = struct.Struct(">i").unpack_from
 
 
-class BinaryDecoder:
+class VotableBinaryDecoder:
     """Decoder for the rows of one list of columns.
 
     Rows of fixed size are one numpy view. Where cells have variable size, the start of a row is known only from the
@@ -53,7 +53,7 @@ class BinaryDecoder:
             self._flag_byte_count = (len(columns) + 7) // 8
         else:
             self._flag_byte_count = 0
-        self._fixed_formats = [describe_fixed_cell(column) for column in columns]
+        self._fixed_formats = [describe_fixed_cell_format(column) for column in columns]
         self._before: list[int] = []  # bytes before each variable cell's length word, since the last variable cell
         self._record_dtypes: list[np.dtype[Any]] = []
         fields: list[Any] = []
@@ -73,12 +73,12 @@ class BinaryDecoder:
         if sum(record.itemsize for record in self._record_dtypes) > _MAX_ROW_BYTES:
             raise SourceError(f"a row of the table has more than {_MAX_ROW_BYTES >> 20} MiB")
 
-    def decode_rows(self, data: bytes, rows_before: int) -> tuple[list[pa.Array], int, int]:
+    def decode_rows(self, data: bytes, preceding_row_count: int) -> tuple[list[pa.Array], int, int]:
         """Decode all complete rows of some bytes.
 
         Parameters
         ----------
-        rows_before
+        preceding_row_count
             Number of rows before these, for messages.
 
         Returns
@@ -99,8 +99,8 @@ class BinaryDecoder:
                 rows = 0
             byte_count = rows * record.itemsize
             records = [np.frombuffer(data, record, rows)]
-            return self._decode_columns(records, [], raw, rows, rows_before), rows, byte_count
-        starts, counts, byte_count = self._scan_row_starts(data, rows_before)
+            return self._decode_columns(records, [], raw, rows, preceding_row_count), rows, byte_count
+        starts, counts, byte_count = self._scan_row_starts(data, preceding_row_count)
         rows = len(starts)
         records = []
         for number, record in enumerate(self._record_dtypes):
@@ -113,7 +113,7 @@ class BinaryDecoder:
         for number in range(len(self._variable_columns)):
             cell_starts = starts[:, number] + self._record_dtypes[number].itemsize + 4
             cells.append((cell_starts, counts[:, number]))
-        return self._decode_columns(records, cells, raw, rows, rows_before), rows, byte_count
+        return self._decode_columns(records, cells, raw, rows, preceding_row_count), rows, byte_count
 
     def _scan_row_starts(self, data: bytes, rows_before: int) -> tuple[Array, Array, int]:
         """Follow the length words; return the start of each fixed stretch and the count of each cell, row by row."""
@@ -202,7 +202,7 @@ class BinaryDecoder:
             bits = np.unpackbits(row_bytes, axis=1)[:, :size]
             bit_values = bits.astype(bool).reshape(-1)
             offsets = np.arange(row_count + 1, dtype=np.int64) * size
-            return literal.fold_values(offsets, pa.array(bit_values), null, kind)
+            return literal.fold_values_into_lists(offsets, pa.array(bit_values), null, kind)
         items = values.reshape(-1)
         items_per_row = len(items) // row_count
         if not pa.types.is_nested(kind.arrow):
@@ -215,7 +215,7 @@ class BinaryDecoder:
                 null_items = decoded_items.is_null().to_numpy(zero_copy_only=False)
             null = np.asarray(null_items.reshape(row_count, items_per_row).all(axis=1))
         offsets = np.arange(row_count + 1, dtype=np.int64) * items_per_row
-        return literal.fold_values(offsets, decoded_items, null, kind)
+        return literal.fold_values_into_lists(offsets, decoded_items, null, kind)
 
     def _convert_items(self, items: Array, column: Column, null: Array | None) -> pa.Array:
         """Convert flat values to Arrow; what VALUES/@null or the format itself marks as null becomes null."""
@@ -257,7 +257,7 @@ class BinaryDecoder:
             lengths = counts * _ITEM_BYTES[kind.datatype]
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        data = _gather_bytes(raw, starts, offsets)
+        data = _concat_byte_ranges(raw, starts, offsets)
         if kind.datatype in {"char", "unicodeChar"}:
             return self._decode_strings(data, offsets, column, null)
         ends = np.zeros(len(counts) + 1, np.int64)
@@ -277,9 +277,9 @@ class BinaryDecoder:
             decoded_items = self._convert_items(data.view(part_format), column, None)
             ends = ends * 2
         else:
-            item_format = "u1" if kind.datatype == "boolean" else kind.scalar.numpy
+            item_format = "u1" if kind.datatype == "boolean" else kind.scalar_type.numpy
             decoded_items = self._convert_items(data.view(item_format), column, None)
-        return literal.fold_values(ends, decoded_items, null_rows, kind)
+        return literal.fold_values_into_lists(ends, decoded_items, null_rows, kind)
 
     def _decode_strings(self, data: Array, offsets: Array, column: Column, null: Array | None) -> pa.Array:
         """Decode strings, each up to its first NUL."""
@@ -292,7 +292,7 @@ class BinaryDecoder:
         if pa.types.is_nested(kind.arrow):
             padded = pc.replace_substring(texts, "\0", " ")
             if null is None:
-                null_rows = pc.equal(pc.utf8_trim(texts, characters="\0"), to_string_scalar(""))
+                null_rows = pc.equal(pc.utf8_trim(texts, characters="\0"), to_arrow_string_scalar(""))
             else:
                 null_rows = pa.array(null)
             padded = pc.if_else(null_rows, NULL_STRING, padded)
@@ -301,15 +301,15 @@ class BinaryDecoder:
             texts = pc.replace_substring_regex(texts, r"(?s)\x00.*", "")
         # BINARY has no other null than an empty string
         if null is None:
-            null_rows = pc.equal(texts, to_string_scalar(""))
+            null_rows = pc.equal(texts, to_arrow_string_scalar(""))
         else:
             null_rows = pa.array(null)
         if column.null is not None:
-            null_rows = pc.or_(null_rows, pc.equal(texts, to_string_scalar(column.null)))
+            null_rows = pc.or_(null_rows, pc.equal(texts, to_arrow_string_scalar(column.null)))
         if pc.any(null_rows).as_py():
             texts = pc.if_else(null_rows, NULL_STRING, texts)
         if kind.is_timestamp:
-            return literal.parse_column(texts, kind)
+            return literal.parse_dali_literals(texts, kind)
         return texts
 
 
@@ -318,13 +318,13 @@ _FALSE_CODES = np.frombuffer(b"Ff0", np.uint8)
 _NULL_BOOLEAN_CODES = np.frombuffer(b"\0 ?", np.uint8)
 
 
-def _count_items(column_type: Type) -> int:
+def _count_items(column_type: ColumnType) -> int:
     if column_type.arraysize is not None:
         return int(np.prod([length or 1 for length in column_type.shape]))
     return 1
 
 
-def _gather_bytes(raw: Array, starts: Array, offsets: Array) -> Array:
+def _concat_byte_ranges(raw: Array, starts: Array, offsets: Array) -> Array:
     """Copy separate stretches of bytes into one array."""
     total = int(offsets[-1])
     shifts = np.repeat(starts - offsets[:-1], np.diff(offsets))

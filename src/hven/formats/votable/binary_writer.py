@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
     Array = np.ndarray[Any, Any]
 
@@ -58,7 +58,7 @@ class Base64Encoder:
         return binascii.b2a_base64(pending_bytes)
 
 
-class BinaryEncoder:
+class VotableBinaryEncoder:
     """Encoder for the rows of one list of columns.
 
     Cells of fixed size between two cells of variable size form one packed numpy record; variable cells are Arrow binary
@@ -79,7 +79,7 @@ class BinaryEncoder:
         if self._flag_byte_count:
             fields.append(("flags", "u1", (self._flag_byte_count,)))
         for number, column in enumerate(self._columns):
-            fixed_format = describe_fixed_cell(column)
+            fixed_format = describe_fixed_cell_format(column)
             if fixed_format is None:
                 fields.append(("count", ">i4", ()))
                 self._column_layout.append((len(self._record_dtypes), None))
@@ -105,7 +105,7 @@ class BinaryEncoder:
     def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Encode all rows, in pieces of bounded size."""
         if self._columns:
-            for part in literal.split_batch(batch, self._row_bytes):
+            for part in literal.split_batch_by_written_size(batch, self._row_bytes):
                 if part.num_rows <= MAX_SMALL_BATCH_ROWS and self._cell_encoders:
                     yield self._encode_small_batch(part)
                 else:
@@ -127,7 +127,7 @@ class BinaryEncoder:
         """Encode some rows of plain numbers and text cell by cell, to the same bytes as `_encode_piece`."""
         columns = []
         for array, column in zip(batch.columns, self._columns, strict=True):
-            columns.append(literal.cast_to_storage(array, column.type).to_pylist())
+            columns.append(literal.cast_to_storage_type(array, column.type).to_pylist())
         rows = zip(*columns, strict=True)
         return memoryview(self._encode_rows(rows))
 
@@ -148,7 +148,7 @@ class BinaryEncoder:
         records = [np.zeros(row_count, record) for record in self._record_dtypes]
         variable: list[pa.Array] = []
         for number, column in enumerate(self._columns):
-            array = literal.cast_to_storage(batch.column(number), column.type)
+            array = literal.cast_to_storage_type(batch.column(number), column.type)
             if array.null_count and self._flag_byte_count:
                 flags = records[0]["flags"][:, number // 8]
                 is_null = array.is_null().to_numpy(zero_copy_only=False)
@@ -171,7 +171,7 @@ class BinaryEncoder:
             if number < len(variable):
                 parts.append(variable[number])
         joined = pc.binary_join_element_wise(*parts, _EMPTY_BINARY)
-        return literal.view_bytes(joined)
+        return literal.view_column_bytes(joined)
 
     def _fill_fixed_cells(self, target: Array, array: pa.Array, number: int) -> None:
         """Write one column of fixed-size cells."""
@@ -265,15 +265,15 @@ class BinaryEncoder:
         if pa.types.is_string(array.type) or kind.is_timestamp:
             text = array
             if kind.is_timestamp:
-                text = literal.format_column(array, kind)
-            text = _replace_nul_characters(text)
+                text = literal.format_dali_literals(array, kind)
+            text = _replace_nulls_and_nul_characters(text)
             if kind.datatype == "unicodeChar":
                 return _encode_utf16(text)
             return _encode_utf8(text)
         offsets, values = literal.flatten_lists(array)
         if pa.types.is_string(values.type):
             width = kind.shape[0] or 1
-            cells = np.zeros(len(values), _format_text_cell(kind.datatype, width))
+            cells = np.zeros(len(values), _build_text_cell_dtype(kind.datatype, width))
             _fill_text_cells(cells, values, column)
             raw = cells.view(np.uint8).reshape(-1)
             binary_array = _build_binary_array(raw, offsets * cells.dtype.itemsize)
@@ -281,7 +281,7 @@ class BinaryEncoder:
         numbers = self._convert_numbers(values, number, None)
         if kind.datatype == "bit":
             return _pack_bits(numbers, offsets)
-        element_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy)
+        element_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar_type.numpy)
         element_values = numbers.astype(element_format, copy=False)
         binary_array = _build_binary_array(element_values.view(np.uint8), offsets * element_values.itemsize)
         counts = np.diff(offsets)
@@ -296,7 +296,7 @@ _ELEMENT_FORMATS = {"floatComplex": ">f4", "doubleComplex": ">f8", "boolean": "u
 _SCALAR_FORMATS = {"unsignedByte": "B", "short": ">h", "int": ">i", "long": ">q", "float": ">f", "double": ">d"}
 
 
-def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
+def _create_cell_encoder(column_type: ColumnType) -> Callable[[Any], bytes] | None:
     """Create the function that encodes one BINARY2 cell, null or not, of a plain number or of text of any length.
 
     Return None for any other type.
@@ -325,7 +325,7 @@ def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
     return None
 
 
-def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
+def describe_fixed_cell_format(column: Column) -> tuple[str, tuple[int, ...]] | None:
     """Return the numpy format and shape of a cell of fixed size; None if the size varies."""
     kind = column.type
     size = 1
@@ -339,7 +339,7 @@ def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
         return f"V{2 * size}", ()
     if kind.datatype in {"floatComplex", "doubleComplex"}:
         return _ELEMENT_FORMATS[kind.datatype], (2 * size,)
-    item_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy)
+    item_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar_type.numpy)
     if kind.datatype == "bit":
         item_format = "u1"
         size = (size + 7) // 8
@@ -347,7 +347,7 @@ def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
     return item_format, shape
 
 
-def _format_text_cell(datatype: str, width: int) -> str:
+def _build_text_cell_dtype(datatype: str, width: int) -> str:
     if datatype == "char":
         return f"S{width}"
     return f"V{2 * width}"
@@ -363,10 +363,10 @@ def _build_binary_array(raw: Array, offsets: Array) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, offset_buffer, data_buffer])
 
 
-def _replace_nul_characters(text: pa.Array) -> pa.Array:
+def _replace_nulls_and_nul_characters(text: pa.Array) -> pa.Array:
     """Fill nulls with empty text; replace NUL, at which readers would end the string, by U+FFFD."""
     text = literal.fill_nulls(text)
-    if b"\0" in literal.view_bytes(text).tobytes():
+    if b"\0" in literal.view_column_bytes(text).tobytes():
         return pc.replace_substring(text, "\0", "\ufffd")
     return text
 
@@ -409,8 +409,8 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
     """
     kind = column.type
     if kind.is_timestamp:
-        array = literal.format_column(array, kind)
-    text = _replace_nul_characters(array)
+        array = literal.format_dali_literals(array, kind)
+    text = _replace_nulls_and_nul_characters(array)
     if kind.datatype == "unicodeChar":
         cells, counts = _encode_utf16(text)
         lengths = counts * 2
@@ -461,7 +461,7 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
             f"{int(counts.max())} strings"
         )
         raise DataError(message, remedy="declare the column's real length, or `*`")
-    grid = np.zeros(len(array) * string_capacity, _format_text_cell(kind.datatype, width))
+    grid = np.zeros(len(array) * string_capacity, _build_text_cell_dtype(kind.datatype, width))
     cells = np.zeros(len(values), grid.dtype)
     _fill_text_cells(cells, values, column)
     cell_starts = np.arange(len(array)) * string_capacity

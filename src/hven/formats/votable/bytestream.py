@@ -31,7 +31,7 @@ def read_utf8_chunks(file: BinaryIO) -> Iterator[bytes]:
     SourceError
         The file is empty, its gzip data break off, or its bytes are not in the encoding that the document declares.
     """
-    stream = _decompress_gzip(file)
+    stream = _decompress_if_gzipped(file)
     start = b""
     for chunk in stream:
         start += chunk
@@ -74,7 +74,7 @@ def _detect_encoding(start: bytes) -> str:
     return "utf-8"
 
 
-def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:
+def _decompress_if_gzipped(file: BinaryIO) -> Iterator[bytes]:
     """Decompress gzip, member after member."""
     chunk = file.read(CHUNK_BYTES)
     if not chunk.startswith(b"\x1f\x8b"):

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hven.formats.votable.xml import escape_text, quote_attribute_value, replace_illegal_characters, write_attribute
-from hven.model import Cache, cache_results
+from hven.formats.votable.xml import (
+    escape_xml_text,
+    quote_attribute_value,
+    replace_illegal_characters,
+    write_xml_attribute,
+)
+from hven.model import LruCache, cache_results
 from hven.model.table import HIDDEN_DISPLAY
 
 if TYPE_CHECKING:
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
 
     from hven.formats import InfoElement, TableMetadata
     from hven.model.table import Column, ColumnGroup, FrameRef
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
 
 NAMESPACE_PREFIX = "http://www.ivoa.net/xml/VOTable/v"
 NAMESPACE = f"{NAMESPACE_PREFIX}1.3"  # of all versions since 1.3
@@ -61,7 +66,7 @@ _TEMPLATE_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 @cache_results(4096)
-def assign_field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
+def assign_xml_ids(names: tuple[str, ...]) -> tuple[str, ...]:
     """List the XML IDs of the FIELDs of columns with these names, in order, for references from descriptors.
 
     A valid XML name is its own ID; other names are converted. Equal IDs get ``_2``, ``_3``.
@@ -108,13 +113,17 @@ def choose_null_value(column: Column, serialization: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def write_field(
-    column: Column, ident: str, serialization: str, options: tuple[tuple[str, str], ...] = (), frame: str | None = None
+    column: Column,
+    xml_id: str,
+    serialization: str,
+    options: tuple[tuple[str, str], ...] = (),
+    frame_id: str | None = None,
 ) -> str:
     """Write one FIELD."""
-    inner = _write_values(column, choose_null_value(column, serialization), options)
+    inner = _write_values_element(column, choose_null_value(column, serialization), options)
     if column.link:
         inner += f"<LINK href={quote_attribute_value(_convert_link_template(column.link))}/>"
-    attributes = _write_field_attributes(column, ident, frame)
+    attributes = _write_field_attributes(column, xml_id, frame_id)
     return _write_element("FIELD", attributes, column.description or column.label, inner)
 
 
@@ -122,14 +131,14 @@ def _write_field_attributes(column: Column, ident: str | None, frame: str | None
     kind = column.type
     attributes = [
         f" name={quote_attribute_value(column.name)}",
-        write_attribute("ID", ident),
-        write_attribute("datatype", kind.datatype),
-        write_attribute("arraysize", kind.arraysize),
-        write_attribute("unit", column.unit),
-        write_attribute("ucd", column.ucd),
-        write_attribute("utype", column.utype),
-        write_attribute("xtype", kind.xtype),
-        write_attribute("ref", frame),
+        write_xml_attribute("ID", ident),
+        write_xml_attribute("datatype", kind.datatype),
+        write_xml_attribute("arraysize", kind.arraysize),
+        write_xml_attribute("unit", column.unit),
+        write_xml_attribute("ucd", column.ucd),
+        write_xml_attribute("utype", column.utype),
+        write_xml_attribute("xtype", kind.xtype),
+        write_xml_attribute("ref", frame),
     ]
     if column.display == HIDDEN_DISPLAY:
         attributes.append(' type="hidden"')
@@ -157,7 +166,7 @@ def _write_display_attributes(column: Column) -> str:
 
 def _write_element(tag: str, attributes: str, description: str | None, inner: str) -> str:
     if description:
-        description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>"
+        description_xml = f"<DESCRIPTION>{escape_xml_text(description)}</DESCRIPTION>"
     else:
         description_xml = ""
     if description_xml or inner:
@@ -165,7 +174,7 @@ def _write_element(tag: str, attributes: str, description: str | None, inner: st
     return f"<{tag}{attributes}/>\n"
 
 
-def _write_values(column: Column, null: str | None, options: tuple[tuple[str, str], ...]) -> str:
+def _write_values_element(column: Column, null: str | None, options: tuple[tuple[str, str], ...]) -> str:
     inner = ""
     if column.type.is_numeric:
         show = _format_integer if column.type.is_integer else _format_number
@@ -174,13 +183,13 @@ def _write_values(column: Column, null: str | None, options: tuple[tuple[str, st
         if column.maximum is not None:
             inner += f'<MAX value="{show(column.maximum)}"/>'
     inner += "".join(
-        f"<OPTION{write_attribute('name', label)} value={quote_attribute_value(code)}/>" for code, label in options
+        f"<OPTION{write_xml_attribute('name', label)} value={quote_attribute_value(code)}/>" for code, label in options
     )
     if not inner:
         if null is not None:
-            return f"<VALUES{write_attribute('null', null)}/>"
+            return f"<VALUES{write_xml_attribute('null', null)}/>"
         return ""
-    return f"<VALUES{write_attribute('null', null)}>{inner}</VALUES>"
+    return f"<VALUES{write_xml_attribute('null', null)}>{inner}</VALUES>"
 
 
 def _format_integer(value: float) -> str:
@@ -211,47 +220,47 @@ def _convert_link_template(template: str) -> str:
 def write_info(item: InfoElement) -> str:
     """Write an INFO; short ones are cached, for they stand in answer after answer."""
     if len(item.value) + len(item.content or "") < MAX_CACHED_INFO_CHARACTERS:
-        return _write_short_info(item)
+        return _write_cached_info(item)
     return _write_info_element(item)
 
 
 @lru_cache(maxsize=4096)
-def _write_short_info(item: InfoElement) -> str:
+def _write_cached_info(item: InfoElement) -> str:
     return _write_info_element(item)
 
 
 def _write_info_element(item: InfoElement) -> str:
     attributes = f" name={quote_attribute_value(item.name)} value={quote_attribute_value(item.value)}"
-    attributes += write_attribute("ID", item.id)
-    attributes += write_attribute("ucd", item.ucd)
-    attributes += write_attribute("utype", item.utype)
+    attributes += write_xml_attribute("ID", item.id)
+    attributes += write_xml_attribute("ucd", item.ucd)
+    attributes += write_xml_attribute("utype", item.utype)
     if item.content:
-        return f"<INFO{attributes}>{escape_text(item.content)}</INFO>\n"
+        return f"<INFO{attributes}>{escape_xml_text(item.content)}</INFO>\n"
     return f"<INFO{attributes}/>\n"
 
 
 def write_query_status(value: str, message: str | None = None) -> str:
     """Write a QUERY_STATUS (DALI 1.1 section 4.4)."""
     if message:
-        return f'<INFO name="QUERY_STATUS" value="{value}">{escape_text(message)}</INFO>\n'
+        return f'<INFO name="QUERY_STATUS" value="{value}">{escape_xml_text(message)}</INFO>\n'
     return f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
 
 
 def _write_frame(item: FrameRef, ident: str, version: str) -> str:
     if item.kind == "timesys":
         # the schema requires both attributes, and both vocabularies have a term for unknown
-        inner = write_attribute("timeorigin", item.timeorigin)
-        inner += write_attribute("timescale", item.timescale or UNKNOWN_TERM)
-        inner += write_attribute("refposition", item.refposition or UNKNOWN_TERM)
-        return f"<TIMESYS{write_attribute('ID', ident)}{inner}/>\n"
-    inner = write_attribute("equinox", item.equinox) + write_attribute("epoch", item.epoch)
+        inner = write_xml_attribute("timeorigin", item.timeorigin)
+        inner += write_xml_attribute("timescale", item.timescale or UNKNOWN_TERM)
+        inner += write_xml_attribute("refposition", item.refposition or UNKNOWN_TERM)
+        return f"<TIMESYS{write_xml_attribute('ID', ident)}{inner}/>\n"
+    inner = write_xml_attribute("equinox", item.equinox) + write_xml_attribute("epoch", item.epoch)
     if version == LATEST_VERSION:
-        inner += write_attribute("refposition", item.refposition)
-    system = write_attribute("system", _translate_system(item, version))
-    return f"<COOSYS{write_attribute('ID', ident)}{system}{inner}/>\n"
+        inner += write_xml_attribute("refposition", item.refposition)
+    system = write_xml_attribute("system", _translate_frame_system(item, version))
+    return f"<COOSYS{write_xml_attribute('ID', ident)}{system}{inner}/>\n"
 
 
-def _translate_system(item: FrameRef, version: str) -> str | None:
+def _translate_frame_system(item: FrameRef, version: str) -> str | None:
     if version == LATEST_VERSION:
         return item.system
     return _VERSION_1_4_SYSTEMS.get(item.system or "", item.system)
@@ -261,10 +270,10 @@ def _can_express_frame(item: FrameRef, version: str) -> bool:
     """Return whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
     if item.kind == "timesys" or version == LATEST_VERSION:
         return True
-    return _translate_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
+    return _translate_frame_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
 
 
-def choose_version(frames: Sequence[FrameRef]) -> str:
+def choose_votable_version(frames: Sequence[FrameRef]) -> str:
     """Choose the version that can express all frames in full: 1.4 has no refposition of a COOSYS."""
     for frame in frames:
         has_position = frame.kind != "timesys" and frame.refposition is not None
@@ -279,7 +288,7 @@ def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
     inner = ""
     for name, value in frame_values.items():
         if value is not None:
-            utype = write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)
+            utype = write_xml_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)
             quoted_value = quote_attribute_value(value)
             inner += f'<PARAM name="{name}" datatype="char" arraysize="*"{utype} value={quoted_value}/>'
     inner += _write_body_name_param(item)
@@ -310,9 +319,9 @@ def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[s
         refs += f"<{element} ref={quote_attribute_value(ids[name])}{role_utype}/>"
     if not refs:
         return ""
-    attributes = write_attribute("name", item.name)
-    attributes += write_attribute("ucd", item.ucd)
-    attributes += write_attribute("utype", item.utype)
+    attributes = write_xml_attribute("name", item.name)
+    attributes += write_xml_attribute("ucd", item.ucd)
+    attributes += write_xml_attribute("utype", item.utype)
     return _write_element("GROUP", attributes, item.description, refs)
 
 
@@ -322,7 +331,7 @@ def _write_role_utype(role: str) -> str:
         return ""
     if ":" not in role:
         role = f"hven:{role}"
-    return write_attribute("utype", role)
+    return write_xml_attribute("utype", role)
 
 
 def write_param(
@@ -333,10 +342,10 @@ def write_param(
         _write_field_attributes(column, ident, None)
         + f" value={quote_attribute_value(_format_param_value(column.type, value))}"
     )
-    return _write_element("PARAM", attributes, column.description, _write_values(column, None, options))
+    return _write_element("PARAM", attributes, column.description, _write_values_element(column, None, options))
 
 
-def _format_param_value(column_type: Type, value: object) -> str:
+def _format_param_value(column_type: ColumnType, value: object) -> str:
     if value is None:
         if column_type.datatype in {"float", "double"} and column_type.arraysize is None:
             return "NaN"
@@ -386,7 +395,7 @@ class CachedTableXml(NamedTuple):
     table_xml: str
 
 
-_table_xml_cache: Cache[CachedTableXml] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
+_table_xml_cache: LruCache[CachedTableXml] = LruCache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
 
 
 def _find_or_write_table_xml(
@@ -418,13 +427,13 @@ def _write_table_xml(
     metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
 ) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
-    # columns have the first choice of an ID, so that `assign_field_ids` gives the same result everywhere
+    # columns have the first choice of an ID, so that `assign_xml_ids` gives the same result everywhere
     table_ids = []
     if metadata.id:
         table_ids.append(metadata.id)
     frame_ids = [item.id for item in metadata.frames]
     param_names = [column.name for column, _ in metadata.params]
-    ids = assign_field_ids((*names, *frame_ids, *table_ids, *param_names))
+    ids = assign_xml_ids((*names, *frame_ids, *table_ids, *param_names))
     frames = dict(zip(frame_ids, ids[len(names) :], strict=False))
     expressible_frames = {item.id: frames[item.id] for item in metadata.frames if _can_express_frame(item, version)}
     systems = _write_frames(metadata.frames, expressible_frames, version)
@@ -448,16 +457,16 @@ def _write_table_xml(
     table_id = None
     if table_ids:
         table_id = ids[len(names) + len(metadata.frames)]
-    parts = [f"<TABLE{write_attribute('ID', table_id)}{write_attribute('name', metadata.name)}>\n"]
+    parts = [f"<TABLE{write_xml_attribute('ID', table_id)}{write_xml_attribute('name', metadata.name)}>\n"]
     if metadata.description:
-        parts.append(f"<DESCRIPTION>{escape_text(metadata.description)}</DESCRIPTION>\n")
+        parts.append(f"<DESCRIPTION>{escape_xml_text(metadata.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
         options = _list_options(column, enums)
         frame = expressible_frames.get(column.frame) if column.frame else None
         parts.append(write_field(column, ident, serialization, options, frame))
     parts += [_write_group(item, by_name, params) for item in metadata.groups]
     for item in metadata.frames:
-        if version != choose_version([item]) == LATEST_VERSION:
+        if version != choose_votable_version([item]) == LATEST_VERSION:
             frame_columns = [by_name[column.name] for column in columns if column.frame == item.id]
             parts.append(_write_frame_group(item, frame_columns))
     parts += [f"<LINK href={quote_attribute_value(link)}/>\n" for link in metadata.links]
@@ -475,11 +484,11 @@ def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tup
     return ()
 
 
-def write_document_end(metadata: TableMetadata, trailing: str) -> str:
+def write_document_end(metadata: TableMetadata, trailing_status_xml: str) -> str:
     """Write everything after DATA: the trailing QUERY_STATUS and the descriptors."""
     table_end = "</TABLE>" if metadata.columns else ""
     descriptors = "".join(metadata.descriptors_xml)
-    return f"{table_end}\n{trailing}</RESOURCE>\n{descriptors}</VOTABLE>\n"
+    return f"{table_end}\n{trailing_status_xml}</RESOURCE>\n{descriptors}</VOTABLE>\n"
 
 
 def write_error_document(message: str) -> str:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.formats import InfoElement, TableMetadata
-from hven.formats.votable.document import assign_field_ids
-from hven.formats.votable.foreign_types import FOREIGN_INTEGERS
+from hven.formats.votable.document import assign_xml_ids
+from hven.formats.votable.nonstandard_types import FOREIGN_INTEGERS
 from hven.model import literal
 from hven.model.errors import SourceError
-from hven.model.table import HIDDEN_DISPLAY, Column, ColumnGroup, Constant, FrameRef, deduplicate_names
-from hven.model.types import SCALAR_TYPES_BY_DATATYPE, Type, parse_type
+from hven.model.table import HIDDEN_DISPLAY, Column, ColumnGroup, FrameRef, TableConstant, deduplicate_names
+from hven.model.types import SCALAR_TYPES_BY_DATATYPE, ColumnType, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ def _read_attribute(element: Any, name: str) -> str | None:
     return None
 
 
-def read_type(element: Any) -> Type:
+def read_type(element: Any) -> ColumnType:
     """Read datatype, arraysize and xtype; accept the usual mistakes: case, SQL words, a missing datatype.
 
     Raises
@@ -95,9 +95,9 @@ def read_type(element: Any) -> Type:
     if size == "1":
         size = None  # one number or character, which is what all documents mean by it (VOTable 1.3 erratum 3)
     xtype = _read_attribute(element, "xtype")
-    column_type = Type(datatype, size, xtype)
+    column_type = ColumnType(datatype, size, xtype)
     if column_type.stored_xtype is not None and not _can_carry_xtype(column_type):
-        column_type = Type(datatype, size)  # an xtype on a carrier that cannot hold it means nothing
+        column_type = ColumnType(datatype, size)  # an xtype on a carrier that cannot hold it means nothing
     return column_type
 
 
@@ -109,7 +109,7 @@ def _count_cell_values(size: str | None) -> int | None:
     return prod(lengths)
 
 
-def _can_carry_xtype(column_type: Type) -> bool:
+def _can_carry_xtype(column_type: ColumnType) -> bool:
     special = column_type.stored_xtype
     if special is None:
         return True
@@ -141,7 +141,7 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
     for values in list_children(element, "VALUES"):
         null = values.get("null") or null
         for child in list_children(values, "MIN", "MAX"):
-            bound = _read_bound(child.get("value"), kind)
+            bound = _parse_bound(child.get("value"), kind)
             if read_local_name(child) == "MIN":
                 minimum = bound
             else:
@@ -152,7 +152,7 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
             options.append((code, option.get("name") or code))
         if options:
             enum = name
-            enums[name] = _map_options(options, kind)
+            enums[name] = _map_codes_to_labels(options, kind)
     ref = _read_attribute(element, "ref")
     if ref not in set(frames):
         ref = None
@@ -168,7 +168,7 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
         maximum=maximum,
         enum=enum,
         frame=ref,
-        display=_read_display(element, kind),
+        display=_read_display_format(element, kind),
         link=_read_link_template(element),
     )
 
@@ -188,7 +188,7 @@ def _read_link_template(element: Any) -> str | None:
     return None
 
 
-def _read_display(element: Any, column_type: Type) -> str | None:
+def _read_display_format(element: Any, column_type: ColumnType) -> str | None:
     """Read precision and width (VOTable 1.4 section 4.1): ``F3`` and ``3`` become ``.3f``.
 
     ``E3``, three significant figures, becomes ``.2e``.
@@ -209,18 +209,18 @@ def _read_display(element: Any, column_type: Type) -> str | None:
     return f"{width}.{digits}f"
 
 
-def _map_options(options: list[tuple[str, str]], column_type: Type) -> dict[str, str]:
+def _map_codes_to_labels(options: list[tuple[str, str]], column_type: ColumnType) -> dict[str, str]:
     """Return code -> label; some documents exchange the two, which shows where codes should be numbers."""
     if (
         column_type.is_numeric
-        and all(_read_bound(label, column_type) is not None for _, label in options)
-        and any(_read_bound(code, column_type) is None for code, _ in options)
+        and all(_parse_bound(label, column_type) is not None for _, label in options)
+        and any(_parse_bound(code, column_type) is None for code, _ in options)
     ):
         return {label: code for code, label in options}
     return dict(options)
 
 
-def _read_bound(text: str | None, column_type: Type) -> float | None:
+def _parse_bound(text: str | None, column_type: ColumnType) -> float | None:
     if text is None or not column_type.is_numeric:
         return None
     try:
@@ -262,22 +262,22 @@ def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str
     text_value = element.get("value")
     read_as_column = read_column(element, 1, frames, enums)
     column_fields = {item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}
-    constant = Constant(**column_fields, value=text_value)
+    constant = TableConstant(**column_fields, value=text_value)
     if text_value is None:
         return constant, None
     try:
         values = pa.array([text_value])
-        column = literal.parse_column(values, constant.type, constant.null)
+        column = literal.parse_dali_literals(values, constant.type, constant.null)
         return constant, column[0].as_py()
     except (literal.InvalidLiteralError, pa.ArrowException):
         return constant, text_value
 
 
-def read_group(element: Any, names: Mapping[str, str], number: int) -> ColumnGroup | None:
+def read_group(element: Any, names_by_id: Mapping[str, str], number: int) -> ColumnGroup | None:
     """Read a GROUP of FIELDrefs and PARAMrefs, with those of the GROUPs in it; None if it refers to nothing."""
     roles: dict[str, str] = {}
     for ref in _list_grouped_elements(element, "FIELDref", "PARAMref"):
-        name = names.get(ref.get("ref") or "")
+        name = names_by_id.get(ref.get("ref") or "")
         if name is None:
             continue
         reference_role = ref.get("utype") or ref.get("ucd") or name
@@ -317,7 +317,7 @@ def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
     elements = list_children(table, "FIELD")
     fields_as_read = [read_column(item, number, frame_ids, enums) for number, item in enumerate(elements, 1)]
     columns = deduplicate_names(fields_as_read)
-    field_ids_by_position = assign_field_ids(tuple(item.name for item in columns))
+    field_ids_by_position = assign_xml_ids(tuple(item.name for item in columns))
     names = {}
     for item, ident, item_column in zip(elements, field_ids_by_position, columns, strict=True):
         names[item.get("ID") or ident] = item_column.name

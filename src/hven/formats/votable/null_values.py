@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
-def choose_column_null(column: Column, array: pa.Array, serialization: str) -> Column:
+def choose_unused_null_value(column: Column, array: pa.Array, serialization: str) -> Column:
     """Choose another number for null if the first batch holds the usual one as a value."""
     null_value = choose_null_value(column, serialization)
     if null_value is None:
         return column
-    values = _flatten_values(array, column)
+    values = _flatten_non_null_values(array, column)
     if not len(values) or not np.any(values == int(null_value)):
         return column
     lowest, highest = INTEGER_LIMITS[column.type.datatype]
@@ -39,7 +39,7 @@ def choose_column_null(column: Column, array: pa.Array, serialization: str) -> C
     return column  # every value of the type occurs: the check of batches reports it
 
 
-def create_null_check(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None]:
+def create_null_value_check(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None]:
     """Create a check of batches.
 
     Raises
@@ -55,7 +55,7 @@ def create_null_check(columns: Sequence[Column], serialization: str) -> Callable
 
     def check_batch(batch: pa.RecordBatch) -> None:
         for number, column, null in checked_columns:
-            if np.any(_flatten_values(batch.column(number), column) == null):
+            if np.any(_flatten_non_null_values(batch.column(number), column) == null):
                 message = f"column {column.name!r} holds the value {null}, which stands for null in this document"
                 if column.type.is_array:
                     remedy = "ask for another format, csv or parquet for example"
@@ -66,8 +66,8 @@ def create_null_check(columns: Sequence[Column], serialization: str) -> Callable
     return check_batch
 
 
-def _flatten_values(array: pa.Array, column: Column) -> np.ndarray[Any, Any]:
-    array = literal.cast_to_storage(array, column.type)
+def _flatten_non_null_values(array: pa.Array, column: Column) -> np.ndarray[Any, Any]:
+    array = literal.cast_to_storage_type(array, column.type)
     if pa.types.is_nested(array.type):
         values = literal.flatten_lists(array)[1]
     else:

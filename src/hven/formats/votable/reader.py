@@ -16,14 +16,18 @@ from lxml import etree
 from hven.formats import ErrorDocumentError, TableMetadata, TableStream
 from hven.formats.votable import binary_reader, metadata_reader, tabledata_reader
 from hven.formats.votable.bytestream import read_utf8_chunks
-from hven.formats.votable.foreign_types import describe_binary_columns, find_foreign_integers, restore_columns
+from hven.formats.votable.nonstandard_types import (
+    find_nonstandard_integer_types,
+    replace_nonstandard_types,
+    restore_nonstandard_types,
+)
 from hven.model.deadlines import check_deadline
 from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hven.model import Deviation
+    from hven.model import ReadDeviation
     from hven.model.table import Column
 
 BATCH_ROWS = 65_536
@@ -71,7 +75,7 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
     return TableStream(metadata=table_metadata, batches=batches, deviations=document.deviations)
 
 
-class DocumentTable(NamedTuple):
+class VotableTableSummary(NamedTuple):
     """One TABLE of a document: name or ID, `nrows` if stated, whether it has rows and is in a RESOURCE of type meta."""
 
     name: str
@@ -80,7 +84,7 @@ class DocumentTable(NamedTuple):
     is_meta: bool
 
 
-def list_tables(file: BinaryIO) -> list[DocumentTable]:
+def list_votable_tables(file: BinaryIO) -> list[VotableTableSummary]:
     """List the tables of a document in order, as ``read(file, table=number)`` counts them.
 
     Raises
@@ -113,7 +117,7 @@ class _VotableDocument:
         self._info_list: list[Any] = []
         self._parsed_bytes = 0
         self._is_at_end = False
-        self.deviations: list[Deviation] = []
+        self.deviations: list[ReadDeviation] = []
         self._is_table_requested = False  # whether the caller chose a table
         self._table_resource: Any = None  # RESOURCE of the table that is read
         self._error_messages: list[str] = []  # messages of QUERY_STATUS=ERROR
@@ -146,7 +150,7 @@ class _VotableDocument:
                     self._check_serialization(element)
                     if requested_table is not None or self._is_in_results_resource() or not self._has_no_rows(element):
                         self._table_resource = self._find_innermost_resource()
-                        return self._check_table(self._read_metadata())
+                        return self._require_no_error_info(self._read_metadata())
                 self._skip_rows(element)
             elif name == "TABLE" and kind == "end":
                 table_name = element.get("name") or element.get("ID")
@@ -155,10 +159,10 @@ class _VotableDocument:
                     fallback_metadata = self._read_metadata(element)
                 element.clear()
         if fallback_metadata is not None:
-            return self._check_table(fallback_metadata)
+            return self._require_no_error_info(fallback_metadata)
         raise self._create_not_found_error(requested_table, table_names)
 
-    def _check_table(self, metadata: TableMetadata) -> TableMetadata:
+    def _require_no_error_info(self, metadata: TableMetadata) -> TableMetadata:
         """Accept a table, unless an ERROR stands before its rows or instead of them.
 
         Rows beside an error are not the answer to the request, however few they are.
@@ -168,9 +172,9 @@ class _VotableDocument:
         self._metadata = metadata
         return metadata
 
-    def list_tables(self) -> list[DocumentTable]:
+    def list_tables(self) -> list[VotableTableSummary]:
         """Read to the end, and skip all rows."""
-        document_tables: list[DocumentTable] = []
+        document_tables: list[VotableTableSummary] = []
         tables_with_rows: set[int] = set()
         while (event := self._read_next_event()) is not None:
             kind, element = event
@@ -184,7 +188,7 @@ class _VotableDocument:
                 name = element.get("name") or element.get("ID") or ""
                 has_data = self._table_number in tables_with_rows
                 is_meta = "meta" in self._list_resource_types()
-                document_tables.append(DocumentTable(name, row_count, has_data, is_meta))
+                document_tables.append(VotableTableSummary(name, row_count, has_data, is_meta))
                 element.clear()
         return document_tables
 
@@ -374,7 +378,7 @@ class _VotableDocument:
             if not self._open_elements:
                 _check_root_element(element)
             self._open_elements.append(element)
-            self._count_element(name)
+            self._count_and_limit_elements(name)
             if name == "TABLE":
                 self._table_number = self._table_count
                 self._table_count += 1
@@ -392,7 +396,7 @@ class _VotableDocument:
         if self._metadata is not None:
             self._info_list.append(metadata_reader.read_info(element))
 
-    def _count_element(self, name: str) -> None:
+    def _count_and_limit_elements(self, name: str) -> None:
         """Count elements as they come, so that a list of columns without end is not read to its end."""
         self._element_count += 1
         if name == "TABLE":
@@ -457,7 +461,7 @@ class _VotableDocument:
         columns = list(metadata.columns)
         schema = pa.schema([column.arrow_field.with_nullable(True) for column in columns])
         if element is not None and not columns:
-            self._refuse_rows(element)
+            self._refuse_rows_without_fields(element)
         elif element is not None:
             for arrays in self._read_columns(element, columns):
                 record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -483,7 +487,7 @@ class _VotableDocument:
             elif kind == "end" and metadata_reader.read_local_name(element) in {"TABLE", "RESOURCE"}:
                 element.clear()
 
-    def _refuse_rows(self, element: Any) -> None:
+    def _refuse_rows_without_fields(self, element: Any) -> None:
         """Skip the rows of a table without FIELDs, which must not have any."""
         for piece in self._read_row_bytes(element):
             if piece.strip():
@@ -530,20 +534,20 @@ class _VotableDocument:
         An empty cell may be a huge array.
         """
         try:
-            texts = tabledata_reader.split_rows(text, columns, prefix, rows_before)
+            texts = tabledata_reader.split_tabledata_rows(text, columns, prefix, rows_before)
             bytes_per_row = sum(_estimate_value_bytes(column.type.arrow) for column in columns)
             step = max(1, _PIECE_BYTES * 8 // bytes_per_row)
             for start in range(0, max(len(texts[0]), 1), step):
                 cells = [cell.slice(start, step) for cell in texts]
-                yield tabledata_reader.convert_cells(cells, columns, rows_before + start, self.deviations)
+                yield tabledata_reader.convert_tabledata_cells(cells, columns, rows_before + start, self.deviations)
         except pa.ArrowInvalid as error:
             message = f"TABLEDATA is not UTF-8 after row {rows_before}"
             raise SourceError(message) from error
 
     def _read_binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
-        foreign = find_foreign_integers(metadata_reader.list_children(self._table_element, "FIELD"))
-        unpacker = binary_reader.BinaryDecoder(
-            describe_binary_columns(columns, foreign), self._find_serialization(element)
+        foreign = find_nonstandard_integer_types(metadata_reader.list_children(self._table_element, "FIELD"))
+        unpacker = binary_reader.VotableBinaryDecoder(
+            replace_nonstandard_types(columns, foreign), self._find_serialization(element)
         )
         bytes_left = b""
         waiting: list[bytes] = []
@@ -565,7 +569,7 @@ class _VotableDocument:
             else:
                 wanted_bytes = _compute_next_piece_bytes(size, rows_read)
             if count:
-                yield restore_columns(arrays, columns, foreign)
+                yield restore_nonstandard_types(arrays, columns, foreign)
         if bytes_left:
             message = f"the rows break off within row {rows_read + 1}"
             raise SourceError(message)

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lxml import etree
 
-from hven.formats.votable.binary_reader import BinaryDecoder
-from hven.model import Deviation, DeviationKind, add_deviation, literal
+from hven.formats.votable.binary_reader import VotableBinaryDecoder
+from hven.model import DeviationKind, ReadDeviation, add_deviation, literal
 from hven.model.deadlines import check_deadline
 from hven.model.errors import SourceError
-from hven.model.literal import view_bytes
+from hven.model.literal import view_column_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ _PARSE_STEP_BYTES = 1 << 16  # bytes that are parsed at once
 _LT_CODE, _GT_CODE, _SLASH_CODE, _T_CODE, _D_CODE, _R_CODE = (ord(mark) for mark in "<>/TDR")
 
 
-def split_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int) -> list[pa.Array]:
+def split_tabledata_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int) -> list[pa.Array]:
     """Split whole rows into string columns.
 
     Parameters
@@ -54,7 +54,7 @@ def split_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befor
         columns_of_text = _split_plain_rows(text, len(columns))
     if columns_of_text is not None:
         return columns_of_text
-    return _parse_rows(text, columns, prefix, rows_before)
+    return _parse_rows_with_xml_parser(text, columns, prefix, rows_before)
 
 
 def _split_plain_rows(text: bytes, column_count: int) -> list[pa.Array] | None:
@@ -126,14 +126,14 @@ def _cut_columns(text: bytes, tags: _Tags, column_count: int) -> list[pa.Array] 
         return None
     starts = tags.closes[cell_tags] + 1
     stops = np.where(is_empty_cell, starts, tags.opens[closing_tags])
-    all_cells = _join_stretches(text, starts, stops)
+    all_cells = _gather_strings(text, starts, stops)
     if not text.isascii():
         all_cells.validate(full=True)
     index = np.arange(row_count, dtype=np.int64) * column_count
     return [all_cells.take(pa.array(index + number)) for number in range(column_count)]
 
 
-def _join_stretches(text: bytes, starts: np.ndarray[Any, Any], stops: np.ndarray[Any, Any]) -> pa.Array:
+def _gather_strings(text: bytes, starts: np.ndarray[Any, Any], stops: np.ndarray[Any, Any]) -> pa.Array:
     """Return the stretches of a text between starts and stops, which do not overlap, as strings."""
     raw = np.frombuffer(text, np.uint8)
     step = np.zeros(len(raw) + 1, np.int8)
@@ -150,7 +150,7 @@ def _join_stretches(text: bytes, starts: np.ndarray[Any, Any], stops: np.ndarray
 
 def _unescape_column(column: pa.Array) -> pa.Array:
     """Replace entities; ``&amp;`` comes last, so that ``&amp;lt;`` stays ``&lt;``."""
-    data = view_bytes(column).tobytes()
+    data = view_column_bytes(column).tobytes()
     if b"&" not in data:
         return column
     ampersand_entities = []
@@ -183,7 +183,9 @@ def _resolve_entity(entity: bytes) -> str:
     raise SourceError(message)
 
 
-def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int) -> list[pa.Array]:
+def _parse_rows_with_xml_parser(
+    text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int
+) -> list[pa.Array]:
     """Split any well-formed rows, with comments, CDATA, attributes or missing cells."""
     name = prefix[:-1].decode()
     if name:
@@ -257,19 +259,19 @@ def _decode_base64_cell(text: str, row: int, column: Column) -> str:
     plain = column.copy_with(null=None)
     try:
         cell_bytes = binascii.a2b_base64(text)
-        arrays, count, _ = BinaryDecoder([plain], "BINARY").decode_rows(cell_bytes, row - 1)
+        arrays, count, _ = VotableBinaryDecoder([plain], "BINARY").decode_rows(cell_bytes, row - 1)
     except binascii.Error as error:
         message = f"row {row}, column {column.name!r}: the cell is not base64: {error}"
         raise SourceError(message) from error
     if count != 1 or (pa.types.is_nested(arrays[0].type) and column.type.datatype in {"char", "unicodeChar"}):
         message = f"row {row}, column {column.name!r}: the cell's base64 holds no value of type {column.type.datatype}"
         raise SourceError(message)
-    cell_texts = literal.format_column(arrays[0], column.type, null_text=column.null or "")
+    cell_texts = literal.format_dali_literals(arrays[0], column.type, null_text=column.null or "")
     return cell_texts[0].as_py() or ""
 
 
-def convert_cells(
-    texts: Sequence[pa.Array], columns: Sequence[Column], rows_before: int, deviations: list[Deviation]
+def convert_tabledata_cells(
+    texts: Sequence[pa.Array], columns: Sequence[Column], rows_before: int, deviations: list[ReadDeviation]
 ) -> list[pa.Array]:
     """Convert the cells to values; report integers that a double does not hold exactly.
 
@@ -281,12 +283,12 @@ def convert_cells(
     arrays = []
     for text, column in zip(texts, columns, strict=True):
         try:
-            values = literal.parse_column(text, column.type, column.null)
+            values = literal.parse_dali_literals(text, column.type, column.null)
             arrays.append(values)
             if pa.types.is_float64(values.type) and (flags := literal.find_rounded_integers(text, values)) is not None:
                 row_offset = int(flags.argmax())
                 count = int(flags.sum())
-                deviation = Deviation(
+                deviation = ReadDeviation(
                     kind=DeviationKind.PRECISION,
                     column=column.name,
                     count=count,
@@ -302,4 +304,4 @@ def convert_cells(
     return arrays
 
 
-__all__ = ["convert_cells", "split_rows"]
+__all__ = ["convert_tabledata_cells", "split_tabledata_rows"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats.votable.document import choose_null_value
-from hven.formats.votable.xml import escape_column
+from hven.formats.votable.xml import escape_xml_column
 from hven.model import literal
 from hven.model.errors import DataError
 
@@ -38,7 +38,7 @@ class TabledataEncoder:
     def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Write the text of all rows, in pieces of bounded size."""
         if self._columns:
-            for part in literal.split_batch(batch, 9 * len(self._columns) + 24):
+            for part in literal.split_batch_by_written_size(batch, 9 * len(self._columns) + 24):
                 yield self._encode_piece(part)
 
     def _encode_piece(self, batch: pa.RecordBatch) -> memoryview:
@@ -53,7 +53,7 @@ class TabledataEncoder:
                 cells = self._format_cells(batch.column(number), number)
             row_parts += ["</TD><TD>", cells]
         row_parts[0] = "<TR><TD>"
-        return literal.view_bytes(literal.join_columns(*row_parts, "</TD></TR>\n"))
+        return literal.view_column_bytes(literal.concat_text_columns(*row_parts, "</TD></TR>\n"))
 
     def _format_same_typed_columns(self, batch: pa.RecordBatch) -> dict[int, pa.Array]:
         """Write the numbers of all columns of one type at once."""
@@ -61,9 +61,9 @@ class TabledataEncoder:
         rows = batch.num_rows
         for numbers in self._same_typed_columns:
             kind = self._columns[numbers[0]].type
-            arrays = [literal.cast_to_storage(batch.column(number), kind) for number in numbers]
+            arrays = [literal.cast_to_storage_type(batch.column(number), kind) for number in numbers]
             combined_values = pa.concat_arrays(arrays)
-            combined_text = literal.fill_nulls(literal.format_column(combined_values, kind))
+            combined_text = literal.fill_nulls(literal.format_dali_literals(combined_values, kind))
             for position, number in enumerate(numbers):
                 cells_by_column[number] = combined_text.slice(position * rows, rows)
         return cells_by_column
@@ -71,14 +71,14 @@ class TabledataEncoder:
     def _format_cells(self, array: pa.Array, number: int) -> pa.Array:
         column = self._columns[number]
         kind = column.type
-        array = literal.cast_to_storage(array, kind)
+        array = literal.cast_to_storage_type(array, kind)
         if pa.types.is_string(array.type):
-            cell_texts = escape_column(array)
+            cell_texts = escape_xml_column(array)
         elif pa.types.is_nested(array.type) and kind.datatype in {"char", "unicodeChar"}:
-            cell_texts = escape_column(_join_string_arrays(array, column))
+            cell_texts = escape_xml_column(_join_string_arrays(array, column))
         else:
             try:
-                cell_texts = literal.format_column(array, kind, null_text=self._null_values[number])
+                cell_texts = literal.format_dali_literals(array, kind, null_text=self._null_values[number])
             except ValueError as error:
                 message = f"column {column.name!r}: {error}"
                 raise DataError(message, remedy="declare the column's `null`") from error
@@ -103,7 +103,7 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
         raise DataError(message, remedy="declare the real length")
     list_offsets = pa.array(offsets.astype(np.int32))
     lists = pa.ListArray.from_arrays(list_offsets, padded)
-    joined = pc.binary_join(lists, literal.to_string_scalar(""))
+    joined = pc.binary_join(lists, literal.to_arrow_string_scalar(""))
     if array.null_count:
         return pc.if_else(array.is_valid(), joined, literal.NULL_STRING)
     return joined

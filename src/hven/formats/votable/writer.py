@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from hven.formats.votable import binary_writer, null_values, tabledata_writer
 from hven.formats.votable import document as votable_document
 from hven.formats.votable.xml import is_ascii
-from hven.model import Cache, literal
+from hven.model import LruCache, literal
 from hven.model.errors import HvenError, UserError
-from hven.model.types import Type, choose_text_width
+from hven.model.types import ColumnType, choose_text_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ SERIALIZATIONS = {
 }
 DEFAULT_SERIALIZATION = "BINARY2"
 MAX_CACHE_BYTES, CACHED_COLUMN_BYTES = 2 * 1024**2, 1000  # of all that is cached about columns; about, for each column
-_BYTE_TYPE, _SHORT_TYPE = Type("unsignedByte"), Type("short")
+_BYTE_TYPE, _SHORT_TYPE = ColumnType("unsignedByte"), ColumnType("short")
 
 
 def write_votable(
@@ -61,7 +61,7 @@ def write_votable(
     if options.get("strings", "").lower() == "json":
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
-    columns = fit_columns(declared_columns, batch, serialization)
+    columns = adapt_column_types(declared_columns, batch, serialization)
     if columns:
         opening, closing = SERIALIZATIONS[serialization]
     else:
@@ -109,7 +109,7 @@ def write_small_votable(
     if serialization != DEFAULT_SERIALIZATION or has_special_options or not isinstance(columns, tuple):
         return None
     encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder
-    if not isinstance(encoder, binary_writer.BinaryEncoder):
+    if not isinstance(encoder, binary_writer.VotableBinaryEncoder):
         return None
     cells = encoder.encode_small_rows(rows)
     if cells is None:
@@ -144,7 +144,7 @@ def write_string_arrays_as_json(
         return columns, batches
     json_columns = list(columns)
     for number in column_numbers:
-        text_type = Type(columns[number].type.datatype, "*")
+        text_type = ColumnType(columns[number].type.datatype, "*")
         json_columns[number] = columns[number].copy_with(type=text_type)
 
     def convert_batches() -> Iterator[pa.RecordBatch]:
@@ -152,14 +152,14 @@ def write_string_arrays_as_json(
             arrays = list(batch.columns)
             for number in column_numbers:
                 kind = columns[number].type
-                values = literal.cast_to_storage(arrays[number], kind)
-                arrays[number] = literal.format_column(values, kind)
+                values = literal.cast_to_storage_type(arrays[number], kind)
+                arrays[number] = literal.format_dali_literals(values, kind)
             yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
     return tuple(json_columns), convert_batches()
 
 
-def is_string_array(column_type: Type) -> bool:
+def is_string_array(column_type: ColumnType) -> bool:
     """Return whether a column holds several strings in a cell: ``char`` of several dimensions."""
     return column_type.datatype in {"char", "unicodeChar"} and "x" in (column_type.arraysize or "")
 
@@ -174,21 +174,23 @@ def _write_trailing_status(result_status: ResultStatus, failure: Exception | Non
     return ""
 
 
-def write_error(message: str) -> bytes:
+def write_votable_error(message: str) -> bytes:
     """Write an error document."""
     return votable_document.write_error_document(message).encode()
 
 
 def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
     """Write a document whose table has no DATA, which other formats carry in their metadata."""
-    columns = fit_columns(metadata.columns, None, DEFAULT_SERIALIZATION)
-    version = votable_document.choose_version(metadata.frames)
+    columns = adapt_column_types(metadata.columns, None, DEFAULT_SERIALIZATION)
+    version = votable_document.choose_votable_version(metadata.frames)
     start_text = votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION, version)
     trailing_status = _write_trailing_status(result_status, None)
     return start_text + votable_document.write_document_end(metadata, trailing_status)
 
 
-def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
+def adapt_column_types(
+    columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str
+) -> tuple[Column, ...]:
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 
     Text that is not ASCII turns ``char`` into ``unicodeChar``; a value longer than the declared length turns the length
@@ -202,9 +204,9 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
         column = columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
-            kind = _fit_text_type(kind, batch.column(number) if batch is not None else None)
+            kind = _adapt_text_type(kind, batch.column(number) if batch is not None else None)
         elif kind.datatype == "bit" and _is_written_as_boolean(kind, serialization):
-            kind = Type("boolean", kind.arraysize, kind.xtype)
+            kind = ColumnType("boolean", kind.arraysize, kind.xtype)
         elif (
             serialization == "BINARY"
             and kind == _BYTE_TYPE
@@ -218,7 +220,7 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
             fitted_column = column.copy_with(type=kind)
         is_integer = kind.datatype in votable_document.INTEGER_LIMITS
         if is_integer and batch is not None:
-            fitted[number] = null_values.choose_column_null(fitted_column, batch.column(number), serialization)
+            fitted[number] = null_values.choose_unused_null_value(fitted_column, batch.column(number), serialization)
         else:
             fitted[number] = fitted_column
     if all(new is old for new, old in zip(fitted, columns, strict=True)):
@@ -226,27 +228,27 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
     return tuple(fitted)
 
 
-class ColumnPlan(NamedTuple):
+class ColumnEncodingPlan(NamedTuple):
     """What is known about the columns of an answer, whatever its rows are.
 
     Attributes
     ----------
     varying_numbers
-        Numbers of the columns that `fit_columns` must look at.
+        Numbers of the columns that `adapt_column_types` must look at.
     encoder, check_batch
         Encoder and check for the columns as they are.
     """
 
     columns: tuple[Column, ...]
     varying_numbers: tuple[int, ...]
-    encoder: tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder
+    encoder: tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder
     check_batch: Callable[[pa.RecordBatch], None]
 
 
-_column_plan_cache: Cache[ColumnPlan] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
+_column_plan_cache: LruCache[ColumnEncodingPlan] = LruCache(MAX_CACHE_BYTES, MAX_CACHE_BYTES // 4)
 
 
-def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnPlan:
+def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnEncodingPlan:
     """Analyse the columns of a plan once; answers of one row take half the time then."""
     key = (id(columns), serialization)
     column_plan = _column_plan_cache.find(key)
@@ -257,56 +259,56 @@ def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnP
             is_adaptable = kind.datatype in {"char", "unicodeChar", "bit"} or kind == _BYTE_TYPE
             if is_adaptable or votable_document.choose_null_value(column, serialization) is not None:
                 varying.append(number)
-        column_plan = ColumnPlan(columns, tuple(varying), *_create_encoder(columns, serialization))
+        column_plan = ColumnEncodingPlan(columns, tuple(varying), *_create_encoder(columns, serialization))
         _column_plan_cache.store(key, column_plan, CACHED_COLUMN_BYTES * len(columns))
     return column_plan
 
 
 def _create_encoder(
     columns: tuple[Column, ...], serialization: str
-) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder, Callable[[pa.RecordBatch], None]]:
-    check_batch = null_values.create_null_check(columns, serialization)
+) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder, Callable[[pa.RecordBatch], None]]:
+    check_batch = null_values.create_null_value_check(columns, serialization)
     if serialization == "TABLEDATA":
         return tabledata_writer.TabledataEncoder(columns, serialization), check_batch
-    return binary_writer.BinaryEncoder(columns, serialization), check_batch
+    return binary_writer.VotableBinaryEncoder(columns, serialization), check_batch
 
 
 def _find_or_create_encoder(
     columns: tuple[Column, ...], serialization: str
-) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder, Callable[[pa.RecordBatch], None]]:
-    """Return the cached encoder and check if `fit_columns` changed no column; else create them."""
+) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.VotableBinaryEncoder, Callable[[pa.RecordBatch], None]]:
+    """Return the cached encoder and check if `adapt_column_types` changed no column; else create them."""
     column_plan = _column_plan_cache.find((id(columns), serialization))
     if column_plan is not None:
         return column_plan.encoder, column_plan.check_batch
     return _create_encoder(columns, serialization)
 
 
-def _is_written_as_boolean(column_type: Type, serialization: str) -> bool:
+def _is_written_as_boolean(column_type: ColumnType, serialization: str) -> bool:
     if serialization != "BINARY2":
         return serialization == "BINARY"
     return column_type.arraysize is None or None in column_type.shape
 
 
-def _fit_text_type(column_type: Type, array: pa.Array | None) -> Type:
+def _adapt_text_type(column_type: ColumnType, array: pa.Array | None) -> ColumnType:
     if column_type.is_timestamp:
         if column_type.arraysize == "*" and column_type.datatype == "char":
             return column_type
-        return Type("char", "*", column_type.xtype)
+        return ColumnType("char", "*", column_type.xtype)
     values = None
     if array is not None:
-        values = literal.cast_to_storage(array, column_type)
+        values = literal.cast_to_storage_type(array, column_type)
         if pa.types.is_nested(values.type):
             values = literal.flatten_lists(values)[1]
     datatype = column_type.datatype
     if values is not None and datatype == "char" and not is_ascii(values):
         datatype = "unicodeChar"
-    size = _fit_text_size(column_type, values)
+    size = _choose_text_arraysize(column_type, values)
     if (datatype, size) == (column_type.datatype, column_type.arraysize):
         return column_type
-    return Type(datatype, size, column_type.xtype)
+    return ColumnType(datatype, size, column_type.xtype)
 
 
-def _fit_text_size(column_type: Type, values: pa.Array | None) -> str | None:
+def _choose_text_arraysize(column_type: ColumnType, values: pa.Array | None) -> str | None:
     """Choose the arraysize for the strings of the first batch."""
     size = column_type.arraysize or ""
     shape = column_type.shape

@@ -7,7 +7,7 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import view_bytes
+from hven.model.literal import view_column_bytes
 
 REPLACEMENT_CHARACTER = "\ufffd"
 _ILLEGAL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -20,14 +20,14 @@ def replace_illegal_characters(text: str) -> str:
     return _ILLEGAL_CHARACTERS.sub(REPLACEMENT_CHARACTER, text)
 
 
-def escape_text(text: str) -> str:
+def escape_xml_text(text: str) -> str:
     """Escape element content."""
     legal_text = replace_illegal_characters(text)
     escaped = legal_text.replace("&", "&amp;").replace("<", "&lt;")
     return escaped.replace(">", "&gt;").replace("\r", "&#13;")
 
 
-def write_attribute(name: str, value: object) -> str:
+def write_xml_attribute(name: str, value: object) -> str:
     """Write `` name="value"``; write nothing for None and the empty string, for VOTable leaves empty attributes out."""
     if value is None or value == "":
         return ""
@@ -36,14 +36,14 @@ def write_attribute(name: str, value: object) -> str:
 
 def quote_attribute_value(value: str) -> str:
     """Write an attribute's value with its quotes."""
-    escaped = escape_text(value).replace('"', "&quot;")
+    escaped = escape_xml_text(value).replace('"', "&quot;")
     escaped = escaped.replace("\n", "&#10;").replace("\t", "&#9;")
     return f'"{escaped}"'
 
 
-def escape_column(array: pa.Array) -> pa.Array:
+def escape_xml_column(array: pa.Array) -> pa.Array:
     """Escape a string column for element content; return it itself, without a copy, if nothing needs escaping."""
-    if not _ESCAPED_BYTES.search(view_bytes(array)):
+    if not _ESCAPED_BYTES.search(view_column_bytes(array)):
         return array
     for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
         array = pc.replace_substring(array, plain, entity)
@@ -52,4 +52,4 @@ def escape_column(array: pa.Array) -> pa.Array:
 
 def is_ascii(array: pa.Array) -> bool:
     """Return whether a string column holds nothing but ASCII."""
-    return bytes(view_bytes(array)).isascii()
+    return bytes(view_column_bytes(array)).isascii()

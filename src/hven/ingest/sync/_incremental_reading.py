@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._ledger import compute_row_words, list_read_inputs
-from hven.ingest._read_ahead import ReadAhead
+from hven.ingest._ledger import hash_entry_rows, list_source_inputs
+from hven.ingest._read_ahead import ReadAheadIterator
 from hven.ingest.sync._ledger_comparison import MIN_MAPPED_ROWS_LIMIT
 from hven.ingest.sync._page_cache import SourceWrapper
 from hven.ingest.sync._watermark import compute_start_watermark
@@ -34,14 +34,14 @@ from hven.sources import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from hven.ingest._ledger import SourceEntry, SyncState
+    from hven.ingest._ledger import OpenedSource, SyncState
     from hven.ingest._table_loader import TableLoader
     from hven.ingest.sync._ledger_comparison import LedgerComparison
     from hven.model.resource import SyncPolicy
     from hven.sources import Source
 
     # entry number, entry, source to read, description of the request -> a source whose pages are cached
-    PageCacher = Callable[[int, SourceEntry, Source, object], Source]
+    PageCacher = Callable[[int, OpenedSource, Source, object], Source]
 
 
 MIN_KEY_LOOKUP_ROWS = 1000  # so many rows are always read by key, however few rows the table has
@@ -51,7 +51,7 @@ class FullReadNeededError(Exception):
     """An incremental reading cannot find the changes, so that everything must be read. The text says why."""
 
 
-class BufferedSource(SourceWrapper):
+class BufferedRowSource(SourceWrapper):
     """A source of rows that were read already."""
 
     def __init__(self, source: Source, rows: Sequence[pa.RecordBatch]) -> None:
@@ -75,10 +75,10 @@ class FileSubsetSource(SourceWrapper):
     """A source of some files of another source, or of none; it keeps the provenance of the unchanged files."""
 
     def __init__(
-        self, wrapped_source: Source, read_files: Source | None, kept_pins: Sequence[Mapping[str, Any]]
+        self, wrapped_source: Source, subset_source: Source | None, kept_pins: Sequence[Mapping[str, Any]]
     ) -> None:
         super().__init__(wrapped_source)
-        self._read_files = read_files
+        self._read_files = subset_source
         self._kept_pins = kept_pins
 
     def read_batches(
@@ -88,11 +88,11 @@ class FileSubsetSource(SourceWrapper):
         if self._read_files is not None:
             yield from self._read_files.read_batches(column_names, row_limit)
 
-    def list_read_files(self) -> list[dict[str, Any]]:
+    def list_provenance_files(self) -> list[dict[str, Any]]:
         """Describe all files: those that are read, and those that are unchanged."""
         pins = [dict(pin) for pin in self._kept_pins]
         if self._read_files is not None:
-            pins += list_read_inputs(self._read_files)
+            pins += list_source_inputs(self._read_files)
         return sorted(pins, key=itemgetter("name"))
 
     def estimate_size(self) -> int | None:
@@ -109,7 +109,7 @@ class FileSubsetSource(SourceWrapper):
         return 0
 
 
-class IncrementalReader:
+class IncrementalSourceReader:
     """Choose how the sources of a table are read in one run.
 
     Parameters
@@ -150,7 +150,7 @@ class IncrementalReader:
         pins: Sequence[Mapping[str, Any]],
         reads_everything: bool,
         cache_pages: PageCacher,
-        may_have_changed: Callable[[SourceEntry], bool] = lambda _: True,
+        may_have_changed: Callable[[OpenedSource], bool] = lambda _: True,
     ) -> None:
         self.loader = loader
         self.ledger_comparison = ledger_comparison
@@ -198,7 +198,7 @@ class IncrementalReader:
             entries.append(replace(entry, source=chosen_source))
         self.loader.entries = entries
 
-    def record_seen_state(self) -> None:
+    def complete_sync_state(self) -> None:
         """Complete the state for the next run.
 
         Raises
@@ -220,30 +220,30 @@ class IncrementalReader:
             if file in self._unread_files or self._is_narrowed:
                 unread_counts[file] = unread_counts.get(file, 0) + count
 
-    def _select_unknown_rows(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if entry in self._sifted_entries:
+    def _select_unknown_rows(self, entry_number: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if entry_number in self._sifted_entries:
             return batch
-        return self.ledger_comparison.select_unknown_rows(entry, batch)
+        return self.ledger_comparison.select_unknown_rows(entry_number, batch)
 
-    def _choose_source(self, number: int, entry: SourceEntry) -> Source:
+    def _choose_source(self, entry_number: int, entry: OpenedSource) -> Source:
         source: Source = entry.source
-        entry_key = str(number)
+        entry_key = str(entry_number)
         if not self._may_have_changed(entry):
-            return self._skip_source(number, source)
+            return self._skip_source(entry_number, source)
         # if documents of unchanged rows were missing, they may have come since
         has_waiting_documents = bool(self.old_state.waiting.get(entry_key))
         reads_everything = self.reads_everything or has_waiting_documents
         if isinstance(source, FileListSource) and not reads_everything:
-            return self._read_changed_files(number, entry, source)
-        key = self.ledger_comparison.ledger_writer.identity_columns[number]
+            return self._read_changed_files(entry_number, entry, source)
+        key = self.ledger_comparison.ledger_writer.identity_columns[entry_number]
         if key and not reads_everything and isinstance(source, ChangeFeedSource):
-            changed_source = self._read_reported_changes(number, source, key)
+            changed_source = self._read_reported_changes(entry_number, source, key)
             if changed_source is not None:
                 return changed_source
         policy = self.sync_policy
-        if policy is not None and key and number not in self._untracked_entries:
+        if policy is not None and key and entry_number not in self._untracked_entries:
             if policy.deletion_method == "blocks" and isinstance(source, BlockChecksumSource):
-                block_source = self._read_changed_blocks(number, source, key)
+                block_source = self._read_changed_blocks(entry_number, source, key)
                 if block_source is not None:
                     return block_source
             if policy.deletion_method == "blocks":
@@ -253,28 +253,30 @@ class IncrementalReader:
                 watermark_column = policy.watermark[0]
                 if isinstance(source, IncrementalSource) and source.can_filter_by(watermark_column):
                     start = compute_start_watermark(unpack_watermark(last_watermark), policy, entry)
-                    return self._read_since(number, entry, source, watermark_column, start)
+                    return self._read_since_watermark(entry_number, entry, source, watermark_column, start)
         self._descriptions.append("everything")
-        return self._cache_pages(number, entry, entry.source, "everything")
+        return self._cache_pages(entry_number, entry, entry.source, "everything")
 
-    def _read_since(self, number: int, entry: SourceEntry, source: Any, watermark_column: str, start: Any) -> Source:
+    def _read_since_watermark(
+        self, entry_number: int, entry: OpenedSource, source: Any, watermark_column: str, start: Any
+    ) -> Source:
         """Read the rows from a watermark on."""
         assert self.sync_policy is not None  # noqa: S101  (it names the watermark)
         self.is_complete = False
         self._is_narrowed = True
-        self._watermarked_entries.add(number)
+        self._watermarked_entries.add(entry_number)
         self._descriptions.append(f"since {start}")
         narrowed_source: Source = source.select_since(watermark_column, start)
-        part = self._cache_pages(number, entry, narrowed_source, str(start))
+        part = self._cache_pages(entry_number, entry, narrowed_source, str(start))
         compares_keys = self.sync_policy.deletion_method in {"compare", "blocks"}
-        return self._read_window(number, source, part, compare=compares_keys)
+        return self._read_partial_rows(entry_number, source, part, compares_keys=compares_keys)
 
-    def _skip_source(self, number: int, source: Source) -> Source:
+    def _skip_source(self, entry_number: int, source: Source) -> Source:
         """Keep the rows of a source that is not read, and its state for the next run."""
-        entry_key = str(number)
-        line_mask = self._entry_of_line == number
+        entry_key = str(entry_number)
+        line_mask = self._entry_of_line == entry_number
         self.ledger_comparison.line_index.claimed_mask[line_mask] = True
-        self._sifted_entries.add(number)
+        self._sifted_entries.add(entry_number)
         self.is_complete = False
         for name in ("listed", "fed", "watermark", "blocks"):
             new_values = getattr(self.new_state, name)
@@ -283,8 +285,8 @@ class IncrementalReader:
             if entry_key in old_values:
                 new_values[entry_key] = old_values[entry_key]
         if entry_key in self.old_state.watermark:
-            self._keep_watermark(number)
-        names = {name for owner, name in self.old_state.files if owner == number and name}
+            self._restore_last_watermark(entry_number)
+        names = {name for owner, name in self.old_state.files if owner == entry_number and name}
         old_listing = self.old_state.listed.get(entry_key)
         if old_listing is not None:
             names.update(old_listing.column("name").to_pylist())
@@ -292,19 +294,19 @@ class IncrementalReader:
         if isinstance(source, FileListSource):
             kept_pins = [pin for pin in self._pins if pin["name"] in names]
             return FileSubsetSource(source, None, kept_pins)
-        return BufferedSource(source, ())
+        return BufferedRowSource(source, ())
 
-    def _keep_watermark(self, number: int) -> None:
+    def _restore_last_watermark(self, entry_number: int) -> None:
         """Begin with the watermark of the last run, which only newer rows raise."""
-        old_watermark = self.old_state.watermark[str(number)]
-        self.watermark_tracker.largest_by_entry[number] = unpack_watermark(old_watermark)
+        old_watermark = self.old_state.watermark[str(entry_number)]
+        self.watermark_tracker.largest_by_entry[entry_number] = unpack_watermark(old_watermark)
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def _read_changed_files(self, number: int, entry: SourceEntry, source: FileListSource) -> Source:
+    def _read_changed_files(self, entry_number: int, entry: OpenedSource, source: FileListSource) -> Source:
         """Read the files that are new, or have another size, time or checksum."""
-        new_listing = self.new_state.listed[str(number)]
-        old_listing = self.old_state.listed.get(str(number))
+        new_listing = self.new_state.listed[str(entry_number)]
+        old_listing = self.old_state.listed.get(str(entry_number))
         if old_listing is None:
             unchanged_mask = np.zeros(len(new_listing), bool)
         else:
@@ -313,7 +315,7 @@ class IncrementalReader:
         unchanged_names = set(names.filter(pa.array(unchanged_mask)).to_pylist())
         self._unread_files |= unchanged_names
         self.is_complete = self.is_complete and not unchanged_names
-        is_kept_file = [owner == number and name in unchanged_names for owner, name in self.old_state.files]
+        is_kept_file = [owner == entry_number and name in unchanged_names for owner, name in self.old_state.files]
         if is_kept_file:
             line_mask = np.array(is_kept_file, bool)[self._file_of_line]
             self.ledger_comparison.line_index.claimed_mask[line_mask] = True
@@ -329,24 +331,24 @@ class IncrementalReader:
 
     # --- changes that the source reports ----------------------------------------------------------------------------
 
-    def _read_reported_changes(self, number: int, source: Any, key: Sequence[str]) -> Source | None:
+    def _read_reported_changes(self, entry_number: int, source: Any, key: Sequence[str]) -> Source | None:
         """Read the rows that the source reports as changed.
 
         None: the source cannot report them, or identifies rows by another key than the ledger.
         """
-        entry_key = str(number)
+        entry_key = str(entry_number)
         old_feed_state = self.old_state.fed.get(entry_key)
         if old_feed_state is None:
             return None
-        line_mask = self._entry_of_line == number
+        line_mask = self._entry_of_line == entry_number
         line_index = self.ledger_comparison.line_index
         if entry_key in self.old_state.watermark:
-            self._keep_watermark(number)
+            self._restore_last_watermark(entry_number)
         if self.new_state.fed.get(entry_key) == old_feed_state:
-            self._sifted_entries.add(number)
+            self._sifted_entries.add(entry_number)
             self._descriptions.append("nothing: the source is as it was")
             line_index.claimed_mask[line_mask] = True
-            return BufferedSource(source, ())
+            return BufferedRowSource(source, ())
         source_changes = source.list_changes(old_feed_state)
         is_untracked = source_changes is None
         if source_changes is not None:
@@ -354,30 +356,30 @@ class IncrementalReader:
             max_changed_rows = max(int(line_mask.sum()), MIN_KEY_LOOKUP_ROWS) / 2
             is_untracked = source_changes.changed_keys.num_rows > max_changed_rows
         if is_untracked or set(source_changes.key_columns) != set(key):
-            self.watermark_tracker.largest_by_entry.pop(number, None)
+            self.watermark_tracker.largest_by_entry.pop(entry_number, None)
             if is_untracked:  # a changed row need not have a new watermark
-                self._untracked_entries.add(number)
+                self._untracked_entries.add(entry_number)
             return None
         changed_keys = source_changes.changed_keys
         self.new_state.fed[entry_key] = source_changes.state
-        self._sifted_entries.add(number)
+        self._sifted_entries.add(entry_number)
         self._descriptions.append(f"{changed_keys.num_rows:,} rows that came or changed, by the source's own word")
         key_batches = changed_keys.to_batches() + source_changes.removed_keys.to_batches()
-        touched_identities = _compute_batch_identities(key_batches, number, key)
+        touched_identities = _compute_batch_identities(key_batches, entry_number, key)
         unknown_rows: list[pa.RecordBatch] = []
         if changed_keys.num_rows:
-            read_columns = self.loader.list_read_columns(self.loader.entries[number])
+            read_columns = self.loader.list_columns_to_read(self.loader.entries[entry_number])
             changed_batches = source_changes.rows.read_batches(read_columns)
-            unknown_rows, _ = self._read_unknown_rows(number, changed_batches)
+            unknown_rows, _ = self._read_unknown_rows(entry_number, changed_batches)
         is_touched = np.isin(self._line_identities, touched_identities)
         line_index.claimed_mask[line_mask & ~is_touched] = True
-        return BufferedSource(source, unknown_rows)
+        return BufferedRowSource(source, unknown_rows)
 
     # --- changes that a watermark or checksums show -------------------------------------------------------------------
 
-    def _read_changed_blocks(self, number: int, source: Any, key: Sequence[str]) -> Source | None:
+    def _read_changed_blocks(self, entry_number: int, source: Any, key: Sequence[str]) -> Source | None:
         """Read the rows of the blocks of keys whose checksum changed."""
-        hashed_columns = self.ledger_comparison.ledger_writer.hashed_columns[number]
+        hashed_columns = self.ledger_comparison.ledger_writer.hashed_columns[entry_number]
         block_sums = source.compute_block_checksums(key, hashed_columns)
         if block_sums is None:
             return None
@@ -385,36 +387,40 @@ class IncrementalReader:
         new_blocks = {
             str(block): [row_count, str(checksum)] for block, row_count, checksum in zip(*block_columns, strict=True)
         }
-        self.new_state.blocks[str(number)] = new_blocks
-        old_blocks = self.old_state.blocks.get(str(number))
+        self.new_state.blocks[str(entry_number)] = new_blocks
+        old_blocks = self.old_state.blocks.get(str(entry_number))
         if old_blocks is None or self.reads_everything:
             self._descriptions.append("everything")
             return source  # type: ignore[no-any-return]
         changed_blocks = [block for block, facts in new_blocks.items() if old_blocks.get(block) != facts]
         self._descriptions.append(f"{len(changed_blocks):,} of {len(new_blocks):,} blocks of keys")
         if not changed_blocks and old_blocks.keys() <= new_blocks.keys():
-            self._sifted_entries.add(number)
-            self.ledger_comparison.line_index.claimed_mask[self._entry_of_line == number] = True
-            return BufferedSource(source, ())
+            self._sifted_entries.add(entry_number)
+            self.ledger_comparison.line_index.claimed_mask[self._entry_of_line == entry_number] = True
+            return BufferedRowSource(source, ())
         if 2 * len(changed_blocks) > len(new_blocks):
             return source  # type: ignore[no-any-return]
-        return self._read_window(number, source, source.select_blocks(key, changed_blocks), compare=True)
+        return self._read_partial_rows(
+            entry_number, source, source.select_blocks(key, changed_blocks), compares_keys=True
+        )
 
-    def _read_window(self, number: int, source: Any, part: Source, *, compare: bool) -> Source:
+    def _read_partial_rows(
+        self, entry_number: int, source: Any, partial_source: Source, *, compares_keys: bool
+    ) -> Source:
         """Read a part of the rows, and find the lines that they replace.
 
-        With `compare`, also read all keys, to find rows that were removed, or added without a new watermark.
+        With `compares_keys`, also read all keys, to find rows that were removed, or added without a new watermark.
         """
-        self._sifted_entries.add(number)
+        self._sifted_entries.add(entry_number)
         line_index = self.ledger_comparison.line_index
-        key = self.ledger_comparison.ledger_writer.identity_columns[number]
-        part_batches = part.read_batches(self.loader.list_read_columns(self.loader.entries[number]))
-        unknown_rows, new_identities = self._read_unknown_rows(number, part_batches)
-        line_mask = self._entry_of_line == number
+        key = self.ledger_comparison.ledger_writer.identity_columns[entry_number]
+        part_batches = partial_source.read_batches(self.loader.list_columns_to_read(self.loader.entries[entry_number]))
+        unknown_rows, new_identities = self._read_unknown_rows(entry_number, part_batches)
+        line_mask = self._entry_of_line == entry_number
         line_identities = self._line_identities
-        if compare:
-            source_identities = _compute_batch_identities(source.read_batches(key), number, key)
-            removed_mask, ambiguous_identities = _compare_identities(
+        if compares_keys:
+            source_identities = _compute_batch_identities(source.read_batches(key), entry_number, key)
+            removed_mask, ambiguous_identities = _find_removed_and_ambiguous_lines(
                 line_identities, line_mask, line_index.claimed_mask, source_identities, new_identities
             )
             searched_identities = ambiguous_identities[np.isin(ambiguous_identities, source_identities)]
@@ -425,18 +431,25 @@ class IncrementalReader:
             ambiguous_identities = _find_repeated_identities(line_identities[line_mask], new_identities)
             searched_identities = ambiguous_identities
         if len(ambiguous_identities):
-            searched_batches = source.read_batches(key) if compare else iter(unknown_rows)
-            keys = self._find_key_values(number, searched_identities, searched_batches)
+            searched_batches = source.read_batches(key) if compares_keys else iter(unknown_rows)
+            keys = self._find_keys_of_identities(entry_number, searched_identities, searched_batches)
             unknown_rows = self._read_rows_of_keys(
-                number, source, ambiguous_identities, keys, unknown_rows=unknown_rows, row_identities=new_identities
+                entry_number,
+                source,
+                ambiguous_identities,
+                keys,
+                unknown_rows=unknown_rows,
+                row_identities=new_identities,
             )
             is_ambiguous = np.isin(line_identities, ambiguous_identities)
             unclaimed_mask = line_mask & ~line_index.claimed_mask
             removed_mask = (removed_mask & ~is_ambiguous) | (unclaimed_mask & is_ambiguous)
         line_index.claimed_mask[line_mask & ~removed_mask] = True
-        return BufferedSource(source, unknown_rows)
+        return BufferedRowSource(source, unknown_rows)
 
-    def _read_unknown_rows(self, number: int, batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], Any]:
+    def _read_unknown_rows(
+        self, entry_number: int, batches: Iterator[pa.RecordBatch]
+    ) -> tuple[list[pa.RecordBatch], Any]:
         """Read rows; return the unknown ones and their identities.
 
         Only the first reading of an entry raises the watermark. A later reading of some keys must not: rows that were
@@ -445,22 +458,24 @@ class IncrementalReader:
         ledger_writer = self.ledger_comparison.ledger_writer
         unknown_rows: list[pa.RecordBatch] = []
         identity_parts: list[Any] = [np.zeros(0, np.uint64)]
-        with closing(ReadAhead(batches)) as read_ahead:
+        with closing(ReadAheadIterator(batches)) as read_ahead:
             for batch in read_ahead:
-                self.watermark_tracker(number, batch)
-                unknown_batch = self.ledger_comparison.select_unknown_rows(number, batch)
+                self.watermark_tracker(entry_number, batch)
+                unknown_batch = self.ledger_comparison.select_unknown_rows(entry_number, batch)
                 if unknown_batch.num_rows:
                     unknown_rows.append(unknown_batch)
-                    identity_parts.append(ledger_writer.compute_identities(number, unknown_batch))
-        self.watermark_tracker.finished_entries.add(number)
+                    identity_parts.append(ledger_writer.compute_row_identities(entry_number, unknown_batch))
+        self.watermark_tracker.finished_entries.add(entry_number)
         return unknown_rows, np.concatenate(identity_parts)
 
-    def _find_key_values(self, number: int, identities: Any, batches: Iterator[pa.RecordBatch]) -> pa.Table | None:
+    def _find_keys_of_identities(
+        self, entry_number: int, identities: Any, batches: Iterator[pa.RecordBatch]
+    ) -> pa.Table | None:
         """Return the keys of the rows that have some identities, each once; None: no row has them."""
         if not len(identities):
             return None
-        key = list(self.ledger_comparison.ledger_writer.identity_columns[number])
-        selected_batches = _select_identities(batches, number, key, identities)
+        key = list(self.ledger_comparison.ledger_writer.identity_columns[entry_number])
+        selected_batches = _select_rows_by_identity(batches, entry_number, key, identities)
         key_batches = [batch.select(key) for batch in selected_batches if batch.num_rows]
         if not key_batches:
             return None
@@ -468,7 +483,7 @@ class IncrementalReader:
 
     def _read_rows_of_keys(
         self,
-        number: int,
+        entry_number: int,
         source: Any,
         ambiguous_identities: Any,
         keys: pa.Table | None,
@@ -478,10 +493,10 @@ class IncrementalReader:
     ) -> list[pa.RecordBatch]:
         """Read all rows of some keys, whatever their watermark: rows that came late, and rows with the same key."""
         line_index = self.ledger_comparison.line_index
-        key = self.ledger_comparison.ledger_writer.identity_columns[number]
+        key = self.ledger_comparison.ledger_writer.identity_columns[entry_number]
         if keys is not None and (keys.num_rows > MIN_MAPPED_ROWS_LIMIT or not isinstance(source, KeyLookupSource)):
             raise FullReadNeededError(f"{keys.num_rows:,} rows came, or went, that the watermark does not tell of")
-        line_mask = self._entry_of_line == number
+        line_mask = self._entry_of_line == entry_number
         is_ambiguous = np.isin(self._line_identities, ambiguous_identities)
         line_index.release_lines(np.flatnonzero(line_mask & is_ambiguous & line_index.claimed_mask))
         remaining_rows = []
@@ -492,10 +507,10 @@ class IncrementalReader:
             kept_mask = ~np.isin(batch_identities, ambiguous_identities)
             remaining_rows.append(batch.filter(pa.array(kept_mask)))
         if keys is not None:
-            read_columns = self.loader.list_read_columns(self.loader.entries[number])
+            read_columns = self.loader.list_columns_to_read(self.loader.entries[entry_number])
             key_batches = source.select_keys(key, keys).read_batches(read_columns)
-            exact_batches = _select_identities(key_batches, number, key, ambiguous_identities)
-            remaining_rows += self._read_unknown_rows(number, exact_batches)[0]
+            exact_batches = _select_rows_by_identity(key_batches, entry_number, key, ambiguous_identities)
+            remaining_rows += self._read_unknown_rows(entry_number, exact_batches)[0]
         return [batch for batch in remaining_rows if batch.num_rows]
 
 
@@ -517,18 +532,18 @@ def _find_unchanged_files(new_listing: pa.Table, old_listing: pa.Table) -> Any:
     return unchanged_mask & has_evidence
 
 
-def _compute_batch_identities(batches: Iterable[pa.RecordBatch], number: int, key: Sequence[str]) -> Any:
+def _compute_batch_identities(batches: Iterable[pa.RecordBatch], entry_number: int, key: Sequence[str]) -> Any:
     """Return the identities of all rows of some batches, from their key columns."""
-    identity_parts = [compute_row_words(batch, number, key)[0] for batch in batches]
+    identity_parts = [hash_entry_rows(batch, entry_number, key)[0] for batch in batches]
     return np.concatenate([np.zeros(0, np.uint64), *identity_parts])
 
 
-def _select_identities(
-    batches: Iterator[pa.RecordBatch], number: int, key: Sequence[str], identities: Any
+def _select_rows_by_identity(
+    batches: Iterator[pa.RecordBatch], entry_number: int, key: Sequence[str], identities: Any
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows that have one of the identities; a source may compare keys less strictly."""
     for batch in batches:
-        row_identities = compute_row_words(batch, number, key)[0]
+        row_identities = hash_entry_rows(batch, entry_number, key)[0]
         mask = np.isin(row_identities, identities)
         yield batch.filter(pa.array(mask))
 
@@ -543,7 +558,7 @@ def _find_repeated_identities(line_identities: Any, new_identities: Any) -> Any:
     return unique_identities[(new_counts > 1) | ((new_counts > 0) & (line_counts > 1))]
 
 
-def _compare_identities(
+def _find_removed_and_ambiguous_lines(
     line_identities: Any, line_mask: Any, claimed_mask: Any, source_identities: Any, new_identities: Any
 ) -> tuple[Any, Any]:
     """Compare the identities of lines, of all rows of the source, and of the unknown rows that were read.

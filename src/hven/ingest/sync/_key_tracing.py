@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from hven import adql
 from hven.adql.binder import bind_query
-from hven.adql.scope import StaticCatalogue
+from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import (
     ColumnRef,
     Comparison,
@@ -30,7 +30,7 @@ from hven.adql.syntax_tree import (
     TableRef,
     WindowExpression,
     build_column_ref,
-    join_conditions,
+    join_conditions_with_and,
     split_conjuncts,
     walk_tree,
 )
@@ -52,7 +52,7 @@ Place = tuple[int, str]  # number of a table in FROM, name of its column in lowe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TracedQuery:
+class KeyRestrictedQuery:
     """A query that computes the rows of some keys.
 
     Attributes
@@ -81,9 +81,9 @@ class TracedQuery:
 
 
 # each form of query that cannot be traced has its own return
-def trace_key(  # noqa: PLR0911
+def trace_key_to_inputs(  # noqa: PLR0911
     spec: TableSpec, target: Table, tables: Iterable[Table], changed_inputs: set[str]
-) -> TracedQuery | None:
+) -> KeyRestrictedQuery | None:
     """Trace the key of a table to the tables that its query reads.
 
     Parameters
@@ -106,12 +106,16 @@ def trace_key(  # noqa: PLR0911
         return None
     try:
         parsed = adql.parse_query(str(spec.sources[0].options.get("adql")))
-        bound = bind_query(parsed, StaticCatalogue(tables))
+        bound = bind_query(parsed, StaticTableCatalogue(tables))
     except HvenError:
         return None  # the source itself reports the error
     body = bound.query.body
     written_body = parsed.body
-    if not isinstance(body, Select) or not isinstance(written_body, Select) or not _is_row_independent(parsed, bound):
+    if (
+        not isinstance(body, Select)
+        or not isinstance(written_body, Select)
+        or not _is_computed_row_by_row(parsed, bound)
+    ):
         return None
     from_tables = _list_from_tables(body.source)
     if from_tables is None or len(written_body.items) != len(body.items) or len(body.items) != len(bound.columns):
@@ -120,10 +124,10 @@ def trace_key(  # noqa: PLR0911
     input_names = list(names.values())
     if any(input_names.count(name) != 1 for name in changed_inputs):  # an unknown table, or a join with itself
         return None
-    tables_by_name = index_tables(tables)
-    always_equal, equal_if_joined = _find_column_ties(body)
+    tables_by_name = map_tables_by_name(tables)
+    always_equal, equal_if_joined = _find_equal_columns(body)
     non_null_tables = {number for number, _, is_optional in from_tables if not is_optional}
-    grouping_columns = {_locate_column(item) for item in body.group_by}
+    grouping_columns = {_get_column_place(item) for item in body.group_by}
     item_numbers = {column.name.lower(): number for number, column in enumerate(bound.columns)}
     input_columns: dict[str, dict[str, str]] = {}
     conditions: list[Expr] = []
@@ -134,22 +138,22 @@ def trace_key(  # noqa: PLR0911
         item, written_item = body.items[item_number], written_body.items[item_number]
         if not isinstance(item, SelectItem) or not isinstance(written_item, SelectItem):
             continue
-        place = _locate_column(item.expr)
+        place = _get_column_place(item.expr)
         if place is None or place[0] not in non_null_tables or (body.group_by and place not in grouping_columns):
             continue
-        tied_places = [*sorted(_find_tied_columns(place, always_equal, equal_if_joined)), place]
+        tied_places = [*sorted(_find_identifying_columns(place, always_equal, equal_if_joined)), place]
         tied_columns = {names[number]: column for number, column in tied_places}
         if not changed_inputs <= tied_columns.keys():
             continue
         input_columns[name] = {
-            table: _find_exact_name(tables_by_name[table], tied_columns[table]) for table in changed_inputs
+            table: _find_column_name(tables_by_name[table], tied_columns[table]) for table in changed_inputs
         }
         conditions.append(InPredicate(written_item.expr, _build_key_subquery(name)))
     if not input_columns:
         return None
-    where = join_conditions(written_body.where, *conditions)
+    where = join_conditions_with_and(written_body.where, *conditions)
     query = replace(parsed, body=replace(written_body, where=where), order_by=(), text="")
-    return TracedQuery(query=query, input_columns=input_columns)
+    return KeyRestrictedQuery(query=query, input_columns=input_columns)
 
 
 def _build_key_subquery(column: str) -> Subquery:
@@ -159,16 +163,16 @@ def _build_key_subquery(column: str) -> Subquery:
     return Subquery(Query(Select((select_item,), keys_table)))
 
 
-def index_tables(tables: Iterable[Table]) -> dict[str, Table]:
+def map_tables_by_name(tables: Iterable[Table]) -> dict[str, Table]:
     """Return tables by their qualified names."""
     return {table.qualified_name: table for table in tables}
 
 
-def _find_exact_name(table: Table, lower_case_name: str) -> str:
+def _find_column_name(table: Table, lower_case_name: str) -> str:
     return next(column.name for column in table.columns if column.name.lower() == lower_case_name)
 
 
-def _is_row_independent(parsed: Query, bound: BoundQuery) -> bool:
+def _is_computed_row_by_row(parsed: Query, bound: BoundQuery) -> bool:
     """Return whether each row of the answer depends only on its own rows or its own group."""
     body = parsed.body
     if not isinstance(body, Select) or parsed.ctes or parsed.offset is not None or bound.volatile:
@@ -210,13 +214,13 @@ def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int
     return None
 
 
-def _locate_column(node: object) -> Place | None:
+def _get_column_place(node: object) -> Place | None:
     if isinstance(node, ColumnRef) and node.column is not None:
         return (node.source, node.column.name.lower())
     return None
 
 
-def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Place]]]:
+def _find_equal_columns(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Place]]]:
     """Find the columns that are equal to each other.
 
     Returns
@@ -238,7 +242,7 @@ def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple
             conditions.append(node.on)
             continue
         right_tables = {number for number, _, _ in _list_from_tables(node.right) or ()}
-        for first_column, second_column in _iterate_equalities(node.on):
+        for first_column, second_column in _iterate_column_equalities(node.on):
             is_first_right = first_column[0] in right_tables
             is_second_right = second_column[0] in right_tables
             if is_first_right and not is_second_right:
@@ -246,7 +250,7 @@ def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple
             elif is_second_right and not is_first_right:
                 equal_if_joined.append((second_column, first_column))
     for condition in conditions:
-        for first_column, second_column in _iterate_equalities(condition):
+        for first_column, second_column in _iterate_column_equalities(condition):
             equal_to_first = always_equal.get(first_column, {first_column})
             equal_to_second = always_equal.get(second_column, {second_column})
             equal_columns = equal_to_first | equal_to_second
@@ -255,7 +259,7 @@ def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple
     return always_equal, equal_if_joined
 
 
-def _find_tied_columns(
+def _find_identifying_columns(
     place: Place, always_equal: dict[Place, set[Place]], equal_if_joined: list[tuple[Place, Place]]
 ) -> set[Place]:
     """Return the columns whose values identify the rows of the answer that a change touches."""
@@ -267,11 +271,11 @@ def _find_tied_columns(
     return tied_columns
 
 
-def _iterate_equalities(condition: Expr | None) -> Iterator[tuple[Place, Place]]:
+def _iterate_column_equalities(condition: Expr | None) -> Iterator[tuple[Place, Place]]:
     """Yield the pairs of columns that a condition requires to be equal."""
     for node in split_conjuncts(condition):
         if isinstance(node, Comparison) and node.op == "=":
-            first_column = _locate_column(node.left)
-            second_column = _locate_column(node.right)
+            first_column = _get_column_place(node.left)
+            second_column = _get_column_place(node.right)
             if first_column is not None and second_column is not None:
                 yield first_column, second_column

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._fingerprints import compute_fingerprints
+from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_nullable_schema
-from hven.ingest._ledger import KEYS_COLUMN, compute_row_words
-from hven.ingest.sync._line_index import LineIndex
-from hven.ingest.sync._row_differences import RowDifferences, match_rows
+from hven.ingest._ledger import KEYS_COLUMN, hash_entry_rows
+from hven.ingest.sync._line_index import LedgerLineIndex
+from hven.ingest.sync._row_differences import RowDifferences, match_rows_by_key
 from hven.model.errors import UnmergeableSnapshotError
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ class LedgerComparison:
         # the file in which a row was found this time: a file may have been renamed
         self._new_file_numbers = np.full(ledger.num_rows, -1, np.int64)
         first_words, second_words = (np.asarray(ledger.column(name)) for name in ("first", "second"))
-        self.line_index = LineIndex(first_words, second_words)
+        self.line_index = LedgerLineIndex(first_words, second_words)
         self.read_count = 0
         self.unknown_count = 0  # source rows that the ledger lacks
         max_share_of_rows = int(MAX_MAPPED_SHARE * ledger.num_rows)
         self._max_unknown_rows = max(MIN_MAPPED_ROWS_LIMIT, max_share_of_rows)
 
-    def select_unknown_rows(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def select_unknown_rows(self, entry_number: int, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the rows that the ledger lacks (for `TableLoader`)."""
         self.read_count += batch.num_rows
-        first, second = compute_row_words(batch, entry, self.ledger_writer.hashed_columns[entry])
+        first, second = hash_entry_rows(batch, entry_number, self.ledger_writer.hashed_columns[entry_number])
         claimed_lines = self.line_index.claim_lines(first, second)
         is_known = claimed_lines >= 0
-        file_numbers = self.ledger_writer.get_row_file_numbers(entry, batch)
+        file_numbers = self.ledger_writer.get_row_file_numbers(entry_number, batch)
         self._new_file_numbers[claimed_lines[is_known]] = file_numbers[is_known]
         unknown_positions = np.flatnonzero(~is_known)
         self.unknown_count += len(unknown_positions)
@@ -79,7 +79,7 @@ class LedgerComparison:
             return batch
         return batch.take(pa.array(unknown_positions))
 
-    def is_unchanged(self) -> bool:
+    def is_ledger_unchanged(self) -> bool:
         """Return whether the ledger stays as it is: every line was found, in its file, and no unknown row."""
         if self.unknown_count or not self.line_index.claimed_mask.all():
             return False
@@ -98,7 +98,7 @@ class LedgerComparison:
         used_names = [tuple(self._file_names[number]) for number in used_numbers.tolist()]
         size = int(used_numbers.max()) + 1 if len(used_numbers) else 1
         new_number_of_old = np.full(size, -1, np.int64)
-        new_number_of_old[used_numbers] = self.ledger_writer.get_file_numbers(used_names)
+        new_number_of_old[used_numbers] = self.ledger_writer.get_or_assign_file_numbers(used_names)
         file_numbers[unseen_mask] = new_number_of_old[self._old_file_numbers[unseen_mask]]
         kept_lines = self.ledger
         if not kept_mask.all():
@@ -111,7 +111,7 @@ class LedgerComparison:
             self.ledger_writer.write_lines(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
 
 
-class RowMerge:
+class PublishedRowComparison:
     """Compare the table rows of unknown source rows with the published rows.
 
     Parameters
@@ -146,7 +146,7 @@ class RowMerge:
         self.new_rows = replace_nan_with_null(new_rows)
         self.primary = list(table.primary)
         key_lists = ledger.column(KEYS_COLUMN).filter(pa.array(removed_mask))
-        self.removed_keys = flatten_keys(key_lists, self.primary, table)
+        self.removed_keys = flatten_line_keys(key_lists, self.primary, table)
 
     def find_differences(self) -> RowDifferences:
         """Find the rows that differ from the published ones.
@@ -176,11 +176,11 @@ class RowMerge:
             raise RecomputeNeededError("a new row has the primary key of another one")
         if int(np.isin(old_hashes, removed_hashes).sum()) != len(removed_hashes):
             raise RecomputeNeededError("the ledger and what is published do not agree")
-        return match_rows(old_rows, self.new_rows.select(old_rows.column_names), self.primary)
+        return match_rows_by_key(old_rows, self.new_rows.select(old_rows.column_names), self.primary)
 
 
-def merge_snapshot(
-    engine: StorageEngine, table: Table, base: Snapshot, snapshot_id: str, differences: RowDifferences
+def merge_differences_into_snapshot(
+    engine: StorageEngine, table: Table, base_snapshot: Snapshot, snapshot_id: str, differences: RowDifferences
 ) -> Snapshot:
     """Merge an old snapshot and some differences into a new snapshot.
 
@@ -193,7 +193,7 @@ def merge_snapshot(
     removed_keys = differences.before.slice(0, removed_count).select(list(table.primary))
     try:
         deleted_keys = removed_keys if removed_count else None
-        staging = engine.stage_merge(table, snapshot_id, base, deleted_keys=deleted_keys)
+        staging = engine.stage_merge(table, snapshot_id, base_snapshot, deleted_keys=deleted_keys)
     except UnmergeableSnapshotError as error:
         raise RecomputeNeededError(error.message) from error
     schema = table.arrow_schema
@@ -207,7 +207,7 @@ def merge_snapshot(
         raise
 
 
-def flatten_keys(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.Table:
+def flatten_line_keys(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.Table:
     """Return the keys of all lines, one row a key."""
     key_structs = pc.list_flatten(lists)
     if isinstance(key_structs, pa.ChunkedArray):
@@ -217,4 +217,4 @@ def flatten_keys(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -
 
 
 def _hash_keys(keys: pa.Table) -> Any:
-    return compute_fingerprints(keys.columns, keys.num_rows)[0]
+    return compute_row_fingerprints(keys.columns, keys.num_rows)[0]

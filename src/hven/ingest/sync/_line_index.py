@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
 
 
-class LineIndex:
+class LedgerLineIndex:
     """An index of lines by two words of a hash; each line can be claimed once.
 
     If several lines are equal, the same number of equal source rows is known; one row more is new. The index takes 25
@@ -29,14 +29,14 @@ class LineIndex:
         self._claimed_counts: Any = None
         self._has_unique_words = bool(np.all(self.sorted_words[1:] != self.sorted_words[:-1]))
 
-    def claim_lines(self, first: Words, second: Words) -> Places:
+    def claim_lines(self, first_words: Words, second_words: Words) -> Places:
         """Claim a line for each row; return the numbers of the lines, -1 for unknown rows."""
-        claimed_lines = np.full(len(first), -1, np.int64)
+        claimed_lines = np.full(len(first_words), -1, np.int64)
         line_count = len(self.sorted_words)
-        if not line_count or not len(first):
+        if not line_count or not len(first_words):
             return claimed_lines
-        order = np.argsort(first, kind="stable")
-        sorted_wanted = first[order]
+        order = np.argsort(first_words, kind="stable")
+        sorted_wanted = first_words[order]
         first_positions = np.searchsorted(self.sorted_words, sorted_wanted)
         candidate_positions = first_positions + _rank_within_runs(sorted_wanted)
         if not self._has_unique_words:
@@ -47,7 +47,7 @@ class LineIndex:
         candidate_positions = np.where(is_inside, candidate_positions, 0)
         lines = self.line_order[candidate_positions]
         has_first_word = self.sorted_words[candidate_positions] == sorted_wanted
-        has_second_word = self.second_words[lines] == second[order]
+        has_second_word = self.second_words[lines] == second_words[order]
         is_claimable = is_inside & has_first_word & has_second_word & ~self.claimed_mask[lines]
         if not self._has_unique_words:
             np.add.at(self._claimed_counts, first_positions[is_claimable], 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from hven.ingest._ledger import SourceEntry
+    from hven.ingest._ledger import OpenedSource
     from hven.model.resource import SyncPolicy
     from hven.model.table import Column
     from hven.sources import InputVersion, Source
@@ -29,8 +29,8 @@ RESUME_TOKEN_KEY = b"hven:after"
 END_PAGE_NAME = "end"
 
 
-def cache_source_pages(
-    source: Source, entry: SourceEntry, sync_policy: SyncPolicy | None, page_directory: Path, request: Sequence[object]
+def wrap_with_page_cache(
+    source: Source, entry: OpenedSource, sync_policy: SyncPolicy | None, page_directory: Path, request: Sequence[object]
 ) -> Source:
     """Wrap a source that is read page by page, so that its pages are cached.
 
@@ -110,7 +110,7 @@ class PageCachingSource(SourceWrapper):
         if kept_pages:
             self.first_page_time = kept_pages[0].stat().st_mtime
         for path in kept_pages:
-            for batch in _read_page(path):
+            for batch in _read_cached_page(path):
                 self.reused_row_count += batch.num_rows
                 yield batch
         if is_complete:
@@ -194,7 +194,7 @@ def _read_resume_token(path: Path) -> str | None:
     return None
 
 
-def _read_page(path: Path) -> Iterator[pa.RecordBatch]:
+def _read_cached_page(path: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(path), "rb") as source:
         reader = pa.ipc.open_file(source)
         for number in range(reader.num_record_batches):

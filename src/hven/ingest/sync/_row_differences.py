@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.ingest._fingerprints import compute_fingerprints
+from hven.ingest._fingerprints import compute_row_fingerprints
 from hven.ingest._key_lookup import to_nullable_schema
 from hven.ingest._report import MAX_SAMPLES
-from hven.ingest.sync._line_index import LineIndex
+from hven.ingest.sync._line_index import LedgerLineIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.engines import Snapshot, StorageEngine
-    from hven.ingest._report import TableChange
+    from hven.ingest._report import TableChangeSummary
 
     Words = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]
@@ -76,23 +76,23 @@ def compare_snapshots(
     """
     columns = schema.names
     key = list(primary) or list(columns)
-    old_rows, new_rows = _read_both(old_snapshot, new_snapshot, columns)
+    old_rows, new_rows = _read_both_snapshots(old_snapshot, new_snapshot, columns)
     old_keys, old_values = _hash_rows(old_rows, key, columns)
     new_keys, new_values = _hash_rows(new_rows, key, columns)
-    new_positions = LineIndex(new_keys, new_keys).claim_lines(old_keys, old_keys)
+    new_positions = LedgerLineIndex(new_keys, new_keys).claim_lines(old_keys, old_keys)
     is_matched = new_positions >= 0
     is_equal = is_matched.copy()
     is_equal[is_matched] = old_values[is_matched] == new_values[new_positions[is_matched]]
     is_unchanged = np.zeros(len(new_keys), bool)
     is_unchanged[new_positions[is_equal]] = True
     # the second reading keeps only the rows that differ in memory
-    old_rows, new_rows = _read_both(old_snapshot, new_snapshot, columns)
-    before = _select_rows(old_rows, schema, ~is_equal)
-    after = _select_rows(new_rows, schema, ~is_unchanged)
-    return match_rows(before, after, primary)
+    old_rows, new_rows = _read_both_snapshots(old_snapshot, new_snapshot, columns)
+    before = _select_masked_rows(old_rows, schema, ~is_equal)
+    after = _select_masked_rows(new_rows, schema, ~is_unchanged)
+    return match_rows_by_key(before, after, primary)
 
 
-def _read_both(
+def _read_both_snapshots(
     old_snapshot: tuple[StorageEngine, Snapshot], new_snapshot: tuple[StorageEngine, Snapshot], columns: Sequence[str]
 ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
     """Read the rows of two snapshots, without the parts that they share in storage, if the engine can tell."""
@@ -104,14 +104,14 @@ def _read_both(
     return old_rows, new_engine.read_rows(new, list(columns))
 
 
-def match_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> RowDifferences:
+def match_rows_by_key(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> RowDifferences:
     """Pair the rows that have the same key, and drop the pairs that are equal."""
     if not primary:
         return RowDifferences(before=before, after=after, changed_count=0)
     key = list(primary)
-    old_hashes = compute_fingerprints(before.select(key).columns, before.num_rows)[0]
-    new_hashes = compute_fingerprints(after.select(key).columns, after.num_rows)[0]
-    new_positions = LineIndex(new_hashes, new_hashes).claim_lines(old_hashes, old_hashes)
+    old_hashes = compute_row_fingerprints(before.select(key).columns, before.num_rows)[0]
+    new_hashes = compute_row_fingerprints(after.select(key).columns, after.num_rows)[0]
+    new_positions = LedgerLineIndex(new_hashes, new_hashes).claim_lines(old_hashes, old_hashes)
     matched_old = np.flatnonzero(new_positions >= 0)
     matched_new = new_positions[matched_old]
     old_rows = before.take(pa.array(matched_old))
@@ -137,8 +137,8 @@ def match_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Row
 
 def _find_different_values(old_values: pa.ChunkedArray, new_values: pa.ChunkedArray) -> Flags:
     """Return the mask of the rows in which two columns have different values; null equals null."""
-    old_words = compute_fingerprints([old_values], len(old_values))
-    new_words = compute_fingerprints([new_values], len(new_values))
+    old_words = compute_row_fingerprints([old_values], len(old_values))
+    new_words = compute_row_fingerprints([new_values], len(new_values))
     differs_mask: Flags = (old_words[0] != new_words[0]) | (old_words[1] != new_words[1])
     return differs_mask
 
@@ -153,7 +153,7 @@ def _to_readable_rows(rows: pa.Table) -> list[dict[str, Any]]:
     return row_dicts
 
 
-def build_change_set(differences: RowDifferences, change: TableChange, primary: Sequence[str]) -> pa.Table:
+def build_change_set(differences: RowDifferences, change: TableChangeSummary, primary: Sequence[str]) -> pa.Table:
     """Return the change set of some differences: key, kind and changed columns of every row that differs.
 
     Also add the counts and samples of the differences to `change`.
@@ -187,7 +187,7 @@ def build_change_set(differences: RowDifferences, change: TableChange, primary: 
     return keys.append_column(CHANGE_COLUMN, kind_column).append_column(CHANGED_COLUMNS_COLUMN, name_lists)
 
 
-def _add_samples_of_changes(differences: RowDifferences, change: TableChange, primary: Sequence[str]) -> None:
+def _add_samples_of_changes(differences: RowDifferences, change: TableChangeSummary, primary: Sequence[str]) -> None:
     """Add the first changed rows to the samples of a change, with the old and new values that differ."""
     changed = differences.changed_count
     sample_count = min(MAX_SAMPLES, changed)
@@ -211,14 +211,14 @@ def _hash_rows(rows: Iterator[pa.RecordBatch], key: Sequence[str], columns: Sequ
     key_parts: list[Words] = [np.zeros(0, np.uint64)]
     value_parts: list[Words] = [np.zeros(0, np.uint64)]
     for batch in rows:
-        key_words = compute_fingerprints([batch.column(name) for name in key], batch.num_rows)
-        value_words = compute_fingerprints([batch.column(name) for name in columns], batch.num_rows)
+        key_words = compute_row_fingerprints([batch.column(name) for name in key], batch.num_rows)
+        value_words = compute_row_fingerprints([batch.column(name) for name in columns], batch.num_rows)
         key_parts.append(key_words[0])
         value_parts.append(value_words[1])
     return np.concatenate(key_parts), np.concatenate(value_parts)
 
 
-def _select_rows(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa.Table:
+def _select_masked_rows(rows: Iterator[pa.RecordBatch], schema: pa.Schema, mask: Flags) -> pa.Table:
     """Return the rows of a mask."""
     selected_batches: list[pa.RecordBatch] = []
     begin = 0

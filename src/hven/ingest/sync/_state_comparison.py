@@ -1,19 +1,21 @@
-"""`compare_states`: compare two states of a collection whose snapshots still exist."""
+"""`compare_collection_states`: compare two states of a collection whose snapshots still exist."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.ingest.sync.change_sets import compare_records
+from hven.ingest.sync.change_sets import compare_snapshot_records
 from hven.model.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from hven.ingest._report import TableChange
+    from hven.ingest._report import TableChangeSummary
     from hven.site import Site
     from hven.site.store import SnapshotRecord
 
 
-def compare_states(site: Site, name: str, old_state: str, new_state: str | None = None) -> list[TableChange]:
+def compare_collection_states(
+    site: Site, name: str, old_state: str, new_state: str | None = None
+) -> list[TableChangeSummary]:
     """Compare two states of a collection or of one table.
 
     Parameters
@@ -37,18 +39,18 @@ def compare_states(site: Site, name: str, old_state: str, new_state: str | None 
         The collection, snapshot or run does not exist, or is not kept any more.
     """
     collection = name.partition(".")[0]
-    before = find_state(site, collection, old_state)
-    after = find_state(site, collection, new_state)
+    before = find_collection_state(site, collection, old_state)
+    after = find_collection_state(site, collection, new_state)
     tables = [table for table in sorted(before) if table in after and name in {collection, table}]
     if not tables:
         raise NotFoundError(
             f"{name}: {old_state} and {new_state or 'what is published'} have no table in common",
             remedy=f"hven history {collection} lists what is kept",
         )
-    return [compare_records(site, before[table], after[table])[1] for table in tables]
+    return [compare_snapshot_records(site, before[table], after[table])[1] for table in tables]
 
 
-def find_state(site: Site, collection: str, state_name: str | None) -> dict[str, SnapshotRecord]:
+def find_collection_state(site: Site, collection: str, state_name: str | None) -> dict[str, SnapshotRecord]:
     """Find a state of a collection: one snapshot, a release, or what a run or a time published.
 
     Parameters
@@ -58,7 +60,7 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
     collection
         Name of the collection.
     state_name
-        As for `compare_states`.
+        As for `compare_collection_states`.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
         return {record.table.qualified_name: record}
     for release in site.store.releases.list_releases(collection, state_name):
         return {table: kept_records[snapshot_id] for table, snapshot_id in release.snapshots.items()}
-    events = site.store.list_events(collection)  # the newest first
+    events = site.store.list_publication_events(collection)  # the newest first
     event = next((publication for publication in events if publication.run == state_name), None)
     if event is None and state_name[:4].isdigit() and state_name[4:5] == "-":
         if "T" in state_name:
@@ -92,18 +94,18 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
     if event is None:
         raise NotFoundError(
             f"{collection} has no snapshot, release, run or time {state_name!r}",
-            remedy=_list_available_states(site, collection),
+            remedy=_format_available_states(site, collection),
         )
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
     if missing_tables:
         raise NotFoundError(
             f"{collection}: what was published of {missing_tables[0]} at {event.at} is not kept any more",
-            remedy=_list_available_states(site, collection),
+            remedy=_format_available_states(site, collection),
         )
     return {table: kept_records[snapshot_id] for table, snapshot_id in event.state.items()}
 
 
-def _list_available_states(site: Site, collection: str) -> str:
+def _format_available_states(site: Site, collection: str) -> str:
     """Return a remedy that names the newest snapshots of a collection."""
     snapshot_texts = []
     for record in site.store.list_snapshots(collection)[:6]:

@@ -14,26 +14,37 @@ import pyarrow as pa
 import hven
 from hven.ingest import _disk_space as disk_space
 from hven.ingest import _ledger as ledgers
-from hven.ingest._dependencies import DependencyGraph
-from hven.ingest._ingest_pipeline import CollectionRun, RunHooks, create_run_id, execute_run, ignore_progress
+from hven.ingest._dependencies import TableDependencyGraph
+from hven.ingest._ingest_pipeline import (
+    CollectionRun,
+    CollectionRunHooks,
+    create_run_id,
+    execute_collection_run,
+    ignore_progress,
+)
 from hven.ingest._key_lookup import to_nullable_schema
 from hven.ingest._ledger import LedgerWriter
-from hven.ingest._report import IngestReport, TableReport
+from hven.ingest._report import IngestReport, TableIngestReport
 from hven.ingest._staged_site import load_current_descriptor
 from hven.ingest._table_loader import LoadedTable
 from hven.ingest._transform import is_row_number_used
 from hven.ingest.sync import change_sets
-from hven.ingest.sync._guards import check_guards
-from hven.ingest.sync._incremental_reading import FullReadNeededError, IncrementalReader
+from hven.ingest.sync._guards import check_change_limits
+from hven.ingest.sync._incremental_reading import FullReadNeededError, IncrementalSourceReader
 from hven.ingest.sync._keyed_refresh import (
-    KeyedRefresh,
+    KeyedRefreshPlan,
+    build_updated_record,
     compare_keyed_rows,
     find_changed_inputs,
     plan_keyed_refresh,
-    update_provenance,
 )
-from hven.ingest.sync._ledger_comparison import LedgerComparison, RecomputeNeededError, RowMerge, merge_snapshot
-from hven.ingest.sync._page_cache import PageCachingSource, cache_source_pages
+from hven.ingest.sync._ledger_comparison import (
+    LedgerComparison,
+    PublishedRowComparison,
+    RecomputeNeededError,
+    merge_differences_into_snapshot,
+)
+from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.ingest.sync._row_differences import build_change_set, compare_snapshots
 from hven.model.errors import ConflictError, DataError, DescriptorError
 from hven.model.table import columns_to_json
@@ -45,13 +56,13 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from hven.ingest import IngestProgress
-    from hven.ingest._ledger import SourceEntry, SyncState
-    from hven.ingest._report import TableChange
+    from hven.ingest._ledger import OpenedSource, SyncState
+    from hven.ingest._report import TableChangeSummary
     from hven.ingest._staged_site import QueryAnswer
     from hven.ingest._table_loader import TableLoader
     from hven.ingest.sync._row_differences import RowDifferences
     from hven.ingest.watermarks import WatermarkTracker
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import CollectionSpec, TableSpec
     from hven.model.table import Table
     from hven.site import Site
     from hven.site.store import Lease, SnapshotRecord
@@ -60,12 +71,12 @@ if TYPE_CHECKING:
 
 def sync_collection(
     site: Site,
-    name: str,
+    collection: str,
     *,
     read_everything: bool = False,
     dry_run: bool = False,
     accept_changes: bool = False,
-    only_if_unheld: bool = False,
+    refuse_if_held: bool = False,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
     """Follow the sources of a collection: its tables become what an ingest would make, by reading only what changed.
@@ -76,7 +87,7 @@ def sync_collection(
     ----------
     site
         The site that publishes the collection.
-    name
+    collection
         Name of the collection.
     read_everything
         Read all rows, whatever the watermark says.
@@ -84,7 +95,7 @@ def sync_collection(
         Do everything but publish; the report says what would change.
     accept_changes
         Publish even if more rows were removed or changed than the guards allow.
-    only_if_unheld
+    refuse_if_held
         Refuse to run if the collection is held or not published (`find_sync_conflict`): for runs that no user starts.
     progress
         A callback for the progress; called often, from this thread.
@@ -105,9 +116,9 @@ def sync_collection(
     StorageError
         The disk failed.
     """
-    resource = load_current_descriptor(site, name)
+    resource = load_current_descriptor(site, collection)
     report = IngestReport(
-        collection=name,
+        collection=collection,
         run=create_run_id(),
         started=format_current_time(),
         dry_run=dry_run,
@@ -117,32 +128,32 @@ def sync_collection(
     report_progress = progress or ignore_progress
 
     def create_run(lease: Lease) -> CollectionRun:
-        if only_if_unheld:
-            conflict = find_sync_conflict(site, name)
+        if refuse_if_held:
+            conflict = find_sync_conflict(site, collection)
             if conflict is not None:
                 raise conflict
-        context = SyncContext(reads_everything=read_everything)
-        hooks = RunHooks(
-            make_table=lambda run, spec: TableSync(context, run, spec).make_table(),
+        context = SyncRunContext(reads_everything=read_everything)
+        hooks = CollectionRunHooks(
+            make_table=lambda run, spec: TableSync(context, run, spec).make_or_keep_table(),
             should_publish=context.should_publish,
             record_changes=context.store_change_sets,
         )
         return CollectionRun(site, resource, report, lease, progress=report_progress, hooks=hooks)
 
-    execute_run(site, report, create_run)
+    execute_collection_run(site, report, create_run)
     if not report.published:  # a run that publishes prunes by itself
-        disk_space.prune_collection(site, name)
+        disk_space.prune_collection_history(site, collection)
     return report
 
 
-def find_sync_conflict(site: Site, name: str) -> ConflictError | None:
+def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     """Check whether a run that no user started may publish a collection.
 
     Parameters
     ----------
     site
         The site that publishes the collection.
-    name
+    collection
         Name of the collection.
 
     Returns
@@ -150,33 +161,33 @@ def find_sync_conflict(site: Site, name: str) -> ConflictError | None:
     conflict
         The collection is held after a rollback, or not published; None if a run may publish it.
     """
-    if name in site.store.list_held_collections():
+    if collection in site.store.map_held_collections():
         return ConflictError(
-            f"{name} is held as `hven rollback` left it", remedy=f"hven schedule resume {name} ends that"
+            f"{collection} is held as `hven rollback` left it", remedy=f"hven schedule resume {collection} ends that"
         )
-    if name not in site.store.list_publication_times():
+    if collection not in site.store.list_publication_times():
         return ConflictError(
-            f"{name} is not published",
-            remedy=f"hven ingest {name} publishes it, or hven rollback {name} what hven remove took away",
+            f"{collection} is not published",
+            remedy=f"hven ingest {collection} publishes it, or hven rollback {collection} what hven remove took away",
         )
     return None
 
 
-def describe_structure(table: Table) -> tuple[object, ...]:
+def describe_table_structure(table: Table) -> tuple[object, ...]:
     """Return what two tables must have in common so that their rows can be compared and merged."""
     columns = tuple((column.name, str(column.type), column.indexed) for column in table.columns)
     return columns, table.primary, table.position, table.indexes, table.partition
 
 
-def to_json_value(value: object) -> object:
+def convert_through_json(value: object) -> object:
     """Return a value as it is after a way through JSON."""
     text = json.dumps(value, default=str)
     return json.loads(text)
 
 
-def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: TableLoader) -> str:
+def explain_unusable_ledger(base_record: SnapshotRecord, resource: CollectionSpec, loader: TableLoader) -> str:
     """Describe in words why the ledger of the published table cannot be used."""
-    provenance = base.provenance
+    provenance = base_record.provenance
     old_hashes = provenance.get("hashes", {})
     changed_files = _list_changed_keys(old_hashes, resource.hashes)
     if changed_files:
@@ -194,13 +205,13 @@ def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: Tabl
             return f"the source has other columns: {', '.join(name_changes)}"
     if provenance.get("software") != f"hven {hven.__version__}":
         return "another version of Hven wrote what is published"
-    current_site_values = ledgers.select_site_values(resource, loader.spec)
+    current_site_values = ledgers.select_used_site_values(resource, loader.spec)
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
         changed_keys = _list_changed_keys(earlier_site_values, current_site_values)
         return f"hven.toml has another {' and '.join(changed_keys)}"
     current_columns = [columns_to_json(entry.columns) for entry in loader.entries]
-    if provenance.get("source_columns") != to_json_value(current_columns):
+    if provenance.get("source_columns") != convert_through_json(current_columns):
         return "the source's columns have other types or units"
     return "settings that decide its rows have changed"
 
@@ -216,19 +227,19 @@ def _keep_all_rows(_entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def keep_published_table(report: IngestReport, base: SnapshotRecord) -> LoadedTable:
+def keep_published_table(report: IngestReport, base_record: SnapshotRecord) -> LoadedTable:
     """Return a table that stays as it is published, and report that nothing changed."""
-    name = base.table.qualified_name
-    row_count = base.snapshot.rows
+    name = base_record.table.qualified_name
+    row_count = base_record.snapshot.rows
     change = report.get_or_create_change(name)
     change.how = "nothing"
     change.rows = row_count
-    unchanged_report = TableReport(table=name, published=row_count, snapshot=base.id)
+    unchanged_report = TableIngestReport(table=name, published=row_count, snapshot=base_record.id)
     table_report = report.tables.setdefault(name, unchanged_report)
-    return LoadedTable(table=base.table, snapshot=None, report=table_report, published_record=base)
+    return LoadedTable(table=base_record.table, snapshot=None, report=table_report, published_record=base_record)
 
 
-class SyncContext:
+class SyncRunContext:
     """What a sync knows about all its tables, including the tables that follow them."""
 
     def __init__(self, *, reads_everything: bool) -> None:
@@ -251,7 +262,7 @@ class SyncContext:
     @staticmethod
     def _read_base_records(run: CollectionRun) -> dict[str, SnapshotRecord]:
         site = run.site
-        damaged_ids = site.store.verifications.list_damaged()
+        damaged_ids = site.store.verifications.map_verifications_of_damaged()
         base_records = {}
         for table, record in site.store.read_published_records()[1].items():
             if record.collection != run.resource.name or record.id in damaged_ids:
@@ -267,7 +278,7 @@ class SyncContext:
         if has_new_table or self.find_base_records(run).keys() - loaded_names:
             return True
         if run.amended_records:
-            run.site.store.update_records(run.amended_records)
+            run.site.store.update_snapshot_records(run.amended_records)
         return False
 
     def store_change_sets(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
@@ -280,10 +291,10 @@ class SyncContext:
                     run.site,
                     name,
                     self.change_sets[name],
-                    before=base_id,
-                    after=loaded_table.snapshot.id,
+                    snapshot_before=base_id,
+                    snapshot_after=loaded_table.snapshot.id,
                     run=run.report.run,
-                    at=format_current_time(),
+                    publication_time=format_current_time(),
                 )
         change_sets.delete_old_change_sets(run.site, run.resource.name)
 
@@ -291,7 +302,7 @@ class SyncContext:
 class TableSync:
     """Synchronise one table: read it, compare it with what is published, and merge the differences."""
 
-    def __init__(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> None:
+    def __init__(self, sync_context: SyncRunContext, run: CollectionRun, spec: TableSpec) -> None:
         self.sync_context = sync_context
         self.run = run
         self.spec = spec
@@ -299,14 +310,14 @@ class TableSync:
         self.report = run.report
         base_records = sync_context.find_base_records(run)
         self.published_record = base_records.get(self.name)
-        self.keyed_refresh: KeyedRefresh | None = None  # the keys to compute anew, for a table that a query makes
+        self.keyed_refresh: KeyedRefreshPlan | None = None  # the keys to compute anew, for a table that a query makes
         self.page_cached_sources: list[PageCachingSource] = []  # its sources whose pages are cached
         self._page_directory = run.site.settings.data_directory / "sync" / "pages" / self.name
         self.watermark_tracker: WatermarkTracker | None = None
         self.must_read_everything = False  # an incremental reading failed
         self.recompute_reason: str | None = None  # why the table must be computed as a whole
 
-    def make_table(self) -> LoadedTable:
+    def make_or_keep_table(self) -> LoadedTable:
         """Fill the table, or keep the published one if nothing changed."""
         base = self.published_record
         if base is not None:
@@ -357,18 +368,18 @@ class TableSync:
             )
             self.report.warnings.append(warning)
 
-    def _update_provenance(self, loaded_table: LoadedTable, base: SnapshotRecord) -> None:
+    def _update_provenance(self, loaded_table: LoadedTable, base_record: SnapshotRecord) -> None:
         """Record what an unchanged table was made from this time.
 
         Without this, the table would look stale, and each run would compute it.
         """
-        inputs = to_json_value(self.run.collect_inputs(self.spec, loaded_table))
-        updated_record = update_provenance(base, inputs)  # type: ignore[arg-type]
+        inputs = convert_through_json(self.run.collect_provenance_inputs(self.spec, loaded_table))
+        updated_record = build_updated_record(base_record, inputs)  # type: ignore[arg-type]
         if updated_record is not None and not self.report.dry_run:
             loaded_table.published_record = updated_record
             self.run.amended_records.append(updated_record)
 
-    def _keep_if_unchanged(self, base: SnapshotRecord) -> LoadedTable | None:
+    def _keep_if_unchanged(self, base_record: SnapshotRecord) -> LoadedTable | None:
         """Return the published table if it is made by queries and their inputs did not change.
 
         Otherwise find the keys that the changed inputs touch.
@@ -378,26 +389,26 @@ class TableSync:
         if any(source.enrich is not None for source in self.spec.sources):  # a document may come without new inputs
             return None
         published_state = run.site.get_published_state()
-        graph = DependencyGraph({**published_state.resources, run.resource.name: run.resource})
+        graph = TableDependencyGraph({**published_state.resources, run.resource.name: run.resource})
         if graph.outside_tables.get(name.lower(), {name}):
             return None
-        stored_inputs = graph.find_stored_inputs(name.lower())
-        changed_inputs = find_changed_inputs(self.spec, base, run.resource, run.staged_site, stored_inputs)
-        if changed_inputs is True and base.snapshot.engine == run.storage_engine.name:
-            return keep_published_table(self.report, base)
+        stored_inputs = graph.find_stored_input_tables(name.lower())
+        changed_inputs = find_changed_inputs(self.spec, base_record, run.resource, run.staged_site, stored_inputs)
+        if changed_inputs is True and base_record.snapshot.engine == run.storage_engine.name:
+            return keep_published_table(self.report, base_record)
         if isinstance(changed_inputs, set):
             changes = self.sync_context.changes
-            self.keyed_refresh = plan_keyed_refresh(self.spec, base, changed_inputs, changes, run.staged_site)
+            self.keyed_refresh = plan_keyed_refresh(self.spec, base_record, changed_inputs, changes, run.staged_site)
         return None
 
     def _answer_keyed_query(
-        self, keyed: KeyedRefresh, _text: str, inputs: dict[str, str], stack: ExitStack
+        self, refresh_plan: KeyedRefreshPlan, _text: str, inputs: dict[str, str], stack: ExitStack
     ) -> QueryAnswer:
         """Answer the query of a table that is made from others, for the touched keys only."""
         if self.published_record is None:
             raise AssertionError  # a keyed refresh has a base
-        query = keyed.traced_query.query
-        key_upload = keyed.build_key_upload(self.published_record.table)
+        query = refresh_plan.traced_query.query
+        key_upload = refresh_plan.build_key_upload(self.published_record.table)
         return self.run.staged_site.answer_query(query, inputs, stack, key_upload)
 
     def _stage_table(self, loader: TableLoader, state: SyncState) -> LoadedTable:
@@ -409,7 +420,7 @@ class TableSync:
             loader.may_become_empty = self.report.accepted
         is_same_structure = (
             base is not None
-            and describe_structure(base.table) == describe_structure(loader.table)
+            and describe_table_structure(base.table) == describe_table_structure(loader.table)
             and base.snapshot.engine == self.run.storage_engine.name
         )
         if self.keyed_refresh is not None:
@@ -420,7 +431,7 @@ class TableSync:
             # rows of a cached page have other row numbers
             entries = []
             for number, entry in enumerate(loader.entries):
-                cached_source = self._cache_pages(state, number, entry, entry.source, "everything")
+                cached_source = self._wrap_with_page_cache(state, number, entry, entry.source, "everything")
                 entries.append(replace(entry, source=cached_source))
             loader.entries = entries
         if base is None or not is_same_structure:
@@ -433,20 +444,20 @@ class TableSync:
             change.read = change.mapped = loaded_table.report.read
             change.rows = loaded_table.report.published
             return loaded_table
-        ledger_or_reason = self._find_ledger(loader, state, base)
+        ledger_or_reason = self._load_usable_ledger(loader, state, base)
         if isinstance(ledger_or_reason, str):
             change.why = ledger_or_reason
-            return self._compute_whole_table(loader, base)
+            return self._compute_and_compare_all_rows(loader, base)
         old_state, ledger = ledger_or_reason
         return self._merge_changed_lines(loader, state, base, old_state, ledger)
 
-    def _cache_pages(
-        self, state: SyncState, number: int, entry: SourceEntry, source: Source, request_description: object
+    def _wrap_with_page_cache(
+        self, state: SyncState, entry_number: int, entry: OpenedSource, source: Source, request_description: object
     ) -> Source:
         """Wrap a source that is read page by page, so that a run that is stopped can continue it."""
-        page_directory = self._page_directory / str(number)
-        request_key = [state.signature, number, request_description]
-        cached_source = cache_source_pages(source, entry, self.spec.sync, page_directory, request_key)
+        page_directory = self._page_directory / str(entry_number)
+        request_key = [state.signature, entry_number, request_description]
+        cached_source = wrap_with_page_cache(source, entry, self.spec.sync, page_directory, request_key)
         if isinstance(cached_source, PageCachingSource):
             self.page_cached_sources.append(cached_source)
         return cached_source
@@ -458,15 +469,15 @@ class TableSync:
         """
         ledger_bytes: int | None = None
         if old_state is not None and old_state.ledger is not None:
-            ledger_bytes = ledgers.measure_ledger(self.run.site, self.name, old_state.ledger)
+            ledger_bytes = ledgers.measure_ledger_bytes(self.run.site, self.name, old_state.ledger)
         if ledger_bytes is None:
             self.run.check_disk_space(self.spec, loader.entries)
         else:
             disk_space.check_disk_space(self.run.site, self.run.resource.name, ledger_bytes, write_factor=1)
 
     # each reason against the use of a ledger has its own return
-    def _find_ledger(  # noqa: PLR0911
-        self, loader: TableLoader, state: SyncState, base: SnapshotRecord
+    def _load_usable_ledger(  # noqa: PLR0911
+        self, loader: TableLoader, state: SyncState, base_record: SnapshotRecord
     ) -> tuple[SyncState, pa.Table] | str:
         """Return the last state and the ledger of the published table, or the reason why they cannot be used."""
         if self.recompute_reason is not None:
@@ -474,11 +485,11 @@ class TableSync:
         reason = ledgers.find_ledger_obstacle(loader.table, loader.entries)
         if reason is not None:
             return reason
-        old_state = ledgers.load_sync_state(self.run.site, base.id)
+        old_state = ledgers.load_sync_state(self.run.site, base_record.id)
         if old_state is None or old_state.ledger is None:
             return "there is no ledger yet"
         if old_state.signature != state.signature:
-            return explain_ledger_change(base, self.run.resource, loader)
+            return explain_unusable_ledger(base_record, self.run.resource, loader)
         if old_state.contended:
             return f"{old_state.contended:,} rows were rejected because others had their values"
         lines = ledgers.read_ledger(self.run.site, self.name, old_state.ledger)
@@ -486,7 +497,7 @@ class TableSync:
             return "the ledger is lost"
         return old_state, lines
 
-    def _compute_whole_table(self, loader: TableLoader, base: SnapshotRecord) -> LoadedTable:
+    def _compute_and_compare_all_rows(self, loader: TableLoader, base_record: SnapshotRecord) -> LoadedTable:
         """Compute all rows, and compare them with what is published."""
         run = self.run
         loaded_table = self.run.load_whole_table(self.spec, loader)
@@ -500,45 +511,50 @@ class TableSync:
         schema = loaded_table.table.arrow_schema
         try:
             differences = compare_snapshots(
-                (engine, base.snapshot), (engine, staged_snapshot), base.table.primary, schema
+                (engine, base_record.snapshot), (engine, staged_snapshot), base_record.table.primary, schema
             )
-            self._check_differences(differences, change, base)
+            self._record_and_check_differences(differences, change, base_record)
         except BaseException:
-            run.drop_snapshots([loaded_table])
+            run.drop_staged_snapshots([loaded_table])
             raise
         inherited_attributes = find_inherited_attributes(self.spec, loaded_table.table)
-        change.described = to_json_value(inherited_attributes) != base.provenance.get("inherited")
+        change.described = convert_through_json(inherited_attributes) != base_record.provenance.get("inherited")
         if not change.has_changes:
-            run.drop_snapshots([loaded_table])
+            run.drop_staged_snapshots([loaded_table])
             loaded_table.snapshot = None
-            loaded_table.published_record = base
+            loaded_table.published_record = base_record
         return loaded_table
 
     def _merge_changed_lines(
-        self, loader: TableLoader, state: SyncState, base: SnapshotRecord, old_state: SyncState, ledger: pa.Table
+        self, loader: TableLoader, state: SyncState, base_record: SnapshotRecord, old_state: SyncState, ledger: pa.Table
     ) -> LoadedTable:
         """Map the rows that the ledger does not know, and merge the differences."""
         run = self.run
         self._check_disk_space(loader, old_state)
         ledger_writer = loader.ledger_writer
         if ledger_writer is None:
-            ledger_directory = ledgers.find_ledger_directory(run.site, self.name)
+            ledger_directory = ledgers.get_ledger_directory(run.site, self.name)
             ledger_writer = LedgerWriter(ledger_directory, loader.table, loader.entries)
         try:
             comparison = LedgerComparison(ledger, old_state.files, ledger_writer)
             loader.ledger_writer = ledger_writer
-            new_rows, description = self._read_unknown_rows(loader, comparison, state, base, old_state)
+            new_rows, description = self._read_and_map_unknown_rows(loader, comparison, state, base_record, old_state)
             change = self.report.get_or_create_change(self.name)
             change.how = description
             change.read = comparison.read_count
             change.mapped = comparison.unknown_count
             removed_mask = ~comparison.line_index.claimed_mask
-            merge = RowMerge(
-                run.storage_engine, base.table, base.snapshot, ledger, removed_mask=removed_mask, new_rows=new_rows
+            merge = PublishedRowComparison(
+                run.storage_engine,
+                base_record.table,
+                base_record.snapshot,
+                ledger,
+                removed_mask=removed_mask,
+                new_rows=new_rows,
             )
             differences = merge.find_differences()
-            change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
-            if comparison.is_unchanged():
+            change.rows = base_record.snapshot.rows + differences.after.num_rows - differences.before.num_rows
+            if comparison.is_ledger_unchanged():
                 ledger_writer.abandon_ledger()  # the old ledger stays
                 loader.ledger_writer = None
                 state.ledger = old_state.ledger
@@ -555,18 +571,18 @@ class TableSync:
             loader.report.rejected = rejected_count + unread_count
             loader.report.published = change.rows
             loader.check_rejected_share()
-            self._check_differences(differences, change, base, old_state)
-            return self._merge_differences(loader, base, differences)
+            self._record_and_check_differences(differences, change, base_record, old_state)
+            return self._merge_differences(loader, base_record, differences)
         finally:
             if self.report.dry_run:
                 ledger_writer.abandon_ledger()
 
-    def _read_unknown_rows(
+    def _read_and_map_unknown_rows(
         self,
         loader: TableLoader,
         comparison: LedgerComparison,
         state: SyncState,
-        base: SnapshotRecord,
+        base_record: SnapshotRecord,
         old_state: SyncState,
     ) -> tuple[pa.Table, str]:
         """Read what may have changed in the sources, and map the rows that the ledger does not know.
@@ -587,21 +603,21 @@ class TableSync:
                 entry = replace(entry, source=entry.source.wrapped_source)  # noqa: PLW2901  (without its wrapper)
             entries.append(entry)
         loader.entries = entries
-        reader = IncrementalReader(
+        reader = IncrementalSourceReader(
             loader,
             comparison,
             self.spec.sync,
             old_state,
             new_state=state,
-            pins=base.provenance.get("pins", ()),
+            pins=base_record.provenance.get("pins", ()),
             reads_everything=self.sync_context.reads_everything or self.must_read_everything,
-            cache_pages=partial(self._cache_pages, state),
+            cache_pages=partial(self._wrap_with_page_cache, state),
             may_have_changed=self.run.hooks.may_have_changed,
         )
         reader.choose_sources()
         new_batches: list[pa.RecordBatch] = []
-        loader.map_all_rows(new_batches.append)
-        reader.record_seen_state()
+        loader.map_and_write_rows(new_batches.append)
+        reader.complete_sync_state()
         future_count = reader.watermark_tracker.future_count
         if future_count:
             rows_text = "1 row has" if future_count == 1 else f"{future_count:,} rows have"
@@ -617,58 +633,70 @@ class TableSync:
         rows = pa.Table.from_batches(new_batches, schema=schema)
         return rows.cast(to_nullable_schema(schema)), reader.description
 
-    def _merge_keyed_rows(self, loader: TableLoader, base: SnapshotRecord, keyed_refresh: KeyedRefresh) -> LoadedTable:
+    def _merge_keyed_rows(
+        self, loader: TableLoader, base_record: SnapshotRecord, refresh_plan: KeyedRefreshPlan
+    ) -> LoadedTable:
         """Compute the rows of the touched keys, and merge the differences."""
-        sync_state = ledgers.load_sync_state(self.run.site, base.id)
+        sync_state = ledgers.load_sync_state(self.run.site, base_record.id)
         self._check_disk_space(loader, sync_state)
         computed_batches: list[pa.RecordBatch] = []
         loader.select_unknown_rows = _keep_all_rows
-        loader.map_all_rows(computed_batches.append)
+        loader.map_and_write_rows(computed_batches.append)
         if loader.contended_count:
             raise RecomputeNeededError("two rows have the same value in a unique column")
-        differences = compare_keyed_rows(self.run.storage_engine, base, keyed_refresh, computed_batches)
+        differences = compare_keyed_rows(self.run.storage_engine, base_record, refresh_plan, computed_batches)
         change = self.report.get_or_create_change(self.name)
-        key_count = keyed_refresh.keys.num_rows
+        key_count = refresh_plan.keys.num_rows
         change.how = "1 key" if key_count == 1 else f"{key_count:,} keys"
         change.read = loader.report.read
         change.mapped = loader.report.read
-        change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
+        change.rows = base_record.snapshot.rows + differences.after.num_rows - differences.before.num_rows
         if not change.rows:
             raise RecomputeNeededError("no row would be left")
         loader.report.published = change.rows
-        self._check_differences(differences, change, base)
-        return self._merge_differences(loader, base, differences)
+        self._record_and_check_differences(differences, change, base_record)
+        return self._merge_differences(loader, base_record, differences)
 
-    def _merge_differences(self, loader: TableLoader, base: SnapshotRecord, differences: RowDifferences) -> LoadedTable:
+    def _merge_differences(
+        self, loader: TableLoader, base_record: SnapshotRecord, differences: RowDifferences
+    ) -> LoadedTable:
         """Merge the differences into a new snapshot; without differences, keep the published snapshot."""
         run = self.run
         if not differences.has_differences:
-            loaded_table = loader.build_result(None)
-            loaded_table.published_record = base
+            loaded_table = loader.build_loaded_table(None)
+            loaded_table.published_record = base_record
             return loaded_table
         if run.storage_engine is run.site.embedded_engine:
             touched_rows = differences.after.num_rows + differences.before.num_rows - differences.changed_count
-            merge_bytes = disk_space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes)
+            merge_bytes = disk_space.estimate_merge_bytes(
+                base_record.snapshot.bytes, touched_rows, differences.after.nbytes
+            )
             disk_space.check_disk_space(run.site, run.resource.name, merge_bytes, write_factor=1)
-        snapshot = merge_snapshot(run.storage_engine, base.table, base.snapshot, create_run_id(), differences)
-        loaded_table = loader.build_result(snapshot)
+        snapshot = merge_differences_into_snapshot(
+            run.storage_engine, base_record.table, base_record.snapshot, create_run_id(), differences
+        )
+        loaded_table = loader.build_loaded_table(snapshot)
         loader.report.snapshot = snapshot.id
         loader.report.bytes = snapshot.bytes
         return loaded_table
 
-    def _check_differences(
-        self, differences: RowDifferences, change: TableChange, base: SnapshotRecord, old_state: SyncState | None = None
+    def _record_and_check_differences(
+        self,
+        differences: RowDifferences,
+        change: TableChangeSummary,
+        base_record: SnapshotRecord,
+        old_state: SyncState | None = None,
     ) -> None:
         """Record the differences, and raise an error if the guards do not allow them.
 
         `old_state` is the state that belongs to the base, if the caller has read it already.
         """
-        self.sync_context.change_sets[self.name] = build_change_set(differences, change, base.table.primary)
-        self.sync_context.changes[self.name] = (base.id, differences)
+        self.sync_context.change_sets[self.name] = build_change_set(differences, change, base_record.table.primary)
+        self.sync_context.changes[self.name] = (base_record.id, differences)
         try:
-            old_state = old_state or ledgers.load_sync_state(self.run.site, base.id)
+            old_state = old_state or ledgers.load_sync_state(self.run.site, base_record.id)
             waiting_count = sum(old_state.waiting.values()) if old_state is not None else 0
-            check_guards(self.spec, change, base.snapshot.rows, waiting_count)
+            check_change_limits(self.spec, change, base_record.snapshot.rows, waiting_count)
         except DataError as error:
             if self.report.accepted:
                 return

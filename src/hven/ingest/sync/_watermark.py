@@ -9,11 +9,11 @@ from hven.model.errors import DataError
 from hven.model.table import SECONDS_PER_UNIT
 
 if TYPE_CHECKING:
-    from hven.ingest._ledger import SourceEntry
+    from hven.ingest._ledger import OpenedSource
     from hven.model.resource import SyncPolicy
 
 
-def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry: SourceEntry) -> Any:
+def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry: OpenedSource) -> Any:
     """Return the watermark from which rows are read: the last one, less the overlap.
 
     Raises
@@ -35,7 +35,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
         except OverflowError:
             return None
     if isinstance(last_watermark, str):
-        return _move_back_by_overlap(last_watermark, sync_policy)
+        return _compute_text_start_watermark(last_watermark, sync_policy)
     if overlap_amount is not None:
         is_integer = isinstance(last_watermark, int) and overlap_amount.is_integer()
         return last_watermark - (int(overlap_amount) if is_integer else overlap_amount)
@@ -49,7 +49,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]
 
 
-def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
+def _compute_text_start_watermark(last_watermark: str, sync_policy: SyncPolicy) -> str:
     """Subtract the overlap from a time that is an ISO 8601 text; keep its form."""
     try:
         instant = dt.datetime.fromisoformat(last_watermark)

@@ -23,7 +23,7 @@ from hven.ingest.sync._row_differences import ADDED_CHANGE, CHANGED_CHANGE, REMO
 from hven.ingest.sync._row_differences import CHANGE_COLUMN as KIND
 from hven.ingest.sync._row_differences import CHANGED_COLUMNS_COLUMN as NAMES
 from hven.ingest.sync.change_sets import find_change_chain, find_changes_between
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import GoneError, NotFoundError, ParamError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
@@ -114,7 +114,7 @@ class ChangeFeedRequest:
         return self.table.qualified_name, self.since, self.until, self.scope.key
 
 
-def create_feed_request(
+def create_change_feed_request(
     site: Site,
     table: Table,
     since: str | None,
@@ -173,9 +173,9 @@ def create_feed_request(
     column_masks = collect_column_masks([table], principal)
     scope = build_access_scope(row_conditions, private_tables, column_masks)
     is_filtered = bool(row_conditions)
-    states = _TableStates(site, name, scope, is_filtered=is_filtered)
-    since_snapshot = None if since is None else states.find_snapshot("since", since, relation.id)
-    until_snapshot = relation.id if until is None else states.find_snapshot("until", until, relation.id)
+    states = _TableStateResolver(site, name, scope, is_filtered=is_filtered)
+    since_snapshot = None if since is None else states.resolve_state_name("since", since, relation.id)
+    until_snapshot = relation.id if until is None else states.resolve_state_name("until", until, relation.id)
     return ChangeFeedRequest(
         table=table,
         since=since_snapshot,
@@ -189,7 +189,7 @@ def create_feed_request(
     )
 
 
-class _TableStates:
+class _TableStateResolver:
     """All states of one table that were ever published."""
 
     def __init__(self, site: Site, table: str, scope: AccessScope, *, is_filtered: bool) -> None:
@@ -198,11 +198,11 @@ class _TableStates:
         self._scope = scope
         self._is_filtered = is_filtered
 
-    def find_snapshot(self, param_name: str, state_name: str, current_snapshot: str) -> str:
+    def resolve_state_name(self, param_name: str, state_name: str, current_snapshot: str) -> str:
         """Return the snapshot that a reader names."""
         name, separator, scope = state_name.strip().partition(PRINCIPAL_SEPARATOR)
         collection = self._site.store.get_record(current_snapshot).collection
-        all_events = self._site.store.list_events(collection)  # the newest first
+        all_events = self._site.store.list_publication_events(collection)  # the newest first
         events = [event for event in all_events if self._table in event.state]
         if name in {current_snapshot, *(event.state[self._table] for event in events)}:
             has_other_scope = scope != self._scope.key if self._is_filtered else bool(separator)
@@ -233,7 +233,7 @@ class _TableStates:
         return state[self._table]
 
 
-class ChangeFeeds:
+class CachedChangeFeeds:
     """Find the changes between states, with a cache: a reader pages, and many readers follow one table.
 
     Parameters
@@ -246,7 +246,7 @@ class ChangeFeeds:
 
     def __init__(self, site: Site, byte_limit: int = MAX_CACHE_BYTES) -> None:
         self._site = site
-        self._cache = Cache[pa.Table](byte_limit)
+        self._cache = LruCache[pa.Table](byte_limit)
         self._comparison_lock = threading.Lock()  # a comparison reads whole snapshots, so one runs at a time
 
     def find_changed_rows(self, request: ChangeFeedRequest) -> pa.Table:
@@ -255,7 +255,7 @@ class ChangeFeeds:
         Parameters
         ----------
         request
-            A result of `create_feed_request`.
+            A result of `create_change_feed_request`.
 
         Returns
         -------
@@ -286,7 +286,7 @@ class ChangeFeeds:
         Parameters
         ----------
         request
-            A result of `create_feed_request`.
+            A result of `create_change_feed_request`.
         offset
             Number of rows to skip.
         maxrec
@@ -324,15 +324,15 @@ class ChangeFeeds:
         # one row more than MAXREC, so that the query knows of the overflow
         length = None if maxrec is None else min(maxrec, rows.num_rows) + 1
         rows = rows.slice(min(offset, rows.num_rows), length)
-        upload_name, upload = _build_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
-        key_names = [adql.quote_name(name) for name in table.primary]
+        upload_name, upload = _build_change_upload(table, [*_list_key_columns(table), *FEED_COLUMNS], rows)
+        key_names = [adql.quote_adql_name(name) for name in table.primary]
         select_items = [f"c.{name}" for name in (*key_names, CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN)]
-        select_items += [f"t.{adql.quote_name(column.name)}" for column in value_columns]
+        select_items += [f"t.{adql.quote_adql_name(column.name)}" for column in value_columns]
         text = f"SELECT {', '.join(select_items)} FROM {upload_name} AS c"
         if value_columns:
             join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
             text += f" LEFT JOIN {_quote_table_name(table)} AS t ON {join_condition}"
-        published_state = _find_published_state(
+        published_state = _find_state_of_snapshot(
             self._site, request, request.until, is_current=request.ends_at_published
         )
         query_result = query.run_query(
@@ -345,7 +345,7 @@ class ChangeFeeds:
             policies=request.policies,
             published_state=published_state,
         )
-        query_result.origins = query.describe_origins([table], published_state, self._site)
+        query_result.origins = query.build_data_origin_infos([table], published_state, self._site)
         if query_result.scope.is_public:
             query_result.scope = request.scope
         return query_result
@@ -370,10 +370,10 @@ def _list_key_columns(table: Table) -> list[Column]:
 
 
 def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
 
 
-def _build_upload(
+def _build_change_upload(
     table: Table, columns: Sequence[Column], rows: pa.Table
 ) -> tuple[str, dict[str, tuple[Table, pa.Table]]]:
     """Return rows as an uploaded table that a query can join, with a number for each row."""
@@ -389,7 +389,7 @@ def _build_upload(
     return f"{UPLOAD_SCHEMA}.changes", {upload_table.qualified_name: (upload_table, numbered_rows)}
 
 
-def _find_published_state(
+def _find_state_of_snapshot(
     site: Site, request: ChangeFeedRequest, snapshot: str, *, is_current: bool = False
 ) -> PublishedState:
     """Return the published state in which the table has a snapshot.
@@ -419,7 +419,7 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     empty_feed = pa.schema([*schema, *text_fields]).empty_table()
     if request.since is None or request.since == request.until:
         return empty_feed
-    _check_comparable(site, request)
+    _check_comparison_size(site, request)
     try:
         change_set = find_changes_between(site, table.qualified_name, request.since, request.until)
     except NotFoundError as error:
@@ -438,13 +438,13 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     rows = rows.append_column(CHANGED_COLUMNS_COLUMN, changed_names)
     rows = rows.filter(is_reported)
     if request.is_filtered:
-        rows = _classify_for_principal(site, request, rows)
+        rows = _classify_visible_changes(site, request, rows)
     if rows.num_rows:
         return rows.sort_by([(name, "ascending") for name in primary]).combine_chunks()
     return empty_feed
 
 
-def _check_comparable(site: Site, request: ChangeFeedRequest) -> None:
+def _check_comparison_size(site: Site, request: ChangeFeedRequest) -> None:
     """Refuse to compare snapshots that are too large.
 
     Raises
@@ -481,8 +481,8 @@ def _format_changed_columns(
     texts, reported_mask
         The texts; and a mask without the rows that changed only in hidden columns.
     """
-    lists = _to_one_array(lists.cast(pa.list_(pa.string())))
-    change_kinds = _to_one_array(change_kinds)
+    lists = _combine_chunks(lists.cast(pa.list_(pa.string())))
+    change_kinds = _combine_chunks(change_kinds)
     hidden_names = [column.name for column in table.columns if column.hidden or column.name in masked_columns]
     is_changed = pc.equal(change_kinds, CHANGED_CHANGE)
     has_columns = pc.and_(is_changed, pc.is_valid(lists))
@@ -501,14 +501,14 @@ def _format_changed_columns(
     return pc.if_else(has_columns, texts, pa.scalar(None, pa.string())), reported_mask
 
 
-def _to_one_array(column: pa.ChunkedArray) -> pa.Array:
+def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         return pa.concat_arrays(array.chunks)
     return array
 
 
-def _classify_for_principal(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
+def _classify_visible_changes(site: Site, request: ChangeFeedRequest, rows: pa.Table) -> pa.Table:
     """Classify changes by the rows that the reader sees in each state, and drop the rows that are in neither."""
     assert request.since is not None  # noqa: S101  (otherwise there are no rows)
     change_kinds = rows.column(CHANGE_COLUMN)
@@ -543,11 +543,11 @@ def _find_visible_rows(
     row_positions = np.flatnonzero(np.asarray(existence_mask))
     if not len(row_positions):
         return visible_mask
-    published_state = _find_published_state(site, request, snapshot, is_current=is_current)
+    published_state = _find_state_of_snapshot(site, request, snapshot, is_current=is_current)
     table = request.table
     keys = rows.select(list(table.primary)).take(pa.array(row_positions))
-    upload_name, upload = _build_upload(table, _list_key_columns(table), keys)
-    key_names = [adql.quote_name(name) for name in table.primary]
+    upload_name, upload = _build_change_upload(table, _list_key_columns(table), keys)
+    key_names = [adql.quote_adql_name(name) for name in table.primary]
     join_condition = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
     table_name = _quote_table_name(table)
     text = f"SELECT c.{NUMBER_COLUMN} FROM {upload_name} AS c JOIN {table_name} AS t ON {join_condition}"
@@ -572,7 +572,7 @@ __all__ = [
     "CHANGE_COLUMN",
     "FEED_COLUMNS",
     "READ_ALL_REMEDY",
+    "CachedChangeFeeds",
     "ChangeFeedRequest",
-    "ChangeFeeds",
-    "create_feed_request",
+    "create_change_feed_request",
 ]

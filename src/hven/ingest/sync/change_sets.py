@@ -11,11 +11,11 @@ table
     ``schema.table``.
 since, until
     Ids of snapshots; without `until`, the published one.
-before, after
+snapshot_before, snapshot_after
     Ids of snapshots.
 run
     Id of the run.
-at
+publication_time
     Time of the publication, as ISO 8601.
 rows
     A change set; in a `ChangeSet`, the number of its rows.
@@ -25,7 +25,7 @@ change_sets
     Change sets, the oldest first.
 collection
     Name of the collection.
-returns : pa.Table, TableChange
+returns : pa.Table, TableChangeSummary
     A change set, and its counts.
 """
 
@@ -43,7 +43,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.ingest._key_lookup import to_nullable_schema
-from hven.ingest._report import TableChange
+from hven.ingest._report import TableChangeSummary
 from hven.ingest.sync._row_differences import (
     ADDED_CHANGE,
     CHANGE_COLUMN,
@@ -110,7 +110,16 @@ class ChangeSet:
             raise NotFoundError(f"what changed in {self.table} up to {self.after} is not kept any more") from error
 
 
-def store_change_set(site: Site, table: str, rows: pa.Table, *, before: str, after: str, run: str, at: str) -> None:
+def store_change_set(
+    site: Site,
+    table: str,
+    rows: pa.Table,
+    *,
+    snapshot_before: str,
+    snapshot_after: str,
+    run: str,
+    publication_time: str,
+) -> None:
     """Write the changes of a table to a file, before they are published.
 
     Raises
@@ -118,9 +127,9 @@ def store_change_set(site: Site, table: str, rows: pa.Table, *, before: str, aft
     StorageError
         The disk failed.
     """
-    table_directory = _find_table_directory(site, table)
-    metadata = {"before": before, "after": after, "run": run, "at": at}
-    path = table_directory / f"{after}.arrow"
+    table_directory = _get_changes_directory(site, table)
+    metadata = {"before": snapshot_before, "after": snapshot_after, "run": run, "at": publication_time}
+    path = table_directory / f"{snapshot_after}.arrow"
     temporary_path = path.with_suffix(".writing")
     try:
         table_directory.mkdir(parents=True, exist_ok=True)
@@ -143,7 +152,7 @@ def list_change_sets(site: Site, table: str) -> list[ChangeSet]:
 
     Some may belong to snapshots that were never published: follow `before`.
     """
-    table_directory = _find_table_directory(site, table)
+    table_directory = _get_changes_directory(site, table)
     if not table_directory.is_dir():
         return []
     change_sets = []
@@ -167,7 +176,7 @@ def find_change_chain(site: Site, table: str, since: str, until: str | None = No
     until
         None: the published snapshot.
     """
-    current_snapshot = until or site.store.read_pointers()[1].get(table)
+    current_snapshot = until or site.store.read_published_snapshot_ids()[1].get(table)
     sets_by_snapshot = {change_set.after: change_set for change_set in list_change_sets(site, table)}
     change_chain: list[ChangeSet] = []
     while current_snapshot is not None and current_snapshot != since:
@@ -192,7 +201,7 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
     change_chain = find_change_chain(site, table, since, until)
     if change_chain:
         return join_change_sets([change_set.load_rows() for change_set in change_chain])
-    target = until or site.store.read_pointers()[1].get(table)
+    target = until or site.store.read_published_snapshot_ids()[1].get(table)
     if target is None:
         raise NotFoundError(f"there is no table {table!r}")
     try:
@@ -203,10 +212,12 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
             f"what changed in {table} since {since} is not kept any more",
             remedy="read the whole table, and begin anew from its present snapshot",
         ) from error
-    return compare_records(site, old_record, new_record)[0]
+    return compare_snapshot_records(site, old_record, new_record)[0]
 
 
-def compare_records(site: Site, old_record: SnapshotRecord, new_record: SnapshotRecord) -> tuple[pa.Table, TableChange]:
+def compare_snapshot_records(
+    site: Site, old_record: SnapshotRecord, new_record: SnapshotRecord
+) -> tuple[pa.Table, TableChangeSummary]:
     """Compare two snapshots that still exist.
 
     Raises
@@ -218,7 +229,7 @@ def compare_records(site: Site, old_record: SnapshotRecord, new_record: Snapshot
     old_name = old_record.table.qualified_name
     if old_name != name:
         raise NotFoundError(f"{old_record.id} is of {old_name}, {new_record.id} of {name}")
-    change = TableChange(table=name, rows=new_record.snapshot.rows)
+    change = TableChangeSummary(table=name, rows=new_record.snapshot.rows)
     primary = new_record.table.primary
     schema = to_nullable_schema(new_record.table.arrow_schema)
     old_schema = to_nullable_schema(old_record.table.arrow_schema)
@@ -306,7 +317,7 @@ def _iterate_change_files(site: Site, collection: str) -> Iterator[Path]:
             yield from table_directory.iterdir()
 
 
-def _find_table_directory(site: Site, table: str) -> Path:
+def _get_changes_directory(site: Site, table: str) -> Path:
     return site.settings.data_directory / "sync" / "changes" / table
 
 
@@ -315,7 +326,7 @@ __all__ = [
     "CHANGED_COLUMNS_COLUMN",
     "CHANGE_COLUMN",
     "ChangeSet",
-    "compare_records",
+    "compare_snapshot_records",
     "delete_old_change_sets",
     "find_change_chain",
     "find_changes_between",

@@ -38,9 +38,9 @@ class StandardColumn:
 
 
 @lru_cache(maxsize=8)
-def load_standard_columns(name: str) -> dict[str, StandardColumn]:
+def load_standard_columns(standard_name: str) -> dict[str, StandardColumn]:
     """Load the columns of ``epncore``, ``obscore`` or ``obscore_radio`` by their names."""
-    text = resources.files(__package__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath(f"{standard_name}.csv").read_text(encoding="utf-8")
     columns = {}
     for row in csv.DictReader(text.splitlines()):
         columns[row["name"]] = StandardColumn(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from hven.lint.capabilities import TAPREGEXT_PREFIX, ServiceCapabilities, ServiceInterface
 from hven.lint.check_groups import CheckGroup
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 
 if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
 
-CAPABILITY_CHECKS = build_checks(
+CAPABILITY_CHECKS = build_lint_checks(
     (
         "cap.tap-count",
         "error",
@@ -234,18 +234,18 @@ def _check_capabilities(service: ExaminedTapService, collector: FindingCollector
     if capabilities.tap_count != 1:
         collector.add_finding("cap.tap-count", f"there are {capabilities.tap_count}")
     if capabilities.tap_count:
-        _check_interfaces(service, collector, capabilities)
-        _check_languages(collector, capabilities)
-        _check_outputs(collector, capabilities)
-        _check_limits(collector, capabilities)
+        _check_tap_interfaces(service, collector, capabilities)
+        _check_query_languages(collector, capabilities)
+        _check_formats_and_uploads(collector, capabilities)
+        _check_declared_limits(collector, capabilities)
     for _, interfaces in capabilities.standards:
         for interface in interfaces:
-            _check_interface(collector, interface)
+            _check_declared_interface(collector, interface)
     if not capabilities.answer.headers.get("server"):
         collector.add_finding("cap.server-header")
 
 
-def _check_interface(collector: FindingCollector, interface: ServiceInterface) -> None:
+def _check_declared_interface(collector: FindingCollector, interface: ServiceInterface) -> None:
     for url in interface.urls:
         if not URL_PATTERN.fullmatch(url):
             collector.add_finding("cap.address-form", value=url)
@@ -254,7 +254,7 @@ def _check_interface(collector: FindingCollector, interface: ServiceInterface) -
             collector.add_finding("cap.security-method", value=method)
 
 
-def _check_interfaces(
+def _check_tap_interfaces(
     service: ExaminedTapService, collector: FindingCollector, capabilities: ServiceCapabilities
 ) -> None:
     standard_interfaces = [interface for interface in capabilities.interfaces if interface.role == "std"]
@@ -280,7 +280,7 @@ def _check_interfaces(
                     collector.add_finding("cap.vosi-address", name, value=url)
 
 
-def _check_languages(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+def _check_query_languages(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     adql = [language for language in capabilities.languages if language.name.upper() == "ADQL"]
     if not adql:
         collector.add_finding("cap.no-adql")
@@ -291,14 +291,14 @@ def _check_languages(collector: FindingCollector, capabilities: ServiceCapabilit
                 collector.add_finding("cap.adql-version", f"version {version!r}", value=ivoid)
     for language in capabilities.languages:
         for kind, form in language.features:
-            _check_feature(collector, kind, form)
+            _check_language_feature(collector, kind, form)
 
 
-def _check_feature(collector: FindingCollector, kind: str, form: str) -> None:
+def _check_language_feature(collector: FindingCollector, declared_type: str, form: str) -> None:
     """Check a language feature: its type and, for functions, its form."""
-    feature_type = kind.lower()
+    feature_type = declared_type.lower()
     if feature_type.startswith(TAPREGEXT_PREFIX) and feature_type not in FEATURE_TYPES:
-        collector.add_finding("cap.feature-type", value=kind)
+        collector.add_finding("cap.feature-type", value=declared_type)
     elif feature_type == FUNCTION_FEATURE_TYPE:
         if not FUNCTION_SIGNATURE_PATTERN.fullmatch(form):
             collector.add_finding("cap.function-form", value=form)
@@ -306,7 +306,7 @@ def _check_feature(collector: FindingCollector, kind: str, form: str) -> None:
         collector.add_finding("cap.geometry-name", value=form)
 
 
-def _check_outputs(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+def _check_formats_and_uploads(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     media_types = [mime.lower() for mime, _, _ in capabilities.output_formats]
     if not media_types:
         collector.add_finding("cap.no-output")
@@ -328,7 +328,7 @@ def _check_outputs(collector: FindingCollector, capabilities: ServiceCapabilitie
             collector.add_finding("cap.data-model", value=ivoid)
 
 
-def _check_limits(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
+def _check_declared_limits(collector: FindingCollector, capabilities: ServiceCapabilities) -> None:
     limits_by_name: dict[str, dict[str, int]] = {}
     for declared_limit in capabilities.limits:
         if not declared_limit.value.isdigit():

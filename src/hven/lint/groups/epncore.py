@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from hven.lint import row_rules
 from hven.lint.check_groups import CheckGroup
 from hven.lint.facts import load_standard_columns
-from hven.lint.findings import FindingCollector, build_checks
-from hven.lint.groups.epncore_rows import EPNCORE_ROW_CHECKS, judge_epn_rows
+from hven.lint.findings import FindingCollector, build_lint_checks
+from hven.lint.groups.epncore_rows import EPNCORE_ROW_CHECKS, check_epn_rows
 from hven.lint.votable import INTEGER_RANGES, TEXT_DATATYPES
 from hven.model.errors import UserError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EPNCORE_UTYPE = "ivo://ivoa.net/std/epntap#table-2.0"
 LEGACY_EPNCORE_UTYPE = "ivo://vopdc.obspm/std/epncore#schema-2.0"
 STANDARD_NAME = "EPN-TAP 2.0"
-EPNCORE_CHECKS = build_checks(
+EPNCORE_CHECKS = build_lint_checks(
     (
         "epn.utype",
         "error",
@@ -174,26 +174,26 @@ def find_epn_tables(service: ExaminedTapService) -> list[DeclaredTable]:
     return epn_tables
 
 
-def _check_epncore(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_epn_tables(service: ExaminedTapService, collector: FindingCollector) -> None:
     epn_tables = find_epn_tables(service)
     if not epn_tables:
-        collector.add_unjudged("there is no table of EPN-TAP")
+        collector.add_unchecked_reason("there is no table of EPN-TAP")
         return
     if service.capabilities.languages and not service.capabilities.has_feature("ivo_hashlist_has"):
         collector.add_finding("epn.function")
     for table in epn_tables:
-        _check_table(table, collector)
+        _check_epn_table(table, collector)
         try:
-            row_sample = row_rules.fetch_sample(service, table)
+            row_sample = row_rules.fetch_row_sample(service, table)
         except UserError as error:
-            collector.add_unjudged(f"{table.name}: {error.message}")
+            collector.add_unchecked_reason(f"{table.name}: {error.message}")
             continue
-        _check_region(table, row_sample, collector)
-        _check_frame(service, table, collector)
-        judge_epn_rows(service, collector, table)
+        _check_region_xtype(table, row_sample, collector)
+        _check_frame_columns(service, table, collector)
+        check_epn_rows(service, collector, table)
 
 
-def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
+def _check_epn_table(table: DeclaredTable, collector: FindingCollector) -> None:
     utype = table.utype.lower()
     if utype == LEGACY_EPNCORE_UTYPE:
         collector.add_finding("epn.old-utype", table=table.name, value=table.utype)
@@ -201,7 +201,7 @@ def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
         collector.add_finding("epn.utype", table=table.name, value=table.utype or "none")
     if table.comparison_name.rpartition(".")[2] != "epn_core":
         collector.add_finding("epn.name", table=table.name, value=table.name)
-    _check_columns(table, collector)
+    _check_epn_columns(table, collector)
     missing_columns = {"access_format", "access_estsize"} - table.column_names
     if "access_url" in table.column_names and missing_columns:
         detail = f"{', '.join(sorted(missing_columns))} is missing"
@@ -215,7 +215,7 @@ def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
             collector.add_finding("epn.reserved", table=table.name, column=column.name)
 
 
-def _check_columns(table: DeclaredTable, collector: FindingCollector) -> None:
+def _check_epn_columns(table: DeclaredTable, collector: FindingCollector) -> None:
     """Check the columns of the standard that the table has, and report those that it lacks."""
     standard_columns = load_standard_columns("epncore")
     for standard_column in standard_columns.values():
@@ -224,7 +224,7 @@ def _check_columns(table: DeclaredTable, collector: FindingCollector) -> None:
             if standard_column.is_mandatory:
                 collector.add_finding("epn.missing-column", table=table.name, column=standard_column.name)
             continue
-        _check_column(table, column, standard_column, collector)
+        _check_epn_column(table, column, standard_column, collector)
         paired_name = standard_column.paired_column
         if not paired_name or table.find_column(paired_name) is not None:
             continue
@@ -249,7 +249,7 @@ def is_allowed_datatype(standard_type: str, column: DeclaredColumn) -> bool:
     return standard_type == "region" or datatype in {"float", "double"}
 
 
-def _check_column(
+def _check_epn_column(
     table: DeclaredTable, column: DeclaredColumn, standard_column: StandardColumn, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
@@ -273,7 +273,7 @@ def _check_column(
         collector.add_finding("epn.ucd", detail, **location, value=column.ucd or "none")
 
 
-def _check_region(table: DeclaredTable, row_sample: row_rules.RowSample, collector: FindingCollector) -> None:
+def _check_region_xtype(table: DeclaredTable, row_sample: row_rules.RowSample, collector: FindingCollector) -> None:
     field = next((field for field in row_sample.fields if field.name.lower() == "s_region"), None)
     if field is None or all(record.get("s_region") is None for record in row_sample.records):
         return
@@ -285,7 +285,7 @@ def _check_region(table: DeclaredTable, row_sample: row_rules.RowSample, collect
         collector.add_finding("epn.region-xtype", detail, table=table.name, column="s_region", value=field.xtype)
 
 
-def _check_frame(service: ExaminedTapService, table: DeclaredTable, collector: FindingCollector) -> None:
+def _check_frame_columns(service: ExaminedTapService, table: DeclaredTable, collector: FindingCollector) -> None:
     """Compare c1..c3 with the frame, if all rows of the table have the same."""
     try:
         frame_rows = service.run_query(f"SELECT DISTINCT TOP 3 spatial_frame_type FROM {table.name}", 3).rows
@@ -320,4 +320,4 @@ def _check_frame_column(
         collector.add_finding("epn.frame-ucd", detail, **location, value=column.ucd or "none")
 
 
-GROUP = CheckGroup(name="epn", title="EPN-TAP", checks=(*EPNCORE_CHECKS, *EPNCORE_ROW_CHECKS), run=_check_epncore)
+GROUP = CheckGroup(name="epn", title="EPN-TAP", checks=(*EPNCORE_CHECKS, *EPNCORE_ROW_CHECKS), run=_check_epn_tables)

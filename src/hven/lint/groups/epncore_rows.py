@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hven.adql.vocabularies import load_vocabularies
 from hven.lint import row_rules
 from hven.lint.facts import load_standard_columns
-from hven.lint.findings import build_checks
+from hven.lint.findings import build_lint_checks
 from hven.model import units
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.lint.tap_service import DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "EPN-TAP 2.0"
-EPNCORE_ROW_CHECKS = build_checks(
+EPNCORE_ROW_CHECKS = build_lint_checks(
     (
         "epn.condition",
         "error",
@@ -381,69 +381,73 @@ KEY_COLUMNS = ("granule_uid", "obs_id")
 MJD_EPOCH_JD = 2400000.5
 
 
-def judge_epn_rows(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+def check_epn_rows(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
     """Check the rows of one table."""
     schema = table.comparison_name.rpartition(".")[0].rpartition(".")[2]
     rules = [
-        *_build_filled_rules(),
+        *_build_not_null_rules(),
         *_build_interval_rules(),
-        *_build_list_rules(schema),
+        *_build_vocabulary_rules(schema),
         *_build_time_rules(),
         *_build_position_rules(),
-        *_build_product_rules(),
-        *_build_text_rules(),
+        *_build_file_access_rules(),
+        *_build_text_form_rules(),
     ]
-    row_rules.judge_rules(service, collector, table, rules, KEY_COLUMNS)
-    row_rules.check_unique(service, collector, table, "epn.duplicate", "granule_uid")
-    _check_references(service, collector, table)
+    row_rules.check_row_rules(service, collector, table, rules, KEY_COLUMNS)
+    row_rules.check_unique_values(service, collector, table, "epn.duplicate", "granule_uid")
+    _check_internal_references(service, collector, table)
 
 
-def _build_filled_rules() -> list[RowRule]:
+def _build_not_null_rules() -> list[RowRule]:
     filled_columns = [fact.name for fact in load_standard_columns("epncore").values() if fact.is_filled]
-    return [row_rules.require_filled("epn.null", name) for name in filled_columns]
+    return [row_rules.build_not_null_rule("epn.null", name) for name in filled_columns]
 
 
 def _build_interval_rules() -> list[RowRule]:
     interval_rules = []
     for fact in load_standard_columns("epncore").values():
         if fact.paired_column and fact.name.endswith("min"):
-            interval_rules.append(row_rules.require_together("epn.half-interval", fact.name, fact.paired_column))
+            interval_rules.append(
+                row_rules.build_both_or_neither_rule("epn.half-interval", fact.name, fact.paired_column)
+            )
             if fact.name.removesuffix("min").rstrip("_") not in WRAPPING_COLUMNS:
-                interval_rules.append(row_rules.require_order("epn.interval-order", fact.name, fact.paired_column))
+                interval_rules.append(row_rules.build_order_rule("epn.interval-order", fact.name, fact.paired_column))
     return interval_rules
 
 
-def _build_list_rules(schema_name: str) -> list[RowRule]:
+def _build_vocabulary_rules(schema_name: str) -> list[RowRule]:
     words = load_vocabularies()
     return [
-        row_rules.require_list_items("epn.product-type", "dataproduct_type", PRODUCT_TYPES),
-        row_rules.require_list_items("epn.target-class", "target_class", TARGET_CLASSES),
-        row_rules.require_one_of("epn.frame", "spatial_frame_type", FRAME_TYPES),
-        row_rules.require_between("epn.processing-level", "processing_level", 1, 6),
-        row_rules.require_value_check("epn.level-four", "processing_level", lambda said: said == 4, distinct=True),
-        row_rules.require_value_check(
+        row_rules.build_list_items_rule("epn.product-type", "dataproduct_type", PRODUCT_TYPES),
+        row_rules.build_list_items_rule("epn.target-class", "target_class", TARGET_CLASSES),
+        row_rules.build_allowed_values_rule("epn.frame", "spatial_frame_type", FRAME_TYPES),
+        row_rules.build_range_rule("epn.processing-level", "processing_level", 1, 6),
+        row_rules.build_value_check_rule("epn.level-four", "processing_level", lambda said: said == 4, distinct=True),
+        row_rules.build_value_check_rule(
             "epn.service-title", "service_title", lambda said: str(said).lower() != schema_name, distinct=True
         ),
-        row_rules.require_one_of("epn.messenger", "messenger", words["messenger"]),
-        row_rules.require_one_of("epn.time-scale", "time_scale", words["timescale"]),
-        row_rules.require_list_items("epn.geometry-type", "geometry_type", GEOMETRY_TYPES),
-        row_rules.require_one_of("epn.particle-type", "particle_spectral_type", ("energy", "mass", "mass/charge")),
-        row_rules.require_pattern("epn.inchikey", "species_inchikey", r"[-A-Z]{27}(#[-A-Z]{27})*"),
-        row_rules.require_value_check("epn.measurement", "measurement_type", _has_invalid_ucd, distinct=True),
+        row_rules.build_allowed_values_rule("epn.messenger", "messenger", words["messenger"]),
+        row_rules.build_allowed_values_rule("epn.time-scale", "time_scale", words["timescale"]),
+        row_rules.build_list_items_rule("epn.geometry-type", "geometry_type", GEOMETRY_TYPES),
+        row_rules.build_allowed_values_rule(
+            "epn.particle-type", "particle_spectral_type", ("energy", "mass", "mass/charge")
+        ),
+        row_rules.build_pattern_rule("epn.inchikey", "species_inchikey", r"[-A-Z]{27}(#[-A-Z]{27})*"),
+        row_rules.build_value_check_rule("epn.measurement", "measurement_type", _has_invalid_ucd, distinct=True),
     ]
 
 
 def _has_invalid_ucd(list_text: Any) -> bool:
-    return any(not ucd.strip() or units.check_ucd(ucd.strip()) for ucd in str(list_text).split("#"))
+    return any(not ucd.strip() or units.list_ucd_problems(ucd.strip()) for ucd in str(list_text).split("#"))
 
 
 def _build_time_rules() -> list[RowRule]:
     columns = load_standard_columns("epncore").values()
     timestamp_names = [fact.name for fact in columns if fact.type == "timestamp"]
-    rules = [row_rules.require_pattern("epn.timestamp", name, TIMESTAMP_PATTERN) for name in timestamp_names]
+    rules = [row_rules.build_pattern_rule("epn.timestamp", name, TIMESTAMP_PATTERN) for name in timestamp_names]
     for end in ("min", "max"):
-        rules.append(row_rules.require_between("epn.julian-date", f"time_{end}", 2086000, 2817000))
-        rules.append(row_rules.require_between("epn.local-time", f"local_time_{end}", 0, 24))
+        rules.append(row_rules.build_range_rule("epn.julian-date", f"time_{end}", 2086000, 2817000))
+        rules.append(row_rules.build_range_rule("epn.local-time", f"local_time_{end}", 0, 24))
     date_columns = ("modification_date", "creation_date")
     time_columns = ("target_time_min", "time_min")
     rules.append(row_rules.RowRule(code="epn.date-order", columns=date_columns, is_broken=_is_modified_before_created))
@@ -484,83 +488,83 @@ def _build_position_rules() -> list[RowRule]:
     sky_frames = {"celestial", "body"}
     for end in ("min", "max"):
         rules += [
-            _require_in_frame("epn.longitude", sky_frames, f"c1{end}", 0, 360),
-            _require_in_frame("epn.latitude", sky_frames, f"c2{end}", -90, 90),
-            _require_in_frame("epn.radius", {"spherical", "cylindrical"}, f"c1{end}", 0, float("inf")),
-            _require_in_frame("epn.radius", {"spherical"}, f"c2{end}", 0, 180),
-            row_rules.require_between("epn.angle", f"incidence_{end}", 0, 180),
-            row_rules.require_between("epn.angle", f"emergence_{end}", 0, 180),
-            row_rules.require_between("epn.angle", f"phase_{end}", -180, 180),
+            _build_frame_range_rule("epn.longitude", sky_frames, f"c1{end}", 0, 360),
+            _build_frame_range_rule("epn.latitude", sky_frames, f"c2{end}", -90, 90),
+            _build_frame_range_rule("epn.radius", {"spherical", "cylindrical"}, f"c1{end}", 0, float("inf")),
+            _build_frame_range_rule("epn.radius", {"spherical"}, f"c2{end}", 0, 180),
+            row_rules.build_range_rule("epn.angle", f"incidence_{end}", 0, 180),
+            row_rules.build_range_rule("epn.angle", f"emergence_{end}", 0, 180),
+            row_rules.build_range_rule("epn.angle", f"phase_{end}", -180, 180),
         ]
-    rules += [_require_frame(name) for name in ("c1min", "c2min", "c3min")]
-    rules += [row_rules.require_between("epn.longitude", name, 0, 360) for name in LONGITUDE_COLUMNS]
-    rules += [row_rules.require_between("epn.latitude", name, -90, 90) for name in LATITUDE_COLUMNS]
+    rules += [_build_frame_required_rule(name) for name in ("c1min", "c2min", "c3min")]
+    rules += [row_rules.build_range_rule("epn.longitude", name, 0, 360) for name in LONGITUDE_COLUMNS]
+    rules += [row_rules.build_range_rule("epn.latitude", name, -90, 90) for name in LATITUDE_COLUMNS]
     for fact in load_standard_columns("epncore").values():
         is_number = fact.type in {"double", "integer"}
         if is_number and POSITIVE_COLUMN_PATTERN.search(fact.name):
-            rules.append(row_rules.require_between("epn.negative", fact.name, 0, 1e300))
+            rules.append(row_rules.build_range_rule("epn.negative", fact.name, 0, 1e300))
     return rules
 
 
-def _require_in_frame(code: str, frames: set[str], name: str, low: float, high: float) -> RowRule:
+def _build_frame_range_rule(code: str, frames: set[str], column_name: str, low: float, high: float) -> RowRule:
     frame_list = ", ".join(f"'{frame_type}'" for frame_type in sorted(frames))
-    outside_condition = f"{name} < {low:g}"
+    outside_condition = f"{column_name} < {low:g}"
     if high < 1e300:
-        outside_condition += f" OR {name} > {high:g}"
+        outside_condition += f" OR {column_name} > {high:g}"
 
     def is_out_of_range(row: Record) -> bool:
-        value = row[name]
+        value = row[column_name]
         if row["spatial_frame_type"] not in frames or not isinstance(value, int | float):
             return False
         return not low <= value <= high
 
     return row_rules.RowRule(
         code=code,
-        columns=(name, "spatial_frame_type"),
+        columns=(column_name, "spatial_frame_type"),
         is_broken=is_out_of_range,
         broken_condition=f"spatial_frame_type IN ({frame_list}) AND ({outside_condition})",
     )
 
 
-def _require_frame(name: str) -> RowRule:
+def _build_frame_required_rule(column_name: str) -> RowRule:
     return row_rules.RowRule(
         code="epn.no-frame",
-        columns=(name, "spatial_frame_type"),
-        is_broken=lambda row: row["spatial_frame_type"] == "none" and row[name] is not None,
-        broken_condition=f"spatial_frame_type = 'none' AND {name} IS NOT NULL",
+        columns=(column_name, "spatial_frame_type"),
+        is_broken=lambda row: row["spatial_frame_type"] == "none" and row[column_name] is not None,
+        broken_condition=f"spatial_frame_type = 'none' AND {column_name} IS NOT NULL",
     )
 
 
-def _build_product_rules() -> list[RowRule]:
+def _build_file_access_rules() -> list[RowRule]:
     return [
-        row_rules.require_companion("epn.access", "access_url", "access_format"),
-        row_rules.require_companion("epn.access", "access_url", "access_estsize"),
-        row_rules.require_pattern(
+        row_rules.build_companion_rule("epn.access", "access_url", "access_format"),
+        row_rules.build_companion_rule("epn.access", "access_url", "access_estsize"),
+        row_rules.build_pattern_rule(
             "epn.media-type", "access_format", r"[a-z0-9.+-]+/[a-z0-9.+-]+(\s*;.*)?", distinct=True
         ),
-        *(row_rules.require_pattern("epn.url", name, r"(https?|ftp)://[^\s/]+\S*") for name in URL_COLUMNS),
-        row_rules.require_pattern("epn.md5", "access_md5", r"[0-9a-fA-F]{32}"),
-        row_rules.require_pattern("epn.file-name", "file_name", r"[^/\\]+"),
-        row_rules.require_value_check(
+        *(row_rules.build_pattern_rule("epn.url", name, r"(https?|ftp)://[^\s/]+\S*") for name in URL_COLUMNS),
+        row_rules.build_pattern_rule("epn.md5", "access_md5", r"[0-9a-fA-F]{32}"),
+        row_rules.build_pattern_rule("epn.file-name", "file_name", r"[^/\\]+"),
+        row_rules.build_value_check_rule(
             "epn.uid-form", "granule_uid", lambda said: "#" in str(said) or not str(said).isascii()
         ),
     ]
 
 
-def _build_text_rules() -> list[RowRule]:
+def _build_text_form_rules() -> list[RowRule]:
     rules = []
     for fact in load_standard_columns("epncore").values():
         name = fact.name
         if fact.type != "text":
             continue
         if name not in URL_COLUMNS:
-            rules.append(row_rules.require_value_check("epn.text", name, _has_outer_blanks))
+            rules.append(row_rules.build_value_check_rule("epn.text", name, _has_outer_blanks))
             if not name.endswith(FREE_TEXT_ENDINGS):
-                rules.append(row_rules.require_value_check("epn.quotes", name, lambda text: '"' in str(text)))
+                rules.append(row_rules.build_value_check_rule("epn.quotes", name, lambda text: '"' in str(text)))
         if fact.is_list:
-            rules.append(row_rules.require_pattern("epn.list", name, LIST_PATTERN))
+            rules.append(row_rules.build_pattern_rule("epn.list", name, LIST_PATTERN))
     rules += [
-        row_rules.require_value_check("epn.lower-case", name, _has_capitals, distinct=True)
+        row_rules.build_value_check_rule("epn.lower-case", name, _has_capitals, distinct=True)
         for name in LOWER_CASE_COLUMNS
     ]
     return rules
@@ -574,9 +578,9 @@ def _has_capitals(text: Any) -> bool:
     return str(text) != str(text).lower()
 
 
-def _check_references(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+def _check_internal_references(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
     """Check whether internal references lead to rows of the table, if all rows are known."""
-    row_sample = row_rules.fetch_sample(service, table)
+    row_sample = row_rules.fetch_row_sample(service, table)
     if not row_sample.is_complete:
         return
     granule_ids = {str(record.get("granule_uid")) for record in row_sample.records}

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.xml_documents import NotXmlError
 
 if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-ERROR_CHECKS = build_checks(
+ERROR_CHECKS = build_lint_checks(
     (
         "error.success",
         "error",
@@ -83,7 +83,7 @@ INTERNALS_PATTERN = re.compile(
 )
 
 
-def _check_errors(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_error_answers(service: ExaminedTapService, collector: FindingCollector) -> None:
     table_names = [table.name for table in service.list_tables(without_tap_schema=False)]
     table_name = table_names[0] if table_names else "TAP_SCHEMA.tables"
     wrong_queries = (
@@ -92,12 +92,12 @@ def _check_errors(service: ExaminedTapService, collector: FindingCollector) -> N
         ("column", f"SELECT TOP 1 no_such_column FROM {table_name}"),
     )
     for mistake, adql in wrong_queries:
-        _judge_error_answer(collector, service.send_query(adql, 1), "error.success", f"{mistake}: {adql}")
+        _check_error_answer(collector, service.send_query(adql, 1), "error.success", f"{mistake}: {adql}")
     answer = service.client.send_post(f"{service.url}/sync", [("REQUEST", "doQuery"), ("LANG", "ADQL")])
-    _judge_error_answer(collector, answer, "error.missing-query", "")
+    _check_error_answer(collector, answer, "error.missing-query", "")
 
 
-def _judge_error_answer(collector: FindingCollector, answer: HttpAnswer, code: str, detail: str) -> None:
+def _check_error_answer(collector: FindingCollector, answer: HttpAnswer, code: str, detail: str) -> None:
     text = answer.body.decode("utf-8", "replace")
     media = get_media_type(answer)
     if answer.status >= 500 and answer.status != 503:
@@ -132,4 +132,4 @@ def _judge_error_answer(collector: FindingCollector, answer: HttpAnswer, code: s
         collector.add_finding("error.table", detail)
 
 
-GROUP = CheckGroup(name="error", title="Error documents", checks=ERROR_CHECKS, run=_check_errors)
+GROUP = CheckGroup(name="error", title="Error documents", checks=ERROR_CHECKS, run=_check_error_answers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hven.lint import xml_documents
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.xml_documents import NotXmlError
 from hven.model.errors import UserError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
 
 STANDARD_NAME = "DALI 1.1 sec. 2.3"
-EXAMPLE_CHECKS = build_checks(
+EXAMPLE_CHECKS = build_lint_checks(
     (
         "examples.declared-absent",
         "error",
@@ -94,9 +94,9 @@ VOCABULARY_URIS = {"http://www.ivoa.net/rdf/examples#", "ivo://ivoa.net/std/DALI
 MAX_EXAMPLES = 30
 
 
-def _check_examples(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_examples_page(service: ExaminedTapService, collector: FindingCollector) -> None:
     declared = service.capabilities.find_interfaces("ivo://ivoa.net/std/dali#examples")
-    answer = service.get_document("examples")
+    answer = service.fetch_cached_document("examples")
     if answer.status != 200:
         if declared:
             collector.add_finding("examples.declared-absent", f"status {answer.status}", value=answer.status)
@@ -119,17 +119,17 @@ def _check_examples(service: ExaminedTapService, collector: FindingCollector) ->
     if not example_elements:
         collector.add_finding("examples.none")
     for example_element in example_elements[:MAX_EXAMPLES]:
-        _check_example(service, collector, example_element)
+        _check_dali_example(service, collector, example_element)
     if len(example_elements) > MAX_EXAMPLES:
-        collector.add_unjudged(f"{len(example_elements)} examples: the first {MAX_EXAMPLES} were tried")
+        collector.add_unchecked_reason(f"{len(example_elements)} examples: the first {MAX_EXAMPLES} were tried")
 
 
-def _check_example(service: ExaminedTapService, collector: FindingCollector, example: Any) -> None:
+def _check_dali_example(service: ExaminedTapService, collector: FindingCollector, example: Any) -> None:
     example_id = example.get("id", "")
     key = f"id = {example_id}"
     if not example_id or example.get("resource") != f"#{example_id}":
         collector.add_finding("examples.identifier", key=key, value=example.get("resource"))
-    properties = _read_properties(example)
+    properties = _read_example_properties(example)
     for name in ("name", "query"):
         texts = properties.get(name, [])
         if len(texts) == 1 and texts[0]:
@@ -149,7 +149,7 @@ def _check_example(service: ExaminedTapService, collector: FindingCollector, exa
             collector.add_finding("examples.query", error.message, key=key, value=adql)
 
 
-def _read_properties(example: Any) -> dict[str, list[str]]:
+def _read_example_properties(example: Any) -> dict[str, list[str]]:
     """Return the texts of an example's properties by the name of the property."""
     properties: dict[str, list[str]] = {}
     for element in example.iter():
@@ -159,4 +159,4 @@ def _read_properties(example: Any) -> dict[str, list[str]]:
     return properties
 
 
-GROUP = CheckGroup(name="examples", title="Examples", checks=EXAMPLE_CHECKS, run=_check_examples)
+GROUP = CheckGroup(name="examples", title="Examples", checks=EXAMPLE_CHECKS, run=_check_examples_page)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from hven.lint import regions, row_rules
 from hven.lint.check_groups import CheckGroup
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.groups.epncore import find_epn_tables
 from hven.lint.tap_service import format_example_key
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
-    from hven.lint.regions import LintShape
+    from hven.lint.regions import RegionShape
     from hven.lint.row_rules import Record, RowSample
     from hven.lint.tap_service import DeclaredTable, ExaminedTapService
 
 REGION_SOURCE = "DALI 1.1 sec. 3.3.5-3.3.7; STC-S (TAP 1.0 sec. 6)"
-FOOTPRINT_CHECKS = build_checks(
+FOOTPRINT_CHECKS = build_lint_checks(
     (
         "footprint.unreadable",
         "error",
@@ -102,16 +102,18 @@ def _check_footprints(service: ExaminedTapService, collector: FindingCollector) 
     if obscore_table is not None:
         footprint_tables.append((obscore_table, False))
     if not footprint_tables:
-        collector.add_unjudged("there is no EPN-TAP or ObsCore table")
+        collector.add_unchecked_reason("there is no EPN-TAP or ObsCore table")
     for table, is_epn in footprint_tables:
         try:
-            sample = row_rules.fetch_sample(service, table)
-            _check_table(sample, table, collector, is_epn=is_epn)
+            sample = row_rules.fetch_row_sample(service, table)
+            _check_table_footprints(sample, table, collector, is_epn=is_epn)
         except UserError as error:
-            collector.add_unjudged(f"{table.name}: {error.message}")
+            collector.add_unchecked_reason(f"{table.name}: {error.message}")
 
 
-def _check_table(row_sample: RowSample, table: DeclaredTable, collector: FindingCollector, *, is_epn: bool) -> None:
+def _check_table_footprints(
+    row_sample: RowSample, table: DeclaredTable, collector: FindingCollector, *, is_epn: bool
+) -> None:
     region_fields = [field for field in row_sample.fields if field.name.lower() == "s_region"]
     keys = ("granule_uid",) if is_epn else ("obs_publisher_did", "obs_id")
     for record in row_sample.records:
@@ -123,32 +125,32 @@ def _check_table(row_sample: RowSample, table: DeclaredTable, collector: Finding
         }
         region_facts = {**finding_facts, "column": "s_region"}
         frame = str(record.get("spatial_frame_type")) if is_epn else "celestial"
-        shapes: list[LintShape] = []
+        shapes: list[RegionShape] = []
         if region_fields and record.get("s_region") is not None:
-            shapes = _check_region(record["s_region"], region_fields[0].xtype, frame, collector, region_facts)
+            shapes = _parse_and_check_region(record["s_region"], region_fields[0].xtype, frame, collector, region_facts)
         if shapes and is_epn:
-            _check_bounds(record, shapes, frame, collector, region_facts)
+            _check_footprint_bounds(record, shapes, frame, collector, region_facts)
         elif shapes:
-            _check_centre(record, shapes, collector, region_facts)
+            _check_footprint_centre(record, shapes, collector, region_facts)
         if is_epn and record.get("coverage") is not None:
             coverage_facts = {**finding_facts, "column": "coverage"}
-            _check_coverage(str(record["coverage"]), shapes, collector, coverage_facts)
+            _check_moc_coverage(str(record["coverage"]), shapes, collector, coverage_facts)
 
 
-def _check_region(
+def _parse_and_check_region(
     region: object, xtype: str, frame: str, collector: FindingCollector, finding_facts: dict[str, Any]
-) -> list[LintShape]:
+) -> list[RegionShape]:
     if frame not in {"celestial", "body"}:
         collector.add_finding("footprint.frame", f"the frame is {frame}", value=region, **finding_facts)
     try:
-        shapes = regions.parse_shapes(region, xtype if isinstance(region, list) else "")
+        shapes = regions.parse_region_shapes(region, xtype if isinstance(region, list) else "")
     except ValueError as error:
         collector.add_finding("footprint.unreadable", str(error), value=region, **finding_facts)
         return []
     polygon_faults = set()  # a row counts once for each fault, however many polygons have it
     is_on_body = frame == "body"
     for shape in shapes:
-        off_sphere_text = regions.describe_off_sphere(shape)
+        off_sphere_text = regions.describe_off_sphere_coordinate(shape)
         if off_sphere_text:
             collector.add_finding("footprint.off-sphere", off_sphere_text, value=region, **finding_facts)
             return []
@@ -164,8 +166,8 @@ def _check_region(
     return shapes
 
 
-def _check_centre(
-    record: Record, shapes: list[LintShape], collector: FindingCollector, finding_facts: dict[str, Any]
+def _check_footprint_centre(
+    record: Record, shapes: list[RegionShape], collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
     """Check that s_ra and s_dec of ObsCore are near the footprint, if it is a single shape."""
     # a service that declares a column otherwise sends texts
@@ -174,18 +176,18 @@ def _check_centre(
         return
     lon, lat = position
     shape = shapes[0]
-    centre = regions.compute_centre(shape)
-    radius = max(regions.compute_separation(centre, corner) for corner in shape.corners)
+    centre = regions.compute_shape_centre(shape)
+    radius = max(regions.compute_angular_separation(centre, corner) for corner in shape.corners)
     if shape.kind == "circle":
         radius += shape.numbers[2]
-    distance = regions.compute_separation(centre, (lon, lat))
+    distance = regions.compute_angular_separation(centre, (lon, lat))
     if distance > 1.5 * radius + 0.02:
         detail = f"{distance:.4g} degrees from its middle, its radius is {radius:.4g}"
         collector.add_finding("footprint.centre", detail, value=f"{lon} {lat}", **finding_facts)
 
 
-def _check_bounds(
-    record: Record, shapes: list[LintShape], frame: str, collector: FindingCollector, finding_facts: dict[str, Any]
+def _check_footprint_bounds(
+    record: Record, shapes: list[RegionShape], frame: str, collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
     """Check that polygons of EPN-TAP are within c1min..c2max, with a margin; not near the poles."""
     bounds = [record.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
@@ -211,11 +213,11 @@ def _check_bounds(
             return
 
 
-def _check_coverage(
-    moc_text: str, shapes: list[LintShape], collector: FindingCollector, finding_facts: dict[str, Any]
+def _check_moc_coverage(
+    moc_text: str, shapes: list[RegionShape], collector: FindingCollector, finding_facts: dict[str, Any]
 ) -> None:
     try:
-        cells = regions.parse_moc_cells(moc_text)
+        cells = regions.parse_moc_cell_ranges(moc_text)
     except ValueError as error:
         collector.add_finding("footprint.moc", str(error), value=moc_text, **finding_facts)
         return
@@ -224,8 +226,8 @@ def _check_coverage(
         return
     directions = []
     for shape in polygons:
-        directions += [*shape.corners, regions.compute_centre(shape)]
-    if not regions.is_any_in_moc(cells, directions):
+        directions += [*shape.corners, regions.compute_shape_centre(shape)]
+    if not regions.is_any_direction_in_moc(cells, directions):
         collector.add_finding("footprint.disagree", value=moc_text, **finding_facts)
 
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from hven.lint import votable, xml_documents
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
-from hven.lint.xml_documents import NotXmlError, get_local_name, get_text
+from hven.lint.findings import FindingCollector, build_lint_checks
+from hven.lint.xml_documents import NotXmlError, get_element_text, get_local_name
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-UWS_CHECKS = build_checks(
+UWS_CHECKS = build_lint_checks(
     (
         "uws.create",
         "error",
@@ -188,26 +188,26 @@ JOB_WAIT_SECONDS = 60.0  # a busy server runs jobs after interactive queries
 LINT_RUN_ID = "hven-lint"
 
 
-def _check_jobs(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_uws_jobs(service: ExaminedTapService, collector: FindingCollector) -> None:
     adql = _build_test_query(service)
-    _check_unknown_job(service, collector)
+    _check_unknown_job_and_list(service, collector)
     job_url = _create_job(service, collector, adql)
     if job_url is None:
         return
     try:
-        document = _fetch_job(service, collector, job_url)
+        document = _fetch_job_document(service, collector, job_url)
         if document is not None:
             _check_pending_job(service, collector, job_url, document, adql)
-        _check_execution(service, collector, job_url, adql)
+        _check_job_execution(service, collector, job_url, adql)
     finally:
-        _check_destruction(service, collector, job_url)
+        _check_job_deletion(service, collector, job_url)
     for query, phase in (("SELECT FROM WHERE", "RUN"), (adql, "ABORT")):
         other_job_url = _create_job(service, collector, query, is_quiet=True)
         if other_job_url is not None:
             try:
-                _check_other_end(service, collector, other_job_url, phase)
+                _check_failed_or_aborted_job(service, collector, other_job_url, phase)
             finally:
-                _check_post_destruction(service, collector, other_job_url)
+                _check_job_deletion_by_post(service, collector, other_job_url)
 
 
 def _build_test_query(service: ExaminedTapService) -> str:
@@ -222,7 +222,7 @@ def _build_test_query(service: ExaminedTapService) -> str:
     return f"SELECT TOP 2 {column_name} FROM {table_name}"
 
 
-def _check_unknown_job(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_unknown_job_and_list(service: ExaminedTapService, collector: FindingCollector) -> None:
     answer = service.client.send_get(f"{service.url}/async/no-such-job-4711")
     if answer.status != 404:
         collector.add_finding("uws.unknown", f"status {answer.status}", value=answer.status)
@@ -236,7 +236,7 @@ def _check_unknown_job(service: ExaminedTapService, collector: FindingCollector)
         return
     if get_local_name(root) != "jobs":
         collector.add_finding("uws.list", f"its root is <{get_local_name(root)}>")
-    for element_name, fault_text in xml_documents.find_content_faults(root):
+    for element_name, fault_text in xml_documents.find_content_model_faults(root):
         collector.add_finding("uws.list", f"{element_name}: {fault_text}")
 
 
@@ -255,7 +255,7 @@ def _create_job(
     return None
 
 
-def _fetch_job(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> Any:
+def _fetch_job_document(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> Any:
     answer = service.client.send_get(job_url)
     try:
         root = xml_documents.parse_xml(answer.body)
@@ -266,7 +266,7 @@ def _fetch_job(service: ExaminedTapService, collector: FindingCollector, job_url
         collector.add_finding("uws.shape", f"its root is <{get_local_name(root)}>")
         return None
     _check_media_type(collector, answer, "uws.document-type", {"text/xml", "application/xml"})
-    for element_name, fault_text in xml_documents.find_content_faults(root):
+    for element_name, fault_text in xml_documents.find_content_model_faults(root):
         collector.add_finding("uws.shape", f"{element_name}: {fault_text}")
     return root
 
@@ -283,17 +283,17 @@ def _check_media_type(
 def _check_pending_job(
     service: ExaminedTapService, collector: FindingCollector, job_url: str, root: Any, adql: str
 ) -> None:
-    phase = get_text(root, "phase")
+    phase = get_element_text(root, "phase")
     if phase != "PENDING":
         collector.add_finding("uws.first-phase", value=phase)
-    job_id = get_text(root, "jobId")
+    job_id = get_element_text(root, "jobId")
     if job_id != job_url.rstrip("/").rpartition("/")[2]:
         collector.add_finding("uws.id", job_url, value=job_id)
     job_parameters = {}
-    for parameter_list in xml_documents.find_children(root, "parameters"):
+    for parameter_list in xml_documents.find_child_elements(root, "parameters"):
         for parameter_element in parameter_list:
             name = parameter_element.get("id", "").upper()
-            job_parameters[name] = get_text(parameter_element)
+            job_parameters[name] = get_element_text(parameter_element)
     for name, value in (("QUERY", adql), ("LANG", "ADQL")):
         if job_parameters.get(name) != value:
             collector.add_finding("uws.parameters", name, value=job_parameters.get(name, "none"))
@@ -307,32 +307,32 @@ def _check_pending_job(
             collector.add_finding("uws.atom", f"/{name.lower()} answers {answer.status}", value=answer.status)
             continue
         _check_media_type(collector, answer, "uws.atom-type", {"text/plain"})
-        job_text = get_text(root, name)
+        job_text = get_element_text(root, name)
         if name == "executionDuration" and not atom_text.lstrip("-").isdigit():
             collector.add_finding("uws.duration", value=atom_text)
         elif name != "quote" and atom_text != job_text:
             detail = f"/{name.lower()} has {atom_text!r}, the job {job_text!r}"
             collector.add_finding("uws.atom", detail, value=atom_text)
-    _check_times(collector, root)
+    _check_job_times(collector, root)
 
 
-def _check_times(collector: FindingCollector, root: Any) -> None:
+def _check_job_times(collector: FindingCollector, root: Any) -> None:
     for name in ("quote", "creationTime", "startTime", "endTime", "destruction"):
-        time_text = get_text(root, name)
+        time_text = get_element_text(root, name)
         if time_text and not TIME_PATTERN.fullmatch(time_text):
             collector.add_finding("uws.time", name, value=time_text)
 
 
-def _fetch_phase(service: ExaminedTapService, job_url: str) -> str:
+def _fetch_job_phase(service: ExaminedTapService, job_url: str) -> str:
     return service.client.send_get(f"{job_url}/phase").body.decode("utf-8", "replace").strip()
 
 
-def _wait_for_end(service: ExaminedTapService, job_url: str) -> str:
+def _wait_for_final_phase(service: ExaminedTapService, job_url: str) -> str:
     """Wait until a job ends, with increasing pauses, and return its last phase."""
     deadline = time.monotonic() + JOB_WAIT_SECONDS
     pause_seconds = 0.05
     while True:
-        phase = _fetch_phase(service, job_url)
+        phase = _fetch_job_phase(service, job_url)
         is_active = phase in JOB_PHASES and phase not in FINAL_PHASES
         if not is_active or time.monotonic() >= deadline:
             return phase
@@ -340,20 +340,20 @@ def _wait_for_end(service: ExaminedTapService, job_url: str) -> str:
         pause_seconds = min(pause_seconds * 1.6, 3.0)
 
 
-def _check_execution(service: ExaminedTapService, collector: FindingCollector, job_url: str, adql: str) -> None:
+def _check_job_execution(service: ExaminedTapService, collector: FindingCollector, job_url: str, adql: str) -> None:
     answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", "RUN")])
     if answer.status != 303:
         collector.add_finding("uws.redirect", "/phase", value=answer.status)
-    phase = _wait_for_end(service, job_url)
+    phase = _wait_for_final_phase(service, job_url)
     if phase in {"QUEUED", "EXECUTING", "HELD", "SUSPENDED"}:
         collector.add_finding("uws.slow", f"after {JOB_WAIT_SECONDS:.0f} s", value=phase)
         return
     if phase != "COMPLETED":
         collector.add_finding("uws.run", f"{adql} ended in another phase than COMPLETED", value=phase)
         return
-    root = _fetch_job(service, collector, job_url)
+    root = _fetch_job_document(service, collector, job_url)
     if root is not None:
-        _check_times(collector, root)
+        _check_job_times(collector, root)
     answer = service.client.send_get(f"{job_url}/results/result")
     try:
         async_result = votable.parse_votable(answer.body)
@@ -373,14 +373,16 @@ def _check_execution(service: ExaminedTapService, collector: FindingCollector, j
         collector.add_finding("uws.same", detail)
 
 
-def _check_other_end(service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str) -> None:
+def _check_failed_or_aborted_job(
+    service: ExaminedTapService, collector: FindingCollector, job_url: str, phase: str
+) -> None:
     answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", phase)])
     if answer.status != 303:
         collector.add_finding("uws.redirect", "/phase", value=answer.status)
     if phase == "RUN":
-        end_phase = _wait_for_end(service, job_url)
+        end_phase = _wait_for_final_phase(service, job_url)
     else:
-        end_phase = _fetch_phase(service, job_url)
+        end_phase = _fetch_job_phase(service, job_url)
     if phase == "ABORT":
         if end_phase != "ABORTED":
             collector.add_finding("uws.abort", value=end_phase)
@@ -398,7 +400,7 @@ def _check_other_end(service: ExaminedTapService, collector: FindingCollector, j
         collector.add_finding("uws.error", f"/error answers {answer.status}", value=media)
 
 
-def _check_destruction(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
+def _check_job_deletion(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
     answer = service.client.send_request("DELETE", job_url)
     if answer.status not in {200, 303}:
         collector.add_finding("uws.delete", f"DELETE is answered with {answer.status}", value=answer.status)
@@ -408,7 +410,7 @@ def _check_destruction(service: ExaminedTapService, collector: FindingCollector,
         collector.add_finding("uws.delete", f"the job then answers {later_answer.status}", value=later_answer.status)
 
 
-def _check_post_destruction(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
+def _check_job_deletion_by_post(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:
     """Delete a job by POST, as clients without DELETE do."""
     answer = service.client.send_request("POST", job_url, [("ACTION", "DELETE")])
     later_answer = service.client.send_get(job_url)
@@ -418,4 +420,4 @@ def _check_post_destruction(service: ExaminedTapService, collector: FindingColle
         service.client.send_request("DELETE", job_url)
 
 
-GROUP = CheckGroup(name="uws", title="Asynchronous jobs", checks=UWS_CHECKS, run=_check_jobs)
+GROUP = CheckGroup(name="uws", title="Asynchronous jobs", checks=UWS_CHECKS, run=_check_uws_jobs)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from hven.lint.check_groups import CheckGroup
 from hven.lint.facts import load_standard_columns
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.votable import FLOAT_DATATYPES, TEXT_DATATYPES
 from hven.model import units
 
 if TYPE_CHECKING:
     from hven.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
-METADATA_CHECKS = build_checks(
+METADATA_CHECKS = build_lint_checks(
     (
         "meta.unit",
         "error",
@@ -153,12 +153,12 @@ TIME_UCDS = {"time.start", "time.end", "time.epoch", "time.creation", "time.rele
 def _check_metadata(service: ExaminedTapService, collector: FindingCollector) -> None:
     tables = service.list_tables()
     if not tables:
-        collector.add_unjudged("no tables are declared")
+        collector.add_unchecked_reason("no tables are declared")
     for table in tables:
-        _check_table(table, collector)
+        _check_table_metadata(table, collector)
 
 
-def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
+def _check_table_metadata(table: DeclaredTable, collector: FindingCollector) -> None:
     if not table.description:
         collector.add_finding("meta.table-description", table=table.name)
     undescribed_columns = [column.name for column in table.columns if not column.description]
@@ -174,12 +174,12 @@ def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
             row_count=len(table.columns),
         )
     for column in table.columns:
-        _check_unit(table, column, collector)
-        _check_ucd(table, column, collector)
-        _check_types(table, column, collector)
+        _check_column_unit(table, column, collector)
+        _check_column_ucd(table, column, collector)
+        _check_xtype_and_utype(table, column, collector)
 
 
-def _check_unit(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+def _check_column_unit(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name, "value": column.unit}
     for metadata_text in (column.unit, column.ucd, column.utype):
         if metadata_text and not metadata_text.strip():
@@ -193,12 +193,12 @@ def _check_unit(table: DeclaredTable, column: DeclaredColumn, collector: Finding
         collector.add_finding("meta.unit-form", f"VOUnits writes {unit.text!r}", **location)
 
 
-def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+def _check_column_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
-    is_required_by_standard = _is_required_ucd(table, column)
+    is_required_by_standard = _is_standard_ucd(table, column)
     problems: list[str] = []
     if not is_required_by_standard:
-        problems = list(units.check_ucd(column.ucd.strip()))
+        problems = list(units.list_ucd_problems(column.ucd.strip()))
     for problem in problems:
         is_deprecated = "is deprecated" in problem or "is UCD1" in problem
         code = "meta.ucd-deprecated" if is_deprecated else "meta.ucd"
@@ -213,7 +213,7 @@ def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingC
         collector.add_finding("meta.angle-unit", **location, value=column.ucd)
 
 
-def _is_required_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
+def _is_standard_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
     """Return whether a standard requires exactly this UCD, so that the service cannot choose another."""
     unqualified_name = table.comparison_name.rpartition(".")[2]
     standard_name = STANDARD_TABLES.get(table.comparison_name) or STANDARD_TABLES.get(unqualified_name)
@@ -223,7 +223,7 @@ def _is_required_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
     return standard_column is not None and column.ucd in standard_column.ucd.split("|")
 
 
-def _check_types(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
+def _check_xtype_and_utype(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
     xtype = column.xtype.lower()
     tap_1_0_name = column.datatype.lower().removeprefix("adql:").partition("(")[0]

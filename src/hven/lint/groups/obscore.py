@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.lint import row_rules
 from hven.lint.check_groups import CheckGroup
 from hven.lint.facts import load_standard_columns
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.groups.epncore import is_allowed_datatype
 from hven.lint.groups.epncore_rows import TIMESTAMP_PATTERN
 from hven.model import units
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "ObsCore 1.1"
-OBSCORE_CHECKS = build_checks(
+OBSCORE_CHECKS = build_lint_checks(
     (
         "obscore.undeclared",
         "warning",
@@ -273,7 +273,7 @@ OBSCORE_MODEL_ID = "ivo://ivoa.net/std/obscore#core-1.1"
 KEY_COLUMNS = ("obs_publisher_did", "obs_id")
 
 
-def _check_obscore(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_obscore_table(service: ExaminedTapService, collector: FindingCollector) -> None:
     table = service.declared_tables.get("ivoa.obscore")
     models = []
     for ivoid, model_text in service.capabilities.data_models:
@@ -283,7 +283,7 @@ def _check_obscore(service: ExaminedTapService, collector: FindingCollector) -> 
     if table is None:
         if models:
             collector.add_finding("obscore.absent", value=models[0])
-        collector.add_unjudged("there is no table ivoa.obscore")
+        collector.add_unchecked_reason("there is no table ivoa.obscore")
         return
     if not models:
         collector.add_finding("obscore.undeclared", table=table.name)
@@ -292,16 +292,16 @@ def _check_obscore(service: ExaminedTapService, collector: FindingCollector) -> 
     for standard_column in load_standard_columns("obscore").values():
         column = table.find_column(standard_column.name)
         if column is not None:
-            _check_column(table, column, standard_column, collector)
+            _check_obscore_column(table, column, standard_column, collector)
         elif standard_column.is_mandatory:
             collector.add_finding("obscore.missing-column", table=table.name, column=standard_column.name)
     try:
-        row_rules.judge_rules(service, collector, table, _build_rules(), KEY_COLUMNS)
+        row_rules.check_row_rules(service, collector, table, _build_obscore_rules(), KEY_COLUMNS)
     except UserError as error:
-        collector.add_unjudged(f"{table.name}: {error.message}")
+        collector.add_unchecked_reason(f"{table.name}: {error.message}")
 
 
-def _check_column(
+def _check_obscore_column(
     table: DeclaredTable, column: DeclaredColumn, standard_column: StandardColumn, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
@@ -321,14 +321,16 @@ def _check_column(
         collector.add_finding("obscore.utype", detail, **location, value=column.utype or "none")
 
 
-def _build_rules() -> list[RowRule]:
+def _build_obscore_rules() -> list[RowRule]:
     return [
-        *_build_filled_rules(),
-        *_build_word_rules(),
+        *_build_not_null_rules(),
+        *_build_vocabulary_rules(),
         *_build_range_rules(),
-        *_build_text_rules(),
+        *_build_text_form_rules(),
         row_rules.RowRule(
-            code="obscore.polarization-number", columns=("pol_xel", "pol_states"), is_broken=_is_state_count_wrong
+            code="obscore.polarization-number",
+            columns=("pol_xel", "pol_states"),
+            is_broken=_is_polarization_count_wrong,
         ),
         row_rules.RowRule(
             code="obscore.exposure",
@@ -339,54 +341,61 @@ def _build_rules() -> list[RowRule]:
     ]
 
 
-def _build_filled_rules() -> list[RowRule]:
+def _build_not_null_rules() -> list[RowRule]:
     filled_columns = [fact.name for fact in load_standard_columns("obscore").values() if fact.is_filled]
-    return [row_rules.require_filled("obscore.null", name) for name in filled_columns]
+    return [row_rules.build_not_null_rule("obscore.null", name) for name in filled_columns]
 
 
-def _build_word_rules() -> list[RowRule]:
-    rules = [row_rules.require_one_of("obscore.product-type", "dataproduct_type", PRODUCT_TYPES)]
-    rules += [row_rules.require_one_of("obscore.option", name, words) for name, words in PROPOSED_VALUES.items()]
+def _build_vocabulary_rules() -> list[RowRule]:
+    rules = [row_rules.build_allowed_values_rule("obscore.product-type", "dataproduct_type", PRODUCT_TYPES)]
+    rules += [
+        row_rules.build_allowed_values_rule("obscore.option", name, words) for name, words in PROPOSED_VALUES.items()
+    ]
     return rules
 
 
 def _build_range_rules() -> list[RowRule]:
     rules = [
-        row_rules.require_between("obscore.calib-level", "calib_level", 0, 4),
-        row_rules.require_between("obscore.position", "s_ra", 0, 360),
-        row_rules.require_between("obscore.position", "s_dec", -90, 90),
+        row_rules.build_range_rule("obscore.calib-level", "calib_level", 0, 4),
+        row_rules.build_range_rule("obscore.position", "s_ra", 0, 360),
+        row_rules.build_range_rule("obscore.position", "s_dec", -90, 90),
     ]
     for name in ("t", "em", "s_resolution", "em_res_power"):
-        rules.append(row_rules.require_order("obscore.interval-order", f"{name}_min", f"{name}_max"))  # noqa: PERF401
+        order_rule = row_rules.build_order_rule("obscore.interval-order", f"{name}_min", f"{name}_max")
+        rules.append(order_rule)
     for first_name, second_name in (("s_ra", "s_dec"), ("t_min", "t_max"), ("em_min", "em_max")):
-        rules.append(row_rules.require_together("obscore.half", first_name, second_name))
+        rules.append(row_rules.build_both_or_neither_rule("obscore.half", first_name, second_name))
     for end in ("min", "max"):
-        rules.append(row_rules.require_between("obscore.time", f"t_{end}", -100000, 100000))
-        rules.append(row_rules.require_between("obscore.wavelength", f"em_{end}", 1e-22, 1e6))
-    rules += [row_rules.require_between("obscore.negative", name, 0, 1e300) for name in POSITIVE_COLUMNS]
-    rules += [row_rules.require_between("obscore.negative", name, -1, 1e18) for name in PIXEL_COUNT_COLUMNS]
+        rules.append(row_rules.build_range_rule("obscore.time", f"t_{end}", -100000, 100000))
+        rules.append(row_rules.build_range_rule("obscore.wavelength", f"em_{end}", 1e-22, 1e6))
+    rules += [row_rules.build_range_rule("obscore.negative", name, 0, 1e300) for name in POSITIVE_COLUMNS]
+    rules += [row_rules.build_range_rule("obscore.negative", name, -1, 1e18) for name in PIXEL_COUNT_COLUMNS]
     return rules
 
 
-def _build_text_rules() -> list[RowRule]:
+def _build_text_form_rules() -> list[RowRule]:
     rules = [
-        row_rules.require_pattern("obscore.media-type", "access_format", MEDIA_TYPE_PATTERN, distinct=True),
-        row_rules.require_pattern("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
-        row_rules.require_pattern("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
-        row_rules.require_value_check("obscore.polarization", "pol_states", _has_invalid_states, distinct=True),
+        row_rules.build_pattern_rule("obscore.media-type", "access_format", MEDIA_TYPE_PATTERN, distinct=True),
+        row_rules.build_pattern_rule("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
+        row_rules.build_pattern_rule("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
+        row_rules.build_value_check_rule(
+            "obscore.polarization", "pol_states", _has_invalid_polarization_states, distinct=True
+        ),
     ]
     for axis in ("o", "s", "em"):
-        rules.append(row_rules.require_value_check("obscore.ucd-value", f"{axis}_ucd", _is_invalid_ucd, distinct=True))
         rules.append(
-            row_rules.require_value_check("obscore.unit-value", f"{axis}_unit", _is_invalid_unit, distinct=True)
+            row_rules.build_value_check_rule("obscore.ucd-value", f"{axis}_ucd", _is_invalid_ucd, distinct=True)
+        )
+        rules.append(
+            row_rules.build_value_check_rule("obscore.unit-value", f"{axis}_unit", _is_invalid_unit, distinct=True)
         )
     for name in ("obs_creation_date", "obs_release_date"):
-        rules.append(row_rules.require_pattern("obscore.timestamp", name, TIMESTAMP_PATTERN))  # noqa: PERF401
+        rules.append(row_rules.build_pattern_rule("obscore.timestamp", name, TIMESTAMP_PATTERN))  # noqa: PERF401
     return rules
 
 
 def _is_invalid_ucd(ucd_text: Any) -> bool:
-    return bool(units.check_ucd(str(ucd_text)))
+    return bool(units.list_ucd_problems(str(ucd_text)))
 
 
 def _is_invalid_unit(unit_text: Any) -> bool:
@@ -397,7 +406,7 @@ def _is_invalid_unit(unit_text: Any) -> bool:
     return False
 
 
-def _has_invalid_states(states_text: Any) -> bool:
+def _has_invalid_polarization_states(states_text: Any) -> bool:
     words = re.fullmatch(r"/((?:\w+/)+)", str(states_text))
     if words is None:
         return True
@@ -409,7 +418,7 @@ def _has_invalid_states(states_text: Any) -> bool:
     return positions != sorted(set(positions))
 
 
-def _is_state_count_wrong(row: Record) -> bool:
+def _is_polarization_count_wrong(row: Record) -> bool:
     states = row["pol_states"]
     number = row["pol_xel"]
     if states is None or not isinstance(number, int | float) or number < 0:
@@ -428,4 +437,4 @@ def _is_exposure_too_long(row: Record) -> bool:
     return bool(exposure_seconds > (end - begin) * 86400 * 1.01 + 1)
 
 
-GROUP = CheckGroup(name="obscore", title="ObsCore", checks=OBSCORE_CHECKS, run=_check_obscore)
+GROUP = CheckGroup(name="obscore", title="ObsCore", checks=OBSCORE_CHECKS, run=_check_obscore_table)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.xml_documents import NotXmlError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
 
 STANDARD_NAME = "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3"
-OUTPUT_CHECKS = build_checks(
+OUTPUT_CHECKS = build_lint_checks(
     (
         "output.failed",
         "error",
@@ -71,7 +71,7 @@ SERIALIZATION_MARKS = {
 }
 
 
-def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_output_formats(service: ExaminedTapService, collector: FindingCollector) -> None:
     outputs = service.capabilities.output_formats
     tables = service.list_tables()
     for declared_table in service.list_tables(without_tap_schema=False):
@@ -79,7 +79,7 @@ def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> 
             tables.insert(0, declared_table)
     table = next(iter(tables), None)
     if not outputs or table is None:
-        collector.add_unjudged("no output formats, or no tables, are declared")
+        collector.add_unchecked_reason("no output formats, or no tables, are declared")
         return
     adql = f"SELECT TOP 2 {table.columns[0].name if table.columns else '*'} FROM {table.name}"
     tried_media_types = set()
@@ -91,13 +91,13 @@ def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> 
             answer = service.send_query(adql, 2, RESPONSEFORMAT=mime, FORMAT=mime)
         else:
             answer = service.send_query(adql, 2, RESPONSEFORMAT=mime)
-        _judge_output(collector, mime, ivoid, answer)
+        _check_output_answer(collector, mime, ivoid, answer)
     answer = service.send_query(adql, 2, RESPONSEFORMAT="application/x-no-such-format")
     if answer.status == 200 and b'value="ERROR"' not in answer.body and b"value='ERROR'" not in answer.body:
         collector.add_finding("output.unknown", value=answer.headers.get("content-type"))
 
 
-def _judge_output(collector: FindingCollector, mime: str, ivoid: str, answer: HttpAnswer) -> None:
+def _check_output_answer(collector: FindingCollector, mime: str, ivoid: str, answer: HttpAnswer) -> None:
     base = mime.partition(";")[0].strip().lower()
     content_type = get_media_type(answer)
     is_error = answer.status != 200 or re.search(rb"QUERY_STATUS[\"'] value=[\"']ERROR", answer.body[:5000])
@@ -127,7 +127,7 @@ def _find_votable_fault(body: bytes) -> str:
     return "" if document.fields else "no FIELDs"
 
 
-def _build_text_check(separator: str) -> Callable[[bytes], str]:
+def _build_separated_text_check(separator: str) -> Callable[[bytes], str]:
     def find_text_fault(body: bytes) -> str:
         try:
             rows = list(csv.reader(io.StringIO(body.decode("utf-8")), delimiter=separator, strict=True))
@@ -150,19 +150,19 @@ def _find_json_fault(body: bytes) -> str:
     return ""
 
 
-def _build_magic_check(mark: bytes) -> Callable[[bytes], str]:
-    return lambda body: "" if body.startswith(mark) else f"it does not begin with {mark!r}"
+def _build_magic_bytes_check(magic_bytes: bytes) -> Callable[[bytes], str]:
+    return lambda body: "" if body.startswith(magic_bytes) else f"it does not begin with {magic_bytes!r}"
 
 
 BODY_CHECKS: dict[str, Callable[[bytes], str]] = {
     "votable": _find_votable_fault,
     "text/xml": _find_votable_fault,
     "application/xml": _find_votable_fault,
-    "text/csv": _build_text_check(","),
-    "tab-separated": _build_text_check("\t"),
+    "text/csv": _build_separated_text_check(","),
+    "tab-separated": _build_separated_text_check("\t"),
     "json": _find_json_fault,
-    "fits": _build_magic_check(b"SIMPLE  ="),
-    "parquet": _build_magic_check(b"PAR1"),
+    "fits": _build_magic_bytes_check(b"SIMPLE  ="),
+    "parquet": _build_magic_bytes_check(b"PAR1"),
 }
 
-GROUP = CheckGroup(name="output", title="Output formats", checks=OUTPUT_CHECKS, run=_check_outputs)
+GROUP = CheckGroup(name="output", title="Output formats", checks=OUTPUT_CHECKS, run=_check_output_formats)

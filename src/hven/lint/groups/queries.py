@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.tap_service import quote_column_name
 from hven.lint.xml_documents import NotXmlError
 from hven.model.errors import UserError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
 
 DALI_SOURCE = "DALI 1.1 sec. 4.4"
-QUERY_CHECKS = build_checks(
+QUERY_CHECKS = build_lint_checks(
     (
         "query.failed",
         "error",
@@ -173,17 +173,17 @@ TEST_ROW_LIMIT = 3
 MAX_TEST_COLUMNS = 3
 
 
-def _check_queries(service: ExaminedTapService, collector: FindingCollector) -> None:
-    table = _choose_table(service)
+def _check_sync_queries(service: ExaminedTapService, collector: FindingCollector) -> None:
+    table = _choose_test_table(service)
     if table is None or not table.columns:
-        collector.add_unjudged("there is no declared table to query")
+        collector.add_unchecked_reason("there is no declared table to query")
         return
     columns = table.columns[:MAX_TEST_COLUMNS]
     names = [quote_column_name(column.name) for column in columns]
     select_list = ", ".join(names)
     adql = f"SELECT {select_list} FROM {table.name}"
     top_adql = f"SELECT TOP {TEST_ROW_LIMIT} {select_list} FROM {table.name}"
-    top_answer = _query_and_check(service, collector, top_adql, table.name)
+    top_answer = _run_checked_query(service, collector, top_adql, table.name)
     if top_answer is None:
         return
     row_count = len(top_answer.rows)
@@ -196,12 +196,12 @@ def _check_queries(service: ExaminedTapService, collector: FindingCollector) -> 
     if answer_columns != [column.comparison_name for column in columns]:
         detail = f"the query selects {select_list}"
         collector.add_finding("query.columns", detail, table=table.name, value=", ".join(answer_columns))
-    _check_limits(service, collector, adql, table.name)
-    _check_query_shapes(service, collector, table.name, names[0])
-    _check_parameters(service, collector, top_adql, top_answer)
+    _check_row_limits(service, collector, adql, table.name)
+    _check_count_and_alias_queries(service, collector, table.name, names[0])
+    _check_request_parameters(service, collector, top_adql, top_answer)
 
 
-def _choose_table(service: ExaminedTapService) -> DeclaredTable | None:
+def _choose_test_table(service: ExaminedTapService) -> DeclaredTable | None:
     """Return TAP_SCHEMA.columns, or the first table of the service if it is not declared."""
     for table in service.list_tables(without_tap_schema=False):
         if table.comparison_name == "tap_schema.columns":
@@ -209,7 +209,7 @@ def _choose_table(service: ExaminedTapService) -> DeclaredTable | None:
     return next(iter(service.list_tables()), None)
 
 
-def _query_and_check(
+def _run_checked_query(
     service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str, maxrec: int | None = None
 ) -> VOTableDocument | None:
     """Run a query, and check the document against DALI; None if the query fails."""
@@ -223,11 +223,11 @@ def _query_and_check(
         detail = f"{adql} gives status {answer.status}: {document.error_message}"
         collector.add_finding("query.failed", detail, table=table_name)
         return None
-    _check_document(answer, document, collector)
+    _check_votable_document(answer, document, collector)
     return document
 
 
-def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: FindingCollector) -> None:
+def _check_votable_document(answer: HttpAnswer, document: VOTableDocument, collector: FindingCollector) -> None:
     media = get_media_type(answer)
     if media not in VOTABLE_MEDIA_TYPES:
         collector.add_finding("query.content-type", value=media)
@@ -250,8 +250,8 @@ def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: Fi
             collector.add_finding("query.field", anomaly_text, column=column)
 
 
-def _check_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
-    limited_answer = _query_and_check(service, collector, adql, table_name, TEST_ROW_LIMIT)
+def _check_row_limits(service: ExaminedTapService, collector: FindingCollector, adql: str, table_name: str) -> None:
+    limited_answer = _run_checked_query(service, collector, adql, table_name, TEST_ROW_LIMIT)
     if limited_answer is not None:
         row_count = len(limited_answer.rows)
         if row_count > TEST_ROW_LIMIT:
@@ -274,7 +274,7 @@ def _check_limits(service: ExaminedTapService, collector: FindingCollector, adql
         collector.add_finding("query.maxrec-zero", detail, table=table_name, value=row_count)
 
 
-def _check_query_shapes(
+def _check_count_and_alias_queries(
     service: ExaminedTapService, collector: FindingCollector, table_name: str, column_name: str
 ) -> None:
     try:
@@ -299,30 +299,30 @@ def _check_query_shapes(
         collector.add_finding("query.columns", detail, table=table_name, value=", ".join(names))
 
 
-def _check_parameters(
+def _check_request_parameters(
     service: ExaminedTapService, collector: FindingCollector, adql: str, first_answer: VOTableDocument
 ) -> None:
     expected_names = [field.name for field in first_answer.fields]
     get_answer = service.send_query(adql, method="GET")
-    if _list_answer_columns(get_answer) != expected_names:
+    if _list_answer_column_names(get_answer) != expected_names:
         collector.add_finding("query.get")
     dummy_answer = service.send_query(adql, DUMMY="ignore-me")
-    if _list_answer_columns(dummy_answer) != expected_names:
+    if _list_answer_column_names(dummy_answer) != expected_names:
         collector.add_finding("query.extra-parameter", value="DUMMY=ignore-me")
     lowercase_form = [(name.lower(), value) for name, value in service.build_query_form(adql)]
     lowercase_answer = service.client.send_post(f"{service.url}/sync", lowercase_form)
-    if _list_answer_columns(lowercase_answer) != expected_names:
+    if _list_answer_column_names(lowercase_answer) != expected_names:
         collector.add_finding("query.case", value="lang, query")
     unknown_language_answer = service.send_query(adql, LANG="OOBLECK")
-    if _list_answer_columns(unknown_language_answer) is not None:
+    if _list_answer_column_names(unknown_language_answer) is not None:
         collector.add_finding("query.language", value="OOBLECK")
     for version in service.capabilities.adql_versions:
         version_answer = service.send_query(adql, LANG=f"ADQL-{version}")
-        if _list_answer_columns(version_answer) is None:
+        if _list_answer_column_names(version_answer) is None:
             collector.add_finding("query.language-version", value=f"ADQL-{version}")
 
 
-def _list_answer_columns(answer: HttpAnswer) -> list[str] | None:
+def _list_answer_column_names(answer: HttpAnswer) -> list[str] | None:
     """Return the names of the columns of an answer; None if it is not a VOTable, or reports an error."""
     try:
         document = votable.parse_votable(answer.body)
@@ -333,4 +333,4 @@ def _list_answer_columns(answer: HttpAnswer) -> list[str] | None:
     return [field.name for field in document.fields]
 
 
-GROUP = CheckGroup(name="query", title="Queries", checks=QUERY_CHECKS, run=_check_queries)
+GROUP = CheckGroup(name="query", title="Queries", checks=QUERY_CHECKS, run=_check_sync_queries)

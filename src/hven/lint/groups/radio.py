@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hven.lint import row_rules
 from hven.lint.check_groups import CheckGroup
 from hven.lint.facts import load_standard_columns
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.groups.epncore import NUMERIC_DATATYPES, get_votable_datatype
 from hven.lint.votable import TEXT_DATATYPES
 from hven.model.errors import UserError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.lint.tap_service import DeclaredTable, ExaminedTapService
 
 STANDARD_NAME = "ObsCore radio extension (draft 2025-09)"
-RADIO_CHECKS = build_checks(
+RADIO_CHECKS = build_lint_checks(
     (
         "radio.utype",
         "warning",
@@ -105,13 +105,13 @@ KEY_COLUMNS = ("obs_publisher_did",)
 INTERVAL_COLUMNS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")
 
 
-def _check_radio(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_radio_table(service: ExaminedTapService, collector: FindingCollector) -> None:
     table = service.declared_tables.get("ivoa.obscore_radio") or next(
         (declared_table for declared_table in service.list_tables() if declared_table.utype.lower() == RADIO_UTYPE),
         None,
     )
     if table is None:
-        collector.add_unjudged("there is no radio extension of ObsCore")
+        collector.add_unchecked_reason("there is no radio extension of ObsCore")
         return
     if table.utype.lower() != RADIO_UTYPE:
         collector.add_finding("radio.utype", table=table.name, value=table.utype or "none")
@@ -139,34 +139,34 @@ def _check_radio(service: ExaminedTapService, collector: FindingCollector) -> No
         for name in sorted(shared_names - {"obs_publisher_did"}):
             collector.add_finding("radio.natural-join", table=table.name, column=name)
     try:
-        _check_rows(service, collector, table, has_obscore=obscore_table is not None)
+        _check_radio_rows(service, collector, table, has_obscore=obscore_table is not None)
     except UserError as error:
-        collector.add_unjudged(f"{table.name}: {error.message}")
+        collector.add_unchecked_reason(f"{table.name}: {error.message}")
 
 
-def _check_rows(
+def _check_radio_rows(
     service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable, *, has_obscore: bool
 ) -> None:
     rules = [
-        row_rules.require_filled("radio.null", "obs_publisher_did"),
-        row_rules.require_order("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
-        row_rules.require_between("radio.fill", "uv_distribution_ecc", 0, 1),
-        row_rules.require_between("radio.fill", "uv_distribution_fill", 0, 1),
+        row_rules.build_not_null_rule("radio.null", "obs_publisher_did"),
+        row_rules.build_order_rule("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
+        row_rules.build_range_rule("radio.fill", "uv_distribution_ecc", 0, 1),
+        row_rules.build_range_rule("radio.fill", "uv_distribution_fill", 0, 1),
     ]
     for name in INTERVAL_COLUMNS[:3]:
-        rules.append(row_rules.require_order("radio.interval-order", f"{name}_min", f"{name}_max"))  # noqa: PERF401
+        rules.append(row_rules.build_order_rule("radio.interval-order", f"{name}_min", f"{name}_max"))  # noqa: PERF401
     for standard_column in load_standard_columns("obscore_radio").values():
         name = standard_column.name
         if standard_column.type != "text" and not name.startswith("uv_distribution"):
-            rules.append(row_rules.require_between("radio.negative", name, 0, 1e300))
-    row_rules.judge_rules(service, collector, table, rules, KEY_COLUMNS)
+            rules.append(row_rules.build_range_rule("radio.negative", name, 0, 1e300))
+    row_rules.check_row_rules(service, collector, table, rules, KEY_COLUMNS)
     if not has_obscore or "obs_publisher_did" not in table.column_names:
         return
     condition = "obs_publisher_did NOT IN (SELECT obs_publisher_did FROM ivoa.obscore)"
     try:
         orphan_rows = service.run_query(f"SELECT TOP 1 obs_publisher_did FROM {table.name} WHERE {condition}", 1).rows
     except UserError as error:
-        collector.add_unjudged(f"whether each radio row has its observation: {error.message}")
+        collector.add_unchecked_reason(f"whether each radio row has its observation: {error.message}")
         return
     if orphan_rows:
         count = service.query_number(f"SELECT COUNT(*) AS n FROM {table.name} WHERE {condition}") or 1
@@ -175,4 +175,4 @@ def _check_rows(
         )
 
 
-GROUP = CheckGroup(name="radio", title="ObsCore for radio data", checks=RADIO_CHECKS, run=_check_radio)
+GROUP = CheckGroup(name="radio", title="ObsCore for radio data", checks=RADIO_CHECKS, run=_check_radio_table)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.lint.check_groups import CheckGroup
-from hven.lint.findings import FindingCollector, build_checks
-from hven.lint.tap_service import normalize_name
+from hven.lint.findings import FindingCollector, build_lint_checks
+from hven.lint.tap_service import normalize_identifier
 from hven.lint.votable import ARRAYSIZE_PATTERN, DATATYPE_CODES, INTEGER_RANGES
 
 if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
 
 STANDARD_NAME = "TAP 1.1 sec. 4"
-SCHEMA_CHECKS = build_checks(
+SCHEMA_CHECKS = build_lint_checks(
     (
         "schema.absent",
         "error",
@@ -179,24 +179,24 @@ FLAG_COLUMNS = {"indexed", "principal", "std"}
 IDENTIFIER_PATTERN = re.compile(r'[A-Za-z][A-Za-z0-9_]*|"(?:[^"]|"")+"')
 
 
-def _check_schema(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_tap_schema(service: ExaminedTapService, collector: FindingCollector) -> None:
     rows = service.tap_schema_rows
     for name in TAP_SCHEMA_LAYOUT:
         if name in service.schema_faults:
             collector.add_finding("schema.absent", service.schema_faults[name], table=f"TAP_SCHEMA.{name}")
         else:
-            _check_layout(service, collector, name)
-    _check_names(collector, rows)
-    _check_references(collector, rows)
-    _check_types(service, collector, rows.get("columns", []))
+            _check_schema_table_layout(service, collector, name)
+    _check_listed_names(collector, rows)
+    _check_schema_references(collector, rows)
+    _check_listed_datatypes(service, collector, rows.get("columns", []))
     if "columns" in rows and "tables" in rows:
-        _check_self_description(collector, rows)
+        _check_schema_lists_itself(collector, rows)
         if not service.is_tap_1_0 and not service.schema_faults:
-            _check_foreign_keys(service, collector)
+            _check_declared_foreign_keys(service, collector)
 
 
-def _check_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
-    fields = {normalize_name(field.name): field for field in service.schema_fields[schema_table]}
+def _check_schema_table_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
+    fields = {normalize_identifier(field.name): field for field in service.schema_fields[schema_table]}
     records = service.tap_schema_rows[schema_table]
     for column_spec, kind in TAP_SCHEMA_LAYOUT[schema_table].items():
         column = column_spec.rstrip("!")
@@ -210,7 +210,7 @@ def _check_layout(service: ExaminedTapService, collector: FindingCollector, sche
         if (kind == TEXT_TYPE) != field.is_text or is_wrong_integer:
             fault = f"{field.datatype}, not {kind}"
             collector.add_finding("schema.column-type", fault, **location, value=field.datatype)
-        _check_layout_values(collector, records, location, is_required=column_spec.endswith("!"))
+        _check_schema_column_values(collector, records, location, is_required=column_spec.endswith("!"))
     if schema_table == "tables":
         for record in records:
             table_type = str(record.get("table_type") or "table")
@@ -219,7 +219,7 @@ def _check_layout(service: ExaminedTapService, collector: FindingCollector, sche
                 collector.add_finding("schema.table-type", table=table, value=record["table_type"])
 
 
-def _check_layout_values(
+def _check_schema_column_values(
     collector: FindingCollector, records: list[dict[str, Any]], location: dict[str, Any], *, is_required: bool
 ) -> None:
     """Report NULL in a required column, and values of a flag other than 0 and 1."""
@@ -238,14 +238,14 @@ def _format_record_key(record: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {record[name]}" for name in names)
 
 
-def _check_names(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+def _check_listed_names(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
     seen_tables: set[str] = set()
     for record in rows_by_table.get("tables", []):
         name = str(record.get("table_name") or "")
         parts = re.findall(r'"(?:[^"]|"")+"|[^."]+', name)
         if not 1 <= len(parts) <= 3 or not all(map(_is_usable_identifier, parts)):
             collector.add_finding("schema.table-name", table=name, value=name)
-        normalized_name = normalize_name(name)
+        normalized_name = normalize_identifier(name)
         if normalized_name in seen_tables:
             collector.add_finding("schema.duplicate", table=name, value=name)
         seen_tables.add(normalized_name)
@@ -255,7 +255,7 @@ def _check_names(collector: FindingCollector, rows_by_table: dict[str, list[dict
         name = str(record.get("column_name") or "")
         if not _is_usable_identifier(name):
             collector.add_finding("schema.column-name", table=table, column=name, value=name)
-        comparison_name = name if name.startswith('"') else normalize_name(name)
+        comparison_name = name if name.startswith('"') else normalize_identifier(name)
         table_and_column = table.lower(), comparison_name
         if table_and_column in seen_columns:
             collector.add_finding("schema.duplicate", table=table, column=name, value=name)
@@ -267,19 +267,19 @@ def _is_usable_identifier(name: str) -> bool:
     return IDENTIFIER_PATTERN.fullmatch(name) is not None and name.upper() not in RESERVED_WORDS
 
 
-def _check_references(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    _check_pointers(collector, rows_by_table)
+def _check_schema_references(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+    _check_foreign_key_targets(collector, rows_by_table)
     columns = {
-        (_get_name(record, "table_name"), _get_name(record, "column_name"))
+        (_get_normalized_name(record, "table_name"), _get_normalized_name(record, "column_name"))
         for record in rows_by_table.get("columns", [])
     }
-    keys_by_id = {_get_name(record, "key_id"): record for record in rows_by_table.get("keys", [])}
+    keys_by_id = {_get_normalized_name(record, "key_id"): record for record in rows_by_table.get("keys", [])}
     for record in rows_by_table.get("key_columns", []):
-        key = keys_by_id.get(_get_name(record, "key_id"))
+        key = keys_by_id.get(_get_normalized_name(record, "key_id"))
         if not key:
             continue
         for column, table in (("from_column", "from_table"), ("target_column", "target_table")):
-            if (_get_name(key, table), _get_name(record, column)) not in columns:
+            if (_get_normalized_name(key, table), _get_normalized_name(record, column)) not in columns:
                 collector.add_finding(
                     "schema.orphan",
                     f"{key.get(table)} has no such column",
@@ -290,23 +290,23 @@ def _check_references(collector: FindingCollector, rows_by_table: dict[str, list
     if columns:
         tables_with_columns = {table for table, _ in columns}
         listed_tables = [
-            normalize_name(str(record.get("table_name") or "")) for record in rows_by_table.get("tables", [])
+            normalize_identifier(str(record.get("table_name") or "")) for record in rows_by_table.get("tables", [])
         ]
         for name in dict.fromkeys(listed_tables):
             if name not in tables_with_columns:
                 collector.add_finding("schema.no-columns", table=name)
 
 
-def _get_name(record: dict[str, Any], column: str) -> str:
+def _get_normalized_name(record: dict[str, Any], column: str) -> str:
     """Return the name in a column of TAP_SCHEMA, in the form in which names are compared."""
-    return normalize_name(str(record.get(column)))
+    return normalize_identifier(str(record.get(column)))
 
 
-def _check_pointers(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+def _check_foreign_key_targets(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
     """Check that the names in TAP_SCHEMA's foreign keys are listed in their target tables."""
     target_columns = {"schemas": "schema_name", "tables": "table_name", "keys": "key_id"}
     listed_names = {
-        target: {normalize_name(str(record.get(column) or "")) for record in rows_by_table.get(target, [])}
+        target: {normalize_identifier(str(record.get(column) or "")) for record in rows_by_table.get(target, [])}
         for target, column in target_columns.items()
     }
     for name, column, target in TAP_SCHEMA_KEYS:
@@ -314,7 +314,7 @@ def _check_pointers(collector: FindingCollector, rows_by_table: dict[str, list[d
             continue
         for record in rows_by_table.get(name, []):
             reference_name = str(record.get(column) or "")
-            if reference_name and normalize_name(reference_name) not in listed_names[target]:
+            if reference_name and normalize_identifier(reference_name) not in listed_names[target]:
                 collector.add_finding(
                     "schema.orphan",
                     f"{column} {reference_name}",
@@ -325,7 +325,9 @@ def _check_pointers(collector: FindingCollector, rows_by_table: dict[str, list[d
                 )
 
 
-def _check_types(service: ExaminedTapService, collector: FindingCollector, records: list[dict[str, Any]]) -> None:
+def _check_listed_datatypes(
+    service: ExaminedTapService, collector: FindingCollector, records: list[dict[str, Any]]
+) -> None:
     for record in records:
         location: dict[str, Any] = {"table": str(record.get("table_name")), "column": str(record.get("column_name"))}
         datatype = str(record.get("datatype") or "")
@@ -344,21 +346,21 @@ def _check_types(service: ExaminedTapService, collector: FindingCollector, recor
             collector.add_finding("schema.size", f"size {size}, arraysize {arraysize}", **location, value=size)
 
 
-def _check_self_description(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
-    listed_tables = {_get_name(record, "table_name") for record in rows_by_table["tables"]}
+def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:
+    listed_tables = {_get_normalized_name(record, "table_name") for record in rows_by_table["tables"]}
     standard_columns = set()
     for name, layout in TAP_SCHEMA_LAYOUT.items():
         standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("!")) for column_spec in layout}
         if f"tap_schema.{name}" not in listed_tables:
             collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
     for record in rows_by_table["columns"]:
-        column = _get_name(record, "column_name")
-        is_standard = (_get_name(record, "table_name"), column) in standard_columns
+        column = _get_normalized_name(record, "column_name")
+        is_standard = (_get_normalized_name(record, "table_name"), column) in standard_columns
         if is_standard and record.get("std") == 0:
             collector.add_finding("schema.std", table=str(record.get("table_name")), column=column, value=0)
 
 
-def _check_foreign_keys(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_declared_foreign_keys(service: ExaminedTapService, collector: FindingCollector) -> None:
     for name, column, target in TAP_SCHEMA_KEYS:
         target_column = "table_name" if target == "tables" else column
         declared_keys = service.foreign_keys.get(f"tap_schema.{name}", ())
@@ -367,4 +369,4 @@ def _check_foreign_keys(service: ExaminedTapService, collector: FindingCollector
             collector.add_finding("schema.keys", detail, table=f"TAP_SCHEMA.{name}", column=column)
 
 
-GROUP = CheckGroup(name="schema", title="TAP_SCHEMA", checks=SCHEMA_CHECKS, run=_check_schema)
+GROUP = CheckGroup(name="schema", title="TAP_SCHEMA", checks=SCHEMA_CHECKS, run=_check_tap_schema)

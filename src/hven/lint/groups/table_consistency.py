@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from hven.lint.check_groups import CheckGroup
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.model.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METADATA_SOURCE = "TAP 1.1 sec. 4; VOSI 1.1 sec. 4"
 ANSWER_SOURCE = "TAP 1.1 sec. 2.7.3, 4.3"
-CONSISTENCY_CHECKS = build_checks(
+CONSISTENCY_CHECKS = build_lint_checks(
     (
         "tables.only-in-schema",
         "warning",
@@ -173,12 +173,12 @@ TAP_1_0_DATATYPES = {
 GEOMETRY_DATATYPES = {"point", "region"}  # TAP 1.0's types that newer services send as arrays
 
 
-def _check_consistency(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_table_consistency(service: ExaminedTapService, collector: FindingCollector) -> None:
     listed = service.listed_tables
     if listed is None:
-        collector.add_unjudged("there is no readable /tables to compare with")
+        collector.add_unchecked_reason("there is no readable /tables to compare with")
     elif "tables" in service.tap_schema_rows and "columns" in service.tap_schema_rows:
-        _compare_tables(service.declared_tables, listed, collector)
+        _compare_table_listings(service.declared_tables, listed, collector)
         for name in sorted(service.declared_tables.keys() & listed.keys()):
             schema_keys = service.foreign_keys.get(name, frozenset())
             for foreign_key in sorted(schema_keys ^ listed[name].foreign_keys):
@@ -186,19 +186,21 @@ def _check_consistency(service: ExaminedTapService, collector: FindingCollector)
                 collector.add_finding("tables.foreign-key", detail, table=listed[name].name, value=foreign_key)
     tables = service.list_tables(without_tap_schema=False)
     if len(tables) > MAX_TABLES:
-        collector.add_unjudged(f"{len(tables):,} tables: the first {MAX_TABLES} were asked for a row")
+        collector.add_unchecked_reason(f"{len(tables):,} tables: the first {MAX_TABLES} were asked for a row")
     for table in tables[:MAX_TABLES]:
-        _check_answer(service, collector, table)
+        _check_answer_fields(service, collector, table)
 
 
-def _compare_tables(
+def _compare_table_listings(
     schema_tables: dict[str, DeclaredTable], listed_tables: dict[str, DeclaredTable], collector: FindingCollector
 ) -> None:
     for key in schema_tables.keys() | listed_tables.keys():
         schema_table = schema_tables.get(key)
         listed_table = listed_tables.get(key)
         if schema_table is None or listed_table is None:
-            _report_missing(collector, schema_table or listed_tables[key], is_in_schema=schema_table is not None)
+            _report_missing_declaration(
+                collector, schema_table or listed_tables[key], is_in_schema=schema_table is not None
+            )
             continue
         schema_columns = {column.comparison_name: column for column in schema_table.columns}
         listed_columns = {column.comparison_name: column for column in listed_table.columns}
@@ -206,18 +208,20 @@ def _compare_tables(
             continue  # a list without columns is allowed
         for name in sorted(schema_columns.keys() | listed_columns.keys()):
             if name in schema_columns and name in listed_columns:
-                _compare_columns(schema_columns[name], listed_columns[name], schema_table.name, collector)
+                _compare_column_declarations(schema_columns[name], listed_columns[name], schema_table.name, collector)
             else:
-                _report_missing(collector, schema_table, column=name, is_in_schema=name in schema_columns)
+                _report_missing_declaration(collector, schema_table, column=name, is_in_schema=name in schema_columns)
 
 
-def _report_missing(collector: FindingCollector, table: DeclaredTable, *, column: str = "", is_in_schema: bool) -> None:
+def _report_missing_declaration(
+    collector: FindingCollector, table: DeclaredTable, *, column: str = "", is_in_schema: bool
+) -> None:
     """Report a table or a column that only TAP_SCHEMA or only /tables has."""
     code = "tables.only-in-schema" if is_in_schema else "tables.only-in-tables"
     collector.add_finding(code, table=table.name, column=column)
 
 
-def _compare_columns(
+def _compare_column_declarations(
     schema_column: DeclaredColumn, listed_column: DeclaredColumn, table_name: str, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table_name, "column": schema_column.name}
@@ -244,7 +248,7 @@ def _normalize_datatype(datatype: str) -> str:
     return "char" if votable_datatype == "unicodeChar" else votable_datatype
 
 
-def _check_answer(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
+def _check_answer_fields(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
     if not table.columns:
         return
     try:
@@ -258,7 +262,7 @@ def _check_answer(service: ExaminedTapService, collector: FindingCollector, tabl
         if field is None:
             collector.add_finding("tables.field-missing", table=table.name, column=column.name)
         else:
-            _compare_field(column, field, table, collector)
+            _compare_field_with_column(column, field, table, collector)
     for name, field in fields.items():
         if name not in table.column_names:
             collector.add_finding("tables.field-undeclared", table=table.name, column=field.name)
@@ -267,7 +271,7 @@ def _check_answer(service: ExaminedTapService, collector: FindingCollector, tabl
             collector.add_finding("tables.cell", anomaly_text, table=table.name, column=name)
 
 
-def _compare_field(
+def _compare_field_with_column(
     column: DeclaredColumn, field: VOTableField, table: DeclaredTable, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
@@ -297,5 +301,5 @@ def _compare_field(
 
 
 GROUP = CheckGroup(
-    name="tables", title="TAP_SCHEMA, /tables and answers", checks=CONSISTENCY_CHECKS, run=_check_consistency
+    name="tables", title="TAP_SCHEMA, /tables and answers", checks=CONSISTENCY_CHECKS, run=_check_table_consistency
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.lint import xml_documents
 from hven.lint.check_groups import CheckGroup
 from hven.lint.client import get_media_type
-from hven.lint.findings import FindingCollector, build_checks
+from hven.lint.findings import FindingCollector, build_lint_checks
 from hven.lint.xml_documents import NotXmlError, get_local_name
 from hven.model.errors import UserError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-VOSI_CHECKS = build_checks(
+VOSI_CHECKS = build_lint_checks(
     (
         "vosi.capabilities-shape",
         "error",
@@ -103,24 +103,24 @@ ROOT_ELEMENTS = {"tables": "tableset", "availability": "availability"}
 TIME_PATTERN = re.compile(r"-?\d{4,}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
-def _check_vosi(service: ExaminedTapService, collector: FindingCollector) -> None:
-    answer = service.get_document("capabilities")
+def _check_vosi_documents(service: ExaminedTapService, collector: FindingCollector) -> None:
+    answer = service.fetch_cached_document("capabilities")
     _check_media_type(collector, answer, "capabilities")
-    for element_name, fault_text in xml_documents.find_content_faults(service.capabilities.root):
+    for element_name, fault_text in xml_documents.find_content_model_faults(service.capabilities.root):
         collector.add_finding("vosi.capabilities-shape", f"{element_name}: {fault_text}")
     for name, standard in VOSI_STANDARD_IDS.items():
-        _check_document(service, collector, name, standard)
+        _check_vosi_document(service, collector, name, standard)
 
 
-def _check_document(service: ExaminedTapService, collector: FindingCollector, name: str, standard: str) -> None:
+def _check_vosi_document(service: ExaminedTapService, collector: FindingCollector, name: str, standard: str) -> None:
     declared_interfaces = service.capabilities.find_interfaces(standard)
     declared_urls = declared_interfaces[0].urls if declared_interfaces else ()
     try:
-        answer = service.get_document(name)
+        answer = service.fetch_cached_document(name)
         if answer.status == 404 and name == "availability" and declared_urls:
             answer = service.client.send_get(declared_urls[0])  # it may have any address
     except UserError as error:
-        collector.add_unjudged(error.message)
+        collector.add_unchecked_reason(error.message)
         return
     if answer.status != 200:
         if declared_interfaces:
@@ -138,7 +138,7 @@ def _check_document(service: ExaminedTapService, collector: FindingCollector, na
     if root_name != ROOT_ELEMENTS[name]:
         collector.add_finding(f"vosi.{name}-shape", f"its root is <{root_name}>, not <{ROOT_ELEMENTS[name]}>")
         return
-    for element_name, fault_text in xml_documents.find_content_faults(root):
+    for element_name, fault_text in xml_documents.find_content_model_faults(root):
         collector.add_finding(f"vosi.{name}-shape", f"{element_name}: {fault_text}")
     if not declared_interfaces:
         collector.add_finding("vosi.undeclared", f"/{name}")
@@ -147,16 +147,16 @@ def _check_document(service: ExaminedTapService, collector: FindingCollector, na
 
 
 def _check_availability(root: object, collector: FindingCollector) -> None:
-    available_text = xml_documents.get_text(root, "available")
+    available_text = xml_documents.get_element_text(root, "available")
     if available_text not in {"true", "false", "1", "0"}:
         collector.add_finding(
             "vosi.availability-shape", f"<available> is {available_text!r}, not true or false", value=available_text
         )
     elif available_text in {"false", "0"}:
-        collector.add_finding("vosi.not-available", xml_documents.get_text(root, "note"))
+        collector.add_finding("vosi.not-available", xml_documents.get_element_text(root, "note"))
     for name in ("upSince", "downAt", "backAt"):
-        for time_element in xml_documents.find_children(root, name):
-            time_text = xml_documents.get_text(time_element)
+        for time_element in xml_documents.find_child_elements(root, name):
+            time_text = xml_documents.get_element_text(time_element)
             if TIME_PATTERN.fullmatch(time_text) is None:
                 collector.add_finding("vosi.availability-time", f"<{name}>", value=time_text)
 
@@ -168,4 +168,4 @@ def _check_media_type(collector: FindingCollector, answer: HttpAnswer, name: str
         collector.add_finding("vosi.content-type", detail, value=content_type)
 
 
-GROUP = CheckGroup(name="vosi", title="Documents about the service", checks=VOSI_CHECKS, run=_check_vosi)
+GROUP = CheckGroup(name="vosi", title="Documents about the service", checks=VOSI_CHECKS, run=_check_vosi_documents)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from hven.model.settings._initialization import create_site
+from hven.model.settings._initialization import create_site_directory
 from hven.model.settings._reloadable_settings import ReloadableSettings
 from hven.model.settings._secrets import SECRETS_FILE, find_exposed_files, resolve_secret
 from hven.model.settings._sections import (
     URL_PATTERN,
     AddressAlias,
     AlertSettings,
-    Portal,
-    Project,
-    PythonLimits,
+    DescriptorPythonLimits,
+    PortalSettings,
+    ProjectSettings,
     QueryLimits,
-    RemoteService,
+    RemoteTapService,
     ScheduleSettings,
     SettingsSection,
+    build_setting_metadata,
     define_setting,
-    describe_setting,
 )
 from hven.model.settings._site_file import (
     SETTINGS_FILE,
     find_missing_portal_items,
-    find_unavailable_sections,
+    find_unavailable_section_faults,
     load_settings,
 )
 from hven.model.settings._site_settings import Settings
-from hven.model.settings._validation import collect_setting_docs, iterate_local_settings, parse_byte_size
+from hven.model.settings._validation import collect_setting_docs, iterate_site_specific_settings, parse_byte_size
 
 __all__ = [
     "SECRETS_FILE",
@@ -34,23 +34,23 @@ __all__ = [
     "URL_PATTERN",
     "AddressAlias",
     "AlertSettings",
-    "Portal",
-    "Project",
-    "PythonLimits",
+    "DescriptorPythonLimits",
+    "PortalSettings",
+    "ProjectSettings",
     "QueryLimits",
     "ReloadableSettings",
-    "RemoteService",
+    "RemoteTapService",
     "ScheduleSettings",
     "Settings",
     "SettingsSection",
+    "build_setting_metadata",
     "collect_setting_docs",
-    "create_site",
+    "create_site_directory",
     "define_setting",
-    "describe_setting",
     "find_exposed_files",
     "find_missing_portal_items",
-    "find_unavailable_sections",
-    "iterate_local_settings",
+    "find_unavailable_section_faults",
+    "iterate_site_specific_settings",
     "load_settings",
     "parse_byte_size",
     "resolve_secret",

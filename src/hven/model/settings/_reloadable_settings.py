@@ -51,7 +51,7 @@ class ReloadableSettings:
         self.current = current
         self.pending_restart: tuple[str, ...] = ()
         self.problem: str | None = None
-        self._last_stamp = self._read_stamp()
+        self._last_stamp = self._read_file_stamp()
 
     def reload_if_changed(self, more_restart_settings: Iterable[str] = ()) -> bool:
         """Reload the file if it changed since the last look.
@@ -67,7 +67,7 @@ class ReloadableSettings:
         changed
             Whether anything that is in force did.
         """
-        stamp = self._read_stamp()
+        stamp = self._read_file_stamp()
         if stamp == self._last_stamp:
             return False
         self._last_stamp = stamp  # of before it is read: a change while we read is seen at the next look
@@ -83,14 +83,14 @@ class ReloadableSettings:
             old, new = (
                 getattr(settings, section) if section else settings for settings in (old_settings, new_settings)
             )
-            waiting += _list_differences(name, getattr(old, key), getattr(new, key))
+            waiting += _list_changed_settings(name, getattr(old, key), getattr(new, key))
             value = getattr(old, key)
             new_settings = replace(
                 new_settings,
                 **({section: replace(getattr(new_settings, section), **{key: value})} if section else {key: value}),
             )
         for name in more_restart_settings:
-            waiting += _list_differences(name, old_settings.brought[name], new_settings.brought[name])
+            waiting += _list_changed_settings(name, old_settings.brought[name], new_settings.brought[name])
             brought = {**new_settings.brought, name: old_settings.brought[name]}
             new_settings = replace(new_settings, brought=brought)
         self.problem = None
@@ -99,7 +99,7 @@ class ReloadableSettings:
         self.current = new_settings
         return changed
 
-    def _read_stamp(self) -> tuple[int, ...]:
+    def _read_file_stamp(self) -> tuple[int, ...]:
         try:
             status = (self.current.directory / SETTINGS_FILE).stat()
         except OSError:
@@ -107,7 +107,7 @@ class ReloadableSettings:
         return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _list_differences(setting_name: str, old: Any, new: Any) -> Iterator[str]:
+def _list_changed_settings(setting_name: str, old: Any, new: Any) -> Iterator[str]:
     """Yield what differs: of a section its settings."""
     if is_dataclass(old):
         yield from (

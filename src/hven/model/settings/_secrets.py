@@ -6,7 +6,7 @@ import os
 import tomllib
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Fault, Place, SourceError
+from hven.model.errors import Fault, SourceError, TextPlace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
             continue
         if mode & forbidden_mode:
             message = "every account of this machine can read it"
-            place = Place(file=str(path))
+            place = TextPlace(file=str(path))
             faults.append(
                 Fault(
                     message=message,
@@ -55,14 +55,14 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
     return faults
 
 
-def resolve_secret(directory: Path, name: str) -> str:
+def resolve_secret(directory: Path, secret_name: str) -> str:
     """Resolve ``$NAME``: the environment wins over ``secrets.toml`` beside hven.toml.
 
     Parameters
     ----------
     directory
         The site's.
-    name
+    secret_name
         ``$NAME`` or ``NAME``.
 
     Returns
@@ -75,7 +75,7 @@ def resolve_secret(directory: Path, name: str) -> str:
     SourceError
         It is in neither, or the file cannot be read. The message never holds a value.
     """
-    variable = name.removeprefix("$")
+    variable = secret_name.removeprefix("$")
     environment_value = os.environ.get(variable)
     if environment_value is not None:
         return environment_value

@@ -27,7 +27,7 @@ RELATIVE_PATH_PATTERN = (
 PICTURE_PATH_PATTERN = RELATIVE_PATH_PATTERN.removesuffix("$") + r"\.(svg|png|jpg|jpeg|webp)$"
 
 
-def describe_setting(
+def build_setting_metadata(
     doc: str, *, example: str = "another form", placed: str = "", size: bool = False, is_list: bool = False, **rule: Any
 ) -> dict[str, Any]:
     """Describe a field of hven.toml, as its `metadata`; without a default it is required.
@@ -65,7 +65,7 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
     doc
         Its line of documentation, without a full stop.
     metadata_options
-        As `describe_setting` takes them.
+        As `build_setting_metadata` takes them.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
         For a dataclass.
     """
     is_list = isinstance(default, tuple)
-    metadata = describe_setting(doc, is_list=is_list, **metadata_options)
+    metadata = build_setting_metadata(doc, is_list=is_list, **metadata_options)
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -81,7 +81,7 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsSection:
-    """A section of hven.toml, ``[name]``: of our own, or brought by an engine (`hven.engines.EngineRecord`).
+    """A section of hven.toml, ``[name]``: of our own, or brought by an engine (`hven.engines.EnginePluginRecord`).
 
     Attributes
     ----------
@@ -120,14 +120,14 @@ class AddressAlias:
     """
 
     path: str = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "the old path: /cs/scs.xml; with /* at its end, all below: /old/data/*, ftp://ftp.example.org/pub/*",
             pattern=r"^(/|ftp://[^\s?#*]+/\*$)",
             example="a path that begins with '/', or ftp://host/path/*",
         )
     )
     to: str = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "the path that answers it: /cone/stars.main, /collections/stars/files/*, /push/oidb.links?granule=*",
             pattern="^/",
             example="a path that begins with '/'",
@@ -144,7 +144,7 @@ class AddressAlias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteService:
+class RemoteTapService:
     """A TAP service elsewhere that the form over all EPN-TAP or ObsCore tables asks, too: ``[[remote]]``.
 
     Attributes
@@ -155,9 +155,9 @@ class RemoteService:
         Of its TAP service.
     """
 
-    name: str = field(metadata=describe_setting("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
+    name: str = field(metadata=build_setting_metadata("its name in addresses: amda", pattern="^[a-z][a-z0-9_-]{0,40}$"))
     url: str = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "address of the TAP service, without /sync; an address in a local network needs allow_private",
             pattern=URL_PATTERN,
             example="an address such as 'https://vo.example.org/tap'",
@@ -239,7 +239,7 @@ class QueryLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiveLimits:
+class InPlaceDatabaseLimits:
     """What one process may ask of a database whose tables are read in place."""
 
     pool: int = define_setting(4, "connections at most", ge=1, le=1000)
@@ -253,7 +253,7 @@ class LiveLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteFileSettings:
+class FileCacheSettings:
     """Settings of the caches of files: files on other servers that this one forwards, pictures, and tables as files."""
 
     cache: int = define_setting(
@@ -285,7 +285,7 @@ class RemoteFileSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PythonLimits:
+class DescriptorPythonLimits:
     """What Python beside a descriptor may use."""
 
     seconds: float = define_setting(
@@ -300,12 +300,12 @@ class PythonLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderProgram:
+class SampleReaderProgram:
     """A program that reads files of samples which Hven cannot: ``[readers.NAME]``."""
 
-    name: str = field(metadata=describe_setting("its name is that of the section: [readers.NAME]"))
+    name: str = field(metadata=build_setting_metadata("its name is that of the section: [readers.NAME]"))
     command: tuple[str, ...] = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, "
             "and words that begin with ./, are paths from hven.toml",
             is_list=True,
@@ -350,7 +350,7 @@ class JobLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolverSettings:
+class NameResolverSettings:
     """Where names of objects are looked up."""
 
     table: str | None = define_setting(
@@ -480,7 +480,7 @@ def _check_group_name(group: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeopleSettings:
+class AccountGroupSettings:
     """Who is who, for policies: groups and other names of accounts."""
 
     groups: Mapping[Annotated[str, Field(pattern="^[^:\\s]+$"), AfterValidator(_check_group_name)], tuple[str, ...]] = (
@@ -534,18 +534,18 @@ class LoginSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityProvider:
+class IdentityProviderSettings:
     """A provider of OpenID Connect by whom readers log in: ``[identity.NAME]``."""
 
-    name: str = field(metadata=describe_setting("its name is that of the section: [identity.NAME]"))
+    name: str = field(metadata=build_setting_metadata("its name is that of the section: [identity.NAME]"))
     issuer: str = field(
-        metadata=describe_setting(
+        metadata=build_setting_metadata(
             "address of the provider, as in its tokens: https://aai.egi.eu/auth/realms/egi",
             pattern=r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]+$",
             example="an address such as 'https://aai.example.org'",
         )
     )
-    client_id: str = field(metadata=describe_setting("identifier of this site at the provider"))
+    client_id: str = field(metadata=build_setting_metadata("identifier of this site at the provider"))
     client_secret: str | None = define_setting(
         None,
         "$NAME of the secret that the provider gave this site, if any",
@@ -577,10 +577,10 @@ class IdentityProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class ProjectSettings:
     """People who share collections: ``[projects.NAME]``. Who is a member, and in which role, the store knows."""
 
-    name: str = field(metadata=describe_setting("its name is that of the section: [projects.NAME]"))
+    name: str = field(metadata=build_setting_metadata("its name is that of the section: [projects.NAME]"))
     title: str | None = define_setting(None, "its name for people")
     description: str | None = define_setting(None, "one paragraph about it")
     contact: str | None = define_setting(None, "person or address for questions")
@@ -600,7 +600,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TreeSettings:
+class CountTreeSettings:
     """The tree of counts on the first page: what its levels are, from the outermost."""
 
     levels: tuple[str, ...] = define_setting(
@@ -700,7 +700,7 @@ class CitedResultSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Portal:
+class PortalSettings:
     """One portal of several on one site: ``[portals.NAME]``. What is None is the site's.
 
     Attributes
@@ -715,7 +715,7 @@ class Portal:
         Accounts that operate its collections, and no others.
     """
 
-    name: str = field(metadata=describe_setting("its name is that of the section: [portals.NAME]"))
+    name: str = field(metadata=build_setting_metadata("its name is that of the section: [portals.NAME]"))
     host: str | None = define_setting(
         None,
         "host name of the portal: medoc.example.org; or",

@@ -8,15 +8,15 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
-from hven.model.errors import DescriptorError, Fault, Place, UserError, find_close_match, suggest_spelling
+from hven.model.errors import DescriptorError, Fault, TextPlace, UserError, find_close_match, suggest_spelling
 from hven.model.settings._secrets import resolve_secret
 from hven.model.settings._site_settings import Settings
 from hven.model.settings._validation import (
     NAMED_SECTION_CLASSES,
-    build_file_model,
-    collect_sections,
+    build_settings_file_model,
     collect_setting_metadata,
-    list_engine_sections,
+    collect_settings_sections,
+    list_engine_settings_sections,
     parse_byte_size,
     validate_settings,
 )
@@ -97,26 +97,26 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
         message = f"{directory} is no site: {reason}"
         raise UserError(message, remedy=f"hven init {directory}")
     faults: list[Fault] = []
-    text, data = _parse_file(file, faults)
+    text, data = _parse_settings_file(file, faults)
     _convert_byte_sizes(data)
-    overrides = _read_environment(environment, faults)
-    faults += _find_faults(data, text)
+    overrides = _read_environment_settings(environment, faults)
+    faults += _find_settings_faults(data, text)
     for key, message in _find_invalid_keys(_group_keys_by_section(overrides)):
         fault_text = f"{_format_variable_name(key)}: {message}"
-        faults.append(Fault(message=fault_text, place=Place(file="environment")))
+        faults.append(Fault(message=fault_text, place=TextPlace(file="environment")))
     if faults:
         raise DescriptorError(faults)
-    _set_values(data, overrides)
+    _set_values_by_key(data, overrides)
     return _build_settings(directory, data)
 
 
-def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
+def _parse_settings_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
     content = file.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        place = Place(file=SETTINGS_FILE, line=line)
+        place = TextPlace(file=SETTINGS_FILE, line=line)
         fault = Fault(message="not UTF-8", place=place, remedy="save the file as UTF-8")
         raise DescriptorError([fault]) from None
     try:
@@ -130,7 +130,7 @@ def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
             line = text.count("\n") + 1
             column = None
         message = str(error).partition(" (at ")[0]
-        place = Place(file=SETTINGS_FILE, line=line, column=column)
+        place = TextPlace(file=SETTINGS_FILE, line=line, column=column)
         remedy = 'text stands in double quotes: name = "x"'
         faults.append(Fault(message=f"not TOML: {message}", place=place, remedy=remedy))
         raise DescriptorError(faults) from None
@@ -150,7 +150,7 @@ def _convert_byte_sizes(data: dict[str, Any]) -> None:
 
 def _list_named_sections() -> set[str]:
     """Return the sections whose entries have names of their own, as in ``[readers.NAME]``."""
-    sections = collect_sections().items()
+    sections = collect_settings_sections().items()
     return {name for name, section in sections if section.settings_class in NAMED_SECTION_CLASSES}
 
 
@@ -159,7 +159,7 @@ def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     from pydantic import ValidationError  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
 
     try:
-        build_file_model().model_validate(data)
+        build_settings_file_model().model_validate(data)
     except ValidationError as error:
         for item in error.errors():
             yield _explain_validation_error(item)
@@ -177,7 +177,7 @@ def _explain_validation_error(item: Any) -> tuple[str, str]:
         name_words = words[:1] + words[2:]
     name = ".".join(name_words)
     if item["type"] == "dict_type" and steps[-1] == words[0] and name in named_sections:
-        example = next((entry["name"] for entry in _select_tables(item["input"]) if "name" in entry), "NAME")
+        example = next((entry["name"] for entry in _select_toml_tables(item["input"]) if "name" in entry), "NAME")
         return key, f"each has a section with its own name: write [{name}.{example}], and no `name` in it"
     if item["type"] == "extra_forbidden":
         known_keys = _list_keys_of_section(name.rpartition(".")[0])
@@ -206,20 +206,20 @@ def _list_keys_of_section(section: str) -> list[str]:
     return keys
 
 
-def _select_tables(value: object) -> list[dict[str, Any]]:
+def _select_toml_tables(value: object) -> list[dict[str, Any]]:
     if isinstance(value, list):
         return [item for item in value if isinstance(item, dict)]
     return []
 
 
-def _build_fault(
+def _build_settings_fault(
     file_text: str, key: str, message: str, remedy: str = "", *, place_key: str = "", severity: str = "error"
 ) -> Fault:
-    place = Place(file=SETTINGS_FILE, line=_find_line(file_text, place_key or key))
+    place = TextPlace(file=SETTINGS_FILE, line=_find_line_of_key(file_text, place_key or key))
     return Fault(message=f"{key}: {message}", place=place, remedy=remedy, severity=severity)
 
 
-def _iterate_entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _iterate_array_tables(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the tables of an array of tables, with their keys."""
     entries = data.get(section)
     if not isinstance(entries, list):
@@ -229,26 +229,26 @@ def _iterate_entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, 
             yield f"{section}.{number}", entry
 
 
-def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
-    faults = [_build_fault(file_text, key, message) for key, message in _find_invalid_keys(data)]
-    for key, item in _iterate_entries(data, "alias"):
+def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
+    faults = [_build_settings_fault(file_text, key, message) for key, message in _find_invalid_keys(data)]
+    for key, item in _iterate_array_tables(data, "alias"):
         query = item.get("query")
         if query is not None and item.get("to") != "/tap/sync":
-            faults.append(_build_fault(file_text, f"{key}.query", "is for to = '/tap/sync'"))
+            faults.append(_build_settings_fault(file_text, f"{key}.query", "is for to = '/tap/sync'"))
         elif query is None and item.get("where"):
             remedy = "is for the conditions of a `query`, which is missing"
-            faults.append(_build_fault(file_text, f"{key}.where", remedy))
+            faults.append(_build_settings_fault(file_text, f"{key}.where", remedy))
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
         remedy = 'proxies = ["127.0.0.1"]'
-        faults.append(_build_fault(file_text, "login.proxy_header", "is believed from nobody", remedy))
-    faults += _find_exceeded_limits(data, file_text)
+        faults.append(_build_settings_fault(file_text, "login.proxy_header", "is believed from nobody", remedy))
+    faults += _find_defaults_above_limits(data, file_text)
     faults += _find_portal_faults(data, file_text)
-    faults += _find_remote_faults(data, file_text)
+    faults += _find_remote_service_faults(data, file_text)
     return sorted(faults, key=lambda fault: fault.place.line or 0)
 
 
-def _find_exceeded_limits(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
+def _find_defaults_above_limits(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
     """Find defaults that are above their hard limits."""
     pairs = (
         ("limits", "maxrec_default", "maxrec_hard"),
@@ -261,33 +261,33 @@ def _find_exceeded_limits(data: dict[str, Any], file_text: str) -> Iterator[Faul
         section_values = data.get(section, {})
         if not isinstance(section_values, dict):
             continue
-        default_settings = collect_sections()[section].settings_class()
+        default_settings = collect_settings_sections()[section].settings_class()
         default_value = section_values.get(default_key, getattr(default_settings, default_key))
         hard_value = section_values.get(hard_key, getattr(default_settings, hard_key))
         if not isinstance(default_value, int | float) or not isinstance(hard_value, int | float):
             continue
         if default_value > hard_value:
-            default_line = _find_line(file_text, f"{section}.{default_key}")
-            line = default_line or _find_line(file_text, f"{section}.{hard_key}")
+            default_line = _find_line_of_key(file_text, f"{section}.{default_key}")
+            line = default_line or _find_line_of_key(file_text, f"{section}.{hard_key}")
             message = f"{section}.{default_key} ({default_value}) is above {section}.{hard_key} ({hard_value})"
-            yield Fault(message=message, place=Place(file=SETTINGS_FILE, line=line))
+            yield Fault(message=message, place=TextPlace(file=SETTINGS_FILE, line=line))
 
 
-def _find_remote_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
+def _find_remote_service_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
     """Find services with the same name, and EPN-TAP services without tables.
 
     To find the tables, each search would have to ask each service.
     """
     used_names: set[str] = set()
-    for key, entry in _iterate_entries(data, "remote"):
+    for key, entry in _iterate_array_tables(data, "remote"):
         name = str(entry.get("name", ""))
         name_key = f"{key}.name"
         if name in used_names:
-            yield _build_fault(file_text, name_key, f"there are two services {name}")
+            yield _build_settings_fault(file_text, name_key, f"there are two services {name}")
         used_names.add(name)
         if entry.get("kind", "epn") == "epn" and not entry.get("tables"):
             remedy = 'its EPN-TAP tables: tables = ["amdadb.epn_core"]'
-            yield _build_fault(file_text, f"{key}.tables", "is missing", remedy, place_key=name_key)
+            yield _build_settings_fault(file_text, f"{key}.tables", "is missing", remedy, place_key=name_key)
 
 
 def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
@@ -304,13 +304,15 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
         places = [str(address).lower() for address in addresses if address]
         if len(places) != 1:
             reason = "it has neither host nor path" if not places else "it has a host and a path"
-            yield _build_fault(file_text, key, reason, 'one of: host = "x.example.org", path = "/x"')
+            yield _build_settings_fault(file_text, key, reason, 'one of: host = "x.example.org", path = "/x"')
         first = str(portal.get("path") or "").split("/")[1:2]
         if first and first[0].lower() in RESERVED_PATHS:
-            yield _build_fault(file_text, key, f"/{first[0]} is the path of a service", "choose another one")
+            yield _build_settings_fault(file_text, key, f"/{first[0]} is the path of a service", "choose another one")
         for place in places:
             if place in keys_by_place:
-                yield _build_fault(file_text, key, f"{place} is that of {keys_by_place[place]}", "give each its own")
+                yield _build_settings_fault(
+                    file_text, key, f"{place} is that of {keys_by_place[place]}", "give each its own"
+                )
             keys_by_place.setdefault(place, key)
 
 
@@ -336,7 +338,7 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
             if name not in collection_names:
                 remedy = suggest_spelling(name, collection_names) or f"known: {', '.join(collection_names)}"
                 key = f"portals.{portal.name}.collections"
-                fault = _build_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning")
+                fault = _build_settings_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning")
                 faults.append(fault)
     files = [("logo", settings.logo)]
     for portal in settings.portals:
@@ -346,11 +348,13 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
         if file and not (settings.directory / file).exists():
             kind = "directory" if key.endswith(".help") else "file"
             message = f"there is no {kind} {file} beside {SETTINGS_FILE}"
-            faults.append(_build_fault(text, key, message, "write it, or leave the setting out", severity="warning"))
+            faults.append(
+                _build_settings_fault(text, key, message, "write it, or leave the setting out", severity="warning")
+            )
     return faults
 
 
-def find_unavailable_sections(settings: Settings) -> list[Fault]:
+def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
     """List sections that have no effect, because the modules that they need are not installed.
 
     Parameters
@@ -364,14 +368,14 @@ def find_unavailable_sections(settings: Settings) -> list[Fault]:
         Faults, each with the line of the section and the remedy.
     """
     faults = []
-    for section in list_engine_sections():
+    for section in list_engine_settings_sections():
         default: object = () if section.is_repeated else section.settings_class()
         if settings.brought[section.name] == default:
             continue
         try:
             plugins.require_modules("it", *section.required_modules)
         except UserError as error:
-            fault = _build_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
+            fault = _build_settings_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
             faults.append(fault)
     return faults
 
@@ -380,16 +384,16 @@ def _read_settings_file(settings: Settings) -> str:
     return (settings.directory / SETTINGS_FILE).read_text(encoding="utf-8-sig")
 
 
-def _find_line(file_text: str, key: str) -> int | None:
+def _find_line_of_key(file_text: str, key: str) -> int | None:
     """Find the line of a dotted key; `alias.1.to` counts the tables of an array from 0."""
-    line = _find_exact_line(file_text, key)
+    line = _find_exact_line_of_key(file_text, key)
     # the key may be in an inline table
     if line is None and key.count(".") > 1:
-        return _find_exact_line(file_text, key.rpartition(".")[0])
+        return _find_exact_line_of_key(file_text, key.rpartition(".")[0])
     return line
 
 
-def _find_exact_line(file_text: str, key: str) -> int | None:
+def _find_exact_line_of_key(file_text: str, key: str) -> int | None:
     steps = key.split(".")
     section = ""
     number = -1
@@ -422,7 +426,7 @@ def _find_exact_line(file_text: str, key: str) -> int | None:
 
 def _map_variables_to_settings() -> dict[str, str]:
     """Map variables of the environment to the settings that have a single value."""
-    sections = collect_sections()
+    sections = collect_settings_sections()
     repeated_sections = {name for name, section in sections.items() if section.is_repeated}
     compound_settings = {"ceilings", "defaults", "rules"} | repeated_sections
     settings_by_variable = {}
@@ -436,7 +440,7 @@ def _format_variable_name(key: str) -> str:
     return VARIABLE_PREFIX + key.replace(".", "_").upper()
 
 
-def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
+def _read_environment_settings(environment: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
     """Read the variables. A name that is close to that of a setting is a fault; other names may be secrets."""
     settings_by_variable = _map_variables_to_settings()
     values: dict[str, Any] = {}
@@ -456,17 +460,17 @@ def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
         if similar_variable is not None:
             message = f"there is no setting {variable}"
             remedy = f"did you mean {similar_variable}?"
-            faults.append(Fault(message=message, place=Place(file="environment"), remedy=remedy))
+            faults.append(Fault(message=message, place=TextPlace(file="environment"), remedy=remedy))
     return values
 
 
 def _group_keys_by_section(values_by_key: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    _set_values(data, values_by_key)
+    _set_values_by_key(data, values_by_key)
     return data
 
 
-def _set_values(data: dict[str, Any], values_by_key: Mapping[str, Any]) -> None:
+def _set_values_by_key(data: dict[str, Any], values_by_key: Mapping[str, Any]) -> None:
     """Set values in nested data, by dotted keys."""
     for key, value in values_by_key.items():
         section, _, name = key.rpartition(".")

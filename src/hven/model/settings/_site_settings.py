@@ -14,28 +14,28 @@ from hven.model.settings._sections import (
     PICTURE_PATH_PATTERN,
     RELATIVE_PATH_PATTERN,
     URL_PATTERN,
+    AccountGroupSettings,
     AddressAlias,
     AlertSettings,
     CitedResultSettings,
+    CountTreeSettings,
+    DescriptorPythonLimits,
     DoiSettings,
     FederatedSearchSettings,
+    FileCacheSettings,
     HealthSettings,
-    IdentityProvider,
+    IdentityProviderSettings,
+    InPlaceDatabaseLimits,
     JobLimits,
-    LiveLimits,
     LoginSettings,
-    PeopleSettings,
-    Portal,
-    Project,
-    PythonLimits,
+    NameResolverSettings,
+    PortalSettings,
+    ProjectSettings,
     QueryLimits,
-    ReaderProgram,
     RegistrySettings,
-    RemoteFileSettings,
-    RemoteService,
-    ResolverSettings,
+    RemoteTapService,
+    SampleReaderProgram,
     ScheduleSettings,
-    TreeSettings,
     define_setting,
 )
 
@@ -122,22 +122,23 @@ class Settings:
         "directory of snapshots and jobs, for machines that share one store; default: var/",
         placed="the directory of rows and jobs",
     )
-    python: PythonLimits = define_setting(
-        PythonLimits, "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process"
+    python: DescriptorPythonLimits = define_setting(
+        DescriptorPythonLimits,
+        "what Python beside a descriptor (`functions:`, `source: python`) may use, in its own process",
     )
-    readers: tuple[ReaderProgram, ...] = define_setting(
+    readers: tuple[SampleReaderProgram, ...] = define_setting(
         (), "programs that read files of samples (`reader:` of a data set), each with its own name"
     )
-    live: LiveLimits = define_setting(
-        LiveLimits, "what one process may ask of each database whose tables are read in place"
+    live: InPlaceDatabaseLimits = define_setting(
+        InPlaceDatabaseLimits, "what one process may ask of each database whose tables are read in place"
     )
-    files: RemoteFileSettings = define_setting(
-        RemoteFileSettings,
+    files: FileCacheSettings = define_setting(
+        FileCacheSettings,
         "what published files take that lie on servers elsewhere (`root:` of `files:`) and are given through this one",
     )
     limits: QueryLimits = define_setting(QueryLimits, "what one query may use")
     jobs: JobLimits = define_setting(JobLimits, "what one asynchronous job may use, and how long it is kept")
-    resolver: ResolverSettings = define_setting(ResolverSettings, "where names of objects are looked up")
+    resolver: NameResolverSettings = define_setting(NameResolverSettings, "where names of objects are looked up")
     schedule: ScheduleSettings = define_setting(
         ScheduleSettings, "how collections are synchronised by themselves (`sync: {every: 1 h}` in a descriptor)"
     )
@@ -191,7 +192,7 @@ class Settings:
         max_length=20,
     )
     alias: tuple[AddressAlias, ...] = define_setting((), "old addresses answered by one of our faces")
-    remote: tuple[RemoteService, ...] = define_setting(
+    remote: tuple[RemoteTapService, ...] = define_setting(
         (),
         "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one "
         "nothing is sent anywhere",
@@ -249,21 +250,23 @@ class Settings:
     access: Literal["public", "private"] = define_setting(
         "public", "access of collections that do not say it: public or private"
     )
-    people: PeopleSettings = define_setting(PeopleSettings, "groups and other names of accounts, for policies")
+    people: AccountGroupSettings = define_setting(
+        AccountGroupSettings, "groups and other names of accounts, for policies"
+    )
     login: LoginSettings = define_setting(LoginSettings, "how readers may say who they are")
-    identity: tuple[IdentityProvider, ...] = define_setting(
+    identity: tuple[IdentityProviderSettings, ...] = define_setting(
         (), "providers of OpenID Connect by whom readers log in, each with its own name"
     )
-    tree: TreeSettings = define_setting(TreeSettings, "the tree with counts on the first page")
+    tree: CountTreeSettings = define_setting(CountTreeSettings, "the tree with counts on the first page")
     registry: RegistrySettings = define_setting(
         RegistrySettings, "what registries of the Virtual Observatory are told of the site (/oai)"
     )
     doi: DoiSettings = define_setting(DoiSettings, "where DOIs are registered (`hven doi`)")
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
-    portals: tuple[Portal, ...] = define_setting(
+    portals: tuple[PortalSettings, ...] = define_setting(
         (), "several portals over the same collections, each with its own name"
     )
-    projects: tuple[Project, ...] = define_setting((), "people who share collections, each with its own name")
+    projects: tuple[ProjectSettings, ...] = define_setting((), "people who share collections, each with its own name")
     brought: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -283,7 +286,7 @@ class Settings:
         local_url = f"http://{self.host}:{self.port}{self.root_path}"
         return (self.public_url or local_url).rstrip("/")
 
-    def find_authority(self, collection: str) -> str:
+    def find_collection_authority(self, collection: str) -> str:
         """Return the authority of a collection's ids.
 
         It is that of the first portal with the collection and an authority, otherwise that of the site.
@@ -337,7 +340,7 @@ class Settings:
         other_roots = [self.directory / Path(root).expanduser() for root in self.roots]
         return (self.directory, *other_roots)
 
-    def resolve_address(self, address: str) -> str:
+    def resolve_secret_address(self, address: str) -> str:
         """Resolve an address that may be a secret's name.
 
         Parameters

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 
 from hven.model import plugins
 from hven.model.settings._sections import (
-    IdentityProvider,
-    Portal,
-    Project,
-    ReaderProgram,
+    IdentityProviderSettings,
+    PortalSettings,
+    ProjectSettings,
+    SampleReaderProgram,
     SettingsSection,
-    describe_setting,
+    build_setting_metadata,
 )
 from hven.model.settings._setting_examples import SECTION_EXAMPLES
 from hven.model.settings._site_settings import Settings
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _BYTE_UNIT_FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _BYTE_SIZE_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 NAMED_SECTION_CLASSES = (
-    Portal,
-    Project,
-    IdentityProvider,
-    ReaderProgram,
+    PortalSettings,
+    ProjectSettings,
+    IdentityProviderSettings,
+    SampleReaderProgram,
 )  # each in a section with its name: [portals.NAME]
 _NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,40}$"
 
@@ -60,7 +60,7 @@ def parse_byte_size(value: object) -> object:
     return value
 
 
-def _read_annotations(settings_class: type) -> dict[str, Any]:
+def _evaluate_annotations(settings_class: type) -> dict[str, Any]:
     """Evaluate the annotations of a dataclass of settings, which name what pydantic has without importing it."""
     # a tenth of a second, which `hven --help` does not need
     from pydantic import AfterValidator, Field  # noqa: PLC0415
@@ -70,7 +70,7 @@ def _read_annotations(settings_class: type) -> dict[str, Any]:
 
 
 @cache
-def list_engine_sections() -> tuple[SettingsSection, ...]:
+def list_engine_settings_sections() -> tuple[SettingsSection, ...]:
     """Return the sections that engines bring."""
     engine_records = (
         vars(plugins.load_plugin("engines", name)).get("KIND") for name in plugins.list_plugins("engines")
@@ -79,10 +79,10 @@ def list_engine_sections() -> tuple[SettingsSection, ...]:
 
 
 @cache
-def collect_sections() -> Mapping[str, SettingsSection]:
+def collect_settings_sections() -> Mapping[str, SettingsSection]:
     """Return all sections by name."""
     sections_by_name = {}
-    for name, hint in _read_annotations(Settings).items():
+    for name, hint in _evaluate_annotations(Settings).items():
         is_repeated = get_origin(hint) is tuple
         settings_class: Any = get_args(hint)[0] if is_repeated else hint
         if is_dataclass(settings_class):
@@ -93,24 +93,24 @@ def collect_sections() -> Mapping[str, SettingsSection]:
                 is_repeated=is_repeated,
                 example_text=SECTION_EXAMPLES.get(name, ""),
             )
-    return sections_by_name | {section.name: section for section in list_engine_sections()}
+    return sections_by_name | {section.name: section for section in list_engine_settings_sections()}
 
 
 @cache
 def collect_setting_metadata() -> Mapping[str, Mapping[str, Any]]:
-    """Return what is `describe_setting` of every setting, ``limits.seconds`` as one word."""
+    """Return what is `build_setting_metadata` of every setting, ``limits.seconds`` as one word."""
     metadata_by_key: dict[str, Mapping[str, Any]] = {}
     for item in fields(Settings):
         if item.metadata:
             metadata_by_key[item.name] = item.metadata
         metadata_by_key |= {
-            section.name: describe_setting(section.doc)
-            for section in list_engine_sections()
+            section.name: build_setting_metadata(section.doc)
+            for section in list_engine_settings_sections()
             if section.previous_setting == item.name
         }
     return metadata_by_key | {
         f"{name}.{item.name}": item.metadata
-        for name, section in collect_sections().items()
+        for name, section in collect_settings_sections().items()
         for item in fields(section.settings_class)
     }
 
@@ -126,7 +126,7 @@ def collect_setting_docs() -> dict[str, str]:
     return {name: metadata["doc"] for name, metadata in collect_setting_metadata().items()}
 
 
-def iterate_local_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+def iterate_site_specific_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     """List what is set and belongs to one place.
 
     Parameters
@@ -148,7 +148,7 @@ def iterate_local_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]
                 holder = settings
             default = next(
                 item.default
-                for item in fields(collect_sections()[section].settings_class if section else Settings)
+                for item in fields(collect_settings_sections()[section].settings_class if section else Settings)
                 if item.name == key
             )
             value = getattr(holder, key, default)
@@ -157,13 +157,13 @@ def iterate_local_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]
 
 
 @cache
-def build_file_model() -> type[BaseModel]:
+def build_settings_file_model() -> type[BaseModel]:
     """Make the model of the file: the same keys, bounds and patterns."""
     from pydantic import create_model  # noqa: PLC0415  (as above)
 
-    model = _build_model("SettingsFile", Settings)
+    model = _build_section_model("SettingsFile", Settings)
     engine_fields = {}
-    for section in list_engine_sections():
+    for section in list_engine_settings_sections():
         kind: Any = section.settings_class
         if section.is_repeated:
             kind = tuple[kind, ...]
@@ -171,10 +171,10 @@ def build_file_model() -> type[BaseModel]:
     return create_model("SettingsFile", __base__=model, **engine_fields)  # type: ignore[call-overload, no-any-return]
 
 
-def _build_model(name: str, settings_class: type) -> type[BaseModel]:
+def _build_section_model(name: str, settings_class: type) -> type[BaseModel]:
     from pydantic import ConfigDict, Field, create_model  # noqa: PLC0415  (as above)
 
-    hints = _read_annotations(settings_class)
+    hints = _evaluate_annotations(settings_class)
     model_fields: dict[str, Any] = {}
     for item in fields(settings_class):
         if item.metadata and not (
@@ -189,26 +189,26 @@ def _build_model(name: str, settings_class: type) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid"), **model_fields)
 
 
-def _to_toml_type(hint: Any, name: str) -> Any:
+def _to_toml_type(hint: Any, setting_name: str) -> Any:
     """Return the type that TOML has for one of a dataclass."""
     from pydantic import StringConstraints  # noqa: PLC0415  (as above)
 
     origin = get_origin(hint)
     inner = get_args(hint)
     if is_dataclass(hint):
-        return _build_model(name.capitalize(), hint)  # type: ignore[arg-type]
+        return _build_section_model(setting_name.capitalize(), hint)  # type: ignore[arg-type]
     if origin is UnionType:
-        return _to_toml_type(inner[0], name)
+        return _to_toml_type(inner[0], setting_name)
     if origin is Mapping:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
         return hint
     if inner[0] in NAMED_SECTION_CLASSES:
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
-        return dict[key, _build_model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
+        return dict[key, _build_section_model(f"{setting_name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
     item_type: Any = inner[0]
     if is_dataclass(item_type):
-        item_type = _build_model(f"{name.capitalize()}Entry", item_type)  # type: ignore[arg-type]
+        item_type = _build_section_model(f"{setting_name.capitalize()}Entry", item_type)  # type: ignore[arg-type]
     return list[item_type]
 
 
@@ -220,8 +220,8 @@ def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     pydantic.ValidationError
         Something is wrong.
     """
-    values = _convert_lists_to_tuples(build_file_model().model_validate(data).model_dump(exclude_none=True))
-    for name, section in collect_sections().items():
+    values = _convert_lists_to_tuples(build_settings_file_model().model_validate(data).model_dump(exclude_none=True))
+    for name, section in collect_settings_sections().items():
         section_values = values.get(name, {})
         if section.settings_class in NAMED_SECTION_CLASSES:
             section_values = [{"name": key, **item} for key, item in section_values.items()]
@@ -233,7 +233,7 @@ def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
         replace(section, tables=("ivoa.obscore",)) if section.kind == "obscore" and not section.tables else section
         for section in values["remote"]
     )
-    values["brought"] = {section.name: values.pop(section.name) for section in list_engine_sections()}
+    values["brought"] = {section.name: values.pop(section.name) for section in list_engine_settings_sections()}
     return values
 
 

@@ -17,9 +17,9 @@ from hven.model.sky import _sphere as sphere
 from hven.model.sky import _time_scales as time_scales
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
-from hven.model.sky._shape_relations import contains, intersects
-from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape, from_array
-from hven.model.sky._sphere import compute_distance
+from hven.model.sky._shape_relations import are_shapes_intersecting, has_shape_inside
+from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Shape, ShapeUnion, build_shape_from_array
+from hven.model.sky._sphere import compute_angular_distance
 
 __all__ = [
     "Box",
@@ -28,18 +28,18 @@ __all__ = [
     "Point",
     "Polygon",
     "Range",
-    "Region",
     "Regions",
     "Shape",
+    "ShapeUnion",
+    "are_shapes_intersecting",
     "bodies",
-    "compute_distance",
-    "contains",
+    "build_shape_from_array",
+    "compute_angular_distance",
     "contours",
     "footprints",
     "frames",
-    "from_array",
+    "has_shape_inside",
     "healpix",
-    "intersects",
     "planetary_frames",
     "polygon_arrays",
     "q3c",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._flat_maps import POLE_LATITUDE_DEGREES, choose_tolerance, extract_multipolygons
-from hven.model.sky._pixel_corners import trace_rings
+from hven.model.sky._flat_maps import POLE_LATITUDE_DEGREES, choose_edge_tolerance, extract_multipolygons
+from hven.model.sky._pixel_corners import find_outline_rings
 from hven.model.sky._projection_planes import REPEATED_VERTEX, clean_regions, find_vertex_faults
 from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MAX_EDGE_RADIANS = np.radians(80.0)  # longest piece of an edge, as no edge may be half a turn long
 
 
-def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Regions:
+def build_regions_from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Regions:
     """Convert polygons on the map to regions on the sphere; the directions of their rings do not matter.
 
     Parameters
@@ -33,7 +33,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     shapes
         Polygons and multipolygons of GEOS, shape (n,): longitudes in degrees of any turn, latitudes -90 to 90.
     tolerance_degrees
-        The largest distance of great circles from the map's straight lines, degrees; None: see `choose_tolerance`.
+        The largest distance of great circles from the map's straight lines, degrees; None: see `choose_edge_tolerance`.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     if tolerance_degrees is not None:
         tolerances = np.full(len(shapes), tolerance_degrees)
     else:
-        tolerances = _choose_tolerances(shapes, box)
+        tolerances = _choose_edge_tolerances(shapes, box)
     with np.errstate(invalid="ignore"):
         reaches_pole = (box[:, 1] <= -POLE_LATITUDE_DEGREES) | (box[:, 3] >= POLE_LATITUDE_DEGREES)
         large = (box[:, 2] - box[:, 0] >= 180.0) | reaches_pole
@@ -57,7 +57,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     wrong = large_rows[~shapely.is_valid(shapes[large_rows])]
     valid_shapes = shapely.make_valid(shapes[wrong], method="structure")
     shapes[wrong] = extract_multipolygons(valid_shapes)
-    _wrap_polygons(shapes, np.flatnonzero(large & beyond))
+    _wrap_polygon_longitudes(shapes, np.flatnonzero(large & beyond))
     part, row = shapely.get_parts(shapes, return_index=True)
     has_area = ~shapely.is_empty(part)
     part = shapely.orient_polygons(part[has_area])
@@ -72,7 +72,9 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     ring_part = owner
     line_rings = holder[begin]
     if len(large_rows):
-        lines, line_rings, ring_part, part_row = _join_at_antimeridian(lines, line_rings, ring_part, row, large[row])
+        lines, line_rings, ring_part, part_row = _join_rings_at_antimeridian(
+            lines, line_rings, ring_part, row, large[row]
+        )
         row = part_row
     line_rows = row[ring_part[line_rings]]
     at, lon, lat = _densify_lines(lines, tolerances[line_rows])
@@ -88,7 +90,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     return regions
 
 
-def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
+def _choose_edge_tolerances(shapes: Any, box: Numbers) -> Numbers:
     """Compute how far edges may leave their lines, for polygons on the map.
 
     The lengths are those at the mean latitude of each polygon, where a degree of longitude is shorter than at the
@@ -100,10 +102,10 @@ def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
     middle_lat = np.nan_to_num(box[:, 1] + box[:, 3]) / 2.0
     short = np.cos(np.radians(middle_lat))[row]
     flat = shapely.transform(shapes, lambda xy: np.column_stack([xy[:, 0] * short, xy[:, 1]]))
-    return choose_tolerance(shapely.area(flat), shapely.length(flat))
+    return choose_edge_tolerance(shapely.area(flat), shapely.length(flat))
 
 
-def _wrap_polygons(shapes: Any, rows: Indexes) -> None:
+def _wrap_polygon_longitudes(shapes: Any, rows: Indexes) -> None:
     """Wrap polygons of any turn to longitudes from -180 to 180."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -121,7 +123,7 @@ def _wrap_polygons(shapes: Any, rows: Indexes) -> None:
     shapes[rows] = extract_multipolygons(wrapped)
 
 
-def _join_at_antimeridian(
+def _join_rings_at_antimeridian(
     lines: Numbers, ring: Indexes, part: Indexes, row: Indexes, is_large: Flags
 ) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     """Join rings across 180 degrees, and remove edges along a pole.
@@ -160,7 +162,7 @@ def _join_at_antimeridian(
     while (lost := np.flatnonzero(is_removed[follower])).size:
         follower[lost] = further[follower[lost]]
     number = np.cumsum(~is_removed) - 1
-    root, rank = trace_rings(number[follower])
+    root, rank = find_outline_rings(number[follower])
     joined_parts = _label_joined_parts(len(row), part[ring[up]], part[ring[down]])
     parts, label = np.unique(joined_parts, return_inverse=True)
     owner = label[part[ring[kept_edges]]]

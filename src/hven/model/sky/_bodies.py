@@ -127,7 +127,7 @@ class SolarSystemBody:
         return _RADII_KM.get(self.name)
 
 
-def iterate_bodies() -> Iterator[SolarSystemBody]:
+def iterate_solar_system_bodies() -> Iterator[SolarSystemBody]:
     """List every body of the table.
 
     Yields
@@ -156,19 +156,19 @@ def iterate_bodies() -> Iterator[SolarSystemBody]:
 
 
 @cache
-def _index_bodies() -> Mapping[str, SolarSystemBody]:
+def _map_bodies_by_name() -> Mapping[str, SolarSystemBody]:
     bodies_by_name: dict[str, SolarSystemBody] = {}
-    for body in iterate_bodies():
+    for body in iterate_solar_system_bodies():
         for word in (body.name, *body.ids):
-            bodies_by_name.setdefault(_normalize_name(word), body)
+            bodies_by_name.setdefault(_normalize_body_name(word), body)
     return bodies_by_name
 
 
-def _normalize_name(name: str) -> str:
+def _normalize_body_name(name: str) -> str:
     return re.sub(r"[\s_]+", " ", name).strip().lower()
 
 
-def find_body(name: str) -> SolarSystemBody | None:
+def find_solar_system_body(name: str) -> SolarSystemBody | None:
     """Find a body by one of its names.
 
     Parameters
@@ -181,7 +181,7 @@ def find_body(name: str) -> SolarSystemBody | None:
     body
         None if it is not in this table.
     """
-    return _index_bodies().get(_normalize_name(name))
+    return _map_bodies_by_name().get(_normalize_body_name(name))
 
 
 _COMET_PATTERN = re.compile(r"(?:\d+[PDI](?:/.+|-[A-Z]+)?|[CPDXAI]/-?\d{1,4} [A-Z]\d*(?:-[A-Z]+)?(?: .+)?)")
@@ -194,14 +194,14 @@ def classify_target(name: str) -> str | None:
     Parameters
     ----------
     name
-        As `find_body` takes it, or ``C/1995 O1``, ``2004 MN4``.
+        As `find_solar_system_body` takes it, or ``C/1995 O1``, ``2004 MN4``.
 
     Returns
     -------
     class
         A word of EPN-TAP 2.0; None: not known here.
     """
-    body = find_body(name)
+    body = find_solar_system_body(name)
     if body is not None:
         return body.target_class
     text = name.replace("_", " ").strip()
@@ -218,31 +218,31 @@ def find_iau_name(name: str) -> str | None:
     Parameters
     ----------
     name
-        As `find_body` takes it.
+        As `find_solar_system_body` takes it.
 
     Returns
     -------
     name
         None: not known here.
     """
-    body = find_body(name)
+    body = find_solar_system_body(name)
     return None if body is None else body.name
 
 
-def compute_polar_ratio(name: str) -> float | None:
+def compute_polar_radius_ratio(name: str) -> float | None:
     """Return polar by equatorial radius of a body.
 
     Parameters
     ----------
     name
-        As `find_body` takes it.
+        As `find_solar_system_body` takes it.
 
     Returns
     -------
     ratio
         Dimensionless, 0 to 1; None if this table does not have the radii.
     """
-    body = find_body(name)
+    body = find_solar_system_body(name)
     radii = None if body is None else body.radii
     if radii is None:
         return None

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.model import literal
 from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS
-from hven.model.sky._pixel_corners import trace_outlines, trace_rings
+from hven.model.sky._pixel_corners import find_outline_rings, trace_pixel_outlines
 from hven.model.sky._pixel_runs import fill_walks
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
 
-__all__ = ["write_chain_geometries"]
+__all__ = ["write_chain_codes_as_tfcat"]
 
 
-def write_chain_geometries(
+def write_chain_codes_as_tfcat(
     codes: pa.Array,
     time: Numbers,
     spectral: Numbers,
@@ -81,14 +81,14 @@ def write_chain_geometries(
         travelled[stepped] = moves[digits]
         travelled = np.cumsum(travelled)
         pixels.append(travelled - np.repeat(travelled[first], size))
-    trace = _drop_collinear_pixels if as_lines else _trace_areas
+    trace = _drop_collinear_pixels if as_lines else _trace_walk_areas
     row, x, y, begin = trace(first, size, pixels[0], pixels[1])
     row = good[row]
     t = pa.array(time[row] + steps[0][row] * x)
     f = pa.array(spectral[row] + steps[1][row] * y)
-    points = literal.join_columns("[", t.cast(pa.string()), ",", f.cast(pa.string()), "]")
+    points = literal.concat_text_columns("[", t.cast(pa.string()), ",", f.cast(pa.string()), "]")
     is_mirrored = (steps[0] < 0) ^ (steps[1] < 0)
-    return _write_geometries(points, begin, row, len(texts), is_mirrored, as_lines=as_lines)
+    return _join_geometry_texts(points, begin, row, len(texts), is_mirrored, as_lines=as_lines)
 
 
 def _drop_collinear_pixels(_: Whole, pixel_counts: Whole, x: Whole, y: Whole) -> tuple[Whole, Numbers, Numbers, Whole]:
@@ -104,7 +104,9 @@ def _drop_collinear_pixels(_: Whole, pixel_counts: Whole, x: Whole, y: Whole) ->
     return owner, x[is_corner].astype(float), y[is_corner].astype(float), begin
 
 
-def _trace_areas(first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole) -> tuple[Whole, Numbers, Numbers, Whole]:
+def _trace_walk_areas(
+    first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole
+) -> tuple[Whole, Numbers, Numbers, Whole]:
     """Trace the areas of closed walks, ring by ring, each with its first corner repeated at its end."""
     last = first_pixels + pixel_counts - 1
     x_gap = np.abs(x[last] - x[first_pixels])
@@ -119,9 +121,9 @@ def _trace_areas(first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole) -
     row = np.repeat(np.arange(len(closed_walks)), pixel_counts[closed_walks])
     walk_x = (x - np.repeat(low_x, pixel_counts))[inside] + 1
     walk_y = (y - np.repeat(low_y, pixel_counts))[inside] + 1
-    outline = trace_outlines(fill_walks(row, walk_x, walk_y))
+    outline = trace_pixel_outlines(fill_walks(row, walk_x, walk_y))
     after = outline.after.copy()
-    root, rank = trace_rings(after, outline.twin, outline.level)
+    root, rank = find_outline_rings(after, outline.twin, outline.level)
     edge_areas = outline.x * outline.y[after] - outline.y * outline.x[after]
     area = np.bincount(root, edge_areas, len(root))
     nodes = np.flatnonzero(area[root] > 0)
@@ -138,40 +140,40 @@ def _trace_areas(first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole) -
     return owner, u, v, ring_begins
 
 
-def _write_geometries(
-    points: pa.Array, begin: Whole, row: Whole, row_count: int, mirrored: npt.NDArray[np.bool_], *, as_lines: bool
+def _join_geometry_texts(
+    points: pa.Array, begin: Whole, row: Whole, row_count: int, is_mirrored: npt.NDArray[np.bool_], *, as_lines: bool
 ) -> pa.Array:
     """Join positions to parts, and parts to geometries."""
     if not len(row):
         return pa.nulls(row_count, pa.string())
     owner = row[begin[:-1]]
-    if not as_lines and mirrored[owner].any():  # their outlines run in the other direction
-        is_reversed = mirrored[np.repeat(owner, np.diff(begin))]
+    if not as_lines and is_mirrored[owner].any():  # their outlines run in the other direction
+        is_reversed = is_mirrored[np.repeat(owner, np.diff(begin))]
         at = np.arange(len(row))
         ring = np.repeat(np.arange(len(owner)), np.diff(begin))
         reversed_order = begin[ring] + begin[ring + 1] - 1 - at
         points = points.take(pa.array(np.where(is_reversed, reversed_order, at)))
-    parts = _join_lists(begin, points)
+    parts = _join_texts_with_commas(begin, points)
     if as_lines:
         is_single_point = pa.array(np.diff(begin) == 1)
         kinds = pc.if_else(is_single_point, '{"type":"Point","coordinates":', '{"type":"LineString","coordinates":[')
-        geometries = literal.join_columns(kinds, parts, pc.if_else(is_single_point, "}", "]}"))
+        geometries = literal.concat_text_columns(kinds, parts, pc.if_else(is_single_point, "}", "]}"))
         feature_rows = owner
     else:
         first_parts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
         ends = np.append(first_parts, len(owner))
         several = pa.array(np.diff(ends) > 1)
-        polygons = literal.join_columns("[[", parts, "]]")
-        inside = _join_lists(ends, polygons)
+        polygons = literal.concat_text_columns("[[", parts, "]]")
+        inside = _join_texts_with_commas(ends, polygons)
         kinds = pc.if_else(several, '{"type":"MultiPolygon","coordinates":[', '{"type":"Polygon","coordinates":')
-        geometries = literal.join_columns(kinds, inside, pc.if_else(several, "]}", "}"))
+        geometries = literal.concat_text_columns(kinds, inside, pc.if_else(several, "]}", "}"))
         feature_rows = owner[first_parts]
     place = np.full(row_count, -1)
     place[feature_rows] = np.arange(len(feature_rows))
     return geometries.take(pa.array(place, mask=place < 0))
 
 
-def _join_lists(offsets: Whole, texts: pa.Array) -> pa.Array:
+def _join_texts_with_commas(offsets: Whole, texts: pa.Array) -> pa.Array:
     """Join texts between offsets, with commas."""
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), texts)
     return pc.binary_join(lists, ",")

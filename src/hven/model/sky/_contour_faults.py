@@ -189,7 +189,7 @@ class ContourRegions:
         arrays = []
         for field in struct_type:
             if field.name == "region":
-                array = self.regions.to_geoarrow(close=False)
+                array = self.regions.to_geoarrow(closes_rings=False)
             else:
                 array = pa.array(fields[field.name])
             arrays.append(array.cast(field.type))
@@ -225,14 +225,16 @@ class ContourRegions:
         return np.select(conditions, names, "exact")
 
 
-class FaultRecorder:
+class ContourFaultRecorder:
     """Record the first fault of each row."""
 
-    def __init__(self, rows: int) -> None:
-        self.fault = np.zeros(rows, dtype=np.int64)
-        self.number = np.zeros(rows, dtype=np.int64)
+    def __init__(self, row_count: int) -> None:
+        self.fault = np.zeros(row_count, dtype=np.int64)
+        self.number = np.zeros(row_count, dtype=np.int64)
 
-    def mark_rows(self, fault_name: str, has_fault: Any, number: npt.ArrayLike = 0, row_indexes: Any = None) -> None:
+    def mark_faulty_rows(
+        self, fault_name: str, has_fault: Any, number: npt.ArrayLike = 0, row_indexes: Any = None
+    ) -> None:
         """Mark rows that have no fault yet.
 
         Parameters
@@ -253,7 +255,7 @@ class FaultRecorder:
         self.fault[rows] = _FAULT_CODES[fault_name]
         self.number[rows] = np.broadcast_to(number, new.shape)[new]
 
-    def check_images(self, image_geometry: DiscImage | CylindricalMap) -> None:
+    def mark_rows_of_invalid_images(self, image_geometry: DiscImage | CylindricalMap) -> None:
         """Mark rows whose image lacks values, or has impossible ones.
 
         Parameters
@@ -270,14 +272,14 @@ class FaultRecorder:
             # check the scale before the radius, which tables may give in pixels of that scale
             has_scale = image_geometry.scale_x * image_geometry.scale_y != 0
             is_complete = is_finite("x", "y", "scale_x", "scale_y", "roll")
-            self.mark_rows("no_scale", ~(is_complete & has_scale))
+            self.mark_faulty_rows("no_scale", ~(is_complete & has_scale))
             is_possible_radius = (image_geometry.radius > 0.0) & (image_geometry.radius < 324_000.0)
-            self.mark_rows("no_radius", ~(is_finite("radius") & is_possible_radius))
+            self.mark_faulty_rows("no_radius", ~(is_finite("radius") & is_possible_radius))
         else:
             has_scale = image_geometry.step_x * image_geometry.step_y != 0.0
             is_complete = is_finite("x", "y", "step_x", "step_y")
-            self.mark_rows("no_scale", ~(is_complete & has_scale))
+            self.mark_faulty_rows("no_scale", ~(is_complete & has_scale))
         # an infinite longitude means that the date and the rotation number contradict each other
-        self.mark_rows("rotation", np.isposinf(image_geometry.lon))
-        self.mark_rows("no_observer", ~is_finite("lon", "lat"))
-        self.mark_rows("latitude", np.abs(image_geometry.lat) > 90.0)
+        self.mark_faulty_rows("rotation", np.isposinf(image_geometry.lon))
+        self.mark_faulty_rows("no_observer", ~is_finite("lon", "lat"))
+        self.mark_faulty_rows("latitude", np.abs(image_geometry.lat) > 90.0)

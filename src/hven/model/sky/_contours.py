@@ -11,31 +11,35 @@ import numpy as np
 import pyarrow as pa
 
 from hven.model.sky import _sun as sun
-from hven.model.sky._chain_features import write_chain_geometries
+from hven.model.sky._chain_features import write_chain_codes_as_tfcat
 from hven.model.sky._contour_faults import (
     FAULT_MESSAGES,
     FAULT_REMEDIES,
     MAX_CONTOUR_PIXELS,
     REGION_QUALITIES,
     ContourFault,
+    ContourFaultRecorder,
     ContourRegions,
-    FaultRecorder,
 )
 from hven.model.sky._cylindrical_map import CylindricalMap
 from hven.model.sky._direction_contours import build_regions_from_directions
-from hven.model.sky._disc_image import DiscImage, take_images
+from hven.model.sky._disc_image import DiscImage, select_images
 from hven.model.sky._geojson_contours import build_regions_from_geojson
 from hven.model.sky._map_wraparound import unwrap_contours
-from hven.model.sky._pixel_runs import fill_boxes, find_label_pixels
-from hven.model.sky._pixel_walks import build_empty_regions, build_regions_from_runs, build_regions_from_walks
+from hven.model.sky._pixel_runs import fill_pixel_boxes, find_label_pixels
+from hven.model.sky._pixel_walks import (
+    build_contours_without_regions,
+    build_regions_from_runs,
+    build_regions_from_walks,
+)
 from hven.model.sky._ragged_arrays import (
     compute_element_numbers,
     compute_offsets,
     compute_row_indexes,
-    compute_successors,
-    gather_rows,
+    compute_successor_indexes,
+    gather_element_indexes,
 )
-from hven.model.sky._solar_headers import build_disc_image, find_date, find_number
+from hven.model.sky._solar_headers import build_solar_disc_image, find_header_number, find_observation_date
 from hven.model.sky._thread_pool import map_in_threads
 
 if TYPE_CHECKING:
@@ -51,24 +55,24 @@ __all__ = [
     "HFC_COLUMN_NAMES",
     "REGION_QUALITIES",
     "ContourFault",
+    "ContourFaultRecorder",
     "ContourRegions",
     "CylindricalMap",
     "DiscImage",
-    "FaultRecorder",
-    "build_disc_image",
-    "build_empty_regions",
+    "build_contours_without_regions",
     "build_regions_from_chain_codes",
     "build_regions_from_directions",
     "build_regions_from_geojson",
     "build_regions_from_labels",
     "build_regions_from_pixel_boxes",
     "build_regions_from_pixel_lists",
-    "find_date",
-    "find_number",
+    "build_solar_disc_image",
+    "find_header_number",
+    "find_observation_date",
     "map_in_threads",
-    "parse_step_table",
+    "parse_chain_step_table",
     "sun",
-    "write_chain_geometries",
+    "write_chain_codes_as_tfcat",
 ]
 
 HELIO_STEPS = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
@@ -94,7 +98,7 @@ HFC_COLUMN_NAMES = {
 """
 
 
-def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
+def parse_chain_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
     """Parse a table of steps.
 
     Parameters
@@ -132,7 +136,7 @@ def build_regions_from_chain_codes(
     step_table: tuple[tuple[int, int], ...] = HELIO_STEPS,
     origin: int = 0,
     arcsec: bool = False,
-    recorder: FaultRecorder | None = None,
+    recorder: ContourFaultRecorder | None = None,
 ) -> ContourRegions:
     """Make regions of chain codes.
 
@@ -163,18 +167,18 @@ def build_regions_from_chain_codes(
     rows = len(texts)
     digits, offsets = _view_digits(texts)
     count = np.diff(offsets)
-    recorder = recorder or FaultRecorder(rows)
+    recorder = recorder or ContourFaultRecorder(rows)
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
-    recorder.mark_rows("no_contour", np.asarray(is_null, dtype=np.bool_))
+    recorder.mark_faulty_rows("no_contour", np.asarray(is_null, dtype=np.bool_))
     letter = _find_wrong_letters(digits, offsets)
-    recorder.mark_rows("letter", letter > 0, letter)
+    recorder.mark_faulty_rows("letter", letter > 0, letter)
     if arcsec and isinstance(image_geometry, DiscImage):
         x = image_geometry.x + np.divide(x, image_geometry.scale_x)
         y = image_geometry.y + np.divide(y, image_geometry.scale_y)
         origin = 0
     start = [_to_float_array(values) - origin for values in (x, y)]
     has_start = (np.abs(start[0]) < _MAX_COORDINATE) & (np.abs(start[1]) < _MAX_COORDINATE)
-    recorder.mark_rows("no_start", ~has_start)
+    recorder.mark_faulty_rows("no_start", ~has_start)
     steps = np.array(step_table, dtype=np.int64).T.copy()
 
     def trace_pixels(row_indexes: Whole) -> tuple[Whole, Whole, Whole]:
@@ -190,7 +194,7 @@ def build_regions_from_chain_codes(
             last_digit = offsets[row_indexes[-1] + 1]
             digit = digits[first_digit:last_digit]
         else:
-            positions = gather_rows(offsets, row_indexes)[0]
+            positions = gather_element_indexes(offsets, row_indexes)[0]
             digit = digits[positions]
         coordinates = []
         for axis in (0, 1):
@@ -240,7 +244,7 @@ def build_regions_from_pixel_lists(
     image_geometry: DiscImage | CylindricalMap,
     *,
     origin: int = 0,
-    recorder: FaultRecorder | None = None,
+    recorder: ContourFaultRecorder | None = None,
 ) -> ContourRegions:
     """Make regions of contours that are lists of pixels, with straight lines between them.
 
@@ -262,18 +266,18 @@ def build_regions_from_pixel_lists(
     offsets = np.asarray(offsets, dtype=np.int64)
     rows = len(offsets) - 1
     length = np.diff(offsets)
-    recorder = recorder or FaultRecorder(rows)
-    recorder.mark_rows("no_contour", length == 0)
+    recorder = recorder or ContourFaultRecorder(rows)
+    recorder.mark_faulty_rows("no_contour", length == 0)
     positions = [np.asarray(values, dtype=np.float64) - origin for values in (x, y)]
     coordinates = np.stack(positions)
     is_valid = (np.abs(coordinates) < _MAX_COORDINATE).all(axis=0)
     invalid_counts = np.bincount(compute_row_indexes(offsets), weights=~is_valid, minlength=rows)
-    recorder.mark_rows("no_start", invalid_counts > 0)
+    recorder.mark_faulty_rows("no_start", invalid_counts > 0)
     valid_coordinates = np.where(is_valid, coordinates, 0.0)
     pixel = np.rint(valid_coordinates).astype(np.int64)
-    move = pixel[:, compute_successors(offsets)] - pixel
+    move = pixel[:, compute_successor_indexes(offsets)] - pixel
     if isinstance(image_geometry, CylindricalMap):
-        images = take_images(image_geometry, np.arange(rows))
+        images = select_images(image_geometry, np.arange(rows))
         move[0], pixel[0] = unwrap_contours(offsets, pixel[0], move, images)
     move_length = np.abs(move).max(axis=0, initial=0)
     pace = np.maximum(move_length, 1)
@@ -281,7 +285,7 @@ def build_regions_from_pixel_lists(
     size = np.diff(step_offsets[offsets])
 
     def trace_pixels(row_indexes: Whole) -> tuple[Whole, Whole, Whole]:
-        corner, _ = gather_rows(offsets, row_indexes)
+        corner, _ = gather_element_indexes(offsets, row_indexes)
         segment, step = compute_element_numbers(pace[corner])
         at = corner[segment]
         share = step / pace[at]
@@ -313,10 +317,10 @@ def build_regions_from_labels(
     """
     image = np.asarray(image)
     label_values = np.atleast_1d(labels)
-    check = FaultRecorder(len(label_values))
+    check = ContourFaultRecorder(len(label_values))
     runs = find_label_pixels(image, label_values)
     pixel_count = runs.count_pixels(len(label_values))
-    check.mark_rows("no_contour", pixel_count == 0)
+    check.mark_faulty_rows("no_contour", pixel_count == 0)
     origin = np.full(len(label_values), -1)
     return build_regions_from_runs(runs, image_geometry, check, origin, origin)
 
@@ -329,7 +333,7 @@ def build_regions_from_pixel_boxes(
     image_geometry: DiscImage | CylindricalMap,
     *,
     origin: int = 0,
-    recorder: FaultRecorder | None = None,
+    recorder: ContourFaultRecorder | None = None,
 ) -> ContourRegions:
     """Make regions of boxes of pixels.
 
@@ -346,18 +350,18 @@ def build_regions_from_pixel_boxes(
         A region or a fault for each row.
     """
     corners = np.stack([_to_float_array(values) - origin for values in (x0, y0, x1, y1)])
-    recorder = recorder or FaultRecorder(corners.shape[1])
+    recorder = recorder or ContourFaultRecorder(corners.shape[1])
     is_valid = (np.abs(corners) < _MAX_COORDINATE).all(axis=0)
-    recorder.mark_rows("no_start", ~is_valid)
+    recorder.mark_faulty_rows("no_start", ~is_valid)
     valid_corners = np.where(is_valid, corners, 0.0)
     pixel = np.rint(valid_corners).astype(np.int64).reshape(2, 2, -1)
     low = pixel.min(axis=0)
     size = np.ptp(pixel, axis=0) + 1
     wide = size.max(axis=0)
-    recorder.mark_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide)
+    recorder.mark_faulty_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide)
     size = np.where(recorder.fault > 0, 0, size)
     ones_column = np.ones_like(low[0])
-    runs = fill_boxes(ones_column, ones_column, size[0], size[1])
+    runs = fill_pixel_boxes(ones_column, ones_column, size[0], size[1])
     return build_regions_from_runs(runs, image_geometry, recorder, low[0] - 1, low[1] - 1)
 
 

@@ -134,7 +134,7 @@ class CylindricalMap:
         *,
         angle: Numbers,
         points: tuple[Numbers, ...],
-        at: Whole,
+        point_edges: Whole,
         share: Numbers,
     ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
@@ -143,7 +143,7 @@ class CylindricalMap:
         ----------
         row, u, v, successor, on_limb, angle, points
             Edges as in `measure_edges`, shape (n,).
-        at, share
+        point_edges, share
             As `DiscImage.locate_edge_points` takes them, shape (m,).
 
         Returns
@@ -152,9 +152,9 @@ class CylindricalMap:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         del row, on_limb, angle, points
-        end = successor[at]
+        end = successor[point_edges]
         node_lat = np.degrees(np.arcsin(v))
-        lon = np.degrees(u[at] + share * (u[end] - u[at])) % 360.0
+        lon = np.degrees(u[point_edges] + share * (u[end] - u[point_edges])) % 360.0
         lon = np.where(lon >= 360.0, 0.0, lon)
-        lat = node_lat[at] + share * (node_lat[end] - node_lat[at])
+        lat = node_lat[point_edges] + share * (node_lat[end] - node_lat[point_edges])
         return lon, lat

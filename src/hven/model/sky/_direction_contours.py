@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourRegions, FaultRecorder
-from hven.model.sky._disc_image import take_images
-from hven.model.sky._geos import merge_enclosed_faces, to_ragged_arrays
-from hven.model.sky._outlines import count_pieces, divide_edges
-from hven.model.sky._ragged_arrays import compute_row_indexes, compute_successors
+from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourFaultRecorder, ContourRegions
+from hven.model.sky._disc_image import select_images
+from hven.model.sky._geos import extract_ragged_polygon_arrays, merge_enclosed_faces
+from hven.model.sky._outlines import count_edge_pieces, divide_edges
+from hven.model.sky._ragged_arrays import compute_row_indexes, compute_successor_indexes
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def build_regions_from_directions(
     disc: DiscImage,
     *,
     width_arcseconds: float = 1.0,
-    recorder: FaultRecorder | None = None,
+    recorder: ContourFaultRecorder | None = None,
 ) -> ContourRegions:
     """Make regions of contours that are lists of directions; inside is what a contour winds round.
 
@@ -66,22 +66,22 @@ def build_regions_from_directions(
     length = np.diff(offsets)
     rows = len(offsets) - 1
     row = np.repeat(np.arange(rows), length)
-    recorder = recorder or FaultRecorder(rows)
-    disc = take_images(disc, np.arange(rows))
+    recorder = recorder or ContourFaultRecorder(rows)
+    disc = select_images(disc, np.arange(rows))
     directions = np.asarray([x, y], dtype=np.float64)
-    recorder.mark_rows("no_contour", length == 0)
-    recorder.mark_rows("too_long", length >= MAX_CONTOUR_PIXELS, length)
+    recorder.mark_faulty_rows("no_contour", length == 0)
+    recorder.mark_faulty_rows("too_long", length >= MAX_CONTOUR_PIXELS, length)
     is_infinite = ~np.isfinite(directions).all(axis=0)
     infinite_counts = np.bincount(row, weights=is_infinite, minlength=rows)
-    recorder.mark_rows("no_start", infinite_counts > 0)
-    recorder.check_images(disc)
+    recorder.mark_faulty_rows("no_start", infinite_counts > 0)
+    recorder.mark_rows_of_invalid_images(disc)
     good = recorder.fault[row] == 0
     row = row[good]
     x_pixels = disc.x[row] + directions[0, good] / disc.scale_x[row]
     y_pixels = disc.y[row] + directions[1, good] / disc.scale_y[row]
     u, v = disc.to_plane(row, x_pixels, y_pixels)
     places = np.stack([u, v], axis=1)
-    shapes, minimal = _draw_polygons(row, places, rows, width_arcseconds / disc.radius)
+    shapes, minimal = _build_plane_polygons(row, places, rows, width_arcseconds / disc.radius)
     full_area = shapely.area(shapes)
     is_beyond_limb = u * u + v * v > 1.0 - LIMB_TOLERANCE_RADII
     reaches_limb = np.bincount(row, weights=is_beyond_limb, minlength=rows) > 0
@@ -90,11 +90,11 @@ def build_regions_from_directions(
     limb_polygon = shapely.polygons(limb_corners)
     shapes[reaches_limb] = shapely.intersection(shapes[reaches_limb], limb_polygon)
     area = np.where(recorder.fault > 0, 0.0, shapely.area(shapes))
-    recorder.mark_rows("off_disc", area <= 0.0)
+    recorder.mark_faulty_rows("off_disc", area <= 0.0)
     clipped_share = 1.0 - area / np.maximum(full_area, 1e-300)
     is_clipped = reaches_limb & (recorder.fault == 0)
     clipped = np.where(is_clipped, clipped_share, 0.0)
-    regions = _build_regions(shapes, disc, area)
+    regions = _project_polygons_to_regions(shapes, disc, area)
     return ContourRegions(
         regions,
         np.zeros(rows, dtype=np.int64),
@@ -106,7 +106,7 @@ def build_regions_from_directions(
     )
 
 
-def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) -> tuple[Any, Any]:
+def _build_plane_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) -> tuple[Any, Any]:
     """Draw polygons in the plane; a contour without an area becomes a band or a square."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
@@ -120,7 +120,7 @@ def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) 
         shapes[polygon_rows] = shapely.polygons(linear_rings)
     crossed = np.flatnonzero(~shapely.is_valid(shapes))
     if len(crossed):  # the polygon is what the contour winds round, in either direction
-        xy, rings, parts, rings_of = to_ragged_arrays(shapes[crossed])
+        xy, rings, parts, rings_of = extract_ragged_polygon_arrays(shapes[crossed])
         is_inverted = np.zeros(len(rings) - 1, np.bool_)
         shapes[crossed] = merge_enclosed_faces(xy, rings, parts, rings_of, is_inverted=is_inverted, grid_size=0.0)
     minimal = (size > 0) & (shapely.area(shapes) <= 1e-14)
@@ -136,23 +136,23 @@ def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) 
     return shapes, minimal
 
 
-def _build_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
+def _project_polygons_to_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
     """Turn polygons of the plane into regions on the sphere."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
-    place, rings, parts, rows = to_ragged_arrays(shapely.orient_polygons(shapes))
+    place, rings, parts, rows = extract_ragged_polygon_arrays(shapely.orient_polygons(shapes))
     u, v = place.T
     center_distance = np.hypot(u, v)
     on = center_distance > 1.0 - LIMB_TOLERANCE_RADII
     center_distance = np.where(on, center_distance, 1.0)
     u = u / center_distance
     v = v / center_distance
-    after = compute_successors(rings)
+    after = compute_successor_indexes(rings)
     row = compute_row_indexes(rings[parts[rows]])
     chord = np.hypot(u[after] - u, v[after] - v)
     limb = on & on[after] & (chord < 8.0 / LIMB_CORNERS)
     angle, long, bend, points = disc.measure_edges(row, u, v, after, limb)
-    piece_count = count_pieces(row, angle, long, bend, area)
+    piece_count = count_edge_pieces(row, angle, long, bend, area)
     at, share, offsets = divide_edges(piece_count, rings)
-    lon, lat = disc.locate_edge_points(row, u, v, after, limb, angle=angle, points=points, at=at, share=share)
+    lon, lat = disc.locate_edge_points(row, u, v, after, limb, angle=angle, points=points, point_edges=at, share=share)
     return Regions(lon, lat, offsets, parts, rows)

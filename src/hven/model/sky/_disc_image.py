@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._sphere import DEGREES_PER_RADIAN, wrap_single_turn
+from hven.model.sky._sphere import DEGREES_PER_RADIAN, wrap_longitudes_by_one_turn
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -202,7 +202,7 @@ class DiscImage:
         *,
         angle: Numbers,
         points: tuple[Numbers, ...],
-        at: Whole,
+        point_edges: Whole,
         share: Numbers,
     ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
@@ -211,7 +211,7 @@ class DiscImage:
         ----------
         row, u, v, successor, on_limb, angle, points
             Edges, as in `measure_edges`, shape (n,).
-        at
+        point_edges
             The edge of each point, shape (m,).
         share
             The share of the edge before the point, 0 to 1, shape (m,).
@@ -222,12 +222,12 @@ class DiscImage:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         lon, lat = self._to_lon_lat(row, *points)
-        lon = lon[at]
-        lat = lat[at]
+        lon = lon[point_edges]
+        lat = lat[point_edges]
         interior = np.flatnonzero(share > 0.0)
         if not len(interior):
             return lon, lat
-        edge = at[interior]
+        edge = point_edges[interior]
         edge_row = row[edge]
         turn = share[interior] * angle[edge]
         follows_limb = on_limb[edge]
@@ -262,7 +262,7 @@ class DiscImage:
         sin = np.sin(tilt)[row]
         out = z * cos - y * sin
         longitude_change = np.arctan2(x, out) * DEGREES_PER_RADIAN
-        lon = wrap_single_turn((self.lon % 360.0)[row] + longitude_change)
+        lon = wrap_longitudes_by_one_turn((self.lon % 360.0)[row] + longitude_change)
         distance_to_axis = np.sqrt(x * x + out * out)
         lat = np.arctan2(y * cos + z * sin, distance_to_axis) * DEGREES_PER_RADIAN
         return lon, lat
@@ -283,7 +283,7 @@ def broadcast_image_fields(images: Any) -> None:
         object.__setattr__(images, name, value)
 
 
-def take_images(image_geometry: Any, rows: Whole) -> Any:
+def select_images(image_geometry: Any, rows: Whole) -> Any:
     """Select images by their rows.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged_arrays import close_rings, compute_offsets, compute_row_indexes
+from hven.model.sky._ragged_arrays import compute_closed_ring_indexes, compute_offsets, compute_row_indexes
 from hven.model.sky._sphere import RADIANS_PER_DEGREE, to_lon_lat, to_unit_vectors
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MAX_HALVINGS = 40  # of an edge
 POLE_LATITUDE_DEGREES = 90.0 - 1e-12  # a vertex farther north than this is at the pole
 
 
-def choose_tolerance(area: Numbers, border: Numbers) -> Numbers:
+def choose_edge_tolerance(area: Numbers, border: Numbers) -> Numbers:
     """Compute how far edges may leave their lines.
 
     The tolerance keeps the area, approximately, and is at most `MAX_TOLERANCE_DEGREES`.
@@ -58,7 +58,7 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
     regions
         Valid regions, shape (n,).
     tolerance_degrees
-        The largest distance of edges on the map from their great circles, degrees; None: see `choose_tolerance`.
+        The largest distance of edges on the map from their great circles, degrees; None: see `choose_edge_tolerance`.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
         tolerances = np.full(len(regions), tolerance_degrees)
     else:
         areas = regions.compute_areas() / RADIANS_PER_DEGREE**2
-        tolerances = choose_tolerance(areas, regions.compute_border_lengths())
+        tolerances = choose_edge_tolerance(areas, regions.compute_border_lengths())
     for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # neighbouring edges may cross on the map
         subset = regions.take(rows)
         shapes, is_valid = _build_map_polygons(subset, tolerances[rows] / finer)
@@ -92,7 +92,7 @@ def _build_map_polygons(regions: Regions, tolerance_degrees: Numbers) -> tuple[A
     """Draw regions, and return which are valid on the map."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    lon, turns, y, rings = _flatten_rings(regions, tolerance_degrees)
+    lon, turns, y, rings = _flatten_rings_to_map(regions, tolerance_degrees)
     ring = compute_row_indexes(rings)
     x = lon + 360.0 * turns
     low = np.full(len(rings) - 1, np.inf)
@@ -150,7 +150,7 @@ def _compute_edge_areas(x: Numbers, y: Numbers, rings: Indexes) -> Numbers:
     return np.asarray(turn)
 
 
-def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Numbers, Indexes, Numbers, Indexes]:
+def _flatten_rings_to_map(regions: Regions, tolerance_degrees: Numbers) -> tuple[Numbers, Indexes, Numbers, Indexes]:
     """Return rings on the flat map: closed, beginning in -180 .. 180, without jumps.
 
     Return longitudes, the turns to add to them, latitudes, and the offsets of the rings.
@@ -158,7 +158,7 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
     Edges are divided until they are within `tolerance_degrees` of their great circles. A corner at a pole becomes two
     vertices, each with the longitude of its neighbour.
     """
-    vertex, rings = close_rings(regions.rings)
+    vertex, rings = compute_closed_ring_indexes(regions.rings)
     lon = regions.lon[vertex] % 360.0
     lat = regions.lat[vertex]
     closing_vertex = np.repeat(rings[1:] - 1, np.diff(rings))
@@ -177,7 +177,7 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
         if not len(begin):
             break
         edge_vertex = begin.astype(np.int64)
-        is_too_far = _estimate_max_deviation(a, b) > max_deviation[edge_vertex]
+        is_too_far = _estimate_max_arc_deviation(a, b) > max_deviation[edge_vertex]
         begin = begin[is_too_far]
         end = end[is_too_far]
         a = a[is_too_far]
@@ -220,23 +220,25 @@ def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numb
     return lon, total - ring_starts, lat, rings
 
 
-def _repeat_pole_vertices(lon: Numbers, lat: Numbers, rings: Indexes, pole: Flags) -> tuple[Numbers, Numbers, Indexes]:
+def _repeat_pole_vertices(
+    lon: Numbers, lat: Numbers, rings: Indexes, is_pole: Flags
+) -> tuple[Numbers, Numbers, Indexes]:
     """Replace each vertex at a pole by two, with the longitudes of the vertices before and after it."""
     ring = compute_row_indexes(rings)
     ring_starts = rings[:-1][ring]
     ring_ends = rings[1:][ring]
     index = np.arange(len(lon))
-    known_index = np.where(pole, -1, index)
+    known_index = np.where(is_pole, -1, index)
     before = np.maximum.accumulate(known_index)
     first = np.full(len(rings) - 1, len(lon))
-    np.minimum.at(first, ring[~pole], index[~pole])
+    np.minimum.at(first, ring[~is_pole], index[~is_pole])
     final = np.full(len(rings) - 1, -1)
-    np.maximum.at(final, ring[~pole], index[~pole])
+    np.maximum.at(final, ring[~is_pole], index[~is_pole])
     before = np.where(before < ring_starts, final[ring], before)  # continue at the ring's end
-    index_or_end = np.where(pole, len(lon), index)
+    index_or_end = np.where(is_pole, len(lon), index)
     after = np.minimum.accumulate(index_or_end[::-1])[::-1]
     after = np.where(after >= ring_ends, first[ring], after)
-    is_doubled = pole.copy()
+    is_doubled = is_pole.copy()
     is_doubled[rings[1:] - 1] = False  # the vertex that closes a ring is a copy of its first vertex
     before = np.where(known_index < 0, before, index)
     twice = np.repeat(index, 1 + is_doubled)
@@ -245,7 +247,7 @@ def _repeat_pole_vertices(lon: Numbers, lat: Numbers, rings: Indexes, pole: Flag
     return lon[source], lat[twice], compute_offsets(1 + is_doubled)[rings]
 
 
-def _estimate_max_deviation(a: Numbers, b: Numbers) -> Numbers:
+def _estimate_max_arc_deviation(a: Numbers, b: Numbers) -> Numbers:
     """Compute an upper limit of the distance of arcs from straight lines on the map; radians."""
     (x0, y0, z0), (x1, y1, z1) = a.T, b.T
     cross_product = x0 * y1 - y0 * x1
@@ -267,7 +269,8 @@ def _cut_at_antimeridian(
 ) -> tuple[Any, Flags]:
     """Cut regions along 180 degrees and the poles: faces of a net of their edges and the map's border.
 
-    `flat_rings` are as `_flatten_rings` returns them, `row` is the region of each ring, `rows` are the regions to cut.
+    `flat_rings` are as `_flatten_rings_to_map` returns them, `row` is the region of each ring, `rows` are the regions
+    to cut.
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -290,7 +293,7 @@ def _cut_at_antimeridian(
     is_valid = shapely.is_simple(net)
     face, face_row = shapely.get_parts(shapely.polygonize(net[:, None]), return_index=True)
     face = shapely.orient_polygons(face)
-    along, against = _find_face_edges(face, face_row, directed)
+    along, against = _find_faces_along_edges(face, face_row, directed)
     inside = np.zeros(len(face), np.bool_)
     inside[along] = True
     is_decided = inside.copy()
@@ -353,7 +356,7 @@ def _split_edges_at_antimeridian(
     return np.stack([ax, ay], 1), np.stack([bx, by], 1), region_number
 
 
-def _find_face_edges(face: Any, face_row: Indexes, directed: Numbers) -> tuple[Indexes, Indexes]:
+def _find_faces_along_edges(face: Any, face_row: Indexes, directed: Numbers) -> tuple[Indexes, Indexes]:
     """Find the faces with an edge in its direction, and those with an edge against its direction.
 
     `directed` has the columns x, y, x, y and the number of the region.

@@ -8,8 +8,8 @@ import numpy as np
 
 from hven.model.sky._ragged_arrays import (
     compute_offsets,
-    gather_rows,
-    reverse_rows,
+    compute_reversed_indexes,
+    gather_element_indexes,
     split_into_blocks,
     take_successor_values,
 )
@@ -31,7 +31,7 @@ __all__ = [
     "build_image_wcs",
     "build_regions_from_headers",
     "compute_wcs_corners",
-    "find_oriented_corners",
+    "find_oriented_corner_order",
     "is_clockwise",
     "orient_polygons",
 ]
@@ -68,12 +68,12 @@ def orient_polygons(offsets: npt.NDArray[np.int64], coordinates: Numbers, *, fro
     numbers
         The same corners, shape (m,).
     """
-    order = find_oriented_corners(offsets, coordinates, from_outside=from_outside)
+    order = find_oriented_corner_order(offsets, coordinates, from_outside=from_outside)
     corners = coordinates.reshape(-1, 2)[order]
     return np.asarray(corners.ravel(), np.float64)
 
 
-def find_oriented_corners(
+def find_oriented_corner_order(
     offsets: npt.NDArray[np.int64], coordinates: Numbers, *, from_outside: bool
 ) -> npt.NDArray[np.int64]:
     """Return the order of the corners in `orient_polygons`, as numbers of the given corners.
@@ -91,7 +91,7 @@ def find_oriented_corners(
         Numbers of corners, shape (m / 2,).
     """
     wrong = is_clockwise(offsets, coordinates, from_outside=from_outside, min_area=0.0)
-    return reverse_rows(np.asarray(offsets, np.int64) // 2, wrong)
+    return compute_reversed_indexes(np.asarray(offsets, np.int64) // 2, wrong)
 
 
 def is_clockwise(
@@ -131,7 +131,7 @@ def is_clockwise(
     small = np.flatnonzero(~(np.abs(side) > uncertainty))
     for part in split_into_blocks(sizes[small], _BLOCK_CORNERS):
         part_rows = small[part]
-        corner, _ = gather_rows(first, part_rows)
+        corner, _ = gather_element_indexes(first, part_rows)
         side[part_rows] = _compute_signed_areas(pairs[corner], sizes[part_rows], np.float64)
     wrong: npt.NDArray[np.bool_] = (side < -min_area) if from_outside else (side > min_area)
     return wrong

@@ -107,12 +107,12 @@ def transform_positions(
             message = f"{source.code} and {target.code} are different frames of {source.body}"
             raise ValueError(message)
         body_lon = lon if source.west == target.west else -lon
-        return _wrap_longitudes(body_lon, target), _convert_latitudes(lat, source, target)
+        return _wrap_longitudes(body_lon, target), _convert_body_latitudes(lat, source, target)
     east = -lon if source.west else lon
     source_key = (source.name.upper(), source.equinox, source.epoch)
     target_key = (target.name.upper(), target.equinox, target.epoch)
     if source_key != target_key:
-        east, lat = _transform_celestial(east, lat, source, target)
+        east, lat = _transform_celestial_positions(east, lat, source, target)
     target_lon = -east if target.west else east
     return _wrap_longitudes(target_lon, target), lat
 
@@ -137,7 +137,7 @@ def _wrap_longitudes(lon: Numbers, frame: CoordinateFrame) -> Numbers:
     return np.where(is_in_range, lon, wrapped)
 
 
-def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: CoordinateFrame) -> Numbers:
+def _convert_body_latitudes(lat: Numbers, source: CoordinateFrame, target: CoordinateFrame) -> Numbers:
     if source.graphic == target.graphic:
         return lat
     flattening = source.flattening or target.flattening
@@ -150,7 +150,7 @@ def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: Coordinate
     return np.degrees(np.arctan2(sin, cos * ratio))
 
 
-def _transform_celestial(
+def _transform_celestial_positions(
     lon: Numbers, lat: Numbers, source: CoordinateFrame, target: CoordinateFrame
 ) -> tuple[Numbers, Numbers]:
     from astropy import units  # noqa: PLC0415  (it takes a second to load; few need it)
@@ -219,9 +219,9 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
 
 
 @lru_cache(maxsize=len(ROTATION_FRAMES))
-def _compute_rotation_matrix(name: str) -> Numbers:
+def _compute_rotation_matrix(frame_name: str) -> Numbers:
     """Compute the matrix that rotates ICRS into a frame, from astropy's transformation of the three axes."""
-    if name == "ICRS":
+    if frame_name == "ICRS":
         return np.eye(3)
     from astropy import coordinates  # noqa: PLC0415  (it takes a second to load; few need it)
 
@@ -231,6 +231,6 @@ def _compute_rotation_matrix(name: str) -> Numbers:
         "FK4": lambda: coordinates.FK4NoETerms(equinox="B1950", obstime="B1950"),
         "GALACTIC": coordinates.Galactic,
         "ECLIPTIC": lambda: coordinates.BarycentricMeanEcliptic(equinox="J2000"),
-    }[name]()
+    }[frame_name]()
     axes = coordinates.SkyCoord(coordinates.CartesianRepresentation(np.eye(3)), frame="icrs")
     return np.asarray(axes.transform_to(target_frame).cartesian.xyz.value, dtype=np.float64)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._antimeridian import from_map_polygons
+from hven.model.sky._antimeridian import build_regions_from_map_polygons
 from hven.model.sky._flat_maps import to_map_polygons
-from hven.model.sky._geos import merge_enclosed_faces, to_ragged_arrays
-from hven.model.sky._planetary_frames import BodyFrame, parse_frame_code
+from hven.model.sky._geos import extract_ragged_polygon_arrays, merge_enclosed_faces
+from hven.model.sky._planetary_frames import BodyFrame, parse_iau_frame_code
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class GeoJsonFeatures:
     crs: str | None
 
 
-def from_geojson(
+def parse_geojson(
     document: str | bytes | Mapping[str, Any],
     tolerance_degrees: float | None = None,
     *,
@@ -119,7 +119,7 @@ def from_geojson(
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    parsed = _parse_document(document)
+    parsed = _parse_geojson_document(document)
     if not _has_lonlat_coordinates(parsed.get("crs")):
         message = "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
         raise GeoJsonError(message)
@@ -139,12 +139,12 @@ def from_geojson(
     crossing = ~shapely.is_valid(shapes)
     for row in np.flatnonzero(crossing).tolist():
         if make_valid:
-            shapes[row] = _make_valid(shapes[row])
+            shapes[row] = _make_polygon_valid(shapes[row])
             continue
         faults[row] = _format_invalid_reason(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
     crs = _extract_crs_name(parsed)
-    turn, shrink = _find_conversions(features, crs)
+    turn, shrink = _find_coordinate_conversions(features, crs)
     if west_positive:
         turn = np.full(len(turn), -1.0)
     distinct_conversions = set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}
@@ -152,9 +152,9 @@ def from_geojson(
         rows = (turn == sign) & (shrink == shrink_factor)
         convert = partial(_convert_coordinates, sign=sign, shrink_factor=shrink_factor)
         shapes[rows] = shapely.transform(shapes[rows], convert)
-    if west_positive or _is_conversion_needed(_find_body_frame(crs)):
+    if west_positive or _is_crs_conversion_needed(_find_body_frame(crs)):
         crs = crs and _name_planetocentric_crs(crs)
-    regions = from_map_polygons(shapes, tolerance_degrees)
+    regions = build_regions_from_map_polygons(shapes, tolerance_degrees)
     for row, reason in enumerate(regions.find_faults()):
         if reason:
             faults[row] = reason
@@ -171,16 +171,18 @@ def from_geojson(
     )
 
 
-def _find_conversions(features: Sequence[Mapping[str, Any]], document_crs: str | None) -> npt.NDArray[np.float64]:
+def _find_coordinate_conversions(
+    features: Sequence[Mapping[str, Any]], document_crs: str | None
+) -> npt.NDArray[np.float64]:
     """Return the conversions of the features' coordinates, shape (2, n): turn and shrink."""
     conversions = []
     for feature in features:
         feature_crs = _find_feature_crs(feature) or document_crs
-        conversions.append(find_crs_conversion(feature_crs) or (1.0, 1.0))
+        conversions.append(find_crs_conversion_factors(feature_crs) or (1.0, 1.0))
     return np.array(conversions, np.float64).reshape(-1, 2).T
 
 
-def _parse_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+def _parse_geojson_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(document, str | bytes | bytearray):
         import orjson  # noqa: PLC0415  (only documents need it)
 
@@ -237,7 +239,7 @@ def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def find_crs_conversion(crs: str | None) -> tuple[float, float] | None:
+def find_crs_conversion_factors(crs: str | None) -> tuple[float, float] | None:
     """Return the factors that convert coordinates of a frame to longitudes to the east and planetocentric latitudes.
 
     Parameters
@@ -266,12 +268,12 @@ def _find_body_frame(crs: str | None) -> BodyFrame | None:
     """Find the frame of a body that a ``crs`` names."""
     try:
         code = (crs or "").replace("http://www.opengis.net/def/crs/", "")
-        return parse_frame_code(code.replace("/", ":"))
+        return parse_iau_frame_code(code.replace("/", ":"))
     except ValueError:
         return None
 
 
-def _is_conversion_needed(body_frame: BodyFrame | None) -> bool:
+def _is_crs_conversion_needed(body_frame: BodyFrame | None) -> bool:
     """Return whether a frame's longitudes increase westward, or its latitudes are planetographic."""
     if body_frame is None:
         return False
@@ -306,7 +308,7 @@ def to_planetocentric_latitudes(lat: Numbers, shrink: float | Numbers) -> Number
 def _iterate_polygon_rings(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
     """List the rings of each polygon of a geometry."""
     for part in _iterate_polygons(geometry, depth):
-        yield [_read_ring(ring) for ring in part]
+        yield [_parse_ring(ring) for ring in part]
 
 
 def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
@@ -339,8 +341,8 @@ def _require_list(value: Any) -> list[Any]:
     return value
 
 
-def _read_ring(positions: Any) -> Numbers:
-    vertices = _read_positions(positions)
+def _parse_ring(positions: Any) -> Numbers:
+    vertices = _parse_closed_ring(positions)
     lon = vertices[:, 0]
     lat = vertices[:, 1]
     if np.abs(lat).max() > 90.0:
@@ -350,7 +352,7 @@ def _read_ring(positions: Any) -> Numbers:
     return vertices
 
 
-def _read_positions(positions: Any) -> Numbers:
+def _parse_closed_ring(positions: Any) -> Numbers:
     """Make a closed ring from positions."""
     try:
         pairs = [(position[0], position[1]) for position in _require_list(positions)]
@@ -380,7 +382,7 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
         unwrapped = ring.copy()
         is_reversed = (_compute_signed_area(ring) > 0.0) != (number == 0)
         if crosses_antimeridian.any() and is_reversed:
-            unwrapped = _unwrap_ring(ring, np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0))
+            unwrapped = _unwrap_ring_longitudes(ring, np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0))
         if unwrapped_rings:  # move a hole to its shell
             middle, shell = (
                 np.mean([candidate[:, 0].min(), candidate[:, 0].max()]) for candidate in (unwrapped, unwrapped_rings[0])
@@ -390,7 +392,7 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
     return unwrapped_rings
 
 
-def _unwrap_ring(ring: Numbers, turns: Numbers) -> Numbers:
+def _unwrap_ring_longitudes(ring: Numbers, turns: Numbers) -> Numbers:
     """Add turns to the longitudes after each step of a ring; close a ring around a pole along the pole."""
     lon = ring[:, 0] + np.append(0.0, np.cumsum(turns))
     unwrapped = np.column_stack([lon, ring[:, 1]])
@@ -408,11 +410,11 @@ def _compute_signed_area(ring: Numbers) -> float:
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 
 
-def _make_valid(shape: Any) -> Any:
+def _make_polygon_valid(shape: Any) -> Any:
     """Unite what the rings of each polygon wind round, and subtract what its holes do."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    xy, rings, parts, rows = to_ragged_arrays(np.array([shape], object))
+    xy, rings, parts, rows = extract_ragged_polygon_arrays(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
     faces = merge_enclosed_faces(xy, rings, parts, rows, is_inverted=hole, grid_size=0.0)
@@ -456,7 +458,7 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     return pa.array(texts, pa.string())
 
 
-def to_geojson(
+def write_geojson_features(
     regions: Regions,
     properties: Sequence[Mapping[str, Any]] | None = None,
     *,
@@ -499,10 +501,10 @@ def to_geojson(
         feature_properties = properties[row] if properties else {}
         facts = orjson.dumps(feature_properties, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         lines.append(f'{{"type":"Feature",{name}"properties":{facts},"geometry":{geometry or "null"}}}')
-    return f"{write_collection_opening(crs)}{','.join(lines)}\n]}}\n"
+    return f"{write_feature_collection_opening(crs)}{','.join(lines)}\n]}}\n"
 
 
-def write_collection_opening(crs: str | None) -> str:
+def write_feature_collection_opening(crs: str | None) -> str:
     """Write the beginning of a collection of features, up to its first feature.
 
     Parameters
@@ -520,7 +522,7 @@ def write_collection_opening(crs: str | None) -> str:
     ValueError
         The frame's longitudes increase westward, or its latitudes are planetographic.
     """
-    if crs and _is_conversion_needed(_find_body_frame(crs)):
+    if crs and _is_crs_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
             f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has "
             f"others: its frame is {_name_planetocentric_crs(crs)}"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._contour_faults import ContourRegions, FaultRecorder
-from hven.model.sky._geojson import from_geojson
+from hven.model.sky._contour_faults import ContourFaultRecorder, ContourRegions
+from hven.model.sky._geojson import parse_geojson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
     """
     import orjson  # noqa: PLC0415  (only documents need it)
 
-    check = FaultRecorder(len(texts))
+    check = ContourFaultRecorder(len(texts))
     features: list[dict[str, Any]] = []
     broken = np.zeros(len(texts), np.bool_)
     for row, text in enumerate(texts):
@@ -53,17 +53,17 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
         else:
             features.append({"geometry": geometry})
     collection = {"type": "FeatureCollection", "features": features}
-    parsed = from_geojson(collection, make_valid=True, west_positive=west_positive)
+    parsed = parse_geojson(collection, make_valid=True, west_positive=west_positive)
     regions = parsed.regions
     has_no_geometry = np.array([feature["geometry"] is None for feature in features], np.bool_)
-    check.mark_rows("no_contour", has_no_geometry & ~broken)
-    check.mark_rows("no_geometry", broken)
+    check.mark_faulty_rows("no_contour", has_no_geometry & ~broken)
+    check.mark_faulty_rows("no_geometry", broken)
     for name, words in _FAULT_PHRASES:
         has_phrase = np.array([words in fault for fault in parsed.faults], np.bool_)
-        check.mark_rows(name, has_phrase)
+        check.mark_faulty_rows(name, has_phrase)
     has_fault = np.array([bool(fault) for fault in parsed.faults], np.bool_)
-    check.mark_rows("no_geometry", has_fault)
-    check.mark_rows("no_area", np.diff(regions.rows) == 0)
+    check.mark_faulty_rows("no_geometry", has_fault)
+    check.mark_faulty_rows("no_area", np.diff(regions.rows) == 0)
     zero_pixels = np.zeros(len(texts), np.int64)
     return ContourRegions(
         regions=regions,

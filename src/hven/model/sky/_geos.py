@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._ragged_arrays import (
-    close_rings,
+    compute_closed_ring_indexes,
     compute_offsets,
     compute_row_indexes,
-    gather_rows,
+    gather_element_indexes,
     split_into_blocks,
 )
 
@@ -26,12 +26,12 @@ def build_multipolygons(xy: Numbers, ring_offsets: Indexes, part_offsets: Indexe
     """Make multipolygons from open rings."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    vertex, ring_offsets = close_rings(ring_offsets)
+    vertex, ring_offsets = compute_closed_ring_indexes(ring_offsets)
     offsets = (ring_offsets, part_offsets, row_offsets)
     return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], offsets)
 
 
-def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
+def extract_ragged_polygon_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     """Return x, y of the polygons among shapes, and the offsets of their open rings, parts and rows.
 
     The first ring of a part is its shell.
@@ -45,13 +45,13 @@ def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     ring, owner = shapely.get_rings(part, return_index=True)
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     open_ = np.append(holder[1:] == holder[:-1], False)[: len(holder)]
-    rings = _count_offsets(holder[open_], len(ring))
-    parts = _count_offsets(owner, len(part))
-    rows = _count_offsets(row, len(shapes))
+    rings = _compute_owner_offsets(holder[open_], len(ring))
+    parts = _compute_owner_offsets(owner, len(part))
+    rows = _compute_owner_offsets(row, len(shapes))
     return xy[open_], rings, parts, rows
 
 
-def _count_offsets(owner: Indexes, size: int) -> Indexes:
+def _compute_owner_offsets(owner: Indexes, size: int) -> Indexes:
     return compute_offsets(np.bincount(owner, minlength=size))
 
 
@@ -70,7 +70,7 @@ def merge_enclosed_faces(
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    vertex, around = close_rings(ring_offsets)
+    vertex, around = compute_closed_ring_indexes(ring_offsets)
     lines = shapely.linearrings(xy[vertex], indices=compute_row_indexes(around))
     count = len(row_offsets) - 1
     row = compute_row_indexes(part_offsets[row_offsets])
@@ -90,13 +90,13 @@ def merge_enclosed_faces(
     after = vertex[next_vertex]
     for block in split_into_blocks(np.diff(edges)[row]):
         block_rows = row[block]
-        edge, offsets = gather_rows(edges, block_rows)
+        edge, offsets = gather_element_indexes(edges, block_rows)
         x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
         turns = _count_edge_turns(x, y, xy[edge], xy[after[edge]])
-        ring, _ = gather_rows(ring_numbers, block_rows)
+        ring, _ = gather_element_indexes(ring_numbers, block_rows)
         ring_starts = compute_offsets(np.diff(ring_offsets)[ring])[:-1]
         winds = np.add.reduceat(turns, ring_starts) != 0
-        part_numbers, offsets = gather_rows(row_offsets, block_rows)
+        part_numbers, offsets = gather_element_indexes(row_offsets, block_rows)
         part_starts = compute_offsets(np.diff(part_offsets)[part_numbers])[:-1]
         in_part = np.logical_and.reduceat(winds != is_inverted[ring], part_starts)
         inside[block] = np.logical_or.reduceat(in_part, offsets[:-1])

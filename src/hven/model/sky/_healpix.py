@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._ragged_arrays import compute_element_numbers
-from hven.model.sky._sphere import compute_distance, interpolate_along_arcs, measure_angles, to_lon_lat, to_unit_vectors
+from hven.model.sky._sphere import (
+    compute_angular_distance,
+    interpolate_along_arcs,
+    measure_angles,
+    to_lon_lat,
+    to_unit_vectors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +53,7 @@ _MIN_CELL_WIDTH_RADIANS = 0.68
 # for wide cones.
 _WIDE_CONE_DEGREES = 2.0
 _WIDE_CONE_MARGIN_FACTOR = 0.8  # of the radius, times the radius in radians
-_MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_by_distance` considers at most
+_MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_shape_by_distance` considers at most
 _MAX_CELL_RADIUS_RADIANS = 1.12  # times 2**-order: no corner is farther from its cell's centre (radians)
 _MAX_TABLE_ORDER = 6  # orders up to this have their cells' neighbours and centres in tables (5 MB)
 # "orders" of cones that a cell and its neighbours do not contain, and of values that are no cone
@@ -69,7 +75,7 @@ def _load_cdshealpix() -> Any:
     return importlib.import_module("cdshealpix.cdshealpix")
 
 
-def _check_order(order: int) -> None:
+def _check_healpix_order(order: int) -> None:
     if not 0 <= order <= MAX_ORDER:
         message = f"HEALPix order {order} is not between 0 and {MAX_ORDER}"
         raise ValueError(message)
@@ -110,7 +116,7 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
         As for `compute_cell_indexes`, in its shape; x and y are 0 to 1. Every second bit of an index, from the lowest
         on, counts x; the others count y.
     """
-    _check_order(order)
+    _check_healpix_order(order)
     lon_array = np.atleast_1d(np.asarray(lon, dtype=np.float64))
     lat_array = np.atleast_1d(np.asarray(lat, dtype=np.float64))
     lon, lat = np.broadcast_arrays(lon_array, lat_array)
@@ -148,7 +154,7 @@ def compute_cell_centers(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Num
     """
     cells = np.atleast_1d(np.asarray(ipix, dtype=np.int64))
     if isinstance(order, int):
-        _check_order(order)
+        _check_healpix_order(order)
     good = (cells >= 0) & (cells < 12 << 2 * order)
     lon = np.empty(cells.shape)
     lat = np.empty(cells.shape)
@@ -161,7 +167,7 @@ def compute_cell_centers(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Num
     return lon_degrees, lat_degrees
 
 
-def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tuple[Numbers, Numbers]:
+def compute_cell_vertices(order: int, ipix: npt.ArrayLike, positions_per_side: int = 1) -> tuple[Numbers, Numbers]:
     """Compute positions along the edges of cells, anticlockwise seen from outside.
 
     Parameters
@@ -170,7 +176,7 @@ def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tu
         0 to 29.
     ipix
         Nested indexes, shape (n,).
-    steps
+    positions_per_side
         The number of positions on each of the four sides.
 
     Returns
@@ -178,15 +184,15 @@ def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tu
     lon, lat
         Degrees, shape (n, 4 * steps).
     """
-    _check_order(order)
+    _check_healpix_order(order)
     cells = np.ascontiguousarray(ipix, dtype=np.uint64)
-    lon, lat = np.empty((2, len(cells), 4 * steps))
+    lon, lat = np.empty((2, len(cells), 4 * positions_per_side))
     orders = np.full(len(cells), order, np.uint8)
-    _load_cdshealpix().vertices(orders, cells, steps, lon, lat, _choose_thread_count(len(cells)))
+    _load_cdshealpix().vertices(orders, cells, positions_per_side, lon, lat, _choose_thread_count(len(cells)))
     return np.degrees(lon), np.degrees(lat)
 
 
-def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
+def split_ranges_into_cells(ranges: Indexes) -> list[tuple[int, Indexes]]:
     """Split ranges into cells that are as large as possible.
 
     Parameters
@@ -262,11 +268,13 @@ def cover_cone(lon: float, lat: float, radius: float, order: int | None = None) 
     else:
         depth = order
     if radius > _WIDE_CONE_DEGREES:
-        return cover_by_distance(lambda x, y: _compute_cone_distances(compute_distance(x, y, lon, lat), radius), depth)
+        return cover_shape_by_distance(
+            lambda x, y: _compute_cone_distances(compute_angular_distance(x, y, lon, lat), radius), depth
+        )
     lon_radians = math.radians(lon % 360.0)
     radius_radians = math.radians(radius) + _COVER_MARGIN_RADIANS
     cells, depths, _ = _load_cdshealpix().cone_search(depth, 0, lon_radians, math.radians(lat), radius_radians, False)
-    return _merge_cells(cells, depths)
+    return _merge_cells_to_ranges(cells, depths)
 
 
 def _compute_cone_distances(center_distance: Numbers, radius: float) -> tuple[Numbers, Numbers]:
@@ -389,7 +397,7 @@ def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: 
     else:
         own_cells = compute_cell_indexes(order, lon[rows], lat[rows])
         if uses_tables:
-            near = compute_neighbours(order)[own_cells]
+            near = compute_all_neighbour_cells(order)[own_cells]
         else:
             near = np.zeros((len(rows), 9), dtype=np.int64)
             _load_cdshealpix().neighbours(order, own_cells.astype(np.uint64), near, _choose_thread_count(len(rows)))
@@ -409,12 +417,12 @@ def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: 
     cells = cells[real]
     mid_lon, mid_lat = compute_cell_centers(order, cells)
     reach = np.degrees(arc[owner] + _MAX_CELL_RADIUS_RADIANS / 2**order)
-    distance = compute_distance(lon[owner], lat[owner], mid_lon, mid_lat)
+    distance = compute_angular_distance(lon[owner], lat[owner], mid_lon, mid_lat)
     close = distance <= reach
     return owner[close], cells[close]
 
 
-def add_neighbours(ranges: Indexes, order: int) -> Indexes:
+def add_neighbour_cells(ranges: Indexes, order: int) -> Indexes:
     """Add the neighbours of all cells of an order to a set of cells.
 
     Parameters
@@ -429,7 +437,7 @@ def add_neighbours(ranges: Indexes, order: int) -> Indexes:
     ranges
         At order 29, shape (m, 2); they contain everything within 0.69 / 2^order radians of the set.
     """
-    _check_order(order)
+    _check_healpix_order(order)
     shift = 2 * (MAX_ORDER - order)
     coarse = degrade_ranges(ranges, order) >> shift
     lengths = coarse[:, 1] - coarse[:, 0]
@@ -446,7 +454,7 @@ def add_neighbours(ranges: Indexes, order: int) -> Indexes:
 
 
 @cache
-def compute_neighbours(order: int) -> Indexes:
+def compute_all_neighbour_cells(order: int) -> Indexes:
     """Compute for each cell of an order the cell itself and its neighbours.
 
     Parameters
@@ -472,7 +480,7 @@ def _compute_center_vectors(order: int) -> Numbers:
     return np.ascontiguousarray(to_unit_vectors(*cell_centers).T)
 
 
-def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = False) -> Indexes:
+def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner_only: bool = False) -> Indexes:
     """Cover the smaller side of a polygon.
 
     Parameters
@@ -481,7 +489,7 @@ def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
         Degrees, the vertices, shape (n,).
     order
         Finest cells to use, 0 to 29.
-    inner
+    inner_only
         Whether to return only cells that are wholly inside.
 
     Returns
@@ -489,12 +497,12 @@ def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
     ranges
         Half-open, at order 29, shape (m, 2).
     """
-    _check_order(order)
+    _check_healpix_order(order)
     lon_radians = np.radians(np.mod(lons, 360.0))
     cells, depths, full = _load_cdshealpix().polygon_search(order, lon_radians, np.radians(lats), False)
-    if inner:
-        return _merge_cells(cells[full], depths[full])
-    return _merge_cells(cells, depths)
+    if inner_only:
+        return _merge_cells_to_ranges(cells[full], depths[full])
+    return _merge_cells_to_ranges(cells, depths)
 
 
 def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
@@ -525,7 +533,9 @@ def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
     return degrade_ranges(merge_ranges(ranges), order)
 
 
-def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int) -> Indexes:
+def cover_shape_by_distance(
+    compute_distances: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int
+) -> Indexes:
     """Cover a shape of which only distances are known, starting with the twelve base cells.
 
     Parameters
@@ -541,7 +551,7 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
     ranges
         Half-open, sorted, disjoint at order 29, shape (n, 2).
     """
-    _check_order(order)
+    _check_healpix_order(order)
     cells = np.arange(12, dtype=np.int64)
     finished_ranges: list[Indexes] = []
     for depth in range(order + 1):
@@ -564,7 +574,7 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
     return merge_ranges(np.concatenate(finished_ranges))
 
 
-def _merge_cells(cells: Any, depths: Any) -> Indexes:
+def _merge_cells_to_ranges(cells: Any, depths: Any) -> Indexes:
     """Merge sorted cells of several orders into ranges at order 29."""
     if not len(cells):
         return EMPTY_RANGES

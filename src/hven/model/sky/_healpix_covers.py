@@ -57,7 +57,7 @@ def _compute_connected_siblings(remaining_bits: int) -> list[int]:
 _CONNECTED_SIBLINGS = np.array([_compute_connected_siblings(remaining_bits) for remaining_bits in range(16)])
 
 
-class Covers:
+class RegionCoverBuilder:
     """Cover the regions of many rows together.
 
     Each row has sixteen numbers for the twelve largest cells. So cells of two rows never touch, and a shift gives the
@@ -69,7 +69,7 @@ class Covers:
 
         self._regions = regions
         self._a = to_unit_vectors(regions.lon, regions.lat)
-        after = regions.successors
+        after = regions.vertex_successors
         self._b = self._a[after]
         self._arcs = measure_angles(self._a, self._b)
         self._rows = regions.vertex_rows
@@ -85,7 +85,7 @@ class Covers:
         away = np.maximum(x_deviation, y_deviation)
         self._stray = np.where(plain, away, self._arcs**2 / 4.0)
         self._planes = ProjectionPlanes([regions])
-        self._shapes = self._planes.to_shapes(0)
+        self._shapes = self._planes.to_plane_polygons(0)
         shapely.prepare(self._shapes)
         # the planes have no place for the points opposite to their centres
         opposite_lon, opposite_lat = to_lon_lat(-self._planes.centre)
@@ -117,7 +117,7 @@ class Covers:
         count = 0
         for level in range(order, -1, -1):
             # find the siblings of touched cells through which no edge passes; at level 0, the other largest cells
-            parents, family = self._find_parents(touched, level)
+            parents, family = self._find_parent_cells(touched, level)
             is_remaining = np.ones(4 * len(parents), np.bool_)
             is_remaining[4 * family + (touched & 3)] = False
             siblings = (4 * parents[:, None] + np.arange(4)).ravel()
@@ -152,7 +152,7 @@ class Covers:
         ranges_in_row = merged - (row << row_shift)[:, None]
         return ranges_in_row << 2 * (healpix.MAX_ORDER - order), offsets
 
-    def _find_parents(self, touched: Indexes, level: int) -> tuple[Indexes, Indexes]:
+    def _find_parent_cells(self, touched: Indexes, level: int) -> tuple[Indexes, Indexes]:
         """Return the parents of touched cells, ascending, and the number of each cell's parent among them.
 
         At level 0, a row's largest cells have three parents, of which the last four cells do not exist.
@@ -183,7 +183,7 @@ class Covers:
             face[new], x[new], y[new], side[new] = _locate_in_base_cells(*to_lon_lat(points))
         after = np.arange(1, len(edge) + 1)
         behind = np.cumsum(sizes)
-        after[behind - 1] = (behind - sizes)[self._regions.successors]
+        after[behind - 1] = (behind - sizes)[self._regions.vertex_successors]
         plain = (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
         place = np.asarray([x, y], np.float64) * 2.0**order
         row_face = self._rows[edge[plain]] << _FACE_BITS | face[plain]
@@ -211,11 +211,11 @@ class Covers:
         edge = edge[piece]
         share = share[piece] + number * step
         ahead = share + step
-        cell = self._compute_cells(order, edge, share)
-        after = self._compute_cells(order, edge, ahead)
+        cell = self._compute_edge_point_cells(order, edge, share)
+        after = self._compute_edge_point_cells(order, edge, ahead)
         cell_arrays = [cell, after]
         for _ in range(_MAX_STEP_HALVINGS):
-            rows = np.flatnonzero(_is_diagonal(cell, after, order))
+            rows = np.flatnonzero(_are_cells_diagonal(cell, after, order))
             if not len(rows):
                 break
             edge = edge[rows]
@@ -224,7 +224,7 @@ class Covers:
             share = share[rows]
             ahead = ahead[rows]
             middle = (share + ahead) / 2.0
-            between = self._compute_cells(order, edge, middle)
+            between = self._compute_edge_point_cells(order, edge, middle)
             cell_arrays.append(between)
             edge = np.tile(edge, 2)
             share = np.append(share, middle)
@@ -233,7 +233,7 @@ class Covers:
             after = np.append(between, after)
         return np.concatenate(cell_arrays)
 
-    def _compute_cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
+    def _compute_edge_point_cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
         lon, lat = to_lon_lat(interpolate_along_arcs(self._a[edge], self._b[edge], share))
         cell = healpix.compute_cell_indexes(order, lon, lat)
         cell_in_row = self._rows[edge] << 2 * order + _FACE_BITS | cell
@@ -304,7 +304,7 @@ def _find_crossed_cells(order: int, face: Indexes, begin: Numbers, end: Numbers)
     return cells
 
 
-def _is_diagonal(a: Indexes, b: Indexes, order: int) -> Flags:
+def _are_cells_diagonal(a: Indexes, b: Indexes, order: int) -> Flags:
     """Return which pairs of cells neither are equal nor share a side, as far as their numbers tell."""
     differ = a ^ b
     is_different = differ != 0

@@ -83,7 +83,7 @@ class ClippedOutlines:
         return arcs[np.where(at < first, last - 1, at)]
 
 
-def clip_at_limb(
+def clip_outlines_at_limb(
     row: Whole, u: Numbers, v: Numbers, successor: Whole, rows_on_limb: Whole, *, row_count: int
 ) -> ClippedOutlines:
     """Cut outlines at the limb; an outline that leaves the disc follows the limb anticlockwise to the next entry.
@@ -126,7 +126,7 @@ def clip_at_limb(
     successor[edge[leave]] = number[entries:]
     through = np.flatnonzero(across[entry])
     new_successors[through] = number[entries:][across[leave]]  # both in the order of the edges
-    order, next_on_limb = _order_along_limb(new_row, new_u, new_v)
+    order, next_on_limb = _order_nodes_along_limb(new_row, new_u, new_v)
     leaving = order >= entries
     new_successors[order[leaving]] = number[next_on_limb[leaving]]
     disc_count = len(full_discs)
@@ -154,7 +154,7 @@ def clip_at_limb(
     )
 
 
-def _order_along_limb(row: Whole, u: Numbers, v: Numbers) -> tuple[Whole, Whole]:
+def _order_nodes_along_limb(row: Whole, u: Numbers, v: Numbers) -> tuple[Whole, Whole]:
     """Order nodes by their angle on the limb; also return the next node of the same row, for each in this order.
 
     Along the limb, leaving and entering outlines alternate.
@@ -186,8 +186,13 @@ class _LimbCrossings:
     v: Numbers
 
 
-def _find_limb_crossings(u: Numbers, v: Numbers, successor: Whole, out: Flags, edge: Whole) -> _LimbCrossings:
-    """Find where edges cross the limb; `out` flags nodes beyond it, `edge` are the edges with such a node."""
+def _find_limb_crossings(
+    u: Numbers, v: Numbers, successor: Whole, is_beyond_limb: Flags, edge: Whole
+) -> _LimbCrossings:
+    """Find where edges cross the limb.
+
+    `is_beyond_limb` flags nodes beyond it, `edge` are the edges with such a node.
+    """
     to = successor[edge]
     du = u[to] - u[edge]
     dv = v[to] - v[edge]
@@ -196,9 +201,9 @@ def _find_limb_crossings(u: Numbers, v: Numbers, successor: Whole, out: Flags, e
     c = (u * u + v * v)[edge] - (1.0 - LIMB_MARGIN_RADII)
     root = np.sqrt(np.maximum(b * b - a * c, 0.0))
     crosses_chord = (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
-    across = out[edge] & out[to] & crosses_chord
-    entry = np.flatnonzero(~out[to] | across)
-    leave = np.flatnonzero(~out[edge] | across)
+    across = is_beyond_limb[edge] & is_beyond_limb[to] & crosses_chord
+    entry = np.flatnonzero(~is_beyond_limb[to] | across)
+    leave = np.flatnonzero(~is_beyond_limb[edge] | across)
     entry_share = ((-b - root) / a)[entry]
     leave_share = ((-b + root) / a)[leave]
     share = np.concatenate([entry_share, leave_share])

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._disc_image import take_images
-from hven.model.sky._outlines import OutlinedRegions, count_pieces, divide_edges, trace_regions
-from hven.model.sky._pixel_corners import trace_outlines, trace_rings
-from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_keys
-from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets, compute_row_indexes, gather_rows
+from hven.model.sky._disc_image import select_images
+from hven.model.sky._outlines import OutlinedRegions, count_edge_pieces, divide_edges, trace_pixel_regions
+from hven.model.sky._pixel_corners import find_outline_rings, trace_pixel_outlines
+from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_pixel_keys
+from hven.model.sky._ragged_arrays import (
+    compute_element_numbers,
+    compute_offsets,
+    compute_row_indexes,
+    gather_element_indexes,
+)
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -53,7 +58,7 @@ def count_pixels_per_turn(chart: CylindricalMap) -> Whole:
     return np.where(good, count, 0).astype(np.int64)
 
 
-def close_walks(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[Whole, Whole, Whole]:
+def close_walks_around_body(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[Whole, Whole, Whole]:
     """Close walks that go round the body, by way of the pole on the side with the smaller area.
 
     Parameters
@@ -86,12 +91,12 @@ def close_walks(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[
         walks.append((row[walk], x[walk], y[walk]))
     for number in np.flatnonzero(times).tolist():  # few
         shift = int(times[number] * turn[number])
-        walks[number] = _close_walk(walks[number], number, shift, chart)
+        walks[number] = _close_walk_at_pole(walks[number], number, shift, chart)
     closed_row, closed_x, closed_y = (np.concatenate([walk[axis] for walk in walks]) for axis in range(3))
     return closed_row, closed_x, closed_y
 
 
-def _close_walk(
+def _close_walk_at_pole(
     walk: tuple[Whole, Whole, Whole], number: int, shift: int, chart: CylindricalMap
 ) -> tuple[Whole, Whole, Whole]:
     """Close one walk by way of a pole; `shift` is how far it goes along x, pixels."""
@@ -193,10 +198,10 @@ def trace_map_regions(
     index = np.cumsum(is_wrapping) - 1
     if len(plain_rows):
         new_numbers = np.arange(region_count) - index - 1
-        plain_outlines = trace_regions(
+        plain_outlines = trace_pixel_regions(
             runs.take_regions(~is_wrapping, new_numbers),
             len(plain_rows),
-            take_images(chart, plain_rows),
+            select_images(chart, plain_rows),
             x[plain_rows],
             y[plain_rows],
         )
@@ -205,7 +210,7 @@ def trace_map_regions(
         wrapping_outlines = _trace_wrapping_regions(
             runs.take_regions(is_wrapping, index),
             len(wrapping_rows),
-            take_images(chart, wrapping_rows),
+            select_images(chart, wrapping_rows),
             x[wrapping_rows],
             y[wrapping_rows],
         )
@@ -224,11 +229,11 @@ def _trace_wrapping_regions(
     turn = count_pixels_per_turn(chart)
     step_x = np.copysign(360.0 / turn, chart.step_x)
     chart = replace(chart, step_x=step_x)
-    runs = _wrap_runs(runs, x, turn)
+    runs = _wrap_runs_to_one_turn(runs, x, turn)
     owner = runs.begin >> 2 * COORDINATE_BITS
     width = turn[owner]
-    tripled_runs = _repeat_runs(runs, width)
-    node = _OutlineNodes(tripled_runs, runs, turn)
+    tripled_runs = _repeat_runs_three_times(runs, width)
+    node = _CylinderOutlineNodes(tripled_runs, runs, turn)
     # u is 0 at the left edge of the map
     shifted = replace(chart, x=np.zeros(region_count), lon=np.zeros(region_count))
     map_x = (node.x - turn[node.row] - 1).astype(np.float64)
@@ -240,13 +245,13 @@ def _trace_wrapping_regions(
     mirrored = chart.is_mirrored[node.row]
     if mirrored.any():
         after, seam = _reverse_mirrored_edges(after, seam, mirrored)
-    after = _split_at_poles(after, v)
-    root, rank = trace_rings(after, node.twin)
+    after = _split_rings_at_poles(after, v)
+    root, rank = find_outline_rings(after, node.twin)
     angle, length, bend, points = shifted.measure_edges(node.row, u, v, after, seam)
     angle = np.where(seam, 0.0, angle)
     length = np.where(seam, 0.0, length)
     area = _sum_pixel_areas(runs, shifted, y, width)
-    count = count_pieces(node.row, angle, length, bend, area)
+    count = count_edge_pieces(node.row, angle, length, bend, area)
     ring_counts = np.bincount(root, count, minlength=len(root))
     is_kept = ring_counts[root] > 0  # without the edges that go round at a pole
     component = node.component
@@ -258,7 +263,7 @@ def _trace_wrapping_regions(
     at, share, offsets = divide_edges(count[order], bounds)
     point_nodes = order[at]
     lon, lat = shifted.locate_edge_points(
-        node.row, u, v, after, seam, angle=angle, points=points, at=point_nodes, share=share
+        node.row, u, v, after, seam, angle=angle, points=points, point_edges=point_nodes, share=share
     )
     lon = (lon + west[node.row[point_nodes]]) % 360.0
     lon = np.where((lon >= 360.0) | (np.abs(lat) >= 90.0), 0.0, lon)  # a pole is one place
@@ -273,19 +278,19 @@ def _trace_wrapping_regions(
     return OutlinedRegions(regions, runs.count_pixels(region_count), np.zeros(region_count))
 
 
-def _repeat_runs(runs: PixelRuns, width: Whole) -> PixelRuns:
+def _repeat_runs_three_times(runs: PixelRuns, width: Whole) -> PixelRuns:
     """Lay runs out three times side by side, from pixel 1 on."""
     begin, end = (np.concatenate([key + 1 + copy * width for copy in range(3)]) for key in (runs.begin, runs.end))
-    return _merge_runs(begin, end)
+    return _merge_pixel_runs(begin, end)
 
 
-def _reverse_mirrored_edges(after: Whole, seam: Flags, mirrored: Flags) -> tuple[Whole, Flags]:
+def _reverse_mirrored_edges(after: Whole, seam: Flags, is_mirrored: Flags) -> tuple[Whole, Flags]:
     """Reverse the edges of mirrored maps, on which the region is to the right of the corners' order."""
     reversed_successor = np.empty_like(after)
     reversed_seam = np.empty_like(seam)
     reversed_successor[after] = np.arange(len(after))
     reversed_seam[after] = seam
-    return np.where(mirrored, reversed_successor, after), np.where(mirrored, reversed_seam, seam)
+    return np.where(is_mirrored, reversed_successor, after), np.where(is_mirrored, reversed_seam, seam)
 
 
 def _sum_pixel_areas(runs: PixelRuns, chart: CylindricalMap, y: Whole, width: Whole) -> Numbers:
@@ -321,13 +326,13 @@ def _sort_shells_first(regions: Regions) -> Regions:
     area = regions.compute_ring_areas()
     ring_part = compute_row_indexes(regions.parts)
     ring_order = np.lexsort((area, ring_part))
-    vertex, rings = gather_rows(regions.rings, ring_order)
+    vertex, rings = gather_element_indexes(regions.rings, ring_order)
     lon = regions.lon[vertex]
     lat = regions.lat[vertex]
     return Regions(lon, lat, rings, regions.parts, regions.rows)
 
 
-def _merge_runs(begin: Whole, end: Whole) -> PixelRuns:
+def _merge_pixel_runs(begin: Whole, end: Whole) -> PixelRuns:
     """Join runs that touch or overlap."""
     order = np.argsort(begin, kind="stable")
     begin = begin[order]
@@ -341,7 +346,7 @@ def _merge_runs(begin: Whole, end: Whole) -> PixelRuns:
     return PixelRuns(begin[new], end[last])
 
 
-def _wrap_runs(runs: PixelRuns, x: Whole, turn_pixels: Whole) -> PixelRuns:
+def _wrap_runs_to_one_turn(runs: PixelRuns, x: Whole, turn_pixels: Whole) -> PixelRuns:
     """Map pixels to one turn of the map, from 0."""
     row = runs.begin >> 2 * COORDINATE_BITS
     line = runs.begin >> COORDINATE_BITS << COORDINATE_BITS
@@ -354,10 +359,10 @@ def _wrap_runs(runs: PixelRuns, x: Whole, turn_pixels: Whole) -> PixelRuns:
     second_end = line + overhang
     begin = np.concatenate([line + first, line[overflows]])
     end = np.concatenate([first_end, second_end[overflows]])
-    return _merge_runs(begin, end)
+    return _merge_pixel_runs(begin, end)
 
 
-def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
+def _label_connected_runs(runs: PixelRuns, turn_pixels: Whole) -> Whole:
     """Give connected runs the same number, over the edges of the map, too."""
     begin = runs.begin
     end = runs.end
@@ -390,7 +395,7 @@ def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
         label = relabelled
 
 
-def _find_bare_lines(runs: PixelRuns, turn: Whole) -> tuple[Whole, Whole, Flags]:
+def _find_unbroken_edge_lines(runs: PixelRuns, turn: Whole) -> tuple[Whole, Whole, Flags]:
     """Find lines between pixels that are an edge all round: their rows, their y, and whether the edge goes east."""
     run_turn = turn[runs.begin >> 2 * COORDINATE_BITS]
     is_full = runs.end - runs.begin == run_turn
@@ -407,7 +412,7 @@ def _find_bare_lines(runs: PixelRuns, turn: Whole) -> tuple[Whole, Whole, Flags]
     return all_lines >> COORDINATE_BITS, y, np.repeat([True, False], counts)
 
 
-class _OutlineNodes:
+class _CylinderOutlineNodes:
     """Hold corners of outlines on cylinders, and pairs of nodes where an outline leaves a map and enters it again.
 
     `row`, `x` (from turn + 1 to 2 turn + 1), `y`, `after` and `twin` are as in `OutlineCorners`, with the region to
@@ -415,20 +420,20 @@ class _OutlineNodes:
     the ring of each node is an outline of.
     """
 
-    def __init__(self, three: PixelRuns, runs: PixelRuns, turn: Whole) -> None:
-        outline = trace_outlines(three)
+    def __init__(self, tripled_runs: PixelRuns, runs: PixelRuns, turn: Whole) -> None:
+        outline = trace_pixel_outlines(tripled_runs)
         width = turn[outline.row]
         is_in_middle = (outline.x > width) & (outline.x <= 2 * width)
         middle = np.flatnonzero(is_in_middle)
         row, x, y = (getattr(outline, name)[middle] for name in ("row", "x", "y"))
         width = turn[row]
-        place = compute_keys(row, y, x)
+        place = compute_pixel_keys(row, y, x)
         second = np.zeros(len(outline.row), np.int64)
         second[outline.twin + 1] = 1
         target = outline.after[middle]
         target_x = outline.x[target]
         wrapped_x = (target_x - 1) % width + width + 1
-        keys = compute_keys(row, outline.y[target], wrapped_x)
+        keys = compute_pixel_keys(row, outline.y[target], wrapped_x)
         target_node = np.searchsorted(place, keys)
         after = target_node + second[target]
         # over the seam: to one edge of the map, and on from the other edge
@@ -443,7 +448,7 @@ class _OutlineNodes:
         crossing_width = width[over_seam]
         edge = crossing_width + 1 + np.stack([right, ~right]) * crossing_width
         # lines that are an edge all round have no corners
-        round_row, round_y, east = _find_bare_lines(runs, turn)
+        round_row, round_y, east = _find_unbroken_edge_lines(runs, turn)
         base = len(middle) + 2 * crossing_count
         size = len(round_row)
         wide = turn[round_row]
@@ -463,11 +468,11 @@ class _OutlineNodes:
         flag[base + 2 * size :] = True
         self.seam = flag
         self.twin = np.flatnonzero(place[1:] == place[:-1])
-        self.component = self._label_nodes(runs, turn)
+        self.component = self._label_node_components(runs, turn)
 
-    def _label_nodes(self, runs: PixelRuns, turn_pixels: Whole) -> Whole:
+    def _label_node_components(self, runs: PixelRuns, turn_pixels: Whole) -> Whole:
         """Find the component that the ring of each node outlines, by the pixel to the left of an edge along x."""
-        label = _label_components(runs, turn_pixels)
+        label = _label_connected_runs(runs, turn_pixels)
         to = self.after
         changes_x = self.x[to] != self.x
         along = np.flatnonzero(changes_x & ~self.seam)
@@ -475,18 +480,18 @@ class _OutlineNodes:
         row = self.row[along]
         left_x = np.minimum(self.x[along], self.x[to[along]])
         left_pixel = left_x - turn_pixels[row] - 1
-        key = compute_keys(row, self.y[along] - ~east, left_pixel)
+        key = compute_pixel_keys(row, self.y[along] - ~east, left_pixel)
         node_labels = np.full(len(self.row), -1)
         run_number = np.searchsorted(runs.begin, key, "right") - 1
         node_labels[along] = label[run_number]
-        root, _ = trace_rings(self.after.copy())
+        root, _ = find_outline_rings(self.after.copy())
         ring_labels: Whole = np.full(len(self.row), -1)
         np.maximum.at(ring_labels, root, node_labels)
         of_ring: Whole = ring_labels[root]
         return of_ring
 
 
-def _split_at_poles(successor: Whole, v: Numbers) -> Whole:
+def _split_rings_at_poles(successor: Whole, v: Numbers) -> Whole:
     """Split rings that come to a pole more than once, because a pole is one place."""
     pole = np.abs(v) >= 1.0
     if not pole.any():
@@ -495,7 +500,7 @@ def _split_at_poles(successor: Whole, v: Numbers) -> Whole:
     leaves = np.flatnonzero(pole & ~pole[successor])
     if len(leaves) < 2:
         return successor
-    root, rank = trace_rings(successor.copy())
+    root, rank = find_outline_rings(successor.copy())
     successor = successor.copy()
     side = np.sign(v)
     last = np.lexsort((rank[leaves], side[leaves], root[leaves]))

@@ -147,7 +147,7 @@ class Moc:
         areas
             Shares of the sky, shape (n,); NaN where cells do not exist, 0 for MOCs in space and time.
         """
-        return _moc_texts.compute_moc_areas(texts)
+        return _moc_texts.compute_moc_text_areas(texts)
 
     def __eq__(self, other: object) -> bool:
         """Compare orders and cells."""

@@ -45,7 +45,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
     if file_format == "ascii":
         return str(moc).encode()
     if file_format == "json":
-        cells = {str(order): order_cells.tolist() for order, order_cells in healpix.split_by_order(moc.ranges)}
+        cells = {str(order): order_cells.tolist() for order, order_cells in healpix.split_ranges_into_cells(moc.ranges)}
         cells.setdefault(str(moc.order), [])
         return json.dumps(cells).encode()
     from astropy.io import fits  # noqa: PLC0415  (slow to load; few need it)
@@ -118,8 +118,8 @@ def _read_fits_moc(data: bytes) -> Moc:
     kind = str(head.get("ORDERING", "")).strip()
     dimension = str(head.get("MOCDIM", "SPACE")).strip()
     builders: dict[str, Callable[[], Moc]] = {
-        "RANGE": lambda: _build_from_ranges(rows, int(head.get("MOCORD_S", healpix.MAX_ORDER))),
-        "NUNIQ": lambda: _build_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
+        "RANGE": lambda: _build_moc_from_ranges(rows, int(head.get("MOCORD_S", healpix.MAX_ORDER))),
+        "NUNIQ": lambda: _build_moc_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
     }
     if dimension != "SPACE" or kind not in builders:
         message = f"the FITS table is no MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
@@ -131,7 +131,7 @@ def _read_fits_moc(data: bytes) -> Moc:
     return builders[kind]()
 
 
-def _build_from_ranges(rows: np.ndarray, order: int) -> Moc:
+def _build_moc_from_ranges(rows: np.ndarray, order: int) -> Moc:
     pairs = rows[: len(rows) // 2 * 2].reshape(-1, 2)
     has_pairs = len(rows) % 2 == 0
     has_valid_order = 0 <= order <= healpix.MAX_ORDER
@@ -143,7 +143,7 @@ def _build_from_ranges(rows: np.ndarray, order: int) -> Moc:
     return Moc(healpix.merge_ranges(pairs[is_filled]), order)
 
 
-def _build_from_uniq(rows: np.ndarray, order: int) -> Moc:
+def _build_moc_from_uniq(rows: np.ndarray, order: int) -> Moc:
     exact_orders = np.log2(np.maximum(rows, 1) / 4.0) / 2.0
     orders = np.floor(exact_orders).astype(np.int64)
     cells = rows - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))

@@ -34,16 +34,16 @@ def write_moc_texts(ranges: Sequence[Indexes], orders: Sequence[int]) -> pa.Arra
         block_ranges = ranges[part]
         range_counts = [len(moc_ranges) for moc_ranges in block_ranges]
         row = np.repeat(np.arange(len(block_ranges)), range_counts)
-        block = _write_block(np.concatenate(block_ranges), row, np.array(orders[part]))
+        block = _write_moc_text_block(np.concatenate(block_ranges), row, np.array(orders[part]))
         text_blocks.append(block)
     if text_blocks:
         return pa.concat_arrays(text_blocks)
     return pa.array([], pa.string())
 
 
-def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
+def _write_moc_text_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
     """Write the ranges of some rows, which ascend in each row."""
-    owner, order, low, high = _split_into_cells(ranges, row)
+    owner, order, low, high = _split_ranges_into_cells(ranges, row)
     # the text of a row ends with its order, unless a cell shows the order
     deepest = np.full(len(orders), -1)
     np.maximum.at(deepest, owner, order)
@@ -58,7 +58,7 @@ def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
     order = order[sort]
     low = low[sort]
     high = high[sort]
-    numbers, separators, place = _list_numbers(owner, order, low, high)
+    numbers, separators, place = _list_text_numbers(owner, order, low, high)
     is_last_of_row = np.append(owner[1:] != owner[:-1], True)[: len(owner)]
     last = place[1:][is_last_of_row] - 1
     width = np.ones(len(numbers), np.int64)
@@ -76,7 +76,7 @@ def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
     return pa.StringArray.from_buffers(len(orders), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _list_numbers(owner: Indexes, order: Indexes, low: Indexes, high: Indexes) -> tuple[Indexes, Bytes, Indexes]:
+def _list_text_numbers(owner: Indexes, order: Indexes, low: Indexes, high: Indexes) -> tuple[Indexes, Bytes, Indexes]:
     """List the numbers of texts with the separator behind each, and where the numbers of each range begin.
 
     The numbers are orders, first cells of ranges, and cells.
@@ -100,7 +100,7 @@ def _list_numbers(owner: Indexes, order: Indexes, low: Indexes, high: Indexes) -
     return numbers, separators, place
 
 
-def _split_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, Indexes, Indexes]:
+def _split_ranges_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, Indexes, Indexes]:
     """Split ranges into cells that are as large as possible: rows, orders, first and last cells.
 
     They ascend in each row and order.
@@ -146,17 +146,17 @@ def _split_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, 
     return owner[sort], order_[sort], begin[sort], end[sort]
 
 
-def compute_moc_areas(texts: pa.Array) -> Numbers:
+def compute_moc_text_areas(texts: pa.Array) -> Numbers:
     """Sum the areas of the cells of each MOC; see `Moc.compute_text_areas`."""
     sky_shares = np.zeros(len(texts))
     text_lengths = np.asarray(pc.binary_length(texts))
     for part in split_into_blocks(text_lengths, 16 * _BLOCK_RANGES):
-        sky_shares[part] = _compute_block_areas(texts[part.start : part.stop])
+        sky_shares[part] = _compute_moc_block_areas(texts[part.start : part.stop])
     sky_shares[np.asarray(pc.match_substring(texts, "t"))] = 0.0
     return sky_shares
 
 
-def _compute_block_areas(texts: pa.Array) -> Numbers:
+def _compute_moc_block_areas(texts: pa.Array) -> Numbers:
     rows = len(texts)
     _, starts, data = texts.cast(pa.large_string()).buffers()
     offsets = np.frombuffer(starts, np.int64, rows + 1)
@@ -178,7 +178,7 @@ def _compute_block_areas(texts: pa.Array) -> Numbers:
     row = np.searchsorted(offsets, first, "right") - 1
     separators = np.append(text, _SPACE)[stop]
     separators[stop == offsets[row + 1]] = _SPACE
-    value, wrong = _read_numbers(text[is_digit], stop - first)
+    value, wrong = _parse_concatenated_numbers(text[is_digit], stop - first)
     is_order = separators == _SLASH
     cell = np.flatnonzero(~is_order)
     order_places = np.where(is_order, np.arange(len(value)), 0)
@@ -196,7 +196,7 @@ def _compute_block_areas(texts: pa.Array) -> Numbers:
     return area
 
 
-def _read_numbers(digits: Bytes, sizes: Indexes) -> tuple[Indexes, Any]:
+def _parse_concatenated_numbers(digits: Bytes, sizes: Indexes) -> tuple[Indexes, Any]:
     """Parse numbers that follow each other; return 0 for numbers that are too large, and which these are."""
     long = sizes > _MAX_CELL_DIGITS
     if long.any():

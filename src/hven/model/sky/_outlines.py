@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._disc_image import MAX_UNCLIPPED_SQUARED_RADIUS, DiscImage, compute_sweep_angles
-from hven.model.sky._limb_clipping import ClippedOutlines, clip_at_limb
-from hven.model.sky._pixel_corners import OutlineCorners, trace_outlines, trace_rings
-from hven.model.sky._pixel_runs import KEYS_PER_LINE, PixelRuns, compute_keys
+from hven.model.sky._limb_clipping import ClippedOutlines, clip_outlines_at_limb
+from hven.model.sky._pixel_corners import OutlineCorners, find_outline_rings, trace_pixel_outlines
+from hven.model.sky._pixel_runs import KEYS_PER_LINE, PixelRuns, compute_pixel_keys
 from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions
 
@@ -50,7 +50,7 @@ class OutlinedRegions:
     clipped: Numbers
 
 
-def trace_regions(
+def trace_pixel_regions(
     runs: PixelRuns, region_count: int, image_geometry: DiscImage | CylindricalMap, x: Whole, y: Whole
 ) -> OutlinedRegions:
     """Turn sets of pixels into regions on the sphere.
@@ -71,7 +71,7 @@ def trace_regions(
     outlined
         The regions, their pixels and the share of them beyond the limb.
     """
-    turns, after = _orient_outlines(trace_outlines(runs), image_geometry)
+    turns, after = _orient_outlines(trace_pixel_outlines(runs), image_geometry)
     row = turns.row
     twin = turns.twin
     corner_x = turns.x + x[row] - 0.5
@@ -84,28 +84,28 @@ def trace_regions(
     if isinstance(image_geometry, DiscImage) and squared_radii.max() > MAX_UNCLIPPED_SQUARED_RADIUS:
         level = None
         full = _find_regions_on_limb(runs, region_count, image_geometry, x, y)
-        cut = clip_at_limb(row, u, v, after, full, row_count=region_count)
+        cut = clip_outlines_at_limb(row, u, v, after, full, row_count=region_count)
         row = cut.row
         u = cut.u
         v = cut.v
         after = cut.after
         limb = cut.on_limb
-        twin = _replace_twin_numbers(twin, cut, len(turns.row))
-    root, rank = trace_rings(after, twin, level)
+        twin = _update_twin_numbers(twin, cut, len(turns.row))
+    root, rank = find_outline_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
         arc = compute_sweep_angles(u, v, after)
         cross = np.where(limb, arc, cross)  # twice the sector
     total = _sum_by_row(row, cross, region_count) / 2.0
     angle, length, bend, points = image_geometry.measure_edges(row, u, v, after, limb)
-    count = count_pieces(row, angle, length, bend, total)
+    count = count_edge_pieces(row, angle, length, bend, total)
     ring_area = np.bincount(root, weights=cross, minlength=len(row)) / 2.0
     rings = _OutlineRings(row, root, ring_area, region_count)
-    part = rings.assign_parts(runs, turns, cut, image_geometry, (x, y))
+    part = rings.assign_rings_to_parts(runs, turns, cut, image_geometry, (x, y))
     sequence, nodes, ring_starts = rings.sort_nodes(part, rank)
     at, share, offsets = divide_edges(count[nodes], ring_starts)
     lon, lat = image_geometry.locate_edge_points(
-        row, u, v, after, limb, angle=angle, points=points, at=nodes[at], share=share
+        row, u, v, after, limb, angle=angle, points=points, point_edges=nodes[at], share=share
     )
     first = np.flatnonzero(~rings.is_hole[sequence])
     shell_rows = rings.ring_row[sequence[first]]
@@ -133,7 +133,7 @@ def _orient_outlines(turns: OutlineCorners, image_geometry: DiscImage | Cylindri
     return replace(turns, after=after.copy(), level=turns.level ^ is_mirrored), after
 
 
-def _replace_twin_numbers(twin: Whole, cut: ClippedOutlines, node_count: int) -> Whole:
+def _update_twin_numbers(twin: Whole, cut: ClippedOutlines, node_count: int) -> Whole:
     """Return the twin nodes of outlines that were cut, by their new numbers, where they are left."""
     is_original = cut.source_node >= 0
     new_numbers = np.full(node_count, -1)
@@ -142,7 +142,7 @@ def _replace_twin_numbers(twin: Whole, cut: ClippedOutlines, node_count: int) ->
     return new_numbers[twin[is_left]]
 
 
-def count_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Numbers, area: Numbers) -> Whole:
+def count_edge_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Numbers, area: Numbers) -> Whole:
     """Compute the number of great circles that replace each edge.
 
     Parameters
@@ -211,7 +211,7 @@ def _find_regions_on_limb(runs: PixelRuns, region_count: int, disc: DiscImage, x
     b = np.floor(v + 0.5).astype(np.int64) - y
     is_valid = (a >= 0) & (b >= 0) & (a < KEYS_PER_LINE) & (b < KEYS_PER_LINE)
     valid_rows = row[is_valid]
-    keys = compute_keys(valid_rows, b[is_valid], a[is_valid])
+    keys = compute_pixel_keys(valid_rows, b[is_valid], a[is_valid])
     return valid_rows[runs.contains_pixels(keys)]
 
 
@@ -247,7 +247,7 @@ class _OutlineRings:
         ring_starts = np.append(begin[sequence], len(nodes))
         return sequence, nodes, ring_starts
 
-    def assign_parts(
+    def assign_rings_to_parts(
         self,
         runs: PixelRuns,
         outline_corners: OutlineCorners,
@@ -294,7 +294,7 @@ def _find_run_starts(runs: PixelRuns, outline_corners: OutlineCorners, corner: W
 
     It begins at another ring of the same part.
     """
-    keys = compute_keys(outline_corners.row[corner], outline_corners.y[corner], outline_corners.x[corner])
+    keys = compute_pixel_keys(outline_corners.row[corner], outline_corners.y[corner], outline_corners.x[corner])
     run_number = np.searchsorted(runs.end, keys)
     starts: Whole = runs.begin[run_number] & (KEYS_PER_LINE - 1)
     return starts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_keys
+from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_pixel_keys
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,14 +61,14 @@ class OutlineCorners:
         corner
             Index of the corner at which the edge with that side begins.
         """
-        keys = compute_keys(row, x, y)
+        keys = compute_pixel_keys(row, x, y)
         lower = np.searchsorted(self.vertical_keys, keys << 1 | 1, "right") - 1
         first = self.vertical_order[lower]
         second = self.vertical_order[lower ^ 1]
         return np.where(self.after[first] == second, first, second)
 
 
-def trace_outlines(runs: PixelRuns) -> OutlineCorners:
+def trace_pixel_outlines(runs: PixelRuns) -> OutlineCorners:
     """Trace the outlines of sets of pixels.
 
     Parameters
@@ -97,7 +97,7 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     x = place & (KEYS_PER_LINE - 1)
     # the corners of a horizontal line, in order, are the ends of its edges; so are those of a vertical line
     starts = 1 - (tag & 1)
-    column = compute_keys(row, x, y) << 1 | starts
+    column = compute_pixel_keys(row, x, y) << 1 | starts
     order = np.argsort(column)
     vertical_partner = np.empty_like(order)
     vertical_partner[order] = order.reshape(-1, 2)[:, ::-1].ravel()
@@ -120,7 +120,7 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     )
 
 
-def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
+def find_outline_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
     """Find the rings of outlines.
 
     Parameters
@@ -138,7 +138,7 @@ def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None
     rank
         The number of steps from there to the node, shape (n,).
     """
-    root, rank = _rank_nodes(successor, level)
+    root, rank = _rank_ring_nodes(successor, level)
     if twin is None or not len(twin):
         return root, rank
     touch = twin[root[twin] == root[twin + 1]]
@@ -151,12 +151,12 @@ def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None
     index = np.empty(len(successor), dtype=np.int64)
     index[changed_nodes] = np.arange(len(changed_nodes))
     changed_level = None if level is None else level[changed_nodes]
-    lowest, rank[changed_nodes] = _rank_nodes(index[successor[changed_nodes]], changed_level)
+    lowest, rank[changed_nodes] = _rank_ring_nodes(index[successor[changed_nodes]], changed_level)
     root[changed_nodes] = changed_nodes[lowest]
     return root, rank
 
 
-def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
+def _rank_ring_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
     """Find the lowest index of each ring, and each node's distance from it, in steps of 1, 2, 4 .."""
     count = len(successor)
     if level is None:

@@ -87,7 +87,7 @@ class PixelRuns:
         return (at >= 0) & (self.end[at] > key)
 
 
-def compute_keys(row: Whole, y: Whole, x: Whole) -> Whole:
+def compute_pixel_keys(row: Whole, y: Whole, x: Whole) -> Whole:
     """Compose keys of pixels or corners.
 
     Parameters
@@ -128,7 +128,7 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     fall = np.empty_like(rise)
     fall[1:] = rise[:-1] < 0
     fall[first] = rise[last] < 0
-    keys = compute_keys(row, y, x)
+    keys = compute_pixel_keys(row, y, x)
     crossing = (rise > 0) - fall + 1
     sorted_keys = np.sort(keys << 2 | crossing)
     winding = np.cumsum((sorted_keys & 3) - 1)  # 0 at the end of each line, because the walks are closed
@@ -166,13 +166,13 @@ def find_label_pixels(image: npt.NDArray[np.integer], labels: Whole) -> PixelRun
     at = np.minimum(label_places, len(labels) - 1)
     label_runs = np.flatnonzero(labels[order[at]] == label)
     y, x = np.divmod(begin[label_runs], width)
-    first = compute_keys(order[at[label_runs]], y + 1, x + 1)
+    first = compute_pixel_keys(order[at[label_runs]], y + 1, x + 1)
     size = (end - begin)[label_runs]
     order = np.argsort(first)
     return PixelRuns(first[order], (first + size)[order])
 
 
-def fill_boxes(x: Whole, y: Whole, width: Whole, height: Whole) -> PixelRuns:
+def fill_pixel_boxes(x: Whole, y: Whole, width: Whole, height: Whole) -> PixelRuns:
     """Fill boxes.
 
     Parameters
@@ -186,5 +186,5 @@ def fill_boxes(x: Whole, y: Whole, width: Whole, height: Whole) -> PixelRuns:
         Runs in which region i is box i.
     """
     row, up = compute_element_numbers(height)
-    begin = compute_keys(row, y[row] + up, x[row])
+    begin = compute_pixel_keys(row, y[row] + up, x[row])
     return PixelRuns(begin, begin + width[row])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky import _map_wraparound as map_wraparound
-from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourRegions, FaultRecorder
-from hven.model.sky._disc_image import DiscImage, take_images
-from hven.model.sky._outlines import OutlinedRegions, trace_regions
+from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourFaultRecorder, ContourRegions
+from hven.model.sky._disc_image import DiscImage, select_images
+from hven.model.sky._outlines import OutlinedRegions, trace_pixel_regions
 from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, fill_walks
 from hven.model.sky._ragged_arrays import compute_offsets
 from hven.model.sky._regions import Regions
@@ -33,7 +33,7 @@ def build_regions_from_walks(
     trace_pixels: Callable[[Whole], tuple[Whole, Whole, Whole]],
     pixel_counts: Whole,
     image_geometry: DiscImage | CylindricalMap,
-    recorder: FaultRecorder,
+    recorder: ContourFaultRecorder,
 ) -> ContourRegions:
     """Make regions of walks over pixels.
 
@@ -53,16 +53,16 @@ def build_regions_from_walks(
     contours
         A region or a fault for each of n rows.
     """
-    recorder.mark_rows("too_long", pixel_counts >= MAX_CONTOUR_PIXELS, pixel_counts)
-    recorder.check_images(image_geometry)
+    recorder.mark_faulty_rows("too_long", pixel_counts >= MAX_CONTOUR_PIXELS, pixel_counts)
+    recorder.mark_rows_of_invalid_images(image_geometry)
     good = np.flatnonzero(recorder.fault == 0)
     block = np.cumsum(pixel_counts[good]) // BLOCK_PIXELS
 
     def trace_rows(row_indexes: Whole) -> list[tuple[Whole, OutlinedRegions]]:
         row, x, y = trace_pixels(row_indexes)
-        images = take_images(image_geometry, row_indexes)
+        images = select_images(image_geometry, row_indexes)
         if not isinstance(images, DiscImage):
-            row, x, y = map_wraparound.close_walks(row, x, y, images)
+            row, x, y = map_wraparound.close_walks_around_body(row, x, y, images)
         first = np.searchsorted(row, np.arange(len(row_indexes)))
         last = np.append(first[1:], len(row)) - 1
         x_gap = np.abs(x[last] - x[first])
@@ -71,8 +71,8 @@ def build_regions_from_walks(
         low = [np.minimum.reduceat(values, first) for values in (x, y)]
         high = [np.maximum.reduceat(values, first) for values in (x, y)]
         wide = np.maximum(high[0] - low[0], high[1] - low[1])
-        recorder.mark_rows("open", apart > 1, apart, row_indexes)
-        recorder.mark_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide, row_indexes)
+        recorder.mark_faulty_rows("open", apart > 1, apart, row_indexes)
+        recorder.mark_faulty_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide, row_indexes)
         fine = recorder.fault[row_indexes] == 0
         if not fine.all():
             is_kept = fine[row]
@@ -81,7 +81,7 @@ def build_regions_from_walks(
             x = x[is_kept]
             y = y[is_kept]
             row_indexes = row_indexes[fine]
-            images = take_images(images, fine)
+            images = select_images(images, fine)
             low = [values[fine] for values in low]
             high = [values[fine] for values in high]
         if not len(row_indexes):
@@ -93,9 +93,9 @@ def build_regions_from_walks(
         if isinstance(images, DiscImage):
             is_inside = images.is_inside_limb((low[0], high[0]), (low[1], high[1]))
         if is_inside.all() or not is_inside.any():
-            outlined = _trace_on_sphere(runs, image_geometry, recorder, row_indexes, x=left_pixels, y=below)
+            outlined = _trace_regions_on_sphere(runs, image_geometry, recorder, row_indexes, x=left_pixels, y=below)
         else:
-            outlined = _trace_apart_from_limb(
+            outlined = _trace_inside_limb_separately(
                 runs, image_geometry, recorder, row_indexes, is_inside=is_inside, x=left_pixels, y=below
             )
         return [(row_indexes, outlined)]
@@ -107,11 +107,11 @@ def build_regions_from_walks(
     block_outlines = []
     for outlines in map_in_threads(trace_rows, blocks):
         block_outlines.extend(outlines)
-    return _collect_regions(block_outlines, recorder)
+    return _collect_contour_regions(block_outlines, recorder)
 
 
 def build_regions_from_runs(
-    runs: PixelRuns, image_geometry: DiscImage | CylindricalMap, recorder: FaultRecorder, x: Whole, y: Whole
+    runs: PixelRuns, image_geometry: DiscImage | CylindricalMap, recorder: ContourFaultRecorder, x: Whole, y: Whole
 ) -> ContourRegions:
     """Make regions of runs of pixels.
 
@@ -131,17 +131,17 @@ def build_regions_from_runs(
     contours
         A region or a fault for each of n rows.
     """
-    recorder.check_images(image_geometry)
+    recorder.mark_rows_of_invalid_images(image_geometry)
     good = np.flatnonzero(recorder.fault == 0)
     index = np.cumsum(recorder.fault == 0) - 1
     if not len(good):
-        return build_empty_regions(recorder)
+        return build_contours_without_regions(recorder)
     runs = runs.take_regions(recorder.fault == 0, index)
-    outlined = _trace_on_sphere(runs, image_geometry, recorder, good, x=x[good], y=y[good])
-    return _collect_regions([(good, outlined)], recorder)
+    outlined = _trace_regions_on_sphere(runs, image_geometry, recorder, good, x=x[good], y=y[good])
+    return _collect_contour_regions([(good, outlined)], recorder)
 
 
-def build_empty_regions(recorder: FaultRecorder) -> ContourRegions:
+def build_contours_without_regions(recorder: ContourFaultRecorder) -> ContourRegions:
     """Make contours without a region.
 
     Parameters
@@ -154,24 +154,24 @@ def build_empty_regions(recorder: FaultRecorder) -> ContourRegions:
     contours
         A row without a region for each fault.
     """
-    return _collect_regions([], recorder)
+    return _collect_contour_regions([], recorder)
 
 
-def _trace_on_sphere(
+def _trace_regions_on_sphere(
     runs: PixelRuns,
     image_geometry: DiscImage | CylindricalMap,
-    recorder: FaultRecorder,
+    recorder: ContourFaultRecorder,
     row_indexes: Whole,
     *,
     x: Whole,
     y: Whole,
 ) -> OutlinedRegions:
     """Turn pixels into regions on the sphere, and record a fault for those that are not on it."""
-    images = take_images(image_geometry, row_indexes)
+    images = select_images(image_geometry, row_indexes)
     if isinstance(images, DiscImage):
-        outlines = trace_regions(runs, len(row_indexes), images, x, y)
+        outlines = trace_pixel_regions(runs, len(row_indexes), images, x, y)
         is_empty = np.diff(outlines.regions.rows) == 0
-        recorder.mark_rows("off_disc", is_empty, outlines.pixels, row_indexes)
+        recorder.mark_faulty_rows("off_disc", is_empty, outlines.pixels, row_indexes)
         return outlines
     row_keys = np.arange(len(row_indexes)) << 2 * COORDINATE_BITS
     first = np.searchsorted(runs.begin, row_keys)
@@ -183,19 +183,19 @@ def _trace_on_sphere(
     turn_width = np.where(turn > 0, turn, np.inf)
     is_whole_turn = width * np.abs(images.step_x) >= 360.0 - 1e-9
     around = (width >= turn_width) | is_whole_turn
-    recorder.mark_rows("round", around & (turn == 0), width, row_indexes)
+    recorder.mark_faulty_rows("round", around & (turn == 0), width, row_indexes)
     for run_number in (first, last):
         line = (runs.begin[run_number] >> COORDINATE_BITS) % KEYS_PER_LINE
         is_beyond_pole = images.is_beyond_pole(line + y)
-        recorder.mark_rows("latitude", is_beyond_pole, width, row_indexes)
+        recorder.mark_faulty_rows("latitude", is_beyond_pole, width, row_indexes)
     is_wrapping = around & (turn > 0)
     return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, is_wrapping=is_wrapping)
 
 
-def _trace_apart_from_limb(
+def _trace_inside_limb_separately(
     runs: PixelRuns,
     image_geometry: DiscImage | CylindricalMap,
-    recorder: FaultRecorder,
+    recorder: ContourFaultRecorder,
     row_indexes: Whole,
     *,
     is_inside: Flags,
@@ -209,7 +209,7 @@ def _trace_apart_from_limb(
         selected = np.flatnonzero(is_selected)
         selected_runs = runs.take_regions(is_selected, np.cumsum(is_selected) - 1)
         rows = row_indexes[selected]
-        outlined = _trace_on_sphere(selected_runs, image_geometry, recorder, rows, x=x[selected], y=y[selected])
+        outlined = _trace_regions_on_sphere(selected_runs, image_geometry, recorder, rows, x=x[selected], y=y[selected])
         positions.append(selected)
         outlines.append(outlined)
     order = np.argsort(np.concatenate(positions))
@@ -219,7 +219,9 @@ def _trace_apart_from_limb(
     return OutlinedRegions(regions, pixels[order], clipped[order])
 
 
-def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: FaultRecorder) -> ContourRegions:
+def _collect_contour_regions(
+    block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: ContourFaultRecorder
+) -> ContourRegions:
     """Put the regions of blocks, whose rows ascend, into the rows that they belong to."""
     rows = len(recorder.fault)
     pixels = np.zeros(rows, dtype=np.int64)

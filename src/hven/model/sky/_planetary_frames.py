@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hven.model.sky._bodies import find_body
+from hven.model.sky._bodies import find_solar_system_body
 from hven.model.sky._frame import CoordinateFrame
 from hven.model.sky._sphere import to_lon_lat, to_unit_vectors
 
@@ -97,23 +97,23 @@ def parse_wkt_frame(text: str) -> BodyFrame:
         The text is not WKT, or has no ellipsoid, or an impossible one.
     """
     tree = _parse_wkt(text)
-    base = _find_first_node(tree, *_GEOGRAPHIC_NODES)
-    shape = _find_first_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
+    base = _find_first_wkt_node(tree, *_GEOGRAPHIC_NODES)
+    shape = _find_first_wkt_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
     if base is None or shape is None:
         raise ValueError("the text is no WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
-    a, b, c = _read_axes(shape)
+    a, b, c = _extract_ellipsoid_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
-    coordinate_system = _find_first_node(base[1], "CS")
+    coordinate_system = _find_first_wkt_node(base[1], "CS")
     spherical = (coordinate_system or ("", [""]))[1][0] == "spherical"
-    directions = [node[1][1] for node in _find_nodes(base[1], "AXIS") if len(node[1]) > 1]
-    meridian = _find_first_node(base[1], "PRIMEM")
+    directions = [node[1][1] for node in _find_wkt_nodes(base[1], "AXIS") if len(node[1]) > 1]
+    meridian = _find_first_wkt_node(base[1], "PRIMEM")
     name = re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0])
-    body = find_body(name)
+    body = find_solar_system_body(name)
     frame = CoordinateFrame(
         name="BODY",
         body=body.name if body else name,
-        code=_format_authority_code(_find_first_node(tree, "ID", "AUTHORITY")),
+        code=_format_authority_code(_find_first_wkt_node(tree, "ID", "AUTHORITY")),
         graphic=not spherical and a != c and "OCENTRIC" not in base[1][0].upper(),
         flattening=1.0 - c / a,
         west="west" in directions,
@@ -132,10 +132,10 @@ _GEOGRAPHIC_NODES = (
 )
 
 
-def _read_axes(shape: Node) -> tuple[float, float, float]:
+def _extract_ellipsoid_axes(shape: Node) -> tuple[float, float, float]:
     """Read the axes of an ellipsoid, metres; 0 for axes that are missing."""
     kind, values = shape
-    unit = _find_first_node(values, "LENGTHUNIT", "UNIT")
+    unit = _find_first_wkt_node(values, "LENGTHUNIT", "UNIT")
     metres_per_unit = unit[1][1] if unit else 1.0
     sizes = [size * metres_per_unit for size in values[1:4] if isinstance(size, float)]
     if kind == "TRIAXIAL":
@@ -161,7 +161,7 @@ _IAU_CODE_PATTERN = re.compile(r"(?:urn:ogc:def:crs:)?IAU[_:]?(2000|2009|2015):(
 _EAST_POSITIVE_BODIES = ("Sun", "Earth", "Moon", "Venus", "Uranus", "Triton", "Pluto", "Charon")
 
 
-def parse_frame_code(text: str) -> BodyFrame:
+def parse_iau_frame_code(text: str) -> BodyFrame:
     """Parse a frame in a code of the IAU: ``IAU_2015:49901``.
 
     Parameters
@@ -183,7 +183,7 @@ def parse_frame_code(text: str) -> BodyFrame:
     if match is None:
         raise ValueError(f"{text!r:.60} is no WKT, and no code of the IAU's frames")
     naif, kind = divmod(int(match[2]), 100)
-    body = find_body(f"NAIF {naif}")
+    body = find_solar_system_body(f"NAIF {naif}")
     if kind > 2:
         raise ValueError(f"{text} is a map projection: it has no longitudes and latitudes")
     if body is None:
@@ -235,14 +235,14 @@ def _parse_wkt(text: str) -> list[Any]:
     return stack[0]
 
 
-def _find_nodes(children: list[Any], *node_names: str) -> list[Node]:
+def _find_wkt_nodes(children: list[Any], *node_names: str) -> list[Node]:
     """List the nodes of these names, outer nodes first."""
     nodes = [node for node in children if isinstance(node, tuple)]
     found_nodes = [node for node in nodes if node[0] in node_names]
     for node in nodes:
-        found_nodes += _find_nodes(node[1], *node_names)
+        found_nodes += _find_wkt_nodes(node[1], *node_names)
     return found_nodes
 
 
-def _find_first_node(children: list[Any], *node_names: str) -> Node | None:
-    return next(iter(_find_nodes(children, *node_names)), None)
+def _find_first_wkt_node(children: list[Any], *node_names: str) -> Node | None:
+    return next(iter(_find_wkt_nodes(children, *node_names)), None)

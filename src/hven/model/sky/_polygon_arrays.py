@@ -17,15 +17,15 @@ from hven.model.sky import _healpix as healpix
 from hven.model.sky._ragged_arrays import (
     compute_element_numbers,
     compute_offsets,
-    gather_rows,
+    gather_element_indexes,
     split_into_blocks,
     take_successor_values,
 )
-from hven.model.sky._rings import Rings, is_ring_within, rings_intersect
+from hven.model.sky._rings import PolygonRings, is_ring_within, rings_intersect
 from hven.model.sky._sphere import (
     TOLERANCE_DEGREES,
+    compute_angular_distance,
     compute_circle_area,
-    compute_distance,
     interpolate_along_arcs,
     is_point_in_circle,
     measure_angles,
@@ -71,10 +71,10 @@ def is_point_in_polygon(
     lon = np.atleast_1d(np.asarray(lon, dtype=np.float64))
     lat = np.atleast_1d(np.asarray(lat, dtype=np.float64))
     starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
-    good, corners, starts = _extract_polygons(starts, numbers)
+    good, corners, starts = _select_valid_polygons(starts, numbers)
     if len(good) == 1:
         if good[0]:
-            single_ring = Rings(corners[:, 0], corners[:, 1], starts)
+            single_ring = PolygonRings(corners[:, 0], corners[:, 1], starts)
             return single_ring.contains_points(lon, lat)
         return np.zeros(len(lon), np.bool_)
     lon, lat = (np.broadcast_to(coordinate, good.shape)[good] for coordinate in (lon, lat))
@@ -82,7 +82,7 @@ def is_point_in_polygon(
     for part in split_into_blocks(np.diff(starts), _BLOCK_CORNERS):
         first = starts[part.start : part.stop + 1]
         block_corners = corners[first[0] : first[-1]]
-        rings = Rings(block_corners[:, 0], block_corners[:, 1], first - first[0])
+        rings = PolygonRings(block_corners[:, 0], block_corners[:, 1], first - first[0])
         inside_blocks.append(rings.contains_pairwise(lon[part], lat[part]))
     good[good] = np.concatenate(inside_blocks)
     return good
@@ -126,7 +126,7 @@ def compute_bounding_circles(
     thin
         Which polygons may cover less than a twentieth of their circle, shape (n,).
     """
-    good, picked, starts = _extract_polygons(offsets, coordinates)
+    good, picked, starts = _select_valid_polygons(offsets, coordinates)
     where = np.flatnonzero(good)
     circles = np.full((3, len(good)), np.nan)
     thin = np.zeros(len(good), np.bool_)
@@ -135,7 +135,7 @@ def compute_bounding_circles(
         first = block_starts[:-1] - block_starts[0]
         size = np.diff(block_starts)
         corners = to_vector_components(*picked[block_starts[0] : block_starts[-1]].T)
-        middle, reach = _compute_caps(corners, first, size)
+        middle, reach = _compute_polygon_caps(corners, first, size)
         rows = where[part]
         circles[0, rows], circles[1, rows] = to_lon_lat(np.stack(middle, axis=1))
         circles[2, rows] = np.degrees(reach)
@@ -143,13 +143,13 @@ def compute_bounding_circles(
         if not is_wide.any():
             continue
         successors = [take_successor_values(block_starts - block_starts[0], component) for component in corners]
-        flat = _measure_flat_areas(corners, successors, middle, first)
+        flat = _compute_min_polygon_areas(corners, successors, middle, first)
         circle_area = 4.0 * np.pi * np.sin(np.minimum(reach, np.pi) / 2.0) ** 2
         thin[rows] = (MIN_THIN_AREA_RATIO * flat < circle_area) & is_wide
     return circles[0], circles[1], circles[2], thin
 
 
-def _compute_caps(corners: Sequence[Numbers], first: Indexes, size: Indexes) -> tuple[list[Numbers], Numbers]:
+def _compute_polygon_caps(corners: Sequence[Numbers], first: Indexes, size: Indexes) -> tuple[list[Numbers], Numbers]:
     """Compute the direction of the mean corner of each polygon, and the radius around it that holds all corners."""
     total = [np.add.reduceat(component, first) for component in corners]
     length = np.sqrt(sum(component * component for component in total))
@@ -165,7 +165,7 @@ def _compute_caps(corners: Sequence[Numbers], first: Indexes, size: Indexes) -> 
     return middle, reach
 
 
-def _measure_flat_areas(
+def _compute_min_polygon_areas(
     corners: Sequence[Numbers], successors: Sequence[Numbers], middle: Sequence[Numbers], first: Indexes
 ) -> Numbers:
     """Compute a lower limit of the area that each polygon covers of the plane behind it.
@@ -182,7 +182,7 @@ def _measure_flat_areas(
     return flat
 
 
-def cover_thin_polygons(
+def cover_thin_polygons_with_circles(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, is_selected: Flags
 ) -> tuple[Indexes, Numbers, Numbers, Numbers]:
     """Cover long and narrow polygons by circles along them; the circle around such a polygon is many times as large.
@@ -202,7 +202,7 @@ def cover_thin_polygons(
     """
     good, rings = _build_rings(offsets, coordinates, is_selected)
     has_few_edges = rings.counts <= MAX_THIN_POLYGON_EDGES
-    is_thin = MIN_THIN_AREA_RATIO * rings.area < compute_circle_area(rings.reach)
+    is_thin = MIN_THIN_AREA_RATIO * rings.area < compute_circle_area(rings.max_vertex_distances)
     thin = np.flatnonzero(has_few_edges & is_thin)
     thin = thin[rings.take(thin).is_simple]
     polygon, lon, lat, radius = rings.take(thin).cover_with_circles(MAX_CIRCLES_PER_POLYGON)
@@ -210,7 +210,7 @@ def cover_thin_polygons(
     return thin_rows[polygon], lon, lat, radius
 
 
-def cover_by_cells(
+def cover_polygons_with_cells(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, is_selected: Flags, order: int
 ) -> tuple[Indexes, Indexes]:
     """Cover polygons of any size by cells of one order.
@@ -233,7 +233,7 @@ def cover_by_cells(
     """
     good, all_rings = _build_rings(offsets, coordinates, is_selected)
     where = np.flatnonzero(good)
-    neighbours = healpix.compute_neighbours(order)
+    neighbours = healpix.compute_all_neighbour_cells(order)
     neighbours = np.where(neighbours < 0, np.arange(len(neighbours))[:, None], neighbours)
     step = _STEP_CELL_WIDTHS / 2**order
     covers = [(np.empty(0, np.int64), np.empty(0, np.int64))]
@@ -264,22 +264,22 @@ def cover_by_cells(
     return rows, all_cells
 
 
-def _sample_edges(rings: Rings, step: float) -> tuple[Indexes, Numbers, Numbers]:
+def _sample_edges(rings: PolygonRings, step: float) -> tuple[Indexes, Numbers, Numbers]:
     """Return places along edges, at most a step apart: their edges, longitudes and latitudes.
 
     Of several places within one step along a ring, the first is enough.
     """
-    pieces = np.maximum(np.ceil(rings.arcs / step), 1.0).astype(np.int64)
+    pieces = np.maximum(np.ceil(rings.edge_lengths_radians / step), 1.0).astype(np.int64)
     edge, number = compute_element_numbers(pieces)
     share = number / pieces[edge]
-    distance_along = np.cumsum(rings.arcs) - rings.arcs
-    place_distance = distance_along[edge] + share * rings.arcs[edge]
+    distance_along = np.cumsum(rings.edge_lengths_radians) - rings.edge_lengths_radians
+    place_distance = distance_along[edge] + share * rings.edge_lengths_radians[edge]
     step_number = 2.0 * rings.owner[edge] + place_distance // step
     is_new_step = np.append(True, step_number[1:] != step_number[:-1])
     step_starts = np.flatnonzero(is_new_step)
     edge = edge[step_starts]
     share = share[step_starts]
-    places = interpolate_along_arcs(rings.a[edge], rings.b[edge], share)
+    places = interpolate_along_arcs(rings.edge_begin_vectors[edge], rings.edge_end_vectors[edge], share)
     lon, lat = to_lon_lat(places)
     return edge, lon, lat
 
@@ -317,8 +317,8 @@ def sum_union_areas(
     xyz[is_circle] = to_unit_vectors(numbers[first], numbers[first + 1])
     _, rings = _build_rings(starts, numbers, ~is_circle)
     area[~is_circle] = rings.area
-    xyz[~is_circle] = rings.mean
-    reach[~is_circle] = np.where(rings.capped, rings.reach, np.inf)
+    xyz[~is_circle] = rings.mean_directions
+    reach[~is_circle] = np.where(rings.is_capped, rings.max_vertex_distances, np.inf)
     rows = compute_offsets(np.bincount(union_number))
     later = rows[1:][union_number] - np.arange(len(union_number)) - 1  # parts of the same union after each part
     first_part, number = compute_element_numbers(later)
@@ -363,7 +363,7 @@ def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, 
     touch
         Flags of the broadcast shape.
     """
-    distance = compute_distance(lon1, lat1, lon2, lat2)
+    distance = compute_angular_distance(lon1, lat1, lon2, lat2)
     overlap: Flags = distance <= np.add(radius1, radius2) + TOLERANCE_DEGREES
     return overlap & (np.asarray(radius1) >= 0.0) & (np.asarray(radius2) >= 0.0)
 
@@ -384,7 +384,7 @@ def is_circle_in_circle(  # noqa: PLR0917
     inside
         Flags of the broadcast shape.
     """
-    distance = compute_distance(lon1, lat1, lon2, lat2)
+    distance = compute_angular_distance(lon1, lat1, lon2, lat2)
     inside: Flags = distance + radius1 <= np.asarray(radius2) + TOLERANCE_DEGREES
     return (inside | (np.asarray(radius2) >= 180.0)) & (np.asarray(radius1) >= 0.0)
 
@@ -466,7 +466,7 @@ def _relate_circles_to_polygons(circles: tuple[Numbers, ...], offsets: Any, coor
     rows = max(len(starts) - 1, *(len(values) for values in circles))
     lon, lat, radius = (np.broadcast_to(values, (rows,)) for values in circles)
     is_polygon, unique_rings = _build_rings(starts, numbers)
-    good, rings = _repeat_for_rows(is_polygon, unique_rings, rows)
+    good, rings = _repeat_polygon_for_rows(is_polygon, unique_rings, rows)
     answer = good.copy()
     inside = rings.contains_pairwise(lon[good], lat[good])
     gap = rings.compute_boundary_distances(lon[good], lat[good])
@@ -522,7 +522,7 @@ def is_polygon_in_polygon(
 
 def _select_polygon_pairs(
     offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any
-) -> tuple[Flags, Rings, Rings]:
+) -> tuple[Flags, PolygonRings, PolygonRings]:
     """Return which rows have polygons on both sides, and those rows' rings."""
     rows = max(len(np.asarray(offsets1)), len(np.asarray(offsets2))) - 1
     first_valid, first_rings = _build_repeated_rings(offsets1, coordinates1, rows)
@@ -533,11 +533,11 @@ def _select_polygon_pairs(
     return both, first_rings.take(first_rows), second_rings.take(second_rows)
 
 
-def _build_repeated_rings(offsets: Any, coordinates: Any, row_count: int) -> tuple[Flags, Rings]:
+def _build_repeated_rings(offsets: Any, coordinates: Any, row_count: int) -> tuple[Flags, PolygonRings]:
     """Return which rows are polygons, and their rings; a single polygon serves all rows."""
     starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
     is_polygon, rings = _build_rings(starts, numbers)
-    return _repeat_for_rows(is_polygon, rings, row_count)
+    return _repeat_polygon_for_rows(is_polygon, rings, row_count)
 
 
 def _reduce_repeated_polygon(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
@@ -558,7 +558,7 @@ def _reduce_repeated_polygon(offsets: Any, coordinates: Any) -> tuple[Indexes, N
     return starts, numbers
 
 
-def _repeat_for_rows(is_polygon: Flags, rings: Rings, row_count: int) -> tuple[Flags, Rings]:
+def _repeat_polygon_for_rows(is_polygon: Flags, rings: PolygonRings, row_count: int) -> tuple[Flags, PolygonRings]:
     """Repeat a single polygon for every row."""
     if len(is_polygon) == row_count or len(is_polygon) != 1:
         return is_polygon, rings
@@ -566,13 +566,13 @@ def _repeat_for_rows(is_polygon: Flags, rings: Rings, row_count: int) -> tuple[F
     return is_polygon, rings.take(np.zeros(is_polygon.sum(), dtype=np.int64))
 
 
-def _build_rings(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, Rings]:
+def _build_rings(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, PolygonRings]:
     """Return which rows are polygons, and those rows' rings."""
-    good, picked, starts = _extract_polygons(offsets, coordinates, is_selected)
-    return good, Rings(picked[:, 0], picked[:, 1], starts)
+    good, picked, starts = _select_valid_polygons(offsets, coordinates, is_selected)
+    return good, PolygonRings(picked[:, 0], picked[:, 1], starts)
 
 
-def _extract_polygons(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, Numbers, Indexes]:
+def _select_valid_polygons(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, Numbers, Indexes]:
     """Return which rows are polygons (three or more positions), their corners, and where each polygon begins."""
     starts = np.asarray(offsets, dtype=np.int64)
     numbers = np.asarray(coordinates, dtype=np.float64)
@@ -582,11 +582,11 @@ def _extract_polygons(offsets: Any, coordinates: Any, is_selected: Any = True) -
         numbers = numbers[starts[0] : starts[-1]]
         starts = starts - starts[0]
     else:
-        at, starts = gather_rows(starts, np.flatnonzero(good))
+        at, starts = gather_element_indexes(starts, np.flatnonzero(good))
         numbers = numbers[at]
     pairs = numbers.reshape(-1, 2)
     first = starts // 2
-    if not len(pairs) or _are_positions(pairs):
+    if not len(pairs) or _are_all_positions(pairs):
         return good, pairs, first
     is_position = (np.abs(pairs[:, 1]) <= 90.0) & np.isfinite(pairs[:, 0])
     wrong = np.flatnonzero(~is_position)
@@ -596,11 +596,11 @@ def _extract_polygons(offsets: Any, coordinates: Any, is_selected: Any = True) -
     wrong_polygons = np.searchsorted(first, wrong, "right") - 1
     is_kept[wrong_polygons] = False
     good[np.flatnonzero(good)[~is_kept]] = False
-    at, first = gather_rows(first, np.flatnonzero(is_kept))
+    at, first = gather_element_indexes(first, np.flatnonzero(is_kept))
     return good, pairs[at], first
 
 
-def _are_positions(pairs: Numbers) -> bool:
+def _are_all_positions(pairs: Numbers) -> bool:
     """Return whether the extremes of a column show that all pairs are positions, without another array as long."""
     lon_extremes = [pairs[:, 0].min(), pairs[:, 0].max()]
     lat_extremes = [pairs[:, 1].min(), pairs[:, 1].max()]

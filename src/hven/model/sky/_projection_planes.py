@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from hven.model.sky._geos import build_multipolygons, merge_enclosed_faces, to_ragged_arrays
+from hven.model.sky._geos import build_multipolygons, extract_ragged_polygon_arrays, merge_enclosed_faces
 from hven.model.sky._ragged_arrays import (
-    close_rings,
+    compute_closed_ring_indexes,
     compute_offsets,
     compute_row_indexes,
-    compute_successors,
-    gather_rows,
+    compute_successor_indexes,
+    gather_element_indexes,
     split_into_blocks,
 )
 from hven.model.sky._region_columns import RegionColumn
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.model.sky._rings import Rings
+    from hven.model.sky._rings import PolygonRings
 
     Numbers = npt.NDArray[np.float64]
     Indexes = npt.NDArray[np.int64]
@@ -58,7 +58,7 @@ R = TypeVar("R", bound=RegionColumn)
 class ProjectionPlanes(Generic[R]):
     """Project the regions of some columns, with one plane for each row."""
 
-    def __init__(self, columns: Sequence[R], cap: float = MAX_GNOMONIC_RADIUS_DEGREES) -> None:
+    def __init__(self, columns: Sequence[R], max_gnomonic_radius_degrees: float = MAX_GNOMONIC_RADIUS_DEGREES) -> None:
         count = len(columns[0])
         unit_vectors = [to_unit_vectors(column.lon, column.lat) for column in columns]
         xyz = np.concatenate(unit_vectors)
@@ -71,11 +71,11 @@ class ProjectionPlanes(Generic[R]):
         chord = np.zeros(count)
         distances = np.linalg.norm(xyz - self.centre[row], axis=1)
         np.maximum.at(chord, row, distances)
-        max_chord = 2.0 * math.sin(math.radians(cap) / 2.0)
+        max_chord = 2.0 * math.sin(math.radians(max_gnomonic_radius_degrees) / 2.0)
         self.is_stereographic = chord > max_chord
         for item in np.flatnonzero(self.is_stereographic):
             row_columns = [column.take([item]) for column in columns]
-            self._move_center_away(int(item), row_columns)
+            self._move_center_away_from_edges(int(item), row_columns)
         self.east, self.north = compute_tangent_axes(self.centre)
         self.columns: list[tuple[R, Flags | None]] = [(column, None) for column in columns]
         if self.is_stereographic.any():
@@ -91,7 +91,7 @@ class ProjectionPlanes(Generic[R]):
             self.projected.append(positions)
         self.frame_half_width = np.ceil(self.frame_half_width) + 1.0
 
-    def _move_center_away(self, row: int, columns: list[R]) -> None:
+    def _move_center_away_from_edges(self, row: int, columns: list[R]) -> None:
         """Move the plane's point at infinity of a row to a place without edges."""
         index = np.arange(200) + 0.5
         lat = np.degrees(np.arcsin(1.0 - index / 100.0))
@@ -99,10 +99,15 @@ class ProjectionPlanes(Generic[R]):
         candidates = np.concatenate([-self.centre[row][None], to_unit_vectors(lon, lat)])
         gap = np.full(len(candidates), 90.0)
         for column in columns:
-            edges = column.outlines
-            for start in range(0, len(edges.a), 1 << 12):
+            edges = column.prepared_rings
+            for start in range(0, len(edges.edge_begin_vectors), 1 << 12):
                 part = slice(start, start + (1 << 12))
-                arcs = compute_arc_distances(candidates[:, None], edges.a[part], edges.b[part], edges.normal[part])
+                arcs = compute_arc_distances(
+                    candidates[:, None],
+                    edges.edge_begin_vectors[part],
+                    edges.edge_end_vectors[part],
+                    edges.edge_normals[part],
+                )
                 np.minimum(gap, arcs.min(axis=1), out=gap)
         self.centre[row] = -candidates[int(np.argmax(gap))]
 
@@ -112,10 +117,12 @@ class ProjectionPlanes(Generic[R]):
         Radians, shape (v,).
         """
         row = column.vertex_rows
-        edges = column.outlines
-        arc_distances = compute_arc_distances(-self.centre[row], edges.a, edges.b, edges.normal)
+        edges = column.prepared_rings
+        arc_distances = compute_arc_distances(
+            -self.centre[row], edges.edge_begin_vectors, edges.edge_end_vectors, edges.edge_normals
+        )
         gap = np.radians(np.maximum(arc_distances, 0.1))
-        plane_distances = np.abs(dot_vectors(edges.normal, self.centre[row]))
+        plane_distances = np.abs(dot_vectors(edges.edge_normals, self.centre[row]))
         bend = np.maximum(plane_distances, 1e-9)  # 0 for a straight edge
         stereographic_length = 4.0 * np.sin(gap / 2.0) * np.sqrt(MAX_DEVIATION_RADIANS / bend)
         return np.where(self.is_stereographic[row], stereographic_length, np.inf)
@@ -133,9 +140,9 @@ class ProjectionPlanes(Generic[R]):
         all_vertices = to_unit_vectors(lons, lats)
         pinned_columns = []
         for column, span in zip(columns, spans, strict=True):
-            edges = column.outlines
+            edges = column.prepared_rings
             insertions = [np.zeros((3, 0))]
-            long = edges.arcs > self._compute_max_piece_lengths(column)
+            long = edges.edge_lengths_radians > self._compute_max_piece_lengths(column)
             for row in rows.tolist():
                 row_edges = span[row] + np.flatnonzero(long[span[row] : span[row + 1]])
                 row_vertices = [
@@ -187,7 +194,7 @@ class ProjectionPlanes(Generic[R]):
         """
         column, _ = self.columns[column_number]
         xy = self.projected[column_number]
-        follower = column.successors
+        follower = column.vertex_successors
         turn = xy[:, 0] * xy[follower, 1] - xy[follower, 0] * xy[:, 1]
         if len(turn):
             is_clockwise = np.add.reduceat(turn, column.rings[:-1]) < 0.0
@@ -205,7 +212,7 @@ class ProjectionPlanes(Generic[R]):
         order = np.lexsort((np.arange(len(part)), is_clockwise, part))
         frame_offsets = column.rings[-1] + 4 * np.arange(1, len(open_) + 1)
         offsets = np.concatenate([column.rings, frame_offsets])
-        vertex, rings = gather_rows(offsets, order)
+        vertex, rings = gather_element_indexes(offsets, order)
         xy = np.concatenate([xy, corner.reshape(-1, 2)])[vertex]
         shell = np.zeros(len(part), np.bool_)
         has_rings = np.diff(column.parts) > 0
@@ -215,7 +222,7 @@ class ProjectionPlanes(Generic[R]):
         parts = compute_offsets(ring_counts)
         return xy, rings, parts, column.rows, (is_clockwise[order], ~shell[order])
 
-    def to_shapes(self, column_number: int) -> Any:
+    def to_plane_polygons(self, column_number: int) -> Any:
         """Make GEOS polygons of a column; (n,)."""
         xy, rings, parts, rows, _ = self.to_ring_arrays(column_number)
         return build_multipolygons(xy, rings, parts, rows)
@@ -224,16 +231,16 @@ class ProjectionPlanes(Generic[R]):
         """Make regions from polygons on the planes."""
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-        xy, rings, parts, rows = self._extract_rings(shapely.orient_polygons(shapes))
+        xy, rings, parts, rows = self._extract_valid_rings(shapely.orient_polygons(shapes))
         at = compute_row_indexes(rings[parts[rows]])
         lon, lat = self.unproject(xy, at)
         make = type(self.columns[0][0])
         raw = make(lon, lat, rings, parts, rows)
         lon, lat, is_added = self._restore_vertices(lon, lat, xy, at)
         if is_added.any():  # remove the inserted vertices, except where there is a corner now
-            normal = raw.outlines.normal
+            normal = raw.prepared_rings.edge_normals
             before = np.empty(len(is_added), np.int64)
-            before[raw.successors] = np.arange(len(is_added))
+            before[raw.vertex_successors] = np.arange(len(is_added))
             bend = np.linalg.norm(np.cross(normal[before], normal), axis=1)
             is_added &= bend < 1e-6
         kept_offsets = compute_offsets(~is_added)[rings]
@@ -248,17 +255,17 @@ class ProjectionPlanes(Generic[R]):
             return restored.replace_rows(wrong, raw.take(wrong))
         return restored
 
-    def _extract_rings(self, shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
+    def _extract_valid_rings(self, shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
         """Return x, y and offsets of rings, parts and rows, without frames and without rings that are too thin.
 
         A ring is too thin if rounding decides, on the sphere, which side is inside.
         """
-        xy, rings, parts, rows = to_ragged_arrays(shapes)
+        xy, rings, parts, rows = extract_ragged_polygon_arrays(shapes)
         ring_part = compute_row_indexes(parts)
         part_row = compute_row_indexes(rows)
         if not len(xy):
             return xy, rings, parts, rows
-        after = xy[compute_successors(rings)]
+        after = xy[compute_successor_indexes(rings)]
         x = xy[:, 0]
         twice_edge_area = x * after[:, 1] - after[:, 0] * xy[:, 1]
         turn = np.add.reduceat(twice_edge_area, rings[:-1])
@@ -313,7 +320,7 @@ class ProjectionPlanes(Generic[R]):
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
         xy, rings, parts, rows, orientations = self.to_ring_arrays(0)
-        vertex, around = close_rings(rings)
+        vertex, around = compute_closed_ring_indexes(rings)
         lines = shapely.linearrings(xy[vertex], indices=compute_row_indexes(around))
         simple = shapely.is_simple(lines)
         ring_row = compute_row_indexes(parts[rows])
@@ -322,13 +329,13 @@ class ProjectionPlanes(Generic[R]):
         return merge_enclosed_faces(xy, rings, parts, rows, is_inverted=is_inverted, grid_size=GRID_SIZE_RADIANS)
 
 
-def _find_vertices_on_edges(all_vertices: Numbers, candidates: Indexes, edges: Rings, edge: Indexes) -> Numbers:
+def _find_vertices_on_edges(all_vertices: Numbers, candidates: Indexes, edges: PolygonRings, edge: Indexes) -> Numbers:
     """Find vertices that lie on edges: the edge, the place on it and the vertex of each, shape (3, m).
 
     Near an edge's end, the straight lines of its pieces leave the edge by at most a tenth of the distance to the end.
     A vertex farther from the edge is beside it.
     """
-    normal = edges.normal
+    normal = edges.edge_normals
     x, y, z = all_vertices[candidates].T[:, :, None]
     plane_distances = x * normal[edge, 0] + y * normal[edge, 1] + z * normal[edge, 2]
     vertex, edge_index = np.nonzero(np.abs(plane_distances) < 1.1 * MAX_DEVIATION_RADIANS)
@@ -336,9 +343,9 @@ def _find_vertices_on_edges(all_vertices: Numbers, candidates: Indexes, edges: R
     edge_index = edge[edge_index]
     point = all_vertices[vertex]
     edge_normal = normal[edge_index]
-    edge_begin = edges.a[edge_index]
+    edge_begin = edges.edge_begin_vectors[edge_index]
     start_distances = dot_vectors(cross_vectors(edge_normal, edge_begin), point)
-    end_distances = dot_vectors(cross_vectors(edges.b[edge_index], edge_normal), point)
+    end_distances = dot_vectors(cross_vectors(edges.edge_end_vectors[edge_index], edge_normal), point)
     nearest_end = np.minimum(start_distances, end_distances)
     edge_distance = np.abs(dot_vectors(edge_normal, point))
     on = (nearest_end > 1e-13) & (edge_distance < 0.1 * nearest_end + 1e-12)
@@ -361,7 +368,7 @@ def _hash_positions(xy: Numbers, row: Indexes) -> npt.NDArray[np.uint64]:
 def find_vertex_faults(regions: R) -> list[tuple[str, Flags]]:
     """Return the faults of vertices, and which vertices have them; shape (v,)."""
     xyz = to_unit_vectors(regions.lon, regions.lat)
-    after = xyz[regions.successors]
+    after = xyz[regions.vertex_successors]
     ring_sizes = np.diff(regions.rings)
     is_too_short = np.repeat(ring_sizes < 3, ring_sizes)
     is_half_turn = np.linalg.norm(xyz + after, axis=1) < 1e-12
@@ -384,10 +391,10 @@ def find_region_faults(regions: R, *, with_details: bool) -> list[str]:
     for reason, wrong in reversed(find_vertex_faults(regions)):
         reasons[row[wrong]] = reason
     has_parts = np.diff(regions.rows) > 0
-    undecided = np.flatnonzero((reasons == "") & has_parts & ~is_convex(regions))
+    undecided = np.flatnonzero((reasons == "") & has_parts & ~are_regions_convex(regions))
     if len(undecided):
         planes = ProjectionPlanes([regions.take(undecided)])
-        shapes = planes.to_shapes(0)
+        shapes = planes.to_plane_polygons(0)
         part, part_row = shapely.get_parts(shapes, return_index=True)
         min_area = 2.0 * GRID_SIZE_RADIANS * shapely.length(part)
         thin_rows = part_row[shapely.area(part) <= min_area]
@@ -405,7 +412,7 @@ def find_region_faults(regions: R, *, with_details: bool) -> list[str]:
     return list(reasons)
 
 
-def is_convex(regions: RegionColumn) -> Flags:
+def are_regions_convex(regions: RegionColumn) -> Flags:
     """Return which regions are certainly valid: convex triangles and quadrilaterals, decided by their corners alone.
 
     Most footprints are of this form. GEOS takes thirty times as long to validate them.

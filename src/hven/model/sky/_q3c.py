@@ -22,7 +22,7 @@ _INTERLEAVE_STEPS = (
 )
 
 
-def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def compute_q3c_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Compute the number of the pixel of each position.
 
     Parameters

@@ -35,14 +35,14 @@ def compute_element_numbers(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
     return row, np.arange(offsets[-1]) - offsets[row]
 
 
-def gather_rows(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
+def gather_element_indexes(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
     """Return the elements of `rows`, one row after the other, and their offsets."""
     size = offsets[rows + 1] - offsets[rows]
     row, number = compute_element_numbers(size)
     return offsets[rows][row] + number, compute_offsets(size)
 
 
-def compute_successors(offsets: Indexes) -> Indexes:
+def compute_successor_indexes(offsets: Indexes) -> Indexes:
     """Return the next element of each element in its row; the first follows the last."""
     successors = np.arange(1, offsets[-1] + 1)
     has_elements = offsets[1:] > offsets[:-1]
@@ -53,7 +53,7 @@ def compute_successors(offsets: Indexes) -> Indexes:
 def take_successor_values(offsets: Indexes, values: Numbers) -> Numbers:
     """Return the value after each element in its row; the first follows the last. No row may be empty.
 
-    It copies values, where `compute_successors` needs an index.
+    It copies values, where `compute_successor_indexes` needs an index.
     """
     shifted = np.empty_like(values)
     shifted[:-1] = values[1:]
@@ -73,14 +73,14 @@ def split_into_blocks(row_costs: npt.ArrayLike, cost_limit: int = 1 << 20) -> It
         start = stop
 
 
-def reverse_rows(offsets: Indexes, is_reversed: Flags) -> Indexes:
+def compute_reversed_indexes(offsets: Indexes, is_reversed: Flags) -> Indexes:
     """Return the numbers of all elements, in reverse order in some rows."""
     row, number = compute_element_numbers(np.diff(offsets))
     reversed_numbers = offsets[1:][row] - 1 - number
     return np.where(is_reversed[row], reversed_numbers, offsets[row] + number)
 
 
-def close_rings(ring_offsets: Indexes) -> tuple[Indexes, Indexes]:
+def compute_closed_ring_indexes(ring_offsets: Indexes) -> tuple[Indexes, Indexes]:
     """Return the vertices of rings with the first vertex repeated at the end, and their offsets."""
     size = np.diff(ring_offsets)
     around = compute_offsets(size + 1)
@@ -90,7 +90,7 @@ def close_rings(ring_offsets: Indexes) -> tuple[Indexes, Indexes]:
     return vertex, around
 
 
-def find_largest_gaps(low: Numbers, width: Numbers, row: Indexes, row_count: int) -> tuple[Numbers, Numbers]:
+def find_largest_circle_gaps(low: Numbers, width: Numbers, row: Indexes, row_count: int) -> tuple[Numbers, Numbers]:
     """Find the widest gap that arcs of a circle leave.
 
     Parameters

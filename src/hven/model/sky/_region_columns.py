@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pyarrow as pa
 
-from hven.model.sky._geos import build_multipolygons, to_ragged_arrays
+from hven.model.sky._geos import build_multipolygons, extract_ragged_polygon_arrays
 from hven.model.sky._ragged_arrays import (
-    close_rings,
+    compute_closed_ring_indexes,
     compute_element_numbers,
     compute_offsets,
+    compute_reversed_indexes,
     compute_row_indexes,
-    compute_successors,
-    find_largest_gaps,
-    gather_rows,
-    reverse_rows,
+    compute_successor_indexes,
+    find_largest_circle_gaps,
+    gather_element_indexes,
     split_into_blocks,
     take_successor_values,
 )
-from hven.model.sky._rings import Rings
+from hven.model.sky._rings import PolygonRings
 from hven.model.sky._sphere import (
     RADIANS_PER_DEGREE,
     SKY_AREA_SQUARE_DEGREES,
@@ -134,7 +134,7 @@ class RegionColumn:
             for row in rows:
                 for part in row:
                     for ring in part:
-                        vertices += _open_point_list(list(ring))
+                        vertices += _remove_closing_point(list(ring))
                         rings.append(len(vertices))
                     parts.append(len(rings) - 1)
                 offsets.append(len(parts) - 1)
@@ -248,7 +248,7 @@ class RegionColumn:
         if not kinds <= {3, 6}:
             message = "regions are polygons and multipolygons"
             raise ValueError(message)
-        xy, rings, parts, rows = to_ragged_arrays(shapes)
+        xy, rings, parts, rows = extract_ragged_polygon_arrays(shapes)
         return cls(xy[:, 0], xy[:, 1], rings, parts, rows)
 
     @classmethod
@@ -342,12 +342,12 @@ class RegionColumn:
             row_indexes = np.flatnonzero(row_indexes)
         else:
             row_indexes = row_indexes.astype(np.int64)
-        part, offsets = gather_rows(self.rows, row_indexes)
+        part, offsets = gather_element_indexes(self.rows, row_indexes)
         return self._take_parts(part, offsets)
 
     def _take_parts(self, part: Indexes, rows: Indexes) -> Self:
-        ring, parts = gather_rows(self.parts, part)
-        vertex, rings = gather_rows(self.rings, ring)
+        ring, parts = gather_element_indexes(self.parts, part)
+        vertex, rings = gather_element_indexes(self.rings, ring)
         return type(self)(self.lon[vertex], self.lat[vertex], rings, parts, rows)
 
     def explode(self) -> tuple[Self, Indexes]:
@@ -374,7 +374,7 @@ class RegionColumn:
             Regions of one ring each; empty where a region is empty, or its largest part is the whole sphere.
         """
         ring = self.find_largest_rings()
-        vertex, rings = gather_rows(self.rings, ring[ring >= 0])
+        vertex, rings = gather_element_indexes(self.rings, ring[ring >= 0])
         has_ring = ring >= 0
         return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), compute_offsets(has_ring))
 
@@ -403,8 +403,8 @@ class RegionColumn:
         chosen = np.where(outlines > 0, self.parts[part], -1)
         holed = np.flatnonzero(outlines > 1)
         if len(holed):  # a part is to the left of each ring: its outline is the ring with the smallest inside
-            ring, ring_group_offsets = gather_rows(self.parts, part[holed])
-            vertex, rings = gather_rows(self.rings, ring)
+            ring, ring_group_offsets = gather_element_indexes(self.parts, part[holed])
+            vertex, rings = gather_element_indexes(self.rings, ring)
             numbers = np.arange(len(rings))
             single_rings = type(self)(self.lon[vertex], self.lat[vertex], rings, numbers, numbers)
             ring_groups = compute_row_indexes(ring_group_offsets)
@@ -413,7 +413,7 @@ class RegionColumn:
         largest[count > 0] = chosen
         return largest
 
-    def group_rows(self, row_offsets: npt.ArrayLike) -> Self:
+    def merge_consecutive_rows(self, row_offsets: npt.ArrayLike) -> Self:
         """Merge consecutive rows, with their parts side by side: the reverse of `explode`.
 
         It does not unite the parts; see `Regions.union`.
@@ -441,7 +441,7 @@ class RegionColumn:
         return self._reverse_selected_rings(np.ones(len(self.rings) - 1, np.bool_))
 
     def _reverse_selected_rings(self, is_selected: Flags) -> Self:
-        take = reverse_rows(self.rings, is_selected)
+        take = compute_reversed_indexes(self.rings, is_selected)
         return type(self)(self.lon[take], self.lat[take], self.rings, self.parts, self.rows)
 
     @property
@@ -460,9 +460,9 @@ class RegionColumn:
         return compute_row_indexes(self.rings[self.parts[self.rows]])
 
     @property
-    def successors(self) -> Indexes:
+    def vertex_successors(self) -> Indexes:
         """The vertex after each in its ring, shape (v,)."""
-        return compute_successors(self.rings)
+        return compute_successor_indexes(self.rings)
 
     def replace_rows(self, rows: Indexes, replacements: Self) -> Self:
         """Replace some rows by other regions.
@@ -488,7 +488,7 @@ class RegionColumn:
 
         The limits are radians, shape (v,). Edges that coincide get the same points. Also return which vertices are new.
         """
-        after = self.successors
+        after = self.vertex_successors
         xyz = to_unit_vectors(self.lon, self.lat)
         x, y, z = xyz.T
         u, v, w = xyz[after].T
@@ -548,7 +548,7 @@ class RegionColumn:
         in_part = is_position[row]
         if len(part):
             point = row[part]
-            in_ring = self.outlines.contains_pairwise(lon[point], lat[point])
+            in_ring = self.prepared_rings.contains_pairwise(lon[point], lat[point])
             np.logical_and.at(in_part, part, in_ring)
         inside = np.zeros(len(self), np.bool_)
         inside[row[in_part]] = True
@@ -560,15 +560,15 @@ class RegionColumn:
         for first, last in pairwise(self.parts):
             in_part = is_position.copy()
             for ring_number in range(first, last):
-                ring = self.outlines.take(np.array([ring_number]))
+                ring = self.prepared_rings.take(np.array([ring_number]))
                 in_part[in_part] = ring.contains_points(lon[in_part], lat[in_part])
             inside |= in_part
         return inside
 
     @property
-    def outlines(self) -> Rings:
+    def prepared_rings(self) -> PolygonRings:
         """All rings, prepared for tests of points and edges."""
-        return Rings(self.lon, self.lat, self.rings, side="left")
+        return PolygonRings(self.lon, self.lat, self.rings, side="left")
 
     def compute_ring_areas(self) -> Numbers:
         """Compute the area to the left of each ring.
@@ -578,7 +578,7 @@ class RegionColumn:
         areas
             Square degrees, shape (r,).
         """
-        return self.outlines.area
+        return self.prepared_rings.area
 
     def compute_areas(self) -> Numbers:
         """Compute the areas; parts of a row that overlap count twice (see `Regions.make_valid`).
@@ -590,10 +590,10 @@ class RegionColumn:
         """
         ring_areas = self.compute_ring_areas()
         # a part is to the left of all its rings
-        area_sums = _sum_rows(ring_areas, self.parts)
+        area_sums = _sum_values_by_row(ring_areas, self.parts)
         extra_rings = np.diff(self.parts) - 1
         part_areas = area_sums - extra_rings * SKY_AREA_SQUARE_DEGREES
-        return np.radians(np.radians(_sum_rows(part_areas, self.rows)))
+        return np.radians(np.radians(_sum_values_by_row(part_areas, self.rows)))
 
     def compute_border_lengths(self) -> Numbers:
         """Compute the lengths of the borders.
@@ -603,7 +603,7 @@ class RegionColumn:
         lengths
             Degrees, shape (n,), of all rings.
         """
-        lengths = np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self))
+        lengths = np.bincount(self.vertex_rows, self.prepared_rings.edge_lengths_radians, minlength=len(self))
         return np.degrees(lengths)
 
     def compute_bounding_boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
@@ -619,7 +619,7 @@ class RegionColumn:
         vertex_counts = np.diff(self.rings[self.parts[self.rows]])
         blocks = list(split_into_blocks(vertex_counts, _BLOCK_VERTICES))
         parts = map_in_threads(
-            lambda block: self._slice_rows(block)._compute_block_boxes(),  # noqa: SLF001  (an object of this class)
+            lambda block: self._slice_rows(block)._compute_block_bounding_boxes(),  # noqa: SLF001
             blocks,
         )
         bounds = np.concatenate([np.empty((4, 0)), *parts], axis=1)
@@ -633,20 +633,20 @@ class RegionColumn:
         vertex = slice(rings[0], rings[-1])
         return type(self)(self.lon[vertex], self.lat[vertex], rings - rings[0], parts - parts[0], offsets - offsets[0])
 
-    def _compute_block_boxes(self) -> Numbers:
+    def _compute_block_bounding_boxes(self) -> Numbers:
         bounds = np.full((4, len(self)), np.nan)
         small = np.zeros(len(self), np.bool_)
         if len(self.lon):
-            small, boxes = self._compute_small_boxes()
+            small, boxes = self._compute_small_region_boxes()
             bounds[:, small] = boxes
         has_parts = np.diff(self.rows) > 0
         general_rows = np.flatnonzero(~small & has_parts)
         if len(general_rows):
             general_regions = self.take(general_rows)
-            bounds[:, general_rows] = general_regions._compute_general_boxes()  # noqa: SLF001  (of this class)
+            bounds[:, general_rows] = general_regions._compute_general_region_boxes()  # noqa: SLF001  (of this class)
         return bounds
 
-    def _compute_small_boxes(self) -> tuple[Flags, Numbers]:
+    def _compute_small_region_boxes(self) -> tuple[Flags, Numbers]:
         """Compute the boxes of regions with short edges, far from the poles, less than half around: ten times as fast.
 
         Return which regions these are, and their boxes.
@@ -678,7 +678,7 @@ class RegionColumn:
         rise_latitude = np.minimum(max_latitude, MAX_SMALL_LATITUDE_DEGREES - 10.0) + 10.0
         squared_length = wide**2 + steep**2
         rise = ARC_RISE_DEGREES * squared_length * np.tan(rise_latitude * RADIANS_PER_DEGREE)
-        wrong = self._is_inverted(away, turn, np.repeat(rise * RADIANS_PER_DEGREE, size), filled_rows)
+        wrong = self._may_have_inverted_rings(away, turn, np.repeat(rise * RADIANS_PER_DEGREE, size), filled_rows)
         is_narrow = high - low < 170.0
         is_far_from_poles = max_latitude < MAX_SMALL_LATITUDE_DEGREES
         has_short_edges = np.maximum(wide, steep) <= MAX_SMALL_EDGE_DEGREES
@@ -689,7 +689,7 @@ class RegionColumn:
         edge_south = np.minimum(lat, next_lat)
         edge_north = np.maximum(lat, next_lat)
         edge = np.flatnonzero((edge_north >= top) | (edge_south <= bottom))
-        after = self.successors[edge]
+        after = self.vertex_successors[edge]
         begin_xyz = to_unit_vectors(lon[edge], lat[edge])
         end_xyz = to_unit_vectors(lon[after], lat[after])
         normals = compute_arc_normals(begin_xyz, end_xyz)
@@ -705,7 +705,7 @@ class RegionColumn:
         small[filled_rows] = good
         return small, bounds[:, good]
 
-    def _is_inverted(self, away: Numbers, turn: Numbers, rise_radians: Numbers, rows: Indexes) -> Flags:
+    def _may_have_inverted_rings(self, away: Numbers, turn: Numbers, rise_radians: Numbers, rows: Indexes) -> Flags:
         """Return which rows may have a ring with its area outside, by a lower limit of the areas on a cylinder.
 
         `away` is the longitude of each vertex from its row's first one, `turn` its change along the edge, degrees.
@@ -718,7 +718,7 @@ class RegionColumn:
         is_inverted = area[self.parts[:-1]] <= 0.0
         return np.asarray(np.logical_or.reduceat(is_inverted, self.rows[:-1][rows]))
 
-    def _compute_general_boxes(self) -> Numbers:
+    def _compute_general_region_boxes(self) -> Numbers:
         """Compute the boxes of any regions; shape (4, n)."""
         bounds = np.full((4, len(self)), np.nan)
         has_parts = np.diff(self.rows) > 0
@@ -738,12 +738,12 @@ class RegionColumn:
 
     def _add_ring_bounds(self, bounds: Numbers, poles: Flags) -> None:
         """Add the ranges of all rings to `bounds`, and the poles in parts to `poles`."""
-        rings = self.outlines
+        rings = self.prepared_rings
         ring_part = compute_row_indexes(self.parts)
         part_row = compute_row_indexes(self.rows)
         row = part_row[ring_part[rings.owner]]
         low, width = rings.longitude_ranges
-        gap_begin, gap_size = find_largest_gaps(low, width, row, len(self))
+        gap_begin, gap_size = find_largest_circle_gaps(low, width, row, len(self))
         has_rings = np.zeros(len(self), np.bool_)
         has_rings[row] = True
         has_gap = has_rings & (gap_size > 1e-12)
@@ -755,16 +755,16 @@ class RegionColumn:
         # a part contains a pole that is to the left of all its rings
         has_outline = np.diff(self.parts) > 0
         touched = np.logical_or.reduceat(rings.touches_pole, rings.first)
-        for pole, flags in enumerate((rings.south, rings.north)):
+        for pole, flags in enumerate((rings.has_south_pole, rings.has_north_pole)):
             first_rings = self.parts[:-1][has_outline]
             poles[pole, has_outline] = np.logical_and.reduceat(flags & ~touched, first_rings)
 
-    def to_geoarrow(self, *, close: bool = True) -> pa.ListArray:
+    def to_geoarrow(self, *, closes_rings: bool = True) -> pa.ListArray:
         """Write an Arrow array of GeoArrow's multipolygon: lists of parts of closed rings of structs x, y.
 
         Parameters
         ----------
-        close
+        closes_rings
             Whether to repeat the first vertex of each ring at its end, as GeoArrow requires. `from_geoarrow` reads both
             forms.
 
@@ -776,8 +776,8 @@ class RegionColumn:
         lon = self.lon
         lat = self.lat
         rings = self.rings
-        if close:
-            vertex, rings = close_rings(self.rings)
+        if closes_rings:
+            vertex, rings = compute_closed_ring_indexes(self.rings)
             lon = lon[vertex]
             lat = lat[vertex]
         array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT_TYPE))
@@ -809,7 +809,7 @@ class RegionColumn:
         return encoded
 
 
-def _open_point_list(points: list[Sequence[float]]) -> list[Sequence[float]]:
+def _remove_closing_point(points: list[Sequence[float]]) -> list[Sequence[float]]:
     """Remove the last point of a closed ring."""
     if len(points) > 1 and tuple(points[0]) == tuple(points[-1]):
         return points[:-1]
@@ -827,7 +827,7 @@ def _join_offsets(offsets: Sequence[Indexes]) -> Indexes:
     return compute_offsets(np.concatenate(sizes))
 
 
-def _sum_rows(values: Numbers, offsets: Indexes) -> Numbers:
+def _sum_values_by_row(values: Numbers, offsets: Indexes) -> Numbers:
     """Sum the values of each row; a row without elements gives 0."""
     sums = np.zeros(len(offsets) - 1)
     has_elements = np.diff(offsets) > 0

@@ -13,12 +13,12 @@ from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import (
     GeoJsonError,
     GeoJsonFeatures,
-    find_crs_conversion,
-    from_geojson,
-    to_geojson,
+    find_crs_conversion_factors,
+    parse_geojson,
     to_geojson_geometries,
     to_planetocentric_latitudes,
-    write_collection_opening,
+    write_feature_collection_opening,
+    write_geojson_features,
 )
 from hven.model.sky._moc_files import read_moc, write_moc
 from hven.model.sky._region_texts import (
@@ -26,10 +26,10 @@ from hven.model.sky._region_texts import (
     ParsedRegions,
     build_regions_from_mocs,
     build_regions_from_shapes,
-    note_crossings,
+    note_self_crossings,
     parse_region_texts,
+    replace_invalid_regions,
     split_into_simple_polygons,
-    validate_regions,
     write_region_texts,
 )
 from hven.model.sky._regions import Regions
@@ -47,18 +47,18 @@ __all__ = [
     "GeoJsonFeatures",
     "ParsedRegions",
     "build_regions_from_shapes",
-    "detect_format",
-    "find_crs_conversion",
-    "from_geojson",
+    "detect_region_format",
+    "find_crs_conversion_factors",
+    "parse_geojson",
+    "parse_region_file",
     "parse_region_texts",
     "read_moc",
-    "read_regions",
     "split_into_simple_polygons",
     "tfcat",
-    "to_geojson",
     "to_geojson_geometries",
     "to_planetocentric_latitudes",
-    "write_collection_opening",
+    "write_feature_collection_opening",
+    "write_geojson_features",
     "write_moc",
     "write_region_file",
     "write_region_texts",
@@ -75,7 +75,7 @@ REVERSED_NOTE = "its outline runs clockwise, and was turned (RFC 7946)"
 _ELLIPSE_CORNERS = 128  # corners of an ellipse
 
 
-def detect_format(data: bytes, name: str = "") -> str | None:
+def detect_region_format(data: bytes, name: str = "") -> str | None:
     """Detect the format of a file of regions.
 
     Parameters
@@ -114,7 +114,7 @@ def _detect_json_format(data: bytes, start: bytes) -> str | None:
     return "moc" if is_moc else None
 
 
-def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> ParsedRegions:
+def parse_region_file(data: bytes, name: str = "", *, make_valid: bool = False) -> ParsedRegions:
     """Read a file of regions.
 
     Parameters
@@ -141,25 +141,25 @@ def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> Pa
     if not data.strip():
         message = "the file is empty"
         raise ValueError(message)
-    file_format = detect_format(data, name)
+    file_format = detect_region_format(data, name)
     if file_format is None:
         message = f"the file is none of what regions are read from: {READABLE_FORMATS}"
         raise ValueError(message)
     if file_format == "moc":
         regions, faults = build_regions_from_mocs({0: read_moc(data)})
-        return validate_regions(regions, [faults.get(0, "")], [None], None)
+        return replace_invalid_regions(regions, [faults.get(0, "")], [None], None)
     text = data.decode("utf-8", "replace")
     if file_format == "geojson":
-        features = from_geojson(data, make_valid=make_valid)
+        features = parse_geojson(data, make_valid=make_valid)
         names = [None if feature_id is None else str(feature_id) for feature_id in features.ids]
         reversed_rows = np.flatnonzero(features.is_reversed).tolist()
         reversal_notes = {row: REVERSED_NOTE for row in reversed_rows if not features.faults[row]}
         parsed = ParsedRegions(features.regions, features.faults, names, features.crs, reversal_notes)
-        return note_crossings(parsed, np.flatnonzero(features.is_self_crossing))
+        return note_self_crossings(parsed, np.flatnonzero(features.is_self_crossing))
     if file_format == "text":
         lines = [line for line in text.splitlines() if line.strip()]
         return parse_region_texts(lines, make_valid=make_valid)
-    return _read_drawn_regions(text, file_format)
+    return _parse_ds9_or_casa_regions(text, file_format)
 
 
 def _import_regions_library() -> Any:
@@ -173,7 +173,7 @@ def _import_regions_library() -> Any:
     return regions
 
 
-def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
+def _parse_ds9_or_casa_regions(text: str, file_format: str) -> ParsedRegions:
     """Read a region file of DS9 or CASA."""
     library = _import_regions_library()
     format_name = "DS9" if file_format == "ds9" else "CRTF"
@@ -198,7 +198,7 @@ def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
             elif item.meta.get("include") in {False, "-"}:
                 fault = "it is excluded (-), which is a condition on others and no region"
             else:
-                region = _build_region(item, word.removesuffix("SkyRegion"))
+                region = _convert_drawn_region(item, word.removesuffix("SkyRegion"))
         except ValueError as error:
             fault = str(error)
         built_regions.append(region)
@@ -212,23 +212,23 @@ def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
     empty = Regions.create_empty(len(skipped_texts))
     regions = Regions.concat([*built_regions, empty])
     all_names = [*names, *[None] * len(skipped_texts)]
-    return validate_regions(regions, [*faults, *skipped_texts], all_names, "ICRS")
+    return replace_invalid_regions(regions, [*faults, *skipped_texts], all_names, "ICRS")
 
 
-def _build_region(drawn_region: Any, word: str) -> Regions:
-    if word == "Polygon":
+def _convert_drawn_region(drawn_region: Any, shape_word: str) -> Regions:
+    if shape_word == "Polygon":
         corners = drawn_region.vertices.icrs
         numbers = np.stack([corners.ra.deg, corners.dec.deg], 1).ravel()
         return Regions.from_polygons([0, len(numbers)], numbers)
-    if word.endswith("Annulus"):
-        return _build_annulus(drawn_region, word.removesuffix("Annulus"))
-    if word == "Circle":
-        return _build_centered_shape(drawn_region, word, drawn_region.radius)
-    if word in {"Ellipse", "Rectangle"}:
-        return _build_centered_shape(drawn_region, word, drawn_region.width, drawn_region.height)
-    message = f"a {word} is not read"
-    if word in {"Point", "Line", "Text"}:
-        message = f"a {word.lower()} has no area"
+    if shape_word.endswith("Annulus"):
+        return _build_annulus(drawn_region, shape_word.removesuffix("Annulus"))
+    if shape_word == "Circle":
+        return _build_centered_shape(drawn_region, shape_word, drawn_region.radius)
+    if shape_word in {"Ellipse", "Rectangle"}:
+        return _build_centered_shape(drawn_region, shape_word, drawn_region.width, drawn_region.height)
+    message = f"a {shape_word} is not read"
+    if shape_word in {"Point", "Line", "Text"}:
+        message = f"a {shape_word.lower()} has no area"
     raise ValueError(message)
 
 

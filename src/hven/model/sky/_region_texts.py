@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 
 from hven.model.sky import _frame as frames
 from hven.model.sky import _shape_text as shape_text
-from hven.model.sky._antimeridian import from_map_polygons
+from hven.model.sky._antimeridian import build_regions_from_map_polygons
 from hven.model.sky._flat_maps import extract_multipolygons, to_map_polygons
 from hven.model.sky._moc import Moc
 from hven.model.sky._projection_planes import REPEATED_VERTEX, ProjectionPlanes, clean_regions
-from hven.model.sky._ragged_arrays import compute_offsets, gather_rows
+from hven.model.sky._ragged_arrays import compute_offsets, gather_element_indexes
 from hven.model.sky._regions import Regions
-from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky._shapes import Circle, Point, Polygon, Range, Shape, ShapeUnion
 from hven.model.sky._sphere import SKY_AREA_SQUARE_DEGREES
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
     if not large.all():
         small_parts = holed[~large]
         small = parts.take(small_parts)
-        shapes, piece_parts = _cut_through_holes(ProjectionPlanes([small]).to_shapes(0))
+        shapes, piece_parts = _cut_through_holes(ProjectionPlanes([small]).to_plane_polygons(0))
         piece_planes = ProjectionPlanes([small.take(piece_parts)])
         pieces.append(piece_planes.to_regions(shapes))
         owner.append(row[small_parts[piece_parts]])
@@ -103,7 +103,7 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
         large_parts = holed[large]
         octants = _cut_into_octants(to_map_polygons(parts.take(large_parts)))
         shapes, piece_parts = _cut_through_holes(octants)
-        pieces.append(from_map_polygons(shapes))
+        pieces.append(build_regions_from_map_polygons(shapes))
         owner.append(row[large_parts[piece_parts]])
     simple_polygons, piece = Regions.concat(pieces).explode()
     owner_rows = np.concatenate(owner)[piece]
@@ -216,7 +216,7 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     rows = []
     flat: list[Shape] = []
     for row, shape in enumerate(shapes):
-        for part in _iterate_leaves(shape):
+        for part in _iterate_simple_shapes(shape):
             rows.append(row)
             flat.append(part)
     regions_by_kind: list[Regions] = []
@@ -224,22 +224,22 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     for kind in (Circle, Range, Polygon):
         numbers = [number for number, part in enumerate(flat) if isinstance(part, kind)]
         if numbers:
-            regions_by_kind.append(_build_from_kind([flat[number] for number in numbers]))
+            regions_by_kind.append(_build_regions_of_one_kind([flat[number] for number in numbers]))
             order += numbers
     part_order = np.argsort(np.array(order, np.int64))
     parts = Regions.concat(regions_by_kind).take(part_order)
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
     offsets = compute_offsets(np.bincount(owner, minlength=len(shapes)))
-    regions = parts.group_rows(offsets)
+    regions = parts.merge_consecutive_rows(offsets)
     part_counts = np.bincount(owner, minlength=len(shapes))
     union_rows = np.flatnonzero(part_counts > 1)
     if len(union_rows):
-        merged_regions = _merge_parts(regions.take(union_rows))
+        merged_regions = _merge_region_parts(regions.take(union_rows))
         return regions.replace_rows(union_rows, merged_regions)
     return regions
 
 
-def _merge_parts(regions: Regions) -> Regions:
+def _merge_region_parts(regions: Regions) -> Regions:
     """Unite the parts of rows; rows around the sphere are united on the flat map."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -254,19 +254,19 @@ def _merge_parts(regions: Regions) -> Regions:
             maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID_SIZE_DEGREES)
     narrow_rows = np.delete(np.arange(len(regions)), wide_rows)
     narrow_regions = regions.take(narrow_rows).make_valid()
-    regions = regions.replace_rows(wide_rows, from_map_polygons(maps))
+    regions = regions.replace_rows(wide_rows, build_regions_from_map_polygons(maps))
     return regions.replace_rows(narrow_rows, narrow_regions)
 
 
-def _iterate_leaves(shape: Shape | None) -> Iterable[Shape]:
-    if isinstance(shape, Region):
+def _iterate_simple_shapes(shape: Shape | None) -> Iterable[Shape]:
+    if isinstance(shape, ShapeUnion):
         for part in shape.parts:
-            yield from _iterate_leaves(part)
+            yield from _iterate_simple_shapes(part)
     elif shape is not None and not isinstance(shape, Point):
         yield shape
 
 
-def _build_from_kind(shapes: Sequence[Any]) -> Regions:
+def _build_regions_of_one_kind(shapes: Sequence[Any]) -> Regions:
     if isinstance(shapes[0], Circle):
         circles = np.array([(shape.lon, shape.lat, shape.radius) for shape in shapes])
         return Regions.from_circles(*circles.T)
@@ -280,7 +280,7 @@ def _build_from_kind(shapes: Sequence[Any]) -> Regions:
     regions = Regions.from_polygons(sizes, numbers)
     dali = [number for number, shape in enumerate(shapes) if shape.side == "dali"]
     if dali:  # the inside is on the right, seen from outside
-        vertex, _ = gather_rows(sizes // 2, np.array(dali, np.int64))
+        vertex, _ = gather_element_indexes(sizes // 2, np.array(dali, np.int64))
         lon, lat = numbers.reshape(-1, 2)[vertex].T
         rings = compute_offsets([len(shapes[number].lons) for number in dali])
         ring_numbers = np.arange(len(rings))
@@ -321,16 +321,16 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
             if _MOC_PATTERN.match(text):
                 mocs[row] = Moc.parse(text)
             elif text:
-                shape, frame = _parse_shape(text)
+                shape, frame = _parse_framed_shape(text)
         except ValueError as error:
             fault = str(error)
-        if shape is not None and next(iter(_iterate_leaves(shape)), None) is None:
+        if shape is not None and next(iter(_iterate_simple_shapes(shape)), None) is None:
             fault = "a point has no area"
         shapes.append(None if fault else shape)
         frame_names.append(frame)
         faults.append(fault)
     regions = build_regions_from_shapes(shapes)
-    regions = _rotate_to_icrs(regions, frame_names)
+    regions = _rotate_regions_to_icrs(regions, frame_names)
     covered, moc_faults = build_regions_from_mocs(mocs)
     regions = regions.replace_rows(np.array(list(mocs), np.int64), covered)
     faults = [fault or moc_faults.get(row, "") for row, fault in enumerate(faults)]
@@ -341,11 +341,11 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
     if len(crossing):
         regions = regions.make_valid()
     common_frame = names.pop() if len(names) == 1 else None
-    parsed = validate_regions(regions, faults, [None] * len(faults), common_frame)
-    return note_crossings(parsed, crossing)
+    parsed = replace_invalid_regions(regions, faults, [None] * len(faults), common_frame)
+    return note_self_crossings(parsed, crossing)
 
 
-def _rotate_to_icrs(regions: Regions, frame_names: Sequence[str | None]) -> Regions:
+def _rotate_regions_to_icrs(regions: Regions, frame_names: Sequence[str | None]) -> Regions:
     """Rotate the regions in other frames of the sky to ICRS."""
     other_frames = {name for name in frame_names if name in frames.ROTATION_FRAMES} - {"ICRS"}
     for frame in other_frames:
@@ -358,7 +358,7 @@ def _rotate_to_icrs(regions: Regions, frame_names: Sequence[str | None]) -> Regi
     return regions
 
 
-def note_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
+def note_self_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
     """Note that rows crossed themselves before they were made valid; a row that is empty now gets a fault.
 
     Parameters
@@ -384,7 +384,7 @@ def note_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
     return parsed
 
 
-def validate_regions(
+def replace_invalid_regions(
     regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None
 ) -> ParsedRegions:
     """Replace invalid regions by empty ones, and report why; remove vertices that come twice in a row.
@@ -438,13 +438,13 @@ def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, st
     return Regions.concat(regions), faults
 
 
-def _parse_shape(text: str) -> tuple[Shape, str | None]:
+def _parse_framed_shape(text: str) -> tuple[Shape, str | None]:
     word = text.split(maxsplit=1)[0]
     if _NUMBER_PATTERN.match(word[0]):
-        shape = shape_text.parse_shape("polygon", text.replace(",", " "))
+        shape = shape_text.parse_dali_shape("polygon", text.replace(",", " "))
         return shape, None
     after_word = text[len(word) :].strip()[:1]
     if word in {"circle", "polygon", "range", "point"} and _NUMBER_PATTERN.match(after_word or "x"):
-        return shape_text.parse_shape("multishape", text), None
+        return shape_text.parse_dali_shape("multishape", text), None
     placed = shape_text.parse_stcs(text)
     return placed.shape, placed.frame

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky import _healpix as healpix
-from hven.model.sky._healpix_covers import Covers
+from hven.model.sky._healpix_covers import RegionCoverBuilder
 from hven.model.sky._moc import Moc
 from hven.model.sky._projection_planes import GRID_SIZE_RADIANS, ProjectionPlanes, clean_regions, find_region_faults
 from hven.model.sky._ragged_arrays import (
     compute_element_numbers,
     compute_offsets,
     compute_row_indexes,
-    gather_rows,
+    gather_element_indexes,
     split_into_blocks,
 )
 from hven.model.sky._region_columns import RegionColumn
@@ -136,7 +136,7 @@ class Regions(RegionColumn):
         regions
             Shape (n,).
         """
-        return self._combine(other_regions, "union")
+        return self._apply_set_operation(other_regions, "union")
 
     def intersection(self, other_regions: Regions) -> Regions:
         """Intersect with the regions of another column, row by row.
@@ -151,7 +151,7 @@ class Regions(RegionColumn):
         regions
             Shape (n,); empty where they have no area in common.
         """
-        return self._combine(other_regions, "intersection")
+        return self._apply_set_operation(other_regions, "intersection")
 
     def difference(self, other_regions: Regions) -> Regions:
         """Subtract the regions of another column, row by row.
@@ -166,17 +166,17 @@ class Regions(RegionColumn):
         regions
             Shape (n,).
         """
-        return self._combine(other_regions, "difference")
+        return self._apply_set_operation(other_regions, "difference")
 
-    def _combine(self, other_regions: Regions, operation: str) -> Regions:
+    def _apply_set_operation(self, other_regions: Regions, operation: str) -> Regions:
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-        planes = self._project_together(other_regions)
+        planes = self._project_with_other_regions(other_regions)
         combine_shapes = getattr(shapely, operation)
-        shapes = combine_shapes(planes.to_shapes(0), planes.to_shapes(1), grid_size=GRID_SIZE_RADIANS)
+        shapes = combine_shapes(planes.to_plane_polygons(0), planes.to_plane_polygons(1), grid_size=GRID_SIZE_RADIANS)
         return planes.to_regions(shapes)
 
-    def _project_together(self, other_regions: Regions) -> ProjectionPlanes[Regions]:
+    def _project_with_other_regions(self, other_regions: Regions) -> ProjectionPlanes[Regions]:
         if len(other_regions) == 1 != len(self):
             other_regions = other_regions.take(np.zeros(len(self), np.int64))
         return ProjectionPlanes([self.make_valid(), other_regions.make_valid()])
@@ -199,7 +199,7 @@ class Regions(RegionColumn):
         valid_regions = self.make_valid()
         rows = np.flatnonzero(~ProjectionPlanes([valid_regions]).is_stereographic)
         planes = ProjectionPlanes([valid_regions.take(rows)])  # on the plane, lengths are at least those on the sphere
-        shapes = shapely.simplify(planes.to_shapes(0), np.radians(tolerance_degrees))
+        shapes = shapely.simplify(planes.to_plane_polygons(0), np.radians(tolerance_degrees))
         simplified = planes.to_regions(shapes).make_valid()
         return valid_regions.replace_rows(rows, simplified)
 
@@ -214,14 +214,14 @@ class Regions(RegionColumn):
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
         planes = ProjectionPlanes([self], 89.5)
-        shapes = shapely.convex_hull(planes.to_shapes(0))
+        shapes = shapely.convex_hull(planes.to_plane_polygons(0))
         hulls = planes.to_regions(shapes)
         reaches_frame = shapely.bounds(shapes)[:, 0] <= -planes.frame_half_width
         has_parts = np.diff(self.rows) > 0
         needs_sphere = (planes.is_stereographic | reaches_frame) & has_parts
-        return hulls._replace_by_whole_sphere(np.flatnonzero(needs_sphere))  # noqa: SLF001  (of this class)
+        return hulls._replace_rows_by_whole_sphere(np.flatnonzero(needs_sphere))  # noqa: SLF001  (of this class)
 
-    def _replace_by_whole_sphere(self, rows: Indexes) -> Regions:
+    def _replace_rows_by_whole_sphere(self, rows: Indexes) -> Regions:
         whole_sphere = Regions.from_lists([[[]]])
         return self.replace_rows(rows, whole_sphere.take(np.zeros(len(rows), np.int64)))
 
@@ -240,8 +240,8 @@ class Regions(RegionColumn):
         """
         import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-        planes = self._project_together(other_regions)
-        return np.asarray(shapely.intersects(planes.to_shapes(0), planes.to_shapes(1)))
+        planes = self._project_with_other_regions(other_regions)
+        return np.asarray(shapely.intersects(planes.to_plane_polygons(0), planes.to_plane_polygons(1)))
 
     def is_within(self, other_regions: Regions) -> Flags:
         """Return which regions lie within those of another column, row by row; they may share borders.
@@ -286,14 +286,16 @@ class Regions(RegionColumn):
         for a, b in ((self, other_regions), (other_regions, self)):
             if not len(a.lon) or not len(b.lon):
                 continue
-            edges = b.outlines
+            edges = b.prepared_rings
             starts = b.rings[b.parts[b.rows]]
             row = a.vertex_rows
             xyz = to_unit_vectors(a.lon, a.lat)
             for block in split_into_blocks(np.diff(starts)[row]):
-                edge, offsets = gather_rows(starts, row[block])
+                edge, offsets = gather_element_indexes(starts, row[block])
                 vertex = block.start + compute_row_indexes(offsets)
-                gap = compute_arc_distances(xyz[vertex], edges.a[edge], edges.b[edge], edges.normal[edge])
+                gap = compute_arc_distances(
+                    xyz[vertex], edges.edge_begin_vectors[edge], edges.edge_end_vectors[edge], edges.edge_normals[edge]
+                )
                 np.minimum.at(distances, row[vertex], gap)
         distances[self.intersects(other_regions)] = 0.0
         distances[~np.isfinite(distances)] = np.nan
@@ -307,7 +309,7 @@ class Regions(RegionColumn):
         lon, lat
             Degrees, shape (n,); NaN for an empty region and for the whole sphere.
         """
-        moments = self.outlines.moments
+        moments = self.prepared_rings.moments
         row = compute_row_indexes(self.parts[self.rows])
         sizes = np.sqrt(dot_vectors(moments, moments))
         x, y, z, size = (np.bincount(row, component, minlength=len(self)) for component in (*moments.T, sizes))
@@ -459,17 +461,17 @@ class Regions(RegionColumn):
         cells = cls.concat([cls._from_moc_cells(moc) for moc in mocs])
         is_full_sky = np.array([moc.fraction == 1.0 for moc in mocs], np.bool_)
         planes = ProjectionPlanes([cells])
-        shapes = planes.to_shapes(0)
+        shapes = planes.to_plane_polygons(0)
         united_shapes = shapely.unary_union(shapes[:, None], axis=1, grid_size=GRID_SIZE_RADIANS)
         outlines = planes.to_regions(united_shapes)
-        return outlines._replace_by_whole_sphere(np.flatnonzero(is_full_sky))  # noqa: SLF001  (of this class)
+        return outlines._replace_rows_by_whole_sphere(np.flatnonzero(is_full_sky))  # noqa: SLF001  (of this class)
 
     @classmethod
     def _from_moc_cells(cls, moc: Moc) -> Regions:
         """Make a single row of the cells of a MOC."""
         cell_regions = [cls.create_empty(1)]
         ranges = moc.ranges if moc.fraction < 1.0 else moc.ranges[:0]
-        cells_by_order = healpix.split_by_order(ranges)
+        cells_by_order = healpix.split_ranges_into_cells(ranges)
         corner_count = sum(len(cells) * 4 << (moc.order - order) for order, cells in cells_by_order)
         if corner_count > _MAX_MOC_CORNERS:
             excess = corner_count / _MAX_MOC_CORNERS
@@ -484,7 +486,7 @@ class Regions(RegionColumn):
             starts = np.arange(len(cells) + 1)
             cell_regions.append(cls(lon.ravel(), lat.ravel(), starts * lon.shape[1], starts, starts))
         row = cls.concat(cell_regions)
-        return row.group_rows(np.array([0, len(row)]))
+        return row.merge_consecutive_rows(np.array([0, len(row)]))
 
     def to_mocs(self, max_added_share: float = 0.01, boundary_cell_limit: int = 10_000) -> tuple[list[Moc], Numbers]:
         """Cover regions by HEALPix cells of the coarsest order at which the area is right.
@@ -508,7 +510,7 @@ class Regions(RegionColumn):
         area = np.degrees(np.degrees(self.compute_areas()))
         row = self.vertex_rows
         xyz = to_unit_vectors(self.lon, self.lat)
-        arc = np.degrees(np.linalg.norm(xyz[self.successors] - xyz, axis=1))
+        arc = np.degrees(np.linalg.norm(xyz[self.vertex_successors] - xyz, axis=1))
         rim: Numbers = np.bincount(row, arc, minlength=len(self)).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             # cells along the rim add nearly as much as a strip of three quarters of their width
@@ -524,7 +526,7 @@ class Regions(RegionColumn):
         rows = np.arange(len(self))
         while len(rows):
             pieces = list(_split_rows_by_cell_order(rows, order, rim))
-            results = map_in_threads(lambda piece: self._cover_rows(*piece, area), pieces)
+            results = map_in_threads(lambda piece: self._cover_rows_with_cells(*piece, area), pieces)
             for part_rows, covered, share in results:
                 added[part_rows] = share
                 for row, moc in zip(part_rows.tolist(), covered, strict=True):
@@ -535,9 +537,9 @@ class Regions(RegionColumn):
             order[rows] += 1
         return covers, added
 
-    def _cover_rows(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
+    def _cover_rows_with_cells(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
         """Cover rows by cells of one order; also return the excess of each over its area, as a share."""
-        ranges, offsets = Covers(self.take(rows)).compute_ranges(order)
+        ranges, offsets = RegionCoverBuilder(self.take(rows)).compute_ranges(order)
         mocs = [Moc(ranges[begin:end], order) for begin, end in pairwise(offsets.tolist())]
         with np.errstate(divide="ignore", invalid="ignore"):
             covered_areas = np.array([moc.fraction for moc in mocs]) * SKY_AREA_SQUARE_DEGREES

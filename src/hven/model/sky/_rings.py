@@ -17,8 +17,8 @@ import numpy as np
 from hven.model.sky._ragged_arrays import (
     compute_element_numbers,
     compute_row_indexes,
-    compute_successors,
-    gather_rows,
+    compute_successor_indexes,
+    gather_element_indexes,
     split_into_blocks,
 )
 from hven.model.sky._sphere import (
@@ -53,16 +53,44 @@ _AXIS_VECTORS = np.array(
 )
 MAX_CAP_RADIUS_DEGREES = 60.0  # a ring in a circle of this radius has its smaller side inside the circle
 _ALL_EDGES = slice(None)
-_EDGE_FIELDS = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
-_RING_FIELDS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
+_EDGE_FIELDS = frozenset(
+    {
+        "lon",
+        "lat",
+        "edge_begin_vectors",
+        "edge_end_vectors",
+        "edge_normals",
+        "has_edge_length",
+        "edge_turns",
+        "edge_poles",
+        "western_longitudes",
+        "eastern_longitudes",
+        "edge_lengths_radians",
+    }
+)
+_RING_FIELDS = frozenset(
+    {"mean_directions", "max_vertex_distances", "signed_areas", "is_inside_left", "area", "is_capped", "has_north_pole"}
+)
 _POINT_TEST_FIELDS = frozenset(
-    {"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"}
+    {
+        "lon",
+        "lat",
+        "edge_normals",
+        "edge_turns",
+        "edge_poles",
+        "western_longitudes",
+        "eastern_longitudes",
+        "mean_directions",
+        "max_vertex_distances",
+        "is_capped",
+        "has_north_pole",
+    }
 )  # what the test of a point against a ring needs
 _CHUNK_ELEMENTS = 1 << 19  # elements of a points-times-edges block
 _BLOCK_PAIRS = 1 << 17  # pairs of edges, or of points and edges, at a time: their arrays fit into a processor cache
 
 
-class Rings:
+class PolygonRings:
     """Hold polygons with everything that the tests need, computed once.
 
     Parameters
@@ -89,32 +117,32 @@ class Rings:
         self._set_offsets(ring_offsets, side)
 
     @cached_property
-    def a(self) -> Numbers:
+    def edge_begin_vectors(self) -> Numbers:
         """Where each edge begins: unit vectors, shape (v, 3)."""
         return to_unit_vectors(self.lon, self.lat)
 
     @cached_property
-    def b(self) -> Numbers:
+    def edge_end_vectors(self) -> Numbers:
         """Where each edge ends."""
-        return self.a[self.next]
+        return self.edge_begin_vectors[self.next]
 
     @cached_property
-    def normal(self) -> Numbers:
+    def edge_normals(self) -> Numbers:
         """Unit vectors at right angles to the edges, 0 for an edge without length; shape (v, 3)."""
-        return compute_arc_normals(self.a, self.b)
+        return compute_arc_normals(self.edge_begin_vectors, self.edge_end_vectors)
 
     @cached_property
-    def real(self) -> Flags:
+    def has_edge_length(self) -> Flags:
         """Which edges have a length: a repeated vertex makes an edge without one."""
-        return np.asarray(self.normal.any(axis=1))
+        return np.asarray(self.edge_normals.any(axis=1))
 
     @cached_property
-    def turn(self) -> Numbers:
+    def edge_turns(self) -> Numbers:
         """How far each edge goes eastward, degrees."""
         return (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0
 
     @cached_property
-    def pole(self) -> Numbers:
+    def edge_poles(self) -> Numbers:
         """Which edges have a corner at a pole: -1 at the south pole, 1 at the north pole, 0 at none."""
         next_lat = self.lat[self.next]
         highest_latitude = np.maximum(np.abs(self.lat), np.abs(next_lat))
@@ -122,15 +150,15 @@ class Rings:
         hemisphere = np.sign(self.lat + next_lat)
         return np.where(has_pole_corner, hemisphere, 0.0)
 
-    def take(self, rows: Indexes, field_names: frozenset[str] = _EDGE_FIELDS | _RING_FIELDS) -> Rings:
+    def take(self, rows: Indexes, field_names: frozenset[str] = _EDGE_FIELDS | _RING_FIELDS) -> PolygonRings:
         """Return some rings, which may repeat, with the values that are already computed.
 
         `field_names` restricts the copied values to those that the caller needs.
         """
         if np.array_equal(rows, np.arange(len(self.first))):
             return self
-        vertex, offsets = gather_rows(self.offsets, rows)
-        subset = Rings.__new__(Rings)
+        vertex, offsets = gather_element_indexes(self.offsets, rows)
+        subset = PolygonRings.__new__(PolygonRings)
         for name, value in vars(self).items():
             if name not in field_names:
                 continue
@@ -147,56 +175,60 @@ class Rings:
         self.first = offsets[:-1]
         self.counts = np.diff(offsets)
         self.owner = compute_row_indexes(offsets)
-        self.next = compute_successors(offsets)
+        self.next = compute_successor_indexes(offsets)
 
     @cached_property
-    def left(self) -> Flags:
+    def is_inside_left(self) -> Flags:
         """Which rings have their inside to the left.
 
         If the side is ``smaller``, a positive signed area means that the smaller side is the left one.
         """
         if self._side != "smaller":
             return np.full(len(self.first), self._side == "left")
-        return self.signed >= 0.0
+        return self.signed_areas >= 0.0
 
     @cached_property
     def area(self) -> Numbers:
         """The area inside each ring, square degrees."""
-        inner = np.where(self.left, self.signed, -self.signed)
+        inner = np.where(self.is_inside_left, self.signed_areas, -self.signed_areas)
         return np.where(inner < 0.0, SKY_AREA_SQUARE_DEGREES + inner, np.abs(inner))
 
     @cached_property
-    def capped(self) -> Flags:
-        """Which rings have their whole inside within `reach` of their `mean`."""
-        is_small: Flags = self.reach < MAX_CAP_RADIUS_DEGREES
+    def is_capped(self) -> Flags:
+        """Which rings have their whole inside within `max_vertex_distances` of their `mean_directions`."""
+        is_small: Flags = self.max_vertex_distances < MAX_CAP_RADIUS_DEGREES
         if self._side == "smaller":
             return is_small
         return is_small & (self.area < SKY_AREA_SQUARE_DEGREES / 2.0)
 
     @cached_property
-    def north(self) -> Flags:
+    def has_north_pole(self) -> Flags:
         """Which rings have the north pole inside."""
-        near: Flags = np.logical_and(self.reach < 89.0, self._side == "smaller")
+        near: Flags = np.logical_and(self.max_vertex_distances < 89.0, self._side == "smaller")
         if near.all():
             inside = near
         else:
             inside = self._is_north_pole_inside()
         if near.any():
             # the antipode is outside, even if the ring cuts itself and has no area to compare
-            antipodes = -self.mean
+            antipodes = -self.mean_directions
             antipode_lon, _ = to_lon_lat(antipodes)
-            heights = dot_vectors(antipodes[self.owner], self.normal)
+            heights = dot_vectors(antipodes[self.owner], self.edge_normals)
             crossing = self._is_crossed_northward(antipode_lon[self.owner], heights)
             parity = np.bitwise_xor.reduceat(crossing, self.first)
             inside = np.where(near, parity, inside)
         return inside
 
     @cached_property
-    def south(self) -> Flags:
+    def has_south_pole(self) -> Flags:
         """Which rings have the south pole inside."""
-        spans_zero = np.where(self.begin <= self.end, self.begin <= 0.0, self.end > 0.0)
-        crosses_zero = spans_zero & (self.turn != 0.0)  # longitude 0
-        inside: Flags = self.north ^ np.bitwise_xor.reduceat(crosses_zero, self.first)
+        spans_zero = np.where(
+            self.western_longitudes <= self.eastern_longitudes,
+            self.western_longitudes <= 0.0,
+            self.eastern_longitudes > 0.0,
+        )
+        crosses_zero = spans_zero & (self.edge_turns != 0.0)  # longitude 0
+        inside: Flags = self.has_north_pole ^ np.bitwise_xor.reduceat(crosses_zero, self.first)
         return inside
 
     @cached_property
@@ -213,8 +245,8 @@ class Rings:
         """
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
-        begin = np.where(self.touches_pole, end, self.begin)
-        width = np.where(self.touches_pole, 0.0, np.abs(self.turn))
+        begin = np.where(self.touches_pole, end, self.western_longitudes)
+        width = np.where(self.touches_pole, 0.0, np.abs(self.edge_turns))
         return begin, width
 
     @cached_property
@@ -223,22 +255,22 @@ class Rings:
         next_lat = self.lat[self.next]
         low = np.minimum(self.lat, next_lat)
         high = np.maximum(self.lat, next_lat)
-        return find_latitude_extremes(self.a, self.b, self.normal, low, high)
+        return find_latitude_extremes(self.edge_begin_vectors, self.edge_end_vectors, self.edge_normals, low, high)
 
     @cached_property
-    def begin(self) -> Numbers:
+    def western_longitudes(self) -> Numbers:
         """The western longitude of each edge."""
-        return np.where(self.turn >= 0.0, self.lon, self.lon[self.next])
+        return np.where(self.edge_turns >= 0.0, self.lon, self.lon[self.next])
 
     @cached_property
-    def end(self) -> Numbers:
+    def eastern_longitudes(self) -> Numbers:
         """The eastern longitude of each edge."""
-        return np.where(self.turn >= 0.0, self.lon[self.next], self.lon)
+        return np.where(self.edge_turns >= 0.0, self.lon[self.next], self.lon)
 
     @cached_property
-    def mean(self) -> Numbers:
+    def mean_directions(self) -> Numbers:
         """The direction of the mean vertex of each ring; shape (n, 3)."""
-        mean = np.add.reduceat(self.a, self.first, axis=0)
+        mean = np.add.reduceat(self.edge_begin_vectors, self.first, axis=0)
         size = np.sqrt(dot_vectors(mean, mean))
         lengths = size[:, None]
         safe_lengths = np.maximum(size, 1e-300)[:, None]
@@ -246,45 +278,47 @@ class Rings:
         return directions
 
     @cached_property
-    def reach(self) -> Numbers:
-        """The distance of the farthest vertex of each ring from its `mean`, degrees."""
-        vertex_distances = measure_angles(self.a, self.mean[self.owner])
+    def max_vertex_distances(self) -> Numbers:
+        """The distance of the farthest vertex of each ring from its `mean_directions`, degrees."""
+        vertex_distances = measure_angles(self.edge_begin_vectors, self.mean_directions[self.owner])
         farthest_distances = np.maximum.reduceat(vertex_distances, self.first)
         return np.degrees(farthest_distances)
 
     @cached_property
-    def arcs(self) -> Numbers:
+    def edge_lengths_radians(self) -> Numbers:
         """The lengths of the edges, radians."""
-        return measure_angles(self.a, self.b)
+        return measure_angles(self.edge_begin_vectors, self.edge_end_vectors)
 
     @cached_property
     def moments(self) -> Numbers:
         """The integral of the position over the inside of each ring, on a sphere of radius 1; shape (n, 3)."""
         # by Stokes' theorem: half the sum of arc length times unit normal
-        arc_moments = self.normal * self.arcs[:, None] / 2.0
+        arc_moments = self.edge_normals * self.edge_lengths_radians[:, None] / 2.0
         integrals = np.add.reduceat(arc_moments, self.first, axis=0)
         largest_component = np.abs(integrals).max(axis=1, initial=0.0)
         integrals[largest_component < 1e-14] = 0.0
-        small = np.flatnonzero(self.reach < 0.1)  # degrees: the sum cancels to rounding noise; a plane is more exact
+        small = np.flatnonzero(
+            self.max_vertex_distances < 0.1
+        )  # degrees: the sum cancels to rounding noise; a plane is more exact
         if len(small):
             part = self.take(small)
-            east, north = compute_tangent_axes(part.mean)
-            mean_offsets = part.a - part.mean[part.owner]
+            east, north = compute_tangent_axes(part.mean_directions)
+            mean_offsets = part.edge_begin_vectors - part.mean_directions[part.owner]
             x = dot_vectors(mean_offsets, east[part.owner])
             y = dot_vectors(mean_offsets, north[part.owner])
             u = x[part.next]
             v = y[part.next]
             turn = x * v - u * y
             total = np.zeros((len(small), 3))
-            for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0)):
+            for axis, weight in ((part.mean_directions, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0)):
                 component = np.add.reduceat(weight * turn, part.first)
                 total += axis * component[:, None]
             integrals[small] = total
         if self._side != "smaller":
-            backward = ~self.left
+            backward = ~self.is_inside_left
         else:
-            points_away_from_mean = dot_vectors(integrals, self.mean) < 0.0
-            backward = np.where(self.capped, points_away_from_mean, ~self.left)
+            points_away_from_mean = dot_vectors(integrals, self.mean_directions) < 0.0
+            backward = np.where(self.is_capped, points_away_from_mean, ~self.is_inside_left)
         return np.where(backward[:, None], -integrals, integrals)
 
     @cached_property
@@ -294,13 +328,13 @@ class Rings:
         Of each two edges, one lies wholly on one side of the other, or they are far apart.
         """
         ring_is_simple = np.ones(len(self.first), dtype=np.bool_)
-        middle_share = np.full(len(self.a), 0.5)
-        middle = interpolate_along_arcs(self.a, self.b, middle_share)
+        middle_share = np.full(len(self.edge_begin_vectors), 0.5)
+        middle = interpolate_along_arcs(self.edge_begin_vectors, self.edge_end_vectors, middle_share)
         middle_length = np.sqrt(dot_vectors(middle, middle))
         middle /= middle_length[:, None]
         for row, first_edge, second_edge in _iterate_edge_pairs(self, self):
             away = middle[first_edge] - middle[second_edge]  # a chord is shorter than its angle
-            total_length = self.arcs[first_edge] + self.arcs[second_edge]
+            total_length = self.edge_lengths_radians[first_edge] + self.edge_lengths_radians[second_edge]
             reach = total_length * (0.5 + 1e-9) + _TOLERANCE_RADIANS
             is_near = dot_vectors(away, away) <= reach**2
             near = (first_edge < second_edge) & is_near
@@ -308,8 +342,8 @@ class Rings:
             near_second = second_edge[near]
             apart = (self.next[near_first] == near_second) | (self.next[near_second] == near_first)
             for edge, opposite_edge in ((near_first, near_second), (near_second, near_first)):
-                begin_side = dot_vectors(self.normal[edge], self.a[opposite_edge])
-                end_side = dot_vectors(self.normal[edge], self.b[opposite_edge])
+                begin_side = dot_vectors(self.edge_normals[edge], self.edge_begin_vectors[opposite_edge])
+                end_side = dot_vectors(self.edge_normals[edge], self.edge_end_vectors[opposite_edge])
                 same_side = np.abs(np.sign(begin_side) + np.sign(end_side)) == 2.0
                 clearance = np.minimum(np.abs(begin_side), np.abs(end_side))
                 apart |= same_side & (clearance > _TOLERANCE_RADIANS)
@@ -324,14 +358,14 @@ class Rings:
         gives at most `circle_limit` circles, and each edge gives at least one.
         """
         disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY_AREA_SQUARE_DEGREES))
-        perimeter = np.add.reduceat(self.arcs, self.first)
+        perimeter = np.add.reduceat(self.edge_lengths_radians, self.first)
         step = np.maximum(disc, perimeter / (2 * circle_limit))
-        piece_count = self.arcs / (2.0 * step[self.owner])
+        piece_count = self.edge_lengths_radians / (2.0 * step[self.owner])
         pieces = np.maximum(np.ceil(piece_count), 1.0).astype(np.int64)
         edge, number = compute_element_numbers(pieces)
         share = (number + 0.5) / pieces[edge]
         ring = self.owner[edge]
-        centers = interpolate_along_arcs(self.a[edge], self.b[edge], share)
+        centers = interpolate_along_arcs(self.edge_begin_vectors[edge], self.edge_end_vectors[edge], share)
         lon, lat = to_lon_lat(centers)
         radii = np.degrees(step + disc)
         return ring, lon, lat, radii[ring]
@@ -342,33 +376,33 @@ class Rings:
         A ring without such a direction gets that of its mean vertex.
         """
         has_moment = self.moments.any(axis=1, keepdims=True)
-        return to_lon_lat(np.where(has_moment, self.moments, self.mean))
+        return to_lon_lat(np.where(has_moment, self.moments, self.mean_directions))
 
     @cached_property
-    def signed(self) -> Numbers:
+    def signed_areas(self) -> Numbers:
         """The area to the left of each ring, square degrees, minus that of the sky where this is nearer to 0.
 
         It is a sum of signed triangles from one point per ring: exact for any size, without cancellation for small
         rings.
         """
         # no triangle may reach the antipode of the common corner
-        corner = self.mean[self.owner]
-        corner_product = dot_vectors(corner, self.a)
+        corner = self.mean_directions[self.owner]
+        corner_product = dot_vectors(corner, self.edge_begin_vectors)
         score = np.minimum.reduceat(1.0 + corner_product, self.first)
         if (score <= 0.1).any():
             candidate_scores = [score]
             for axis in _AXIS_VECTORS:
-                axis_product = dot_vectors(self.a, axis)
+                axis_product = dot_vectors(self.edge_begin_vectors, axis)
                 candidate_scores.append(np.minimum.reduceat(1.0 + axis_product, self.first))
             best_candidate = np.argmax(np.stack(candidate_scores), axis=0)
             best = np.where(score > 0.1, 0, best_candidate)[self.owner]
             uses_axis = (best > 0)[:, None]
             corner = np.where(uses_axis, _AXIS_VECTORS[best - 1], corner)
-        corner_volume = cross_vectors(self.a - corner, self.b - corner)
+        corner_volume = cross_vectors(self.edge_begin_vectors - corner, self.edge_end_vectors - corner)
         top = dot_vectors(corner, corner_volume)
-        product_a = dot_vectors(corner, self.a)
-        product_b = dot_vectors(corner, self.b)
-        product_ab = dot_vectors(self.a, self.b)
+        product_a = dot_vectors(corner, self.edge_begin_vectors)
+        product_b = dot_vectors(corner, self.edge_end_vectors)
+        product_ab = dot_vectors(self.edge_begin_vectors, self.edge_end_vectors)
         bottom = 1.0 + product_a + product_b + product_ab
         triangle_angles = 2.0 * np.arctan2(top, bottom)
         solid_angles = np.add.reduceat(triangle_angles, self.first)
@@ -381,31 +415,35 @@ class Rings:
         """Return which rings have the north pole inside, from a point just left of the widest edge in longitude."""
         # the width counts at the edge's end nearer to a pole: at the pole itself longitudes mean nothing
         cos = np.cos(np.radians(self.lat))
-        abs_turn = np.abs(self.turn)
+        abs_turn = np.abs(self.edge_turns)
         lower_cos = np.minimum(cos, cos[self.next])
         width = abs_turn * lower_cos + 1e-12 * abs_turn
         top = np.maximum.reduceat(width, self.first)
         edges = np.flatnonzero(width == top[self.owner])
         first_of_ring = np.unique(self.owner[edges], return_index=True)[1]
         edges = edges[first_of_ring]
-        middle = self.a[edges] + self.b[edges]
+        middle = self.edge_begin_vectors[edges] + self.edge_end_vectors[edges]
         middle_length = np.linalg.norm(middle, axis=1)
         middle_length = np.maximum(middle_length, 1e-300)
         middle /= middle_length[:, None]
         middle_lon = np.arctan2(middle[:, 1], middle[:, 0])
         lon = wrap_longitudes(np.degrees(middle_lon))
-        middle_height = dot_vectors(middle[self.owner], self.normal)
+        middle_height = dot_vectors(middle[self.owner], self.edge_normals)
         crossing = self._is_crossed_northward(lon[self.owner], middle_height)
-        crossing[edges] = self.turn[edges] < 0.0  # left of a westward edge is south of it: the meridian crosses it
+        crossing[edges] = (
+            self.edge_turns[edges] < 0.0
+        )  # left of a westward edge is south of it: the meridian crosses it
         outer = np.bitwise_xor.reduceat(crossing, self.first)
-        return outer ^ self.left  # even: the pole is left of the edge, where the point is
+        return outer ^ self.is_inside_left  # even: the pole is left of the edge, where the point is
 
     def _is_crossed_northward(self, lon: Numbers, height: Numbers, edges: slice = _ALL_EDGES) -> Flags:
         """Return which edges cross the meridian from a point to the north pole.
 
         `height` is the scalar product of the point and the edge's normal.
         """
-        begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
+        begin, end, turn, pole = (
+            side[edges] for side in (self.western_longitudes, self.eastern_longitudes, self.edge_turns, self.edge_poles)
+        )
         after = lon >= begin
         before = lon < end
         covers_lon = np.where(begin <= end, after & before, after | before)
@@ -420,14 +458,14 @@ class Rings:
 
     def _is_on_edge(self, xyz: Numbers, edges: Indexes) -> Flags:
         """Return whether points lie on edges, within the tolerance."""
-        a = self.a[edges]
-        b = self.b[edges]
-        normal = self.normal[edges]
+        a = self.edge_begin_vectors[edges]
+        b = self.edge_end_vectors[edges]
+        normal = self.edge_normals[edges]
         is_after_begin = dot_vectors(cross_vectors(normal, a), xyz) >= -_TOLERANCE_RADIANS
         is_before_end = dot_vectors(cross_vectors(b, normal), xyz) >= -_TOLERANCE_RADIANS
         is_near_plane = np.abs(dot_vectors(normal, xyz)) <= _TOLERANCE_RADIANS
         is_near_begin = measure_angles(a, xyz) <= _TOLERANCE_RADIANS
-        is_near_arc = is_after_begin & is_before_end & is_near_plane & self.real[edges]
+        is_near_arc = is_after_begin & is_before_end & is_near_plane & self.has_edge_length[edges]
         on_edge: Flags = is_near_arc | is_near_begin
         return on_edge
 
@@ -436,10 +474,10 @@ class Rings:
         lon = wrap_longitudes(lon)
         lat = np.asarray(lat, dtype=np.float64)
         xyz = to_unit_vectors(lon, lat)
-        height = dot_vectors(xyz[self.owner], self.normal)
+        height = dot_vectors(xyz[self.owner], self.edge_normals)
         is_crossed = self._is_crossed_northward(lon[self.owner], height)
         parity = np.bitwise_xor.reduceat(is_crossed, self.first)
-        inside = self.north ^ parity
+        inside = self.has_north_pole ^ parity
         is_near_plane = np.abs(height) <= 2.0 * _TOLERANCE_RADIANS
         near = np.flatnonzero(is_near_plane)
         if len(near):
@@ -448,8 +486,8 @@ class Rings:
             inside[self.owner[touched_edges]] = True
         # a ring in a cap has nothing inside beyond the cap; the test there would go wrong at the antipode of a vertex,
         # where the sign of `height` is a rounding error
-        mean_distances = np.degrees(measure_angles(xyz, self.mean))
-        away: Flags = self.capped & (mean_distances > self.reach + 1e-9)
+        mean_distances = np.degrees(measure_angles(xyz, self.mean_directions))
+        away: Flags = self.is_capped & (mean_distances > self.max_vertex_distances + 1e-9)
         contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return contained
 
@@ -460,32 +498,32 @@ class Rings:
         inside = np.zeros(len(lon), dtype=np.bool_)
         is_valid_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         rows = np.flatnonzero(is_valid_position)
-        if self.capped[0]:  # most points need no more than this
-            mid_lon, mid_lat = to_lon_lat(self.mean[0])
-            radius = float(self.reach[0]) + 1e-9
+        if self.is_capped[0]:  # most points need no more than this
+            mid_lon, mid_lat = to_lon_lat(self.mean_directions[0])
+            radius = float(self.max_vertex_distances[0]) + 1e-9
             in_cap = is_point_in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), radius)
             rows = rows[in_cap]
-        step = max(_CHUNK_ELEMENTS // len(self.a), 1)
+        step = max(_CHUNK_ELEMENTS // len(self.edge_begin_vectors), 1)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
-            inside[part] = self._test_point_block(lon[part], lat[part])
+            inside[part] = self._contains_point_block(lon[part], lat[part])
         return inside
 
-    def _test_point_block(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_point_block(self, lon: Numbers, lat: Numbers) -> Flags:
         xyz = to_unit_vectors(lon, lat)
-        odd = np.full(len(lon), self.north[0])
+        odd = np.full(len(lon), self.has_north_pole[0])
         near = np.zeros(len(lon), dtype=np.bool_)
         edges_per_block = _CHUNK_ELEMENTS // max(len(lon), 1)
-        edges = max(min(edges_per_block, len(self.a)), 1)
-        for start in range(0, len(self.a), edges):
+        edges = max(min(edges_per_block, len(self.edge_begin_vectors)), 1)
+        for start in range(0, len(self.edge_begin_vectors), edges):
             part = slice(start, start + edges)
-            height = dot_vectors(xyz[:, None], self.normal[part])
+            height = dot_vectors(xyz[:, None], self.edge_normals[part])
             is_crossed = self._is_crossed_northward(lon[:, None], height, part)
             odd ^= np.bitwise_xor.reduce(is_crossed, axis=1)
             is_near_plane = np.abs(height) <= 2.0 * _TOLERANCE_RADIANS
             near |= (is_near_plane).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            height = dot_vectors(self.normal, xyz[row])
+            height = dot_vectors(self.edge_normals, xyz[row])
             near_edges = np.flatnonzero(np.abs(height) <= 2.0 * _TOLERANCE_RADIANS)
             is_on_edge = self._is_on_edge(xyz[row], near_edges)
             odd[row] = bool(is_on_edge.any())
@@ -496,11 +534,11 @@ class Rings:
         xyz = to_unit_vectors(lon, lat)
         step = np.radians(distance_degrees) / 4.0
         # places along the boundary decide most points: no piece between two of them is longer than twice the step
-        piece_counts = self.arcs / (2.0 * step)
+        piece_counts = self.edge_lengths_radians / (2.0 * step)
         pieces = np.maximum(np.ceil(piece_counts), 1.0).astype(np.int64)
         edge, number = compute_element_numbers(pieces)
         edge_share = number / pieces[edge]
-        places = interpolate_along_arcs(self.a[edge], self.b[edge], edge_share)
+        places = interpolate_along_arcs(self.edge_begin_vectors[edge], self.edge_end_vectors[edge], edge_share)
         place_length = np.sqrt(dot_vectors(places, places))
         places /= place_length[:, None]
         distance_limits = np.radians(distance_degrees) + np.array([step, 0.0])
@@ -513,25 +551,27 @@ class Rings:
             np.maximum(best, products.max(axis=1), out=best)
         is_near: Flags = best >= high
         rows = np.flatnonzero(~is_near & (best >= low - 1e-12))
-        edge_counts = np.full(len(rows), len(self.a))
+        edge_counts = np.full(len(rows), len(self.edge_begin_vectors))
         for part in split_into_blocks(edge_counts, _BLOCK_PAIRS):
             point_rows = rows[part]
-            arc_distances = compute_arc_distances(xyz[point_rows, None], self.a, self.b, self.normal)
+            arc_distances = compute_arc_distances(
+                xyz[point_rows, None], self.edge_begin_vectors, self.edge_end_vectors, self.edge_normals
+            )
             is_near[point_rows] = arc_distances.min(axis=1) <= distance_degrees
         return is_near
 
     def compute_boundary_distances(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance in degrees of point i to the boundary of ring i."""
         xyz = to_unit_vectors(lon, lat)[self.owner]
-        arc_distances = compute_arc_distances(xyz, self.a, self.b, self.normal)
+        arc_distances = compute_arc_distances(xyz, self.edge_begin_vectors, self.edge_end_vectors, self.edge_normals)
         return np.minimum.reduceat(arc_distances, self.first)
 
 
-def rings_intersect(a: Rings, b: Rings) -> Flags:
+def rings_intersect(a: PolygonRings, b: PolygonRings) -> Flags:
     """Return for each row whether the rings have a position in common."""
-    mean_distances = np.degrees(measure_angles(a.mean, b.mean))
-    near = mean_distances <= a.reach + b.reach + 1e-9
-    rows = np.flatnonzero(near | ~a.capped | ~b.capped)
+    mean_distances = np.degrees(measure_angles(a.mean_directions, b.mean_directions))
+    near = mean_distances <= a.max_vertex_distances + b.max_vertex_distances + 1e-9
+    rows = np.flatnonzero(near | ~a.is_capped | ~b.is_capped)
     touches = np.zeros(len(near), dtype=np.bool_)
     for test in (_has_vertex_inside, lambda a, b: _has_vertex_inside(b, a), _has_crossing_edge):
         touches[rows] = test(a.take(rows), b.take(rows))
@@ -539,17 +579,17 @@ def rings_intersect(a: Rings, b: Rings) -> Flags:
     return touches
 
 
-def _has_vertex_inside(a: Rings, b: Rings) -> Flags:
+def _has_vertex_inside(a: PolygonRings, b: PolygonRings) -> Flags:
     has_vertex = np.zeros(len(a.first), dtype=np.bool_)
     inside = _is_inside_ring(a.lon, a.lat, a.owner, b)
     has_vertex[a.owner[inside]] = True
     return has_vertex
 
 
-def is_ring_within(inner: Rings, outer: Rings) -> Flags:
+def is_ring_within(inner: PolygonRings, outer: PolygonRings) -> Flags:
     """Return for each row whether the outer ring contains the whole inner ring."""
     is_within = inner.area <= outer.area * (1.0 + 1e-9) + 1e-18
-    for lon, lat in ((inner.lon, inner.lat), to_lon_lat(inner.a + inner.b)):
+    for lon, lat in ((inner.lon, inner.lat), to_lon_lat(inner.edge_begin_vectors + inner.edge_end_vectors)):
         inside = _is_inside_ring(lon, lat, inner.owner, outer)
         is_within[inner.owner[~inside]] = False
     rows = np.flatnonzero(is_within)
@@ -569,16 +609,16 @@ def is_ring_within(inner: Rings, outer: Rings) -> Flags:
     return is_within
 
 
-def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
+def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: PolygonRings) -> Flags:
     """Return which points lie in the ring of their owner."""
     xyz = to_unit_vectors(lon, lat)
-    mean_distances = np.degrees(measure_angles(xyz, rings.mean[owner]))
-    max_distances = (rings.reach + 1e-9)[owner]
+    mean_distances = np.degrees(measure_angles(xyz, rings.mean_directions[owner]))
+    max_distances = (rings.max_vertex_distances + 1e-9)[owner]
     near = mean_distances <= max_distances
-    rows = np.flatnonzero(near | ~rings.capped[owner])
+    rows = np.flatnonzero(near | ~rings.is_capped[owner])
     # compute these once, before `take` copies them
     inside = np.zeros(len(owner), dtype=np.bool_)
-    _ = (rings.north, rings.begin, rings.end)
+    _ = (rings.has_north_pole, rings.western_longitudes, rings.eastern_longitudes)
     for block in split_into_blocks(rings.counts[owner[rows]], _BLOCK_PAIRS):
         part = rows[block]
         subset = rings.take(owner[part], _POINT_TEST_FIELDS)
@@ -586,19 +626,19 @@ def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) ->
     return inside
 
 
-def _has_crossing_edge(a: Rings, b: Rings) -> Flags:
+def _has_crossing_edge(a: PolygonRings, b: PolygonRings) -> Flags:
     """Return for each row whether an edge of `a` crosses one of `b`."""
     crosses = np.zeros(len(a.first), dtype=np.bool_)
     for row, first_edge, second_edge in _iterate_edge_pairs(a, b):
         pair_crosses = arcs_cross(
-            (a.a[first_edge], a.b[first_edge], a.normal[first_edge]),
-            (b.a[second_edge], b.b[second_edge], b.normal[second_edge]),
+            (a.edge_begin_vectors[first_edge], a.edge_end_vectors[first_edge], a.edge_normals[first_edge]),
+            (b.edge_begin_vectors[second_edge], b.edge_end_vectors[second_edge], b.edge_normals[second_edge]),
         )
         crosses[row[pair_crosses]] = True
     return crosses
 
 
-def _iterate_edge_pairs(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
+def _iterate_edge_pairs(a: PolygonRings, b: PolygonRings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
     """Yield each pair of an edge of `a` and an edge of `b`: rows, and the numbers of the two edges."""
     sizes = a.counts * b.counts
     for rows in split_into_blocks(sizes, _BLOCK_PAIRS):

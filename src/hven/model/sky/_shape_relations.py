@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._rings import is_ring_within, rings_intersect
-from hven.model.sky._shapes import Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky._shapes import Circle, Point, Polygon, Range, Shape, ShapeUnion
 from hven.model.sky._sphere import (
     SKY_AREA_SQUARE_DEGREES,
     TOLERANCE_DEGREES,
-    compute_distance,
+    compute_angular_distance,
     cross_vectors,
     to_lon_lat,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TOUCH_TOLERANCE_DEGREES = 4.0 * TOLERANCE_DEGREES
 
 
-def intersects(a: Shape, b: Shape) -> bool:
+def are_shapes_intersecting(a: Shape, b: Shape) -> bool:
     """Return whether two shapes have at least one position in common.
 
     Parameters
@@ -41,16 +41,16 @@ def intersects(a: Shape, b: Shape) -> bool:
     TypeError
         There is no rule for these classes of shapes.
     """
-    if isinstance(a, Region):
-        return any(intersects(part, b) for part in a.parts)
-    if isinstance(b, Region):
-        return any(intersects(a, part) for part in b.parts)
+    if isinstance(a, ShapeUnion):
+        return any(are_shapes_intersecting(part, b) for part in a.parts)
+    if isinstance(b, ShapeUnion):
+        return any(are_shapes_intersecting(a, part) for part in b.parts)
     if _rank_shape(a) > _rank_shape(b):
         a, b = b, a
-    return _intersects_ordered(a, b)
+    return _are_ordered_shapes_intersecting(a, b)
 
 
-def _intersects_ordered(a: Shape, b: Shape) -> bool:
+def _are_ordered_shapes_intersecting(a: Shape, b: Shape) -> bool:
     """Return whether two simple shapes intersect; `a` does not come after `b` in the order of `_rank_shape`."""
     if isinstance(a, Point):
         return bool(b.contains(a.lon, a.lat))
@@ -60,14 +60,14 @@ def _intersects_ordered(a: Shape, b: Shape) -> bool:
     if isinstance(a, Polygon) and isinstance(b, Polygon):
         return bool(rings_intersect(a.ring, b.ring)[0])
     if isinstance(a, Polygon) and isinstance(b, Range):
-        return _intersects_range(a, b)
+        return _is_polygon_touching_range(a, b)
     if isinstance(a, Range) and isinstance(b, Range):
         return _are_ranges_touching(a, b)
     message = f"cannot compare {type(a).__name__} and {type(b).__name__}"
     raise TypeError(message)
 
 
-def contains(outer: Shape, inner: Shape) -> bool:
+def has_shape_inside(outer: Shape, inner: Shape) -> bool:
     """Return whether no position of `inner` is outside `outer`.
 
     A single part of a union must contain each part of `inner`. The test does not detect parts that contain it only
@@ -78,10 +78,10 @@ def contains(outer: Shape, inner: Shape) -> bool:
     outer, inner
         Shapes in one frame.
     """
-    if isinstance(inner, Region):
-        return all(contains(outer, part) for part in inner.parts)
-    if isinstance(outer, Region):
-        return any(contains(part, inner) for part in outer.parts)
+    if isinstance(inner, ShapeUnion):
+        return all(has_shape_inside(outer, part) for part in inner.parts)
+    if isinstance(outer, ShapeUnion):
+        return any(has_shape_inside(part, inner) for part in outer.parts)
     if isinstance(inner, Point):
         return bool(outer.contains(inner.lon, inner.lat))
     if isinstance(outer, Point):
@@ -129,10 +129,10 @@ def _rank_shape(shape: Shape) -> int:
 def _compute_shape_distance(shape: Shape, lon: float, lat: float) -> float:
     """Compute the distance from a position to a shape, 0 inside."""
     if isinstance(shape, Circle):
-        distance = compute_distance(lon, lat, shape.lon, shape.lat)
+        distance = compute_angular_distance(lon, lat, shape.lon, shape.lat)
         return max(float(distance) - shape.radius, 0.0)
     if isinstance(shape, Point):
-        return float(compute_distance(lon, lat, shape.lon, shape.lat))
+        return float(compute_angular_distance(lon, lat, shape.lon, shape.lat))
     if bool(shape.contains(lon, lat)):
         return 0.0
     return _compute_boundary_distance(shape, lon, lat)
@@ -149,31 +149,31 @@ def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
     return float(shape.compute_boundary_distances(lon, lat)[0])
 
 
-def _list_corners(shape: Range) -> tuple[list[float], list[float]]:
+def _list_range_corners(shape: Range) -> tuple[list[float], list[float]]:
     lons = [shape.lon1, shape.lon2, shape.lon2, shape.lon1]
     lats = [shape.lat1, shape.lat1, shape.lat2, shape.lat2]
     return lons, lats
 
 
-def _compute_inner_point(shape: Range) -> Point:
+def _compute_range_middle(shape: Range) -> Point:
     middle_lon = (shape.lon1 + shape.width / 2.0) % 360.0
     return Point(middle_lon, (shape.lat1 + shape.lat2) / 2.0)
 
 
-def _intersects_range(a: Polygon, b: Range) -> bool:
+def _is_polygon_touching_range(a: Polygon, b: Range) -> bool:
     if b.contains(a.lons, a.lats).any():
         return True
-    lons, lats = _list_corners(b)
+    lons, lats = _list_range_corners(b)
     if a.contains(lons, lats).any():
         return True
-    middle = _compute_inner_point(b)
-    return bool(a.contains(middle.lon, middle.lat)) or _has_edge_crossing(a, b)
+    middle = _compute_range_middle(b)
+    return bool(a.contains(middle.lon, middle.lat)) or _is_polygon_crossing_range(a, b)
 
 
-def _has_edge_crossing(a: Polygon, b: Range) -> bool:
+def _is_polygon_crossing_range(a: Polygon, b: Range) -> bool:
     """Return whether an edge of the polygon crosses a side of the range."""
     ring = a.ring
-    along = cross_vectors(ring.normal, ring.a)
+    along = cross_vectors(ring.edge_normals, ring.edge_begin_vectors)
     # meridians and parallels lie in planes; a point of the edge is a cos t + along sin t; find t where the point is in
     # the plane
     planes = [(np.array([0.0, 0.0, 1.0]), math.sin(math.radians(lat))) for lat in b.parallels]
@@ -181,7 +181,7 @@ def _has_edge_crossing(a: Polygon, b: Range) -> bool:
         meridians = np.radians([b.lon1, b.lon2]).tolist()
         planes += [(np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in meridians]
     for normal, height in planes:
-        start_component = ring.a @ normal
+        start_component = ring.edge_begin_vectors @ normal
         along_component = along @ normal
         size = np.hypot(start_component, along_component)
         phase = np.arctan2(along_component, start_component)
@@ -190,9 +190,9 @@ def _has_edge_crossing(a: Polygon, b: Range) -> bool:
             turn = np.arccos(relative_height)
         for angle in (phase + turn, phase - turn):
             t = angle % (2.0 * math.pi)
-            is_on_edge = np.isfinite(t) & (t > 1e-14) & (t < ring.arcs - 1e-14)
+            is_on_edge = np.isfinite(t) & (t > 1e-14) & (t < ring.edge_lengths_radians - 1e-14)
             hit = is_on_edge & (np.abs(turn) > 1e-9)
-            along_begin = ring.a[hit] * np.cos(t[hit])[:, None]
+            along_begin = ring.edge_begin_vectors[hit] * np.cos(t[hit])[:, None]
             along_end = along[hit] * np.sin(t[hit])[:, None]
             lon, lat = to_lon_lat(along_begin + along_end)
             if b.contains(lon, lat).any():
@@ -229,20 +229,20 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
 
     `outer` contains `inner` if it contains its border, and no part of the border of `outer` is within `inner`.
     """
-    lons, lats = _sample_border(inner)
+    lons, lats = _sample_shape_border(inner)
     if not bool(outer.contains(lons, lats).all()):
         return False
     if isinstance(outer, Polygon) and isinstance(inner, Range):
-        crossing = _has_edge_crossing(outer, inner)
+        crossing = _is_polygon_crossing_range(outer, inner)
     elif isinstance(outer, Range) and isinstance(inner, Polygon):
-        crossing = _has_edge_crossing(inner, outer)
+        crossing = _is_polygon_crossing_range(inner, outer)
     else:
         message = f"cannot compare {type(outer).__name__} and {type(inner).__name__}"
         raise TypeError(message)
     if crossing:
         return False
     # the border of `outer` may lie within `inner` if `inner` is larger; a vertex clearly inside shows that
-    lons, lats = _sample_border(outer)
+    lons, lats = _sample_shape_border(outer)
     within = inner.contains(lons, lats)
     if within.any():
         border_points = zip(lons, lats, within, strict=True)
@@ -250,20 +250,20 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
         if max(rims) > 1e-9:
             return False
     if isinstance(inner, Range):
-        middle = _compute_inner_point(inner)
+        middle = _compute_range_middle(inner)
         return bool(outer.contains(middle.lon, middle.lat))
     return inner.compute_area() <= outer.compute_area() + 1e-9 * SKY_AREA_SQUARE_DEGREES
 
 
-def _sample_border(shape: Shape) -> tuple[list[float], list[float]]:
+def _sample_shape_border(shape: Shape) -> tuple[list[float], list[float]]:
     """Compute the corners and the middles of the sides."""
     if isinstance(shape, Polygon):
         ring = shape.ring
-        lon, lat = to_lon_lat(ring.a + ring.b)
+        lon, lat = to_lon_lat(ring.edge_begin_vectors + ring.edge_end_vectors)
         return [*shape.lons, *lon.tolist()], [*shape.lats, *lat.tolist()]
     if isinstance(shape, Range):
-        lons, lats = _list_corners(shape)
-        middle = _compute_inner_point(shape)
+        lons, lats = _list_range_corners(shape)
+        middle = _compute_range_middle(shape)
         side_lons = [middle.lon, middle.lon, shape.lon1, shape.lon2]
         side_lats = [shape.lat1, shape.lat2, middle.lat, middle.lat]
         return [*lons, *side_lons], [*lats, *side_lats]

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Region, Shape
+from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Shape, ShapeUnion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ _STCS_SHAPES = frozenset(
 )
 
 
-class ShapeError(ValueError):
+class ShapeTextError(ValueError):
     """Report a text that is not a shape; `offset` counts characters from 0."""
 
     def __init__(self, message: str, offset: int) -> None:
@@ -86,20 +86,20 @@ class _WordReader:
             return self.words[self.position][1]
         return len(self.text)
 
-    def peek(self) -> str:
+    def peek_word(self) -> str:
         if self.position < len(self.words):
             return self.words[self.position][0]
         return ""
 
-    def take(self) -> str:
-        word = self.peek()
+    def take_word(self) -> str:
+        word = self.peek_word()
         self.position += 1
         return word
 
     def read_numbers(self) -> list[float]:
         numbers = []
         while self.position < len(self.words):
-            value = _parse_number(self.peek())
+            value = _parse_number(self.peek_word())
             if value is None:
                 break
             numbers.append(value)
@@ -113,38 +113,38 @@ def _parse_number(word: str) -> float | None:
     return float(word)
 
 
-def _build_with_offset(build: Callable[[], Shape], offset: int) -> Shape:
+def _build_shape_or_locate_error(build: Callable[[], Shape], offset: int) -> Shape:
     try:
         return build()
-    except ShapeError:
+    except ShapeTextError:
         raise
     except ValueError as error:
-        raise ShapeError(str(error), offset) from None
+        raise ShapeTextError(str(error), offset) from None
 
 
 def _require_number_count(kind: str, numbers: Sequence[float], expected_count: int, offset: int) -> None:
     if len(numbers) != expected_count:
         message = f"a {kind} needs {expected_count} numbers, not {len(numbers)}"
-        raise ShapeError(message, offset)
+        raise ShapeTextError(message, offset)
 
 
-def _build_from_numbers(kind: str, numbers: list[float], offset: int, *, side: str = "smaller") -> Shape:
+def _build_shape_from_numbers(kind: str, numbers: list[float], offset: int, *, side: str = "smaller") -> Shape:
     if kind == "point":
         _require_number_count(kind, numbers, 2, offset)
-        return _build_with_offset(lambda: Point(*numbers), offset)
+        return _build_shape_or_locate_error(lambda: Point(*numbers), offset)
     if kind == "circle":
         _require_number_count(kind, numbers, 3, offset)
-        return _build_with_offset(lambda: Circle(*numbers), offset)
+        return _build_shape_or_locate_error(lambda: Circle(*numbers), offset)
     if kind == "range":
         _require_number_count(kind, numbers, 4, offset)
-        return _build_with_offset(lambda: Range(*numbers), offset)
+        return _build_shape_or_locate_error(lambda: Range(*numbers), offset)
     if len(numbers) % 2 or len(numbers) < 6:
         message = f"a polygon needs three pairs of numbers or more, not {len(numbers)} numbers"
-        raise ShapeError(message, offset)
-    return _build_with_offset(lambda: Polygon(tuple(numbers[::2]), tuple(numbers[1::2]), side=side), offset)
+        raise ShapeTextError(message, offset)
+    return _build_shape_or_locate_error(lambda: Polygon(tuple(numbers[::2]), tuple(numbers[1::2]), side=side), offset)
 
 
-def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
+def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     """Parse a shape from DALI text (DALI 1.2, 3.3).
 
     Parameters
@@ -164,42 +164,42 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
 
     Raises
     ------
-    ShapeError
+    ShapeTextError
         A ValueError, with the problem and its place.
     """
     reader = _WordReader(text, brackets=False)
     if kind in {"point", "circle", "range", "polygon"}:
         numbers = reader.read_numbers()
-        if reader.peek():
-            message = f"{reader.peek()!r} is no number"
-            raise ShapeError(message, reader.offset)
-        return _build_from_numbers(kind, numbers, 0, side=side)
+        if reader.peek_word():
+            message = f"{reader.peek_word()!r} is no number"
+            raise ShapeTextError(message, reader.offset)
+        return _build_shape_from_numbers(kind, numbers, 0, side=side)
     if kind not in {"shape", "multishape", "pos"}:
         message = f"no kind of shape is called {kind!r}"
-        raise ShapeError(message, 0)
+        raise ShapeTextError(message, 0)
     parts: list[Shape] = []
-    while reader.peek():
+    while reader.peek_word():
         offset = reader.offset
-        word = reader.take()
+        word = reader.take_word()
         name = word.lower() if kind == "pos" else word
         is_allowed = name in {"circle", "range", "polygon"} or (name == "point" and kind == "multishape")
         if not is_allowed:
             message = f"{word!r} is no shape: circle, range or polygon"
-            raise ShapeError(message, offset)
-        parts.append(_build_from_numbers(name, reader.read_numbers(), offset, side=side))
-        if kind != "multishape" and reader.peek():
-            message = f"unexpected {reader.peek()!r} after the {name}"
-            raise ShapeError(message, reader.offset)
+            raise ShapeTextError(message, offset)
+        parts.append(_build_shape_from_numbers(name, reader.read_numbers(), offset, side=side))
+        if kind != "multishape" and reader.peek_word():
+            message = f"unexpected {reader.peek_word()!r} after the {name}"
+            raise ShapeTextError(message, reader.offset)
     if not parts:
         message = "an empty text is no shape"
-        raise ShapeError(message, 0)
+        raise ShapeTextError(message, 0)
     if kind != "multishape":
         return parts[0]
-    return Region(tuple(parts))
+    return ShapeUnion(tuple(parts))
 
 
-def write_shape(kind: str, shape: Shape) -> str:
-    """Serialize a shape as the DALI xtype `kind`: the inverse of `parse_shape`.
+def write_dali_shape(kind: str, shape: Shape) -> str:
+    """Serialize a shape as the DALI xtype `kind`: the inverse of `parse_dali_shape`.
 
     Parameters
     ----------
@@ -247,34 +247,34 @@ def parse_stcs(text: str) -> FramedShape:
 
     Raises
     ------
-    ShapeError
+    ShapeTextError
         A ValueError, with the problem and its place.
     """
     reader = _WordReader(text, brackets=True)
     placed = _parse_stcs_region(reader, None)
-    if reader.peek():
-        message = f"unexpected {reader.peek()!r} after the region"
-        raise ShapeError(message, reader.offset)
+    if reader.peek_word():
+        message = f"unexpected {reader.peek_word()!r} after the region"
+        raise ShapeTextError(message, reader.offset)
     return placed
 
 
 def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedShape:
     offset = reader.offset
-    word = reader.take()
+    word = reader.take_word()
     kind = word.upper()
     if not word:
         message = "an empty text is no region"
-        raise ShapeError(message, offset)
+        raise ShapeTextError(message, offset)
     if kind not in _STCS_SHAPES:
         message = f"{word!r} is no shape: Position, Circle, Polygon, Box or Union"
-        raise ShapeError(message, offset)
+        raise ShapeTextError(message, offset)
     if kind == "CONVEX" or kind in {"INTERSECTION", "NOT", "DIFFERENCE", "ELLIPSE", "POSITIONINTERVAL"}:
         message = f"the region {word} is not supported: write Position, Circle, Polygon, Box, AllSky or a Union of them"
-        raise ShapeError(message, offset)
+        raise ShapeTextError(message, offset)
     _skip_fill_factor(reader)
-    frame = _read_frame(reader, outer_frame)
+    frame = _read_stcs_frame(reader, outer_frame)
     if kind == "UNION":
-        return FramedShape(_read_union(reader, frame, offset), frame)
+        return FramedShape(_read_stcs_union(reader, frame, offset), frame)
     numbers = reader.read_numbers()
     shape: Shape
     if kind == "ALLSKY":
@@ -282,71 +282,71 @@ def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedSh
         shape = Range(0.0, 360.0, -90.0, 90.0)
     elif kind == "BOX":
         _require_number_count("Box", numbers, 4, offset)
-        shape = _build_with_offset(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
+        shape = _build_shape_or_locate_error(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
     else:
         number_kinds = {"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}
-        shape = _build_from_numbers(number_kinds[kind], numbers, offset)
-    _skip_trailer(reader)
+        shape = _build_shape_from_numbers(number_kinds[kind], numbers, offset)
+    _skip_stcs_trailer(reader)
     return FramedShape(shape, frame)
 
 
 def _skip_fill_factor(reader: _WordReader) -> None:
-    if reader.peek().upper() == "FILLFACTOR":
-        reader.take()
-        if _parse_number(reader.peek()) is None:
+    if reader.peek_word().upper() == "FILLFACTOR":
+        reader.take_word()
+        if _parse_number(reader.peek_word()) is None:
             message = "a number must follow fillfactor"
-            raise ShapeError(message, reader.offset)
-        reader.take()
+            raise ShapeTextError(message, reader.offset)
+        reader.take_word()
 
 
-def _read_frame(reader: _WordReader, outer_frame: str | None) -> str | None:
+def _read_stcs_frame(reader: _WordReader, outer_frame: str | None) -> str | None:
     frame = outer_frame
-    if reader.peek().upper() in _STCS_FRAMES:
-        frame = _STCS_FRAMES[reader.take().upper()]
-    if reader.peek().upper() in _STCS_REFERENCE_POSITIONS:
-        reader.take()
-    if reader.peek().upper() in _STCS_FLAVORS:
+    if reader.peek_word().upper() in _STCS_FRAMES:
+        frame = _STCS_FRAMES[reader.take_word().upper()]
+    if reader.peek_word().upper() in _STCS_REFERENCE_POSITIONS:
+        reader.take_word()
+    if reader.peek_word().upper() in _STCS_FLAVORS:
         offset = reader.offset
-        flavour = reader.take()
+        flavour = reader.take_word()
         if flavour.upper() != "SPHERICAL2":
             message = f"{flavour} coordinates are not supported: SPHERICAL2 only"
-            raise ShapeError(message, offset)
-    word = reader.peek()
+            raise ShapeTextError(message, offset)
+    word = reader.peek_word()
     if word and _parse_number(word) is None and word != "(" and word.upper() not in _STCS_SHAPES:
         message = f"{word!r} is neither a frame (ICRS, FK5, FK4, GALACTIC ...), a reference position nor a number"
-        raise ShapeError(message, reader.offset)
+        raise ShapeTextError(message, reader.offset)
     return frame
 
 
-def _read_union(reader: _WordReader, frame: str | None, offset: int) -> Shape:
-    if reader.take() != "(":
+def _read_stcs_union(reader: _WordReader, frame: str | None, offset: int) -> Shape:
+    if reader.take_word() != "(":
         message = "the parts of a Union stand in parentheses"
-        raise ShapeError(message, offset)
+        raise ShapeTextError(message, offset)
     parts: list[Shape] = []
-    while reader.peek() not in {")", ""}:
+    while reader.peek_word() not in {")", ""}:
         part = _parse_stcs_region(reader, frame)
         if part.frame != frame:
             message = "the parts of a Union must be in one frame"
-            raise ShapeError(message, offset)
+            raise ShapeTextError(message, offset)
         parts.append(part.shape)
-    if reader.take() != ")":
+    if reader.take_word() != ")":
         message = "the closing parenthesis of the Union is missing"
-        raise ShapeError(message, len(reader.text))
-    return _build_with_offset(lambda: Region(tuple(parts)), offset)
+        raise ShapeTextError(message, len(reader.text))
+    return _build_shape_or_locate_error(lambda: ShapeUnion(tuple(parts)), offset)
 
 
-def _skip_trailer(reader: _WordReader) -> None:
+def _skip_stcs_trailer(reader: _WordReader) -> None:
     """Skip what may follow a shape: sub-phrases of a position, and the unit, which must be degrees."""
-    if reader.peek().upper() == "POSITION":  # "Circle ... Position 1 2": a representative position
-        reader.take()
+    if reader.peek_word().upper() == "POSITION":  # "Circle ... Position 1 2": a representative position
+        reader.take_word()
         reader.read_numbers()
-    if reader.peek().upper() == "UNIT":
-        reader.take()
+    if reader.peek_word().upper() == "UNIT":
+        reader.take_word()
         offset = reader.offset
-        unit = reader.take()
+        unit = reader.take_word()
         if unit.lower() not in {"deg", "degree", "degrees"}:
             message = f"the unit {unit!r} is not supported: deg only"
-            raise ShapeError(message, offset)
-    while reader.peek().upper() in {"ERROR", "RESOLUTION", "SIZE", "PIXSIZE"}:
-        reader.take()
+            raise ShapeTextError(message, offset)
+    while reader.peek_word().upper() in {"ERROR", "RESOLUTION", "SIZE", "PIXSIZE"}:
+        reader.take_word()
         reader.read_numbers()

@@ -17,12 +17,12 @@ from hven.model import cache_results
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._polygon_arrays import compute_box_corners
 from hven.model.sky._ragged_arrays import compute_element_numbers
-from hven.model.sky._rings import Rings
+from hven.model.sky._rings import PolygonRings
 from hven.model.sky._sphere import (
     SKY_AREA_SQUARE_DEGREES,
     TOLERANCE_DEGREES,
+    compute_angular_distance,
     compute_circle_area,
-    compute_distance,
     is_point_in_circle,
     measure_angles,
     to_lon_lat,
@@ -47,7 +47,7 @@ def _check_position(lon: float, lat: float) -> None:
         raise ValueError(message)
 
 
-def _format_number(value: float) -> str:
+def _format_coordinate(value: float) -> str:
     text = repr(float(value))
     return text.removesuffix(".0")
 
@@ -75,10 +75,10 @@ class Shape(ABC):
             Of the broadcast shape.
         """
         flat_lon, flat_lat, shape = _flatten_positions(lon, lat)
-        return self._contains_flat(flat_lon, flat_lat).reshape(shape)
+        return self._contains_flat_arrays(flat_lon, flat_lat).reshape(shape)
 
     @abstractmethod
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         """Return which finite and other positions are inside; flat arrays."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Shape(ABC):
         """Return the centroid of the shape."""
 
     @abstractmethod
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Cover the shape with HEALPix cells.
 
         Parameters
@@ -132,7 +132,7 @@ class Point(Shape):
         """Refuse values that are not a position."""
         _check_position(self.lon, self.lat)
 
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         is_inside: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, 0.0)
         return is_inside
 
@@ -144,13 +144,13 @@ class Point(Shape):
         """Return the point itself."""
         return self
 
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Cover the point by every cell that it may touch."""
         return healpix.cover_cone(self.lon, self.lat, 0.0, order)
 
     def to_text(self) -> str:
         """Write ``lon lat`` (DALI 1.1 section 3.3.5)."""
-        return f"{_format_number(self.lon)} {_format_number(self.lat)}"
+        return f"{_format_coordinate(self.lon)} {_format_coordinate(self.lat)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Circle(Shape):
             message = f"the radius {self.radius} is not between 0 and 180 degrees"
             raise ValueError(message)
 
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         is_inside: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, self.radius)
         return is_inside
 
@@ -186,18 +186,18 @@ class Circle(Shape):
         """Return the centre."""
         return Point(self.lon, self.lat)
 
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Cover the circle; see `healpix.cover_cone`."""
         return healpix.cover_cone(self.lon, self.lat, self.radius, order)
 
     def to_text(self) -> str:
         """Write ``circle lon lat radius``."""
-        return f"circle {_format_number(self.lon)} {_format_number(self.lat)} {_format_number(self.radius)}"
+        return f"circle {_format_coordinate(self.lon)} {_format_coordinate(self.lat)} {_format_coordinate(self.radius)}"
 
 
 @cache_results(256)
-def _build_ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> Rings:
-    return Rings(lons, lats, side="right" if side == "dali" else side)
+def _build_ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> PolygonRings:
+    return PolygonRings(lons, lats, side="right" if side == "dali" else side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +235,11 @@ class Polygon(Shape):
             raise ValueError(message)
 
     @property
-    def ring(self) -> Rings:
+    def ring(self) -> PolygonRings:
         """Vertices, edges and normals as arrays, computed once."""
         return _build_ring(self.lons, self.lats, self.side)
 
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         return self.ring.contains_points(lon, lat)
 
     def compute_area(self) -> float:
@@ -254,30 +254,32 @@ class Polygon(Shape):
         (lon,), (lat,) = self.ring.compute_centroids()
         return Point(float(lon), float(lat))
 
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Cover the polygon by the cells that touch it.
 
         A polygon of more than half the sky is covered by all cells except those wholly outside.
         """
         ring = self.ring
-        lons = ring.lon[ring.real]
-        lats = ring.lat[ring.real]
+        lons = ring.lon[ring.has_edge_length]
+        lats = ring.lat[ring.has_edge_length]
         if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
             middle = self.compute_centroid()
-            return healpix.cover_cone(middle.lon, middle.lat, float(ring.reach[0]), order)
+            return healpix.cover_cone(middle.lon, middle.lat, float(ring.max_vertex_distances[0]), order)
         if ring.area[0] <= SKY_AREA_SQUARE_DEGREES / 2.0:
             cells = healpix.cover_polygon(lons, lats, order)
         else:
-            outside_cells = healpix.cover_polygon(lons, lats, order, inner=True)
+            outside_cells = healpix.cover_polygon(lons, lats, order, inner_only=True)
             cells = healpix.complement_ranges(outside_cells)
         # cdshealpix 0.9 may miss a cell that only an edge passes through
-        edge_cells = healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)
+        edge_cells = healpix.cover_arcs(
+            ring.edge_begin_vectors[ring.has_edge_length], ring.edge_end_vectors[ring.has_edge_length], order
+        )
         return healpix.merge_ranges(np.concatenate([cells, edge_cells]))
 
     def to_text(self) -> str:
         """Write ``polygon lon lat lon lat ...``."""
         vertices = zip(self.lons, self.lats, strict=True)
-        return "polygon " + " ".join(f"{_format_number(lon)} {_format_number(lat)}" for lon, lat in vertices)
+        return "polygon " + " ".join(f"{_format_coordinate(lon)} {_format_coordinate(lat)}" for lon, lat in vertices)
 
 
 # the name is ADQL's; the function makes a polygon
@@ -351,7 +353,7 @@ class Range(Shape):
         span = self.lon2 - self.lon1
         return 360.0 if span >= 360.0 else span % 360.0
 
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         is_in_latitudes = (lat >= self.lat1 - TOLERANCE_DEGREES) & (lat <= self.lat2 + TOLERANCE_DEGREES)
         is_position = (np.abs(lat) <= 90.0) & np.isfinite(lon)
         inside = is_in_latitudes & is_position
@@ -377,15 +379,15 @@ class Range(Shape):
         middle_lon = (self.lon1 + self.width / 2.0) % 360.0
         return Point(middle_lon, (self.lat1 + self.lat2) / 2.0)
 
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Cover the range by the cells that touch it."""
         if self.width == 360.0 and self.lat1 <= -90.0 and self.lat2 >= 90.0:
             return healpix.FULL_SKY_RANGES
-        return healpix.cover_by_distance(self._compute_distances, order)
+        return healpix.cover_shape_by_distance(self._compute_distances, order)
 
     def _compute_distances(self, lon: Numbers, lat: Numbers) -> tuple[Numbers, Numbers]:
         boundary_distance = self.compute_boundary_distances(lon, lat)
-        return np.where(self._contains_flat(lon, lat), 0.0, boundary_distance), boundary_distance
+        return np.where(self._contains_flat_arrays(lon, lat), 0.0, boundary_distance), boundary_distance
 
     @property
     def parallels(self) -> list[float]:
@@ -415,8 +417,8 @@ class Range(Shape):
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
             beside = wrap_longitudes(lon - self.lon1) <= self.width
-            first_corner = compute_distance(lon, lat, self.lon1, parallel)
-            second_corner = compute_distance(lon, lat, self.lon2, parallel)
+            first_corner = compute_angular_distance(lon, lat, self.lon1, parallel)
+            second_corner = compute_angular_distance(lon, lat, self.lon2, parallel)
             distance = np.where(beside, np.abs(lat - parallel), np.minimum(first_corner, second_corner))
             nearest = np.minimum(nearest, distance)
         if self.width < 360.0:
@@ -428,17 +430,17 @@ class Range(Shape):
                 is_on_edge = (foot >= self.lat1) & (foot <= self.lat2)
                 foot = np.where(is_on_edge, foot, self.lat1)
                 for choice in (foot, self.lat1, self.lat2):
-                    nearest = np.minimum(nearest, compute_distance(lon, lat, end, choice))
+                    nearest = np.minimum(nearest, compute_angular_distance(lon, lat, end, choice))
         return nearest
 
     def to_text(self) -> str:
         """Write ``range lon1 lon2 lat1 lat2``."""
         numbers = (self.lon1, self.lon2, self.lat1, self.lat2)
-        return "range " + " ".join(_format_number(value) for value in numbers)
+        return "range " + " ".join(_format_coordinate(value) for value in numbers)
 
 
 @dataclass(frozen=True, slots=True)
-class Region(Shape):
+class ShapeUnion(Shape):
     """Represent the union of shapes (DALI 1.2 ``multishape``).
 
     Attributes
@@ -455,10 +457,10 @@ class Region(Shape):
             message = "a region needs at least one shape"
             raise ValueError(message)
 
-    def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
+    def _contains_flat_arrays(self, lon: Numbers, lat: Numbers) -> Flags:
         inside = np.zeros(len(lon), dtype=np.bool_)
         for part in self.parts:
-            inside |= part._contains_flat(lon, lat)  # noqa: SLF001  (a class of the same family)
+            inside |= part._contains_flat_arrays(lon, lat)  # noqa: SLF001  (a class of the same family)
         return inside
 
     def compute_area(self) -> float:
@@ -471,13 +473,13 @@ class Region(Shape):
             return total
         size = max(math.sqrt(max(part.compute_area(), 1e-12)) for part in self.parts)
         order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.MAX_ORDER)
-        covers = [part.cover(order) for part in self.parts]
+        covers = [part.cover_with_cells(order) for part in self.parts]
         first, last = _find_shared_cells(covers, order)
         at, number = compute_element_numbers(last - first)
         lon, lat = healpix.compute_cell_centers(order, first[at] + number)
         depth = np.zeros(len(lon), np.int64)
         for part in self.parts:
-            depth += part._contains_flat(lon, lat)  # noqa: SLF001  (a class of the same family)
+            depth += part._contains_flat_arrays(lon, lat)  # noqa: SLF001  (a class of the same family)
         extra_cells = float(np.maximum(depth - 1, 0).sum())
         return total - extra_cells / (12 << 2 * order) * SKY_AREA_SQUARE_DEGREES
 
@@ -487,8 +489,8 @@ class Region(Shape):
         for part in self.parts:
             if isinstance(part, Circle):
                 caps.append((*to_unit_vectors(part.lon, part.lat), part.radius))
-            elif isinstance(part, Polygon) and part.ring.capped[0]:
-                caps.append((*part.ring.mean[0], part.ring.reach[0]))
+            elif isinstance(part, Polygon) and part.ring.is_capped[0]:
+                caps.append((*part.ring.mean_directions[0], part.ring.max_vertex_distances[0]))
             else:
                 return False
         cap_array = np.array(caps)
@@ -508,9 +510,9 @@ class Region(Shape):
         lon, lat = to_lon_lat(direction)
         return Point(float(lon), float(lat))
 
-    def cover(self, order: int) -> Indexes:
+    def cover_with_cells(self, order: int) -> Indexes:
         """Unite the covers of the parts."""
-        return healpix.merge_ranges(np.concatenate([part.cover(order) for part in self.parts]))
+        return healpix.merge_ranges(np.concatenate([part.cover_with_cells(order) for part in self.parts]))
 
     def to_text(self) -> str:
         """Write the parts one after the other, each with its word."""
@@ -535,7 +537,7 @@ def _find_shared_cells(covers: list[Indexes], order: int) -> tuple[Indexes, Inde
     return ends[shared, 0] >> shift, ends[shared + 1, 0] >> shift
 
 
-def from_array(kind: str, values: Any) -> Shape:
+def build_shape_from_array(kind: str, values: Any) -> Shape:
     """Make a shape from the numbers of a DALI array.
 
     Parameters

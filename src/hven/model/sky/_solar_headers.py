@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def find_number(cards: Mapping[str, Any], *keywords: str) -> float:
+def find_header_number(cards: Mapping[str, Any], *keywords: str) -> float:
     """Find a number among cards.
 
     Parameters
@@ -45,7 +45,7 @@ def find_number(cards: Mapping[str, Any], *keywords: str) -> float:
     return math.nan
 
 
-def find_date(cards: Mapping[str, Any]) -> Any:
+def find_observation_date(cards: Mapping[str, Any]) -> Any:
     """Find the date of an image.
 
     Parameters
@@ -65,29 +65,29 @@ def find_date(cards: Mapping[str, Any]) -> Any:
         return np.array("NaT", "datetime64[us]")
 
 
-def find_observer_geometry(
+def find_solar_observer_geometry(
     cards: Mapping[str, Any], scale: float, *, stonyhurst: bool = False
 ) -> tuple[float, float, float]:
     """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN if unknown.
 
     `scale` is arcseconds per pixel. If the cards do not give the position of the observer, it is the Earth's.
     """
-    observer_distance = find_number(cards, "DSUN_OBS")
-    sun_radius = find_number(cards, "RSUN_REF")
+    observer_distance = find_header_number(cards, "DSUN_OBS")
+    sun_radius = find_header_number(cards, "RSUN_REF")
     if not sun_radius > 0.0:  # nor if it is NaN
         sun_radius = sun.SUN_RADIUS_KM * 1e3
-    radius = find_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
+    radius = find_header_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
     if not math.isfinite(radius):
-        radius = find_number(cards, "R_SUN", "SOLAR_R") * abs(scale)  # pixels there
+        radius = find_header_number(cards, "R_SUN", "SOLAR_R") * abs(scale)  # pixels there
     if not math.isfinite(radius):
         if observer_distance > sun_radius:
             radius = float(sun.compute_apparent_radius(observer_distance, sun_radius))
         else:
-            radius = find_number(cards, "RSUN")
-    ephemeris = sun.compute_solar_ephemeris(find_date(cards))
-    lat = find_number(cards, "HGLT_OBS", "CRLT_OBS", "OBS_B0", "SOLAR_B0", "B0")
-    lon = find_number(cards, "CRLN_OBS", "OBS_L0", "L0")
-    stonyhurst_lon = find_number(cards, "HGLN_OBS")
+            radius = find_header_number(cards, "RSUN")
+    ephemeris = sun.compute_solar_ephemeris(find_observation_date(cards))
+    lat = find_header_number(cards, "HGLT_OBS", "CRLT_OBS", "OBS_B0", "SOLAR_B0", "B0")
+    lon = find_header_number(cards, "CRLN_OBS", "OBS_L0", "L0")
+    stonyhurst_lon = find_header_number(cards, "HGLN_OBS")
     if not math.isfinite(lat):
         lat = float(ephemeris.b0)
     if not math.isfinite(stonyhurst_lon):
@@ -99,7 +99,7 @@ def find_observer_geometry(
     return radius, lon, lat
 
 
-def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> DiscImage:
+def build_solar_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> DiscImage:
     """Find the disc among the pixels of an image.
 
     Parameters
@@ -117,14 +117,14 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     """
     unit_text = str(cards.get("CUNIT1", "")).strip().lower()
     unit = 3600.0 if unit_text.startswith("deg") else 1.0
-    step = np.array([find_number(cards, "CDELT1"), find_number(cards, "CDELT2")])
+    step = np.array([find_header_number(cards, "CDELT1"), find_header_number(cards, "CDELT2")])
     pairs = [(a, b) for a in (1, 2) for b in (1, 2)]
-    turn = math.radians(np.nan_to_num(find_number(cards, "CROTA2")))
+    turn = math.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
     if "CD1_1" in cards:
-        cd_values = [find_number(cards, f"CD{a}_{b}") for a, b in pairs]
+        cd_values = [find_header_number(cards, f"CD{a}_{b}") for a, b in pairs]
         matrix = np.nan_to_num(cd_values).reshape(2, 2)
     elif any(f"PC{a}_{b}" in cards for a, b in pairs):
-        pc_values = [find_number(cards, f"PC{a}_{b}") for a, b in pairs]
+        pc_values = [find_header_number(cards, f"PC{a}_{b}") for a, b in pairs]
         pc_matrix = np.where(np.isnan(pc_values), [1.0, 0.0, 0.0, 1.0], pc_values).reshape(2, 2)
         matrix = step[:, None] * pc_matrix
     else:
@@ -136,7 +136,7 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])
     scale_x = matrix[0, 0] * math.cos(roll) + matrix[1, 0] * math.sin(roll)
     scale_y = math.hypot(matrix[0, 1], matrix[1, 1])
-    reference = [find_number(cards, "CRVAL1"), find_number(cards, "CRVAL2")]
+    reference = [find_header_number(cards, "CRVAL1"), find_header_number(cards, "CRVAL2")]
     middle = np.nan_to_num(reference) * unit
     if np.isfinite(matrix).all():
         determinant = np.linalg.det(matrix)
@@ -146,8 +146,8 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
         center_offset = np.linalg.solve(matrix, middle)
     else:
         center_offset = np.full(2, math.nan)
-    x = find_number(cards, "CRPIX1") - 1.0 - center_offset[0]
-    y = find_number(cards, "CRPIX2") - 1.0 - center_offset[1]
-    radius, lon, lat = find_observer_geometry(cards, scale_x, stonyhurst=stonyhurst)
+    x = find_header_number(cards, "CRPIX1") - 1.0 - center_offset[0]
+    y = find_header_number(cards, "CRPIX2") - 1.0 - center_offset[1]
+    radius, lon, lat = find_solar_observer_geometry(cards, scale_x, stonyhurst=stonyhurst)
     fields = np.array([x, y, scale_x, scale_y, radius, lon, lat, math.degrees(roll)])
     return DiscImage(*fields[:, None])

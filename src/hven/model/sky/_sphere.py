@@ -23,7 +23,7 @@ TOLERANCE_DEGREES = 3e-13
 """Degrees (one nano-arcsecond) by which every shape is widened, so that rounding keeps its boundary inside."""
 
 
-def compute_distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
+def compute_angular_distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
     """Compute the angular distance of points by Vincenty's formula, which is accurate at every separation.
 
     Parameters
@@ -71,25 +71,27 @@ def is_point_in_circle(
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
         centre_lon = np.asarray(lon0, dtype=np.float64)
         centre_lat = np.asarray(lat0, dtype=np.float64)
-        return _test_circles(lon, lat, centre_lon, centre_lat, np.asarray(radius, dtype=np.float64))
+        return _are_points_in_circles(lon, lat, centre_lon, centre_lat, np.asarray(radius, dtype=np.float64))
     circle = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
-    return _test_constant_circle(lon, lat, *circle)
+    return _are_points_in_constant_circle(lon, lat, *circle)
 
 
-def _test_constant_circle(lon: Numbers, lat: Numbers, centre_lon: float, centre_lat: float, size: float) -> Any:
+def _are_points_in_constant_circle(
+    lon: Numbers, lat: Numbers, centre_lon: float, centre_lat: float, size: float
+) -> Any:
     """Test many points against one circle, near whose latitude only the points need the exact test."""
     if len(lat) < _MIN_BAND_FILTER_POINTS:
-        return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
+        return _are_points_in_one_circle(lon, lat, centre_lon, centre_lat, size)
     band = np.abs(lat - centre_lat) <= size + 1e-9
     rows = np.flatnonzero(band)
     if len(rows) > 0.7 * len(lat):
-        return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
+        return _are_points_in_one_circle(lon, lat, centre_lon, centre_lat, size)
     inside = np.zeros(len(lat), dtype=np.bool_)
-    inside[rows] = _test_one_circle(lon[rows], lat[rows], centre_lon, centre_lat, size)
+    inside[rows] = _are_points_in_one_circle(lon[rows], lat[rows], centre_lon, centre_lat, size)
     return inside
 
 
-def _test_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
+def _are_points_in_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
     # beyond a quarter turn the haversine loses digits: test against the antipode's circle instead
     wide = radius > 90.0
     margin_radius = np.where(wide, 180.0 - radius - TOLERANCE_DEGREES, radius + TOLERANCE_DEGREES)
@@ -103,8 +105,11 @@ def _test_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
     return np.where(wide, away >= limit, away <= limit)
 
 
-def _test_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
-    """Test many points against one circle, with the results of `_test_circles` but without arrays of constants."""
+def _are_points_in_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
+    """Test many points against one circle.
+
+    The results are those of `_are_points_in_circles`, but no array of constants is made.
+    """
     if radius < 0.0 or math.isnan(radius):
         return np.zeros(lon.shape, np.bool_)
     if radius <= 90.0:
@@ -208,10 +213,10 @@ def to_lon_lat(xyz: Numbers) -> tuple[Numbers, Numbers]:
     y = xyz[..., 1]
     lat = np.arctan2(xyz[..., 2], np.hypot(x, y)) * DEGREES_PER_RADIAN
     lon = np.arctan2(y, x) * DEGREES_PER_RADIAN
-    return wrap_single_turn(lon), lat
+    return wrap_longitudes_by_one_turn(lon), lat
 
 
-def wrap_single_turn(lon: Numbers) -> Numbers:
+def wrap_longitudes_by_one_turn(lon: Numbers) -> Numbers:
     """Wrap longitudes of one turn more or less to [0, 360), in a fifth of the time of a remainder.
 
     Parameters

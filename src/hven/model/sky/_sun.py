@@ -92,7 +92,7 @@ def _to_julian_dates(utc: npt.ArrayLike) -> Numbers:
     return np.where(missing, np.nan, 2_440_587.5 + (tai + TT_MINUS_TAI_MICROSECONDS) / 86_400e6)
 
 
-def compute_rotation_number(utc: npt.ArrayLike) -> Numbers:
+def compute_carrington_rotation_number(utc: npt.ArrayLike) -> Numbers:
     """Compute Carrington's rotation number.
 
     Parameters
@@ -110,7 +110,7 @@ def compute_rotation_number(utc: npt.ArrayLike) -> Numbers:
     return np.round(mean - part) + part
 
 
-def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> Flags:
+def is_carrington_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> Flags:
     """Return which rotation numbers are not those of their dates.
 
     Parameters
@@ -127,7 +127,7 @@ def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> 
         Flags of the same shape.
     """
     rotation_numbers = np.asarray(rotation_number, dtype=np.float64)
-    right = compute_rotation_number(utc)
+    right = compute_carrington_rotation_number(utc)
     is_whole = rotation_numbers == np.floor(rotation_numbers)
     is_in_rotation = (right > rotation_numbers - 0.02) & (right < rotation_numbers + 1.02)
     matches_whole = is_whole & is_in_rotation

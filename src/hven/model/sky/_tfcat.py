@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._tfcat_crs import TfcatCrs, TfcatFault, check_fields, parse_crs, parse_time, to_julian_dates
+from hven.model.sky._tfcat_crs import (
+    TfcatCrs,
+    TfcatFault,
+    find_field_faults,
+    parse_tfcat_crs,
+    parse_tfcat_time,
+    to_julian_dates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +34,11 @@ __all__ = [
     "TfcatCrs",
     "TfcatFault",
     "TfcatFeature",
-    "check_fields",
-    "find_crossings",
-    "parse_crs",
-    "parse_time",
-    "read_feature",
+    "add_crossing_faults",
+    "find_field_faults",
+    "parse_tfcat_crs",
+    "parse_tfcat_feature",
+    "parse_tfcat_time",
     "to_julian_dates",
 ]
 
@@ -80,7 +87,7 @@ class TfcatFeature:
     faults
         The faults; a feature with faults may be incomplete.
     rings
-        The rings of its polygons, for `find_crossings`: outline and holes.
+        The rings of its polygons, for `add_crossing_faults`: outline and holes.
     """
 
     id: str | float | None = None
@@ -97,7 +104,7 @@ class _GeometryError(ValueError):
     """Report a fault of a geometry: path, reason, remedy."""
 
 
-def iterate_members(text: str, position: int = 0) -> Iterator[tuple[str, Any, str]]:
+def iterate_json_members(text: str, position: int = 0) -> Iterator[tuple[str, Any, str]]:
     """Read the members of a JSON object.
 
     Parameters
@@ -148,7 +155,9 @@ def _skip_blanks(text: str, position: int) -> int:
     return position
 
 
-def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Mapping[str, Any]]) -> TfcatFeature:
+def parse_tfcat_feature(
+    text: str, system: TfcatCrs, field_definitions: Mapping[str, Mapping[str, Any]]
+) -> TfcatFeature:
     """Read and validate a feature.
 
     Parameters
@@ -163,11 +172,11 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
     Returns
     -------
     feature
-        The feature with its faults, except those that `find_crossings` finds.
+        The feature with its faults, except those that `add_crossing_faults` finds.
     """
     feature = TfcatFeature()
     try:
-        members_by_name = _read_members(text, feature)
+        members_by_name = _parse_feature_members(text, feature)
     except RecursionError:
         return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "look at its brackets")])
     except ValueError as error:
@@ -176,13 +185,13 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
             error_text = f": {error.msg}, character {error.pos + 1:,}"
         faults = [TfcatFault("", f"it is no JSON{error_text}", "look at the file there")]
         return TfcatFeature(faults=faults)
-    _check_head(members_by_name, feature)
+    _check_feature_type_and_id(members_by_name, feature)
     properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
-    _read_properties(properties, raw_properties, field_definitions, feature)
+    _convert_feature_properties(properties, raw_properties, field_definitions, feature)
     _check_bounding_box(members_by_name, system, feature)
     geometry, raw_geometry = members_by_name.get("geometry", (None, ""))
     feature.geometry = _WHITESPACE_PATTERN.sub(r"\1", raw_geometry)
-    _read_geometry(geometry, system, feature)
+    _check_feature_geometry(geometry, system, feature)
     try:
         feature.geometry.encode()
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
@@ -192,17 +201,17 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
     return feature
 
 
-def _read_members(text: str, feature: TfcatFeature) -> dict[str, tuple[Any, str]]:
+def _parse_feature_members(text: str, feature: TfcatFeature) -> dict[str, tuple[Any, str]]:
     """Read the value and the text of each member; a name that comes twice is a fault."""
     members_by_name: dict[str, tuple[Any, str]] = {}
-    for name, value, raw in iterate_members(text):
+    for name, value, raw in iterate_json_members(text):
         if name in members_by_name:
             feature.faults.append(TfcatFault(f"{name:.60}", "it stands there twice", "leave one out"))
         members_by_name[name] = value, raw
     return members_by_name
 
 
-def _check_head(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> None:
+def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> None:
     """Check the type and the identifier of a feature."""
     kind, _ = members_by_name.get("type", (None, ""))
     if kind != "Feature":
@@ -229,11 +238,11 @@ def _check_bounding_box(
     feature.faults.append(TfcatFault("bbox", "it is no list of four numbers", remedy))
 
 
-def _read_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeature) -> None:
+def _check_feature_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeature) -> None:
     """Check a geometry, and find the ranges of its positions."""
     positions: list[tuple[float, float]] = []
     try:
-        _check_geometry(geometry, "geometry", system, feature, positions)
+        _check_geometry_and_collect_positions(geometry, "geometry", system, feature, positions)
     except _GeometryError as error:
         feature.faults.append(TfcatFault(*error.args))
         return
@@ -252,7 +261,7 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e300  # type: ignore[arg-type]
 
 
-def _check_geometry(
+def _check_geometry_and_collect_positions(
     geometry: Any,
     json_path: str,
     system: TfcatCrs,
@@ -263,7 +272,7 @@ def _check_geometry(
 ) -> None:
     """Check a geometry, and add its positions to `positions`."""
     kind = _read_geometry_type(geometry, json_path)
-    if geometry.get("crs") is not None and parse_crs(geometry["crs"])[0] != system:
+    if geometry.get("crs") is not None and parse_tfcat_crs(geometry["crs"])[0] != system:
         remedy = "one reference system for all features of a document"
         raise _GeometryError(f"{json_path}.crs", "it is not that of the document", remedy)
     if depth == 0:
@@ -271,7 +280,7 @@ def _check_geometry(
     if kind == "GeometryCollection":
         for number, member in enumerate(_list_geometries(geometry, json_path, depth)):
             member_path = f"{json_path}.geometries[{number}]"
-            _check_geometry(member, member_path, system, feature, positions, depth=depth + 1)
+            _check_geometry_and_collect_positions(member, member_path, system, feature, positions, depth=depth + 1)
         return
     coordinates = geometry.get("coordinates")
     coordinates_path = f"{json_path}.coordinates"
@@ -281,7 +290,7 @@ def _check_geometry(
         if kind.endswith("LineString") and len(line) < 2:
             raise _GeometryError(path, f"a line has two positions at least, not {len(line)}", "make it a Point")
         if kind.endswith("Polygon"):
-            _check_ring(path, line, feature, hole=not path.endswith("[0]"))
+            _check_and_collect_ring(path, line, feature, is_hole=not path.endswith("[0]"))
 
 
 def _read_geometry_type(geometry: Any, json_path: str) -> str:
@@ -312,7 +321,7 @@ def _iterate_position_lists(
 ) -> Iterator[tuple[str, list[tuple[float, float]]]]:
     """Yield lists of positions with their paths; a position that is not in a list gets a list for itself."""
     if depth == 0:
-        yield json_path, [_read_position(coordinates, json_path, system)]
+        yield json_path, [_parse_position(coordinates, json_path, system)]
         return
     if not isinstance(coordinates, list):
         reason = "it is missing" if coordinates is None else "it is no list"
@@ -320,7 +329,7 @@ def _iterate_position_lists(
         raise _GeometryError(json_path, reason, remedy)
     if depth == 1:
         positions = [
-            _read_position(member, f"{json_path}[{number}]", system) for number, member in enumerate(coordinates)
+            _parse_position(member, f"{json_path}[{number}]", system) for number, member in enumerate(coordinates)
         ]
         yield json_path, positions
         return
@@ -328,18 +337,20 @@ def _iterate_position_lists(
         yield from _iterate_position_lists(member, depth - 1, f"{json_path}[{number}]", system)
 
 
-def _read_position(position: Any, json_path: str, system: TfcatCrs) -> tuple[float, float]:
+def _parse_position(position: Any, json_path: str, system: TfcatCrs) -> tuple[float, float]:
     if type(position) is not list or len(position) != 2:
         reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
         raise _GeometryError(json_path, reason, "[time, frequency]: two numbers")
-    time: Any = parse_time(position[0]) if system.iso else position[0]
+    time: Any = parse_tfcat_time(position[0]) if system.iso else position[0]
     if not _is_number(time) or not _is_number(position[1]):
         reason = f"{json.dumps(position):.60} are no two numbers"
         raise _GeometryError(json_path, reason, "[time, frequency]: two finite numbers")
     return time, position[1]
 
 
-def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatFeature, *, hole: bool) -> None:
+def _check_and_collect_ring(
+    json_path: str, ring: list[tuple[float, float]], feature: TfcatFeature, *, is_hole: bool
+) -> None:
     if len(ring) < 4:
         reason = f"a ring has four positions at least, the first one again at its end, not {len(ring)}"
         raise _GeometryError(json_path, reason, "make it a LineString")
@@ -352,11 +363,11 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
     if area == 0.0 and len(set(ring)) < 3:
         raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
     orientation_remedy = "turn its positions round: outlines run counter-clockwise, holes clockwise"
-    if area < 0.0 and not hole:
+    if area < 0.0 and not is_hole:
         raise _GeometryError(json_path, "the outline runs clockwise", orientation_remedy)
-    if area > 0.0 and hole:
+    if area > 0.0 and is_hole:
         raise _GeometryError(json_path, "the hole runs counter-clockwise", orientation_remedy)
-    if hole:
+    if is_hole:
         shell = feature.rings[-1][0][-1]  # the outline begins and ends there
         time_shift = float(start - shell[0])
         frequency_shift = float(base - shell[1])
@@ -365,7 +376,7 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
         feature.rings.append([[*moved, ring[0]]])
 
 
-def find_crossings(features: Sequence[TfcatFeature]) -> None:
+def add_crossing_faults(features: Sequence[TfcatFeature]) -> None:
     """Add faults to features with rings that cross themselves or others of their polygon, or with holes outside.
 
     Parameters
@@ -409,7 +420,7 @@ def find_crossings(features: Sequence[TfcatFeature]) -> None:
         feature.faults.append(TfcatFault("geometry.coordinates", text, "make parts of it: a MultiPolygon"))
 
 
-def _read_properties(
+def _convert_feature_properties(
     properties: Any, raw: str, field_definitions: Mapping[str, Mapping[str, Any]], feature: TfcatFeature
 ) -> None:
     if properties is None:
@@ -426,7 +437,7 @@ def _read_properties(
         kind = field_definitions[name].get("datatype", "str")
         property_value = None
         if value is not None:
-            property_value = _convert_value(value, kind)
+            property_value = _convert_property_value(value, kind)
         if property_value is None and value is not None:
             if isinstance(value, dict | list) and kind == "str":
                 property_value = _find_member_text(raw, name)
@@ -439,11 +450,11 @@ def _read_properties(
 
 def _find_member_text(raw: str, name: str) -> str:
     """Return the text of a member of an object, without blanks."""
-    texts = (text for key, _, text in iterate_members(raw) if key == name)
+    texts = (text for key, _, text in iterate_json_members(raw) if key == name)
     return _WHITESPACE_PATTERN.sub(r"\1", next(texts))
 
 
-def _convert_value(value: Any, datatype: str) -> Any:
+def _convert_property_value(value: Any, datatype: str) -> Any:
     """Convert the value of a property to the datatype of its field; None if it has another type."""
     if datatype == "str":
         return _convert_to_text(value)

@@ -62,7 +62,7 @@ class TfcatFault(NamedTuple):
     Attributes
     ----------
     json_path
-        Path of the member: ``parse_crs.properties.time_coords_id``.
+        Path of the member: ``parse_tfcat_crs.properties.time_coords_id``.
     reason, remedy
         Texts for people.
     """
@@ -201,7 +201,7 @@ def to_julian_dates(utc: Whole) -> Numbers:
     return np.where(utc == time_scales.NO_TIME, np.nan, julian_dates)
 
 
-def parse_time(text: object) -> int | None:
+def parse_tfcat_time(text: object) -> int | None:
     """Parse a time origin, or a time of a document whose times are texts.
 
     Parameters
@@ -236,7 +236,7 @@ def parse_time(text: object) -> int | None:
     return days * _DAY_MICROSECONDS + seconds * 1_000_000 + microseconds
 
 
-def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
+def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
     """Parse a reference system.
 
     Parameters
@@ -307,7 +307,7 @@ def _parse_spectral_coordinates(spectral: object, add_fault: Any) -> tuple[str, 
         reason = f"{kind!r:.60} is no kind of spectral coordinate"
         add_fault(f"{json_path}.type", reason, f"one of {', '.join(SPECTRAL_UNITS)}")
         return None
-    if not isinstance(unit, str) or not units.is_convertible(unit, SPECTRAL_UNITS[kind]):
+    if not isinstance(unit, str) or not units.are_units_convertible(unit, SPECTRAL_UNITS[kind]):
         example = "cm**-1" if kind == "wavenumber" else SPECTRAL_UNITS[kind]
         add_fault(f"{json_path}.unit", f"{unit!r:.60} is no unit of {kind}", f"a unit of VOUnits: {example}")
         return None
@@ -335,7 +335,7 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
         return None
     unit = str(time_coords.get("unit"))
     scale = str(time_coords.get("time_scale"))
-    origin = parse_time(time_coords.get("time_origin"))
+    origin = parse_tfcat_time(time_coords.get("time_origin"))
     if unit not in _TIME_UNITS:
         remedy = f"one of {', '.join(_TIME_UNITS)}"
         add_fault(f"{json_path}time_coords.unit", f"{unit!r:.60} is no unit of time", remedy)
@@ -350,7 +350,7 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
     return None
 
 
-def check_fields(fields_member: object) -> list[TfcatFault]:
+def find_field_faults(fields_member: object) -> list[TfcatFault]:
     """Validate the fields of a document.
 
     Parameters

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.model.sky import _sun as sun
-from hven.model.sky._contour_faults import ContourRegions, FaultRecorder
+from hven.model.sky._contour_faults import ContourFaultRecorder, ContourRegions
 from hven.model.sky._direction_contours import build_regions_from_directions
 from hven.model.sky._disc_image import RADIANS_PER_ARCSECOND, DiscImage
 from hven.model.sky._frame import rotate_positions
 from hven.model.sky._planetary_frames import to_planetocentric, to_planetographic
 from hven.model.sky._ragged_arrays import compute_offsets
 from hven.model.sky._regions import Regions
-from hven.model.sky._solar_headers import find_date, find_number, find_observer_geometry
+from hven.model.sky._solar_headers import find_header_number, find_observation_date, find_solar_observer_geometry
 from hven.model.sky._sphere import compute_arc_distances, compute_arc_normals, measure_angles, to_unit_vectors
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ImageAxes(NamedTuple):
     numbers: tuple[int, int] = (1, 2)
 
 
-def identify_axes(header: Mapping[str, Card]) -> ImageAxes:
+def identify_image_axes(header: Mapping[str, Card]) -> ImageAxes:
     """Identify what the longitudes and latitudes of a header are.
 
     Parameters
@@ -181,62 +181,66 @@ def build_regions_from_headers(
     """
     footprints = []
     for header in headers:
-        footprint = _build_footprint(
+        footprint = _build_header_footprint(
             header, stonyhurst=stonyhurst, west_positive=west_positive, tolerance_pixels=tolerance_pixels
         )
         footprints.append(footprint)
     if footprints:
         return ContourRegions.concat(footprints)
-    empty_result = _build_empty_result(FaultRecorder(1))
+    empty_result = _build_empty_footprint(ContourFaultRecorder(1))
     return empty_result.take(np.empty(0, np.int64))
 
 
-def _build_footprint(
+def _build_header_footprint(
     header: Mapping[str, Card], *, stonyhurst: bool, west_positive: bool, tolerance_pixels: float
 ) -> ContourRegions:
-    recorder = FaultRecorder(1)
-    image_axes = identify_axes(header)
-    size = [find_number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in image_axes.numbers]
-    recorder.mark_rows("no_wcs", np.array([not image_axes.kind or not _has_plausible_cards(header, image_axes, size)]))
-    recorder.mark_rows("projection", np.array([image_axes.projection not in _PROJECTIONS]))
+    recorder = ContourFaultRecorder(1)
+    image_axes = identify_image_axes(header)
+    size = [find_header_number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in image_axes.numbers]
+    recorder.mark_faulty_rows(
+        "no_wcs", np.array([not image_axes.kind or not _has_plausible_cards(header, image_axes, size)])
+    )
+    recorder.mark_faulty_rows("projection", np.array([image_axes.projection not in _PROJECTIONS]))
     if not recorder.fault.any():
-        recorder.mark_rows("distortion", np.array([not _has_valid_orders(header)]))
+        recorder.mark_faulty_rows("distortion", np.array([not _has_valid_sip_orders(header)]))
     image_wcs = None
     if not recorder.fault.any():
-        image_wcs = _build_recorded_wcs(header, image_axes, west_positive, recorder)
+        image_wcs = _build_wcs_or_record_fault(header, image_axes, west_positive, recorder)
     if image_wcs is not None:
-        recorder.mark_rows("no_place", np.array([not image_wcs.scale * min(size) < 720.0]))
+        recorder.mark_faulty_rows("no_place", np.array([not image_wcs.scale * min(size) < 720.0]))
     if image_wcs is None or recorder.fault.any():
-        return _build_empty_result(recorder)
+        return _build_empty_footprint(recorder)
     pixels = np.array([np.prod(size)])
-    edges = [_sample_edge(image_wcs, a, b, tolerance_pixels) for a, b in _list_sides(size)]
+    edges = [_sample_image_side(image_wcs, a, b, tolerance_pixels) for a, b in _list_image_sides(size)]
     middle = image_wcs(np.array([[size[0] / 2.0 + 0.5, size[1] / 2.0 + 0.5]]))
     if image_axes.kind == "disc":
         observer = _find_disc_observer(header, image_axes.numbers, stonyhurst=stonyhurst)
         return _build_disc_regions(edges, observer, recorder, pixels)
     regions: Regions | None = None
     if all(np.isfinite(edge).all() for edge in edges):
-        regions = _build_regions(edges, middle, image_wcs.scale * tolerance_pixels)
-    elif _is_all_sky(image_wcs.wcs, size):
-        return _build_result(Regions.from_lists([[[]]]), pixels, recorder)
+        regions = _build_region_from_sides(edges, middle, image_wcs.scale * tolerance_pixels)
+    elif _is_all_sky_image(image_wcs.wcs, size):
+        return _build_footprint_result(Regions.from_lists([[[]]]), pixels, recorder)
     if regions is None or regions.rows[-1] == 0:
-        recorder.mark_rows("no_place", np.ones(1, np.bool_))
-        return _build_empty_result(recorder)
-    return _build_result(regions, pixels, recorder)
+        recorder.mark_faulty_rows("no_place", np.ones(1, np.bool_))
+        return _build_empty_footprint(recorder)
+    return _build_footprint_result(regions, pixels, recorder)
 
 
 def _has_plausible_cards(header: Mapping[str, Card], image_axes: ImageAxes, size: Sequence[float]) -> bool:
     """Return whether the image has pixels, and the reference has finite numbers that may be angles."""
     first, second = image_axes.numbers
-    required = [find_number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in image_axes.numbers]
+    required = [
+        find_header_number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in image_axes.numbers
+    ]
     angle_names = (f"CRVAL{first}", f"CRVAL{second}", "LONPOLE", "LATPOLE")
     if not min(size) >= 1.0 or not np.isfinite(required).all():
         return False
-    angles = [find_number(header, name) for name in angle_names]
+    angles = [find_header_number(header, name) for name in angle_names]
     return bool(np.nanmax(np.abs(angles)) <= MAX_ANGLE_VALUE)
 
 
-def _has_valid_orders(header: Mapping[str, Card]) -> bool:
+def _has_valid_sip_orders(header: Mapping[str, Card]) -> bool:
     """Return whether the orders of the SIP polynomials are absent or from 0 to 9."""
     for word in ("A", "B", "AP", "BP"):
         order = header.get(f"{word}_ORDER")
@@ -245,8 +249,8 @@ def _has_valid_orders(header: Mapping[str, Card]) -> bool:
     return True
 
 
-def _build_recorded_wcs(
-    header: Mapping[str, Card], image_axes: ImageAxes, west_positive: bool, recorder: FaultRecorder
+def _build_wcs_or_record_fault(
+    header: Mapping[str, Card], image_axes: ImageAxes, west_positive: bool, recorder: ContourFaultRecorder
 ) -> ImageWcs | None:
     """Make the WCS of an image, or record why that fails."""
     try:
@@ -254,17 +258,17 @@ def _build_recorded_wcs(
     except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError) as error:
         is_singular = "ingular" in f"{type(error).__name__} {error}"
         fault = "singular" if is_singular else "no_wcs"
-        recorder.mark_rows(fault, np.ones(1, np.bool_))
+        recorder.mark_faulty_rows(fault, np.ones(1, np.bool_))
         return None
     return ImageWcs(wcs, image_axes, header, west_positive)
 
 
-def _build_empty_result(recorder: FaultRecorder) -> ContourRegions:
+def _build_empty_footprint(recorder: ContourFaultRecorder) -> ContourRegions:
     empty = Regions.create_empty(1)
-    return _build_result(empty, np.zeros(1), recorder)
+    return _build_footprint_result(empty, np.zeros(1), recorder)
 
 
-def _build_result(regions: Regions, pixels: Numbers, recorder: FaultRecorder) -> ContourRegions:
+def _build_footprint_result(regions: Regions, pixels: Numbers, recorder: ContourFaultRecorder) -> ContourRegions:
     minimal, mended = np.zeros((2, 1), np.bool_)
     return ContourRegions(
         regions, pixels.astype(np.int64), np.zeros(1), recorder.fault, recorder.number, minimal, mended
@@ -367,16 +371,16 @@ def _select_scale_cards(cards: Mapping[str, Card]) -> tuple[Mapping[str, Card], 
 
     The polynomials of TPV are of degrees, and wcslib takes them as such only with CDi_j.
     """
-    matrix = _find_matrix(cards, "CD")
+    matrix = _find_scale_matrix(cards, "CD")
     if np.isfinite(matrix).any():
         return cards, np.nan_to_num(matrix)
-    pc = _find_matrix(cards, "PC")
-    step = np.array([[find_number(cards, "CDELT1")], [find_number(cards, "CDELT2")]])
+    pc = _find_scale_matrix(cards, "PC")
+    step = np.array([[find_header_number(cards, "CDELT1")], [find_header_number(cards, "CDELT2")]])
     scale = step * np.where(np.isfinite(pc), pc, np.eye(2))
     if str(cards.get("CTYPE1"))[5:8] != "TPV":
         return cards, scale
     if not np.isfinite(pc).any():
-        turn = np.radians(np.nan_to_num(find_number(cards, "CROTA2")))
+        turn = np.radians(np.nan_to_num(find_header_number(cards, "CROTA2")))
         cos = np.cos(turn)
         sin = np.sin(turn)
         step_x = step[0, 0]
@@ -388,8 +392,8 @@ def _select_scale_cards(cards: Mapping[str, Card]) -> tuple[Mapping[str, Card], 
     return new_cards, scale
 
 
-def _find_matrix(cards: Mapping[str, Card], word: str) -> Numbers:
-    return np.array([[find_number(cards, f"{word}{i}_{j}") for j in (1, 2)] for i in (1, 2)])
+def _find_scale_matrix(cards: Mapping[str, Card], word: str) -> Numbers:
+    return np.array([[find_header_number(cards, f"{word}{i}_{j}") for j in (1, 2)] for i in (1, 2)])
 
 
 class ImageWcs:
@@ -409,7 +413,7 @@ class ImageWcs:
         self.wcs = wcs
         self.image_axes = image_axes
         self.west_positive = west_positive
-        sizes = [find_number(header, f"{axis}_RADIUS") for axis in "ABC"]
+        sizes = [find_header_number(header, f"{axis}_RADIUS") for axis in "ABC"]
         name = str(header.get("WCSNAME") or "").upper()
         has_graphic_latitudes = "GRAPHIC" in name.replace("GEOGRAPHIC", "")
         second_axis = sizes[1] if np.isfinite(sizes[1]) else sizes[0]
@@ -490,10 +494,10 @@ def build_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
         Positions on the sky in ICRS, on bodies planetocentric, of the Sun helioprojective; None if the cards have no
         WCS, or have a wrong one.
     """
-    image_axes = identify_axes(header)
+    image_axes = identify_image_axes(header)
     if not image_axes.kind or image_axes.projection not in _PROJECTIONS:
         return None
-    if not _has_valid_orders(header):
+    if not _has_valid_sip_orders(header):
         return None
     try:
         wcs = _build_wcs(_select_plane_cards(header, image_axes))
@@ -502,7 +506,7 @@ def build_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
         return None
 
 
-def _list_sides(image_size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
+def _list_image_sides(image_size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
     """List the four sides of an image, as pixels' edges."""
     begin = 0.5
     end_x, end_y = (pixel_count + 0.5 for pixel_count in image_size)
@@ -510,7 +514,7 @@ def _list_sides(image_size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
     return list(zip(four, np.roll(four, -1, axis=0), strict=True))
 
 
-def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: float) -> Numbers:
+def _sample_image_side(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: float) -> Numbers:
     """Sample a side from its first to its last corner, with as many points as keep it within the tolerance."""
     count = 1
     max_deviation = np.radians(tolerance_pixels * image_wcs.scale)
@@ -522,15 +526,15 @@ def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: 
             return np.full((2, 2), np.nan)
         if disc:
             flat = _project_to_tangent_plane(directions)
-            gap = np.abs(_measure_deviations(flat)).max() * RADIANS_PER_ARCSECOND
+            gap = np.abs(_measure_line_deviations(flat)).max() * RADIANS_PER_ARCSECOND
         else:
-            gap = _measure_largest_gap(directions)
+            gap = _measure_largest_arc_deviation(directions)
         if gap <= max_deviation:
             return directions[::4]
         count *= 2
 
 
-def _measure_largest_gap(directions: Numbers) -> float:
+def _measure_largest_arc_deviation(directions: Numbers) -> float:
     """Measure how far directions between every fourth one are from great circles, radians."""
     xyz = to_unit_vectors(*directions.T)
     ahead = np.repeat(xyz[:-1:4], 3, axis=0)
@@ -543,7 +547,7 @@ def _measure_largest_gap(directions: Numbers) -> float:
     return max(gap, float(is_too_long))
 
 
-def _measure_deviations(points: Numbers) -> Numbers:
+def _measure_line_deviations(points: Numbers) -> Numbers:
     """Measure how far points between every fourth one are from straight lines."""
     a = points[:-1:4, None]
     b = points[4::4, None]
@@ -563,7 +567,7 @@ def _project_to_tangent_plane(lonlat: Numbers) -> Numbers:
     return plane_positions / RADIANS_PER_ARCSECOND
 
 
-def _build_regions(edges: list[Numbers], middle: Numbers, tolerance_degrees: float) -> Regions | None:
+def _build_region_from_sides(edges: list[Numbers], middle: Numbers, tolerance_degrees: float) -> Regions | None:
     """Join sides to rings with the middle of the image to their left; drop pairs of sides that coincide."""
     spots = [to_unit_vectors(*edge.T) for edge in edges]
     sides = list(range(4))
@@ -596,7 +600,7 @@ def _build_regions(edges: list[Numbers], middle: Numbers, tolerance_degrees: flo
     return Regions.from_lists([[[ring.tolist() for ring in oriented_rings]]]).make_valid()
 
 
-def _is_all_sky(wcs: Any, image_size: Sequence[float]) -> bool:
+def _is_all_sky_image(wcs: Any, image_size: Sequence[float]) -> bool:
     """Return whether an image shows the whole sphere."""
     from astropy.wcs import WcsError  # noqa: PLC0415  (loaded already)
 
@@ -620,25 +624,25 @@ def _find_disc_observer(
     header: Mapping[str, Card], numbers: tuple[int, int], *, stonyhurst: bool
 ) -> tuple[float, float, float]:
     """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN if unknown."""
-    number = find_number(header, f"CDELT{numbers[0]}")
-    radius, lon, lat = find_observer_geometry(header, number, stonyhurst=stonyhurst)
+    number = find_header_number(header, f"CDELT{numbers[0]}")
+    radius, lon, lat = find_solar_observer_geometry(header, number, stonyhurst=stonyhurst)
     if not np.isfinite(radius):
-        ephemeris = sun.compute_solar_ephemeris(find_date(header))
+        ephemeris = sun.compute_solar_ephemeris(find_observation_date(header))
         apparent_radius = sun.compute_apparent_radius(ephemeris.distance * sun.ASTRONOMICAL_UNIT_KM)
         radius = float(apparent_radius)
     return radius if radius > 1e-3 else np.nan, lon, lat
 
 
 def _build_disc_regions(
-    edges: list[Numbers], observer: tuple[float, float, float], recorder: FaultRecorder, pixels: Numbers
+    edges: list[Numbers], observer: tuple[float, float, float], recorder: ContourFaultRecorder, pixels: Numbers
 ) -> ContourRegions:
     """Bring the outline of an image of the Sun onto its sphere, cut at the limb."""
     radius, lon, lat = observer
-    recorder.mark_rows("no_observer", np.array([not max(abs(lon), abs(lat)) < MAX_ANGLE_VALUE]))
+    recorder.mark_faulty_rows("no_observer", np.array([not max(abs(lon), abs(lat)) < MAX_ANGLE_VALUE]))
     flat = np.concatenate([_project_to_tangent_plane(edge[:-1]) for edge in edges])
     angles = (np.concatenate(edges) + 180.0) % 360.0 - 180.0
     is_valid = np.isfinite(flat).all() and np.abs(angles).max() < 89.0
-    recorder.mark_rows("no_place", np.array([not is_valid]))
+    recorder.mark_faulty_rows("no_place", np.array([not is_valid]))
     scale = 1.0
     if radius > 0.0:
         plane_radius = np.tan(radius * RADIANS_PER_ARCSECOND) / RADIANS_PER_ARCSECOND
@@ -657,8 +661,8 @@ def _reduce_limb_corners(regions: Regions, lon: float, lat: float, radius: float
     is_on_limb = np.abs(height - np.sin(radius * RADIANS_PER_ARCSECOND)) < 1e-6
     corner_count = len(is_on_limb)
     before = np.empty(corner_count, np.int64)
-    before[regions.successors] = np.arange(corner_count)
-    is_inner = is_on_limb & is_on_limb[before] & is_on_limb[regions.successors]
+    before[regions.vertex_successors] = np.arange(corner_count)
+    is_inner = is_on_limb & is_on_limb[before] & is_on_limb[regions.vertex_successors]
     is_sample = np.arange(corner_count) % 40 == 0
     keep = ~is_inner | is_sample
     rings = compute_offsets(keep)[regions.rings]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.model import cache_results
 from hven.model.errors import suggest_spelling
 from hven.model.units._ucd_words import UCD_WORD_FLAGS, UCD_WORD_REPLACEMENTS
-from hven.model.units._unit_conversion import is_convertible, is_same_unit
+from hven.model.units._unit_conversion import are_units_convertible, is_same_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ _WORD_PATTERN = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-
 
 
 @cache_results(4096)
-def _find_problems(text: str) -> tuple[str, ...]:
+def _find_ucd_problems(text: str) -> tuple[str, ...]:
     newer = _convert_ucd1(text)
     if newer is not None:
         return (f"{text!r} is UCD1: write {newer!r}",)
@@ -59,16 +59,16 @@ def _find_problems(text: str) -> tuple[str, ...]:
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
         joined = "".join(text.split())
-        return (f"a UCD has no blanks: write {joined!r}", *_find_problems(joined))
+        return (f"a UCD has no blanks: write {joined!r}", *_find_ucd_problems(joined))
     problems: list[str] = []
     for place, word in enumerate(text.split(";")):
-        problem = _find_word_problem(word, place)
+        problem = _find_ucd_word_problem(word, place)
         if problem is not None:
             problems.append(problem)
     return tuple(problems)
 
 
-def _find_word_problem(word: str, place: int) -> str | None:
+def _find_ucd_word_problem(word: str, place: int) -> str | None:
     """Return what is wrong with a word of a UCD, at a place counted from 0."""
     if not word:
         return "there is an empty word: two semicolons, or one at an end"
@@ -85,10 +85,10 @@ def _find_word_problem(word: str, place: int) -> str | None:
         near = suggest_spelling(lower, _WORDS_BY_LOWERCASE.values())
         hint = f", {near}" if near else ""
         return f"UCD1+ has no word {name!r}{hint}"
-    return _find_position_problem(_WORDS_BY_LOWERCASE[lower], place)
+    return _find_ucd_position_problem(_WORDS_BY_LOWERCASE[lower], place)
 
 
-def _find_position_problem(word: str, place: int) -> str | None:
+def _find_ucd_position_problem(word: str, place: int) -> str | None:
     """Return what is wrong with a known word at a place."""
     flag = UCD_WORD_FLAGS[word]
     if place == 0 and flag == "S":
@@ -98,7 +98,7 @@ def _find_position_problem(word: str, place: int) -> str | None:
     return None
 
 
-def check_ucd(text: str) -> list[str]:
+def list_ucd_problems(text: str) -> list[str]:
     """List what is wrong with a UCD; empty if nothing is, or if there is no UCD.
 
     Parameters
@@ -112,7 +112,7 @@ def check_ucd(text: str) -> list[str]:
         A sentence for each.
     """
     if text:
-        return list(_find_problems(text))
+        return list(_find_ucd_problems(text))
     return []
 
 
@@ -146,7 +146,7 @@ def modernize_ucd(text: str) -> str | None:
     modern = ";".join(
         UCD_WORD_REPLACEMENTS.get(word, _REPLACEMENTS_BY_LOWERCASE.get(word.lower(), word)) for word in bare.split(";")
     )
-    if modern and not check_ucd(modern):
+    if modern and not list_ucd_problems(modern):
         return modern
     return None
 
@@ -488,12 +488,12 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
     words = re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_") or name.lower()
     if _RATE_NAME_PATTERN.fullmatch(words):
         return None
-    guess = _guess_by_name(words, unit) or _guess_by_name(name.strip().lower(), unit)
+    guess = _guess_ucd_by_name(words, unit) or _guess_ucd_by_name(name.strip().lower(), unit)
     match = _ERROR_NAME_PATTERN.fullmatch(words)
-    if match is not None and match["before"] and _guess_by_name(match["before"], unit):
-        guess = _guess_derived(words, unit)  # flux_err is no flux
+    if match is not None and match["before"] and _guess_ucd_by_name(match["before"], unit):
+        guess = _guess_statistic_ucd(words, unit)  # flux_err is no flux
     if guess is None:
-        guess = _guess_derived(words, unit)
+        guess = _guess_statistic_ucd(words, unit)
     if guess is None and description and not _MISLEADING_DESCRIPTION_PATTERN.search(description):
         for pattern, ucd in _UCDS_BY_DESCRIPTION:
             if pattern.search(description) and _is_unit_plausible(ucd, unit):
@@ -506,11 +506,11 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
             else:
                 guess = None
     if guess is None and unit and not _NON_QUANTITY_NAME_PATTERN.fullmatch(words):
-        guess = _guess_by_unit(unit)
-    return _adapt_to_description(guess, description or "")
+        guess = _guess_ucd_by_unit(unit)
+    return _adapt_ucd_to_description(guess, description or "")
 
 
-def _adapt_to_description(ucd: str | None, description: str) -> str | None:
+def _adapt_ucd_to_description(ucd: str | None, description: str) -> str | None:
     """Change or drop a guess that the description contradicts: another frame of a position, a z that is no redshift."""
     if ucd == "src.redshift" and _NON_REDSHIFT_PATTERN.search(description):
         return None
@@ -552,13 +552,17 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
                 and _is_unit_plausible("pos.eq.dec", unit)
             ):
                 guesses[number] = "pos.eq.dec;meta.main"
-    names = {_normalize_name(name) for name, _, _ in columns}
+    names = {_normalize_column_name(name) for name, _, _ in columns}
     for number, (name, _, _) in enumerate(columns):
-        if guesses[number] == "stat.error" and name.lower().startswith("e_") and _find_measured_name(name) not in names:
+        if (
+            guesses[number] == "stat.error"
+            and name.lower().startswith("e_")
+            and _find_measured_column_name(name) not in names
+        ):
             guesses[number] = (
                 None  # beside no column of the name behind it e_ may mean something else: energy, electron
             )
-        elif guesses[number] == "src.redshift" and _normalize_name(name) == "z" and _is_third_axis(names):
+        elif guesses[number] == "src.redshift" and _normalize_column_name(name) == "z" and _has_other_axes(names):
             guesses[number] = None
     main_ucds: set[str] = set()
     for number, ucd in enumerate(guesses):
@@ -571,24 +575,24 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
     return guesses
 
 
-def _normalize_name(name: str) -> str:
+def _normalize_column_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
-def _find_measured_name(name: str) -> str | None:
+def _find_measured_column_name(name: str) -> str | None:
     """Name the column whose error this is called after."""
     match = _ERROR_NAME_PATTERN.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
     if match is None:
         return None
-    return _normalize_name(match["after"] or match["before"])
+    return _normalize_column_name(match["after"] or match["before"])
 
 
-def _is_third_axis(names: set[str]) -> bool:
+def _has_other_axes(names: set[str]) -> bool:
     """Check whether a column z stands beside x and y, or U, V, W of a velocity."""
     return any(pair <= names for pair in ({"x", "y"}, {"vx", "vy"}, {"u", "v", "w"}))
 
 
-def _guess_by_name(name: str, unit: str | None) -> str | None:
+def _guess_ucd_by_name(name: str, unit: str | None) -> str | None:
     for pattern, ucd in _COMPILED_NAME_PATTERNS:
         match = pattern.fullmatch(name)
         if match is None:
@@ -605,26 +609,26 @@ def _guess_by_name(name: str, unit: str | None) -> str | None:
     return None
 
 
-def _guess_derived(name: str, unit: str | None) -> str | None:
+def _guess_statistic_ucd(name: str, unit: str | None) -> str | None:
     """Guess UCDs of errors, minima and maxima of what is known."""
     match = _ERROR_NAME_PATTERN.fullmatch(name)
     if match is not None:
-        base_ucd = _guess_by_name(match["after"] or match["before"], unit)
+        base_ucd = _guess_ucd_by_name(match["after"] or match["before"], unit)
         if base_ucd is None:
             if name.startswith(("e_", "err_", "error_", "sigma_")) or "err" in name:
                 return "stat.error"
             return None
-        return _add_first_word("stat.error", base_ucd)
+        return _build_prefixed_ucd("stat.error", base_ucd)
     match = _STATISTIC_NAME_PATTERN.fullmatch(name)
     if match is not None:
-        base_ucd = _guess_by_name(match["before"], unit)
+        base_ucd = _guess_ucd_by_name(match["before"], unit)
         kind = {"minimum": "min", "maximum": "max"}.get(match["kind"], match["kind"])
         if base_ucd is not None and UCD_WORD_FLAGS.get(base_ucd.partition(";")[0]) != "P":
             return f"{base_ucd.removesuffix(';meta.main')};stat.{kind}"
     return None
 
 
-def _add_first_word(first_word: str, ucd: str) -> str:
+def _build_prefixed_ucd(first_word: str, ucd: str) -> str:
     """Prefix a UCD with a first word, as far as its words may come later."""
     words = [word for word in ucd.split(";") if word != "meta.main" and UCD_WORD_FLAGS.get(word) != "P"]
     return ";".join([first_word, *words])
@@ -635,11 +639,11 @@ def _is_unit_plausible(ucd: str, unit: str | None) -> bool:
         return True
     for start, choices in _EXPECTED_UNITS:
         if ucd.startswith(start):
-            return any(is_convertible(unit, choice) for choice in choices)
+            return any(are_units_convertible(unit, choice) for choice in choices)
     return not ucd.startswith(("meta.", "src.spType", "src.class"))  # names and flags have no unit
 
 
-def has_unit(ucd: str | None) -> bool:
+def is_quantity_with_unit(ucd: str | None) -> bool:
     """Check whether a quantity has a unit in any case.
 
     Parameters
@@ -657,5 +661,5 @@ def has_unit(ucd: str | None) -> bool:
     return any(word.startswith(start) and "" not in choices for start, choices in _EXPECTED_UNITS)
 
 
-def _guess_by_unit(unit: str) -> str | None:
+def _guess_ucd_by_unit(unit: str) -> str | None:
     return next((ucd for known_unit, ucd in _UCDS_BY_UNIT if is_same_unit(unit, known_unit)), None)

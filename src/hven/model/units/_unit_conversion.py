@@ -22,7 +22,7 @@ from hven.model.units._vounits import (
     SI_PREFIX_EXPONENTS,
     UNIT_SYMBOLS,
     UNPREFIXED_SYMBOLS,
-    combine_factors,
+    combine_unit_factors,
     parse_unit,
     write_unit,
 )
@@ -67,7 +67,7 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
         return (1.0, ((symbol, Fraction(1)),))
     if symbol == "%":
         return 0.01, ()
-    prefix_scale, base_symbol = _split_prefix(symbol)
+    prefix_scale, base_symbol = _split_unit_prefix(symbol)
     if prefix_scale is not None:
         scale, bases = _decompose_symbol(base_symbol)
         return scale * prefix_scale, bases
@@ -77,7 +77,7 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
     return _decompose_with_astropy(symbol, "vounit")
 
 
-def _split_prefix(symbol: str) -> tuple[float | None, str]:
+def _split_unit_prefix(symbol: str) -> tuple[float | None, str]:
     """Split a symbol into the factor of its prefix and its base symbol; None and the symbol if it has no prefix."""
     if symbol in UNPREFIXED_SYMBOLS or symbol in UNIT_SYMBOLS:
         return None, symbol
@@ -113,11 +113,11 @@ def _decompose_unit(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]
         symbol_scale, parts = _decompose_symbol(symbol)
         scale *= symbol_scale ** float(power) if power.denominator != 1 else symbol_scale ** int(power)
         bases += [(base, each * power) for base, each in parts]
-    return scale, tuple(sorted(combine_factors(bases)))
+    return scale, tuple(sorted(combine_unit_factors(bases)))
 
 
 @cache_results(4096)
-def compute_factor(source_unit: str | None, target_unit: str | None) -> float:
+def compute_unit_factor(source_unit: str | None, target_unit: str | None) -> float:
     """Return what values in `source_unit` are multiplied by to be in `target_unit`.
 
     Parameters
@@ -271,7 +271,7 @@ def is_unit_like(text: str) -> bool:
     return normalize_unit(text) is not None or any(pattern.match(text.strip()) for pattern, _ in REJECTED_PATTERNS)
 
 
-def is_convertible(source_unit: str | None, target_unit: str | None) -> bool:
+def are_units_convertible(source_unit: str | None, target_unit: str | None) -> bool:
     """Return whether values can be converted; False too if either is not a unit.
 
     Parameters
@@ -280,7 +280,7 @@ def is_convertible(source_unit: str | None, target_unit: str | None) -> bool:
         Units as `parse_unit` reads them.
     """
     try:
-        compute_factor(source_unit, target_unit)
+        compute_unit_factor(source_unit, target_unit)
     except ValueError:
         return False
     return True
@@ -331,8 +331,8 @@ def compute_spectral_conversion(source_unit: str, target_unit: str) -> tuple[flo
 
 def _find_spectral_base(unit: str) -> tuple[float, float]:
     for base, hertz in _SPECTRAL_UNITS:
-        if is_convertible(unit, base):
-            return compute_factor(unit, base), hertz
+        if are_units_convertible(unit, base):
+            return compute_unit_factor(unit, base), hertz
     message = format_message("{unit!r} is no unit of wavelength, frequency, energy or wave number", unit)
     raise ValueError(message)
 
@@ -348,7 +348,7 @@ def is_same_unit(first: str | None, second: str | None) -> bool:
     if first == second:
         return True
     try:
-        factor = compute_factor(first, second)
+        factor = compute_unit_factor(first, second)
         return math.isclose(factor, 1.0, rel_tol=1e-14)
     except ValueError:
         return False
@@ -402,7 +402,7 @@ def _combine_units(first: str | None, second: str | None, exponent: int) -> str 
     return (
         write_unit(
             scale,
-            combine_factors(
+            combine_unit_factors(
                 [*first_unit.factors, *((symbol, power * exponent) for symbol, power in second_unit.factors)]
             ),
         )
@@ -411,12 +411,12 @@ def _combine_units(first: str | None, second: str | None, exponent: int) -> str 
 
 
 @cache_results(4096)
-def raise_to_power(text: str | None, exponent: float) -> str | None:
+def raise_unit_to_power(unit_text: str | None, exponent: float) -> str | None:
     """Raise a unit to a power.
 
     Parameters
     ----------
-    text
+    unit_text
         The unit.
     exponent
         Dimensionless, any number; of a square root 0.5.
@@ -426,7 +426,7 @@ def raise_to_power(text: str | None, exponent: float) -> str | None:
     unit
         None if it has none that can be written.
     """
-    if not text:
+    if not unit_text:
         return None
     if math.isfinite(exponent):
         raised = Fraction(exponent).limit_denominator(12)
@@ -435,7 +435,7 @@ def raise_to_power(text: str | None, exponent: float) -> str | None:
     if abs(float(raised) - exponent) > 1e-9 or abs(raised) > 64:
         return None
     try:
-        unit = parse_unit(text)
+        unit = parse_unit(unit_text)
     except ValueError:
         return None
     scale = unit.scale ** float(raised)

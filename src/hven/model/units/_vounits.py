@@ -167,7 +167,7 @@ _MAX_POWER = 64  # of a symbol
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ParsedUnit:
     """A parsed unit.
 
     Attributes
@@ -211,12 +211,12 @@ class _UnitParser:
             self.is_strict = False
         self.position = 0
 
-    def peek(self) -> tuple[str, str]:
+    def peek_token(self) -> tuple[str, str]:
         if self.position < len(self.tokens):
             return self.tokens[self.position][:2]
         return ("end", "")
 
-    def take(self) -> str:
+    def take_token(self) -> str:
         self.position += 1
         return self.tokens[self.position - 1][1]
 
@@ -236,8 +236,8 @@ class _UnitParser:
 
     def skip_spaces(self) -> bool:
         skipped = False
-        while self.peek()[0] == "space":
-            self.take()
+        while self.peek_token()[0] == "space":
+            self.take_token()
             skipped = True
             self.mark_lenient()
         return skipped
@@ -247,22 +247,22 @@ class _UnitParser:
         scale = self.parse_scale()
         factors = self.parse_product(1)
         self.skip_spaces()
-        if self.peek()[0] != "end":
-            raise self.build_error(format_message("unexpected {text!r}", self.peek()[1]))
+        if self.peek_token()[0] != "end":
+            raise self.build_error(format_message("unexpected {text!r}", self.peek_token()[1]))
         return scale, factors
 
     def parse_scale(self) -> float:
-        kind, text = self.peek()
+        kind, text = self.peek_token()
         if kind != "number":
             return 1.0
-        self.take()
+        self.take_token()
         value = float(text)
-        mark = self.peek()[1]
+        mark = self.peek_token()[1]
         if value == 10.0 and mark in {"**", "^", "-", "+"}:
             if mark in {"**", "^"}:
                 if mark == "^":
                     self.mark_lenient()
-                self.take()
+                self.take_token()
                 power = self.parse_exponent()
             else:  # CDS: 10-3
                 self.mark_lenient()
@@ -271,35 +271,35 @@ class _UnitParser:
             if power.denominator == 1:
                 value = float(f"1e{int(power)}")
         elif mark in {"\u00d7", "*"}:
-            self.take()
+            self.take_token()
             self.mark_lenient()
             return value * self.parse_scale()
-        if self.peek()[0] == "name" and self.peek()[1] == "x":  # CDS: 1.5x10+11
-            self.take()
+        if self.peek_token()[0] == "name" and self.peek_token()[1] == "x":  # CDS: 1.5x10+11
+            self.take_token()
             self.mark_lenient()
             value *= self.parse_scale()
         if self.skip_spaces():
             self.mark_lenient()
-        elif self.peek()[1] in {".", "*"}:
-            self.take()
+        elif self.peek_token()[1] in {".", "*"}:
+            self.take_token()
             self.mark_lenient()
         return value
 
     def parse_product(self, sign: int) -> list[tuple[str, Fraction]]:
         factors: list[tuple[str, Fraction]] = []
-        if self.peek()[1] == "/":
+        if self.peek_token()[1] == "/":
             self.mark_lenient()
             return self.parse_quotient(factors, sign)
-        if self.peek()[0] == "end" or self.peek()[1] == ")":
+        if self.peek_token()[0] == "end" or self.peek_token()[1] == ")":
             return factors
         factors += self.parse_factor(sign)
         while True:
             space = self.skip_spaces()
-            kind, text = self.peek()
+            kind, text = self.peek_token()
             if text in {".", "*", "·", "\u00d7"}:
                 if text != ".":
                     self.mark_lenient()
-                self.take()
+                self.take_token()
                 self.skip_spaces()
                 factors += self.parse_factor(sign)
             elif text == "/":
@@ -311,16 +311,16 @@ class _UnitParser:
 
     def parse_quotient(self, factors: list[tuple[str, Fraction]], sign: int) -> list[tuple[str, Fraction]]:
         count = 0
-        while self.peek()[1] == "/":
-            self.take()
+        while self.peek_token()[1] == "/":
+            self.take_token()
             count += 1
             self.skip_spaces()
             factors += self.parse_factor(-sign)
             space = self.skip_spaces()
             # m/s kg and m/s.kg: the standard has one group after the slash; everybody reads a product as numerator
-            while self.peek()[1] in {".", "*"} or (space and self.peek()[0] in {"name", "quoted"}):
-                if self.peek()[1] in {".", "*"}:
-                    self.take()
+            while self.peek_token()[1] in {".", "*"} or (space and self.peek_token()[0] in {"name", "quoted"}):
+                if self.peek_token()[1] in {".", "*"}:
+                    self.take_token()
                     self.skip_spaces()
                 self.mark_lenient()
                 factors += self.parse_factor(sign)
@@ -330,24 +330,24 @@ class _UnitParser:
         return factors
 
     def parse_factor(self, sign: int) -> list[tuple[str, Fraction]]:
-        kind, text = self.peek()
+        kind, text = self.peek_token()
         if text == "(":
-            self.take()
+            self.take_token()
             inner = self.parse_product(1)
             self.skip_spaces()
-            if self.peek()[1] != ")":
+            if self.peek_token()[1] != ")":
                 raise self.build_error("a closing parenthesis is missing")
-            self.take()
+            self.take_token()
             if sign == 1:
                 self.mark_lenient()
             power = self.parse_power()
             return [(symbol, each * power * sign) for symbol, each in inner]
         if kind == "number" and text == "1":
-            self.take()
+            self.take_token()
             self.mark_lenient()
             return []
         if kind == "quoted" or (kind == "name" and text == "'"):
-            self.take()
+            self.take_token()
             if len(text) > 2:
                 return [(text, self.parse_power() * sign)]
             return [("arcmin" if text == "'" else "arcsec", self.parse_power() * sign)]
@@ -356,11 +356,11 @@ class _UnitParser:
                 "a unit is missing" if kind == "end" else format_message("unexpected {text!r}", text)
             )
         start = self.position
-        self.take()
-        if self.peek()[1] == "(" and text.lower() in {"log", "ln", "exp", "sqrt", "log10"}:
+        self.take_token()
+        if self.peek_token()[1] == "(" and text.lower() in {"log", "ln", "exp", "sqrt", "log10"}:
             return self.parse_function(text.lower(), sign)
         try:
-            symbols = _resolve_word(text)
+            symbols = _resolve_unit_word(text)
         except ValueError as problem:
             self.position = start
             raise self.build_error(str(problem)) from None
@@ -370,13 +370,13 @@ class _UnitParser:
         return [(symbol, each * power * sign) for symbol, each in symbols]
 
     def parse_function(self, name: str, sign: int) -> list[tuple[str, Fraction]]:
-        self.take()
+        self.take_token()
         inner_scale = self.parse_scale()
         inner = self.parse_product(1)
         self.skip_spaces()
-        if self.peek()[1] != ")":
+        if self.peek_token()[1] != ")":
             raise self.build_error("a closing parenthesis is missing")
-        self.take()
+        self.take_token()
         if name == "sqrt":
             if inner_scale != 1.0:
                 raise self.build_error("a number inside sqrt()")
@@ -385,21 +385,21 @@ class _UnitParser:
         if name == "log10":
             self.mark_lenient()
             name = "log"
-        body = f"{name}({write_unit(inner_scale, combine_factors(inner))})"
+        body = f"{name}({write_unit(inner_scale, combine_unit_factors(inner))})"
         return [(body, self.parse_power() * sign)]
 
     def parse_power(self) -> Fraction:
-        power = self.read_power()
+        power = self.parse_unlimited_power()
         if abs(power) > _MAX_POWER:  # BJD-2454900
             raise self.build_error(format_message("a power of {found}", power))
         return power
 
-    def read_power(self) -> Fraction:
-        mark = self.peek()[1]
+    def parse_unlimited_power(self) -> Fraction:
+        mark = self.peek_token()[1]
         if mark in {"**", "^"}:
             if mark == "^":
                 self.mark_lenient()
-            self.take()
+            self.take_token()
             return self.parse_exponent()
         # FITS, OGIP: m(2)
         if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.position][2] :]):
@@ -409,45 +409,45 @@ class _UnitParser:
             follows = self.tokens[self.position + 1][0]
         else:
             follows = "end"
-        if self.peek()[0] == "number" or (mark in {"-", "+"} and follows == "number"):  # CDS: cm-2
+        if self.peek_token()[0] == "number" or (mark in {"-", "+"} and follows == "number"):  # CDS: cm-2
             self.mark_lenient()
             return Fraction(self.read_sign() + self.read_digits())
         return Fraction(1)
 
     def parse_exponent(self) -> Fraction:
-        if self.peek()[1] != "(":
+        if self.peek_token()[1] != "(":
             return Fraction(self.read_sign() + self.read_digits())
-        self.take()
+        self.take_token()
         self.skip_spaces()
         exponent = Fraction(self.read_sign() + self.read_digits())
         self.skip_spaces()
-        if self.peek()[1] == "/":
-            self.take()
+        if self.peek_token()[1] == "/":
+            self.take_token()
             self.skip_spaces()
             below = Fraction(self.read_digits())
             if below == 0:
                 raise self.build_error("a power divided by zero")
             exponent /= below
         self.skip_spaces()
-        if self.peek()[1] != ")":
+        if self.peek_token()[1] != ")":
             raise self.build_error("a closing parenthesis is missing")
-        self.take()
+        self.take_token()
         return exponent
 
     def read_sign(self) -> str:
-        if self.peek()[1] in {"-", "+"}:
-            return self.take()
+        if self.peek_token()[1] in {"-", "+"}:
+            return self.take_token()
         return ""
 
     def read_digits(self) -> str:
-        kind, text = self.peek()
+        kind, text = self.peek_token()
         if kind != "number" or "e" in text.lower() or len(text) > 8:
             raise self.build_error("a power is missing")
-        self.take()
+        self.take_token()
         return text
 
 
-def _is_symbol(word: str) -> bool:
+def _is_unit_symbol(word: str) -> bool:
     if word in UNIT_SYMBOLS:
         return True
     for size in (2, 1):
@@ -461,12 +461,12 @@ def _is_symbol(word: str) -> bool:
 
 
 @cache_results(4096)
-def _resolve_word(word: str) -> tuple[tuple[str, Fraction], ...]:
+def _resolve_unit_word(word: str) -> tuple[tuple[str, Fraction], ...]:
     """Resolve a word to the VOUnits symbols that it stands for."""
-    if _is_symbol(word):
+    if _is_unit_symbol(word):
         return ((word, Fraction(1)),)
     plain = word.replace("µ", "u").replace("μ", "u").rstrip("_")
-    if _is_symbol(plain):
+    if _is_unit_symbol(plain):
         return ((plain, Fraction(1)),)
     symbol = _SYMBOLS_BY_WORD.get(plain.lower())
     if symbol is None and plain.casefold() in _SYMBOLS_BY_FOLDED_NAME:
@@ -522,7 +522,7 @@ def find_nearest_unit(word: str) -> str | None:
     return None
 
 
-def combine_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:
+def combine_unit_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:
     """Add up the powers of equal symbols, in the order of their first mention."""
     total: dict[str, Fraction] = {}
     for symbol, power in factors:
@@ -536,13 +536,17 @@ def write_unit(scale: float, factors: tuple[tuple[str, Fraction], ...]) -> str:
     below = [(symbol, power) for symbol, power in factors if power < 0]
     text = ""
     if above and len(below) == 1:
-        text = ".".join(_format_power(*factor) for factor in above) + "/" + _format_power(below[0][0], -below[0][1])
+        text = (
+            ".".join(_format_unit_power(*factor) for factor in above)
+            + "/"
+            + _format_unit_power(below[0][0], -below[0][1])
+        )
     elif factors:
-        text = ".".join(_format_power(*factor) for factor in [*above, *below])
+        text = ".".join(_format_unit_power(*factor) for factor in [*above, *below])
     return _format_scale(scale) + text
 
 
-def _format_power(symbol: str, power: Fraction) -> str:
+def _format_unit_power(symbol: str, power: Fraction) -> str:
     if power == 1:
         return symbol
     if power.denominator == 1:
@@ -560,7 +564,7 @@ def _format_scale(scale: float) -> str:
 
 
 @cache_results(4096)
-def parse_unit(text: str | None) -> Unit:
+def parse_unit(text: str | None) -> ParsedUnit:
     """Parse a unit, leniently.
 
     Parameters
@@ -580,12 +584,12 @@ def parse_unit(text: str | None) -> Unit:
     """
     bare = (text or "").strip()
     if bare.lower() in _NO_UNIT_WORDS or bare in _UNKNOWN_UNIT_WORDS:
-        return Unit(1.0, (), text in {"", None} or bare in _UNKNOWN_UNIT_WORDS or bare == "1", "")
+        return ParsedUnit(1.0, (), text in {"", None} or bare in _UNKNOWN_UNIT_WORDS or bare == "1", "")
     symbol = _SYMBOLS_BY_WORD.get(bare.lower())
-    if symbol is not None and not _is_symbol(bare):
-        return Unit(1.0, parse_unit(symbol).factors, False, symbol)
+    if symbol is not None and not _is_unit_symbol(bare):
+        return ParsedUnit(1.0, parse_unit(symbol).factors, False, symbol)
     for pattern, reason in REJECTED_PATTERNS:
-        if pattern.match(bare) and not _is_symbol(bare):
+        if pattern.match(bare) and not _is_unit_symbol(bare):
             message = format_message("{text!r} is no unit: {why}", text, format_message(reason))
             raise ValueError(message)
     if bare.startswith("[") and bare.endswith("]"):  # CDS: the logarithm of what is inside
@@ -594,7 +598,7 @@ def parse_unit(text: str | None) -> Unit:
             body = f"log({inner.text})"
         else:
             body = "'dex'"
-        return Unit(1.0, ((body, Fraction(1)),), False, body)
+        return ParsedUnit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
         message = format_message("{text!r}... is no unit: {count} characters", bare[:40], len(bare))
         raise ValueError(message)
@@ -607,8 +611,8 @@ def parse_unit(text: str | None) -> Unit:
     except OverflowError:
         message = format_message("{text!r} is no unit: a number too large", bare[:40])
         raise ValueError(message) from None
-    factors = combine_factors(raw_factors)
+    factors = combine_unit_factors(raw_factors)
     if not (scale > 0.0 and math.isfinite(scale)):
         message = format_message("{text!r} is no unit: its scale is {scale:g}", text, scale)
         raise ValueError(message)
-    return Unit(scale, factors, parser.is_strict, str(text) if parser.is_strict else write_unit(scale, factors))
+    return ParsedUnit(scale, factors, parser.is_strict, str(text) if parser.is_strict else write_unit(scale, factors))

@@ -36,7 +36,7 @@ INLINE_PREFIX = "~"  # of such a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BasketPart:
+class BasketTablePart:
     """The part of a basket that is of one table.
 
     Attributes
@@ -64,7 +64,7 @@ class BasketPart:
 class Basket:
     """Parts of different tables, in the order in which they were added."""
 
-    parts: tuple[BasketPart, ...] = ()
+    parts: tuple[BasketTablePart, ...] = ()
 
     @property
     def entry_count(self) -> int:
@@ -72,14 +72,14 @@ class Basket:
         entry_counts = [len(part.row_keys) + len(part.searches) for part in self.parts]
         return sum(entry_counts)
 
-    def find_part(self, table_path: str) -> BasketPart:
+    def find_part(self, table_path: str) -> BasketTablePart:
         """Return the part of a table."""
         for part in self.parts:
             if part.table_path == table_path:
                 return part
-        return BasketPart(table_path=table_path)
+        return BasketTablePart(table_path=table_path)
 
-    def replace_part(self, part: BasketPart) -> Basket:
+    def replace_part(self, part: BasketTablePart) -> Basket:
         """Return the basket with the part of one table replaced; an empty part is removed."""
         parts_by_path = {basket_part.table_path: basket_part for basket_part in self.parts}
         parts_by_path[part.table_path] = part
@@ -111,7 +111,7 @@ class Basket:
             merged = merged.replace_part(replace(part, row_keys=row_keys, searches=tuple(searches)))
         return check_limits(merged)
 
-    def remove_parts(self, removed_basket: Basket) -> Basket:
+    def remove_entries(self, removed_basket: Basket) -> Basket:
         """Return the basket without the entries of another one."""
         remaining = self
         for removed_part in removed_basket.parts:
@@ -152,10 +152,10 @@ def parse_basket(text: str | bytes) -> Basket:
     """
     if len(text) > MAX_BASKET_BYTES:
         message = format_message("{count:,} bytes: a basket has {most:,} at most", len(text), MAX_BASKET_BYTES)
-        raise _build_limit_error(message)
+        raise _build_basket_limit_error(message)
     try:
         basket_data = orjson.loads(text)
-        parts = list(map(_parse_part, basket_data["parts"]))
+        parts = list(map(_parse_basket_part, basket_data["parts"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParamError(
             "this is no basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
@@ -166,7 +166,7 @@ def parse_basket(text: str | bytes) -> Basket:
     return basket
 
 
-def open_inline_token(token: str) -> Basket:
+def decode_inline_basket(token: str) -> Basket:
     """Parse a token that is the basket itself.
 
     Raises
@@ -181,13 +181,13 @@ def open_inline_token(token: str) -> Basket:
         text = decompressor.decompress(compressed_text, MAX_BASKET_BYTES)
         basket = parse_basket(text)
     except (ValueError, zlib.error, ParamError) as error:
-        raise build_not_found_error() from error
+        raise build_basket_not_found_error() from error
     if len(token) > MAX_INLINE_CHARACTERS or not decompressor.eof:
-        raise build_not_found_error()
+        raise build_basket_not_found_error()
     return basket
 
 
-def build_not_found_error() -> NotFoundError:
+def build_basket_not_found_error() -> NotFoundError:
     """Build the error of an unknown token."""
     return NotFoundError(
         "there is no basket of this address, or it was not read for a year", remedy="ask whoever shared it for another"
@@ -205,34 +205,34 @@ def check_limits(basket: Basket) -> Basket:
     if len(basket.parts) > MAX_BASKET_TABLES:
         table_count = len(basket.parts)
         message = format_message("{count:,} tables: a basket has {most:,} at most", table_count, MAX_BASKET_TABLES)
-        raise _build_limit_error(message)
+        raise _build_basket_limit_error(message)
     for part in basket.parts:
         count = sum(map(len, part.row_keys))
         if count > row_files.MAX_ROW_KEYS:
             message = format_message(
                 "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
             )
-            raise _build_limit_error(message)
+            raise _build_basket_limit_error(message)
         if len(part.searches) > MAX_TABLE_SEARCHES:
             message = format_message(
                 "{count:,} searches of one table: a basket has {most:,} at most",
                 len(part.searches),
                 MAX_TABLE_SEARCHES,
             )
-            raise _build_limit_error(message)
+            raise _build_basket_limit_error(message)
     size = len(basket.to_text())
     if size > MAX_BASKET_BYTES:
         message = format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
-        raise _build_limit_error(message)
+        raise _build_basket_limit_error(message)
     return basket
 
 
-def search_row_keys(part: BasketPart, table: Table) -> TableSearch:
+def build_row_key_search(part: BasketTablePart, table: Table) -> TableSearch:
     """Return the search for the ticked rows."""
-    return row_files.select_row_keys(TableSearch(table=table), part.keys)
+    return row_files.select_rows_by_key(TableSearch(table=table), part.keys)
 
 
-def search_any(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
+def build_union_search(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
     """Return the search for all rows that any of some searches finds."""
     everything = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(1))
     nothing = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
@@ -245,38 +245,38 @@ def search_any(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
     return TableSearch(table=table, conditions=(("", ()),), tests=(test,))
 
 
-def _parse_part(part_data: Mapping[str, Any]) -> BasketPart:
-    return BasketPart(
-        table_path=_require_text(part_data["of"]),
-        row_keys=_parse_row_keys(part_data.get("lines", ())),
-        searches=_parse_searches(part_data.get("searches", ())),
+def _parse_basket_part(part_data: Mapping[str, Any]) -> BasketTablePart:
+    return BasketTablePart(
+        table_path=_require_nonempty_text(part_data["of"]),
+        row_keys=_validate_row_keys(part_data.get("lines", ())),
+        searches=_validate_search_texts(part_data.get("searches", ())),
     )
 
 
-def _parse_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def _validate_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     lines = []
     for line in row_keys:
         keys = [line] if isinstance(line, str) else line
-        lines.append(tuple(map(_require_text, keys)))
+        lines.append(tuple(map(_require_nonempty_text, keys)))
     return tuple(line for line in lines if line)
 
 
-def _parse_searches(search_texts: Sequence[str]) -> tuple[str, ...]:
+def _validate_search_texts(search_texts: Sequence[str]) -> tuple[str, ...]:
     if any(len(search_text) > MAX_SEARCH_CHARACTERS for search_text in search_texts):
         longest = max(map(len, search_texts))
         message = format_message(
             "a search of {count:,} characters: a basket takes {most:,} at most", longest, MAX_SEARCH_CHARACTERS
         )
-        raise _build_limit_error(message)
-    return tuple(text if isinstance(text, str) else _require_text(text) for text in search_texts)
+        raise _build_basket_limit_error(message)
+    return tuple(text if isinstance(text, str) else _require_nonempty_text(text) for text in search_texts)
 
 
-def _require_text(value: object) -> str:
+def _require_nonempty_text(value: object) -> str:
     """Return a value that is a text and not empty; raise TypeError for others."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARACTERS:
         raise TypeError
     return value
 
 
-def _build_limit_error(message: str) -> ParamError:
+def _build_basket_limit_error(message: str) -> ParamError:
     return ParamError(message, name="BASKET", remedy="add a search instead of its rows")

@@ -160,12 +160,12 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     tolerances_per_step = syntax_tree.Literal(cadence.step_seconds / TIME_TOLERANCE_SECONDS)
     distance = syntax_tree.BinaryOperation("*", step_distance, tolerances_per_step)
     selected = {"k": key, "t": time_column, "step": step, "away": syntax_tree.FunctionCall("ROUND", (distance,))}
-    where = syntax_tree.join_conditions(*tests)
-    chosen_keys = _select_nearest_keys(table, cadence, selected, where)
+    where = syntax_tree.join_conditions_with_and(*tests)
+    chosen_keys = _build_nearest_key_query(table, cadence, selected, where)
     return syntax_tree.InPredicate(key, syntax_tree.Subquery(chosen_keys))
 
 
-def _select_nearest_keys(
+def _build_nearest_key_query(
     table: Table, cadence: Cadence, step_columns: Mapping[str, syntax_tree.Expr], where: syntax_tree.Expr | None
 ) -> syntax_tree.Query:
     """Return the query of the key of the nearest row to each step.
@@ -175,8 +175,8 @@ def _select_nearest_keys(
     # the window has only columns, so that the engine finds the first rows by grouping, without a sort
     group_items = {f"of{at}": _build_column_ref(name) for at, name in enumerate(cadence.group_columns)}
     selected = {**step_columns, **group_items}
-    identifier = _build_identifier(table.schema)
-    source = syntax_tree.TableRef((identifier, _build_identifier(table.name)))
+    identifier = _build_adql_identifier(table.schema)
+    source = syntax_tree.TableRef((identifier, _build_adql_identifier(table.name)))
     items = tuple(syntax_tree.SelectItem(expr, syntax_tree.Ident(name)) for name, expr in selected.items())
     stepped_query = syntax_tree.Query(syntax_tree.Select(items, source, where=where))
     stepped = syntax_tree.DerivedTable(stepped_query, syntax_tree.Ident("stepped"))
@@ -240,10 +240,10 @@ def _to_modified_julian_date(value: object) -> float | None:
     return None
 
 
-def _build_identifier(name: str) -> syntax_tree.Ident:
+def _build_adql_identifier(name: str) -> syntax_tree.Ident:
     quoted = name != name.lower()
     return syntax_tree.Ident(name, quoted=quoted)
 
 
 def _build_column_ref(name: str) -> syntax_tree.ColumnRef:
-    return syntax_tree.ColumnRef(_build_identifier(name))
+    return syntax_tree.ColumnRef(_build_adql_identifier(name))

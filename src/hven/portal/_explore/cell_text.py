@@ -18,7 +18,7 @@ from hven.model import literal
 from hven.model.table import EPOCH_LABELS
 from hven.portal._explore.number_formatting import UnitScale, format_numbers
 from hven.portal._explore.reference_links import build_bibcode_address
-from hven.portal._explore.search_fields import choose_scale
+from hven.portal._explore.search_fields import build_unit_scale
 from hven.services.file_rows import classify_column
 from hven.services.scripts import PLACEHOLDER_PATTERN
 
@@ -82,7 +82,7 @@ class ColumnHeading:
     code_words: Mapping[str, str] = field(default_factory=dict)  # words of codes
 
 
-def build_headings(
+def build_column_headings(
     page: RowPage, table: Table, chosen_units: Sequence[tuple[str, str]] = (), *, labels: ColumnLabels | None = None
 ) -> list[ColumnHeading]:
     """Build the headings of the columns of a page.
@@ -107,7 +107,7 @@ def format_cells(
     With `is_full`, texts and addresses have up to `MAX_PANEL_CHARACTERS` characters.
     """
     column_numbers = {}
-    column_headings = build_headings(page, table, chosen_units, labels=labels)
+    column_headings = build_column_headings(page, table, chosen_units, labels=labels)
     rows_table = page.rows.combine_chunks()
     columns = []
     for number, heading in enumerate(column_headings):
@@ -128,13 +128,13 @@ def format_cells(
 def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels: ColumnLabels | None) -> ColumnHeading:
     if labels is not None:
         code_words = labels.find_code_words(column)
-        usual_scale = labels.find_scale(column)
+        usual_scale = labels.find_unit_scale(column)
         title = labels.describe_column(column)
     else:
         code_words = table.enums.get(column.enum or "", {})
         usual_scale = UnitScale(unit=column.unit or "")
         title = column.description or ""
-    scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual_scale
+    scale = (build_unit_scale(column, chosen_unit) if chosen_unit else None) or usual_scale
     if labels is not None:
         label = labels.label_column(column, scale.unit)
     else:
@@ -155,7 +155,7 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     )
 
 
-def format_day(value: object, epoch: float) -> str:
+def format_julian_day(value: object, epoch: float) -> str:
     """Return the day of a time that counts days from a Julian date; empty if the value is no such time."""
     first_day, last_day = JULIAN_DATE_RANGE
     if isinstance(value, int | float) and first_day <= value + epoch <= last_day:
@@ -163,7 +163,7 @@ def format_day(value: object, epoch: float) -> str:
     return ""
 
 
-def _is_floating(column: Column) -> bool:
+def _is_float_column(column: Column) -> bool:
     return column.type.is_numeric and not column.type.is_integer and not column.type.is_array
 
 
@@ -172,7 +172,7 @@ def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: 
     if format_value is not None:
         return [None if value is None else format_value(value) for value in values.to_pylist()]
     column = heading.column
-    if _is_converted(heading.scale):
+    if _has_unit_conversion(heading.scale):
         numbers = values.to_pylist()
         converted_numbers = [None if number is None else heading.scale.convert(number) for number in numbers]
         return _format_numbers(converted_numbers, numbers, column.unit or "")
@@ -180,9 +180,9 @@ def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: 
         array = values.combine_chunks()
     else:
         array = values
-    storage_values = literal.cast_to_storage(array, column.type)
-    texts = literal.format_column(storage_values, column.type).to_pylist()
-    if _is_floating(column) and heading.is_rounded:
+    storage_values = literal.cast_to_storage_type(array, column.type)
+    texts = literal.format_dali_literals(storage_values, column.type).to_pylist()
+    if _is_float_column(column) and heading.is_rounded:
         return _format_numbers(values.to_pylist(), texts)
     format_text = _choose_text_formatter(heading, is_full=is_full)
     valid = array.is_valid().to_pylist()
@@ -192,7 +192,7 @@ def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: 
     ]
 
 
-def _is_converted(scale: UnitScale) -> bool:
+def _has_unit_conversion(scale: UnitScale) -> bool:
     return scale.is_inverse or scale.factor != 1.0
 
 
@@ -208,11 +208,11 @@ def _find_value_formatter(heading: ColumnHeading) -> Callable[[Any], TextCell] |
     if scale.is_sexagesimal:
         in_hours = heading.unit == "h:m:s"
         digits = _count_decimals(column.display, 240 if in_hours else 3600)
-        return lambda value: _format_angle(value, digits, in_hours=in_hours)
-    if _is_converted(scale) and (column.display or not heading.is_rounded):
-        format_number = _build_number_formatter(_derive_display(column, scale))
+        return lambda value: _format_angle(value, digits, is_in_hours=in_hours)
+    if _has_unit_conversion(scale) and (column.display or not heading.is_rounded):
+        format_number = _build_number_formatter(_derive_display_format(column, scale))
         return lambda value: TextCell(text=format_number(scale.convert(value)))
-    if _is_floating(column) and column.display and not _is_converted(scale):
+    if _is_float_column(column) and column.display and not _has_unit_conversion(scale):
         format_number = _build_number_formatter(column.display)
         return lambda value: TextCell(text=format_number(value))
     return None
@@ -223,7 +223,7 @@ def _choose_text_formatter(heading: ColumnHeading, *, is_full: bool) -> Callable
     column = heading.column
     if column.type.is_timestamp:
         return lambda text: TextCell(text=text.replace("T", " "))
-    if _is_floating(column):
+    if _is_float_column(column):
         return _shorten_number
     if column.type.is_geometry or column.name.lower() == "s_region":
         return lambda text: _format_region(text, is_full=is_full)
@@ -336,7 +336,7 @@ def _format_numbers(
     return cells
 
 
-def _derive_display(column: Column, scale: UnitScale) -> str:
+def _derive_display_format(column: Column, scale: UnitScale) -> str:
     """Return the display format of converted values, with as many digits as before."""
     display_match = DISPLAY_PATTERN.fullmatch(column.display or "")
     if display_match is not None and not scale.is_inverse and _get_display_letter(display_match) == "f":
@@ -366,19 +366,19 @@ def _get_display_letter(display_match: re.Match[str]) -> str:
     return (display_match[3] or display_match[4]).lower()
 
 
-def _format_angle(value: float, digits: int, *, in_hours: bool) -> TextCell:
+def _format_angle(value: float, digits: int, *, is_in_hours: bool) -> TextCell:
     """Format an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the tooltip has the degrees."""
     if not math.isfinite(value):
         return TextCell(text=repr(value))
     scale = 10**digits
-    if in_hours:
+    if is_in_hours:
         fractions = round(value % 360 * 240 * scale) % (86_400 * scale)
     else:
         fractions = round(abs(value) * 3600 * scale)
     seconds, fraction = divmod(fractions, scale)
     minutes, seconds = divmod(seconds, 60)
     degrees, minutes = divmod(minutes, 60)
-    if in_hours:
+    if is_in_hours:
         sign = ""
     elif value < 0:
         sign = "-"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hven.adql import syntax_tree
 from hven.engines import LiveRelation
-from hven.model import Cache, FailureLog, split_address_or_none
+from hven.model import LruCache, RetryBackoffLog, split_address_or_empty
 from hven.model.errors import HvenError
 from hven.portal._explore.cell_text import ADDRESS_PATTERN
 from hven.portal._explore.row_pages import format_keys
@@ -54,20 +54,20 @@ class CollectionOverview:
     targets: tuple[str, ...] = ()
 
 
-class CollectionOverviews:
+class CollectionOverviewCache:
     """Cache of the overviews of collections, by the state of their tables. Thread-safe."""
 
     def __init__(self) -> None:
-        self._complete: Cache[CollectionOverview] = Cache(MAX_CACHED_OVERVIEWS)
+        self._complete: LruCache[CollectionOverview] = LruCache(MAX_CACHED_OVERVIEWS)
         # overviews without the tables whose queries failed, until the next attempt
-        self._partial: Cache[CollectionOverview] = Cache(MAX_CACHED_OVERVIEWS)
+        self._partial: LruCache[CollectionOverview] = LruCache(MAX_CACHED_OVERVIEWS)
         self._lock = threading.Lock()
 
     def is_ready(self, collections: Sequence[Sequence[Table]], runner: QueryRunner, access_key: str) -> bool:
         """Return whether no table has to be queried now: all overviews are cached, or failed too recently."""
-        failures = runner.site.get_or_create(FailureLog)
+        failures = runner.site.get_or_create(RetryBackoffLog)
         keys = [("look", *_build_cache_key(tables, runner, access_key)) for tables in collections]
-        return all(self._complete.find(key) is not None or failures.is_paused(key) for key in keys)
+        return all(self._complete.find(key) is not None or failures.is_retry_paused(key) for key in keys)
 
     def summarize_collections(
         self,
@@ -90,12 +90,12 @@ class CollectionOverviews:
         """
 
         def summarize_cached(tables: Sequence[Table]) -> CollectionOverview:
-            failures = runner.site.get_or_create(FailureLog)
+            failures = runner.site.get_or_create(RetryBackoffLog)
             key = ("look", *_build_cache_key(tables, runner, access_key))
             overview = self._complete.find(key)
             if overview is not None:
                 return overview
-            if failures.is_paused(key):
+            if failures.is_retry_paused(key):
                 return self._partial.find(key) or CollectionOverview()
             overview, fault = _summarize_tables(tables, runner, is_allowed, is_informative)
             if fault:
@@ -112,7 +112,7 @@ class CollectionOverviews:
             return list(pool.map(summarize_cached, collections))
 
 
-def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[str], bool]:
+def build_picture_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[str], bool]:
     """Return the function that tells whether pages may show a picture.
 
     Allowed are pictures of the site's own origin, and of the origins of the site file (``https://*.example.org``).
@@ -121,7 +121,7 @@ def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[st
     def is_allowed(address: str) -> bool:
         if address.startswith("/"):
             return True
-        parts = split_address_or_none(address)
+        parts = split_address_or_empty(address)
         picture_origin = f"{parts.scheme}://{parts.netloc}"
         wildcard_origins = [origin.split("*", 1) for origin in origins if "://*." in origin]
         if picture_origin in {site_origin, *origins}:
@@ -157,7 +157,7 @@ def _summarize_tables(
             continue
         try:
             if len(pictures) < MAX_PICTURES:
-                pictures += _find_pictures(table, runner, is_allowed, is_informative)
+                pictures += _choose_row_pictures(table, runner, is_allowed, is_informative)
             period = find_time_range(table, runner)
             if period is not None:
                 times.append(period)
@@ -178,7 +178,7 @@ def _summarize_tables(
     return overview, fault
 
 
-def _find_pictures(
+def _choose_row_pictures(
     table: Table, runner: QueryRunner, is_allowed: Callable[[str], bool], is_informative: Callable[[str], bool]
 ) -> list[RowPicture]:
     """Find different, informative pictures of some rows."""
@@ -189,7 +189,7 @@ def _find_pictures(
     item_names = dict.fromkeys([name, *table.primary])
     items = tuple(syntax_tree.SelectItem(build_column_ref(item_name)) for item_name in item_names)
     is_present = syntax_tree.NullPredicate(build_column_ref(name), negated=True)
-    source = TableSearch(table=table).build_source()
+    source = TableSearch(table=table).build_from_item()
     top = syntax_tree.Literal(MAX_SAMPLED_ROWS)
     select = syntax_tree.Select(items, source, where=is_present, top=top)
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.model import units
 from hven.model.table import LocalizedText, is_time_column, translate_text
-from hven.portal._explore.number_formatting import UnitScale, choose_usual_scale, is_spectral
-from hven.portal._explore.search_fields import choose_scale, find_range_pairs
+from hven.portal._explore.number_formatting import UnitScale, choose_usual_unit_scale, is_spectral
+from hven.portal._explore.search_fields import build_unit_scale, find_range_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,24 +98,24 @@ class ColumnLabels:
             or self._shorten_name(column, column.name, unit)
         )
 
-    def find_scale(self, column: Column) -> UnitScale:
+    def find_unit_scale(self, column: Column) -> UnitScale:
         """Return the default unit of a column: one that suits the size of its numbers, or of its pair.
 
         Without statistics, it is the stored unit.
         """
         scale = self._scales.get(column.name)
         if scale is None:
-            scale = self._scales[column.name] = self._choose_scale(column)
+            scale = self._scales[column.name] = self._choose_unit_scale(column)
         return scale
 
-    def _choose_scale(self, column: Column) -> UnitScale:
+    def _choose_unit_scale(self, column: Column) -> UnitScale:
         if self.is_raw or not column.type.is_numeric or is_time_column(column) or self.find_code_words(column):
-            return UnitScale(unit=self.find_unit(column))
+            return UnitScale(unit=self.find_unit_or_time_scale(column))
         _, low, high = self.range_pairs.get(column.name, ("", column, column))
         low_statistics = self.statistics.get(low.name, {})
         high_statistics = self.statistics.get(high.name, {})
         extremes = {"minimum": low_statistics.get("minimum"), "maximum": high_statistics.get("maximum")}
-        return choose_usual_scale(column, extremes)
+        return choose_usual_unit_scale(column, extremes)
 
     @cached_property
     def range_pairs(self) -> Mapping[str, tuple[str, Column, Column]]:
@@ -161,7 +161,7 @@ class ColumnLabels:
             return f"{name}: {description}"
         return name
 
-    def find_unit(self, column: Column) -> str:
+    def find_unit_or_time_scale(self, column: Column) -> str:
         """Return the stored unit of a column; for a time that is shown as a date, its time scale."""
         if self.is_raw or not is_time_column(column):
             return column.unit or ""
@@ -178,7 +178,7 @@ class ColumnLabels:
             return {}
         if column.enum and column.enum in self.table.enums:
             return {code: translate_text(self.language, word) for code, word in self.table.enums[column.enum].items()}
-        standard_name = find_standard(self.table, column)
+        standard_name = find_label_standard(self.table, column)
         if standard_name:
             codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {})
         else:
@@ -199,8 +199,8 @@ class ColumnLabels:
         """
         if not is_spectral(column):
             return ""
-        scale = self.find_scale(column) if unit is None else choose_scale(column, unit)
-        stored_scale = choose_scale(column, column.unit or "")
+        scale = self.find_unit_scale(column) if unit is None else build_unit_scale(column, unit)
+        stored_scale = build_unit_scale(column, column.unit or "")
         if scale is None or stored_scale is None:
             return ""
         kind = _classify_spectral_unit(scale.unit)
@@ -219,10 +219,10 @@ class ColumnLabels:
 
     def _find_standard_label(self, column: Column, name: str) -> str:
         """Return the label of the standard; empty if it has none."""
-        standard_name = find_standard(self.table, column)
+        standard_name = find_label_standard(self.table, column)
         if standard_name:
             frame = find_coordinate_frame(self.table) or self.frame
-            words = load_standard_labels()[standard_name].select_frame(frame)
+            words = load_standard_labels()[standard_name].select_frame_labels(frame)
         else:
             words = {}
         short = name.lower()
@@ -248,7 +248,7 @@ class ColumnLabels:
         if is_reserved and stem.lower() not in self._columns:
             return stem
         if unit is None:
-            shown_unit = self.find_scale(column).unit
+            shown_unit = self.find_unit_scale(column).unit
         else:
             shown_unit = unit
         if not column.unit or shown_unit == column.unit:
@@ -281,17 +281,17 @@ def strip_unit(name: str, unit: str) -> str:
         stem, end = (end_match[1], f"_{end_match[2]}")
     else:
         stem, end = (name, "")
-    words = {_fold_unit(word) for word in (unit, *UNIT_NAME_ENDINGS.get(unit, ()))}
+    words = {_normalize_unit_spelling(word) for word in (unit, *UNIT_NAME_ENDINGS.get(unit, ()))}
     parts = stem.split("_")
     for count in (2, 1):
         if len(parts) > count and parts[0]:
             ending = "_".join(parts[-count:])
-            if _fold_unit(ending) in words:
+            if _normalize_unit_spelling(ending) in words:
                 return "_".join(parts[:-count]) + end
     return name
 
 
-def _fold_unit(text: str) -> str:
+def _normalize_unit_spelling(text: str) -> str:
     """Fold a unit for comparison with column names: ``km.s-1`` and ``km_s`` are both ``kms``."""
     return _NON_UNIT_PATTERN.sub("", text.lower())
 
@@ -300,12 +300,12 @@ def _classify_spectral_unit(unit: str) -> str:
     """Return the spectral quantity of a unit: length, frequency, energy or (wave)number."""
     bases = {"length": "m", "frequency": "Hz", "energy": "J", "number": "m-1"}
     for kind, base in bases.items():
-        if units.is_convertible(unit, base):
+        if units.are_units_convertible(unit, base):
             return kind
     return "length"
 
 
-def find_standard(table: Table, column: Column) -> str:
+def find_label_standard(table: Table, column: Column) -> str:
     """Return the standard whose labels a column has: ``epn-tap``, ``obscore``, or an empty text."""
     declared_standard = (table.standard or "").partition("-")[0]
     table_utype = table.utype or ""
@@ -348,7 +348,7 @@ def list_code_phrases(
             translations = word.texts.values() if isinstance(word, LocalizedText) else ()
             phrases_by_code[code] = tuple(dict.fromkeys([word, *translations]))
         return phrases_by_code
-    standard_name = find_standard(table, column)
+    standard_name = find_label_standard(table, column)
     if not standard_name:
         return phrases_by_code
     all_catalogues = list(catalogues)
@@ -373,13 +373,13 @@ class StandardLabels:
     frames: Mapping[str, Mapping[str, tuple[str, ...]]]
     codes: Mapping[str, Mapping[str, tuple[str, ...]]]
 
-    def select_frame(self, frame: str) -> Mapping[str, tuple[str, ...]]:
+    def select_frame_labels(self, frame: str) -> Mapping[str, tuple[str, ...]]:
         """Return the labels of columns in a frame."""
         if frame in self.frames:
             return {**self.columns, **self.frames[frame]}
         return self.columns
 
-    def list_texts(self) -> set[str]:
+    def list_label_texts(self) -> set[str]:
         """Return all labels and words, as keys of catalogues."""
         label_groups = (self.columns, *self.frames.values(), *self.codes.values())
         all_words = [words for label_group in label_groups for words in label_group.values()]

@@ -22,7 +22,7 @@ _DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnPair:
+class RangeColumnPair:
     """Two columns that pages show as one.
 
     `low_number` and `high_number` are the places of the columns of lower and higher values among the headings.
@@ -35,7 +35,7 @@ class ColumnPair:
     high_number: int
 
 
-def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[ColumnPair]:
+def find_range_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[RangeColumnPair]:
     """Find the pairs of columns that are shown in the same unit; none if the reader chose raw names."""
     if labels.is_raw:
         return []
@@ -55,11 +55,11 @@ def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -
             first, last = last, first
         label = labels.label_field(name, heading.unit)
         title = f"{low.name}, {high.name}"
-        pairs_by_name[name] = ColumnPair(name=name, label=label, title=title, low_number=first, high_number=last)
+        pairs_by_name[name] = RangeColumnPair(name=name, label=label, title=title, low_number=first, high_number=last)
     return list(pairs_by_name.values())
 
 
-def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
+def join_range_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
     """Join the cells of the lower and the higher value."""
     if low is None:
         if high is None:
@@ -80,10 +80,12 @@ def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
     return TextCell(text=f"{low.text}{RANGE_DASH}{end}", title=title)
 
 
-def order_columns(headings: Sequence[ColumnHeading], column_pairs: Sequence[ColumnPair]) -> list[int | ColumnPair]:
+def order_columns(
+    headings: Sequence[ColumnHeading], column_pairs: Sequence[RangeColumnPair]
+) -> list[int | RangeColumnPair]:
     """Return the shown columns in order: places of headings, and each pair at the place of its first column."""
     pairs_by_number = {place: pair for pair in column_pairs for place in (pair.low_number, pair.high_number)}
-    order: dict[int | ColumnPair, None] = {}
+    order: dict[int | RangeColumnPair, None] = {}
     for place in range(len(headings)):
         order.setdefault(pairs_by_number.get(place, place))
     return list(order)

@@ -106,10 +106,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
                 format_message("a radius of {text} needs a known body", text[:40]),
                 remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
             )
-        factor = units.compute_factor(unit, "km")
+        factor = units.compute_unit_factor(unit, "km")
         value = math.degrees(value * factor / radius_km)
-    elif units.is_convertible(unit, "deg"):
-        value = value * units.compute_factor(unit, "deg")
+    elif units.are_units_convertible(unit, "deg"):
+        value = value * units.compute_unit_factor(unit, "deg")
     else:
         value = math.nan
     if math.isnan(value):
@@ -124,7 +124,7 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
 
 def is_length(text: str) -> bool:
     """Return whether a radius is a length, not an angle."""
-    return units.is_convertible(_split_quantity(text)[1], "km")
+    return units.are_units_convertible(_split_quantity(text)[1], "km")
 
 
 def _split_quantity(text: str) -> tuple[float, str]:

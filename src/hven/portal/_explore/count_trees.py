@@ -18,20 +18,20 @@ import pyarrow as pa
 
 from hven.adql import syntax_tree
 from hven.engines import LiveRelation
-from hven.model import Cache, FailureLog
+from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import HvenError
-from hven.portal._condition_values import parse_field_values, write_value
+from hven.portal._condition_values import parse_field_values, quote_field_value
 from hven.portal._explore import observation_lines
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
-from hven.portal._explore.value_files import ValueFiles
+from hven.portal._explore.value_files import ValueFileDirectory
 from hven.portal.conditions import LIST_COLUMNS, WHOLE_LIST_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.observation_lines import ObservationKeyColumns
     from hven.portal._explore.page_queries import QueryRunner
 
 MAX_TABLE_GROUPS = 3_000  # groups of one table; a table with more gets fewer levels
@@ -43,7 +43,7 @@ log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountLeaf:
+class CountTreeLeaf:
     """Rows of one table that have the values of a path: `conditions` as in an address.
 
     `row_count` is None if the rows are not counted.
@@ -55,7 +55,7 @@ class CountLeaf:
 
 
 @dataclass(slots=True, kw_only=True)
-class CountNode:
+class CountTreeNode:
     """A node of the tree: its name (None: rows without a value), its rows, its branches, and tables that end here.
 
     Attributes
@@ -72,32 +72,32 @@ class CountNode:
     row_count: int | None = None
     is_lower_bound: bool = False
     table_conditions: dict[str, dict[str, dict[str, None]]] = dataclass_field(default_factory=dict)
-    branches: dict[str | None, CountNode] = dataclass_field(default_factory=dict)
-    leaves: list[CountLeaf] = dataclass_field(default_factory=list)
+    branches: dict[str | None, CountTreeNode] = dataclass_field(default_factory=dict)
+    leaves: list[CountTreeLeaf] = dataclass_field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TreeLevel:
+class _CountTreeLevel:
     """One level of one table: a column, or a word that holds for all rows."""
 
     column: Column | None = None
     word: str | None = None
 
 
-class CountTrees:
+class CountTreeCache:
     """Counts of tables by the columns of their levels, cached by the state of each table. Thread-safe."""
 
     def __init__(self) -> None:
-        self._leaves: Cache[tuple[CountLeaf, ...]] = Cache(MAX_CACHED_TREES)
+        self._leaves: LruCache[tuple[CountTreeLeaf, ...]] = LruCache(MAX_CACHED_TREES)
         self._lock = threading.Lock()
 
     def is_ready(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
     ) -> bool:
         """Return whether nothing has to be counted now: all counts are cached, or failed too recently."""
-        failures = runner.site.get_or_create(FailureLog)
+        failures = runner.site.get_or_create(RetryBackoffLog)
         keys = [_build_cache_key(table, runner, levels, max_branches, access_key) for table in tables]
-        return all(self._leaves.find(key) is not None or failures.is_paused(key) for key in keys)
+        return all(self._leaves.find(key) is not None or failures.is_retry_paused(key) for key in keys)
 
     def count_uncounted_tables(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
@@ -108,7 +108,7 @@ class CountTrees:
 
     def build_tree(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
-    ) -> CountNode:
+    ) -> CountTreeNode:
         """Return the tree of some tables as one reader sees them.
 
         Parameters
@@ -120,30 +120,30 @@ class CountTrees:
         access_key
             The access key of the reader: where a policy hides rows, counts are shared only with equal access.
         """
-        root = CountNode(name="")
+        root = CountTreeNode(name="")
         for table in tables:
             key = _build_cache_key(table, runner, levels, max_branches, access_key)
             with self._lock:  # one at a time: these are the largest queries of pages
-                leaves = self._leaves.find(key) or self._count_or_read(key, table, runner, levels, max_branches)
+                leaves = self._leaves.find(key) or self._count_or_read_leaves(key, table, runner, levels, max_branches)
             resource = runner
             table_levels = _resolve_levels(table, resource.published_state.resources.get(table.schema), levels)
             for leaf in leaves:
                 _add_leaf(root, leaf, table_levels)
-        _merge_unnamed_branches(root)
-        _sum_rows(root)
+        _inline_sole_unnamed_branches(root)
+        _sum_and_sort_branches(root)
         return root
 
-    def _count_or_read(
+    def _count_or_read_leaves(
         self, key: tuple[object, ...], table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int
-    ) -> tuple[CountLeaf, ...]:
+    ) -> tuple[CountTreeLeaf, ...]:
         """Count a table, or read the counts of another process.
 
         A failure is not kept: the count is tried again after a pause that grows.
         """
-        failures = runner.site.get_or_create(FailureLog)
-        if failures.is_paused(key):
+        failures = runner.site.get_or_create(RetryBackoffLog)
+        if failures.is_retry_paused(key):
             return _build_uncounted_leaf(table, runner)
-        files = ValueFiles(runner.site.settings.var_directory / CACHE_DIRECTORY)
+        files = ValueFileDirectory(runner.site.settings.var_directory / CACHE_DIRECTORY)
         owner = (key[0], *key[3:])  # all but the state of the rows
         leaves = _read_leaves(files, owner, key, table)
         if leaves is None:
@@ -151,7 +151,7 @@ class CountTrees:
                 leaves = _read_leaves(files, owner, key, table)
                 try:
                     if leaves is None:
-                        leaves = _count_table(table, runner, levels, max_branches)
+                        leaves = _count_rows_by_levels(table, runner, levels, max_branches)
                         _write_leaves(files, owner, key, leaves)
                 except HvenError as error:
                     failure = failures.record_failure(key, f"the tree's counts of {table.qualified_name}", str(error))
@@ -167,20 +167,24 @@ class CountTrees:
         return leaves
 
 
-def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf, ...]:
+def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountTreeLeaf, ...]:
     """Build the single leaf of a table whose rows could not be counted.
 
     It has a number of rows only where that agrees with the counts.
     """
-    has_observation_lines = table.view is None and observation_lines.find_observation_key(table, runner) is not None
+    has_observation_lines = (
+        table.view is None and observation_lines.find_observation_key_columns(table, runner) is not None
+    )
     if has_observation_lines or has_hidden_rows(table, runner):
         rows = None
     else:
         rows = runner.find_published_table(table).rows
-    return (CountLeaf(table=table, row_count=rows),)
+    return (CountTreeLeaf(table=table, row_count=rows),)
 
 
-def _read_leaves(files: ValueFiles, owner: Hashable, key: Hashable, table: Table) -> tuple[CountLeaf, ...] | None:
+def _read_leaves(
+    files: ValueFileDirectory, owner: Hashable, key: Hashable, table: Table
+) -> tuple[CountTreeLeaf, ...] | None:
     """Read the counts that another process has written; None if there are none."""
     cached_file = files.read_arrays(owner, key)
     if cached_file is None:
@@ -190,11 +194,11 @@ def _read_leaves(files: ValueFiles, owner: Hashable, key: Hashable, table: Table
     for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True):
         row_count = None if rows < 0 else int(rows)
         conditions = tuple((str(name), str(value)) for name, value in json.loads(text))
-        leaves.append(CountLeaf(table=table, row_count=row_count, conditions=conditions))
+        leaves.append(CountTreeLeaf(table=table, row_count=row_count, conditions=conditions))
     return tuple(leaves)
 
 
-def _write_leaves(files: ValueFiles, owner: Hashable, key: Hashable, leaves: Sequence[CountLeaf]) -> None:
+def _write_leaves(files: ValueFileDirectory, owner: Hashable, key: Hashable, leaves: Sequence[CountTreeLeaf]) -> None:
     """Write counts for the other processes."""
     row_counts = [-1 if leaf.row_count is None else leaf.row_count for leaf in leaves]
     rows = np.array(row_counts, np.int64)
@@ -232,7 +236,7 @@ def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
     return any(runner.has_hidden_rows(read_table) for read_table in read_tables)
 
 
-def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_TreeLevel]:
+def _resolve_levels(table: Table, resource: CollectionSpec | None, levels: Sequence[str]) -> list[_CountTreeLevel]:
     """Find the column or word of each level of a table; levels without one are left out."""
     columns_by_name = {}
     for column in table.columns:
@@ -245,12 +249,12 @@ def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[st
             level_column = columns_by_name.get(word.lower())
             text = _find_level_label(word, table, resource)
             if level_column is not None or text:
-                tree_levels.append(_TreeLevel(column=level_column, word=text))
+                tree_levels.append(_CountTreeLevel(column=level_column, word=text))
                 break
     return tree_levels
 
 
-def _find_level_label(word: str, table: Table, resource: Resource | None) -> str | None:
+def _find_level_label(word: str, table: Table, resource: CollectionSpec | None) -> str | None:
     if word == "@collection":
         resource_title = resource.title if resource is not None else None
         return resource_title or table.schema
@@ -260,7 +264,9 @@ def _find_level_label(word: str, table: Table, resource: Resource | None) -> str
     return None
 
 
-def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int) -> tuple[CountLeaf, ...]:
+def _count_rows_by_levels(
+    table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int
+) -> tuple[CountTreeLeaf, ...]:
     """Count the rows of a table by the columns of its levels; by fewer columns if there were too many groups.
 
     Raises
@@ -273,35 +279,35 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
     if table.view is not None:
         observation = None
     else:
-        observation = observation_lines.find_observation_key(table, runner)
+        observation = observation_lines.find_observation_key_columns(table, runner)
     known_row_count = None if rows_hidden else item.rows
-    single_leaf = (CountLeaf(table=table, row_count=known_row_count),)
+    single_leaf = (CountTreeLeaf(table=table, row_count=known_row_count),)
     tree_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
     columns = [level.column for level in tree_levels if level.column is not None]
     if not rows_hidden:  # statistics of all rows would reveal hidden ones
         columns = [column for column in columns if _has_few_values(item.statistics, column, max_branches)]
-    if is_live(table, runner):
+    if has_externally_written_rows(table, runner):
         return single_leaf  # other programs write the rows: no count would be true for long
     if table.view is not None or item.relation is None:
-        return (CountLeaf(table=table, row_count=None),)
+        return (CountTreeLeaf(table=table, row_count=None),)
     if not columns and known_row_count is not None and observation is None:
         return single_leaf
-    chosen_columns, groups = _choose_columns(table, columns, runner, observation, max_branches)
+    chosen_columns, groups = _choose_columns_and_groups(table, columns, runner, observation, max_branches)
     texts = []
     for place, column in enumerate(chosen_columns):
         texts.append(_write_value_conditions(column, [group[place] for group in groups]))
     leaves = []
     for group in groups:
         conditions = tuple((column.name, texts[place][group[place]]) for place, column in enumerate(chosen_columns))
-        leaves.append(CountLeaf(table=table, row_count=int(group[-1]), conditions=conditions))
+        leaves.append(CountTreeLeaf(table=table, row_count=int(group[-1]), conditions=conditions))
     return tuple(leaves)
 
 
-def _choose_columns(
+def _choose_columns_and_groups(
     table: Table,
     columns: Sequence[Column],
     runner: QueryRunner,
-    observation: ObservationKey | None,
+    observation: ObservationKeyColumns | None,
     max_branches: int,
 ) -> tuple[Sequence[Column], list[tuple[Any, ...]]]:
     """Count the groups of a table; leave columns out until neither groups nor the values of a column are too many."""
@@ -320,7 +326,7 @@ def _choose_columns(
         columns = narrow_columns
 
 
-def is_live(table: Table, runner: QueryRunner) -> bool:
+def has_externally_written_rows(table: Table, runner: QueryRunner) -> bool:
     """Return whether other programs write the rows of a table, or of the tables that it reads."""
     published_tables = runner.published_state.tables_by_name
     read_names = published_tables[table.qualified_name].read_tables
@@ -337,7 +343,7 @@ def _write_value_conditions(column: Column, values: Sequence[Any]) -> dict[Any, 
     For a list, the condition is the whole list if another list has its items, too.
     """
     if column.name.lower() not in LIST_COLUMNS:
-        return {value: write_value(None if value is None else str(value)) for value in values}
+        return {value: quote_field_value(None if value is None else str(value)) for value in values}
     lists = {value: [item.casefold() for item in str(value).split("#")] for value in values if value}
     item_counts: Counter[str] = Counter()
     for distinct_list in {tuple(items) for items in lists.values()}:
@@ -345,10 +351,10 @@ def _write_value_conditions(column: Column, values: Sequence[Any]) -> dict[Any, 
     conditions: dict[Any, str] = {}
     for value, items in lists.items():
         needs_whole_list = len(items) > 1 or item_counts[items[0]] > 1
-        conditions[value] = write_value(f"#{value}#" if needs_whole_list else value)
+        conditions[value] = quote_field_value(f"#{value}#" if needs_whole_list else value)
     for value in values:
         if not value:
-            conditions[value] = write_value(value)
+            conditions[value] = quote_field_value(value)
     return conditions
 
 
@@ -358,14 +364,14 @@ def _has_few_values(statistics: Mapping[str, Mapping[str, object]], column: Colu
 
 
 def _count_groups(
-    table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationKey | None
+    table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationKeyColumns | None
 ) -> list[tuple[Any, ...]]:
     """Count the rows of each combination of values; the files of one observation count once."""
     names = tuple(build_column_ref(column.name) for column in columns)
     items = (*(syntax_tree.SelectItem(name) for name in names), COUNT_ITEM)
     source: syntax_tree.FromItem = syntax_tree.build_table_ref(table)
     if observation is not None:
-        lines = observation_lines.build_line_search(TableSearch(table=table), observation)
+        lines = observation_lines.build_observation_line_search(TableSearch(table=table), observation)
         line_names = names or (build_column_ref(table.primary[0]),)
         line_items = tuple(syntax_tree.SelectItem(name) for name in line_names)
         line_select = syntax_tree.Select(line_items, source, where=lines.build_condition())
@@ -378,7 +384,7 @@ def _count_groups(
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
 
 
-def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) -> None:
+def _add_leaf(root: CountTreeNode, leaf: CountTreeLeaf, levels: Sequence[_CountTreeLevel]) -> None:
     """Add a leaf to the branch of its values and words."""
     values = dict(leaf.conditions)
     leaf_conditions: dict[str, str] = {}
@@ -388,7 +394,7 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
             name = level.word
         elif level.column.name in values:
             text = values[level.column.name]
-            value_name = _parse_value(level.column, text)
+            value_name = _parse_condition_value(level.column, text)
             labels = leaf.table.enums.get(level.column.enum or "", {})
             name = labels.get(value_name or "", value_name)
             leaf_conditions[level.column.name] = text
@@ -413,10 +419,10 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
         rows = leaf.row_count + other.row_count
     conditions_by_column = node.table_conditions[leaf.table.qualified_name]
     pairs = tuple((name, ",".join(merged_values)) for name, merged_values in conditions_by_column.items())
-    node.leaves[leaf_number] = CountLeaf(table=leaf.table, row_count=rows, conditions=pairs)
+    node.leaves[leaf_number] = CountTreeLeaf(table=leaf.table, row_count=rows, conditions=pairs)
 
 
-def _parse_value(column: Column, text: str) -> str | None:
+def _parse_condition_value(column: Column, text: str) -> str | None:
     """Read the value of a condition; None for rows without a value or with a blank one."""
     (word,) = parse_field_values(text)
     if column.name.lower() in LIST_COLUMNS:
@@ -432,7 +438,7 @@ def _parse_value(column: Column, text: str) -> str | None:
     return value
 
 
-def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
+def _get_or_create_branch(node: CountTreeNode, name: str | None) -> CountTreeNode:
     """Return the branch of a name.
 
     Names that differ only in case or blanks share a branch, which keeps the first spelling.
@@ -441,26 +447,26 @@ def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
         folded = None
     else:
         folded = " ".join(name.split()).casefold()
-    return node.branches.setdefault(folded, CountNode(name=name))
+    return node.branches.setdefault(folded, CountTreeNode(name=name))
 
 
-def _merge_unnamed_branches(node: CountNode) -> None:
+def _inline_sole_unnamed_branches(node: CountTreeNode) -> None:
     """Replace a branch without a name by what is below it, if it is the only one.
 
     Such a level says nothing: all rows lack the value.
     """
     for branch in node.branches.values():
-        _merge_unnamed_branches(branch)
+        _inline_sole_unnamed_branches(branch)
     if not node.leaves and node.branches.keys() == {None}:
         unnamed_branch = node.branches[None]
         node.branches = unnamed_branch.branches
         node.leaves = unnamed_branch.leaves
 
 
-def _sum_rows(node: CountNode) -> int | None:
+def _sum_and_sort_branches(node: CountTreeNode) -> int | None:
     """Sum the rows of all branches, and sort these: most rows first, then by name, unnamed ones last."""
     for branch in node.branches.values():
-        _sum_rows(branch)
+        _sum_and_sort_branches(branch)
     row_counts = [branch.row_count for branch in node.branches.values()]
     row_counts += [leaf.row_count for leaf in node.leaves]
     counts = [rows for rows in row_counts if rows is not None]
@@ -471,7 +477,7 @@ def _sum_rows(node: CountNode) -> int | None:
     has_open_branch = any(branch.is_lower_bound for branch in node.branches.values())
     node.is_lower_bound = len(counts) < len(row_counts) or has_open_branch
 
-    def build_sort_key(pair: tuple[str | None, CountNode]) -> tuple[bool, int, str]:
+    def build_sort_key(pair: tuple[str | None, CountTreeNode]) -> tuple[bool, int, str]:
         name, branch = pair
         return name is None, -(branch.row_count or 0), name or ""
 

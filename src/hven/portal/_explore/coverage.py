@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql import syntax_tree
-from hven.model.table import find_begin_and_end_columns
-from hven.portal._explore.place_names import find_single_body, is_on_body
+from hven.model.table import find_begin_and_end_time_columns
+from hven.portal._explore.place_names import find_single_body, has_positions_on_body
 from hven.portal._explore.plots import build_histogram
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref, find_position_columns
 
@@ -58,35 +58,35 @@ class TimeCoverage:
 
 def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | None:
     """Draw the places of a table's rows on a body; None if they are on no body, or no row has a place."""
-    if not is_on_body(table):
+    if not has_positions_on_body(table):
         return None
     names = {column.name.lower(): column.name for column in table.columns}
     bounds = [names[name] for name in ("c1min", "c1max", "c2min", "c2max") if name in names]
     point = find_position_columns(table)
     is_partial = False
     if len(bounds) == 4:
-        counts, is_partial = _count_boxes(table, bounds, runner)
+        counts, is_partial = _count_row_boxes_by_cell(table, bounds, runner)
     elif point is not None:
-        counts = _count_points(table, point, runner)
+        counts = _count_points_by_cell(table, point, runner)
     else:
         return None
     if counts.any():
         body = find_single_body(table, (), runner)
-        return GroundCoverage(body=body, paths=_draw_shades(counts), is_partial=is_partial)
+        return GroundCoverage(body=body, paths=_draw_shaded_cells(counts), is_partial=is_partial)
     return None
 
 
-def _count_boxes(table: Table, bounds: Sequence[str], runner: QueryRunner) -> tuple[_Floats, bool]:
+def _count_row_boxes_by_cell(table: Table, bounds: Sequence[str], runner: QueryRunner) -> tuple[_Floats, bool]:
     """Count the boxes of rows that touch each cell; also return whether there are more than `MAX_BOXES` rows."""
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in bounds)
     top = syntax_tree.Literal(MAX_BOXES + 1)
-    select = syntax_tree.Select(items, TableSearch(table=table).build_source(), top=top)
+    select = syntax_tree.Select(items, TableSearch(table=table).build_from_item(), top=top)
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     west, east, south, north = (_to_floats(rows.column(at)) for at in range(4))
     return _count_boxes_by_cell(west, east, south, north), rows.num_rows > MAX_BOXES
 
 
-def _count_points(table: Table, point: tuple[str, str], runner: QueryRunner) -> _Floats:
+def _count_points_by_cell(table: Table, point: tuple[str, str], runner: QueryRunner) -> _Floats:
     """Count the points of rows in each cell."""
     cell_size = syntax_tree.Literal(float(CELL_DEGREES))
     quotients = [syntax_tree.BinaryOperation("/", build_column_ref(name), cell_size) for name in point]
@@ -96,7 +96,7 @@ def _count_points(table: Table, point: tuple[str, str], runner: QueryRunner) -> 
         syntax_tree.SelectItem(cells[1], syntax_tree.Ident("y")),
         COUNT_ITEM,
     )
-    select = syntax_tree.Select(items, TableSearch(table=table).build_source(), group_by=cells)
+    select = syntax_tree.Select(items, TableSearch(table=table).build_from_item(), group_by=cells)
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     x, y, row_counts = (_to_floats(rows.column(at)) for at in range(3))
     is_valid = np.isfinite(x) & np.isfinite(y) & (np.abs(y * CELL_DEGREES) <= 90)
@@ -113,7 +113,7 @@ def _to_floats(values: pa.ChunkedArray) -> _Floats:
 
 def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None:
     """Draw the begins of a table's rows; None if it has no times, or all are equal."""
-    column, _ = find_begin_and_end_columns(table)
+    column, _ = find_begin_and_end_time_columns(table)
     if column is None:
         return None
     time_histogram = build_histogram(TableSearch(table=table), column, runner, bin_count=BAR_COUNT)
@@ -161,7 +161,7 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
     return counts
 
 
-def _draw_shades(counts: _Floats) -> tuple[str, ...]:
+def _draw_shaded_cells(counts: _Floats) -> tuple[str, ...]:
     """Draw cells in shades of the logarithm of their counts; equal neighbours in a row are joined."""
     is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.model.sky import Moc
 from hven.portal._explore import map_frames, place_names, value_index
 from hven.portal._explore.search import NEAR_PARAMETER, parse_search
-from hven.portal._explore.value_index import ValueIndex, ValueMatch, fold_text
+from hven.portal._explore.value_index import ValueIndex, ValueMatch, normalize_search_text
 from hven.query import resolver
 from hven.query.resolver import bright
 
@@ -63,12 +63,12 @@ class DataSearchResult:
     is_incomplete: bool
 
 
-class RowCounter:
+class RowCountExecutor:
     """Threads that count rows; they finish after an answer was sent, and the counts are cached."""
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(4, thread_name_prefix="counting")
-        self.table_coverage: Cache[Moc] = Cache(512)  # the coverage of tables in coarse cells
+        self.table_coverage: LruCache[Moc] = LruCache(512)  # the coverage of tables in coarse cells
 
 
 def search_data(
@@ -91,7 +91,7 @@ def search_data(
     tables
         The tables that the reader may see; no others are searched.
     table_texts
-        By qualified name: the folded title and description of a table (`value_index.fold_text`).
+        By qualified name: the folded title and description of a table (`value_index.normalize_search_text`).
     max_values
         The maximum number of values.
     count_seconds
@@ -102,7 +102,7 @@ def search_data(
         The time for counting rows that are not counted yet.
     """
     first_words = _WORD_PATTERN.findall(words)[:MAX_WORDS]
-    folded_words = list(dict.fromkeys(filter(None, map(fold_text, first_words))))
+    folded_words = list(dict.fromkeys(filter(None, map(normalize_search_text, first_words))))
     index = runner.site.get_or_create(ValueIndex)
     detached_runner = replace(runner, on_query_start=None)
     if not folded_words:
@@ -112,16 +112,16 @@ def search_data(
     candidates: list[value_index.Candidate] = []
     for values in table_values:
         table_text = table_texts.get(values.table.qualified_name, "")
-        candidates += value_index.find_candidates(folded_words, values, table_text, MAX_TABLE_HITS)
+        candidates += value_index.find_value_candidates(folded_words, values, table_text, MAX_TABLE_HITS)
     candidates.sort(key=lambda candidate: -candidate[0])
     best_candidates = candidates[: 3 * max_values]
-    all_matches = [value_index.build_match(candidate) for candidate in best_candidates]
+    all_matches = [value_index.build_value_match(candidate) for candidate in best_candidates]
     value_matches = _choose_best_matches(all_matches, max_values)
     named_places = _find_named_places(words, value_matches, tables, detached_runner)
     place_matches = _list_tables_near(named_places, tables, table_values, detached_runner)
     matches = [*value_matches, *(match for _, match in place_matches)]
     uncounted = [match for match in matches if match.row_count is None and not match.is_live]
-    counted = _count_matches(uncounted, tables, detached_runner, until)
+    counted = _count_rows_of_matches(uncounted, tables, detached_runner, until)
     new_counts = {id(match): counted.get(id(match), -1) for match in uncounted}
 
     def with_count(match: ValueMatch) -> ValueMatch | None:
@@ -187,11 +187,13 @@ def _find_named_places(
                 places.append(place)
     places = places[:MAX_PLACES]
     try:
-        resolved_name = resolver.resolve_name(words, site=runner.site, policies=runner.policies, includes_remote=False)
+        resolved_name = resolver.resolve_object_name(
+            words, site=runner.site, policies=runner.policies, includes_remote=False
+        )
     except HvenError:
         resolved_name = None
     if resolved_name is not None and resolved_name.position is not None:
-        size = next((radius for sky_object, radius in bright.load_objects() if sky_object == resolved_name), 0.0)
+        size = next((radius for sky_object, radius in bright.load_bright_objects() if sky_object == resolved_name), 0.0)
         longitude, latitude = resolved_name.position
         place = NamedPlace(
             name=resolved_name.name,
@@ -208,12 +210,12 @@ def _find_named_places(
 def _list_tables_near(
     places: Sequence[NamedPlace],
     tables: Sequence[Table],
-    table_values: Sequence[value_index.ValueTable],
+    table_values: Sequence[value_index.IndexedTableValues],
     runner: QueryRunner,
 ) -> list[tuple[NamedPlace, ValueMatch]]:
     """List the tables that may have rows around places, each as a match without a count."""
     place_matches = []
-    mapped = [(table, map_frames.classify_map(table)) for table in tables]
+    mapped = [(table, map_frames.classify_table_map(table)) for table in tables]
     values = {candidate.table.qualified_name: candidate for candidate in table_values}
     for place in places:
         number = 0
@@ -222,7 +224,7 @@ def _list_tables_near(
                 continue
             if place.target:
                 target = _build_body_condition(table, place.target, values.get(table.qualified_name), runner)
-                if target is None or place_names.find_gazetteer(table) is not None:
+                if target is None or place_names.recognize_gazetteer_table(table) is not None:
                     continue
             else:
                 target = ()
@@ -240,7 +242,7 @@ def _list_tables_near(
 
 
 def _build_body_condition(
-    table: Table, body_name: str, values: value_index.ValueTable | None, runner: QueryRunner
+    table: Table, body_name: str, values: value_index.IndexedTableValues | None, runner: QueryRunner
 ) -> tuple[tuple[str, str], ...] | None:
     """Return the condition that the places of a table are on a body; empty if all are; None if none are."""
     column = place_names.find_body_column(table.columns)
@@ -272,7 +274,7 @@ def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> b
     lat = np.clip(place.latitude + place.radius_degrees * np.append(np.sin(turn), 0.0), -90.0, 90.0)
     longitude_scale = np.maximum(np.cos(np.radians(lat)), 1e-3)
     lon = (place.longitude + place.radius_degrees * np.append(np.cos(turn), 0.0) / longitude_scale) % 360.0
-    coverage_cache = runner.site.get_or_create(RowCounter).table_coverage
+    coverage_cache = runner.site.get_or_create(RowCountExecutor).table_coverage
     key = (table.qualified_name, item.run_id, item.updated, order)
     cells = coverage_cache.find(key)
     if cells is None:
@@ -281,14 +283,14 @@ def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> b
     return bool(cells.contains(lon, lat).any())
 
 
-def _count_matches(
+def _count_rows_of_matches(
     matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner, give_up_time: float
 ) -> dict[int, int]:
     """Count the rows of matches in parallel; those that take too long are left out."""
     if not matches:
         return {}
-    pool = runner.site.get_or_create(RowCounter).executor
-    matches_by_future = {pool.submit(_count_match, match, tables, runner): id(match) for match in matches}
+    pool = runner.site.get_or_create(RowCountExecutor).executor
+    matches_by_future = {pool.submit(_count_rows_of_match, match, tables, runner): id(match) for match in matches}
     timeout = max(give_up_time - time.monotonic(), 0.005)
     finished, _ = wait(matches_by_future, timeout=timeout)
     counts = {}
@@ -299,7 +301,7 @@ def _count_matches(
     return counts
 
 
-def _count_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> int | None:
+def _count_rows_of_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> int | None:
     try:
         count_query = build_match_search(match, tables, runner).build_count_query()
         return runner.fetch_number(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
@@ -311,6 +313,6 @@ def build_match_search(match: ValueMatch, tables: Sequence[Table], runner: Query
     """Return the search that the link of a match leads to."""
     table = match.table
     pairs = list(match.conditions)
-    locate = partial(place_names.locate_name, table=table, runner=runner, tables=tables, pairs=pairs)
+    locate = partial(place_names.locate_place_name, table=table, runner=runner, tables=tables, pairs=pairs)
     find_radius_km = partial(place_names.find_body_radius_km, table, pairs, runner)
     return parse_search(pairs, table, locate=locate, find_radius_km=find_radius_km)

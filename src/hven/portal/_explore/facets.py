@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hven.adql import syntax_tree
 from hven.model.errors import TimeLimitError
-from hven.portal._condition_values import parse_field_values, write_value
+from hven.portal._condition_values import parse_field_values, quote_field_value
 from hven.portal._explore.search import COUNT_ITEM, build_column_ref
 from hven.portal.conditions import LIST_COLUMNS
 
@@ -83,14 +83,14 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     facet_columns = []
     for column in table.columns:
         is_file_property = (column.ucd or "").lower().startswith(FILE_UCD_PREFIXES)
-        if column.hidden or not column.type.is_choice or is_file_property:
+        if column.hidden or not column.type.can_be_choice or is_file_property:
             continue
         facts = statistics.get(column.name, {})
         distinct = facts.get("distinct")
         nulls = facts.get("nulls")
         if column.enum:
             facet_columns.append(column)
-        elif _has_choice_count(distinct) and column.name not in table.primary:
+        elif _is_suitable_choice_count(distinct) and column.name not in table.primary:
             if item.rows is None or not isinstance(nulls, int):
                 filled_count = None
             else:
@@ -100,7 +100,7 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     return tuple(sorted(facet_columns, key=lambda column: column.rank))
 
 
-def _has_choice_count(distinct: object) -> TypeGuard[float]:
+def _is_suitable_choice_count(distinct: object) -> TypeGuard[float]:
     """Return whether a number of distinct values is known and suits a choice."""
     return isinstance(distinct, int | float) and 1 < distinct <= MAX_DISTINCT_VALUES
 
@@ -112,7 +112,7 @@ def can_show_all_choices(column: Column, runner: QueryRunner, table: Table) -> b
     return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
 
 
-def sort_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
+def sort_choices_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
     """Sort choices by value, numbers as numbers; rows without a value come last."""
     number = facet.column.type.is_numeric
 
@@ -146,12 +146,14 @@ def count_facets(
     else:
         timeout_seconds = COUNT_TIMEOUT_SECONDS
     deadline = time.monotonic() + timeout_seconds
-    counted_together = _count_columns_together(search, unconditioned, runner, deadline)
+    counted_together = _count_values_of_columns(search, unconditioned, runner, deadline)
     column_facets = []
     for column in columns:
         counted = counted_together.get(column.name)
         if counted is None and time.monotonic() < deadline:
-            counted = _count_column(search, column, runner, shown_count=shown_count, search_text="", deadline=deadline)
+            counted = _count_column_values(
+                search, column, runner, shown_count=shown_count, search_text="", deadline=deadline
+            )
         column_facets.append(_build_facet(search, column, shown_count, counted))
     return [column_facet for column_facet in column_facets if column_facet is not None]
 
@@ -168,11 +170,13 @@ def count_facet(
     more than `MAX_EXACT_ROWS` rows, a sample is counted; values that are rare in the sample are counted exactly.
     """
     deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
-    counted = _count_column(search, column, runner, shown_count=shown_count, search_text=search_text, deadline=deadline)
+    counted = _count_column_values(
+        search, column, runner, shown_count=shown_count, search_text=search_text, deadline=deadline
+    )
     return _build_facet(search, column, shown_count, counted)
 
 
-def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) -> Facet | None:
+def build_facet_from_statistics(search: TableSearch, column: Column, runner: QueryRunner) -> Facet | None:
     """Return the choices that the statistics of the published rows name, without counts; None if there are none.
 
     The statistics are of all rows: a reader from whom rows are hidden gets None.
@@ -248,7 +252,7 @@ class _ValueCounts:
     has_more: bool = False
 
 
-def _count_columns_together(
+def _count_values_of_columns(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, deadline: float
 ) -> dict[str, _ValueCounts]:
     """Count several columns with one GROUP BY query for each bundle with few combinations of values."""
@@ -257,20 +261,20 @@ def _count_columns_together(
     if where is None and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
         return counts_by_column  # each column is counted by itself, once for each state of the table
     published_table = runner.find_published_table(search.table)
-    if len(_group_columns(columns, published_table)) > 1:
-        fetched_counts = _count_fetched_rows(search, columns, runner)
+    if len(_group_columns_by_cardinality(columns, published_table)) > 1:
+        fetched_counts = _fetch_rows_and_count_values(search, columns, runner)
     else:
         fetched_counts = {}
     for column in columns:
         if column.name in fetched_counts:
             counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
     other_columns = [column for column in columns if column.name not in fetched_counts]
-    for bundle in _group_columns(other_columns, published_table):
+    for bundle in _group_columns_by_cardinality(other_columns, published_table):
         if len(bundle) == 1:
             continue
         names = tuple(build_column_ref(column.name) for column in bundle)
         column_items = [syntax_tree.SelectItem(name) for name in names]
-        select = syntax_tree.Select((*column_items, COUNT_ITEM), search.build_source(), where=where, group_by=names)
+        select = syntax_tree.Select((*column_items, COUNT_ITEM), search.build_from_item(), where=where, group_by=names)
         sampled_answer = _fetch_counts(search, syntax_tree.Query(select), where, runner, deadline)
         if sampled_answer is None:
             continue
@@ -278,7 +282,7 @@ def _count_columns_together(
         row_counts = rows.column(len(bundle))
         for at, column in enumerate(bundle):
             pairs = _sum_by_value(rows.column(at), row_counts)  # by place: a column may be called n, too
-            value_counts = _build_value_counts(column, _sort_counts(pairs), "", has_more=False)
+            value_counts = _build_value_counts(column, _sort_value_counts(pairs), "", has_more=False)
             counts_by_column[column.name] = _estimate_value_counts(
                 search, column, runner, value_counts=value_counts, share=share, condition=where
             )
@@ -292,12 +296,12 @@ def _sum_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArray) -> list[
     return list(zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True))
 
 
-def _group_columns(columns: Sequence[Column], published: PublishedTable) -> list[list[Column]]:
+def _group_columns_by_cardinality(columns: Sequence[Column], published_table: PublishedTable) -> list[list[Column]]:
     """Bundle columns that together have few combinations of values, according to the statistics."""
     sized_bundles: list[tuple[int, list[Column]]] = []
 
     def estimate_value_count(column: Column) -> int:
-        distinct = published.statistics.get(column.name, {}).get("distinct")
+        distinct = published_table.statistics.get(column.name, {}).get("distinct")
         if isinstance(distinct, int | float):
             value_count = int(distinct)
         elif column.type.is_boolean:
@@ -317,7 +321,7 @@ def _group_columns(columns: Sequence[Column], published: PublishedTable) -> list
     return [bundle for _, bundle in sized_bundles]
 
 
-def _sort_counts(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
+def _sort_value_counts(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
     def build_sort_key(pair: tuple[Any, int]) -> tuple[int, bool, Any]:
         value, count = pair
         return -count, value is None, value
@@ -389,12 +393,12 @@ def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCoun
     return replace(value_counts, values=tuple(values), is_exact=False)
 
 
-def _count_column(
+def _count_column_values(
     search: TableSearch, column: Column, runner: QueryRunner, *, shown_count: int, search_text: str, deadline: float
 ) -> _ValueCounts | None:
-    where = search.build_condition(without=column.name)
+    where = search.build_condition(excluded_name=column.name)
     if where is None and not search_text and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
-        full_counts = _count_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
+        full_counts = _count_values_in_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
         if full_counts is not None:
             has_more = _has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
             return _build_value_counts(column, full_counts, "", has_more=has_more)
@@ -402,7 +406,7 @@ def _count_column(
         pattern = syntax_tree.Literal("%" + search_text.replace("%", "")[:100] + "%")
         column_ref = build_column_ref(column.name)
         test = syntax_tree.LikePredicate(column_ref, pattern, ignore_case=True)
-        where = syntax_tree.join_conditions(where, test)
+        where = syntax_tree.join_conditions_with_and(where, test)
     if _has_list_values(column):
         max_values = MAX_COUNTED_LISTS
     else:
@@ -423,12 +427,12 @@ def _has_list_values(column: Column) -> bool:
     return column.name.lower() in LIST_COLUMNS and column.type.is_string
 
 
-def _count_all_rows(
+def _count_values_in_all_rows(
     search: TableSearch, column: Column, runner: QueryRunner, timeout_seconds: float
 ) -> list[tuple[Any, int]] | None:
     """Count the values of a column in all rows, once for each state of the table; None if it takes too long."""
     count_query = _build_count_query(search, column, None, MAX_COUNTED_LISTS)
-    rows = runner.fetch_lasting(count_query, search.table, timeout_seconds=timeout_seconds)
+    rows = runner.fetch_cached_until_change(count_query, search.table, timeout_seconds=timeout_seconds)
     if rows is None:
         return None
     return list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
@@ -450,7 +454,7 @@ def _estimate_value_counts(
     if share == 1.0 or _has_list_values(column):
         full_counts = None
     else:
-        full_counts = _count_all_rows(search, column, runner, COUNT_TIMEOUT_SECONDS)
+        full_counts = _count_values_in_all_rows(search, column, runner, COUNT_TIMEOUT_SECONDS)
     estimated = _scale_sample_counts(value_counts, share)
     if full_counts is None:
         return estimated
@@ -470,7 +474,7 @@ def _estimate_value_counts(
     if not rare_values:
         return estimated
     rare_test = _build_values_condition(column, rare_values)
-    test = syntax_tree.join_conditions(condition, rare_test)
+    test = syntax_tree.join_conditions_with_and(condition, rare_test)
     try:
         count_query = _build_count_query(search, column, test, MAX_COUNTED_LISTS)
         recounted = runner.fetch_table(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
@@ -480,7 +484,7 @@ def _estimate_value_counts(
     exact = zip(recounted.column(0).to_pylist(), recounted.column(1).to_pylist(), strict=True)
     values = [value_count for value_count in estimated.values if value_count[0] not in recounted_names]
     values += [(names.get(value, value), number) for value, number in exact]
-    return replace(estimated, values=tuple(_sort_counts(values)))
+    return replace(estimated, values=tuple(_sort_value_counts(values)))
 
 
 def _build_values_condition(column: Column, values: Sequence[Any]) -> syntax_tree.Expr:
@@ -515,7 +519,7 @@ def _build_value_counts(
     return _ValueCounts(tuple(texts), is_exact=True)
 
 
-def _count_fetched_rows(
+def _fetch_rows_and_count_values(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner
 ) -> dict[str, list[tuple[Any, int]]]:
     """Fetch the rows and count the values of all columns in them, if the rows are few.
@@ -527,7 +531,7 @@ def _count_fetched_rows(
         return {}
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
     top = syntax_tree.Literal(MAX_FETCHED_ROWS + 1)
-    rows_query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where, top=top))
+    rows_query = syntax_tree.Query(syntax_tree.Select(items, search.build_from_item(), where=where, top=top))
     try:
         if _has_more_rows(search, where, runner, 2 * MAX_FETCHED_ROWS):
             return {}
@@ -541,7 +545,7 @@ def _count_fetched_rows(
     for at, column in enumerate(columns):
         counts = pc.value_counts(rows.column(at).combine_chunks())
         pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-        counts_by_column[column.name] = _sort_counts(pairs)
+        counts_by_column[column.name] = _sort_value_counts(pairs)
     return counts_by_column
 
 
@@ -558,9 +562,9 @@ def _count_list_items(pairs: Sequence[tuple[str | None, int]], search_text: str)
     return sorted(item_counts.items(), key=lambda pair: (-pair[1], pair[0] or ""))
 
 
-def write_choices(values: Sequence[str | None]) -> str:
+def write_choice_condition(values: Sequence[str | None]) -> str:
     """Write chosen values as a condition of an address; values with commas are quoted."""
-    return ",".join(map(write_value, values))
+    return ",".join(map(quote_field_value, values))
 
 
 def _parse_choices(value: str) -> list[str]:
@@ -577,7 +581,7 @@ def _build_count_query(
     value_item = syntax_tree.SelectItem(column_ref, syntax_tree.Ident("v"))
     select = syntax_tree.Select(
         (value_item, COUNT_ITEM),
-        search.build_source(),
+        search.build_from_item(),
         where=condition,
         group_by=(column_ref,),
         top=syntax_tree.Literal(max_values),

@@ -79,7 +79,7 @@ def _read_parquet(path: Path, row_limit: int) -> pa.Table:
         return pa.Table.from_batches([batch])
 
 
-def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
+def _read_delimited_rows(path: Path, row_limit: int, delimiter: str) -> pa.Table:
     from pyarrow import csv  # noqa: PLC0415  (slow to load, asked by few)
 
     parse_options = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
@@ -90,11 +90,11 @@ def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
             table = reader.schema.empty_table()
         else:
             table = pa.Table.from_batches([batch.slice(0, row_limit)])
-    plain_types = [(field.name, _to_plain_type(field.type)) for field in table.schema]
+    plain_types = [(field.name, _simplify_arrow_type(field.type)) for field in table.schema]
     return table.cast(pa.schema(plain_types))
 
 
-def _to_plain_type(arrow_type: pa.DataType) -> pa.DataType:
+def _simplify_arrow_type(arrow_type: pa.DataType) -> pa.DataType:
     if pa.types.is_null(arrow_type):
         return pa.string()
     if pa.types.is_timestamp(arrow_type):
@@ -140,6 +140,6 @@ def _read_fits(path: Path, row_limit: int) -> pa.Table:
 _PREVIEW_READERS: dict[str, Callable[[Path, int], pa.Table]] = {
     "parquet": _read_parquet,
     "fits": _read_fits,
-    "csv": lambda path, rows: _read_separated(path, rows, ","),
-    "tsv": lambda path, rows: _read_separated(path, rows, "\t"),
+    "csv": lambda path, rows: _read_delimited_rows(path, rows, ","),
+    "tsv": lambda path, rows: _read_delimited_rows(path, rows, "\t"),
 }

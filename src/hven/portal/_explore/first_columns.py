@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model.table import find_begin_and_end_columns
+from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore import row_files
 from hven.portal._explore.map_frames import find_map_frame
 from hven.services.file_rows import classify_column, list_link_columns
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.observation_lines import ObservationKeyColumns
     from hven.portal._explore.search import TableSearch
 
 MAX_INITIAL_COLUMNS = 10  # the two ends of a range count as one
@@ -35,7 +35,7 @@ def find_title_column(table: Table) -> Column | None:
 
 
 def choose_initial_columns(
-    search: TableSearch, constant_names: Collection[str], observation: ObservationKey | None = None
+    search: TableSearch, constant_names: Collection[str], observation: ObservationKeyColumns | None = None
 ) -> tuple[str, ...]:
     """Return the names of the columns that are shown by default, in their order.
 
@@ -56,11 +56,11 @@ def choose_initial_columns(
     if title_column is not None:
         required_names.append(title_column.name)
     else:
-        required_names += _find_name_column(table, observation)
+        required_names += _find_identifying_column_names(table, observation)
     required_names = [name for name in required_names if name not in constant_names]
-    chosen_names = dict.fromkeys([*required_names, *find_searched_columns(search)])
+    chosen_names = dict.fromkeys([*required_names, *find_searched_column_names(search)])
     all_names = [column.name for column in shown_columns]
-    if observation is None and _count_merged_columns(all_names) <= MAX_INITIAL_COLUMNS:
+    if observation is None and _count_columns_with_merged_ranges(all_names) <= MAX_INITIAL_COLUMNS:
         return tuple(dict.fromkeys([*chosen_names, *all_names]))
     time_and_place_names = [*_find_time_columns(table), *_find_place_columns(table)]
     chosen_names |= dict.fromkeys(name for name in time_and_place_names if name in all_names)
@@ -69,17 +69,17 @@ def choose_initial_columns(
     files = {column.name for column in (*link_columns, size_column) if column is not None}
     files |= set(table.primary) if observation is not None else set()
     for column in sorted(shown_columns, key=lambda column: column.std):
-        is_other_end = _find_other_end(column.name) in chosen_names
-        has_room = is_other_end or _count_merged_columns(chosen_names) < MAX_INITIAL_COLUMNS
+        is_other_end = _derive_other_range_end(column.name) in chosen_names
+        has_room = is_other_end or _count_columns_with_merged_ranges(chosen_names) < MAX_INITIAL_COLUMNS
         if has_room and column.name not in files and not _is_technical(column, table):
             chosen_names[column.name] = None
-    if observation is None and _count_merged_columns(chosen_names) < MAX_INITIAL_COLUMNS:
+    if observation is None and _count_columns_with_merged_ranges(chosen_names) < MAX_INITIAL_COLUMNS:
         link_names = [column.name for column in link_columns if column in shown_columns]
         chosen_names |= dict.fromkeys(link_names[:1])
     return tuple(chosen_names)
 
 
-def find_searched_columns(search: TableSearch) -> Iterator[str]:
+def find_searched_column_names(search: TableSearch) -> Iterator[str]:
     """Yield the columns of the search's conditions, order and units."""
     column_names = {column.name for column in search.table.columns if not column.hidden}
     searched_names = [name for name, _ in search.conditions]
@@ -89,14 +89,14 @@ def find_searched_columns(search: TableSearch) -> Iterator[str]:
         yield from (column_name for column_name in (name, *pair_names) if column_name in column_names)
 
 
-def _find_name_column(table: Table, observation: ObservationKey | None) -> list[str]:
+def _find_identifying_column_names(table: Table, observation: ObservationKeyColumns | None) -> list[str]:
     if observation is not None:
         return [observation.columns[0]]
     return list(table.primary[:1]) or [column.name for column in table.columns if not column.hidden][:1]
 
 
 def _find_time_columns(table: Table) -> list[str]:
-    return list(dict.fromkeys(column.name for column in find_begin_and_end_columns(table) if column is not None))
+    return list(dict.fromkeys(column.name for column in find_begin_and_end_time_columns(table) if column is not None))
 
 
 def _find_place_columns(table: Table) -> list[str]:
@@ -117,7 +117,7 @@ def _is_technical(column: Column, table: Table) -> bool:
     return is_outline or classify_column(column, table) == "link"
 
 
-def _count_merged_columns(column_names: Collection[str]) -> int:
+def _count_columns_with_merged_ranges(column_names: Collection[str]) -> int:
     """Count columns; the two ends of a range count as one."""
     return len({_strip_range_end(name) for name in column_names})
 
@@ -129,7 +129,7 @@ def _strip_range_end(name: str) -> str:
     return name
 
 
-def _find_other_end(name: str) -> str:
+def _derive_other_range_end(name: str) -> str:
     """Return the other end of a range."""
     for end, other in (RANGE_ENDS, RANGE_ENDS[::-1]):
         if name.lower().endswith(end):

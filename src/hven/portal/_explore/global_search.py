@@ -22,8 +22,8 @@ import pyarrow as pa
 from hven import query
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
-from hven.descriptor import load_standard
-from hven.model import Cache, plugins
+from hven.descriptor import load_standard_descriptor
+from hven.model import LruCache, plugins
 from hven.model.errors import (
     HvenError,
     OverloadedError,
@@ -33,14 +33,14 @@ from hven.model.errors import (
     format_message,
     join_messages,
 )
-from hven.model.settings import RemoteService
+from hven.model.settings import RemoteTapService
 from hven.model.table import Table, set_column_epochs
 from hven.portal import conditions as epn_conditions
 from hven.portal._explore import facets
 from hven.portal._explore.facets import FacetChoice
+from hven.portal._explore.registered_tables import RegisteredTableCache
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref, parse_search
-from hven.portal._explore.service_list import ServiceLists
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.sources import http_client
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.portal._explore.facets import Facet
     from hven.portal._explore.page_queries import QueryRunner
-    from hven.portal._explore.service_list import RegisteredTable
+    from hven.portal._explore.registered_tables import RegisteredRemoteTable
     from hven.site import Site
 
 STANDARD_TITLES = {"epn": "EPN-TAP", "obscore": "ObsCore"}
@@ -177,7 +177,7 @@ EXAMPLE_SEARCHES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchTarget:
+class SearchableTable:
     """A table to query.
 
     `service` is None for a table of this site; `registry_entry` is the description in a registry.
@@ -185,9 +185,9 @@ class SearchTarget:
 
     name: str
     title: str
-    service: RemoteService | None = None
+    service: RemoteTapService | None = None
     table: Table | None = None
-    registry_entry: RegisteredTable | None = None
+    registry_entry: RegisteredRemoteTable | None = None
 
     @property
     def key(self) -> str:
@@ -198,7 +198,7 @@ class SearchTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetResult:
+class TableQueryOutcome:
     """The result of one table.
 
     Attributes
@@ -214,7 +214,7 @@ class TargetResult:
         The keys of these rows, as pages name them; empty for remote rows and for rows without a key.
     """
 
-    target: SearchTarget
+    target: SearchableTable
     status: str
     row_count: int | None = None
     message: str = ""
@@ -228,7 +228,7 @@ class TargetResult:
 @lru_cache(maxsize=2)
 def load_standard_table(kind: str) -> Table:
     """Return the table of a standard, with the columns that the search form offers."""
-    standard = load_standard(STANDARD_FILES[kind])
+    standard = load_standard_descriptor(STANDARD_FILES[kind])
     table = set_column_epochs(standard.tables[0].table)
     names = {column.name for column in table.columns}
     if {"s_ra", "s_dec"} <= names:
@@ -236,7 +236,7 @@ def load_standard_table(kind: str) -> Table:
     return table
 
 
-def classify_table(table: Table) -> str:
+def classify_table_standard(table: Table) -> str:
     """Return the kind of a table: ``epn``, ``obscore``, or an empty text."""
     name = table.name.lower()
     has_epn_utype = "epntap#table" in (table.utype or "")
@@ -248,38 +248,40 @@ def classify_table(table: Table) -> str:
     return ""
 
 
-def list_targets(kind: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchTarget]:
+def list_searchable_tables(standard: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchableTable]:
     """List the tables of a kind: those of this site that the reader may see, then the remote ones."""
     search_targets = []
     for table in tables:
-        if classify_table(table) == kind and table.qualified_name in runner.published_state.tables_by_name:
+        if classify_table_standard(table) == standard and table.qualified_name in runner.published_state.tables_by_name:
             resource = runner.published_state.resources.get(table.schema)
             resource_title = resource.title if resource is not None else None
             title = resource_title or table.title or table.qualified_name
-            search_targets.append(SearchTarget(name=table.qualified_name, title=title, table=table))
+            search_targets.append(SearchableTable(name=table.qualified_name, title=title, table=table))
     for service in runner.site.settings.remote:
-        if service.kind == kind:
+        if service.kind == standard:
             service_title = service.title or service.name
-            search_targets += [SearchTarget(name=name, title=service_title, service=service) for name in service.tables]
+            search_targets += [
+                SearchableTable(name=name, title=service_title, service=service) for name in service.tables
+            ]
     known_services = set()
     for target in search_targets:
         if target.service is not None:
             known_services.add((target.service.url.rstrip("/"), target.name))
-    for entry in list_registered_tables(kind, runner):
+    for entry in list_registered_tables(standard, runner):
         (name,) = entry.service.tables
         if (entry.service.url, name) not in known_services:
             title = entry.service.title or name
-            search_targets.append(SearchTarget(name=name, title=title, service=entry.service, registry_entry=entry))
+            search_targets.append(SearchableTable(name=name, title=title, service=entry.service, registry_entry=entry))
     return search_targets
 
 
-def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredTable]:
+def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredRemoteTable]:
     """List the remote tables in the registry of the site."""
     settings = runner.site.settings
     search_settings = settings.everywhere
     if search_settings.registry is None:
         return []
-    service_lists = get_service_lists(runner.site)
+    service_lists = get_registered_table_cache(runner.site)
     registered = service_lists.list_tables(
         kind,
         lambda adql: _query_registry(adql, runner),
@@ -295,17 +297,17 @@ def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredTab
     return remote_tables
 
 
-def get_service_lists(site: Site) -> ServiceLists:
+def get_registered_table_cache(site: Site) -> RegisteredTableCache:
     """Return the service lists that the registry of the site gave."""
     registry = site.settings.everywhere.registry or ""
     digest = hashlib.sha256(registry.encode()).hexdigest()
     directory = site.settings.var_directory / "services" / digest[:12]
-    service_lists: ServiceLists = site.get_or_create(_open_service_lists, directory)
+    service_lists: RegisteredTableCache = site.get_or_create(_open_registered_table_cache, directory)
     return service_lists
 
 
-def _open_service_lists(file: Path) -> ServiceLists:
-    return ServiceLists(file=file)
+def _open_registered_table_cache(file: Path) -> RegisteredTableCache:
+    return RegisteredTableCache(file=file)
 
 
 def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
@@ -316,35 +318,37 @@ def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
         text = adql.replace("rr.", f"{name}.")
         with query.run_query(text, ANONYMOUS_PRINCIPAL, site=runner.site) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
-    service = RemoteService(name="registry", url=name)
-    rows, _ = _query_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)
+    service = RemoteTapService(name="registry", url=name)
+    rows, _ = _query_tap_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)
     return list(rows.to_pylist())
 
 
-def query_targets(
-    targets: Sequence[SearchTarget],
-    query_one: Callable[[SearchTarget], TargetResult],
+def query_searchable_tables(
+    tables: Sequence[SearchableTable],
+    query_table: Callable[[SearchableTable], TableQueryOutcome],
     *,
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
-) -> list[TargetResult]:
+) -> list[TableQueryOutcome]:
     """Query several tables in parallel; those without an answer in time have the status ``late``."""
-    futures = {target.key: _pool.submit(query_one, target) for target in targets}
+    futures = {target.key: _pool.submit(query_table, target) for target in tables}
     wait(futures.values(), timeout=timeout_seconds)
     results = []
-    for target in targets:
+    for target in tables:
         future = futures[target.key]
         if future.done() and not future.cancelled():
             results.append(future.result())
         else:
             future.cancel()
             message = format_message("no answer within {seconds:g} s", timeout_seconds)
-            late_result = TargetResult(target=target, status="late", message=message, elapsed_seconds=timeout_seconds)
+            late_result = TableQueryOutcome(
+                target=target, status="late", message=message, elapsed_seconds=timeout_seconds
+            )
             results.append(late_result)
     return results
 
 
-def query_target(
-    target: SearchTarget,
+def query_searchable_table(
+    target: SearchableTable,
     pairs: Sequence[tuple[str, str]],
     kind: str,
     runner: QueryRunner,
@@ -352,7 +356,7 @@ def query_target(
     row_limit: int = 0,
     columns: Sequence[str] = (),
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
-) -> TargetResult:
+) -> TableQueryOutcome:
     """Count the rows of one table and fetch the first `row_limit` of them.
 
     `columns` are the columns to fetch; by default those that pages show. Failures of a table never raise: they are in
@@ -362,9 +366,9 @@ def query_target(
     adql = ""
 
     def build_result(
-        status: str, message: str = "", answer: _TargetRows = _NO_ROWS, row_count: int | None = None
-    ) -> TargetResult:
-        return TargetResult(
+        status: str, message: str = "", answer: _FirstTableRows = _NO_ROWS, row_count: int | None = None
+    ) -> TableQueryOutcome:
+        return TableQueryOutcome(
             target=target,
             status=status,
             row_count=row_count,
@@ -381,19 +385,19 @@ def query_target(
             standard_search = parse_search(pairs, load_standard_table(kind))
             if not target.registry_entry.may_have_rows(standard_search):
                 message = "its coverage in the registry has nothing of this"
-                return TargetResult(target=target, status="other", message=message)
-        table = target.table or _fetch_remote_table(target, kind, runner.site, timeout_seconds)
+                return TableQueryOutcome(target=target, status="other", message=message)
+        table = target.table or _fetch_remote_table_columns(target, kind, runner.site, timeout_seconds)
         search = parse_search(pairs, table)
         if search.faults:
-            return TargetResult(target=target, status="other", message=_join_faults(search))
+            return TableQueryOutcome(target=target, status="other", message=_join_search_fault_messages(search))
         search = search.copy_with(columns=tuple(columns or list_shared_columns([table], kind)))
         adql = search.write_adql()
         deadline = start_time + timeout_seconds
         if target.service is None:
-            row_count, answer = _read_own_rows(search, runner, row_limit, deadline)
+            row_count, answer = _count_and_fetch_site_rows(search, runner, row_limit, deadline)
         else:
             settings = runner.site.settings
-            row_count, answer = _read_remote_rows(search, target.service, settings, row_limit, deadline)
+            row_count, answer = _count_and_fetch_remote_rows(search, target.service, settings, row_limit, deadline)
         return build_result("ok", answer=answer, row_count=row_count)
     except HvenError as error:
         has_timed_out = time.monotonic() - start_time >= timeout_seconds * 0.95
@@ -411,7 +415,7 @@ def query_target(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TargetRows:
+class _FirstTableRows:
     """The first rows of a table, their columns, and their keys as pages name them."""
 
     rows: pa.Table | None = None
@@ -419,10 +423,10 @@ class _TargetRows:
     keys: tuple[str, ...] = ()
 
 
-_NO_ROWS = _TargetRows()
+_NO_ROWS = _FirstTableRows()
 
 
-def _join_faults(search: TableSearch) -> str:
+def _join_search_fault_messages(search: TableSearch) -> str:
     """Join the faults of a search to one message."""
     fault_messages = []
     for fault in search.faults:
@@ -435,9 +439,9 @@ def _compute_remaining_seconds(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.1)
 
 
-def _read_own_rows(
+def _count_and_fetch_site_rows(
     search: TableSearch, runner: QueryRunner, row_limit: int, deadline: float
-) -> tuple[int, _TargetRows]:
+) -> tuple[int, _FirstTableRows]:
     """Count the rows of a table of this site, and fetch the first ones."""
     remaining_seconds = _compute_remaining_seconds(deadline)
     row_count = _find_known_count(search, runner)
@@ -445,32 +449,34 @@ def _read_own_rows(
         row_count = runner.fetch_number(search.build_count_query(), timeout_seconds=remaining_seconds)
     shown_columns = search.list_shown_columns()
     if not row_limit or not row_count:
-        return row_count, _TargetRows(columns=shown_columns)
-    page_query = _add_key_columns(search).build_query(limit=row_limit)
+        return row_count, _FirstTableRows(columns=shown_columns)
+    page_query = _with_key_columns(search).build_query(limit=row_limit)
     page = runner.fetch_table(page_query, timeout_seconds=remaining_seconds)
     keys: tuple[str, ...] = ()
     if search.table.primary:
         keys = format_keys(page, search.table.primary)
     shown_page = page.select([column.name for column in shown_columns])
-    return row_count, _TargetRows(rows=shown_page, columns=shown_columns, keys=keys)
+    return row_count, _FirstTableRows(rows=shown_page, columns=shown_columns, keys=keys)
 
 
-def _read_remote_rows(
-    search: TableSearch, service: RemoteService, settings: Settings, row_limit: int, deadline: float
-) -> tuple[int, _TargetRows]:
+def _count_and_fetch_remote_rows(
+    search: TableSearch, service: RemoteTapService, settings: Settings, row_limit: int, deadline: float
+) -> tuple[int, _FirstTableRows]:
     """Count the rows of a remote table, and fetch the first ones."""
     count_query = write_adql(search.build_count_query())
-    count_rows, _ = _query_service(service, count_query, settings, _compute_remaining_seconds(deadline))
-    row_count = _read_count(count_rows)
+    count_rows, _ = _query_tap_service(service, count_query, settings, _compute_remaining_seconds(deadline))
+    row_count = _parse_row_count(count_rows)
     if not row_limit or not row_count:
         return row_count, _NO_ROWS
     page_query = write_adql(search.build_query(limit=row_limit))
-    rows, columns = _query_service(service, page_query, settings, _compute_remaining_seconds(deadline))
+    rows, columns = _query_tap_service(service, page_query, settings, _compute_remaining_seconds(deadline))
     page, shown_columns = _select_requested_columns(rows, columns, search, row_limit)
-    return row_count, _TargetRows(rows=page, columns=shown_columns)
+    return row_count, _FirstTableRows(rows=page, columns=shown_columns)
 
 
-def count_column_values(name: str, search_text: str, runner: QueryRunner, tables: Sequence[Table]) -> list[FacetChoice]:
+def count_column_values(
+    column_name: str, search_text: str, runner: QueryRunner, tables: Sequence[Table]
+) -> list[FacetChoice]:
     """Return the values of a column in all tables of this site that have it, the most frequent first.
 
     With `search_text`, only the values that contain it.
@@ -478,7 +484,7 @@ def count_column_values(name: str, search_text: str, runner: QueryRunner, tables
     table_columns = []
     for table in tables:
         for column in table.columns:
-            has_name = column.name.lower() == name.lower()
+            has_name = column.name.lower() == column_name.lower()
             if has_name and not column.hidden and column.type.is_string:
                 table_columns.append((table, column))
 
@@ -529,7 +535,7 @@ def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
         table_name = syntax_tree.Literal(search.table.qualified_name)
         source = syntax_tree.SelectItem(table_name, syntax_tree.Ident("source_table"))
         items = (source, *column_items)
-        select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
+        select = syntax_tree.Select(items, search.build_from_item(), where=search.build_condition())
         if body is None:
             body = select
         else:
@@ -544,9 +550,9 @@ _lock = threading.Lock()
 _semaphores: dict[str, threading.BoundedSemaphore] = {}
 
 
-def _create_column_cache() -> Cache[tuple[float, Table]]:
+def _create_remote_table_cache() -> LruCache[tuple[float, Table]]:
     """Create the cache of remote tables, with the time at which their columns were read."""
-    return Cache(MAX_CACHED_TABLES)
+    return LruCache(MAX_CACHED_TABLES)
 
 
 def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
@@ -555,13 +561,13 @@ def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
     return None
 
 
-def _add_key_columns(search: TableSearch) -> TableSearch:
+def _with_key_columns(search: TableSearch) -> TableSearch:
     shown_names = [column.name for column in search.list_shown_columns()]
     columns = tuple(dict.fromkeys([*shown_names, *search.table.primary]))
     return search.copy_with(columns=columns)
 
 
-def _read_count(rows: pa.Table) -> int:
+def _parse_row_count(rows: pa.Table) -> int:
     try:
         number = int(rows.column(0)[0].as_py())
     except (IndexError, TypeError, ValueError, OverflowError) as error:
@@ -588,11 +594,11 @@ def _select_requested_columns(
     return selected, tuple(selected_columns)
 
 
-def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_seconds: float) -> Table:
+def _fetch_remote_table_columns(target: SearchableTable, kind: str, site: Site, timeout_seconds: float) -> Table:
     """Read the columns of a remote table from the TAP_SCHEMA of its service, and cache them."""
     if target.service is None:
         raise AssertionError
-    column_cache = site.get_or_create(_create_column_cache)
+    column_cache = site.get_or_create(_create_remote_table_cache)
     cached_table = column_cache.find(target.key)
     if cached_table is not None:
         read_time, table = cached_table
@@ -601,10 +607,10 @@ def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_sec
     service = target.service
 
     def query_service(adql: str) -> list[dict[str, object]]:
-        rows, _ = _query_service(service, adql, site.settings, timeout_seconds, is_complete=True)
+        rows, _ = _query_tap_service(service, adql, site.settings, timeout_seconds, is_complete=True)
         return list(rows.to_pylist())
 
-    (table,) = epn_conditions.find_tables(query_service, [target.name])
+    (table,) = epn_conditions.fetch_epn_tap_tables(query_service, [target.name])
     names = {column.name.lower(): column.name for column in table.columns}
     if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
         table = replace(table, position=(names["s_ra"], names["s_dec"]))
@@ -612,14 +618,14 @@ def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_sec
     return table
 
 
-def _query_service(
-    service: RemoteService, adql: str, settings: Settings, timeout_seconds: float, *, is_complete: bool = False
+def _query_tap_service(
+    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float, *, is_complete: bool = False
 ) -> tuple[pa.Table, tuple[Column, ...]]:
     """Query a TAP service; return its rows and the metadata of their columns.
 
     With `is_complete`, a truncated answer is an error.
     """
-    status, body = _send_query(service, adql, settings, timeout_seconds)
+    status, body = _send_tap_query(service, adql, settings, timeout_seconds)
     try:
         plugin = plugins.load_plugin("formats", "votable")
         table_stream = plugin.FORMAT.read(io.BytesIO(body), batch=10_000)
@@ -647,7 +653,9 @@ def _query_service(
     return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
 
 
-def _send_query(service: RemoteService, adql: str, settings: Settings, timeout_seconds: float) -> tuple[int, bytes]:
+def _send_tap_query(
+    service: RemoteTapService, adql: str, settings: Settings, timeout_seconds: float
+) -> tuple[int, bytes]:
     """Send a query to a TAP service; return the status and the body of the response."""
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats import Format
+    from hven.formats import TableFormat
     from hven.model.table import Column, Table
 
 MAX_PLOT_ROWS = 2_000_000  # that are read for a plot
 BATCH_ROWS = 50_000  # that are read at once
 
 
-def convert_result(path: Path, media_type: str, target_format: Format, options: Mapping[str, str]) -> Iterator[bytes]:
+def convert_result_file(
+    path: Path, media_type: str, target_format: TableFormat, options: Mapping[str, str]
+) -> Iterator[bytes]:
     """Write a result in another format, batch by batch.
 
     Raises
@@ -58,7 +60,7 @@ def convert_result(path: Path, media_type: str, target_format: Format, options: 
 
 def build_result_histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
     """Count the rows of a result by the value of a column; None if there are no values."""
-    (values,), _ = _read_numbers(path, media_type, [column])
+    (values,), _ = _read_columns_as_numbers(path, media_type, [column])
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None
@@ -76,11 +78,11 @@ def build_result_histogram(path: Path, media_type: str, column: Column) -> Histo
         high=low + width * bins,
         counts=tuple(counts.tolist()),
         missing_count=len(values) - len(finite),
-        is_time=plots.is_time(column),
+        is_time=plots.is_plotted_as_julian_date(column),
     )
 
 
-def build_result_points(
+def build_result_points_or_density(
     path: Path, media_type: str, columns: list[Column], table: Table | None = None
 ) -> PlotPoints | DensityGrid | None:
     """Return the values of columns row by row, or a density if two columns have too many; None without values.
@@ -88,7 +90,7 @@ def build_result_points(
     Error columns are searched in `table`, the result.
     """
     if len(columns) == 2 and all(map(plots.is_plottable, columns)):
-        (x, y), rows = _read_numbers(path, media_type, columns)
+        (x, y), rows = _read_columns_as_numbers(path, media_type, columns)
         if rows > MAX_POINTS:
             finite = np.isfinite(x) & np.isfinite(y)
             if not finite.any():
@@ -123,7 +125,9 @@ def build_result_points(
     )
 
 
-def _read_numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[npt.NDArray[np.float64]], int]:
+def _read_columns_as_numbers(
+    path: Path, media_type: str, columns: list[Column]
+) -> tuple[list[npt.NDArray[np.float64]], int]:
     """Read columns as numbers, times as Julian dates, nulls as NaN; also return the number of rows."""
     rows, _ = _read_columns(path, media_type, [column.name for column in columns], MAX_PLOT_ROWS)
     numbers = [_to_floats(rows.column(number), column) for number, column in enumerate(columns)]

@@ -50,7 +50,7 @@ class MapFrame:
     said: str
 
 
-def classify_map(table: Table) -> str:
+def classify_table_map(table: Table) -> str:
     """Return what a map of this table shows: ``sky``, ``body``, or an empty text."""
     if find_map_frame(table) is not None:
         return "body"
@@ -108,7 +108,7 @@ def _build_map_frame(bounds: tuple[str, ...], fields: tuple[str, str], first_col
     )
 
 
-def _build_body_test(axis: str) -> Callable[[Column], bool]:
+def _build_body_coordinate_test(axis: str) -> Callable[[Column], bool]:
     ucds = (f"pos.bodyrc.{axis}", f"pos.earth.{axis}")
     return lambda column: column.unit == "deg" and (column.ucd or "").lower().startswith(ucds)
 
@@ -118,7 +118,7 @@ def _build_helioprojective_test(*column_names: str) -> Callable[[Column], bool]:
 
 
 _COORDINATE_TESTS = (
-    (_build_body_test("lon"), _build_body_test("lat")),
+    (_build_body_coordinate_test("lon"), _build_body_coordinate_test("lat")),
     (
         _build_helioprojective_test("hpc_x", "hpln", "xcen", "x_arcsec"),
         _build_helioprojective_test("hpc_y", "hplt", "ycen", "y_arcsec"),

@@ -121,7 +121,7 @@ def _build_colouring(column: Column, **attributes: Any) -> RowColouring:
     return RowColouring(column=column.name, label=column.label or column.name, unit=column.unit or "", **attributes)
 
 
-def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
+def list_body_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
     """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km."""
     body_features: list[dict[str, Any]] = []
     for gazetteer in place_names.list_gazetteers(tables, runner) if body else ():
@@ -135,7 +135,7 @@ def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> li
         source = syntax_tree.TableRef((schema_name, syntax_tree.Ident(gazetteer.table.name, quoted=True)))
         size_ref = build_column_ref(gazetteer.size_column)
         has_size = syntax_tree.NullPredicate(size_ref, negated=True)
-        condition = syntax_tree.join_conditions(body_condition, has_size)
+        condition = syntax_tree.join_conditions_with_and(body_condition, has_size)
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
         top = syntax_tree.Literal(MAX_FEATURES)
         select = syntax_tree.Select(items, source, where=condition, top=top)

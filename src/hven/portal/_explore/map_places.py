@@ -78,21 +78,21 @@ class RowPlaces:
     colouring: map_marks.RowColouring | None = None
 
 
-def find_sky_places(
+def find_row_places_on_sky(
     search: TableSearch, runner: QueryRunner, view: SearchCircle | None = None, colour_column: Column | None = None
 ) -> RowPlaces:
     """Find where the rows of a search are on the sky, within the circle `view` if there is one."""
     view_condition = _build_circle_condition
-    test = syntax_tree.join_conditions(search.build_condition(), view_condition(search, view))
+    test = syntax_tree.join_conditions_with_and(search.build_condition(), view_condition(search, view))
     table = search.table
     if table.position is None:
-        return _find_footprints(search, runner, test, colour_column)
+        return _fetch_footprint_places(search, runner, test, colour_column)
     count_query_where = search.build_count_query_where(test)
     total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     lon, lat = (table.find_column(name) for name in table.position)
     if total <= MAX_INDIVIDUAL_ROWS:
         position_columns = (lon, lat)
-        return _find_individual_rows(
+        return _fetch_individual_row_places(
             search, runner, test, position_columns, total_rows=total, colour_column=colour_column
         )
     if view is None or view.radius_degrees >= 90:
@@ -104,7 +104,7 @@ def find_sky_places(
     position = (build_column_ref(lon.name), build_column_ref(lat.name))
     cell = syntax_tree.FunctionCall("IVO_HEALPIX_INDEX", (syntax_tree.Literal(order), *position))
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("c")), COUNT_ITEM)
-    select = syntax_tree.Select(items, search.build_source(), where=test, group_by=(cell,))
+    select = syntax_tree.Select(items, search.build_from_item(), where=test, group_by=(cell,))
     cells = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     valid_cells = cells.filter(cells.column(0).is_valid())
     cell_numbers = np.asarray(valid_cells.column(0).to_numpy(), np.int64)
@@ -121,7 +121,7 @@ def find_sky_places(
     )
 
 
-def find_body_places(
+def find_row_places_on_body(
     search: TableSearch,
     runner: QueryRunner,
     view: tuple[float, float, float, float] | None = None,
@@ -150,13 +150,13 @@ def find_body_places(
     bounds = list(map_frame.bounds)
     bound_refs = [build_column_ref(name) for name in dict.fromkeys(bounds)]
     bound_tests = [syntax_tree.NullPredicate(bound_ref, negated=True) for bound_ref in bound_refs]
-    has_place = syntax_tree.join_conditions(*bound_tests)
-    view_condition = _build_view_condition(search, map_frame, view)
-    test = syntax_tree.join_conditions(search.build_condition(), has_place, view_condition)
+    has_place = syntax_tree.join_conditions_with_and(*bound_tests)
+    view_condition = _build_map_view_condition(search, map_frame, view)
+    test = syntax_tree.join_conditions_with_and(search.build_condition(), has_place, view_condition)
     count_query_where = search.build_count_query_where(test)
     total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     if total > MAX_INDIVIDUAL_ROWS:
-        return _count_boxes(search, runner, test, map_frame, total_rows=total, view=view)
+        return _count_rows_by_box(search, runner, test, map_frame, total_rows=total, view=view)
     if total <= MAX_SHAPES and not map_frame.radius:
         region_columns = _list_region_columns(search.table)
     else:
@@ -170,7 +170,7 @@ def find_body_places(
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in boxes)
     keys = format_keys(rows, search.table.primary)
     outlines = _draw_outlines(rows, region_columns)
-    marks = _build_marks(rows, search.table, colour_column)
+    marks = _build_row_marks(rows, search.table, colour_column)
     return RowPlaces(total_rows=total, keys=keys, shapes=shapes, outlines=outlines, **marks)
 
 
@@ -185,11 +185,11 @@ def _fetch_rows(
     """Fetch some columns of the rows that meet a condition."""
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
     top = syntax_tree.Literal(row_limit)
-    select = syntax_tree.Select(items, search.build_source(), where=test, top=top)
+    select = syntax_tree.Select(items, search.build_from_item(), where=test, top=top)
     return runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
 
-def _build_view_condition(
+def _build_map_view_condition(
     search: TableSearch, map_frame: MapFrame, view: tuple[float, float, float, float] | None
 ) -> syntax_tree.Expr | None:
     """Return the condition that rows overlap the shown part of the map."""
@@ -208,7 +208,7 @@ def _list_mark_columns(table: Table, colour_column: Column | None) -> list[Colum
     return [column for column in (name_column, colour_column) if column is not None]
 
 
-def _build_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
+def _build_row_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
     """Return the names and the colours of rows."""
     name_column = map_marks.find_name_column(table)
     if colour_column is None:
@@ -251,10 +251,10 @@ def _draw_outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list[list[fl
     # geometries are cut at 180 degrees, and this map at 0
     turned_regions = Regions(regions.lon[is_kept] - 180.0, regions.lat[is_kept], rings, regions.parts, regions.rows)
     geometries = region_files.to_geojson_geometries(turned_regions, OUTLINE_TOLERANCE_DEGREES)
-    return tuple(_list_rings(text) for text in geometries.to_pylist())
+    return tuple(_parse_geojson_rings(text) for text in geometries.to_pylist())
 
 
-def _list_rings(geometry_text: str | None) -> list[list[float]]:
+def _parse_geojson_rings(geometry_text: str | None) -> list[list[float]]:
     """Return the rings of a GeoJSON geometry as x, y, x, y .., turned back by 180 degrees."""
     shape = json.loads(geometry_text or "null")
     if not shape:
@@ -279,7 +279,7 @@ def _parse_coarse_moc(text: str, max_cells: float) -> Moc:
     return moc.degrade(int(np.clip(order, 3, 9)))
 
 
-def _count_boxes(
+def _count_rows_by_box(
     search: TableSearch,
     runner: QueryRunner,
     test: syntax_tree.Expr | None,
@@ -303,16 +303,16 @@ def _count_boxes(
     box_width = map_width / across_all
 
     turn_degrees = 0.0 if map_frame.radius else 360.0
-    middle_lon = _build_middle(west, east, turn_degrees)
-    middle_lat = _build_middle(south, north, 0.0)
-    column_cell = _build_grid_index(middle_lon, map_frame.box[0], box_width)
-    row_cell = _build_grid_index(middle_lat, map_frame.box[1], box_width)
+    middle_lon = _build_interval_middle_expression(west, east, turn_degrees)
+    middle_lat = _build_interval_middle_expression(south, north, 0.0)
+    column_cell = _build_grid_index_expression(middle_lon, map_frame.box[0], box_width)
+    row_cell = _build_grid_index_expression(middle_lat, map_frame.box[1], box_width)
     items = (
         syntax_tree.SelectItem(column_cell, syntax_tree.Ident("a")),
         syntax_tree.SelectItem(row_cell, syntax_tree.Ident("b")),
         COUNT_ITEM,
     )
-    select = syntax_tree.Select(items, search.build_source(), where=test, group_by=(column_cell, row_cell))
+    select = syntax_tree.Select(items, search.build_from_item(), where=test, group_by=(column_cell, row_cell))
     boxes = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     last_row = round((map_frame.box[3] - map_frame.box[1]) / box_width) - 1
     box_counts: dict[tuple[int, int], int] = {}
@@ -335,12 +335,12 @@ def _count_boxes(
     return RowPlaces(total_rows=total_rows, counts=tuple(box_counts.values()), shapes=tuple(shapes))
 
 
-def _build_middle(low_name: str, high_name: str, turn_degrees: float) -> syntax_tree.Expr:
+def _build_interval_middle_expression(low_name: str, high_name: str, turn_degrees: float) -> syntax_tree.Expr:
     """Build the middle of an interval; with `turn_degrees` it may cross 0."""
-    low = syntax_tree.Cast(build_column_ref(low_name), "DOUBLE PRECISION")
+    low = syntax_tree.CastExpression(build_column_ref(low_name), "DOUBLE PRECISION")
     if low_name == high_name:
         return low
-    high = syntax_tree.Cast(build_column_ref(high_name), "DOUBLE PRECISION")
+    high = syntax_tree.CastExpression(build_column_ref(high_name), "DOUBLE PRECISION")
     width: syntax_tree.Expr = syntax_tree.BinaryOperation("-", high, low)
     if turn_degrees:  # a negative width crosses 0: take it modulo a turn
         turn = syntax_tree.Literal(turn_degrees)
@@ -351,7 +351,9 @@ def _build_middle(low_name: str, high_name: str, turn_degrees: float) -> syntax_
     return syntax_tree.BinaryOperation("+", low, half_width)
 
 
-def _build_grid_index(coordinate: syntax_tree.Expr, start: float, box_width: float) -> syntax_tree.FunctionCall:
+def _build_grid_index_expression(
+    coordinate: syntax_tree.Expr, start: float, box_width: float
+) -> syntax_tree.FunctionCall:
     """Build the number of the grid box that a coordinate lies in."""
     distance = syntax_tree.BinaryOperation("-", coordinate, syntax_tree.Literal(start))
     quotient = syntax_tree.BinaryOperation("/", distance, syntax_tree.Literal(box_width))
@@ -364,7 +366,7 @@ def _build_circle_condition(search: TableSearch, view: SearchCircle | None) -> s
     return type(search)(table=search.table, near=view).build_condition()
 
 
-def _find_individual_rows(
+def _fetch_individual_row_places(
     search: TableSearch,
     runner: QueryRunner,
     test: syntax_tree.Expr | None,
@@ -395,11 +397,11 @@ def _find_individual_rows(
         latitudes=latitudes,
         keys=keys,
         shapes=shapes,
-        **_build_marks(rows, search.table, colour_column),
+        **_build_row_marks(rows, search.table, colour_column),
     )
 
 
-def _find_footprints(
+def _fetch_footprint_places(
     search: TableSearch, runner: QueryRunner, test: syntax_tree.Expr | None, colour_column: Column | None
 ) -> RowPlaces:
     region = find_footprint_column(search.table)
@@ -407,7 +409,7 @@ def _find_footprints(
         return RowPlaces(total_rows=0)
     column_ref = build_column_ref(region.name)
     has_footprint = syntax_tree.NullPredicate(column_ref, negated=True)
-    test = syntax_tree.join_conditions(test, has_footprint)
+    test = syntax_tree.join_conditions_with_and(test, has_footprint)
     count_query_where = search.build_count_query_where(test)
     total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     mark_names = (column.name for column in _list_mark_columns(search.table, colour_column))
@@ -415,14 +417,14 @@ def _find_footprints(
     rows = _fetch_rows(search, runner, columns, test, row_limit=MAX_SHAPES)
     keys = format_keys(rows, search.table.primary)
     shapes = _format_regions(rows, region)
-    marks = _build_marks(rows, search.table, colour_column)
+    marks = _build_row_marks(rows, search.table, colour_column)
     return RowPlaces(total_rows=total, keys=keys, shapes=shapes, **marks)
 
 
 def _format_regions(rows: Any, region: Column) -> tuple[str | None, ...]:
     array = rows.column(region.name).combine_chunks()
-    storage_values = literal.cast_to_storage
-    texts = literal.format_column(storage_values(array, region.type), region.type)
+    storage_values = literal.cast_to_storage_type
+    texts = literal.format_dali_literals(storage_values(array, region.type), region.type)
     if not region.type.is_string:  # the values are numbers alone; the type names the shape
         texts = pc.binary_join_element_wise(str(region.type.xtype), texts, " ")
     return tuple(texts.to_pylist())

@@ -56,7 +56,7 @@ class UnitScale:
         return math.inf
 
 
-def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> UnitScale:
+def choose_usual_unit_scale(column: Column, value_range: Mapping[str, object]) -> UnitScale:
     """Choose the usual unit for numbers of this size; `value_range` has the column's ``minimum`` and ``maximum``."""
     stored_unit = column.unit or ""
     low = value_range.get("minimum")
@@ -73,7 +73,7 @@ def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> Uni
         middle = high
     try:
         spectral_scale = _choose_spectral_scale(column, middle)
-        return spectral_scale or _choose_sized_scale(stored_unit, middle)
+        return spectral_scale or _choose_unit_scale_by_size(stored_unit, middle)
     except ValueError:  # no unit of VOUnits
         return UnitScale(unit=stored_unit)
 
@@ -100,15 +100,15 @@ def _choose_spectral_scale(column: Column, typical_value: float) -> UnitScale | 
     return UnitScale(unit=unit, factor=factor, is_inverse=inverse)
 
 
-def _choose_sized_scale(stored_unit: str, typical_value: float) -> UnitScale:
+def _choose_unit_scale_by_size(stored_unit: str, typical_value: float) -> UnitScale:
     for family in UNIT_LADDERS:
         if stored_unit not in family:
             continue
         for unit in reversed(family):
-            factor = units.compute_factor(stored_unit, unit)
+            factor = units.compute_unit_factor(stored_unit, unit)
             if typical_value * factor >= 1:
                 return UnitScale(unit=unit, factor=factor)
-        return UnitScale(unit=family[0], factor=units.compute_factor(stored_unit, family[0]))
+        return UnitScale(unit=family[0], factor=units.compute_unit_factor(stored_unit, family[0]))
     return UnitScale(unit=stored_unit)
 
 
@@ -127,7 +127,7 @@ def format_numbers(values: Sequence[float | None]) -> list[str | None]:
     min_plain = 10.0 ** (MIN_SMALL_VALUE_DIGITS - 1 - decimals)
     plain_texts: list[str | None] = []
     for value in values:
-        is_plain = value is not None and _has_enough_digits(value, min_plain)
+        is_plain = value is not None and _is_in_plain_notation_range(value, min_plain)
         plain_texts.append(f"{value:.{decimals}f}" if is_plain else None)
     fractions = [text.partition(".")[2].rstrip("0") for text in plain_texts if text is not None]
     needed_decimals = max(map(len, fractions), default=0)
@@ -137,7 +137,7 @@ def format_numbers(values: Sequence[float | None]) -> list[str | None]:
     formatted_texts: list[str | None] = []
     for value, text in zip(values, plain_texts, strict=True):
         if text is not None:
-            formatted_texts.append(_drop_negative_zero(text[: len(text) - cut_characters]))
+            formatted_texts.append(_drop_sign_of_zero(text[: len(text) - cut_characters]))
         elif value is not None:
             formatted_texts.append(format_number(value))
         else:
@@ -145,11 +145,11 @@ def format_numbers(values: Sequence[float | None]) -> list[str | None]:
     return formatted_texts
 
 
-def _has_enough_digits(value: float, min_value: float) -> bool:
+def _is_in_plain_notation_range(value: float, min_value: float) -> bool:
     return value == 0 or min_value <= abs(value) < MAX_PLAIN_NUMBER
 
 
-def _drop_negative_zero(text: str) -> str:
+def _drop_sign_of_zero(text: str) -> str:
     if not text.strip("-0."):
         return text.removeprefix("-")
     return text

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql import syntax_tree
-from hven.model import split_address_or_none, units
+from hven.model import split_address_or_empty, units
 from hven.model.errors import HvenError
 from hven.portal._explore import row_files
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
-from hven.services.file_rows import classify_column, find_observation_columns, list_file_columns
+from hven.services.file_rows import classify_column, find_observation_columns, list_file_link_columns
 from hven.services.scripts import ADDRESS_COLUMNS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ EXTENSION_PATTERN = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,5})(?:\.(?:gz|bz2|xz|z
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObservationKey:
+class ObservationKeyColumns:
     """The columns that name the observations of a table, and those that describe their files.
 
     `has_unnamed_rows`: rows without a name exist; each of them is a line.
@@ -65,20 +65,20 @@ class ObservationFile:
     values: tuple[object, ...] = ()
 
 
-def find_observation_key(table: Table, runner: QueryRunner) -> ObservationKey | None:
+def find_observation_key_columns(table: Table, runner: QueryRunner) -> ObservationKeyColumns | None:
     """Find the columns that name the observations of a table; None if each row is an observation."""
     item = runner.find_published_table(table)
     names = find_observation_columns(table, item)
     if not names:
         return None
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    link = next(iter(list_file_columns(table)), None)
+    link = next(iter(list_file_link_columns(table)), None)
     size = row_files.find_size_column(table)
     pictures = [column for column in columns.values() if classify_column(column, table) == "picture"]
     picture = pictures[0] if pictures else None
     candidates = [columns[name] for name in FILE_WORD_COLUMNS if name in columns]
     word_columns = [column.name for column in candidates if column.type.is_string]
-    return ObservationKey(
+    return ObservationKeyColumns(
         columns=names,
         link=link,
         size=size,
@@ -88,7 +88,7 @@ def find_observation_key(table: Table, runner: QueryRunner) -> ObservationKey | 
     )
 
 
-def count_lines(table: Table, runner: QueryRunner) -> int | None:
+def count_observation_lines(table: Table, runner: QueryRunner) -> int | None:
     """Count the lines of a table, once for each state of it.
 
     Return None if each row is a line, or if counting takes too long.
@@ -96,17 +96,17 @@ def count_lines(table: Table, runner: QueryRunner) -> int | None:
     if table.view is not None:
         observation_key = None
     else:
-        observation_key = find_observation_key(table, runner)
+        observation_key = find_observation_key_columns(table, runner)
     if observation_key is None:
         return None
-    count_query = build_line_search(TableSearch(table=table), observation_key).build_count_query()
-    count_table = runner.fetch_lasting(count_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
+    count_query = build_observation_line_search(TableSearch(table=table), observation_key).build_count_query()
+    count_table = runner.fetch_cached_until_change(count_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     if count_table is None:
         return None
     return int(count_table.column(0)[0].as_py())
 
 
-def build_line_search(search: TableSearch, observation_key: ObservationKey) -> TableSearch:
+def build_observation_line_search(search: TableSearch, observation_key: ObservationKeyColumns) -> TableSearch:
     """Return the search for one row of each observation among the rows that a search finds."""
     where = search.build_condition()
     table = search.table
@@ -119,23 +119,23 @@ def build_line_search(search: TableSearch, observation_key: ObservationKey) -> T
         has_name = None
     first_keys = syntax_tree.Select(
         (first_key,),
-        search.build_source(),
-        where=syntax_tree.join_conditions(where, has_name),
+        search.build_from_item(),
+        where=syntax_tree.join_conditions_with_and(where, has_name),
         group_by=tuple(map(build_column_ref, observation_key.columns)),
     )
     key_query = syntax_tree.Query(first_keys)
     test: syntax_tree.Expr = syntax_tree.InPredicate(key, syntax_tree.Subquery(key_query))
     if observation_key.has_unnamed_rows:
         column_ref = build_column_ref(observation_key.columns[0])
-        unnamed_condition = syntax_tree.join_conditions(where, syntax_tree.NullPredicate(column_ref))
+        unnamed_condition = syntax_tree.join_conditions_with_and(where, syntax_tree.NullPredicate(column_ref))
         test = syntax_tree.Disjunction((test, unnamed_condition if unnamed_condition is not None else test))
     return search.copy_with(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", every=None)
 
 
-def list_line_files(
+def list_observation_files(
     page: RowPage,
     search: TableSearch,
-    observation_key: ObservationKey,
+    observation_key: ObservationKeyColumns,
     runner: QueryRunner,
     extra_columns: Sequence[str] = (),
 ) -> list[list[ObservationFile]]:
@@ -156,7 +156,7 @@ def list_line_files(
         return []
     table = search.table
     try:
-        key_search = row_files.select_row_keys(TableSearch(table=table), page.keys)
+        key_search = row_files.select_rows_by_key(TableSearch(table=table), page.keys)
         query = key_search.build_query(columns=[*table.primary, *observation_key.columns])
         line_rows = runner.fetch_table(query)
         names = line_rows.column(len(table.primary)).to_pylist()
@@ -171,10 +171,10 @@ def list_line_files(
         else:
             name_condition = None
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in selected_columns)
-        where = syntax_tree.join_conditions(search.build_condition(), name_condition)
+        where = syntax_tree.join_conditions_with_and(search.build_condition(), name_condition)
         order = (syntax_tree.OrderItem(build_column_ref(table.primary[0])),)
         if name_condition is not None:
-            select = syntax_tree.Select(items, search.build_source(), where=where)
+            select = syntax_tree.Select(items, search.build_from_item(), where=where)
             rows = runner.fetch_table(syntax_tree.Query(select, order_by=order), row_limit=MAX_LISTED_FILES)
         else:
             rows = line_rows.slice(0, 0)
@@ -191,14 +191,14 @@ def list_line_files(
     line_files = []
     for key in page.keys:
         keyed_rows = groups.get(groups_by_key.get(key, ()), [])
-        line_files.append(_describe_files(keyed_rows, observation_key, extra_columns))
+        line_files.append(_describe_observation_files(keyed_rows, observation_key, extra_columns))
     return line_files
 
 
 def find_row_file(row: Mapping[str, object], table: Table) -> ObservationFile | None:
     """Return the file of one row; None if no column has its address."""
     size = row_files.find_size_column(table)
-    for link_column in list_file_columns(table):
+    for link_column in list_file_link_columns(table):
         address = str(row.get(link_column.name) or "")
         is_file_address = link_column.name.lower() in ADDRESS_COLUMNS or "meta.file" in (link_column.ucd or "")
         if address.startswith(WEB_PREFIXES) and is_file_address:
@@ -206,8 +206,10 @@ def find_row_file(row: Mapping[str, object], table: Table) -> ObservationFile | 
     return None
 
 
-def _describe_files(
-    keyed_rows: Sequence[tuple[str, dict[str, object]]], observation_key: ObservationKey, column_names: Sequence[str]
+def _describe_observation_files(
+    keyed_rows: Sequence[tuple[str, dict[str, object]]],
+    observation_key: ObservationKeyColumns,
+    column_names: Sequence[str],
 ) -> list[ObservationFile]:
     """Describe the files of one observation, each with a word that distinguishes it.
 
@@ -218,7 +220,7 @@ def _describe_files(
     links = ["" if link_column is None else str(row[link_column.name] or "") for _, row in keyed_rows]
     endings = []
     for link in links:
-        ending_match = EXTENSION_PATTERN.search(split_address_or_none(link).path)
+        ending_match = EXTENSION_PATTERN.search(split_address_or_empty(link).path)
         endings.append("" if ending_match is None else ending_match[1].lower())
     choices = [[str(row[name] or "") for _, row in keyed_rows] for name in observation_key.word_columns]
     choices.insert(1, endings)
@@ -248,7 +250,7 @@ def _compute_file_bytes(row: Mapping[str, object], size_column: Column | None) -
     value = row[size_column.name]
     if not isinstance(value, int | float):
         return None
-    return round(float(value) * units.compute_factor(size_column.unit, "byte"))
+    return round(float(value) * units.compute_unit_factor(size_column.unit, "byte"))
 
 
 def _list_column_names(*columns: Column | None) -> list[str]:

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from hven.adql import syntax_tree
 from hven.engines import LiveRelation
-from hven.model import Cache, FailureLog
+from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import TimeLimitError, TooLargeError
-from hven.model.table import find_begin_and_end_columns
+from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore.map_frames import find_map_frame
 from hven.portal._explore.plots import find_value_range, is_plottable
 from hven.portal._explore.search import TableSearch, build_column_ref
@@ -24,8 +24,8 @@ from hven.portal._explore.strip_bins import (
     MAX_TIME_BINS,
     UNIX_EPOCH_JULIAN_DATE,
     ColumnBins,
-    choose_bins,
-    round_up_width,
+    choose_column_bins,
+    round_up_bin_width,
     to_float_values,
 )
 
@@ -105,7 +105,7 @@ class OverviewMap:
             return (MAP_COLUMNS, MAP_ROWS)
         return (MAP_ROWS, MAP_ROWS)
 
-    def compute_middles(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def compute_row_centres(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the longitudes and latitudes of the centres of rows; an interval may cross longitude 0."""
         west, south, east, north = (values[column.name] for column in self.bounds)
         if east is west:
@@ -121,12 +121,12 @@ class OverviewMap:
             lon = _wrap_longitudes(lon)
         return lon, lat
 
-    def count_cells(self, values: _Values) -> npt.NDArray[np.int64]:
+    def count_rows_by_cell(self, values: _Values) -> npt.NDArray[np.int64]:
         """Count rows by cell, from the south west eastwards.
 
         The first number counts the rows outside the map or without a position.
         """
-        lon, lat = self.compute_middles(values)
+        lon, lat = self.compute_row_centres(values)
         column_count, row_count = self.grid_shape
         west, south, east, north = self.box
         x = lon - west
@@ -155,7 +155,7 @@ def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StripLayout:
+class OverviewStripLayout:
     """The layout of the strip of a table: bins of time, bins of the most informative columns, and a map.
 
     It does not depend on the search. `histograms` are in the order of the table's columns; `ranked_names` has their
@@ -190,8 +190,8 @@ class StripLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StripCounts:
-    """Row counts of each bin, in the order of `StripLayout.bins`, and of each cell of the map.
+class OverviewStripCounts:
+    """Row counts of each bin, in the order of `OverviewStripLayout.bins`, and of each cell of the map.
 
     The first number of each array counts the rows without a value.
 
@@ -208,35 +208,35 @@ class StripCounts:
         return self.share == 1.0
 
 
-def find_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
+def find_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewStripLayout:
     """Choose the layout of the strip of a table, once for each state of the table and each access."""
     item = runner.published_state.tables_by_name[table.qualified_name]
     reach = runner.published_state.find_access_key(runner.principal, runner.policies)
     key = (table.qualified_name, item.run_id, item.updated, reach)
-    layouts = runner.site.get_or_create(StripLayoutCache)
+    layouts = runner.site.get_or_create(OverviewStripLayoutCache)
     strip_layout = layouts.find(key)
-    failures = runner.site.get_or_create(FailureLog)
-    if strip_layout is None and not failures.is_paused(key):
+    failures = runner.site.get_or_create(RetryBackoffLog)
+    if strip_layout is None and not failures.is_retry_paused(key):
         try:
-            strip_layout = _build_strip_layout(table, runner)
+            strip_layout = _build_overview_strip_layout(table, runner)
         except (TimeLimitError, TooLargeError) as error:  # a failure is not cached: it is tried again
             failures.record_failure(key, f"the strip of {table.qualified_name}", str(error))
         else:
             failures.record_success(key)
             layouts.store(key, strip_layout, 40_000)
-    return strip_layout or StripLayout()
+    return strip_layout or OverviewStripLayout()
 
 
-class StripLayoutCache(Cache[StripLayout]):
+class OverviewStripLayoutCache(LruCache[OverviewStripLayout]):
     """Cache of strip layouts, by table and state."""
 
     def __init__(self) -> None:
         super().__init__(MAX_CACHE_BYTES)
 
 
-def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
+def _build_overview_strip_layout(table: Table, runner: QueryRunner) -> OverviewStripLayout:
     item = runner.find_published_table(table)
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     time_columns = [column for column in (begin, end) if column is not None]
     time = next((column for column in time_columns if not column.hidden), None)
     overview_map = _build_overview_map(table)
@@ -244,22 +244,22 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     if overview_map is not None:
         map_columns = {column.name: column for column in overview_map.bounds}
     used_names = {*map_columns, *(column.name for column in time_columns)}
-    candidate_columns = [column for column in _list_candidate_columns(table, item) if column.name not in used_names]
+    candidate_columns = [column for column in _list_histogram_candidates(table, item) if column.name not in used_names]
     columns = [*map_columns.values(), *candidate_columns]
     if time is not None:
         columns.insert(0, time)
     if not columns:
-        return StripLayout()
+        return OverviewStripLayout()
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
     search = TableSearch(table=table)
-    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source()))
+    query = syntax_tree.Query(syntax_tree.Select(items, search.build_from_item()))
     with runner.run_query(
         query, row_limit=MAX_READ_ROWS, timeout_seconds=LAYOUT_TIMEOUT_SECONDS, sample_rows=SAMPLE_ROWS
     ) as result:
         batches = list(result.iterate_batches())
         is_complete = result.sampled_fraction == 1.0 and not result.overflow
     if not batches:
-        return StripLayout()
+        return OverviewStripLayout()
     rows = pa.Table.from_batches(batches)
     values = {}
     value_bounds = {}
@@ -270,7 +270,7 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     if time is None:
         time_bins = None
     else:
-        time_bins = choose_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
+        time_bins = choose_column_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
     if overview_map is None:
         fitted_map = None
     else:
@@ -279,11 +279,11 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     if time_bins is not None and time is not None:
         used_values.append(values[time.name])
     if fitted_map is not None:
-        used_values += fitted_map.compute_middles(values)
+        used_values += fitted_map.compute_row_centres(values)
     chosen_bins = _choose_histograms(candidate_columns, values, value_bounds, used_values)
     order = {column.name: at for at, column in enumerate(candidate_columns)}
     parts = sorted(chosen_bins, key=lambda bins: order[bins.column.name])
-    return StripLayout(
+    return OverviewStripLayout(
         time=time_bins,
         overview_map=fitted_map,
         histograms=tuple(parts),
@@ -291,7 +291,7 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     )
 
 
-def _list_candidate_columns(table: Table, published_table: PublishedTable) -> list[Column]:
+def _list_histogram_candidates(table: Table, published_table: PublishedTable) -> list[Column]:
     """List the columns that may be informative, by rank.
 
     They vary and are numbers, but no identifiers, sizes, errors or dates of processing.
@@ -379,7 +379,7 @@ def _choose_histograms(
     """
     weighted_bins = []
     for column in columns:
-        column_bins = choose_bins(column, values[column.name], value_bounds[column.name])
+        column_bins = choose_column_bins(column, values[column.name], value_bounds[column.name])
         if column_bins is None:
             continue
         counts = column_bins.count_values(values[column.name])
@@ -459,7 +459,7 @@ def _build_overview_map(table: Table) -> OverviewMap | None:
 
 def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | None:
     """Zoom a map to its rows if they fill a small part of it. Return None if no row has a position."""
-    lon, lat = overview_map.compute_middles(values)
+    lon, lat = overview_map.compute_row_centres(values)
     is_finite = np.isfinite(lon) & np.isfinite(lat)
     if not is_finite.any():
         return None
@@ -474,7 +474,7 @@ def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | N
     if width > 360.0 / MIN_ZOOM or height > 180.0 / MIN_ZOOM:
         return overview_map
     min_side = max(width * 1.1 / MAP_COLUMNS, height * 1.1 / MAP_ROWS, 0.001)
-    side = round_up_width(min_side, 0.0)
+    side = round_up_bin_width(min_side, 0.0)
     middle_lon = (low_lon + high_lon) / 2
     middle_lat = (low_lat + high_lat) / 2
     west = side * np.floor((middle_lon - side * MAP_COLUMNS / 2) / side)
@@ -487,7 +487,9 @@ def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | N
     return replace(overview_map, box=box)
 
 
-def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLayout) -> StripCounts | None:
+def count_overview_strip_rows(
+    search: TableSearch, runner: QueryRunner, strip_layout: OverviewStripLayout
+) -> OverviewStripCounts | None:
     """Count the rows of a search in all bins and cells, in one pass.
 
     A large table is sampled first, and counted exactly if few rows match. Return None if it took too long.
@@ -497,23 +499,23 @@ def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLay
     is_large = rows is None or rows > MAX_EXACT_ROWS
     sample_rows = COUNT_SAMPLE_ROWS if is_large else None
     try:
-        strip_counts = _count_in_one_pass(search, runner, strip_layout, sample_rows=sample_rows)
+        strip_counts = _count_bins_in_one_pass(search, runner, strip_layout, sample_rows=sample_rows)
         if strip_counts.is_exact or where is None or strip_counts.rows > MAX_RECOUNTED_ROWS:
             return strip_counts
     except (TimeLimitError, TooLargeError):
         return None
     try:
-        return _count_in_one_pass(search, runner, strip_layout, sample_rows=None)
+        return _count_bins_in_one_pass(search, runner, strip_layout, sample_rows=None)
     except (TimeLimitError, TooLargeError):
         return strip_counts
 
 
-def _count_in_one_pass(
-    search: TableSearch, runner: QueryRunner, strip_layout: StripLayout, *, sample_rows: int | None
-) -> StripCounts:
+def _count_bins_in_one_pass(
+    search: TableSearch, runner: QueryRunner, strip_layout: OverviewStripLayout, *, sample_rows: int | None
+) -> OverviewStripCounts:
     names = strip_layout.column_names
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
-    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
+    select = syntax_tree.Select(items, search.build_from_item(), where=search.build_condition())
     query = syntax_tree.Query(select)
     by_name = {column.name: column for column in search.table.columns}
 
@@ -529,13 +531,13 @@ def _count_in_one_pass(
             for bins_number, bins in enumerate(strip_layout.bins):
                 sums[bins_number] += bins.count_values(values[bins.column.name])
             if strip_layout.overview_map is not None:
-                sums[-1] += strip_layout.overview_map.count_cells(values)
+                sums[-1] += strip_layout.overview_map.count_rows_by_cell(values)
         count_lists = [bins.tolist() for bins in sums]
         count_column = pa.array(count_lists, pa.list_(pa.int64()))
         return pa.table({"counts": count_column})
 
     bin_lengths = [len(bins) for bins in strip_layout.bins]
-    sums_table, share = runner.fetch_folded(
+    sums_table, share = runner.fetch_and_fold_rows(
         query,
         search.table,
         sum_batches,
@@ -549,4 +551,4 @@ def _count_in_one_pass(
     if share < 1.0:
         counts = [np.round(bins / share).astype(np.int64) for bins in counts]
         rows = round(rows / share)
-    return StripCounts(rows=rows, counts=tuple(counts), share=share)
+    return OverviewStripCounts(rows=rows, counts=tuple(counts), share=share)

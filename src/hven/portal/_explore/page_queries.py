@@ -17,7 +17,7 @@ from hven import query
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
 from hven.engines import LiveRelation
-from hven.model import Cache, FailureLog
+from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import HvenError, TimeLimitError
 from hven.site.auth import collect_row_filters
 
@@ -110,7 +110,7 @@ class QueryRunner:
     def _fetch_cached(
         self, statement: syntax_tree.Query, row_limit: int | None, timeout_seconds: float, sample_rows: int | None
     ) -> SampledAnswer:
-        answers = self.site.get_or_create(AnswerCache)
+        answers = self.site.get_or_create(QueryAnswerCache)
         key = (
             self.published_state.version,
             self.published_state.find_access_key(self.principal, self.policies),
@@ -127,22 +127,24 @@ class QueryRunner:
                 return result.read_table(), result.sampled_fraction
             return answers.get_or_compute(key, lambda: (result.read_table(), result.sampled_fraction))
 
-    def fetch_lasting(self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float) -> pa.Table | None:
+    def fetch_cached_until_change(
+        self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float
+    ) -> pa.Table | None:
         """Return the answer of a query of one table, cached until that table changes; None if it takes too long.
 
-        A query that was too slow is tried again after a pause that grows (`hven.model.FailureLog`).
+        A query that was too slow is tried again after a pause that grows (`hven.model.RetryBackoffLog`).
         """
         item = self.published_state.tables_by_name[table.qualified_name]
         if item.relation is None or isinstance(item.relation, LiveRelation):
             return None
-        answers = self.site.get_or_create(AnswerCache)
+        answers = self.site.get_or_create(QueryAnswerCache)
         if self.has_hidden_rows(table):
             access_key = self.published_state.find_access_key(self.principal, self.policies)
         else:
             access_key = ""
         key = (table.qualified_name, item.run_id, item.updated, access_key, write_adql(statement))
-        failures = self.site.get_or_create(FailureLog)
-        if failures.is_paused(key):
+        failures = self.site.get_or_create(RetryBackoffLog)
+        if failures.is_retry_paused(key):
             return None
 
         def compute_answer() -> SampledAnswer:
@@ -157,7 +159,7 @@ class QueryRunner:
         failures.record_success(key)
         return answer_table
 
-    def fetch_folded(
+    def fetch_and_fold_rows(
         self,
         statement: syntax_tree.Query,
         table: Table,
@@ -203,7 +205,7 @@ class QueryRunner:
             row_limit,
             sample_rows,
         )
-        return self.site.get_or_create(AnswerCache).get_or_compute(key, compute_answer)
+        return self.site.get_or_create(QueryAnswerCache).get_or_compute(key, compute_answer)
 
     def fetch_number(self, statement: syntax_tree.Query, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> int:
         """Return the single number of a query's answer."""
@@ -220,14 +222,14 @@ class QueryRunner:
 
     def _count_visible_rows(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
         """Count the visible rows, and the distinct values of the columns with choices."""
-        columns = [column for column in table.columns if column.type.is_choice and not column.hidden]
+        columns = [column for column in table.columns if column.type.can_be_choice and not column.hidden]
         items: list[str | syntax_tree.Expr] = [syntax_tree.FunctionCall("COUNT", star=True)]
         for column in columns:
             name = (syntax_tree.build_column_ref(column.name),)
             items += [syntax_tree.FunctionCall("COUNT", name), syntax_tree.FunctionCall("COUNT", name, distinct=True)]
         try:
             table_query = syntax_tree.build_table_query(table, items)
-            counts_table = self.fetch_lasting(table_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
+            counts_table = self.fetch_cached_until_change(table_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
         except HvenError:
             counts_table = None  # as for a table without statistics
         if counts_table is None:
@@ -258,7 +260,7 @@ class _PendingAnswer:
         self.answer: SampledAnswer | None = None
 
 
-class AnswerCache(Cache[SampledAnswer]):
+class QueryAnswerCache(LruCache[SampledAnswer]):
     """Small answers of one process, by published state, access and query. Thread-safe."""
 
     def __init__(self) -> None:

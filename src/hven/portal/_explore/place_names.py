@@ -18,7 +18,7 @@ import pyarrow as pa
 from hven.adql import syntax_tree
 from hven.model.errors import HvenError, UserError, format_message
 from hven.model.sky import bodies
-from hven.portal._explore.map_frames import classify_map
+from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.search import NEAR_PARAMETER, TableSearch, build_column_ref, find_position_columns
 from hven.query import resolver
 from hven.query.resolver import bright
@@ -37,7 +37,7 @@ _BODY_SUFFIX_PATTERN = re.compile(r"(.+?)\s*\(([^()]+)\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NameSuggestion:
+class PlaceNameSuggestion:
     """A known name: the text that a field takes, and the note beside it.
 
     `radius_degrees` is 0 if the size is unknown.
@@ -51,7 +51,7 @@ class NameSuggestion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gazetteer:
+class GazetteerTable:
     """A table of named features and the roles of its columns; `size_column` is in km."""
 
     table: Table
@@ -62,26 +62,26 @@ class Gazetteer:
     size_column: str | None = None
 
 
-def is_on_body(table: Table) -> bool:
+def has_positions_on_body(table: Table) -> bool:
     """Return whether the positions of a table are on a body, not on the sky."""
-    if classify_map(table) == "body":
+    if classify_table_map(table) == "body":
         return True
     return table.position is None and find_position_columns(table) is not None
 
 
-def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[Gazetteer]:
+def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[GazetteerTable]:
     """List the tables of named features that the reader may see."""
     gazetteers = []
     for table in tables:
         if table.qualified_name not in runner.published_state.tables_by_name or table.release is not None:
             continue
-        gazetteer = find_gazetteer(table)
+        gazetteer = recognize_gazetteer_table(table)
         if gazetteer is not None:
             gazetteers.append(gazetteer)
     return gazetteers
 
 
-def find_gazetteer(table: Table) -> Gazetteer | None:
+def recognize_gazetteer_table(table: Table) -> GazetteerTable | None:
     """Find the roles of the columns of a table of named features; None if it is no such table."""
     if table.position is not None:
         return None
@@ -100,7 +100,7 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
         if is_size and column.type.is_numeric and not column.hidden:
             size_column = column.name
             break
-    return Gazetteer(
+    return GazetteerTable(
         table=table,
         name_column=name.name,
         body_column=body.name,
@@ -150,7 +150,7 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
 
     Return None if there is no body, if there are several, or if the radius is unknown.
     """
-    if not is_on_body(table):
+    if not has_positions_on_body(table):
         return None
     parameters = list(pairs)
     body = find_single_body(table, parameters, runner)
@@ -161,13 +161,13 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
                 if name_match is not None:
                     body = name_match[2]
                     break
-    solar_system_body = bodies.find_body(body)
+    solar_system_body = bodies.find_solar_system_body(body)
     if solar_system_body is None or solar_system_body.radii is None:
         return None
     return solar_system_body.radii[0]
 
 
-def locate_name(
+def locate_place_name(
     name: str, table: Table, runner: QueryRunner, *, tables: Sequence[Table] = (), pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[float, float]:
     """Return the position of a name, in degrees, on the sky or the body of the table.
@@ -177,7 +177,7 @@ def locate_name(
     UserError
         The name is unknown, ambiguous, or has no fixed position.
     """
-    if is_on_body(table):
+    if has_positions_on_body(table):
         gazetteers = list_gazetteers(tables, runner)
         single_body = find_single_body(table, pairs, runner)
         feature = _locate_feature(name, runner, gazetteers, single_body)
@@ -187,27 +187,27 @@ def locate_name(
                 remedy="give the position itself: longitude, latitude",
             )
         return feature.longitude, feature.latitude
-    position = _locate_own_row(name, table, runner)
+    position = _locate_row_by_name(name, table, runner)
     if position is not None:
         return position
-    return resolver.resolve_position(name, site=runner.site, policies=runner.policies)
+    return resolver.resolve_object_position(name, site=runner.site, policies=runner.policies)
 
 
-def complete_name(
+def complete_place_name(
     prefix: str,
     table: Table,
     runner: QueryRunner,
     *,
     tables: Sequence[Table] = (),
     pairs: Sequence[tuple[str, str]] = (),
-) -> list[NameSuggestion]:
+) -> list[PlaceNameSuggestion]:
     """Return the names of places that begin with a text, then those that contain it."""
     prefix = " ".join(prefix.split())[:MAX_NAME_CHARACTERS]
     if len(prefix) < 2:
         return []
-    if is_on_body(table):
+    if has_positions_on_body(table):
         body = find_single_body(table, pairs, runner)
-        suggestions: list[NameSuggestion] = []
+        suggestions: list[PlaceNameSuggestion] = []
         for name_source in list_gazetteers(tables, runner):
             suggestions += _search_features(name_source, prefix, runner, body, is_exact=False)
         return suggestions[:MAX_SUGGESTIONS]
@@ -215,16 +215,16 @@ def complete_name(
         names = [column.name for column in _list_name_columns(table)]
     else:
         names = []
-    suggestions = _search_rows(table, names, table.position, prefix, runner)
-    name_table = _find_name_table(table, tables, runner)
+    suggestions = _suggest_row_names(table, names, table.position, prefix, runner)
+    name_table = _find_resolver_table(table, tables, runner)
     if name_table is not None and name_table.position is not None:
         name_columns = [column.name for column in _list_name_columns(name_table)]
-        suggestions += _search_rows(name_table, name_columns, name_table.position, prefix, runner)
+        suggestions += _suggest_row_names(name_table, name_columns, name_table.position, prefix, runner)
     if table.position is not None:
-        for name, sky_object, radius in bright.complete_name(prefix, MAX_SUGGESTIONS):
+        for name, sky_object, radius in bright.complete_object_name(prefix, MAX_SUGGESTIONS):
             if sky_object.position is not None:
                 longitude, latitude = sky_object.position
-                suggestion = NameSuggestion(
+                suggestion = PlaceNameSuggestion(
                     name=name,
                     note=sky_object.kind or "",
                     longitude=longitude,
@@ -237,7 +237,7 @@ def complete_name(
     return list(distinct_suggestions.values())[::-1][:MAX_SUGGESTIONS]
 
 
-def _find_name_table(table: Table, tables: Sequence[Table], runner: QueryRunner) -> Table | None:
+def _find_resolver_table(table: Table, tables: Sequence[Table], runner: QueryRunner) -> Table | None:
     """Return the table that the site's resolver uses, unless it is `table` itself."""
     resolver_table = runner.site.settings.resolver.table
     if not resolver_table:
@@ -249,20 +249,22 @@ def _find_name_table(table: Table, tables: Sequence[Table], runner: QueryRunner)
     return None
 
 
-def complete_body_name(prefix: str) -> list[NameSuggestion]:
+def complete_body_name(prefix: str) -> list[PlaceNameSuggestion]:
     """Return the planets, moons and small bodies whose name begins with a text."""
     begin = prefix.strip().casefold()
     if not begin:
         return []
-    matching_bodies = [body for body in bodies.iterate_bodies() if body.name.casefold().startswith(begin)]
-    return [NameSuggestion(name=body.name, note=body.kind) for body in matching_bodies[:MAX_SUGGESTIONS]]
+    matching_bodies = [body for body in bodies.iterate_solar_system_bodies() if body.name.casefold().startswith(begin)]
+    return [PlaceNameSuggestion(name=body.name, note=body.kind) for body in matching_bodies[:MAX_SUGGESTIONS]]
 
 
-def _locate_feature(name: str, runner: QueryRunner, gazetteers: Sequence[Gazetteer], body_name: str) -> NameSuggestion:
+def _locate_feature(
+    name: str, runner: QueryRunner, gazetteers: Sequence[GazetteerTable], body_name: str
+) -> PlaceNameSuggestion:
     if not gazetteers:
         message = format_message("{name!r} is no position, and no table here has names of places", name)
         raise UserError(message, remedy="write longitude, latitude in degrees")
-    matches: list[NameSuggestion] = []
+    matches: list[PlaceNameSuggestion] = []
     for gazetteer in gazetteers:
         matches += _search_features(gazetteer, name, runner, body_name, is_exact=True)
     name_match = _BODY_SUFFIX_PATTERN.fullmatch(name)
@@ -287,7 +289,7 @@ def _locate_feature(name: str, runner: QueryRunner, gazetteers: Sequence[Gazette
     return first_match
 
 
-def find_features(gazetteer: Gazetteer, name: str, runner: QueryRunner) -> list[tuple[str, NameSuggestion]]:
+def find_features(gazetteer: GazetteerTable, name: str, runner: QueryRunner) -> list[tuple[str, PlaceNameSuggestion]]:
     """Return the features with a name, each with its body."""
     matches = _search_features(gazetteer, name, runner, "", is_exact=True)
     features_by_body = []
@@ -299,8 +301,8 @@ def find_features(gazetteer: Gazetteer, name: str, runner: QueryRunner) -> list[
 
 
 def _search_features(
-    gazetteer: Gazetteer, name_text: str, runner: QueryRunner, body: str, *, is_exact: bool
-) -> list[NameSuggestion]:
+    gazetteer: GazetteerTable, name_text: str, runner: QueryRunner, body: str, *, is_exact: bool
+) -> list[PlaceNameSuggestion]:
     if body:
         body_ref = build_column_ref(gazetteer.body_column)
         lower_body = syntax_tree.FunctionCall("LOWER", (body_ref,))
@@ -319,11 +321,11 @@ def _search_features(
     ]
     if gazetteer.size_column:
         columns.append(gazetteer.size_column)
-    condition = syntax_tree.join_conditions
+    condition = syntax_tree.join_conditions_with_and
     rows = _fetch_rows(gazetteer.table, columns, condition(test, body_condition), runner)
     if not is_exact and rows.num_rows < MAX_SUGGESTIONS:
         substring_test = _build_substring_condition(gazetteer.name_column, name_text)
-        substring_condition = syntax_tree.join_conditions(substring_test, body_condition)
+        substring_condition = syntax_tree.join_conditions_with_and(substring_test, body_condition)
         rows = _merge_rows(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
     features = []
     for row in rows.to_pylist():
@@ -337,7 +339,7 @@ def _search_features(
         note_parts = [str(body_name), f"{lon:.6g} {lat:.6g}"]
         if size:
             note_parts.append(f"{size:.4g} km")
-        feature = NameSuggestion(
+        feature = PlaceNameSuggestion(
             name=str(name) if body else f"{name} ({body_name})",
             note=", ".join(note_parts),
             longitude=lon % 360,
@@ -357,7 +359,7 @@ def _build_name_condition(column_name: str, name: str) -> syntax_tree.Expr:
 def _compute_feature_radius(size_km: float | None, body: str) -> float:
     """Return half the size of a feature as an angle at the centre of its body, rounded up to two digits."""
     radii = None
-    for solar_system_body in bodies.iterate_bodies():
+    for solar_system_body in bodies.iterate_solar_system_bodies():
         if solar_system_body.name.casefold() == body.casefold():
             radii = solar_system_body.radii
             break
@@ -368,7 +370,7 @@ def _compute_feature_radius(size_km: float | None, body: str) -> float:
     return float(f"{math.ceil(angle / step) * step:.3g}")
 
 
-def _locate_own_row(name: str, table: Table, runner: QueryRunner) -> tuple[float, float] | None:
+def _locate_row_by_name(name: str, table: Table, runner: QueryRunner) -> tuple[float, float] | None:
     """Look up a name in the table itself. Return None if no row has it, or several rows have."""
     if table.position is None:
         return None
@@ -385,9 +387,9 @@ def _locate_own_row(name: str, table: Table, runner: QueryRunner) -> tuple[float
     return None
 
 
-def _search_rows(
+def _suggest_row_names(
     table: Table, column_names: Sequence[str], position: tuple[str, str] | None, name_text: str, runner: QueryRunner
-) -> list[NameSuggestion]:
+) -> list[PlaceNameSuggestion]:
     suggestions = []
     for name in column_names:
         columns = [name, *(position or ())]
@@ -402,7 +404,7 @@ def _search_rows(
                 note = " ".join(f"{value:.6g}" for value in coordinates)
             else:
                 note = ""
-            suggestions.append(NameSuggestion(name=str(row[name]), note=note))
+            suggestions.append(PlaceNameSuggestion(name=str(row[name]), note=note))
     return suggestions
 
 
@@ -443,21 +445,21 @@ def _merge_rows(first: pa.Table, second: pa.Table) -> pa.Table:
 
 
 def _build_prefix_condition(name: str, text: str) -> syntax_tree.Expr:
-    pattern = syntax_tree.Literal(f"{_escape_pattern(text)}%")
+    pattern = syntax_tree.Literal(f"{_escape_like_pattern(text)}%")
     return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
 
 
 def _build_substring_condition(name: str, text: str) -> syntax_tree.Expr:
-    pattern = syntax_tree.Literal(f"%{_escape_pattern(text)}%")
+    pattern = syntax_tree.Literal(f"%{_escape_like_pattern(text)}%")
     return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
 
 
-def _escape_pattern(text: str) -> str:
+def _escape_like_pattern(text: str) -> str:
     return text.replace("%", "_")
 
 
 def _build_source(table: Table) -> syntax_tree.FromItem:
-    return TableSearch(table=table).build_source()
+    return TableSearch(table=table).build_from_item()
 
 
 def _get_lower_case_ucd(column: Column) -> str:

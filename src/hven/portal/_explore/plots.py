@@ -82,7 +82,7 @@ def is_plottable(column: Column) -> bool:
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
 
 
-def is_time(column: Column) -> bool:
+def is_plotted_as_julian_date(column: Column) -> bool:
     """Return whether the values of a column are plotted as Julian dates."""
     return column.type.is_timestamp or column.epoch is not None
 
@@ -104,7 +104,7 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     for name in ("MIN", "MAX"):
         extreme = syntax_tree.FunctionCall(name, (column_ref,))
         items.append(syntax_tree.SelectItem(extreme, syntax_tree.Ident(name.lower())))
-    select = syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition())
+    select = syntax_tree.Select(tuple(items), search.build_from_item(), where=search.build_condition())
     extremes = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     low, high = (_to_number(extremes.column(number)[0].as_py()) for number in (0, 1))
     if low is None or high is None:
@@ -143,7 +143,7 @@ def build_histogram(
     width = (high - low) / bin_count or 1.0
     values = _build_bin_expression(column, low, width, scale)
     items = (syntax_tree.SelectItem(values, syntax_tree.Ident("b")), COUNT_ITEM)
-    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=(values,))
+    select = syntax_tree.Select(items, search.build_from_item(), where=search.build_condition(), group_by=(values,))
     bin_counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     counts = np.zeros(bin_count, np.int64)
     missing_count = 0
@@ -159,7 +159,7 @@ def build_histogram(
         high=low + width * bin_count,
         counts=tuple(counts.tolist()),
         missing_count=missing_count,
-        is_time=is_time(column),
+        is_time=is_plotted_as_julian_date(column),
         scale=scale,
     )
 
@@ -177,7 +177,7 @@ def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple
     return (None, bounds)
 
 
-def fetch_points(
+def fetch_plot_points(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, row_limit: int = MAX_POINTS
 ) -> PlotPoints:
     """Fetch the values of columns row by row, with the keys of the rows."""
@@ -240,7 +240,7 @@ def _strip_main_ucd(column: Column) -> str:
     return ";".join(word for word in (column.ucd or "").lower().split(";") if word != "meta.main")
 
 
-def build_density(
+def build_density_grid(
     search: TableSearch,
     x: Column,
     y: Column,
@@ -266,7 +266,7 @@ def build_density(
     y_item = syntax_tree.SelectItem(bins[1], syntax_tree.Ident("y"))
     select = syntax_tree.Select(
         (x_item, y_item, COUNT_ITEM),
-        search.build_source(),
+        search.build_from_item(),
         where=search.build_condition(),
         group_by=tuple(bins),
     )
@@ -290,7 +290,7 @@ def _build_bin_expression(column: Column, low: float, width: float, scale: UnitS
     value: syntax_tree.Expr = build_column_ref(column.name)
     if column.type.is_timestamp:
         value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
-    value = syntax_tree.Cast(value, "DOUBLE PRECISION")
+    value = syntax_tree.CastExpression(value, "DOUBLE PRECISION")
     if scale is not None:
         factor = syntax_tree.Literal(float(scale.factor))
         if scale.is_inverse:

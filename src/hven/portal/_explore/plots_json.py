@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from hven.portal._explore import plots
 from hven.portal._explore.number_formatting import format_unit
-from hven.portal._explore.search_fields import choose_scale
+from hven.portal._explore.search_fields import build_unit_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,34 +20,36 @@ if TYPE_CHECKING:
     from hven.portal._explore.plots import DensityGrid, Histogram, PlotPoints
 
 
-def choose_plot_scale(
+def choose_plot_unit_scale(
     column: Column, labels: ColumnLabels | None, chosen_units: Sequence[tuple[str, str]] = ()
 ) -> UnitScale | None:
     """Return the scale of a column in plots: of the chosen unit, or of the usual one; None for the stored unit."""
-    if labels is None or labels.is_raw or plots.is_time(column):
+    if labels is None or labels.is_raw or plots.is_plotted_as_julian_date(column):
         return None
     unit = dict(chosen_units).get(column.name)
-    unit_scale = (choose_scale(column, unit) if unit else None) or labels.find_scale(column)
+    unit_scale = (build_unit_scale(column, unit) if unit else None) or labels.find_unit_scale(column)
     return None if unit_scale.is_sexagesimal else unit_scale
 
 
-def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnLabels | None = None) -> dict[str, Any]:
-    """Return a histogram as JSON; None as `counted` means that the column has no values.
+def histogram_to_json(
+    histogram: Histogram | None, column: Column, labels: ColumnLabels | None = None
+) -> dict[str, Any]:
+    """Return a histogram as JSON; None as `histogram` means that the column has no values.
 
     Without `labels`, as for results of queries, columns have the names of the query.
     """
-    facts = {"column": column.name, **_label_axis(column, labels, None if counted is None else counted.scale)}
-    if counted is None:
-        is_time = plots.is_time(column)
+    facts = {"column": column.name, **_label_axis(column, labels, None if histogram is None else histogram.scale)}
+    if histogram is None:
+        is_time = plots.is_plotted_as_julian_date(column)
         return {**facts, "counts": [], "missing": 0, "time": is_time}
     epoch_offset = _find_epoch_offset(column)
     return {
         **facts,
-        "low": counted.low + epoch_offset,
-        "high": counted.high + epoch_offset,
-        "counts": counted.counts,
-        "missing": counted.missing_count,
-        "time": counted.is_time,
+        "low": histogram.low + epoch_offset,
+        "high": histogram.high + epoch_offset,
+        "counts": histogram.counts,
+        "missing": histogram.missing_count,
+        "time": histogram.is_time,
     }
 
 
@@ -73,7 +75,11 @@ def axes_to_json(
     """Return the axes of some columns as JSON."""
     axis_scales = [*scales, *([None] * (len(columns) - len(scales)))]
     return [
-        {"name": column.name, **_label_axis(column, labels, axis_scale), "time": plots.is_time(column)}
+        {
+            "name": column.name,
+            **_label_axis(column, labels, axis_scale),
+            "time": plots.is_plotted_as_julian_date(column),
+        }
         for column, axis_scale in zip(columns, axis_scales, strict=True)
     ]
 
@@ -84,8 +90,8 @@ def points_to_json(
     labels: ColumnLabels | None = None,
     chosen_units: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Return points as JSON, row by row, in the units of `choose_plot_scale`."""
-    scales = [choose_plot_scale(column, labels, chosen_units) for column in plot_points.columns]
+    """Return points as JSON, row by row, in the units of `choose_plot_unit_scale`."""
+    scales = [choose_plot_unit_scale(column, labels, chosen_units) for column in plot_points.columns]
     values = []
     stored_columns = zip(plot_points.columns, plot_points.values.columns, scales, strict=True)
     for column, stored_values, axis_scale in stored_columns:

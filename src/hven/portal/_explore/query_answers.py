@@ -27,12 +27,12 @@ ANSWER_NAME = syntax_tree.Ident("answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerSearch(TableSearch):
+class QueryAnswerSearch(TableSearch):
     """A search in the answer of `inner_query`, a query without its WITH."""
 
     inner_query: syntax_tree.Query
 
-    def build_source(self) -> syntax_tree.FromItem:
+    def build_from_item(self) -> syntax_tree.FromItem:
         """Return the query as a derived table."""
         return syntax_tree.DerivedTable(self.inner_query, ANSWER_NAME)
 
@@ -41,7 +41,7 @@ class AnswerSearch(TableSearch):
 class AnswerQueryRunner(QueryRunner):
     """Runner of queries on the answer of a query; `common_tables` are the tables of its WITH."""
 
-    common_tables: tuple[syntax_tree.CommonTable, ...] = ()
+    common_tables: tuple[syntax_tree.CommonTableExpression, ...] = ()
 
     def run_query(
         self,
@@ -54,7 +54,7 @@ class AnswerQueryRunner(QueryRunner):
         """Start a query on the answer; samples are not possible."""
         if not isinstance(statement, str):
             # as text, in which names of objects are looked up
-            statement = write_adql(self._add_common_tables(statement))
+            statement = write_adql(self._with_common_tables(statement))
         return QueryRunner.run_query(self, statement, row_limit=row_limit, timeout_seconds=timeout_seconds)
 
     def fetch_table(
@@ -66,10 +66,10 @@ class AnswerQueryRunner(QueryRunner):
     ) -> pa.Table:
         """Return all rows of a small answer."""
         return QueryRunner.fetch_table(
-            self, self._add_common_tables(statement), row_limit=row_limit, timeout_seconds=timeout_seconds
+            self, self._with_common_tables(statement), row_limit=row_limit, timeout_seconds=timeout_seconds
         )
 
-    def _add_common_tables(self, statement: syntax_tree.Query) -> syntax_tree.Query:
+    def _with_common_tables(self, statement: syntax_tree.Query) -> syntax_tree.Query:
         return replace(statement, ctes=self.common_tables)
 
     def has_hidden_rows(self, table: Table) -> bool:  # noqa: ARG002  (the signature of `QueryRunner`)
@@ -79,7 +79,7 @@ class AnswerQueryRunner(QueryRunner):
 
 def build_answer_search(
     text: str, runner: QueryRunner, on_query_start: Callable[[QueryResult], QueryResult] | None = None
-) -> tuple[AnswerSearch, AnswerQueryRunner]:
+) -> tuple[QueryAnswerSearch, AnswerQueryRunner]:
     """Build the search in the answer of a query, and its runner.
 
     Raises
@@ -102,22 +102,22 @@ def build_answer_search(
         on_query_start=on_query_start,
     )
     table = Table(schema="", name="answer", columns=columns, enums=enums)
-    inner_query = _name_columns(replace(parsed, ctes=(), text=""), columns)
-    return AnswerSearch(table=table, inner_query=inner_query), answer_runner
+    inner_query = _assign_column_aliases(replace(parsed, ctes=(), text=""), columns)
+    return QueryAnswerSearch(table=table, inner_query=inner_query), answer_runner
 
 
-def _name_columns(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax_tree.Query:
+def _assign_column_aliases(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax_tree.Query:
     """Name each column as in the answer: two columns of one name could not be distinguished from outside."""
     body = query.body
     if (
         not isinstance(body, syntax_tree.Select)
         or len(body.items) != len(columns)
-        or any(isinstance(item, syntax_tree.Star) for item in body.items)
+        or any(isinstance(item, syntax_tree.SelectStar) for item in body.items)
     ):
         return query
-    items: list[syntax_tree.SelectItem | syntax_tree.Star] = []
+    items: list[syntax_tree.SelectItem | syntax_tree.SelectStar] = []
     for item, column in zip(body.items, columns, strict=True):
-        if isinstance(item, syntax_tree.Star) or (item.alias is not None and item.alias.name == column.name):
+        if isinstance(item, syntax_tree.SelectStar) or (item.alias is not None and item.alias.name == column.name):
             items.append(item)
         else:
             items.append(replace(item, alias=_quote_identifier(column.name)))

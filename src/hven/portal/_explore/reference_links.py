@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from hven.formats.media import detect_medium
+from hven.formats.media import detect_product_file_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ def list_reference_links(columns: Iterable[tuple[Column, object]]) -> list[Refer
         elif words >= {"meta.id", "src"} and len(text) <= MAX_NAME_CHARACTERS and not WEB_ADDRESS_PATTERN.match(text):
             links += [ReferenceLink(name, text, to.format(quote(text, safe=""))) for name, to in NAME_SERVICES.items()]
         elif "meta.ref.url" in words and WEB_ADDRESS_PATTERN.fullmatch(text):
-            is_file = _is_file(column, text)
+            is_file = _is_file_address(column, text)
             links.append(ReferenceLink("download" if is_file else "page", text, text))
     return links
 
@@ -71,11 +71,11 @@ def _split_ucd(column: Column) -> set[str]:
     return {word.strip() for word in (column.ucd or "").lower().split(";")}
 
 
-def _is_file(column: Column, address: str) -> bool:
+def _is_file_address(column: Column, address: str) -> bool:
     """Return whether an address leads to a file, by the column's UCD or the ending of the address."""
     path = address.partition("?")[0].partition("#")[0]
     return (
         "meta.file" in _split_ucd(column)
         or path.lower().endswith(ARCHIVE_EXTENSIONS)
-        or detect_medium(path.rpartition("/")[2]) is not None
+        or detect_product_file_format(path.rpartition("/")[2]) is not None
     )

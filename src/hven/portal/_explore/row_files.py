@@ -47,12 +47,12 @@ def find_size_column(table: Table) -> Column | None:
     for column in table.columns:
         plain_number = not column.hidden and column.type.is_numeric and not column.type.is_array
         is_size = column.name.lower() == SIZE_COLUMN or (column.ucd or "").lower().startswith("phys.size;meta.file")
-        if plain_number and is_size and units.is_convertible(column.unit, "byte"):
+        if plain_number and is_size and units.are_units_convertible(column.unit, "byte"):
             return column
     return None
 
 
-def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
+def select_rows_by_key(search: TableSearch, keys: Sequence[str]) -> TableSearch:
     """Return the search for some rows by their keys (`RowPage.keys`); invalid keys find nothing."""
     tests = [test for test in (build_key_condition(search, key) for key in keys[:MAX_ROW_KEYS]) if test is not None]
     primary = search.table.primary
@@ -69,7 +69,7 @@ def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
     return search.copy_with(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", faults=())
 
 
-def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> FileSummary:
+def count_files_and_bytes(search: TableSearch, column: Column, runner: QueryRunner) -> FileSummary:
     """Count the files of a search and sum their sizes."""
     size = find_size_column(search.table)
 
@@ -82,7 +82,7 @@ def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> Fil
         size_ref = build_column_ref(size.name)
         items.append(count_item(size_ref, name="size", function="SUM"))
         items.append(count_item(size_ref, name="sized"))
-    select = syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition())
+    select = syntax_tree.Select(tuple(items), search.build_from_item(), where=search.build_condition())
     table = runner.fetch_table(syntax_tree.Query(select))
     sums = table.to_pylist()[0]
     total = sums.get("size")
@@ -90,7 +90,7 @@ def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> Fil
     file_count = int(sums["files"])
     total_bytes = None
     if size is not None and total is not None:
-        total_bytes = float(total) * units.compute_factor(size.unit, "byte")
+        total_bytes = float(total) * units.compute_unit_factor(size.unit, "byte")
     return FileSummary(
         column=column,
         row_count=row_count,
@@ -115,7 +115,7 @@ def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
     return ordered_search.build_query(columns=columns)
 
 
-def build_script_options(column: Column) -> dict[str, str]:
+def build_download_script_options(column: Column) -> dict[str, str]:
     """Return the options of a script's writer for a column: the template of its links."""
     if column.link:
         return {TEMPLATE_OPTION: column.link}

@@ -180,7 +180,7 @@ def _find_value_range(search: TableSearch, name: str, runner: QueryRunner, timeo
         syntax_tree.SelectItem(least, syntax_tree.Ident("low")),
         syntax_tree.SelectItem(greatest, syntax_tree.Ident("high")),
     )
-    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
+    select = syntax_tree.Select(items, search.build_from_item(), where=search.build_condition())
     try:
         answer = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=timeout_seconds)
     except HvenError:
@@ -220,11 +220,11 @@ def fetch_page(
     primary = search.table.primary
     shown_names = [*(column.name for column in shown_columns), *primary]
     names = list(dict.fromkeys(shown_names))
-    order = _complete_order(search)
+    order = _complete_sort_order(search)
     ordered_search = search.copy_with(order=order)
     is_second_half = total_rows is not None and offset > total_rows // 2
     order_names = [name for name, _ in order]
-    backwards = bool(order) and is_second_half and _is_reversible(search, runner, order_names)
+    backwards = bool(order) and is_second_half and _is_order_reversible(search, runner, order_names)
     if backwards and total_rows is not None:
         begin = max(total_rows - offset - limit, 0)
         size = min(limit, total_rows - offset)
@@ -258,7 +258,7 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
         where = test
     else:
         where = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
-    select = syntax_tree.Select(items, search.build_source(), where=where, top=syntax_tree.Literal(1))
+    select = syntax_tree.Select(items, search.build_from_item(), where=where, top=syntax_tree.Literal(1))
     rows = runner.fetch_table(syntax_tree.Query(select))
     keys = (key,) * rows.num_rows
     return RowPage(columns=columns, rows=rows, keys=keys, offset=0, has_more=False)
@@ -277,7 +277,7 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     if total is None or total > MAX_SEARCHED_ROWS:
         return None
     try:
-        ordered_search = search.copy_with(order=_complete_order(search))
+        ordered_search = search.copy_with(order=_complete_sort_order(search))
         query = ordered_search.build_query(columns=list(primary))
         keys = runner.fetch_table(query, row_limit=MAX_SEARCHED_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except TimeLimitError:
@@ -298,13 +298,13 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     return row_number if row_number >= 0 else None
 
 
-def find_next_offset(search: TableSearch, runner: QueryRunner, key: str, offset: int) -> int:
+def find_offset_after_row(search: TableSearch, runner: QueryRunner, key: str, offset: int) -> int:
     """Return the offset of the rows after a row, by its key; `offset` if the row is not found in time."""
     row_number = find_row_number(search, runner, key) if key else None
     return offset if row_number is None else row_number + 1
 
 
-def _complete_order(search: TableSearch) -> tuple[tuple[str, bool], ...]:
+def _complete_sort_order(search: TableSearch) -> tuple[tuple[str, bool], ...]:
     """Return the order of a search, completed by the primary key.
 
     Without the key, rows that compare equal might occur on two pages and others on none.
@@ -336,10 +336,10 @@ def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | Non
         if not has_valid_type:
             return None
         tests.append(syntax_tree.Comparison("=", build_column_ref(name), syntax_tree.Literal(value)))
-    return syntax_tree.join_conditions(*tests)
+    return syntax_tree.join_conditions_with_and(*tests)
 
 
-def _is_reversible(search: TableSearch, runner: QueryRunner, column_names: list[str]) -> bool:
+def _is_order_reversible(search: TableSearch, runner: QueryRunner, column_names: list[str]) -> bool:
     """Return whether the reversed order lists the rows backwards: it does without nulls, which are always last."""
     statistics = runner.find_published_table(search.table).statistics
     return all(statistics.get(name, {}).get("nulls") == 0 for name in column_names)

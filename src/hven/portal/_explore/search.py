@@ -22,7 +22,7 @@ from hven.portal import conditions as epn_conditions
 from hven.portal._condition_values import suggest_parameters
 from hven.portal._explore import cadence, coordinate_notation
 from hven.portal._explore.column_labels import LABELS_PARAMETER
-from hven.portal._explore.search_fields import choose_scale, find_range_pairs, list_display_units
+from hven.portal._explore.search_fields import build_unit_scale, find_range_pairs, list_display_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -158,14 +158,14 @@ class TableSearch:
             return self.table.columns
         return tuple(column for column in columns if column.is_principal or column.name.lower() in searched_names)
 
-    def build_condition(self, *, without: str | None = None) -> syntax_tree.Expr | None:
+    def build_condition(self, *, excluded_name: str | None = None) -> syntax_tree.Expr | None:
         """Return the condition of the search.
 
-        `without` leaves out the conditions of one name, as the counts of its own choices need it.
+        `excluded_name` leaves out the conditions of one name, as the counts of its own choices need it.
         """
         parts = []
         for (name, _), name_test in zip(self.conditions, self.tests, strict=True):
-            if name != without:
+            if name != excluded_name:
                 parts.append(name_test)
         if self.words:
             parts += [_build_word_condition(self.table, word) for word in self.words.split()]
@@ -173,7 +173,7 @@ class TableSearch:
             parts.append(_build_circle_condition(self.table, self.near))
         if self.inside:
             parts.append(_build_region_condition(self.table, self.inside))
-        test = syntax_tree.join_conditions(*parts)
+        test = syntax_tree.join_conditions_with_and(*parts)
         if self.every is None:
             return test
         return cadence.build_cadence_condition(self.table, self.every, test)
@@ -191,7 +191,7 @@ class TableSearch:
         for name, is_descending in self.order:
             order_items.append(syntax_tree.OrderItem(build_column_ref(name), descending=is_descending))
         condition = self.build_condition()
-        select = syntax_tree.Select(items, self.build_source(), where=condition, top=_to_literal(limit))
+        select = syntax_tree.Select(items, self.build_from_item(), where=condition, top=_to_literal(limit))
         return syntax_tree.Query(select, order_by=tuple(order_items), offset=_to_literal(offset))
 
     def build_count_query(self) -> syntax_tree.Query:
@@ -200,13 +200,13 @@ class TableSearch:
 
     def build_count_query_where(self, condition: syntax_tree.Expr | None) -> syntax_tree.Query:
         """Return the query of the number of rows under another condition."""
-        select = syntax_tree.Select((COUNT_ITEM,), self.build_source(), where=condition)
+        select = syntax_tree.Select((COUNT_ITEM,), self.build_from_item(), where=condition)
         return syntax_tree.Query(select)
 
-    def build_source(self) -> syntax_tree.FromItem:
+    def build_from_item(self) -> syntax_tree.FromItem:
         """Return the table as an item of the FROM clause."""
-        identifier = _build_identifier(self.table.schema)
-        return syntax_tree.TableRef((identifier, _build_identifier(self.table.name)))
+        identifier = _build_adql_identifier(self.table.schema)
+        return syntax_tree.TableRef((identifier, _build_adql_identifier(self.table.name)))
 
     def write_adql(self) -> str:
         """Write the query of the search in ADQL."""
@@ -240,7 +240,7 @@ class TableSearch:
             parameters.append((ROW_PARAMETER, self.row))
         return [*parameters, *self.rest]
 
-    def write_address(self) -> str:
+    def write_query_string(self) -> str:
         """Write the search as the query string of an address."""
         return urlencode(self.list_parameters())
 
@@ -276,10 +276,10 @@ def parse_search(
 
 def build_column_ref(name: str) -> syntax_tree.ColumnRef:
     """Build a column reference; only a name with capital letters is quoted."""
-    return syntax_tree.ColumnRef(_build_identifier(name))
+    return syntax_tree.ColumnRef(_build_adql_identifier(name))
 
 
-def _build_identifier(name: str) -> syntax_tree.Ident:
+def _build_adql_identifier(name: str) -> syntax_tree.Ident:
     quoted = name != name.lower()
     return syntax_tree.Ident(name, quoted=quoted)
 
@@ -313,7 +313,7 @@ class _SearchParser:
             else:
                 self.values.setdefault(column_name or name, []).append(value)
         except (UserError, HvenError) as error:
-            self.faults.append(_build_fault(name, error))
+            self.faults.append(_build_search_fault(name, error))
             self.invalid_values.append((name, value))
 
     def _read_portal_parameter(self, name: str, value: str) -> None:
@@ -325,7 +325,7 @@ class _SearchParser:
             CADENCE_PARAMETER: self._read_cadence,
             SORT_PARAMETER: self._read_order,
             COLUMNS_PARAMETER: self._read_columns,
-            FILES_PARAMETER: self._read_files,
+            FILES_PARAMETER: self._read_file_grouping,
             ROW_PARAMETER: self._read_row,
         }
         if name in readers:
@@ -376,8 +376,8 @@ class _SearchParser:
         distinct_names = dict.fromkeys([*self.search.columns, *known_names])
         self.search = self.search.copy_with(columns=tuple(distinct_names))
 
-    def _read_files(self, value: str) -> None:
-        self.search = self.search.copy_with(each=_parse_files_value(value))
+    def _read_file_grouping(self, value: str) -> None:
+        self.search = self.search.copy_with(each=_parse_file_grouping(value))
 
     def _read_row(self, value: str) -> None:
         self.search = self.search.copy_with(row=value)
@@ -401,11 +401,11 @@ class _SearchParser:
                 continue
             try:
                 alternatives = [
-                    epn_conditions.build_condition(visible, name, *_split_operator(value)) for value in values
+                    epn_conditions.build_parameter_condition(visible, name, *_split_operator(value)) for value in values
                 ]
                 test = _join_alternatives(alternatives)
             except (UserError, HvenError) as error:
-                self.faults.append(_build_fault(name, error))
+                self.faults.append(_build_search_fault(name, error))
                 self.invalid_values += [(name, value) for value in values]
                 continue
             conditions.append((name, tuple(values)))
@@ -432,7 +432,7 @@ class _SearchParser:
         if not name:
             return
         column = self.table.find_column(name)
-        if unit != (column.unit or "") and choose_scale(column, unit) is None:
+        if unit != (column.unit or "") and build_unit_scale(column, unit) is None:
             message = format_message("{name} cannot be shown in {unit!r}", name, unit[:80])
             raise UserError(message, remedy=", ".join(list_display_units(column)))
         units = (*self.search.units, (name, unit))
@@ -460,7 +460,7 @@ class _SearchParser:
         )
 
 
-def _parse_files_value(value: str) -> bool:
+def _parse_file_grouping(value: str) -> bool:
     """Return whether each file of an observation has its own line (`each`)."""
     if value != "each":
         message = format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40])
@@ -512,7 +512,7 @@ def _join_alternatives(conditions: list[syntax_tree.Expr]) -> syntax_tree.Expr:
     return syntax_tree.Disjunction(tuple(conditions))
 
 
-def _build_fault(name: str, error: Exception) -> SearchFault:
+def _build_search_fault(name: str, error: Exception) -> SearchFault:
     if isinstance(error, HvenError):
         message, remedy = (error.message, error.remedy)
     else:
@@ -549,14 +549,14 @@ def find_position_columns(table: Table) -> tuple[str, str] | None:
     """
     if table.position is not None:
         return table.position
-    longitude_name = _find_body_coordinate(table, "lon")
-    latitude_name = _find_body_coordinate(table, "lat")
+    longitude_name = _find_body_coordinate_column(table, "lon")
+    latitude_name = _find_body_coordinate_column(table, "lat")
     if longitude_name is not None and latitude_name is not None:
         return (longitude_name, latitude_name)
     return None
 
 
-def _find_body_coordinate(table: Table, axis: str) -> str | None:
+def _find_body_coordinate_column(table: Table, axis: str) -> str | None:
     """Return the first visible column in degrees with the body UCD of an axis (``lon`` or ``lat``)."""
     ucd = re.compile(rf"pos\.bodyrc\.{axis}(?:;meta\.main)?", re.IGNORECASE)
     for column in table.columns:
@@ -602,14 +602,14 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
         if region is None:
             raise UserError("rows of this table have no footprints", remedy="CIRCLE lon lat radius, in degrees")
         point = syntax_tree.FunctionCall("POINT", literals)
-        return _build_predicate("CONTAINS", point, build_column_ref(region.name))
+        return _build_shape_predicate("CONTAINS", point, build_column_ref(region.name))
     raise UserError(
         format_message("{text!r} is no region", text[:60]),
         remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 
 
-def _build_predicate(function: str, *arguments: syntax_tree.Expr) -> syntax_tree.Expr:
+def _build_shape_predicate(function: str, *arguments: syntax_tree.Expr) -> syntax_tree.Expr:
     """Build the condition that an ADQL function of shapes is true: ``1 = FUNCTION(..)``."""
     function_call = syntax_tree.FunctionCall(function, arguments)
     return syntax_tree.Comparison("=", syntax_tree.Literal(1), function_call)
@@ -620,7 +620,7 @@ def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> s
     point = find_position_columns(table)
     if point is not None and (table.position is not None or region is None):
         centre = syntax_tree.FunctionCall("POINT", tuple(build_column_ref(name) for name in point))
-        return _build_predicate("CONTAINS", centre, shape)
+        return _build_shape_predicate("CONTAINS", centre, shape)
     if region is None:
         raise UserError("this table has no positions", remedy="leave the place out")
-    return _build_predicate("INTERSECTS", build_column_ref(region.name), shape)
+    return _build_shape_predicate("INTERSECTS", build_column_ref(region.name), shape)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hven.model import units
 from hven.model.errors import ParseError
 from hven.model.table import is_time_column
-from hven.portal._condition_values import ConditionValue, split_range
+from hven.portal._condition_values import ConditionValue, split_condition_range
 from hven.portal._explore.number_formatting import UnitScale, is_spectral
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ DISPLAY_UNIT_GROUPS = (  # units to choose from; the first one decides what can 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldParts:
+class FormFieldParts:
     """The parts of a field; `low` alone may be a whole condition."""
 
     low: str = ""
@@ -80,7 +80,7 @@ class FieldParts:
     margin: str = ""
 
 
-def classify_field(column: Column, table: Table) -> str:
+def classify_form_field(column: Column, table: Table) -> str:
     """Return the kind of a column's field: ``time``, ``flag``, ``code``, ``range`` or ``text``."""
     if is_time_column(column):
         return "time"
@@ -98,11 +98,11 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
     if not unit:
         return ()
     try:
-        if units.is_convertible(unit, "Hz"):
+        if units.are_units_convertible(unit, "Hz"):
             return tuple(dict.fromkeys([unit, *SPECTRAL_UNITS]))
         for group in QUERY_UNIT_GROUPS:
-            if unit in group or units.is_convertible(unit, group[0]):
-                other_units = [candidate for candidate in group if units.is_convertible(candidate, unit)]
+            if unit in group or units.are_units_convertible(unit, group[0]):
+                other_units = [candidate for candidate in group if units.are_units_convertible(candidate, unit)]
                 unit_choices = tuple(dict.fromkeys([unit, *other_units]))
                 return unit_choices if len(unit_choices) > 1 else ()
     except ValueError:
@@ -133,19 +133,19 @@ def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, 
         elif name == "_every" and condition and parts.get(CADENCE_COLUMN_PARAMETER):
             condition = f"{condition},{parts[CADENCE_COLUMN_PARAMETER]}"
         elif UPPER_END_PREFIX + name in parts:
-            field_parts = FieldParts(
+            field_parts = FormFieldParts(
                 low=condition,
                 high=parts[UPPER_END_PREFIX + name],
                 unit=parts.get(UNIT_PREFIX + name, ""),
                 margin=parts.get(MARGIN_PREFIX + name, ""),
             )
-            condition = write_condition(field_parts, is_time=MARGIN_PREFIX + name in parts)
+            condition = write_field_condition(field_parts, is_time=MARGIN_PREFIX + name in parts)
         if condition:
             joined_parameters.append((name, condition))
     return joined_parameters, True
 
 
-def write_condition(parts: FieldParts, *, is_time: bool = False) -> str:
+def write_field_condition(parts: FormFieldParts, *, is_time: bool = False) -> str:
     """Write the parts of a field as one condition; a day, month or year alone stands for the whole of it."""
     low = parts.low
     high = parts.high
@@ -175,24 +175,27 @@ def _write_range(low: str, high: str, unit_suffix: str) -> str:
     return f"{low}..{high}{unit_suffix}"
 
 
-def split_condition(values: Sequence[str], *, is_time: bool = False) -> FieldParts:
-    """Split a condition into the parts that a form shows; a condition that has no parts is one in `FieldParts.low`."""
+def split_field_condition(values: Sequence[str], *, is_time: bool = False) -> FormFieldParts:
+    """Split a condition into the parts that a form shows.
+
+    A condition that has no parts is one in `FormFieldParts.low`.
+    """
     text = ",".join(values).strip()
     parts = None
     if is_time and text.count("~") == 1:
-        parts = _split_margin(text)
+        parts = _split_time_margin(text)
     if parts is None and len(values) == 1 and _is_plain_range(text):
         parts = _split_range(text, is_time=is_time)
-    return parts or FieldParts(low=text)
+    return parts or FormFieldParts(low=text)
 
 
-def _split_margin(text: str) -> FieldParts | None:
+def _split_time_margin(text: str) -> FormFieldParts | None:
     """Split a time with a margin; None if it is written in another way."""
     low, _, margin_text = text.partition("~")
     margin_match = _QUANTITY_PATTERN.fullmatch(margin_text.strip())
     if margin_match is None or (margin_match[2] or "") not in MARGIN_UNITS:
         return None
-    return FieldParts(low=low.strip(), margin=margin_match[1], unit=margin_match[2])
+    return FormFieldParts(low=low.strip(), margin=margin_match[1], unit=margin_match[2])
 
 
 def _is_plain_range(text: str) -> bool:
@@ -202,10 +205,10 @@ def _is_plain_range(text: str) -> bool:
     return not set(text) & set(',"~') and text.count("..") <= 1
 
 
-def _split_range(text: str, *, is_time: bool) -> FieldParts | None:
+def _split_range(text: str, *, is_time: bool) -> FormFieldParts | None:
     """Split a value or a range of times or of numbers with a unit; None if it is written in another way."""
     try:
-        ends = split_range(ConditionValue(text, 0), "=", text)
+        ends = split_condition_range(ConditionValue(text, 0), "=", text)
     except ParseError:  # a range without ends
         return None
     low, high = ("" if end is None else end.text.strip() for end in ends)
@@ -222,22 +225,22 @@ def _split_range(text: str, *, is_time: bool) -> FieldParts | None:
     has_open_unit = bool(first_unit) and last is not None and not last_unit
     if has_two_units or has_open_unit:
         return None
-    return FieldParts(
+    return FormFieldParts(
         low=first[1] if first is not None else "",
         high=last[1] if last is not None else "",
         unit=first_unit or last_unit,
     )
 
 
-def _split_time_condition(text: str, low: str, high: str) -> FieldParts:
+def _split_time_condition(text: str, low: str, high: str) -> FormFieldParts:
     """Split a range of times into its two fields.
 
     A date alone is the whole period, so an open range that begins with a date stays as it is written.
     """
     if DATE_PATTERN.fullmatch(low) and not high:
-        return FieldParts(low=text)
+        return FormFieldParts(low=text)
     is_one_date = low == high and DATE_PATTERN.fullmatch(low) is not None
-    return FieldParts(low=low, high="" if is_one_date else high)
+    return FormFieldParts(low=low, high="" if is_one_date else high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,17 +254,17 @@ class FormField:
     is_pair: bool = False
 
 
-def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[FormField]:
+def build_form_fields(table: Table, requested_names: Iterable[str] = ()) -> list[FormField]:
     """Return the fields of a table's form.
 
-    Columns of a pair have one of their own only if they are among `asked_names`.
+    Columns of a pair have one of their own only if they are among `requested_names`.
     """
     columns = [column for column in table.columns if not column.hidden]
-    asked_lower = {name.lower() for name in asked_names}
+    asked_lower = {name.lower() for name in requested_names}
     form_fields: list[FormField] = []
     pairs: dict[str, FormField] = {}  # by the names of both columns
     for stem, low, high in find_range_pairs(columns):
-        kind = classify_field(low, table)
+        kind = classify_form_field(low, table)
         pair_field = FormField(name=stem, column=low, kind=kind, units=_list_field_units(low), is_pair=True)
         pairs[low.name.lower()] = pairs[high.name.lower()] = pair_field
     for column in columns:
@@ -269,13 +272,13 @@ def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[For
         if name in pairs and pairs[name] not in form_fields:
             form_fields.append(pairs[name])
         if name not in pairs or name in asked_lower:
-            kind = classify_field(column, table)
+            kind = classify_form_field(column, table)
             field_units = _list_field_units(column)
             form_fields.append(FormField(name=column.name, column=column, kind=kind, units=field_units))
     return form_fields
 
 
-def list_initial_fields(table: Table) -> tuple[str, ...]:
+def list_initial_form_fields(table: Table) -> tuple[str, ...]:
     """Return the fields that a form begins with: those of the descriptor, or the usual ones of the standard."""
     if table.form:
         return table.form
@@ -318,11 +321,11 @@ def _list_field_units(column: Column) -> tuple[str, ...]:
 def list_display_units(column: Column) -> tuple[str, ...]:
     """Return the units in which a column can be shown, its own first; empty if there is only that one."""
     stored_unit = column.unit or ""
-    if not stored_unit or not _is_measured(column) or is_time_column(column):
+    if not stored_unit or not _is_quantity_column(column) or is_time_column(column):
         return ()
     unit_family: tuple[str, ...] = ()
     for family in DISPLAY_UNIT_GROUPS:
-        if stored_unit in family or units.is_convertible(stored_unit, family[0]):
+        if stored_unit in family or units.are_units_convertible(stored_unit, family[0]):
             unit_family = family
             break
     if is_spectral(column):
@@ -336,9 +339,9 @@ def list_display_units(column: Column) -> tuple[str, ...]:
     return ()
 
 
-def choose_scale(column: Column, unit: str) -> UnitScale | None:
+def build_unit_scale(column: Column, unit: str) -> UnitScale | None:
     """Return the scale of a unit that a reader chose; None if it does not fit the column."""
-    if not _is_measured(column) or is_time_column(column):
+    if not _is_quantity_column(column) or is_time_column(column):
         return None
     if unit in SEXAGESIMAL_UNITS:
         if column.unit == "deg":
@@ -347,15 +350,15 @@ def choose_scale(column: Column, unit: str) -> UnitScale | None:
     try:
         checked_unit = units.validate_unit(unit)
         stored_unit = column.unit or ""
-        if is_spectral(column) and not units.is_convertible(stored_unit, checked_unit):
+        if is_spectral(column) and not units.are_units_convertible(stored_unit, checked_unit):
             factor, inverse = units.compute_spectral_conversion(stored_unit, checked_unit)
             return UnitScale(unit=checked_unit, factor=factor, is_inverse=inverse)
-        return UnitScale(unit=checked_unit, factor=units.compute_factor(stored_unit, checked_unit))
+        return UnitScale(unit=checked_unit, factor=units.compute_unit_factor(stored_unit, checked_unit))
     except ValueError:
         return None
 
 
-def _is_measured(column: Column) -> bool:
+def _is_quantity_column(column: Column) -> bool:
     return column.type.is_numeric and not column.type.is_array and not column.enum
 
 

@@ -52,7 +52,7 @@ def build_region_moc(search: TableSearch) -> Moc:
     width_degrees = max(float(np.sqrt(shape.compute_area())), 1e-4)
     needed_order = np.ceil(np.log2(58.6 * CELLS_ACROSS_REGION / width_degrees))  # cells of order 0 have 58.6 degrees
     order = int(np.clip(needed_order, 3, MAX_REGION_ORDER))
-    return Moc(shape.cover(order), order)
+    return Moc(shape.cover_with_cells(order), order)
 
 
 def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
@@ -74,7 +74,7 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
     lon, lat = (build_column_ref(name) for name in table.position)
     cell = syntax_tree.FunctionCall("IVO_HEALPIX_INDEX", (syntax_tree.Literal(ROW_COVERAGE_ORDER), lon, lat))
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("cell")),)
-    select = syntax_tree.Select(items, search.build_source(), where=condition, distinct=True)
+    select = syntax_tree.Select(items, search.build_from_item(), where=condition, distinct=True)
     cell_rows = runner.fetch_table(
         syntax_tree.Query(select), row_limit=MAX_CELLS, timeout_seconds=QUERY_TIMEOUT_SECONDS
     )

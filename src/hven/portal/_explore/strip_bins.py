@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.errors import HvenError
-from hven.portal._condition_values import ConditionValue, parse_number, parse_time_range, split_range
-from hven.portal._explore.plots import is_time
+from hven.portal._condition_values import ConditionValue, parse_number_and_unit, parse_time_range, split_condition_range
+from hven.portal._explore.plots import is_plotted_as_julian_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ class ColumnBins:
     @property
     def is_time(self) -> bool:
         """Whether the values are days since 1970."""
-        return is_time(self.column)
+        return is_plotted_as_julian_date(self.column)
 
     def __len__(self) -> int:
         return len(self.lows)
@@ -117,36 +117,36 @@ class ColumnBins:
         counts: npt.NDArray[np.int64] = np.bincount(bin_numbers, minlength=minlength)
         return counts
 
-    def find_selected_band(self, conditions: Sequence[str]) -> tuple[float, float] | None:
+    def find_selected_bin_range(self, conditions: Sequence[str]) -> tuple[float, float] | None:
         """Return the part of the bins that a condition selects, from 0 to 1; None if it is no range."""
         if len(conditions) != 1:
             return None
         text = conditions[0]
         try:
-            low, high = split_range(ConditionValue(text.strip(), 0), "=", text)
+            low, high = split_condition_range(ConditionValue(text.strip(), 0), "=", text)
             if low is None and high is None:
                 return None
             if self.is_time:
-                low_value, high_value = self._parse_dates(low, high, text)
+                low_value, high_value = self._parse_date_range(low, high, text)
             else:
-                low_value, high_value = _parse_numbers(low, high, text)
+                low_value, high_value = _parse_number_range(low, high, text)
         except (HvenError, ValueError, OverflowError):
             return None
-        low_share = 0.0 if low_value is None else self.compute_share(low_value)
-        high_share = 1.0 if high_value is None else self.compute_share(high_value)
+        low_share = 0.0 if low_value is None else self.compute_bin_axis_position(low_value)
+        high_share = 1.0 if high_value is None else self.compute_bin_axis_position(high_value)
         band = (low_share, high_share)
         if low_share <= high_share:
             return band
         return None
 
-    def _parse_dates(
+    def _parse_date_range(
         self, low: ConditionValue | None, high: ConditionValue | None, text: str
     ) -> tuple[float | None, float | None]:
-        ends = parse_time_range(low, high, text, as_timestamps=False)
+        ends = parse_time_range(low, high, text, is_timestamp_column=False)
         first, last = (None if end is None else float(end.value) - UNIX_EPOCH_JULIAN_DATE for end in ends)
         return first, last
 
-    def compute_share(self, value: float) -> float:
+    def compute_bin_axis_position(self, value: float) -> float:
         """Return the position of a value: 0 at the begin of the first bin, 1 at the end of the last."""
         bin_position = np.interp(value, self.edges, np.arange(len(self.edges)))
         return float(bin_position) / len(self)
@@ -163,10 +163,10 @@ def _to_bin_numbers(positions: npt.NDArray[np.float64], max_position: float) -> 
     return positions.astype(np.intp)
 
 
-def _parse_numbers(
+def _parse_number_range(
     low: ConditionValue | None, high: ConditionValue | None, text: str
 ) -> tuple[float | None, float | None]:
-    parsed = [None if word is None else parse_number(word, text) for word in (low, high)]
+    parsed = [None if word is None else parse_number_and_unit(word, text) for word in (low, high)]
     if any(parsed_number is not None and parsed_number[1] for parsed_number in parsed):
         return None, None  # numbers in another unit
     first, last = (None if parsed_number is None else float(parsed_number[0]) for parsed_number in parsed)
@@ -187,7 +187,7 @@ def to_float_values(array: pa.Array, column: Column) -> npt.NDArray[np.float64]:
     return values + (column.epoch - UNIX_EPOCH_JULIAN_DATE)
 
 
-def choose_bins(
+def choose_column_bins(
     column: Column,
     values: npt.NDArray[np.float64],
     bounds: tuple[float, float] | None,
@@ -230,7 +230,7 @@ def choose_bins(
         last = quantiles[1]
     else:
         last = high
-    if is_time(column):
+    if is_plotted_as_julian_date(column):
         column_bins = _build_time_bins(column, finite, first, last, max_bins)
     elif quantiles[1] > MIN_LOGARITHMIC_RATIO * quantiles[0] > 0:
         column_bins = _build_logarithmic_bins(column, quantiles[0], quantiles[1])
@@ -265,7 +265,7 @@ def _build_even_bins(
 ) -> ColumnBins | None:
     is_single_precision = column.type.datatype == "float"
     step = _find_rounding_step(finite_values, is_single_precision=is_single_precision)
-    width = round_up_width((high - low) / max_bins, step)
+    width = round_up_bin_width((high - low) / max_bins, step)
     min_width = 8 * np.spacing(max(abs(low), abs(high)))
     if not width or not math.isfinite(width) or width < min_width:
         return None
@@ -305,7 +305,7 @@ def _build_logarithmic_bins(column: Column, low: float, high: float) -> ColumnBi
     lows = [format_bin_edge(edge) for edge in edges[:-1]]
     last_values = edges[1:] - 1 if column.type.is_integer else edges[1:]
     highs = [format_bin_edge(last_value) for last_value in last_values]
-    return _build_bins(column, edges, lows, highs, even=False)
+    return _build_bins(column, edges, lows, highs, is_even=False)
 
 
 def _build_time_bins(
@@ -355,20 +355,20 @@ def _build_calendar_bins(column: Column, low: float, high: float, max_bins: int)
     if suitable_steps:
         month_step = suitable_steps[0]
     else:
-        month_step = 12 * round(round_up_width(min_months / 12, 1.0))
+        month_step = 12 * round(round_up_bin_width(min_months / 12, 1.0))
     first_month = (begin.year * 12 + begin.month - 1) // month_step * month_step
     last_month = end.year * 12 + end.month
     end_month = last_month + (first_month - last_month) % month_step
     starts = [*range(first_month, last_month, month_step), end_month]
     if starts[-1] // 12 > 9999 or starts[0] < 12:
         return None
-    edges = np.array([_compute_first_day(start) for start in starts])
+    edges = np.array([_compute_month_start_day(start) for start in starts])
     is_years = month_step % 12 == 0
-    lows = [_format_month(start, is_years=is_years) for start in starts[:-1]]
-    highs = [_format_month(start - 1, is_years=is_years) for start in starts[1:]]
+    lows = [_format_month_or_year(start, is_years=is_years) for start in starts[:-1]]
+    highs = [_format_month_or_year(start - 1, is_years=is_years) for start in starts[1:]]
     dates = np.arange(edges[0], edges[-1])
     numbers = np.append(0, np.searchsorted(edges[1:-1], dates, side="right") + 1)
-    bins = _build_bins(column, edges, lows, highs, even=False)
+    bins = _build_bins(column, edges, lows, highs, is_even=False)
     return replace(bins, bin_by_day=numbers)
 
 
@@ -378,10 +378,10 @@ def _build_bins(
     lows: list[str],
     highs: list[str],
     *,
-    even: bool = True,
+    is_even: bool = True,
     shift: float = 0.0,
 ) -> ColumnBins:
-    return ColumnBins(column=column, edges=edges, lows=tuple(lows), highs=tuple(highs), is_even=even, shift=shift)
+    return ColumnBins(column=column, edges=edges, lows=tuple(lows), highs=tuple(highs), is_even=is_even, shift=shift)
 
 
 def _find_rounding_step(finite_values: npt.NDArray[np.float64], *, is_single_precision: bool) -> float:
@@ -396,7 +396,7 @@ def _find_rounding_step(finite_values: npt.NDArray[np.float64], *, is_single_pre
     return 0.0
 
 
-def round_up_width(width: float, step: float) -> float:
+def round_up_bin_width(width: float, step: float) -> float:
     """Round a width up to 1, 2 or 5 times a power of ten, and at least to `step`."""
     if not width > 0 or not math.isfinite(width):
         return 0.0
@@ -444,12 +444,12 @@ def _format_clock_ranges(
     return lows, highs
 
 
-def _compute_first_day(months: int) -> float:
+def _compute_month_start_day(months: int) -> float:
     begin = datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
     return (begin - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
 
 
-def _format_month(months: int, *, is_years: bool) -> str:
+def _format_month_or_year(months: int, *, is_years: bool) -> str:
     if is_years:
         return f"{months // 12:04d}"
     return f"{months // 12:04d}-{months % 12 + 1:02d}"

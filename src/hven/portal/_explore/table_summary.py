@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql import syntax_tree
-from hven.model.table import find_begin_and_end_columns
+from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore import facets
 from hven.portal._explore.plots import find_value_range
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref
@@ -67,12 +67,12 @@ class TableSummary:
 def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) -> TableSummary:
     """Count the rows of a table by time and by the values of some columns."""
     search = TableSearch(table=table)
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     if begin is not None:
         time_range = find_time_range(table, runner)
     else:
         time_range = None
-    periods = _count_periods(search, begin, runner) if begin is not None else ()
+    periods = _count_rows_by_period(search, begin, runner) if begin is not None else ()
     choices = []
     for column in choose_summary_columns(table, runner):
         column_facet = facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)
@@ -105,7 +105,7 @@ def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, .
 
 def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None:
     """Return the first and the last day of a table's rows; None if it has no times."""
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     if begin is None or end is None:
         return None
     search = TableSearch(table=table)
@@ -128,18 +128,18 @@ def _format_day(julian_date: float) -> str | None:
         return None
 
 
-def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
+def _count_rows_by_period(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
     """Count rows by day, and sum the days by year, or by month if there are at most two years."""
     value: syntax_tree.Expr = build_column_ref(column.name)
     if column.type.is_timestamp:
         value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
     else:
-        value = syntax_tree.Cast(value, "DOUBLE PRECISION")
+        value = syntax_tree.CastExpression(value, "DOUBLE PRECISION")
     day_offset = syntax_tree.Literal(0.5 + (column.epoch or 0.0))
     day = syntax_tree.FunctionCall("FLOOR", (syntax_tree.BinaryOperation("+", value, day_offset),))
     items = (syntax_tree.SelectItem(day, syntax_tree.Ident("d")), COUNT_ITEM)
     top = syntax_tree.Literal(MAX_DAYS)
-    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), group_by=(day,), top=top))
+    query = syntax_tree.Query(syntax_tree.Select(items, search.build_from_item(), group_by=(day,), top=top))
     day_counts = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     days = np.asarray(day_counts.column(0).cast("float64").to_numpy(), np.float64)
     counts = np.asarray(day_counts.column(1).to_numpy(), np.int64)
@@ -156,7 +156,7 @@ def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> 
     return tuple(PeriodCount(name=str(name), row_count=int(rows)) for name, rows in named_sums)
 
 
-def draw_sky_path(moc: str) -> str:
+def draw_moc_svg_path(moc: str) -> str:
     """Draw a MOC (ASCII) on the whole sky, in the Hammer projection.
 
     Return an SVG path in a box of 5.66 by 2.83 around 0, with east to the left.
@@ -181,11 +181,11 @@ def draw_sky_path(moc: str) -> str:
     lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
     paths = []
     for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True):
-        paths += _draw_cell(longitudes, latitudes)
+        paths += _draw_sky_cell(longitudes, latitudes)
     return "".join(paths)
 
 
-def _draw_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+def _draw_sky_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
     """Draw one cell; a cell on the edge of the map is drawn at both sides."""
     wrapped = (longitudes + 180) % 360 - 180
     if np.ptp(wrapped) <= 180:

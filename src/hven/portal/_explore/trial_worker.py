@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TRIAL_COLLECTION = "trial"
 
 
-def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
+def draft_and_check_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
     """Draft a descriptor from a file alone; nothing else is read or fetched, whatever the file refers to.
 
     Parameters
@@ -47,13 +47,13 @@ def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
     site = settings.load_settings(directory)
     path = site.collections_directory / TRIAL_COLLECTION / "data" / file_name
     try:
-        source_kind = file_kinds.find_kind_of_file(path) or file_kinds.find_kind_by_name(file_name) or "csv"
+        source_kind = file_kinds.detect_file_kind(path) or file_kinds.find_file_kind_by_name(file_name) or "csv"
         descriptor_path = create_descriptor(site, TRIAL_COLLECTION, str(path), kind=source_kind)
         resource, faults = descriptor.check_and_read_descriptor(descriptor_path, site)
     except HvenError as error:
         error_texts = {"error": str(error.message), "remedy": str(error.remedy or "")}
         return {key: text.replace(f"{directory}/", "") for key, text in error_texts.items()}
-    faces = plugins.load_records("protocols")
+    faces = plugins.load_plugin_records("protocols")
     table_specs = () if resource is None else resource.tables
     return {
         "kind": source_kind,
@@ -74,4 +74,4 @@ def _describe_table(table: Table, faces: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(orjson.dumps(draft_descriptor(Path(sys.argv[1]), sys.argv[2])))
+    sys.stdout.buffer.write(orjson.dumps(draft_and_check_descriptor(Path(sys.argv[1]), sys.argv[2])))

@@ -30,7 +30,7 @@ MAX_TOTAL_BYTES = 1 << 30  # of all files; the least recently opened ones are re
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, KeyError)
 
 
-class ValueFiles:
+class ValueFileDirectory:
     """A directory of such files. If it is not writable, each process counts for itself."""
 
     def __init__(self, directory: Path) -> None:

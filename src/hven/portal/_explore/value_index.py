@@ -22,13 +22,13 @@ import pyarrow.compute as pc
 
 from hven.adql import syntax_tree
 from hven.engines import LiveRelation
-from hven.model import Cache, FailureLog
+from hven.model import LruCache, RetryBackoffLog
 from hven.model.errors import HvenError
 from hven.portal._explore.column_labels import list_code_phrases
-from hven.portal._explore.count_trees import has_hidden_rows, is_live
-from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, write_choices
+from hven.portal._explore.count_trees import has_externally_written_rows, has_hidden_rows
+from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, write_choice_condition
 from hven.portal._explore.search import COUNT_ITEM, build_column_ref
-from hven.portal._explore.value_files import ValueFiles
+from hven.portal._explore.value_files import ValueFileDirectory
 from hven.portal.conditions import CASE_SENSITIVE_COLUMNS, LIST_COLUMNS
 
 if TYPE_CHECKING:
@@ -64,7 +64,15 @@ EXCLUDED_UCDS = (
     "meta.note",
 )
 EXCLUDED_NAMES = ("url", "md5", "checksum", "access_format", "s_region", "coverage", "granule_uid")
-ARRAY_FIELDS = ("texts", "begins", "whose", "first", "sizes", "columns", "rows")  # fields of `ValueTable` in files
+ARRAY_FIELDS = (
+    "texts",
+    "begins",
+    "whose",
+    "first",
+    "sizes",
+    "columns",
+    "rows",
+)  # fields of `IndexedTableValues` in files
 log = logging.getLogger("hven.portal")
 
 
@@ -86,14 +94,14 @@ class ValueMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValueTable:
+class IndexedTableValues:
     """The values of one table: their texts, and the column and the number of rows of each.
 
     Attributes
     ----------
     begins, whose
-        Sorted folded texts (`fold_texts`), each from the beginning of one word of a value on, and the number of that
-        value. Words are found by binary search.
+        Sorted folded texts (`normalize_search_texts`), each from the beginning of one word of a value on, and the
+        number of that value. Words are found by binary search.
     first, sizes
         The folded prefix and the folded length of each value; for a code, those of its first phrase.
     phrases
@@ -129,7 +137,7 @@ class ValueTable:
         array_bytes = sum(int(array.nbytes) for array in arrays)
         return array_bytes + 2_000
 
-    def fold_values(self, value_numbers: npt.NDArray[np.int64]) -> pa.StringArray:
+    def fold_values_for_search(self, value_numbers: npt.NDArray[np.int64]) -> pa.StringArray:
         """Return the folded texts of some values, codes together with their phrases."""
         texts = self.texts.take(pa.array(value_numbers))
         if any(self.phrases):
@@ -142,7 +150,7 @@ class ValueTable:
                 phrased_texts,
                 pa.string(),
             )
-        return fold_texts(texts)
+        return normalize_search_texts(texts)
 
 
 class ValueIndex:
@@ -150,25 +158,25 @@ class ValueIndex:
 
     def __init__(self) -> None:
         self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages
-        self._values: Cache[ValueTable] = Cache(MAX_CACHE_BYTES)
+        self._values: LruCache[IndexedTableValues] = LruCache(MAX_CACHE_BYTES)
         # the values of all tables that a reader sees, and the monotonic time until which they are valid
-        self._value_lists: Cache[tuple[float, list[ValueTable]]] = Cache(8)
+        self._value_lists: LruCache[tuple[float, list[IndexedTableValues]]] = LruCache(8)
         self._count_lock = threading.Lock()
         self._queue_condition = threading.Condition()
         self._tried_states: set[Hashable] = set()  # table states that need no second count
         self._queued_tables: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         self._counting_key: tuple[Hashable, ...] | None = None  # the table state that the thread counts now
 
-    def count_values(self, tables: Iterable[Table], runner: QueryRunner) -> None:
+    def index_tables(self, tables: Iterable[Table], runner: QueryRunner) -> None:
         """Count the tables whose values are not known yet, and wait for the result. Small tables come first."""
         published_tables = runner.published_state.tables_by_name
         for table in sorted(tables, key=lambda table: published_tables[table.qualified_name].rows or 0):
             state_key = _build_state_key(table, runner)
-            self._count_once(state_key, table, runner, -1)
+            self._count_table_once(state_key, table, runner, -1)
 
     def find_values(
         self, tables: Iterable[Table], runner: QueryRunner, timeout_seconds: float, cache_key: Hashable = None
-    ) -> tuple[list[ValueTable], bool]:
+    ) -> tuple[list[IndexedTableValues], bool]:
         """Return the values of tables, and whether some are still to be counted.
 
         A background thread counts the tables that take longer than `timeout_seconds`.
@@ -183,21 +191,21 @@ class ValueIndex:
         if cached_list is not None and start_time < cached_list[0]:
             return cached_list[1], False
         until = start_time + timeout_seconds
-        value_tables: list[ValueTable] = []
+        value_tables: list[IndexedTableValues] = []
         uncounted: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         outdated: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         for table in tables:
             state_key = _build_state_key(table, runner)
             values = self._values.find(state_key)
-            if values is None and not self._is_tried(state_key, runner):
+            if values is None and not self._is_counted_or_paused(state_key, runner):
                 remaining_seconds = until - time.monotonic()
                 # a thread counts the tables that may take longer
                 is_quick = remaining_seconds > 0 and not _has_no_statistics(table, runner)
                 if is_quick:
-                    values = self._count_once(state_key, table, runner, remaining_seconds)
+                    values = self._count_table_once(state_key, table, runner, remaining_seconds)
                 else:
                     values = None
-                if values is None and not self._is_tried(state_key, runner):
+                if values is None and not self._is_counted_or_paused(state_key, runner):
                     uncounted[state_key] = (table, runner)
             if values is not None:
                 value_tables.append(values)
@@ -219,14 +227,14 @@ class ValueIndex:
         uncounted: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         outdated: Mapping[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         deadline: float,
-    ) -> list[ValueTable]:
+    ) -> list[IndexedTableValues]:
         """Let a thread count tables, wait until `deadline`, and remove the counted ones from `uncounted`."""
         with self._queue_condition:
             own_keys = uncounted.keys() - self._queued_tables.keys() - {self._counting_key}
             is_idle = self._counting_key is None and not self._queued_tables
             self._queued_tables |= {**uncounted, **outdated}
             if is_idle:
-                threading.Thread(target=self._count_queued, name="words", daemon=True).start()
+                threading.Thread(target=self._count_queued_tables, name="words", daemon=True).start()
             while own_keys & self._queued_tables.keys() or self._counting_key in own_keys:
                 if not self._queue_condition.wait(deadline - time.monotonic()):
                     break
@@ -236,21 +244,21 @@ class ValueIndex:
                 if values is not None:
                     counted_values[key] = values
         for key in own_keys:
-            if key in counted_values or self._is_tried(key, uncounted[key][1]):
+            if key in counted_values or self._is_counted_or_paused(key, uncounted[key][1]):
                 del uncounted[key]
         return list(counted_values.values())
 
-    def _is_tried(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
+    def _is_counted_or_paused(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
         """Return whether a table need not be counted now.
 
         It has been counted already, or it failed too recently to be tried again.
         """
         if key in self._tried_states:
             return True
-        failure_log = runner.site.get_or_create(FailureLog)
-        return failure_log.is_paused(("words", *key))
+        failure_log = runner.site.get_or_create(RetryBackoffLog)
+        return failure_log.is_retry_paused(("words", *key))
 
-    def _count_queued(self) -> None:
+    def _count_queued_tables(self) -> None:
         while True:
             with self._queue_condition:
                 self._counting_key = next(iter(self._queued_tables), None)
@@ -259,26 +267,26 @@ class ValueIndex:
                     return
                 table, runner = self._queued_tables.pop(self._counting_key)
                 key = self._counting_key
-            self._count_once(key, table, runner, -1)
+            self._count_table_once(key, table, runner, -1)
 
-    def _count_once(
+    def _count_table_once(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
-    ) -> ValueTable | None:
+    ) -> IndexedTableValues | None:
         """Count a table, unless another thread counts tables for longer than `timeout_seconds`.
 
         Return None if the count failed or could not start.
         """
-        failure_log = runner.site.get_or_create(FailureLog)
+        failure_log = runner.site.get_or_create(RetryBackoffLog)
         if not self._count_lock.acquire(timeout=timeout_seconds):
             return None
         try:
             values = self._values.find(key)
-            is_missing = values is None and not self._is_tried(key, runner)
+            is_missing = values is None and not self._is_counted_or_paused(key, runner)
             is_outdated = values is not None and values.recount_time < time.monotonic()
             if is_missing or is_outdated:
                 if len(self._tried_states) > MAX_TRIED_STATES:
                     self._tried_states.clear()
-                values = self._read_or_count(key, table, runner, timeout_seconds)
+                values = self._read_or_count_values(key, table, runner, timeout_seconds)
                 if values is None:
                     return None
                 if self._values.total_bytes + values.memory_bytes > MAX_CACHE_BYTES:
@@ -297,16 +305,16 @@ class ValueIndex:
         finally:
             self._count_lock.release()
 
-    def _read_or_count(
+    def _read_or_count_values(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
-    ) -> ValueTable | None:
+    ) -> IndexedTableValues | None:
         """Return the values that another process has counted, or count them for all processes.
 
         Each process counts a live table for itself. Return None while another process counts.
         """
-        if is_live(table, runner):
+        if has_externally_written_rows(table, runner):
             return count_table_values(table, runner, self.catalogues)
-        files = ValueFiles(runner.site.settings.var_directory / "words")
+        files = ValueFileDirectory(runner.site.settings.var_directory / "words")
         column_phrases = {column.name: list_code_phrases(table, column, self.catalogues) for column in table.columns}
         owner = (key[0], key[-1])
         column_meanings = [(column.name, column.ucd) for column in table.columns]
@@ -330,7 +338,7 @@ class ValueIndex:
                 if stored is None:
                     return counted_values
         names, arrays = stored
-        return ValueTable(
+        return IndexedTableValues(
             table=table,
             names=tuple(names),
             phrases=tuple(column_phrases[name] for name in names),
@@ -362,7 +370,7 @@ def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
 
 def _has_no_statistics(table: Table, runner: QueryRunner) -> bool:
     """Return whether a table has no statistics of its values, as views and live tables have none."""
-    return table.view is not None or is_live(table, runner)
+    return table.view is not None or has_externally_written_rows(table, runner)
 
 
 def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
@@ -398,11 +406,13 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
     return chosen_columns[:MAX_UNKNOWN_COLUMNS] if lacks_statistics else chosen_columns
 
 
-def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()) -> ValueTable:
+def count_table_values(
+    table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()
+) -> IndexedTableValues:
     """Count the values of a table, column by column; `catalogues` translate the phrases of codes."""
     columns = list_searched_columns(table, runner)
     lacks_statistics = _has_no_statistics(table, runner)
-    live = is_live(table, runner)
+    live = has_externally_written_rows(table, runner)
     if lacks_statistics:
         give_up_time = time.monotonic() + UNKNOWN_TIMEOUT_SECONDS
     else:
@@ -435,7 +445,7 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         texts.append(values)
         phrases = words[column_number]
         if phrases:
-            keys.append(_replace_codes(values, phrases))
+            keys.append(_replace_codes_by_phrases(values, phrases))
             for number, code in enumerate(values.to_pylist(), first_number):
                 further_words += [(phrase, number) for phrase in (code, *phrases.get(code, ())[1:])]
         else:
@@ -448,8 +458,8 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
     further_numbers = [number for _, number in further_words]
     all_numbers = np.concatenate([np.arange(len(key_texts)), further_numbers]).astype(np.int32)
     word_starts, value_numbers = _index_word_starts(pa.concat_arrays([key_texts, further_texts]), all_numbers)
-    folded_keys = fold_texts(key_texts)
-    return ValueTable(
+    folded_keys = normalize_search_texts(key_texts)
+    return IndexedTableValues(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
         begins=word_starts,
@@ -461,7 +471,7 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         names=tuple(column.name for column in columns),
         phrases=words,
         is_live=live,
-        recount_time=_choose_recount_time(is_complete=is_complete, live=live),
+        recount_time=_choose_recount_time(is_complete=is_complete, is_live=live),
     )
 
 
@@ -476,11 +486,11 @@ def _build_value_query(table: Table, column: Column) -> syntax_tree.Query:
     return syntax_tree.Query(syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top))
 
 
-def _choose_recount_time(*, is_complete: bool, live: bool) -> float:
+def _choose_recount_time(*, is_complete: bool, is_live: bool) -> float:
     """Return the time, on the monotonic clock, from which the values are to be counted again."""
     if not is_complete:
         return time.monotonic() + RETRY_SECONDS
-    if live:
+    if is_live:
         return time.monotonic() + LIVE_CACHE_SECONDS
     return math.inf
 
@@ -504,7 +514,7 @@ def _index_word_starts(
     for _ in range(MAX_VALUE_WORDS):
         if not len(remaining):
             break
-        word_starts.append(_to_comparison_prefixes(fold_texts(remaining)))
+        word_starts.append(_to_comparison_prefixes(normalize_search_texts(remaining)))
         numbers.append(value_numbers)
         shorter = pc.replace_substring_regex(remaining, _FIRST_WORD_PATTERN, "")
         shorter_lengths = pc.binary_length(shorter)
@@ -546,29 +556,33 @@ def _group_values(column: Column, values: pa.Array, row_counts: pa.Array) -> tup
     return valid_groups.column("v_first").combine_chunks(), valid_groups.column("n_sum").combine_chunks()
 
 
-def _replace_codes(values: pa.StringArray, code_phrases: Mapping[str, tuple[str, ...]]) -> pa.StringArray:
+def _replace_codes_by_phrases(values: pa.StringArray, code_phrases: Mapping[str, tuple[str, ...]]) -> pa.StringArray:
     """Replace each code by its first phrase."""
     phrases = [code_phrases.get(value, (value,))[0] for value in values.to_pylist()]
     return pa.array(phrases, pa.string())
 
 
-def fold_texts(texts: pa.Array) -> pa.StringArray:
+def normalize_search_texts(texts: pa.Array) -> pa.StringArray:
     """Fold texts for comparison: without accents, capitals, blanks, hyphens and underscores (``M 31`` is ``m31``)."""
     decomposed = pc.utf8_normalize(texts, form="NFKD")
     stripped = pc.replace_substring_regex(decomposed, r"[\p{Mn}\s_\-]+", "")
     return pc.utf8_lower(stripped)
 
 
-def fold_text(text: str) -> str:
-    """Fold one text as `fold_texts` does."""
-    folded = fold_texts(pa.array([text], pa.string()))
+def normalize_search_text(text: str) -> str:
+    """Fold one text as `normalize_search_texts` does."""
+    folded = normalize_search_texts(pa.array([text], pa.string()))
     return str(folded[0].as_py())
 
 
-Candidate = tuple[float, "ValueTable", tuple[int, ...]]  # the weight, and the numbers of values that match together
+Candidate = tuple[
+    float, "IndexedTableValues", tuple[int, ...]
+]  # the weight, and the numbers of values that match together
 
 
-def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, max_candidates: int) -> list[Candidate]:
+def find_value_candidates(
+    words: Sequence[str], values: IndexedTableValues, table_text: str, max_candidates: int
+) -> list[Candidate]:
     """Find the values of a table that contain all words.
 
     A word may occur in the description of the table (`table_text`) instead.
@@ -576,14 +590,14 @@ def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, m
     Parameters
     ----------
     words
-        Folded words (`fold_text`); each matches the beginning of a word of a value.
+        Folded words (`normalize_search_text`); each matches the beginning of a word of a value.
     table_text
         The folded titles of the table and of its collection.
     """
     words = _join_short_words(words)
     if not len(values.rows) or not words:
         return []
-    hits = [_mark_values(word, values) for word in words]
+    hits = [_mark_values_with_word(word, values) for word in words]
     value_hits = [hit for word, hit in zip(words, hits, strict=True) if word not in table_text]
     if value_hits:
         is_hit = np.logical_and.reduce(value_hits)
@@ -599,7 +613,7 @@ def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, m
     joined_words = "".join(word for word, hit in zip(words, hits, strict=True) if hit.any())
     if len(value_numbers) > MAX_WEIGHED_VALUES:
         half_count = MAX_WEIGHED_VALUES // 2
-        is_best_named = _mark_values(joined_words, values, half_count)
+        is_best_named = _mark_values_with_word(joined_words, values, half_count)
         best_named = np.flatnonzero(is_best_named & np.logical_or.reduce(hits))
         most_rows_first = np.argpartition(-values.rows[value_numbers], half_count)
         most_rows = value_numbers[most_rows_first[:half_count]]
@@ -621,7 +635,9 @@ def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, m
     return candidates
 
 
-def _mark_values(word: str, values: ValueTable, max_values: int | None = None) -> npt.NDArray[np.bool_]:
+def _mark_values_with_word(
+    word: str, values: IndexedTableValues, max_values: int | None = None
+) -> npt.NDArray[np.bool_]:
     """Mark the values with a word that begins with `word`; with `max_values`, only the first in order."""
     first, last = _build_prefix_range(word)
     low = int(np.searchsorted(values.begins, first, "left"))
@@ -631,7 +647,7 @@ def _mark_values(word: str, values: ValueTable, max_values: int | None = None) -
     is_marked[values.whose[low:high]] = True
     if len(word.encode()) > COMPARED_BYTES and end > low:
         marked_numbers = np.flatnonzero(is_marked)
-        folded_values = values.fold_values(marked_numbers)
+        folded_values = values.fold_values_for_search(marked_numbers)
         is_marked[marked_numbers] = np.asarray(pc.match_substring(folded_values, word))
     return is_marked
 
@@ -659,7 +675,7 @@ def _join_short_words(words: Sequence[str]) -> list[str]:
 
 
 def _find_combined_values(
-    words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: ValueTable, table_text: str
+    words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: IndexedTableValues, table_text: str
 ) -> list[Candidate]:
     """Find values of several columns that together contain all words: ``olivine CRISM``."""
     chosen_values: dict[int, int] = {}
@@ -682,7 +698,7 @@ def _find_combined_values(
     return []
 
 
-def build_match(candidate: Candidate) -> ValueMatch:
+def build_value_match(candidate: Candidate) -> ValueMatch:
     """Build the match of a candidate: its values as conditions of an address."""
     weight, values, value_numbers = candidate
     texts = []
@@ -695,7 +711,7 @@ def build_match(candidate: Candidate) -> ValueMatch:
         phrases = values.phrases[column_number].get(text, (text,))
         texts.append(phrases[0])
         stored.append(text)
-        conditions.append((column.name, write_choices([text])))
+        conditions.append((column.name, write_choice_condition([text])))
     if len(value_numbers) == 1 and not values.is_live:
         rows = int(values.rows[value_numbers[0]])
     else:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven.model import Cache
-from hven.portal._explore.value_index import fold_text
+from hven.model import LruCache
+from hven.portal._explore.value_index import normalize_search_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Schema, Table
 
 MAX_HITS = 100
-_COLLECTION_TEXTS: Cache[tuple[Schema, Resource, str]] = Cache(16 * 1024**2)
+_COLLECTION_TEXTS: LruCache[tuple[Schema, CollectionSpec, str]] = LruCache(16 * 1024**2)
 FIELD_WEIGHTS = {"name": 8.0, "title": 6.0, "subject": 5.0, "ucd": 4.0, "unit": 1.0, "description": 2.0, "people": 3.0}
 
 
@@ -35,7 +35,7 @@ class MetadataHit:
 
 
 def find_metadata(
-    words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource], *, max_hits: int = MAX_HITS
+    words: str, schemas: Sequence[Schema], resources: Mapping[str, CollectionSpec], *, max_hits: int = MAX_HITS
 ) -> list[MetadataHit]:
     """Find collections, tables and columns with all words of a search, the best first, regardless of case and accents.
 
@@ -74,7 +74,7 @@ def find_metadata(
     return sorted(hits, key=lambda hit: -hit.score)[:max_hits]
 
 
-def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
+def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, CollectionSpec]) -> dict[str, str]:
     """Return the names, titles and subjects of each table and its collection, by qualified name.
 
     A search for data also finds its words there.
@@ -88,16 +88,16 @@ def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, Resou
         collection_text = " ".join(text for kind, text in kinds_and_texts if kind != "description")
         for table in schema.tables:
             table_text = f"{collection_text} {table.name} {table.title or ''}"
-            texts_by_table[table.qualified_name] = _fold_cached(table_text)
+            texts_by_table[table.qualified_name] = _normalize_search_text_cached(table_text)
     return texts_by_table
 
 
 @lru_cache(maxsize=4096)
-def _fold_cached(text: str) -> str:
-    return fold_text(text)
+def _normalize_search_text_cached(text: str) -> str:
+    return normalize_search_text(text)
 
 
-def _join_collection_texts(schema: Schema, resource: Resource) -> str:
+def _join_collection_texts(schema: Schema, resource: CollectionSpec) -> str:
     """Return all texts of a collection as one, so that a search can skip most collections at once."""
     key = (id(schema), id(resource))
     cached_texts = _COLLECTION_TEXTS.find(key)
@@ -113,7 +113,7 @@ def _join_collection_texts(schema: Schema, resource: Resource) -> str:
     return cached_texts[2]
 
 
-def _list_collection_texts(schema: Schema, resource: Resource) -> list[tuple[str, str]]:
+def _list_collection_texts(schema: Schema, resource: CollectionSpec) -> list[tuple[str, str]]:
     list_fields = (
         ("subject", (*resource.subjects, *resource.facility, *resource.instrument, *resource.waveband)),
         ("people", tuple(creator.name for creator in resource.creators)),
@@ -141,8 +141,8 @@ def _score_texts(
     search_words: Sequence[str], own_texts: Iterable[tuple[str, str]], context_texts: Iterable[tuple[str, str]] = ()
 ) -> float:
     """Score the places of words: each must be in some text, and at least one in the own texts."""
-    weighted_texts = [(FIELD_WEIGHTS[kind], _simplify_cached(text)) for kind, text in own_texts if text]
-    folded_context = [_simplify_cached(text) for _, text in context_texts if text]
+    weighted_texts = [(FIELD_WEIGHTS[kind], _simplify_text_cached(text)) for kind, text in own_texts if text]
+    folded_context = [_simplify_text_cached(text) for _, text in context_texts if text]
     total, hits = 0.0, 0
     for word in search_words:
         scores = [weight * _score_word(word, text) for weight, text in weighted_texts]
@@ -170,7 +170,7 @@ def _score_word(word: str, text: str) -> float:
 
 
 @lru_cache(maxsize=65_536)
-def _simplify_cached(text: str) -> str:
+def _simplify_text_cached(text: str) -> str:
     return _simplify_text(text)
 
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from hven import __version__
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import HvenError
 from hven.model.table import translate_text
 from hven.portal._explore import global_search
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
 from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
-from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_cookie
-from hven.portal._pages.brand import PortalBrand, find_brand
+from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_basket_cookie
+from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
-from hven.portal._pages.texts import choose_language, list_languages, load_texts
+from hven.portal._pages.texts import choose_language, list_languages, load_page_translations
 from hven.portal._pages.translation import get_message_translator
 from hven.services.addresses import get_host_url
 from hven.site.auth import PROJECT_ROLES
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from starlette.requests import Request
 
-    from hven.model.settings import Project, Settings
+    from hven.model.settings import ProjectSettings, Settings
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
@@ -58,7 +58,7 @@ def load_templates(language: str = "en") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    translations = load_texts(language)
+    translations = load_page_translations(language)
 
     def translate(text: str, **values: object) -> str:
         translation = translations.get(text, text)
@@ -109,7 +109,7 @@ def format_elapsed_time(text: str | None, now: datetime | None = None, words: An
 
 
 @lru_cache(maxsize=32)
-def build_page_headers(
+def build_page_security_headers(
     *,
     allow_forms: bool = True,
     origins: Sequence[str] = (),
@@ -154,12 +154,12 @@ def build_page_headers(
     }
 
 
-def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
+def build_page_frame_values(request: Request, context: ServiceContext) -> dict[str, Any]:
     """Return the values of every page: names, colours, contact, language and user.
 
     `asset` returns the address of a script or style sheet, `scripts` those of all files that some scripts load.
     """
-    brand = find_brand(request, context.site.settings)
+    brand = find_portal_brand(request, context.site.settings)
     base = brand.base
     colours = brand.colours
     language = choose_language(request, brand.language)
@@ -195,11 +195,11 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
         "languages": list_languages(),
         "reader": principal.impersonator or principal.name,
         "seen_as": (principal.name or "")[3:] if principal.impersonator else None,
-        "browser_texts": dict(load_texts(language, "browser")),
+        "browser_texts": dict(load_page_translations(language, "browser")),
         "asset": build_asset_address,
         "scripts": list_script_addresses,
         "switch": "",
-        "own_path": _build_return_path(request, context.site.settings, base),
+        "own_path": _build_login_return_path(request, context.site.settings, base),
         "said": language,
         "kinds_here": _list_searchable_standards(request, context, brand),
         "edits": list_editing_rights(principal, context, brand),
@@ -208,7 +208,7 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
     }
 
 
-def _build_return_path(request: Request, settings: Settings, base: str) -> str:
+def _build_login_return_path(request: Request, settings: Settings, base: str) -> str:
     """Return the path to which a log-in leads back; empty for pages that cannot be shown again."""
     path: str = request.scope["path"]
     if request.scope["method"] not in {"GET", "HEAD"} or path.startswith(("/login", "/logout")):
@@ -220,7 +220,7 @@ def _build_return_path(request: Request, settings: Settings, base: str) -> str:
 def _count_basket_entries(request: Request, context: ServiceContext, principal: Principal) -> tuple[int, str]:
     """Count the entries of the user's basket; for a logged-in user, also return its state."""
     if principal.name is None:
-        cookie = parse_cookie(request.cookies.get(BASKET_COOKIE))
+        cookie = parse_basket_cookie(request.cookies.get(BASKET_COOKIE))
         return cookie[0], ""
     if principal.impersonator:
         return (0, "")
@@ -235,10 +235,10 @@ def get_basket_store(context: ServiceContext) -> BasketStore:
     return basket_store
 
 
-def list_visible_projects(principal: Principal, settings: Settings) -> list[tuple[Project, str | None]]:
+def list_visible_projects(principal: Principal, settings: Settings) -> list[tuple[ProjectSettings, str | None]]:
     """List the projects that a user may see, each with the user's role."""
 
-    def find_role(project: Project) -> str | None:
+    def find_role(project: ProjectSettings) -> str | None:
         group_prefix = f"project:{project.name}:"
         own_roles = [role for role in PROJECT_ROLES if f"{group_prefix}{role}" in principal.groups]
         if "owner" in principal.groups:
@@ -255,8 +255,8 @@ def list_visible_projects(principal: Principal, settings: Settings) -> list[tupl
     return visible_projects
 
 
-def _create_kind_cache() -> Cache[tuple[tuple[str, str], ...]]:
-    return Cache(1000)
+def _create_standards_cache() -> LruCache[tuple[tuple[str, str], ...]]:
+    return LruCache(1000)
 
 
 def _list_searchable_standards(
@@ -268,7 +268,7 @@ def _list_searchable_standards(
     except HvenError:  # error pages have a frame, too; the health page shows the error
         return ()
     catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
-    standards_cache = context.site.get_or_create(_create_kind_cache)
+    standards_cache = context.site.get_or_create(_create_standards_cache)
     remote = context.site.settings.remote
     # settings may change while the tables do not
     key = (published_state.version, catalogue.access_key, brand.portal, brand.collections, remote)
@@ -279,7 +279,7 @@ def _list_searchable_standards(
             is_published = table.qualified_name in published_state.tables_by_name
             is_shown = not brand.collections or table.schema in brand.collections
             if is_published and (is_shown or table.schema not in published_state.resources):
-                present_kinds.add(global_search.classify_table(table))
+                present_kinds.add(global_search.classify_table_standard(table))
         cached_standards = tuple(
             (kind, title) for kind, title in global_search.STANDARD_TITLES.items() if kind in present_kinds
         )
@@ -287,7 +287,7 @@ def _list_searchable_standards(
     return cached_standards
 
 
-def build_query_suffix(request: Request) -> str:
+def build_query_suffix_without_switches(request: Request) -> str:
     """Return the query of an address without switches, to append to ``?lang=fr``: empty, or it begins with ``&``."""
     query_items = request.query_params.multi_items()
     other_parameters = [(name, value) for name, value in query_items if name not in SWITCH_PARAMETERS]
@@ -296,7 +296,7 @@ def build_query_suffix(request: Request) -> str:
     return ""
 
 
-def build_frame_tag(frame_values: dict[str, Any]) -> str:
+def build_frame_etag_text(frame_values: dict[str, Any]) -> str:
     """Return the values of the frame that change a page, as a text for its tag."""
     unhashed_names = {"asset", "browser_texts", "scripts"}
     values = [frame_values[name] for name in sorted(frame_values) if name not in unhashed_names]
@@ -330,17 +330,17 @@ __all__ = [
     "SWITCH_PARAMETERS",
     "VARY_HEADERS",
     "PortalBrand",
-    "build_frame",
-    "build_frame_tag",
-    "build_page_headers",
-    "build_query_suffix",
-    "find_brand",
+    "build_frame_etag_text",
+    "build_page_frame_values",
+    "build_page_security_headers",
+    "build_query_suffix_without_switches",
+    "find_portal_brand",
     "format_elapsed_time",
     "get_basket_store",
     "get_message_translator",
     "list_visible_projects",
     "load_templates",
-    "parse_cookie",
+    "parse_basket_cookie",
     "render_error_page",
     "render_page",
     "sanitize_address",

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hven.portal._pages.brand import write_style_sheet
+from hven.portal._pages.brand import write_brand_style_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ ASSET_MEDIA_TYPES = {
 
 
 @lru_cache(maxsize=1)
-def load_manifest() -> dict[str, Any]:
+def load_asset_manifest() -> dict[str, Any]:
     """Return the bundled files by plain name, and in ``needs`` the imports of each script.
 
     Without the bundle, pages can be read and searched, but have no styles and no scripts.
@@ -59,11 +59,11 @@ def load_manifest() -> dict[str, Any]:
 def find_asset_name(name: str, colours: Colours) -> str:
     """Return the current file name of `name`; empty if the file was not built or is empty."""
     if name == "brand.css":
-        style_sheet = write_style_sheet(colours)
+        style_sheet = write_brand_style_sheet(colours)
         if style_sheet:
             return f"brand-{hashlib.sha256(style_sheet).hexdigest()[:8]}.css"
         return ""
-    return str(load_manifest().get(name, ""))
+    return str(load_asset_manifest().get(name, ""))
 
 
 def list_script_files(*script_names: str) -> list[str]:
@@ -71,7 +71,7 @@ def list_script_files(*script_names: str) -> list[str]:
 
     Browsers fetch them in parallel.
     """
-    manifest = load_manifest()
+    manifest = load_asset_manifest()
     files = [
         file
         for name in script_names
@@ -90,7 +90,7 @@ def find_asset(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str]
         brand_colours = next((colours for colours in brands if file == find_asset_name("brand.css", colours)), None)
         if brand_colours is None:
             return None
-        return (write_style_sheet(brand_colours), media_type)
+        return (write_brand_style_sheet(brand_colours), media_type)
     path = ASSETS_DIRECTORY / file
     if path.is_file():
         return (path, media_type)

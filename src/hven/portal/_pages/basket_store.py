@@ -50,14 +50,14 @@ class BasketStore:
     def read_account_basket(self, account: str) -> Basket:
         """Return the basket of an account; an empty one if it cannot be read."""
         try:
-            return baskets.parse_basket(self._build_path(account).read_bytes())
+            return baskets.parse_basket(self._build_account_path(account).read_bytes())
         except (FileNotFoundError, ParamError):
             return Basket()
 
     def count_entries(self, account: str) -> tuple[int, str]:
         """Return the number of entries of an account's basket, and its state; cheap, because every page needs it."""
         try:
-            file_status = self._build_path(account).stat()
+            file_status = self._build_account_path(account).stat()
         except OSError:
             return 0, ""
         file_state = f"{file_status.st_mtime_ns:x}-{file_status.st_size:x}"
@@ -87,14 +87,14 @@ class BasketStore:
                 old_basket = self.read_account_basket(account)
                 new_basket = edit(old_basket)
                 if new_basket != old_basket:
-                    _write_atomically(self._build_path(account), new_basket.to_text())
+                    _write_atomically(self._build_account_path(account), new_basket.to_text())
         return new_basket
 
     def remove_basket(self, account: str) -> None:
         """Remove the basket of a deleted account."""
-        self._build_path(account).unlink(missing_ok=True)
+        self._build_account_path(account).unlink(missing_ok=True)
 
-    def store_shared(self, basket: Basket) -> str:
+    def store_shared_basket(self, basket: Basket) -> str:
         """Return the token of a basket; a large basket is stored until a year after its last use.
 
         Raises
@@ -113,7 +113,7 @@ class BasketStore:
                 return token
             self._shared_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self._last_sweep + DAY_SECONDS < time.time():
-                self._remove_expired()
+                self._remove_expired_baskets()
             text = basket.to_text()
             stored_bytes = sum(entry.stat().st_size for entry in os.scandir(self._shared_directory))
             if stored_bytes + len(text) > MAX_SHARED_BYTES:
@@ -121,7 +121,7 @@ class BasketStore:
             _write_atomically(path, text)
         return token
 
-    def open_shared(self, token: str) -> Basket:
+    def read_shared_basket(self, token: str) -> Basket:
         """Return the basket of a token.
 
         Raises
@@ -130,7 +130,7 @@ class BasketStore:
             There is no such basket.
         """
         if token.startswith(baskets.INLINE_PREFIX):
-            return baskets.open_inline_token(token)
+            return baskets.decode_inline_basket(token)
         path = self._shared_directory / token
         try:
             if _TOKEN_PATTERN.fullmatch(token) is None:
@@ -139,13 +139,13 @@ class BasketStore:
             if path.stat().st_mtime + DAY_SECONDS < time.time():
                 os.utime(path)
         except (OSError, ParamError):
-            raise baskets.build_not_found_error() from None
+            raise baskets.build_basket_not_found_error() from None
         return basket
 
-    def _build_path(self, account: str) -> Path:
+    def _build_account_path(self, account: str) -> Path:
         return self._account_directory / hashlib.sha256(account.encode()).hexdigest()[:40]
 
-    def _remove_expired(self) -> None:
+    def _remove_expired_baskets(self) -> None:
         self._last_sweep = time.time()
         for path in self._shared_directory.iterdir():
             with suppress(FileNotFoundError):  # another process may remove it at the same time
@@ -153,7 +153,7 @@ class BasketStore:
                     path.unlink()
 
 
-def parse_cookie(cookie: str | None) -> tuple[int, str]:
+def parse_basket_cookie(cookie: str | None) -> tuple[int, str]:
     """Parse a cookie into the number of entries and the token; 0 and an empty text if it is invalid."""
     cookie_match = _COOKIE_PATTERN.fullmatch(cookie or "")
     if cookie_match:

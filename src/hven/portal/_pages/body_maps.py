@@ -35,11 +35,11 @@ def list_base_maps(body: str, directory: Path) -> list[dict[str, str]]:
             if path.stat().st_size <= MAX_PICTURE_BYTES and len(base_maps) < MAX_MAPS_PER_BODY:
                 kind = name_match[2].lower()
                 url = f"/assets/ground/{quote(path.name)}"
-                base_maps.setdefault(kind, {"kind": kind, "url": url, "notice": _read_notice(path)})
+                base_maps.setdefault(kind, {"kind": kind, "url": url, "notice": _read_licence_notice(path)})
     return list(base_maps.values())
 
 
-def _read_notice(path: Path) -> str:
+def _read_licence_notice(path: Path) -> str:
     """Read the licence notice of a map; empty if it has none."""
     notice = path.with_suffix(".txt")
     if not notice.is_file():
@@ -47,7 +47,7 @@ def _read_notice(path: Path) -> str:
     return notice.read_text(encoding="utf-8", errors="replace")[:1000].strip()
 
 
-def has_installed_maps() -> bool:
+def has_installed_base_maps() -> bool:
     """Return whether maps were installed; a build without access to a package registry has none."""
     return any(path.suffix.lower() in PICTURE_MEDIA_TYPES for path in INSTALLED_DIRECTORY.glob("*"))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-    from hven.model.settings import Portal, Settings
+    from hven.model.settings import PortalSettings, Settings
 
 DAY_BACKGROUND, NIGHT_BACKGROUND = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of the light and the dark theme
 MIN_CONTRAST = 4.6  # of text; WCAG 2.2, 1.4.3 requires 4.5
@@ -53,9 +53,9 @@ class PortalBrand:
     collections: frozenset[str]
 
 
-def find_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
+def find_portal_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
     """Find the brand of the portal that a request came to."""
-    portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
+    portal: PortalSettings | None = request.scope.get(PORTAL_SCOPE_KEY)
     root = get_site_url(request, settings)
     if portal is None:
         title = settings.title or settings.name
@@ -104,7 +104,7 @@ def list_brand_colours(settings: Settings) -> Iterator[Colours]:
 
 
 @lru_cache(maxsize=64)
-def write_style_sheet(colours: Colours) -> bytes:
+def write_brand_style_sheet(colours: Colours) -> bytes:
     """Write the style sheet with the colours of a site, adapted to the light and the dark theme for readable text."""
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:

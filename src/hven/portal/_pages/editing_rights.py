@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.portal._pages.brand import PortalBrand
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
@@ -33,7 +33,7 @@ def can_edit_portal(principal: Principal, context: ServiceContext, brand: Portal
     return own_portal is not None and principal.name in own_portal.administrators
 
 
-def can_edit_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
+def can_edit_collection(principal: Principal, context: ServiceContext, resource: CollectionSpec) -> bool:
     """Return whether a reader may edit the texts of a collection.
 
     Operators of the site, curators of the project, and administrators of the portal who can see the collection may.
@@ -48,7 +48,7 @@ def can_edit_collection(principal: Principal, context: ServiceContext, resource:
     )
 
 
-def _can_see_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
+def _can_see_collection(principal: Principal, context: ServiceContext, resource: CollectionSpec) -> bool:
     """Return whether a reader can see a table of a collection, or could see one if it were published."""
     published_state = context.site.get_published_state()
     if any(item.table.schema == resource.name for item in published_state.tables_by_name.values()):

@@ -22,12 +22,12 @@ _ABSOLUTE_ADDRESS_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 
 
 @lru_cache(maxsize=1)
-def _create_parser() -> MarkdownIt:
+def _create_markdown_parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False}).enable("table")
 
 
 def render_markdown(
-    text: str, *, heading_offset: int = 1, base_address: str = "", first_paragraph_only: bool = False
+    text: str, *, heading_offset: int = 1, base_address: str = "", is_first_paragraph_only: bool = False
 ) -> Markup:
     """Render Markdown as HTML.
 
@@ -37,12 +37,12 @@ def render_markdown(
         Number of levels by which headings are lowered; the page has a heading of the first level already.
     base_address
         Address of the folder of the text, put before relative addresses of pictures and pages.
-    first_paragraph_only
+    is_first_paragraph_only
         Whether to render only the first paragraph.
     """
-    parser = _create_parser()
+    parser = _create_markdown_parser()
     tokens = parser.parse(text)
-    if first_paragraph_only:
+    if is_first_paragraph_only:
         paragraph_places = (
             place for place, token in enumerate(tokens) if token.type == "paragraph_open" and not token.level
         )
@@ -57,15 +57,15 @@ def render_markdown(
                 token.attrs["class"] = "n"
         for child in token.children or ():
             if child.type == "image":
-                _resolve_picture(child, base_address)
+                _resolve_picture_address(child, base_address)
             elif child.type == "link_open":
-                _resolve_link(child, base_address)
+                _resolve_link_address(child, base_address)
     # the HTML is safe: the parser keeps raw HTML as text and escapes all texts
     html = parser.renderer.render(tokens, parser.options, {})
     return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704  (the keyboard reaches what scrolls)
 
 
-def _resolve_picture(token: Token, base_address: str) -> None:
+def _resolve_picture_address(token: Token, base_address: str) -> None:
     """Complete the address of a picture; browsers load it when it comes into view."""
     address = str(token.attrs.get("src", ""))
     is_absolute = _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/")
@@ -73,7 +73,7 @@ def _resolve_picture(token: Token, base_address: str) -> None:
     token.attrs["loading"] = "lazy"
 
 
-def _resolve_link(token: Token, base_address: str) -> None:
+def _resolve_link_address(token: Token, base_address: str) -> None:
     """Complete the address of a link to another page of the site; mark links to other sites."""
     address = str(token.attrs.get("href", ""))
     if _ABSOLUTE_ADDRESS_PATTERN.match(address):
@@ -90,10 +90,10 @@ def split_first_heading(text: str) -> tuple[str, str]:
     return "", text
 
 
-def to_plain_text(text: str, max_characters: int = 300) -> str:
+def extract_plain_text_summary(text: str, max_characters: int = 300) -> str:
     """Return the first words of Markdown as plain text."""
     words: list[str] = []
-    for token in _create_parser().parse(text):
+    for token in _create_markdown_parser().parse(text):
         for child in token.children or ():
             if child.type in {"text", "code_inline"}:
                 words.append(child.content)

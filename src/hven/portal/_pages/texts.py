@@ -28,18 +28,18 @@ def list_languages() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=32)
-def load_texts(language: str, section: str = "pages") -> Mapping[str, str]:
+def load_page_translations(language: str, section: str = "pages") -> Mapping[str, str]:
     """Return the texts in `language` by English text, of the ``pages``, the ``browser``'s scripts and ``faults``."""
-    translations = dict(_load_catalogue(language).get(section, {}))
+    translations = dict(_load_message_catalogue(language).get(section, {}))
     if section == "pages":
         for group in ("functions", "panes", "protocols"):
-            for record in plugins.load_records(group).values():
+            for record in plugins.load_plugin_records(group).values():
                 translations |= record.texts.get(language, {})
     return translations
 
 
 @lru_cache(maxsize=8)
-def _load_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
+def _load_message_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
     """Read the translations of a catalogue, by context."""
     translations: dict[str, dict[str, str]] = {}
     if language != DEFAULT_LANGUAGE:

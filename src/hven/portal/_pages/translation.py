@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hven import services
 from hven.model.errors import TranslatableMessage, format_message
-from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_texts
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_page_translations
 
 if TYPE_CHECKING:
     from hven.model.errors import HvenError
@@ -24,13 +24,13 @@ class MessageTranslator:
 
     def __init__(self, language: str) -> None:
         self.language = language
-        self._translations = load_texts(language, "faults")
+        self._translations = load_page_translations(language, "faults")
 
     def __call__(self, message: str) -> str:
         """Translate a message or a remedy."""
         return self._translate(format_message(message)) or message
 
-    def translate_fault(self, error: HvenError) -> dict[str, str]:
+    def translate_message_and_remedy(self, error: HvenError) -> dict[str, str]:
         """Return the translated message and remedy of an error."""
         return {"message": self(error.message), "remedy": self(error.remedy)}
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from hven import adql, query, services
 from hven.model.errors import ForbiddenError
-from hven.portal._pages import build_frame, build_page_headers, render_page
+from hven.portal._pages import build_page_frame_values, build_page_security_headers, render_page
 from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, create_route
@@ -44,8 +44,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     route = create_route("/access", endpoints.show_access, TEXT_LINE_ERRORS)
     return [
         route,
-        create_route("/access/end", endpoints.end_grant, TEXT_LINE_ERRORS, ["POST"]),
-        create_route("/access/as", endpoints.begin_impersonation, TEXT_LINE_ERRORS, ["POST"]),
+        create_route("/access/end", endpoints.revoke_grant, TEXT_LINE_ERRORS, ["POST"]),
+        create_route("/access/as", endpoints.begin_or_end_impersonation, TEXT_LINE_ERRORS, ["POST"]),
     ]
 
 
@@ -60,7 +60,7 @@ class _AccessEndpoints:
         # stricter than the health page, which may be open to everybody
         return principal.name is not None and principal.name in self.site.settings.health.operators
 
-    def gather_access(self, principal: Principal) -> dict[str, Any]:
+    def gather_access_facts(self, principal: Principal) -> dict[str, Any]:
         grants = self.site.store.grants
         published_state = self.site.get_published_state()
         guarded_tables = {table.qualified_name for table in published_state.policy_tables}
@@ -86,18 +86,18 @@ class _AccessEndpoints:
         facts: dict[str, Any] = {
             "name": account,
             "groups": sorted(group for group in principal.groups if ":" not in group),
-            "mine": [grant_to_row(grant) for grant in own_grants],
+            "mine": [convert_grant_to_row(grant) for grant in own_grants],
             "tables": table_entries,
             "grants": None,
             "whom": targets,
         }
         if self.is_operator(principal):
-            facts["grants"] = [grant_to_row(grant) for grant in grants.list_grants()]
+            facts["grants"] = [convert_grant_to_row(grant) for grant in grants.list_grants()]
             facts["lines"] = grants.list_audit_entries(row_limit=MAX_ENTRIES)
         return facts
 
     def count_rows(self, table: Table, principal: Principal) -> int:
-        text = f"SELECT COUNT(*) FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+        text = f"SELECT COUNT(*) FROM {adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
         with query.run_query(text, principal, site=self.site, policies=self.context.policies) as result:
             first_batch = next(iter(result.iterate_batches()))
             return int(first_batch.column(0)[0].as_py())
@@ -108,11 +108,13 @@ class _AccessEndpoints:
         if principal.name is None:
             login_address = f"{base}/login?next={self.site.settings.root_path}/access"
             return Response(status_code=303, headers={"location": login_address, "cache-control": "no-store"})
-        facts = await anyio.to_thread.run_sync(self.gather_access, principal)
-        page = render_page("access.html", build_frame(request, self.context), **facts)
-        return services.answer_with_body(request, page, {**build_page_headers(), "cache-control": "private, no-store"})
+        facts = await anyio.to_thread.run_sync(self.gather_access_facts, principal)
+        page = render_page("access.html", build_page_frame_values(request, self.context), **facts)
+        return services.answer_with_body(
+            request, page, {**build_page_security_headers(), "cache-control": "private, no-store"}
+        )
 
-    async def end_grant(self, request: Request) -> Response:
+    async def revoke_grant(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
         if is_cross_site(request, self.site.settings) or not self.is_operator(principal):
             raise ForbiddenError("only operators of the site can revoke access", remedy="health.operators names them")
@@ -122,7 +124,7 @@ class _AccessEndpoints:
         access_address = f"{services.get_base_url(request, self.site.settings)}/access"
         return Response(status_code=303, headers={"location": access_address})
 
-    async def begin_impersonation(self, request: Request) -> Response:
+    async def begin_or_end_impersonation(self, request: Request) -> Response:
         """Begin to look as another user, on record; without a name, end it."""
         principal = self.context.identify_principal(request)
         base = services.get_base_url(request, self.site.settings)
@@ -133,7 +135,7 @@ class _AccessEndpoints:
         params = await services.read_params(request, MAX_FORM_BYTES)
         account = (params.read_one("AS") or "").strip()
         if account:
-            cookie_value = await anyio.to_thread.run_sync(self.begin_looking, principal, account)
+            cookie_value = await anyio.to_thread.run_sync(self.create_impersonation_cookie, principal, account)
         else:
             cookie_value = None
         cookie = build_session_cookie(
@@ -147,7 +149,7 @@ class _AccessEndpoints:
         headers = {"location": f"{base}/{next_path}", "set-cookie": cookie, "cache-control": "no-store"}
         return Response(status_code=303, headers=headers)
 
-    def begin_looking(self, principal: Principal, account: str) -> str:
+    def create_impersonation_cookie(self, principal: Principal, account: str) -> str:
         impersonation.impersonate(principal, account, self.site.store, self.site.settings)
         operator = str(principal.name)
         end_time = int(time.time() + impersonation.IMPERSONATION_SECONDS)
@@ -155,7 +157,7 @@ class _AccessEndpoints:
         return impersonation.sign_impersonation_cookie(self.site.store, operator, account, end_time)
 
 
-def grant_to_row(grant: Any) -> dict[str, Any]:
+def convert_grant_to_row(grant: Any) -> dict[str, Any]:
     if grant.until is None:
         end_time = None
     else:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from starlette.routing import Route
 
 from hven import formats, services
-from hven.adql.adql_writer import quote_name
+from hven.adql.adql_writer import quote_adql_name
 from hven.formats import InfoElement
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.portal._explore import row_files
@@ -32,7 +32,7 @@ from hven.portal._views.downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_
 from hven.portal._views.page_formats import PageContext, build_error_responder, build_page_context
 from hven.services import archives, scripts
 from hven.services.citations import write_bibtex, write_citation_sentence
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.formats import Format
+    from hven.formats import TableFormat
     from hven.portal._views.table_view import TableView
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
@@ -54,7 +54,7 @@ FILE_SCHEMA = pa.schema([("address", pa.string()), ("name", pa.string())])
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the downloads of the reader's own basket and of shared ones."""
-    table = downloads.build_streaming_endpoint(_query_table, context)
+    table = downloads.build_streaming_endpoint(_query_basket_table_rows, context)
 
     async def send_files(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -74,9 +74,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, f"{body}\n".encode(), headers)
 
     endpoints = (
-        ("files", answer_errors(send_files, build_error_responder(context))),
+        ("files", wrap_endpoint_with_error_responses(send_files, build_error_responder(context))),
         ("table", table),
-        ("cite.bib", answer_errors(send_citations, build_error_responder(context))),
+        ("cite.bib", wrap_endpoint_with_error_responses(send_citations, build_error_responder(context))),
     )
     return [
         Route(f"{path_prefix}/{path_end}", endpoint)
@@ -85,18 +85,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def list_packings(views: Sequence[TableView]) -> list[str]:
+def list_archive_and_script_kinds(views: Sequence[TableView]) -> list[str]:
     """List the scripts and archives that offer the files of any of some tables."""
-    available = {packing for view in views for packing in downloads.list_packings(view)}
+    available = {packing for view in views for packing in downloads.list_archive_and_script_kinds(view)}
     all_packings = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
     return [packing for packing in all_packings if packing in available]
 
 
-def list_basket_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
+def describe_basket_table_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
     """Describe the downloads of one table: its rows, the number and size of its files, and its keys for an upload."""
     links = list_link_columns(basket_table.view.table)
     if links:
-        file_summary = row_files.count_files(basket_table.view.search, links[0], basket_table.view.runner)
+        file_summary = row_files.count_files_and_bytes(basket_table.view.search, links[0], basket_table.view.runner)
     else:
         file_summary = None
 
@@ -106,7 +106,7 @@ def list_basket_downloads(basket_table: BasketTable, requested_basket: Requested
 
     format_entries = [
         {"label": label, "url": build_table_address(**{FORMAT_PARAMETER: name})}
-        for name, label in formats.list_menu_entries()
+        for name, label in formats.list_format_labels()
     ]
     upload_examples = []
     if basket_table.view.table.primary:
@@ -144,10 +144,10 @@ def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str
     A query with all keys may be too long for an address.
     """
     table = basket_table.view.table
-    join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quote_name, table.primary))
+    join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quote_adql_name, table.primary))
     query = (
-        f"SELECT t.* FROM {quote_name(table.schema)}.{quote_name(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON "
-        f"{join_condition}"
+        f"SELECT t.* FROM {quote_adql_name(table.schema)}.{quote_adql_name(table.name)} AS t JOIN {UPLOAD_TABLE} AS b "
+        f"ON {join_condition}"
     )
     tap = url.partition("/basket")[0] + "/tap"
     curl_lines = (
@@ -167,18 +167,18 @@ def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str
     ]
 
 
-def _query_table(
+def _query_basket_table_rows(
     page_context: PageContext,
     keys: Sequence[str],  # noqa: ARG001  (a basket has no marked rows)
-) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
+) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
     """Query the rows of one table of the basket, or only their keys."""
     query_params = page_context.request.query_params
     table_path = query_params.get(MOC_PARAMETER, "")
-    basket = _select_table(find_requested_basket(page_context).basket, table_path)
+    basket = _select_basket_table(find_requested_basket(page_context).basket, table_path)
     basket_table = next(list_basket_tables(page_context, basket), None)
     if basket_table is None:
         raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
-    view = _check_searches(basket_table).view
+    view = _check_basket_searches(basket_table).view
     limits = page_context.context.site.settings.limits
     file_format, options = formats.select_format(query_params.get(FORMAT_PARAMETER) or "votable")
     if query_params.get(KEYS_PARAMETER):
@@ -192,12 +192,12 @@ def _query_table(
     return result, file_format, options, [], file_name
 
 
-def _select_table(basket: Basket, table_path: str) -> Basket:
+def _select_basket_table(basket: Basket, table_path: str) -> Basket:
     """Return the part of a basket that is of one table."""
     return Basket(parts=tuple(part for part in basket.parts if part.table_path == table_path))
 
 
-def _check_searches(basket_table: BasketTable) -> BasketTable:
+def _check_basket_searches(basket_table: BasketTable) -> BasketTable:
     """Refuse searches that are not valid any more: a program would take the rows for the answer to all of them.
 
     Raises
@@ -220,8 +220,8 @@ def _answer_files(page_context: PageContext) -> Response:
         message = format_message("{name}={value} is not known", FORMAT_PARAMETER, kind[:40])
         raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("one of {names}", names))
     requested_basket = find_requested_basket(page_context)
-    checked_tables = map(_check_searches, list_basket_tables(page_context, requested_basket.basket))
-    basket_tables = [table for table in checked_tables if downloads.list_packings(table.view)]
+    checked_tables = map(_check_basket_searches, list_basket_tables(page_context, requested_basket.basket))
+    basket_tables = [table for table in checked_tables if downloads.list_archive_and_script_kinds(table.view)]
     if not basket_tables:
         raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
     if kind in archives.ARCHIVE_KINDS:
@@ -243,7 +243,7 @@ def _answer_archive(
         table_name = basket_table.view.table.qualified_name
         readme_lines.append(("Table", f"{table_name}, column {column}, {len(addresses):,} files"))
         if len(all_addresses) > page_context.context.site.settings.limits.archive_files:
-            raise archives.build_too_large_error(page_context.context)
+            raise archives.build_archive_too_large_error(page_context.context)
     plan = archives.plan_archive(page_context.context, page_context.request, all_addresses)
     settings = page_context.context.site.settings
     title = settings.title or settings.name

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from hven import services
 from hven.model.errors import ForbiddenError, HvenError, ParamError
 from hven.portal._explore import baskets, row_files, row_pages
-from hven.portal._explore.baskets import Basket, BasketPart
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.baskets import Basket, BasketTablePart
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
 from hven.portal._pages import BASKET_COOKIE, SAMP_HUB_ORIGINS, get_basket_store
@@ -26,14 +26,14 @@ from hven.portal._views.basket_rows import (
     PRIVATE_HEADERS,
     BasketTable,
     RequestedBasket,
-    count_rows,
+    count_rows_or_none,
     find_other_portal_tables,
     find_requested_basket,
     list_basket_tables,
     select_visible_keys,
 )
 from hven.portal._views.counts import find_row_noun
-from hven.portal._views.data import read_whole_number
+from hven.portal._views.data import read_whole_number_parameter
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
@@ -43,10 +43,10 @@ from hven.portal._views.page_formats import (
     build_redirect,
     is_json_requested,
 )
-from hven.portal._views.workspace import build_cell_rows
+from hven.portal._views.table_page import build_cell_rows
 from hven.services import scripts
 from hven.services.addresses import build_session_cookie, is_cross_site
-from hven.services.file_rows import NOUNS, Amount
+from hven.services.file_rows import NOUNS, CountWithNoun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 "the request comes from a page of another site", remedy="use the form on the page of the basket"
             )
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        return await anyio.to_thread.run_sync(_apply_change, page_context, params)
+        return await anyio.to_thread.run_sync(_apply_basket_change, page_context, params)
 
     endpoint = build_page_endpoint(show_basket, context, header_options={"connect_origins": SAMP_HUB_ORIGINS})
     routes = basket_files.build_routes(context)
@@ -98,7 +98,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
         list_basket_tables(page_context, basket, lambda runner: runner.with_start_callback(running_queries.add_query))
     )
     if only_table:
-        offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS)
+        offset = read_whole_number_parameter(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS)
     else:
         offset = 0
     parts = [
@@ -119,7 +119,7 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
         "parts": parts,
         "rows": sum(part["rows"] or 0 for part in parts),
         "gone": sum(part["gone"] for part in parts) + hidden_count,
-        "ways": basket_files.list_packings([basket_table.view for basket_table in basket_tables]),
+        "ways": basket_files.list_archive_and_script_kinds([basket_table.view for basket_table in basket_tables]),
         "files": sum(part["files"] or 0 for part in parts),
         "most": scripts.MAX_SCRIPT_FILES,
         "cite": [{"text": text, "bibtex": entry} for text, entry in citations],
@@ -128,20 +128,20 @@ def _build_basket_page(page_context: PageContext, running_queries: RunningQuerie
         own_text = requested_basket.basket.to_text()
     else:
         own_text = ""
-    json_content = {**content, "parts": [_strip_part(part) for part in parts]}
+    json_content = {**content, "parts": [_strip_html_only_fields(part) for part in parts]}
     if own_text:
         json_content["basket"] = own_text
     json_content["state"] = ""
-    account = _find_account(page_context)
+    account = _find_basket_account(page_context)
     if account and requested_basket.is_own:
         _, basket_state = get_basket_store(page_context.context).count_entries(account)
         json_content["state"] = basket_state
     headers = PRIVATE_HEADERS
     if requested_basket.is_own and _has_cookie_basket(page_context):
-        headers = {**PRIVATE_HEADERS, **_build_cookie_header(page_context, None)}
+        headers = {**PRIVATE_HEADERS, **_build_basket_cookie_header(page_context, None)}
     template_values = {
         **content,
-        "amounts": _sum_parts(parts),
+        "amounts": _sum_part_amounts(parts),
         "document": orjson.loads(own_text or "{}"),
         "known": requested_basket.is_known,
     }
@@ -167,7 +167,7 @@ def _describe_table(
             "url": f"{table_address}?{text}".rstrip("?"),
             "words": _describe_search(table_view, search),
             "faults": [{"field": fault.field, "message": fault.message} for fault in search.faults],
-            "rows": None if search.faults else count_rows(replace(table_view, search=search)),
+            "rows": None if search.faults else count_rows_or_none(replace(table_view, search=search)),
         }
         for text, search in basket_table.searches
     ]
@@ -185,9 +185,9 @@ def _describe_table(
     }
     try:
         facts |= {
-            "rows": count_rows(table_view),
+            "rows": count_rows_or_none(table_view),
             **_describe_rows(basket_table, table_address, offset),
-            **basket_files.list_basket_downloads(basket_table, requested_basket),
+            **basket_files.describe_basket_table_downloads(basket_table, requested_basket),
         }
     except HvenError as error:  # a failure of one table leaves the others
         error_text = page_context.translator(str(error))
@@ -196,13 +196,13 @@ def _describe_table(
     return facts
 
 
-def _sum_parts(parts: Sequence[Mapping[str, Any]]) -> list[Amount]:
+def _sum_part_amounts(parts: Sequence[Mapping[str, Any]]) -> list[CountWithNoun]:
     """Sum the amounts of the parts of a basket, rows and files by themselves."""
     amounts = []
     for noun in NOUNS:
         number = sum(part["rows"] or 0 for part in parts if part["noun"] == noun)
         if number:
-            amounts.append(Amount(number, noun))
+            amounts.append(CountWithNoun(number, noun))
     return amounts
 
 
@@ -219,7 +219,7 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
     order = tuple((name, False) for name in primary)
     search = search.copy_with(columns=columns, order=order)
     page = row_pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
-    column_headings = build_headings(page, basket_table.view.table, labels=basket_table.view.labels)
+    column_headings = build_column_headings(page, basket_table.view.table, labels=basket_table.view.labels)
     text_cells = format_cells(page, basket_table.view.table, labels=basket_table.view.labels)
     heading_row, cell_rows = build_cell_rows(column_headings, text_cells, basket_table.ticked_view)
     lines = [
@@ -249,17 +249,17 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
 def _describe_search(table_view: Any, search: Any) -> str:
     chip_texts = [
         f"{chip.get('label') or chip['name']}: {chip['value']}"
-        for chip in search_form.build_chips(search, table_view.labels)
+        for chip in search_form.build_condition_chips(search, table_view.labels)
     ]
     return "; ".join(chip_texts)
 
 
-def _strip_part(part: dict[str, Any]) -> dict[str, Any]:
+def _strip_html_only_fields(part: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a table without the fields that only the HTML page needs."""
     return {name: value for name, value in part.items() if name not in {"headings", "lines", "upload", "more", "after"}}
 
 
-def _find_account(page_context: PageContext) -> str:
+def _find_basket_account(page_context: PageContext) -> str:
     """Return the account whose basket the server stores; empty if there is none."""
     if page_context.principal.impersonator:
         return ""
@@ -267,7 +267,7 @@ def _find_account(page_context: PageContext) -> str:
 
 
 def _has_cookie_basket(page_context: PageContext) -> bool:
-    return bool(_find_account(page_context)) and BASKET_COOKIE in page_context.request.cookies
+    return bool(_find_basket_account(page_context)) and BASKET_COOKIE in page_context.request.cookies
 
 
 def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
@@ -283,7 +283,7 @@ def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
     if merged_basket != requested_basket.basket:
         basket_store = get_basket_store(page_context.context)
         merged_basket = basket_store.change_basket(
-            _find_account(page_context), lambda mine: _merge_if_fits(mine, cookie_basket)
+            _find_basket_account(page_context), lambda mine: _merge_if_fits(mine, cookie_basket)
         )
     return replace(requested_basket, basket=merged_basket)
 
@@ -301,14 +301,14 @@ def _merge_if_fits(own_basket: Basket, added_basket: Basket) -> Basket:
         return own_basket
 
 
-def _apply_change(page_context: PageContext, params: RequestParams) -> PageContent:
+def _apply_basket_change(page_context: PageContext, params: RequestParams) -> PageContent:
     """Apply the change of a form or a script, and answer a script with the changed basket."""
     basket_store = get_basket_store(page_context.context)
 
     def update_basket(own_basket: Basket) -> Basket:
-        return _update_basket(own_basket, params, page_context)
+        return _compute_changed_basket(own_basket, params, page_context)
 
-    account = _find_account(page_context)
+    account = _find_basket_account(page_context)
     cookie = None
     token = ""
     if account:
@@ -321,15 +321,15 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         )
     else:
         changed_basket = update_basket(find_requested_basket(page_context).basket)
-        token = basket_store.store_shared(changed_basket)
+        token = basket_store.store_shared_basket(changed_basket)
         cookie = f"{changed_basket.entry_count}.{token}"
     basket_address = f"{page_context.base}/basket"
     if params.read_one("SHARE"):
-        token = basket_store.store_shared(changed_basket)
+        token = basket_store.store_shared_basket(changed_basket)
         basket_address += f"/{token}"
     headers = PRIVATE_HEADERS
     if cookie or _has_cookie_basket(page_context):
-        headers = {**PRIVATE_HEADERS, **_build_cookie_header(page_context, cookie)}
+        headers = {**PRIVATE_HEADERS, **_build_basket_cookie_header(page_context, cookie)}
     if not is_json_requested(page_context.request):
         redirect = build_redirect(basket_address)
         return replace(redirect, headers={**redirect.headers, **headers})
@@ -341,19 +341,19 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
     return PageContent(template="", template_values=json_content, headers=headers)
 
 
-def _update_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket:
+def _compute_changed_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket:
     """Return a basket after the change that a form asks for."""
     changed_basket = _change_whole_basket(own_basket, params, page_context)
     if changed_basket is not None:
         return changed_basket
     lines = [line.split(KEY_SEPARATOR) for line in params.read_all("KEY") if line.strip()]
     row_keys = tuple(tuple(key for key in line if key) for line in lines)
-    part = BasketPart(
+    part = BasketTablePart(
         table_path=params.read_one("OF") or "", row_keys=row_keys, searches=tuple(params.read_all("SEARCH"))
     )
     listed_basket = Basket(parts=(part,))
     if params.read_one("DROP"):
-        return own_basket.remove_parts(listed_basket)
+        return own_basket.remove_entries(listed_basket)
     return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
 
 
@@ -373,31 +373,31 @@ def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context
     elif added_text:
         changed_basket = own_basket.merge(baskets.parse_basket(added_text))
     elif removed_text:
-        changed_basket = own_basket.remove_parts(baskets.parse_basket(removed_text))
+        changed_basket = own_basket.remove_entries(baskets.parse_basket(removed_text))
     elif token:
-        shared_basket = get_basket_store(page_context.context).open_shared(token)
+        shared_basket = get_basket_store(page_context.context).read_shared_basket(token)
         shared_tables = list_basket_tables(page_context, shared_basket)
-        visible_parts = tuple(_select_visible(table_part) for table_part in shared_tables)
+        visible_parts = tuple(_select_visible_part(table_part) for table_part in shared_tables)
         changed_basket = own_basket.merge(Basket(parts=visible_parts))
     elif params.read_one("CLEAN"):
-        changed_basket = _remove_invisible(own_basket, page_context)
+        changed_basket = _remove_invisible_entries(own_basket, page_context)
     return changed_basket
 
 
-def _select_visible(basket_table: BasketTable) -> BasketPart:
+def _select_visible_part(basket_table: BasketTable) -> BasketTablePart:
     return replace(select_visible_keys(basket_table), searches=basket_table.part.searches)
 
 
-def _remove_invisible(own_basket: Basket, page_context: PageContext) -> Basket:
+def _remove_invisible_entries(own_basket: Basket, page_context: PageContext) -> Basket:
     """Return a basket without tables and rows that are gone; parts of other portals of the site stay."""
     other_portal_tables = find_other_portal_tables(page_context, own_basket)
     visible_parts = {}
     for basket_table in list_basket_tables(page_context, own_basket):
-        visible_parts[basket_table.part.table_path] = _select_visible(basket_table)
+        visible_parts[basket_table.part.table_path] = _select_visible_part(basket_table)
     parts = []
     for part in own_basket.parts:
         if part.table_path in other_portal_tables:
-            kept_part: BasketPart | None = part
+            kept_part: BasketTablePart | None = part
         else:
             kept_part = visible_parts.get(part.table_path)
         if kept_part is not None and (kept_part.row_keys or kept_part.searches):
@@ -405,7 +405,7 @@ def _remove_invisible(own_basket: Basket, page_context: PageContext) -> Basket:
     return Basket(parts=tuple(parts))
 
 
-def _build_cookie_header(page_context: PageContext, value: str | None) -> dict[str, str]:
+def _build_basket_cookie_header(page_context: PageContext, value: str | None) -> dict[str, str]:
     """Return the header that sets the cookie of a basket; with None it expires."""
     cookie = build_session_cookie(
         page_context.request,

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 
 from hven.model.errors import HvenError, NotFoundError
 from hven.portal._explore import baskets, row_pages
-from hven.portal._explore.baskets import Basket, BasketPart
-from hven.portal._pages import BASKET_COOKIE, SWITCH_PARAMETERS, get_basket_store, parse_cookie
+from hven.portal._explore.baskets import Basket, BasketTablePart
+from hven.portal._pages import BASKET_COOKIE, SWITCH_PARAMETERS, get_basket_store, parse_basket_cookie
 from hven.portal._views.page_addresses import build_table_path
-from hven.portal._views.table_view import build_table_view, parse_view_search
+from hven.portal._views.table_view import build_table_view, parse_table_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ class BasketTable:
         Query strings of addresses, and their searches; a search with faults finds nothing.
     """
 
-    part: BasketPart
+    part: BasketTablePart
     view: TableView
     ticked_view: TableView
     searches: tuple[tuple[str, TableSearch], ...]
@@ -81,7 +81,7 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     basket_address = f"{page_context.base}/basket"
     token = str(page_context.request.path_params.get(TOKEN_PATH_PARAMETER, "")).removesuffix(".json")
     if token:
-        basket = basket_store.open_shared(token)
+        basket = basket_store.read_shared_basket(token)
         return RequestedBasket(basket=basket, address=f"{basket_address}/{token}", token=token, is_own=False)
     principal = page_context.principal
     if principal.name is not None:
@@ -90,12 +90,12 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
         else:
             basket = basket_store.read_account_basket(principal.name)
         return RequestedBasket(basket=basket, address=basket_address)
-    cookie = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))
+    cookie = parse_basket_cookie(page_context.request.cookies.get(BASKET_COOKIE))
     token = cookie[1]
     try:
         if token:
             return RequestedBasket(
-                basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token
+                basket=basket_store.read_shared_basket(token), address=f"{basket_address}/{token}", token=token
             )
         return _build_empty_basket(basket_address)
     except NotFoundError:
@@ -139,22 +139,22 @@ def find_other_portal_tables(page_context: PageContext, basket: Basket) -> set[s
     return {part.table_path for part in basket.parts if part.table_path in other_paths}
 
 
-def _build_basket_table(part: BasketPart, table_view: TableView, page_context: PageContext) -> BasketTable:
-    key_search = baskets.search_row_keys(part, table_view.table)
+def _build_basket_table(part: BasketTablePart, table_view: TableView, page_context: PageContext) -> BasketTable:
+    key_search = baskets.build_row_key_search(part, table_view.table)
     searches = []
     for address in part.searches:
         pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCH_PARAMETERS]
-        view_search = parse_view_search(table_view, page_context, pairs)
+        view_search = parse_table_search(table_view, page_context, pairs)
         searches.append((address, view_search))
     valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
     union_searches = [key_search, *valid_searches] if part.row_keys else valid_searches
-    union = baskets.search_any(table_view.table, union_searches)
+    union = baskets.build_union_search(table_view.table, union_searches)
     view = replace(table_view, search=union)
     ticked_view = replace(table_view, search=key_search)
     return BasketTable(part=part, view=view, ticked_view=ticked_view, searches=tuple(searches))
 
 
-def select_visible_keys(basket_table: BasketTable) -> BasketPart:
+def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
     """Return the ticked rows that the reader may see; no page shows the keys of others."""
     keys: set[str] = set()
     primary = basket_table.view.table.primary
@@ -167,7 +167,7 @@ def select_visible_keys(basket_table: BasketTable) -> BasketPart:
     return replace(basket_table.part, row_keys=row_keys)
 
 
-def count_rows(table_view: TableView) -> int | None:
+def count_rows_or_none(table_view: TableView) -> int | None:
     """Count the rows of a view; None if that fails or takes too long."""
     try:
         return row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows

@@ -21,7 +21,7 @@ from hven.model.resource import parse_orcid
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._pages import VARY_HEADERS
 from hven.portal._views.counts import find_row_noun
-from hven.portal._views.dataset_metadata import build_dataset, build_rows_address
+from hven.portal._views.dataset_metadata import build_rows_address, build_schema_org_dataset
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
     PageContent,
@@ -32,7 +32,7 @@ from hven.portal._views.page_formats import (
     build_page_endpoint,
 )
 from hven.services import citations
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -66,18 +66,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
 
     async def show_release(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_show_release, page_context)
+        return await anyio.to_thread.run_sync(_build_release_page, page_context)
 
-    endpoint = answer_errors(send_citation, build_error_responder(context))
+    endpoint = wrap_endpoint_with_error_responses(send_citation, build_error_responder(context))
     page_of_release = build_page_endpoint(show_release, context)
     return [
         Route("/collections/{name}/cite/{kind}", endpoint),
         Route("/collections/{name}/releases/{label}/cite/{kind}", endpoint),
-        Route("/collections/{name}/releases/{label}", wrap_with_negotiation(page_of_release)),
+        Route("/collections/{name}/releases/{label}", wrap_with_citation_negotiation(page_of_release)),
     ]
 
 
-def wrap_with_negotiation(
+def wrap_with_citation_negotiation(
     endpoint: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
     """Redirect a client that asks a landing page for DataCite metadata or BibTeX to that document.
@@ -121,7 +121,7 @@ def _read_collection_and_release(page_context: PageContext) -> tuple[str, str]:
     return path_params["name"], path_params.get("label", "").removesuffix(".json")
 
 
-def gather_citation(page_context: PageContext, name: str, label: str = "") -> CitationMetadata:
+def gather_citation_metadata(page_context: PageContext, name: str, label: str = "") -> CitationMetadata:
     """Gather the citation metadata of a collection or a release, as far as this reader may see them."""
     return citations.collect_citation_metadata(
         page_context.context,
@@ -141,7 +141,7 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
         raise NotFoundError(message, remedy=remedy)
     name, label = _read_collection_and_release(page_context)
     try:
-        citation = gather_citation(page_context, name, label)
+        citation = gather_citation_metadata(page_context, name, label)
         datacite_record = citations.build_datacite_record(citation)
         metadata = {**datacite_record, "url": citation.address}
         entry = _write_bibtex(citation)
@@ -169,7 +169,7 @@ def _write_bibtex(citation: CitationMetadata) -> str:
 
 def describe_citation(page_context: PageContext, name: str, label: str = "") -> dict[str, Any]:
     """Describe the citation of a collection or a release for pages."""
-    citation = gather_citation(page_context, name, label)
+    citation = gather_citation_metadata(page_context, name, label)
     sentence = citations.write_citation_sentence(
         citation.resource, label=citation.label, doi=citation.doi, year=citation.year
     )
@@ -186,10 +186,10 @@ def describe_citation(page_context: PageContext, name: str, label: str = "") -> 
     }
 
 
-def build_signposts(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
+def build_signposting_header(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
     """Return the header Link with identifier, authors, licence, metadata and rows of a page (signposting.org)."""
     try:
-        citation = gather_citation(page_context, name, label)
+        citation = gather_citation_metadata(page_context, name, label)
     except NotFoundError:
         return {}
     if citation.doi:
@@ -207,7 +207,7 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
         links.append((licence_url, "license", ""))
     links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
     for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
-        name = f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}"
+        name = f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}"
         rows_address = build_rows_address(page_context.brand.root, name, "votable")
         links.append((rows_address, "item", "application/x-votable+xml"))
     link_values = []
@@ -219,13 +219,13 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
     return {"link": ", ".join(link_values)}
 
 
-def _show_release(page_context: PageContext) -> PageContent:
+def _build_release_page(page_context: PageContext) -> PageContent:
     """Build the page of a release."""
     name, label = _read_collection_and_release(page_context)
     try:
         citation_facts = describe_citation(page_context, name, label)
     except NotFoundError:
-        return show_tombstone(page_context, name, label)
+        return build_tombstone_page(page_context, name, label)
     citation: CitationMetadata = citation_facts["one"]
     runner = QueryRunner(
         site=page_context.context.site,
@@ -235,7 +235,7 @@ def _show_release(page_context: PageContext) -> PageContent:
     )
     tables = [
         {
-            "name": f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}",
+            "name": f"{adql.quote_adql_name(item.table.schema)}.{adql.quote_adql_name(item.table.name)}",
             "table": item.table,
             "rows": runner.find_published_table(item.table).rows,
             "noun": find_row_noun(item.table, runner),
@@ -257,7 +257,7 @@ def _show_release(page_context: PageContext) -> PageContent:
         "tables": tables,
         "above": f"{page_context.base}/collections/{quote(name)}",
         "r": citation.resource,
-        "dataset": build_dataset(facts, page_context, None, citation),
+        "dataset": build_schema_org_dataset(facts, page_context, None, citation),
         "others": _list_neighbour_releases(citation),
     }
     table_entries = [{name: table[name] for name in ("name", "rows", "noun", "url")} for table in tables]
@@ -271,7 +271,7 @@ def _show_release(page_context: PageContext) -> PageContent:
         "bibtex": citation_facts["bibtex"],
         "tables": table_entries,
     }
-    headers = build_signposts(page_context, name, citation.label)
+    headers = build_signposting_header(page_context, name, citation.label)
     return PageContent(
         template="release.html",
         template_values=content,
@@ -290,7 +290,7 @@ def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]
     return neighbour_releases
 
 
-def show_tombstone(page_context: PageContext, name: str, label: str) -> PageContent:
+def build_tombstone_page(page_context: PageContext, name: str, label: str) -> PageContent:
     """Build the page of a collection or a release that is gone, with the reason: citations stay valid.
 
     Raises

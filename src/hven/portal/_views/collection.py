@@ -11,31 +11,41 @@ from starlette.routing import Route
 
 from hven import adql, services
 from hven import site as site_package
-from hven.descriptor.mirroring import list_mirrored_sites
+from hven.descriptor.mirroring import list_mirrored_site_addresses
 from hven.engines import LiveRelation
 from hven.jobs.schedule_planning import build_recurrence
 from hven.model.errors import HvenError, NotFoundError
 from hven.model.table import FILES_UTYPE
 from hven.portal import panes
 from hven.portal._explore import TableSearch, coverage, observation_lines, row_pages
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.count_trees import has_hidden_rows
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._explore.map_frames import classify_map
+from hven.portal._explore.map_frames import classify_table_map
 from hven.portal._explore.plots import is_plottable
-from hven.portal._explore.table_summary import draw_sky_path, find_time_range
+from hven.portal._explore.table_summary import draw_moc_svg_path, find_time_range
 from hven.portal._pages import body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._views.citation import build_signposts, describe_citation, show_tombstone, wrap_with_negotiation
-from hven.portal._views.counts import VisibleRowCounts, sum_amounts
-from hven.portal._views.dataset_metadata import build_dataset, list_column_ranges, list_publications, list_releases
-from hven.portal._views.help_pages import NOTE_CACHE, list_collection_pages
-from hven.portal._views.overview_pictures import load_overviews
+from hven.portal._views.citation import (
+    build_signposting_header,
+    build_tombstone_page,
+    describe_citation,
+    wrap_with_citation_negotiation,
+)
+from hven.portal._views.counts import VisibleRowCounter, sum_amounts
+from hven.portal._views.dataset_metadata import (
+    build_schema_org_dataset,
+    list_column_ranges,
+    list_publications,
+    list_releases,
+)
+from hven.portal._views.help_pages import NOTE_CACHE, list_collection_help_pages
+from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
-from hven.portal._views.series_page import list_drawn_series
-from hven.portal._views.table_view import build_runner, describe_constant_columns
+from hven.portal._views.series_page import list_table_series_links
+from hven.portal._views.table_view import build_query_runner, describe_constant_columns
 from hven.services import explorable_files
 
 if TYPE_CHECKING:
@@ -55,7 +65,7 @@ log = logging.getLogger("hven.portal")
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/collections/<name>`` and its JSON twin."""
-    counts = VisibleRowCounts(context)
+    counts = VisibleRowCounter(context)
 
     async def compute_state(page_context: PageContext) -> object:
         name = _read_collection_name(page_context)
@@ -66,7 +76,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             published_tables = [table for table in tables if table.qualified_name in published_names]
             help_state = find_help_state(page_context)
             # loaded now, so that the tag of the first answer is that of the next one
-            has_overviews = await load_overviews(page_context, [published_tables]) is not None
+            has_overviews = await summarize_collections_in_time(page_context, [published_tables]) is not None
         except NotFoundError:
             if stored_citation is None and _find_table_without_descriptor(page_context) is None:
                 raise
@@ -84,19 +94,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             table = _find_table_without_descriptor(page_context)
             if table is not None:
                 return build_redirect(build_table_address(page_context.base, table))
-            return await anyio.to_thread.run_sync(show_tombstone, page_context, _read_collection_name(page_context), "")
+            return await anyio.to_thread.run_sync(
+                build_tombstone_page, page_context, _read_collection_name(page_context), ""
+            )
         published_state = page_context.published_state
         tables = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
-        rows = await counts.count_tables(published_state, tables, page_context.principal)
-        line_counts = await counts.count_lines(published_state, tables, page_context.principal)
+        rows = await counts.count_rows_of_tables(published_state, tables, page_context.principal)
+        line_counts = await counts.count_observations_of_tables(published_state, tables, page_context.principal)
         description = describe_collection(schema, page_context, rows, line_counts)
         page_facts = await anyio.to_thread.run_sync(_gather_page_facts, description, page_context)
-        overviews = await load_overviews(page_context, [tables])
+        overviews = await summarize_collections_in_time(page_context, [tables])
         if overviews is None:
             page_facts["strip"] = []
         else:
-            titled_pictures = [(_find_title(description), overviews[0].pictures)]
-            page_facts["strip"] = list_strip_pictures(titled_pictures, page_context)
+            titled_pictures = [(_find_collection_title(description), overviews[0].pictures)]
+            page_facts["strip"] = list_picture_strip_entries(titled_pictures, page_context)
         shared_names = ("time", "changes", "examples", "help", "bibtex", "releases")
         json_content = {
             **collection_to_json(description, page_context),
@@ -106,16 +118,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return PageContent(template="collection.html", template_values=template_values, json_content=json_content)
 
     def build_headers(page_context: PageContext) -> Mapping[str, str]:
-        return build_signposts(page_context, _read_collection_name(page_context))
+        return build_signposting_header(page_context, _read_collection_name(page_context))
 
     page_endpoint = build_page_endpoint(
         show_collection,
         context,
-        documents=services.DocumentCache(),
+        document_cache=services.DocumentCache(),
         compute_state=compute_state,
         build_headers=build_headers,
     )
-    return [Route("/collections/{name}", wrap_with_negotiation(page_endpoint))]
+    return [Route("/collections/{name}", wrap_with_citation_negotiation(page_endpoint))]
 
 
 def _find_table_without_descriptor(page_context: PageContext) -> Table | None:
@@ -141,7 +153,7 @@ def _read_collection_name(page_context: PageContext) -> str:
 def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """Gather the facts of the collection's own page: the content of its tables, and its history."""
     resource = description["resource"]
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     times = []
     for table in description["tables"]:
         overview = _add_table_overview(table, runner, page_context)
@@ -172,19 +184,19 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
         "releases": releases,
         "timing": None if timing is None else str(timing),
         "examples": examples[:12],
-        "help": list_collection_pages(resource, page_context),
+        "help": list_collection_help_pages(resource, page_context),
         "edit": can_edit_collection(page_context.principal, page_context.context, resource),
         "panes": panes.list_panes(),
         **citation_facts,
-        "dataset": build_dataset(description, page_context, time_range, citation_facts["one"]),
+        "dataset": build_schema_org_dataset(description, page_context, time_range, citation_facts["one"]),
     }
 
 
-def _find_title(description: Mapping[str, Any]) -> str:
+def _find_collection_title(description: Mapping[str, Any]) -> str:
     return description["resource"].title or str(description["name"])
 
 
-def list_strip_pictures(
+def list_picture_strip_entries(
     titled_pictures: Sequence[tuple[str, Sequence[RowPicture]]], page_context: PageContext
 ) -> list[dict[str, str]]:
     """List pictures of the rows of collections in turn, with their titles; none if there are few."""
@@ -227,8 +239,8 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
     try:
         if not is_partial:
             overview["ranges"] = list_column_ranges(item, table)
-            if item.coverage and classify_map(table) == "sky":
-                overview["sky"] = draw_sky_path(item.coverage)
+            if item.coverage and classify_table_map(table) == "sky":
+                overview["sky"] = draw_moc_svg_path(item.coverage)
         if not is_live and (table.view is None) and item.relation is not None:
             overview["time"] = find_time_range(table, runner)
             overview["ground"] = coverage.draw_ground_coverage(table, runner)
@@ -237,15 +249,15 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
             base_maps = body_maps.list_base_maps(body, page_context.context.site.settings.directory)
             overview["picture"] = base_maps[0] if base_maps else None
             search = TableSearch(table=table)
-            observation_key = observation_lines.find_observation_key(table, runner)
+            observation_key = observation_lines.find_observation_key_columns(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())
             line_search = search.copy_with(columns=columns)
             if observation_key is not None:
-                line_search = observation_lines.build_line_search(line_search, observation_key)
+                line_search = observation_lines.build_observation_line_search(line_search, observation_key)
             rows = row_pages.fetch_page(line_search, runner, limit=FIRST_ROWS)
-            labels = page_context.build_labels(table)
+            labels = page_context.build_column_labels(table)
             constant_names = find_constant_columns(search, runner)
-            column_headings = build_headings(rows, table, labels=labels)
+            column_headings = build_column_headings(rows, table, labels=labels)
             cell_rows = format_cells(rows, table, labels=labels)
             heading_numbers = {}
             for number, heading in enumerate(column_headings):
@@ -273,7 +285,7 @@ def _list_explorer_links(table: Table, runner: QueryRunner, page_context: PageCo
     rows = row_pages.fetch_page(search, runner, limit=MAX_EXPLORED_FILES)
     paths = rows.rows.column("path").to_pylist()
     addresses = [explorable_files.build_explorer_url(page_context.base, table.schema, path) for path in paths]
-    verdicts = explorable_files.find_explorable(page_context.context, addresses)
+    verdicts = explorable_files.compute_explorable_mask(page_context.context, addresses)
     explorable = [(path, url) for path, url, verdict in zip(paths, addresses, verdicts, strict=True) if verdict]
     return [{"name": path.rpartition("/")[2], "url": url} for path, url in explorable[:MAX_EXPLORER_LINKS]]
 
@@ -311,7 +323,7 @@ def describe_collection(
     return {
         "name": schema.name,
         "resource": resource,
-        "mirror_of": list_mirrored_sites(resource),
+        "mirror_of": list_mirrored_site_addresses(resource),
         "tables": tables,
         "rows": sum(row_count or 0 for row_count in row_counts) if has_counts else None,
         "amounts": amounts,
@@ -382,7 +394,7 @@ def _describe_table(
         {"title": face.title, "url": f"{table_address}/services/{face.name}"} for face in faces if face.is_table_service
     ]
     return {
-        "name": f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}",
+        "name": f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}",
         "table": table,
         "columns": [_describe_column(column) for column in table.columns if not column.hidden],
         "address": table_address,
@@ -391,14 +403,14 @@ def _describe_table(
         "ways": examples,
         "forms": forms,
         "kinds": [face.title for face in faces if face.standard_ids],
-        "series": list_drawn_series(table, page_context),
+        "series": list_table_series_links(table, page_context),
     }
 
 
 def _describe_column(column: Column) -> dict[str, Any]:
     return {
         "column": column,
-        "name": adql.quote_name(column.name),
+        "name": adql.quote_adql_name(column.name),
         "type": str(column.type),
         "plotted": is_plottable(column),
     }

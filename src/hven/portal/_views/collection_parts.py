@@ -14,10 +14,10 @@ from starlette.routing import Route
 from hven import formats, services
 from hven.model.table import FILES_UTYPE
 from hven.portal._views.collection import collection_to_json, describe_collection
-from hven.portal._views.counts import VisibleRowCounts, find_row_noun
+from hven.portal._views.counts import VisibleRowCounter, find_row_noun
 from hven.portal._views.dataset_metadata import list_column_ranges
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
-from hven.portal._views.table_view import build_runner
+from hven.portal._views.table_view import build_query_runner
 from hven.services import archives, scripts
 from hven.services.file_rows import list_link_columns
 
@@ -31,17 +31,17 @@ PART_TEMPLATES = {"columns": "columns.html", "downloads": "downloads.html"}
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of both pages and of their JSON."""
-    counts = VisibleRowCounts(context)
+    counts = VisibleRowCounter(context)
 
     def build_endpoint(part_name: str) -> Callable[[PageContext], Awaitable[PageContent]]:
         async def show_part(page_context: PageContext) -> PageContent:
             schema = page_context.find_collection()
             published_state = page_context.published_state
             published = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
-            row_counts = await counts.count_tables(published_state, published, page_context.principal)
+            row_counts = await counts.count_rows_of_tables(published_state, published, page_context.principal)
             description = describe_collection(schema, page_context, row_counts)
             if part_name == "columns":
-                part_facts = await anyio.to_thread.run_sync(_gather_ranges, description, page_context)
+                part_facts = await anyio.to_thread.run_sync(_gather_column_ranges, description, page_context)
                 json_facts = collection_to_json(description, page_context)
             else:
                 part_facts = await anyio.to_thread.run_sync(_gather_downloads, description, page_context)
@@ -57,7 +57,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return show_part
 
     columns, downloads = (
-        build_page_endpoint(build_endpoint(part_name), context, documents=services.DocumentCache())
+        build_page_endpoint(build_endpoint(part_name), context, document_cache=services.DocumentCache())
         for part_name in PART_TEMPLATES
     )
     return [
@@ -70,9 +70,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
+def _gather_column_ranges(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """Gather the value ranges of all columns; none for tables with rows that the reader may not see."""
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     ranges_by_table: dict[str, Mapping[str, Any]] = {}
     for table in description["tables"]:
         item = runner.find_published_table(table["table"])
@@ -86,12 +86,12 @@ def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) ->
 def _gather_downloads(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """List for each table its rows in every format, and its files as archives, scripts and lists."""
     tables = []
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     for table in description["tables"]:
         table_address = table["address"]
         table_model = table["table"]
         format_links = []
-        for name, label in formats.list_menu_entries():
+        for name, label in formats.list_format_labels():
             query = urlencode({"_as": name, "_all": "1"})
             format_links.append({"name": label, "url": f"{table_address}/download?{query}"})
         if list_link_columns(table_model):

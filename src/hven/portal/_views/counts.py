@@ -12,7 +12,7 @@ from hven.model.table import FILES_UTYPE
 from hven.portal._explore import TableSearch, observation_lines
 from hven.portal._explore.page_queries import QueryRunner
 from hven.services import file_rows
-from hven.services.file_rows import NOUNS, Amount
+from hven.services.file_rows import NOUNS, CountWithNoun
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 
-class VisibleRowCounts:
+class VisibleRowCounter:
     """Counts of the rows of tables that a reader may see.
 
     Where policies hide rows, they are counted once for each published state (`QueryRunner.fetch_table`).
@@ -33,7 +33,7 @@ class VisibleRowCounts:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
 
-    async def count_tables(
+    async def count_rows_of_tables(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
         """Return the row counts by qualified name; None if not counted: for a view, or while the service is busy."""
@@ -53,7 +53,7 @@ class VisibleRowCounts:
             )
         return row_counts
 
-    async def count_lines(
+    async def count_observations_of_tables(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
         """Count the observations of tables whose rows are files of observations, by qualified name.
@@ -66,17 +66,19 @@ class VisibleRowCounts:
             policies=self._context.policies,
             published_state=published_state,
         )
-        return await anyio.to_thread.run_sync(lambda: count_observation_lines(tables, runner), abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(
+            lambda: count_observation_lines_by_table(tables, runner), abandon_on_cancel=True
+        )
 
 
-def count_observation_lines(tables: Sequence[Table], runner: QueryRunner) -> dict[str, int | None]:
+def count_observation_lines_by_table(tables: Sequence[Table], runner: QueryRunner) -> dict[str, int | None]:
     """Count the lines of tables whose rows are files of observations; None where they could not be counted."""
     line_counts: dict[str, int | None] = {}
     for table in tables:
-        if table.view is not None or observation_lines.find_observation_key(table, runner) is None:
+        if table.view is not None or observation_lines.find_observation_key_columns(table, runner) is None:
             continue
         try:
-            line_counts[table.qualified_name] = observation_lines.count_lines(table, runner)
+            line_counts[table.qualified_name] = observation_lines.count_observation_lines(table, runner)
         except ServiceError:
             line_counts[table.qualified_name] = None
     return line_counts
@@ -87,7 +89,7 @@ def find_row_noun(table: Table, runner: QueryRunner) -> str:
     return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 
-def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:
+def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[CountWithNoun, ...]:
     """Add up the amounts of tables by noun; tables without a count are left out.
 
     Parameters
@@ -103,15 +105,15 @@ def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) ->
             amount, noun = (lines, "observations")
         if amount is not None:
             sums[noun] = sums.get(noun, 0) + amount
-    return tuple(Amount(sums[noun], noun) for noun in NOUNS if noun in sums)
+    return tuple(CountWithNoun(sums[noun], noun) for noun in NOUNS if noun in sums)
 
 
-def _count_visible_rows(name: str, runner: QueryRunner) -> int | None:
+def _count_visible_rows(qualified_name: str, runner: QueryRunner) -> int | None:
     published = runner.published_state.tables_by_name
-    item = published[name]
+    item = published[qualified_name]
     if any(
         isinstance(published[table_name].relation, LiveRelation)
-        for table_name in (name, *item.read_tables)
+        for table_name in (qualified_name, *item.read_tables)
         if table_name in published
     ):
         return None  # other programs write it: no number would be true for long

@@ -9,7 +9,12 @@ from glob import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.portal._views.page_formats import build_error_responder, build_page_context, describe_file, render_response
+from hven.portal._views.page_formats import (
+    build_error_responder,
+    build_page_context,
+    describe_requested_file,
+    render_page_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,14 +37,14 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         ``fault`` that prevents the page.
     """
     if "fault" in file_facts:
-        error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)
+        error_responder = build_error_responder(context, suggest_pages=True, has_switches=True)
         return error_responder(request, file_facts["fault"])
     page_context = build_page_context(request, context)
-    facts = describe_file(page_context)
+    facts = describe_requested_file(page_context)
     file_address = facts["above"]
     path = quote(facts["file"])
     facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
-    return render_response(
+    return render_page_response(
         page_context,
         "cube.html",
         **facts,

@@ -16,28 +16,28 @@ from hven import services
 from hven.model.errors import OverloadedError, ParamError, format_message
 from hven.model.sky import bodies
 from hven.portal._explore import facets, map_frames, map_marks, map_places, parse_search, place_names, row_pages
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.reference_links import list_reference_links
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import body_maps
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data, row_header, search_form
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.link_page import write_call_address
+from hven.portal._views.link_page import write_service_call_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
-from hven.portal._views.row_lines import build_line_view
+from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.row_panel import build_row_panel
-from hven.portal._views.series_page import build_time_query, list_drawn_series
+from hven.portal._views.series_page import build_time_query_string, list_table_series_links
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,
     SIZE_PARAMETER,
     TableView,
     cell_to_json,
+    column_pairs_to_json,
     columns_to_json,
-    list_faults,
-    pairs_to_json,
+    list_search_faults,
     read_table_view,
 )
 from hven.services import datalinks, explorable_files
@@ -78,12 +78,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "rows": build_endpoint(_answer_rows),
         "count": build_endpoint(_answer_count),
         "row": build_endpoint(_answer_row),
-        "header": build_endpoint(_answer_header),
-        "place": build_endpoint(_answer_place),
+        "header": build_endpoint(_answer_fits_header),
+        "place": build_endpoint(_answer_row_number),
         "facets": build_endpoint(_answer_facets, "_of", "_like"),
         "histogram": build_endpoint(_answer_histogram, "_x"),
-        "names": build_endpoint(_answer_names, "_like"),
-        "places": build_endpoint(_answer_places, "_view_at", "_c"),
+        "names": build_endpoint(_answer_name_suggestions, "_like"),
+        "places": build_endpoint(_answer_row_places, "_view_at", "_c"),
         "points": build_endpoint(_answer_points, "_x", "_y", "_c"),
     }
     routes = []
@@ -92,7 +92,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return routes
 
 
-def read_whole_number(page_context: PageContext, name: str, default: int, max_value: int) -> int:
+def read_whole_number_parameter(page_context: PageContext, name: str, default: int, max_value: int) -> int:
     """Read a whole number of the address, 0 or more.
 
     Raises
@@ -115,28 +115,28 @@ def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
     If the table's state of the earlier page is lost, the page continues in the present state behind that page's last
     row.
     """
-    offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, 10**15)
+    offset = read_whole_number_parameter(page_context, OFFSET_PARAMETER, 0, 10**15)
     if not (table_view.is_state_lost and offset):
         return offset
-    line_search = build_line_view(table_view).search
+    line_search = build_page_line_search(table_view).search
     previous_key = page_context.request.query_params.get(AFTER_KEY_PARAMETER, "")
-    return row_pages.find_next_offset(line_search, table_view.runner, previous_key, offset)
+    return row_pages.find_offset_after_row(line_search, table_view.runner, previous_key, offset)
 
 
 def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    line_view = build_line_view(table_view)
+    line_view = build_page_line_search(table_view)
     total = row_pages.count_rows(line_view.search, table_view.runner)
     offset = find_page_offset(table_view, page_context)
-    size = read_whole_number(page_context, SIZE_PARAMETER, 100, row_pages.MAX_PAGE_ROWS)
+    size = read_whole_number_parameter(page_context, SIZE_PARAMETER, 100, row_pages.MAX_PAGE_ROWS)
     page = row_pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
-    column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
+    column_headings = build_column_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
-    files = line_view.list_files(page, table_view, cell_rows)
+    files = line_view.list_line_files(page, table_view, cell_rows)
     constant_columns = find_constant_columns(table_view.search, table_view.runner)
     json_rows = [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows]
     return {
         "columns": columns_to_json(column_headings, constant_columns),
-        "pairs": pairs_to_json(column_headings, table_view.labels),
+        "pairs": column_pairs_to_json(column_headings, table_view.labels),
         "rows": json_rows,
         "keys": list(page.keys),
         "from": offset,
@@ -146,16 +146,16 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
         "total": total.rows,
         "exact": total.is_exact,
         "adql": table_view.search.write_adql(),
-        "faults": list_faults(table_view.search),
+        "faults": list_search_faults(table_view.search),
         **line_view.lines_to_json(files, table_view),
     }
 
 
 # all panes have the same signature
 def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
-    line_view = build_line_view(table_view)
+    line_view = build_page_line_search(table_view)
     row_count = row_pages.count_rows(line_view.search, table_view.runner, timeout_seconds=10.0)
-    total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
+    total_count = row_pages.count_rows(line_view.build_all_lines_search(table_view), table_view.runner)
     is_empty = row_count.rows == 0 and not table_view.search.faults
     relaxed_searches = []
     if is_empty:
@@ -167,11 +167,11 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
         "exact": row_count.is_exact,
         "of": total_count.rows,
         "adql": table_view.search.write_adql(),
-        "faults": list_faults(table_view.search),
+        "faults": list_search_faults(table_view.search),
         "without": relaxed_searches,
-        "asked": search_form.build_chips(table_view.search, table_view.labels),
+        "asked": search_form.build_condition_chips(table_view.search, table_view.labels),
         "fields": search_form.describe_field_parts(table_view.search),
-        "place": search_form.describe_place(table_view.search),
+        "place": search_form.describe_place_fields(table_view.search),
         "every": str(table_view.search.every or ""),
         **line_view.count_rows(table_view),
     }
@@ -180,7 +180,7 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
 def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     page = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
-    column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
+    column_headings = build_column_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     rights = table_view.table.rights
     primary = table_view.table.primary
     row = None
@@ -189,19 +189,19 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     panel_facts = {}
     if cell_rows:
         row = [cell_to_json(text_cell) for text_cell in cell_rows[0]]
-        links += _link_series(table_view, page_context, page)
+        links += _list_series_links(table_view, page_context, page)
         links += _list_row_links(table_view, page_context, page)
-        links += _link_references(page, page_context, {link["href"] for link in links}, table_view)
+        links += _list_row_reference_links(page, page_context, {link["href"] for link in links}, table_view)
         panel_facts = build_row_panel(table_view, page_context, page, links)
         if rights is not None and primary:
             row_key = json.loads(table_view.search.row)
             key_values = dict(zip(primary, row_key, strict=True))
-            file_lock = rights.find_file_restriction(table_view.runner.principal, key_values)
+            file_lock = rights.find_file_embargo(table_view.runner.principal, key_values)
             if file_lock is not None:
                 file_lock_facts = {"until": file_lock.expiry_text, "contact": file_lock.contact}
     return {
         "columns": columns_to_json(column_headings),
-        "pairs": pairs_to_json(column_headings, table_view.labels),
+        "pairs": column_pairs_to_json(column_headings, table_view.labels),
         "row": row,
         "key": table_view.search.row,
         "locked": file_lock_facts,
@@ -210,16 +210,18 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     }
 
 
-def _link_series(table_view: TableView, page_context: PageContext, page: row_pages.RowPage) -> list[dict[str, Any]]:
+def _list_series_links(
+    table_view: TableView, page_context: PageContext, page: row_pages.RowPage
+) -> list[dict[str, Any]]:
     """Link the time series that a row is a sample or a span of, at the time of the row."""
-    drawn_sets = list_drawn_series(table_view.table, page_context)
-    time_query = build_time_query(page, table_view.table)
+    drawn_sets = list_table_series_links(table_view.table, page_context)
+    time_query = build_time_query_string(page, table_view.table)
     if not drawn_sets or not time_query:
         return []
     base_url = services.get_base_url(page_context.request, page_context.context.site.settings)
     url_parts = urlsplit(base_url)
     origin = f"{url_parts.scheme}://{url_parts.netloc}"
-    link_text = load_texts(page_context.language).get("Time series", "Time series")
+    link_text = load_page_translations(page_context.language).get("Time series", "Time series")
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
     series_links = []
     for series in drawn_sets:
@@ -228,14 +230,14 @@ def _link_series(table_view: TableView, page_context: PageContext, page: row_pag
     return series_links
 
 
-def _link_references(
+def _list_row_reference_links(
     page: row_pages.RowPage, page_context: PageContext, known_addresses: set[str], table_view: TableView
 ) -> list[dict[str, Any]]:
     """Link what the UCDs of a row's values name: papers, names of sources, pages and files.
 
     Addresses that another link has already are left out.
     """
-    translations = load_texts(page_context.language)
+    translations = load_page_translations(page_context.language)
     links = []
     for at, column in enumerate(page.columns):
         if classify_column(column, table_view.table) == "picture":
@@ -288,18 +290,18 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
         face_links=service_links,
         with_link_numbers=True,
     )
-    explore_text = load_texts(page_context.language).get("Explore {name}", "Explore {name}")
+    explore_text = load_page_translations(page_context.language).get("Explore {name}", "Explore {name}")
     own_link_count = len(table.effective_links)
-    complete = {own_link_count + at for at, link in enumerate(service_links) if _is_complete(link)}
+    complete = {own_link_count + at for at, link in enumerate(service_links) if _has_all_service_inputs(link)}
     row_links = []
     for link_row in link_rows.to_pylist():
         href = link_row["access_url"]
         if link_row["_link"] in complete and link_row["service_def"]:
-            href = write_call_address(link_row["service_def"])
+            href = write_service_call_address(link_row["service_def"])
         if not href:
             continue
         file_name = href.rpartition("/")[2]
-        if is_explorer(link_row):
+        if is_file_explorer_link(link_row):
             text = explore_text.format(name=unquote(href).rpartition("/")[2])
         else:
             text = link_row["description"] or file_name or href
@@ -318,7 +320,7 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
     return row_links
 
 
-def _is_complete(link: LinkTemplate) -> bool:
+def _has_all_service_inputs(link: LinkTemplate) -> bool:
     """Return whether a link calls a service of this site that needs no further input.
 
     An example are the samples of a row's time.
@@ -330,24 +332,24 @@ def _is_complete(link: LinkTemplate) -> bool:
     return bool(inputs) and all(service_input.value for service_input in required_inputs)
 
 
-def is_explorer(link: Mapping[str, Any]) -> bool:
+def is_file_explorer_link(link: Mapping[str, Any]) -> bool:
     """Return whether a DataLink row leads to the page that explores a file, with this site's own description."""
     is_cube_page = "/cube/" in (link["access_url"] or "") and link["content_type"] == explorable_files.PAGE_MEDIA_TYPE
     return is_cube_page and (link["description"] or "").startswith(explorable_files.TITLE_PREFIX)
 
 
-def _answer_place(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
+def _answer_row_number(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
     """Return the number of ``_row`` in the search, from 0."""
-    search = build_line_view(table_view).search
+    search = build_page_line_search(table_view).search
     row_number = row_pages.find_row_number(search, table_view.runner, table_view.search.row)
     return {"key": table_view.search.row, "place": row_number}
 
 
-def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+def _answer_fits_header(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return the FITS header of the file of a row, if its collection publishes that file."""
     row = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     tables = tuple(page_context.catalogue.iterate_tables())
-    file_header = row_header.read_row_header(row, table_view.table, table_view.runner, tables)
+    file_header = row_header.read_row_fits_header(row, table_view.table, table_view.runner, tables)
     if file_header is None:
         return {"file": "", "url": "", "hdus": []}
     hdus = []
@@ -355,7 +357,7 @@ def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str
         cards = []
         for key, value in list(hdu.card_values.items())[:MAX_HEADER_CARDS]:
             comment = hdu.comments.get(key, "")
-            cards.append({"keyword": key, "value": _format_card_value(value), "comment": comment})
+            cards.append({"keyword": key, "value": _format_fits_card_value(value), "comment": comment})
         commentary = hdu.commentary[:MAX_HEADER_CARDS]
         notes = [{"keyword": key, "text": text} for key, text in commentary]
         hdu_name = hdu.name or str(hdu.index)
@@ -363,7 +365,7 @@ def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str
     return {"file": file_header.path, "url": file_header.address, "hdus": hdus}
 
 
-def _format_card_value(value: object) -> str:
+def _format_fits_card_value(value: object) -> str:
     """Write a value as in a FITS card."""
     if value is True:
         return "T"
@@ -411,30 +413,32 @@ def _count_facets(table_view: TableView) -> list[facets.Facet]:
     for column in columns:
         facet = facets_by_name.get(column.name)
         if facet is None:
-            facet = facets.build_known_facet(table_view.search, column, table_view.runner)
+            facet = facets.build_facet_from_statistics(table_view.search, column, table_view.runner)
         if facet is not None:
             column_facets.append(facet)
     return column_facets
 
 
-def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
+def list_choices_without_counts(table_view: TableView) -> list[dict[str, Any]]:
     """Return the choices that are known without a query, in the form of the answer of ``/facets``.
 
     A later request fetches their counts.
     """
     facet_columns = facets.find_facet_columns(table_view.table, table_view.runner)
     columns = facet_columns[:MAX_FACETS]
-    known_facets = (facets.build_known_facet(table_view.search, column, table_view.runner) for column in columns)
-    return [_facet_to_json(facet, table_view, among_others=True) for facet in known_facets if facet is not None]
+    known_facets = (
+        facets.build_facet_from_statistics(table_view.search, column, table_view.runner) for column in columns
+    )
+    return [_facet_to_json(facet, table_view, is_one_of_many=True) for facet in known_facets if facet is not None]
 
 
-def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: bool) -> dict[str, Any]:
+def _facet_to_json(facet: facets.Facet, table_view: TableView, is_one_of_many: bool) -> dict[str, Any]:
     """Return the choices of a column: all of them by value if they are few, or the most frequent ones."""
     can_show_all = facets.can_show_all_choices(facet.column, table_view.runner, table_view.table)
     is_in_field = can_show_all and not facet.has_more
     if is_in_field:
-        shown_choices = facets.sort_by_value(facet)
-    elif among_others:
+        shown_choices = facets.sort_choices_by_value(facet)
+    elif is_one_of_many:
         shown_choices = facet.choices[: facets.SHOWN_CHOICES]
     else:
         shown_choices = facet.choices
@@ -457,7 +461,7 @@ def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[
     histogram_json = plot_data.build_histogram_json(
         table_view.search, table_view.runner, page_context, table_view.labels
     )
-    faults = list_faults(table_view.search)
+    faults = list_search_faults(table_view.search)
     return {**histogram_json, "faults": faults}
 
 
@@ -465,11 +469,11 @@ def _answer_points(table_view: TableView, page_context: PageContext) -> dict[str
     return plot_data.build_points_json(table_view.search, table_view.runner, page_context, table_view.labels)
 
 
-def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+def _answer_name_suggestions(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return names of places that begin with ``_like``."""
     name_prefix = page_context.request.query_params.get("_like", "")
     tables = tuple(page_context.catalogue.iterate_tables())
-    suggestions = place_names.complete_name(
+    suggestions = place_names.complete_place_name(
         name_prefix,
         table_view.table,
         table_view.runner,
@@ -483,21 +487,21 @@ def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str,
     return {"names": names}
 
 
-def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+def _answer_row_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return where the rows are.
 
     ``_view_at`` is the shown part of the map: ``lon,lat,radius`` on the sky, ``west,south,east,north`` on a body.
     ``_c`` is a column to colour by.
     """
-    map_kind = map_frames.classify_map(table_view.table)
+    map_kind = map_frames.classify_table_map(table_view.table)
     if not map_kind:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
     colour_column = plot_data.find_plot_column(table_view.table, page_context, "_c")
     text = page_context.request.query_params.get("_view_at", "")
     body_facts: dict[str, Any] = {}
     if map_kind == "body":
-        view_box = _parse_box(text) if text else None
-        row_places = map_places.find_body_places(table_view.search, table_view.runner, view_box, colour_column)
+        view_box = _parse_map_box(text) if text else None
+        row_places = map_places.find_row_places_on_body(table_view.search, table_view.runner, view_box, colour_column)
         body_facts = _describe_body_map(table_view, page_context)
     else:
         if text:
@@ -505,7 +509,7 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
             view = search.near
         else:
             view = None
-        row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)
+        row_places = map_places.find_row_places_on_sky(table_view.search, table_view.runner, view, colour_column)
     colour_columns = map_marks.list_colour_columns(table_view.table, table_view.runner)
     labels = table_view.labels
     colours = [{"name": column.name, "label": labels.label_column(column)} for column in colour_columns]
@@ -513,7 +517,7 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
     return {
         "kind": map_kind,
         "total": row_places.total_rows,
-        "files": build_line_view(table_view).observation_key is not None,
+        "files": build_page_line_search(table_view).observation_key is not None,
         "lon": row_places.longitudes,
         "lat": row_places.latitudes,
         "counts": row_places.counts,
@@ -538,7 +542,7 @@ def _describe_body_map(table_view: TableView, page_context: PageContext) -> dict
             table_view.table, table_view.search.list_parameters(), table_view.runner
         )
     radius_km = None
-    for body in bodies.iterate_bodies():
+    for body in bodies.iterate_solar_system_bodies():
         if body.name.casefold() == body_name.casefold():
             radius_km = None if body.radii is None else body.radii[0]
             break
@@ -548,12 +552,12 @@ def _describe_body_map(table_view: TableView, page_context: PageContext) -> dict
         "body": body_name,
         "km": radius_km,
         "grounds": body_maps.list_base_maps(body_name, page_context.context.site.settings.directory),
-        "uninstalled": not body_maps.has_installed_maps(),
-        "features": map_marks.list_features(body_name, table_view.runner, tables),
+        "uninstalled": not body_maps.has_installed_base_maps(),
+        "features": map_marks.list_body_features(body_name, table_view.runner, tables),
     }
 
 
-def _parse_box(text: str) -> tuple[float, float, float, float]:
+def _parse_map_box(text: str) -> tuple[float, float, float, float]:
     """Read the shown part of a body."""
     try:
         west, south, east, north = (float(number) for number in text.split(","))

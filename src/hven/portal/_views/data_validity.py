@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.ingest.quality import format_percent, quality_from_json
+from hven.ingest.quality import format_percent, parse_flag_statistics
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
-    from hven.ingest.quality import FlagStatistics, QualityGroup
+    from hven.ingest.quality import QualityFlagGroup, QualityFlagStatistics
     from hven.model.table import Table
     from hven.portal._views.page_formats import PageContext
     from hven.site.store.ingest_runs import IngestRun
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_TREND_RUNS = 20  # publications that a trend shows
 
 
-def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any] | None:
+def describe_quality_flags(table: Table, page_context: PageContext) -> dict[str, Any] | None:
     """Describe the flags of a table.
 
     Return None if nothing is flagged, or if the reader sees only some of the rows: the counts are of all rows.
@@ -28,13 +28,13 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
     policies = page_context.context.policies
     if item.resource is None or collect_row_filters([table], page_context.principal, policies):
         return None
-    current_quality = quality_from_json(item.provenance.get("quality"))
+    current_quality = parse_flag_statistics(item.provenance.get("quality"))
     if current_quality is None:
         return None
     store = page_context.context.site.store
-    published_runs = {event.run for event in store.list_events(table.schema)}
+    published_runs = {event.run for event in store.list_publication_events(table.schema)}
     runs = [run for run in store.runs.list_runs(table.schema) if run.id in published_runs]
-    run_qualities = [(run, _find_run_quality(run, table)) for run in runs]
+    run_qualities = [(run, _read_run_flag_statistics(run, table)) for run in runs]
     known_qualities = [(run, quality) for run, quality in run_qualities if quality is not None]
     table_spec = next((spec for spec in item.resource.tables if spec.table.name == table.name), None)
     rules = {} if table_spec is None else {rule.name: rule for rule in table_spec.rules}
@@ -53,7 +53,7 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
             for name, bit in current_quality.bits.items()
         ],
         "by": list(current_quality.by),
-        "groups": [_group_to_json(group, current_quality) for group in current_quality.groups],
+        "groups": [_quality_group_to_json(group, current_quality) for group in current_quality.groups],
         "trend": [
             {
                 "published": run.ended or run.started,
@@ -67,13 +67,13 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
     }
 
 
-def _find_run_quality(run: IngestRun, table: Table) -> FlagStatistics | None:
+def _read_run_flag_statistics(run: IngestRun, table: Table) -> QualityFlagStatistics | None:
     tables = run.summary.get("tables", {})
     table_summary = tables.get(table.qualified_name) or tables.get(table.name) or {}
-    return quality_from_json(table_summary.get("quality"))
+    return parse_flag_statistics(table_summary.get("quality"))
 
 
-def _group_to_json(quality_group: QualityGroup, current_quality: FlagStatistics) -> dict[str, Any]:
+def _quality_group_to_json(quality_group: QualityFlagGroup, current_quality: QualityFlagStatistics) -> dict[str, Any]:
     return {
         "of": quality_group.of,
         "rows": quality_group.rows,
@@ -82,4 +82,4 @@ def _group_to_json(quality_group: QualityGroup, current_quality: FlagStatistics)
     }
 
 
-__all__ = ["MAX_TREND_RUNS", "describe_validity"]
+__all__ = ["MAX_TREND_RUNS", "describe_quality_flags"]

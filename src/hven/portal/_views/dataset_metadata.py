@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.portal._explore.cell_text import format_day
+from hven.portal._explore.cell_text import format_julian_day
 from hven.portal._views.page_addresses import build_table_address
 from hven.services.citations import find_licence_url, write_bibtex, write_citation_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from hven.model.resource import Funding, Resource
+    from hven.model.resource import CollectionSpec, FundingReference
     from hven.model.table import Column, Table
     from hven.portal._views.page_formats import PageContext
     from hven.services.citations import CitationMetadata
@@ -23,7 +23,7 @@ MAX_PUBLICATIONS = 8  # that are shown
 MAX_VARIABLES = 200  # columns that a Dataset names
 
 
-def build_citation_at(resource: Resource, address: str) -> dict[str, str]:
+def write_dated_citation(resource: CollectionSpec, address: str) -> dict[str, str]:
     """Write the citation of a row or a result at an address, as of today: a sentence and a BibTeX entry."""
     day = datetime.now(UTC).date().isoformat()
     return {
@@ -32,14 +32,14 @@ def build_citation_at(resource: Resource, address: str) -> dict[str, str]:
     }
 
 
-def build_dataset(
+def build_schema_org_dataset(
     description: Mapping[str, Any],
     page_context: PageContext,
     time_range: Sequence[str] | None,
     citation: CitationMetadata | None = None,
 ) -> dict[str, Any]:
     """Describe a collection, or a release of it, as a schema.org Dataset for search engines."""
-    resource: Resource = description["resource"]
+    resource: CollectionSpec = description["resource"]
     name = description["name"]
     settings = page_context.context.site.settings
     columns = [column for table in description["tables"] for column in table["columns"]]
@@ -63,7 +63,7 @@ def build_dataset(
         issued = citation.issued[:10] if citation.issued else None
     identifiers = [f"https://doi.org/{doi}"] if doi else []
     if not version:
-        identifiers.append(f"ivo://{settings.find_authority(name)}/{name}")
+        identifiers.append(f"ivo://{settings.find_collection_authority(name)}/{name}")
     publisher_facts = None
     if publisher:
         publisher_facts = {"@type": "Organization", "name": publisher}
@@ -84,12 +84,14 @@ def build_dataset(
         "identifier": identifiers,
         "license": find_licence_url(resource) or resource.licence,
         "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
-        "creator": [_build_person(person.name, person.orcid, person.affiliation) for person in resource.creators],
+        "creator": [
+            _build_schema_org_person(person.name, person.orcid, person.affiliation) for person in resource.creators
+        ],
         "contributor": [
-            _build_person(person.name, person.orcid, person.affiliation) for person in resource.contributors
+            _build_schema_org_person(person.name, person.orcid, person.affiliation) for person in resource.contributors
         ],
         "publisher": publisher_facts,
-        "funding": [_build_grant(funding) for funding in resource.funding],
+        "funding": [_build_schema_org_grant(funding) for funding in resource.funding],
         "citation": cited_works,
         "creditText": resource.acknowledgement,
         "version": version,
@@ -100,7 +102,7 @@ def build_dataset(
         "isAccessibleForFree": True if resource.access == "public" else None,
         "isBasedOn": list(description["mirror_of"]) or None,
         "includedInDataCatalog": _build_catalogue_reference(page_context),
-        "variableMeasured": [_build_variable(column["column"]) for column in columns[:MAX_VARIABLES]],
+        "variableMeasured": [_build_schema_org_variable(column["column"]) for column in columns[:MAX_VARIABLES]],
         "distribution": _list_distributions(description["tables"], page_context),
     }
     return {key: value for key, value in dataset_facts.items() if value not in (None, [], "")}
@@ -131,7 +133,7 @@ def build_rows_address(site_address: str, table_name: str, format_name: str) -> 
     return f"{site_address}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={format_name}&QUERY={query}"
 
 
-def _build_grant(funding: Funding) -> dict[str, Any]:
+def _build_schema_org_grant(funding: FundingReference) -> dict[str, Any]:
     funder = {"@type": "Organization", "name": funding.funder, "@id": funding.ror}
     grant = {
         "@type": "Grant",
@@ -174,9 +176,9 @@ def _build_dataset_reference(collection: Mapping[str, Any], page_context: PageCo
     return {key: value for key, value in dataset_facts.items() if value}
 
 
-def build_table_dataset(
+def build_schema_org_table_dataset(
     table: Table,
-    resource: Resource | None,
+    resource: CollectionSpec | None,
     updated: str | None,
     page_context: PageContext,
     *,
@@ -192,7 +194,9 @@ def build_table_dataset(
     licence = None
     collection_reference = None
     if resource is not None:
-        creators = [_build_person(person.name, person.orcid, person.affiliation) for person in resource.creators]
+        creators = [
+            _build_schema_org_person(person.name, person.orcid, person.affiliation) for person in resource.creators
+        ]
         licence = resource.licence_url or resource.licence
         collection_reference = {
             "@type": "Dataset",
@@ -213,7 +217,7 @@ def build_table_dataset(
         "dateModified": updated,
         "isPartOf": collection_reference,
         "includedInDataCatalog": _build_catalogue_reference(page_context),
-        "variableMeasured": [_build_variable(column) for column in visible_columns[:MAX_VARIABLES]],
+        "variableMeasured": [_build_schema_org_variable(column) for column in visible_columns[:MAX_VARIABLES]],
         "distribution": [
             {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": url} for media_type, url in downloads
         ],
@@ -221,7 +225,7 @@ def build_table_dataset(
     return {name: value for name, value in dataset_facts.items() if value not in (None, [], "")}
 
 
-def _build_variable(column: Column) -> dict[str, str]:
+def _build_schema_org_variable(column: Column) -> dict[str, str]:
     property_value = {
         "@type": "PropertyValue",
         "name": column.name,
@@ -232,7 +236,7 @@ def _build_variable(column: Column) -> dict[str, str]:
     return {key: value for key, value in property_value.items() if value}
 
 
-def _build_person(name: str, orcid: str | None, affiliation: str | None) -> dict[str, Any]:
+def _build_schema_org_person(name: str, orcid: str | None, affiliation: str | None) -> dict[str, Any]:
     person: dict[str, Any] = {"@type": "Person", "name": name}
     if orcid:
         if orcid.startswith("http"):
@@ -270,7 +274,7 @@ def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable
 def list_publications(page_context: PageContext, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:
     """List the publications of the tables that the reader may see, the newest first."""
     publications_list: list[dict[str, Any]] = []
-    events = page_context.context.site.store.list_events(collection)
+    events = page_context.context.site.store.list_publication_events(collection)
     for event, previous_event in zip(events, [*events[1:], None], strict=True):
         previous_state: Mapping[str, str] = {} if previous_event is None else previous_event.state
         changed_names = [name for name in tables if event.state.get(name) != previous_state.get(name)]
@@ -292,12 +296,12 @@ def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[st
         value_range: dict[str, Any] = {}
         first_day = last_day = ""
         if column.epoch is not None:
-            first_day = format_day(low, column.epoch)
-            last_day = format_day(high, column.epoch)
+            first_day = format_julian_day(low, column.epoch)
+            last_day = format_julian_day(high, column.epoch)
         if first_day and last_day:
             value_range = {"low": first_day, "high": last_day}
         elif column.type.is_numeric and isinstance(low, int | float) and isinstance(high, int | float):
-            value_range = {"low": _format_short(low), "high": _format_short(high)}
+            value_range = {"low": _shorten_number(low), "high": _shorten_number(high)}
         elif column.type.is_timestamp and low is not None and high is not None:
             value_range = {"low": str(low)[:10], "high": str(high)[:10]}
         elif column.type.is_string and isinstance(statistics.get("distinct"), int):
@@ -316,7 +320,7 @@ def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[st
     return ranges_by_column
 
 
-def _format_short(value: float) -> str:
+def _shorten_number(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.5g}"

@@ -24,10 +24,10 @@ from hven.formats import InfoElement
 from hven.model.errors import ParamError, format_message
 from hven.model.sky import Circle, Polygon, region_files
 from hven.portal._explore import row_files, row_pages, search_regions
-from hven.portal._explore.map_frames import classify_map
-from hven.portal._explore.place_names import find_single_body, is_on_body
+from hven.portal._explore.map_frames import classify_table_map
+from hven.portal._explore.place_names import find_single_body, has_positions_on_body
 from hven.portal._explore.search import find_footprint_column
-from hven.portal._views.dataset_metadata import build_citation_at
+from hven.portal._views.dataset_metadata import write_dated_citation
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
     PageContent,
@@ -39,7 +39,7 @@ from hven.portal._views.page_formats import (
 )
 from hven.portal._views.table_view import TableView, read_table_view
 from hven.services import archives, scripts
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from hven.formats import Format
+    from hven.formats import TableFormat
     from hven.model.table import Column
     from hven.portal._explore import TableSearch
     from hven.query import QueryResult
@@ -87,10 +87,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     path = "/collections/{name}/{table}"
 
     async def answer_downloads(page_context: PageContext) -> PageContent:
-        keys = await _read_marked_keys(page_context.request)
+        keys = await _read_marked_row_keys(page_context.request)
 
         def describe_downloads() -> dict[str, Any]:
-            return _describe_downloads(_build_marked_view(page_context, keys), page_context, keys)
+            return _describe_downloads(_build_marked_rows_view(page_context, keys), page_context, keys)
 
         return PageContent(template="", template_values=await anyio.to_thread.run_sync(describe_downloads))
 
@@ -99,11 +99,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         Route(f"{path}/take", json_endpoint, methods=["GET", "POST"]),
         Route(f"{path}/script", _build_files_endpoint(context), methods=["GET", "POST"]),
         Route(f"{path}/moc", _build_moc_endpoint(context), methods=["GET"]),
-        Route(f"{path}/download", build_streaming_endpoint(_begin_download, context), methods=["GET", "POST"]),
+        Route(f"{path}/download", build_streaming_endpoint(_start_download_query, context), methods=["GET", "POST"]),
     ]
 
 
-def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
+def write_client_query_examples(text: str, base: str) -> list[dict[str, str]]:
     """Write a query as lines for common programs; every part is quoted as its language needs it."""
     if "--" not in text and "'" not in text and '"' not in text:
         query = " ".join(text.split())
@@ -146,7 +146,7 @@ def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
     ]
 
 
-def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+def describe_download_links(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return what the page of a table offers without counting anything.
 
     These are addresses, and lines that work without a script of this site.
@@ -162,10 +162,11 @@ def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str
 
     format_entries = [
         {"name": name, "label": label, "url": build_address("download", **{"as": name})}
-        for name, label in formats.list_menu_entries()
+        for name, label in formats.list_format_labels()
     ]
     script_entries = [
-        {"name": name, "url": build_address("script", **{"as": name})} for name in list_packings(table_view)
+        {"name": name, "url": build_address("script", **{"as": name})}
+        for name in list_archive_and_script_kinds(table_view)
     ]
     link_entries = [{"name": column.name, "label": column.label or column.name} for column in list_link_columns(table)]
     has_coverage = table.position is not None or bool(table_view.published.coverage)
@@ -177,9 +178,9 @@ def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str
         "formats": format_entries,
         "scripts": script_entries,
         "links": link_entries,
-        "coverage": classify_map(table) == "sky" and has_coverage,
+        "coverage": classify_table_map(table) == "sky" and has_coverage,
         "footprints": _has_footprints(table_view),
-        "lines": write_client_lines(table_view.search.write_adql(), page_context.base),
+        "lines": write_client_query_examples(table_view.search.write_adql(), page_context.base),
         "cite": _build_citation(table_view, page_context, search_address),
     }
 
@@ -196,10 +197,10 @@ def _build_citation(table_view: TableView, page_context: PageContext, search_add
         result_facts = {}
     if resource is None:
         return {"link": search_address}
-    return {"link": search_address, **build_citation_at(resource, search_address), **result_facts}
+    return {"link": search_address, **write_dated_citation(resource, search_address), **result_facts}
 
 
-async def _read_marked_keys(request: Request) -> list[str]:
+async def _read_marked_row_keys(request: Request) -> list[str]:
     """Read the keys of marked rows.
 
     Raises
@@ -220,15 +221,15 @@ async def _read_marked_keys(request: Request) -> list[str]:
     return keys
 
 
-def _build_marked_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
+def _build_marked_rows_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
     table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
     if keys:
-        search = row_files.select_row_keys(table_view.search, keys)
+        search = row_files.select_rows_by_key(table_view.search, keys)
         return replace(table_view, search=search)
     return table_view
 
 
-def _check_understood(table_view: TableView) -> TableView:
+def _require_faultless_search(table_view: TableView) -> TableView:
     """Refuse a search with faults: a program would take the rows for the answer to its whole question.
 
     Raises
@@ -244,7 +245,7 @@ def _check_understood(table_view: TableView) -> TableView:
 
 def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Return what can be downloaded: rows, files and their size, the query and its lines."""
-    search = _select_columns(table_view, page_context)
+    search = _choose_search_columns(table_view, page_context)
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
@@ -252,7 +253,7 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
     file_facts = None
     file_count = total.rows
     if link_column is not None:
-        file_summary = row_files.count_files(table_view.search, link_column, table_view.runner)
+        file_summary = row_files.count_files_and_bytes(table_view.search, link_column, table_view.runner)
         file_count = file_summary.file_count
         file_facts = {
             "column": file_summary.column.name,
@@ -262,7 +263,7 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
             "most": scripts.MAX_SCRIPT_FILES,
         }
     query_text = write_adql(search.build_query())
-    download_facts = list_downloads(table_view, page_context)
+    download_facts = describe_download_links(table_view, page_context)
     return {
         **download_facts,
         **_describe_result_table(table_view, search, page_context),
@@ -270,7 +271,7 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
         "exact": total.is_exact,
         "marked": len(keys),
         "adql": query_text,
-        "lines": write_client_lines(query_text, page_context.base),
+        "lines": write_client_query_examples(query_text, page_context.base),
         "sync": page_context.context.site.settings.limits.maxrec_hard,
         "files": file_facts,
         "archive": _describe_archive(table_view, page_context, file_count),
@@ -285,7 +286,7 @@ def _describe_archive(
     """Return what an archive will contain; None if there is none, or if looking takes long."""
     if file_count is None or file_count > MAX_INSPECTED_FILES:
         return None
-    if not list_packings(table_view) or table_view.search.faults:
+    if not list_archive_and_script_kinds(table_view) or table_view.search.faults:
         return None
     plan, _ = _plan_archive(table_view, page_context)
     missing_count = len(plan.entries)
@@ -330,7 +331,7 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
     return table_facts
 
 
-def _select_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
+def _choose_search_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
     if not page_context.request.query_params.get(ALL_COLUMNS_PARAMETER):
         return table_view.search
     visible_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
@@ -354,7 +355,7 @@ def _choose_link_column(link_columns: Sequence[Column], page_context: PageContex
 
 def build_streaming_endpoint(
     begin_query: Callable[
-        [PageContext, Sequence[str]], tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]
+        [PageContext, Sequence[str]], tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]
     ],
     context: ServiceContext,
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -362,7 +363,7 @@ def build_streaming_endpoint(
 
     async def stream_result(request: Request) -> Response:
         page_context = build_page_context(request, context)
-        keys = await _read_marked_keys(request)
+        keys = await _read_marked_row_keys(request)
         result, file_format, options, infos, name = await anyio.to_thread.run_sync(begin_query, page_context, keys)
         is_public = page_context.access_key == "public" and page_context.principal.is_anonymous
         headers = {
@@ -376,10 +377,10 @@ def build_streaming_endpoint(
             request, result, (file_format, options), headers=headers, infos=infos, base_url=base_address
         )
 
-    return answer_errors(stream_result, build_error_responder(context))
+    return wrap_endpoint_with_error_responses(stream_result, build_error_responder(context))
 
 
-def list_packings(table_view: TableView) -> list[str]:
+def list_archive_and_script_kinds(table_view: TableView) -> list[str]:
     """List the scripts and archives that offer the files of a table.
 
     Without a column of addresses there are only archives, whose files the site finds by the links of the rows.
@@ -406,10 +407,10 @@ def _has_footprints(table_view: TableView) -> bool:
 
 def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of the files of a result: a script or list, or an archive of the files."""
-    stream_list = build_streaming_endpoint(_begin_script, context)
+    stream_list = build_streaming_endpoint(_start_script_query, context)
 
     def answer_archive(page_context: PageContext, keys: Sequence[str], kind: str) -> Response:
-        table_view = _check_understood(_build_marked_view(page_context, keys))
+        table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
         plan, column = _plan_archive(table_view, page_context)
         settings = page_context.context.site.settings
         table_address = build_table_address(page_context.base, table_view.table)
@@ -434,11 +435,11 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
         if kind not in archives.ARCHIVE_KINDS:
             return await stream_list(request)
         page_context = build_page_context(request, context)
-        keys = await _read_marked_keys(request)
+        keys = await _read_marked_row_keys(request)
         response: Response = await anyio.to_thread.run_sync(answer_archive, page_context, keys, kind)
         return response
 
-    return answer_errors(send_files, build_error_responder(context))
+    return wrap_endpoint_with_error_responses(send_files, build_error_responder(context))
 
 
 def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[archives.ArchivePlan, str]:
@@ -463,7 +464,7 @@ def list_file_addresses(
         There are more files than an archive may have.
     """
     table = table_view.table
-    if column is None and not list_packings(table_view):
+    if column is None and not list_archive_and_script_kinds(table_view):
         raise ParamError(
             "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
@@ -479,9 +480,9 @@ def list_file_addresses(
             for batch in result.iterate_batches():
                 file_addresses += [text for text in scripts.fill_link_template(batch, column.link) if text]
         else:
-            file_addresses = archives.read_addresses(result, result.columns[0].name, page_context.base)
+            file_addresses = archives.read_file_addresses(result, result.columns[0].name, page_context.base)
         if result.overflow:
-            raise archives.build_too_large_error(page_context.context)
+            raise archives.build_archive_too_large_error(page_context.context)
         return file_addresses, result.columns[0].name
 
 
@@ -492,7 +493,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
     """
 
     def write_moc(page_context: PageContext) -> tuple[bytes, str]:
-        table_view = _check_understood(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
+        table_view = _require_faultless_search(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
         moc_format = page_context.request.query_params.get(FORMAT_PARAMETER) or "fits"
         if moc_format not in MOC_FORMATS:
             raise _build_unknown_value_error(FORMAT_PARAMETER, moc_format, MOC_FORMATS)
@@ -509,7 +510,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
         else:
             moc = search_regions.build_rows_moc(search, table_view.runner)
         body = ""
-        if is_on_body(table_view.table):
+        if has_positions_on_body(table_view.table):
             body = find_single_body(table_view.table, search.list_parameters(), table_view.runner) or "body"
         return region_files.write_moc(moc, moc_format, body), file_name
 
@@ -526,7 +527,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
         }
         return services.answer_with_body(request, body, headers)
 
-    return answer_errors(send_moc, build_error_responder(context))
+    return wrap_endpoint_with_error_responses(send_moc, build_error_responder(context))
 
 
 def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
@@ -535,13 +536,13 @@ def _build_unknown_value_error(parameter: str, value: str, known_values: Iterabl
     return ParamError(message, name=parameter, remedy=remedy)
 
 
-def _begin_download(
+def _start_download_query(
     page_context: PageContext, keys: Sequence[str]
-) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
-    table_view = _check_understood(_build_marked_view(page_context, keys))
+) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
+    table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
     format_name = page_context.request
     file_format, options = formats.select_format(format_name.query_params.get(FORMAT_PARAMETER) or "votable")
-    query = _select_columns(table_view, page_context).build_query()
+    query = _choose_search_columns(table_view, page_context).build_query()
     row_limit = page_context.context.site.settings.limits.maxrec_hard
     result = table_view.runner.run_query(query, row_limit=row_limit, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     infos = [InfoElement(name="QUERY", value=write_adql(query))]
@@ -549,10 +550,10 @@ def _begin_download(
     return result, file_format, options, infos, file_name
 
 
-def _begin_script(
+def _start_script_query(
     page_context: PageContext, keys: Sequence[str]
-) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
-    table_view = _check_understood(_build_marked_view(page_context, keys))
+) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
+    table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
     script_kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "wget"
     if script_kind not in scripts.SCRIPT_FORMATS:
         raise _build_unknown_value_error(FORMAT_PARAMETER, script_kind, scripts.SCRIPT_FORMATS)
@@ -561,12 +562,12 @@ def _begin_script(
         raise ParamError(
             "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
-    file_summary = row_files.count_files(table_view.search, column, table_view.runner)
+    file_summary = row_files.count_files_and_bytes(table_view.search, column, table_view.runner)
     table_name = table_view.table.qualified_name
     file_text = f"{file_summary.file_count:,} of {table_name}, column {column.name}"
     if file_summary.total_bytes is not None:
         has_all_sizes = file_summary.sized_file_count >= file_summary.file_count
-        size_text = format_bytes(file_summary.total_bytes) + ("" if has_all_sizes else " and more")
+        size_text = format_byte_count(file_summary.total_bytes) + ("" if has_all_sizes else " and more")
         file_text += f", {size_text} as the table estimates"
     query_text = write_adql(table_view.search.build_query())
     infos = [
@@ -585,12 +586,12 @@ def _begin_script(
     sign_url = page_context.context
     script_formats = scripts.create_script_formats(sign_url.build_url_signer(page_context.request) or str)
     script_format = script_formats[script_kind]
-    script_options = row_files.build_script_options(column)
+    script_options = row_files.build_download_script_options(column)
     file_name = f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}"
     return result, script_format, script_options, infos, file_name
 
 
-def format_bytes(byte_count: float) -> str:
+def format_byte_count(byte_count: float) -> str:
     """Format a size in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if byte_count < 999.5 or unit == "TB":

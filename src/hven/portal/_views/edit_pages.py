@@ -111,9 +111,9 @@ class _EditEndpoints:
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
         self.check_logged_in(page_context)
-        return await anyio.to_thread.run_sync(self._build_overview, page_context)
+        return await anyio.to_thread.run_sync(self._build_edit_overview_page, page_context)
 
-    def _build_overview(self, page_context: PageContext) -> PageContent:
+    def _build_edit_overview_page(self, page_context: PageContext) -> PageContent:
         is_portal_editor = can_edit_portal(page_context.principal, self.context, page_context.brand)
         operates = self.context.is_operator(page_context.principal)
         editable_collections = editable_texts.list_editable_collections(page_context)
@@ -171,9 +171,9 @@ class _EditEndpoints:
         if is_cross_site(page_context.request, self.settings):
             raise ForbiddenError("the request comes from a page of another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        return await anyio.to_thread.run_sync(self._apply_change, page_context, kind, params)
+        return await anyio.to_thread.run_sync(self._apply_text_change, page_context, kind, params)
 
-    def _apply_change(self, page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
+    def _apply_text_change(self, page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
         text = self.find_editable_text(page_context, kind)
         action = (params.read_one("ACT") or "save").lower()
         name = str(page_context.principal.name)
@@ -191,7 +191,7 @@ class _EditEndpoints:
             else:
                 base = params.read_one(f"BASE.{part.name.upper()}") or part.digest
             new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
-            if editable_texts.compute_digest(new_text) != base:
+            if editable_texts.compute_text_digest(new_text) != base:
                 texts[part.name] = new_text
                 bases[part.name] = base
         if not texts:
@@ -232,8 +232,8 @@ class _EditEndpoints:
             text = editable_texts.assign_news_file(text, new_texts, day)
         elif ":news/" in text.subject and new_texts.get(text.parts[0].name) == "":
             new_texts = {part.name: "" for part in text.parts}  # no page shows a translation without its text
-        new_files = editable_texts.build_files(text, new_texts, self.settings)
-        file_history.write_files(new_files, self.settings.directory, name)
+        new_files = editable_texts.build_changed_files(text, new_texts, self.settings)
+        file_history.write_files_with_history(new_files, self.settings.directory, name)
         self.site.store.drafts.delete_draft(name, subject)
         names = sorted(path.relative_to(self.settings.directory).as_posix() for path in new_files)
         event_facts = {"files": names, "portal": page_context.brand.portal}
@@ -254,7 +254,7 @@ class _EditEndpoints:
             texts, bases = (draft.texts, draft.bases)
         else:
             texts, bases = ({}, {})
-        parts = [_describe_part(part, texts, bases, pictures) for part in text.parts]
+        parts = [_describe_text_part(part, texts, bases, pictures) for part in text.parts]
         other_drafts = []
         for subject, owner, at in self.site.store.drafts.list_drafts():
             if subject == text.subject and owner != page_context.principal.name:
@@ -264,7 +264,7 @@ class _EditEndpoints:
         is_new = text.edit_path.endswith(f"/{editable_texts.NEW_NAME}")
         if not is_new:
             for file in dict.fromkeys(part.file for part in text.parts):
-                changes += file_history.list_changes(file, self.settings.directory)
+                changes += file_history.list_file_changes(file, self.settings.directory)
         changes.sort(key=lambda change: change.at, reverse=True)
         history = [{"at": change.at, "by": change.by, "diff": change.diff} for change in changes]
         translate = page_context.translator
@@ -311,7 +311,7 @@ def _has_conflict(part: EditableTextPart, texts: Mapping[str, str], bases: Mappi
     return bases.get(part.name, part.digest) != part.digest
 
 
-def _describe_part(
+def _describe_text_part(
     part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str], pictures: str
 ) -> Mapping[str, Any]:
     text = texts.get(part.name, part.text)

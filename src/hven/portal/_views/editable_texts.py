@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.descriptor import check_descriptor, read_texts, replace_texts
+from hven.descriptor import check_descriptor, read_descriptor_texts, replace_descriptor_texts
 from hven.descriptor.written_yaml import CONTROL_CHARACTER_PATTERN
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import DescriptorError, NotFoundError, ParamError, TooLargeError, UserError, format_message
@@ -18,20 +18,20 @@ from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._pages.markdown import MAX_FILE_BYTES, split_first_heading
 from hven.portal._pages.texts import list_languages
 from hven.portal._views.file_history import read_file
-from hven.portal._views.notes import NEWS_FILE_PATTERN, NoteCache
+from hven.portal._views.notes import NEWS_FILE_PATTERN, NewsAndHelpCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.portal._pages import PortalBrand
     from hven.portal._views.page_formats import PageContext
 
 HOME_NAME, NEW_NAME = "home", "new"
 MAX_TITLE_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 500, 100_000  # of texts in a descriptor
-NOTE_CACHE = NoteCache()
+NOTE_CACHE = NewsAndHelpCache()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class EditableTextPart:
     @property
     def digest(self) -> str:
         """The digest of the text."""
-        return compute_digest(self.text)
+        return compute_text_digest(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +91,12 @@ class EditableText:
     parts: tuple[EditableTextPart, ...]
 
 
-def compute_digest(text: str) -> str:
+def compute_text_digest(text: str) -> str:
     """Compute the digest by which changes of a text are detected."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def list_editable_collections(page_context: PageContext) -> list[Resource]:
+def list_editable_collections(page_context: PageContext) -> list[CollectionSpec]:
     """List the collections of this portal whose texts the user may edit, including those whose rows they cannot see."""
     resources = page_context.published_state.resources
     portal_collections = page_context.brand.collections or resources
@@ -111,8 +111,8 @@ def list_editable_collections(page_context: PageContext) -> list[Resource]:
 def build_home_text(page_context: PageContext) -> EditableText:
     """Return the text of the home page."""
     file = page_context.context.site.settings.directory / page_context.brand.text
-    subject = _build_subject(page_context.brand, HOME_NAME)
-    markdown_parts = _list_markdown_parts(file, page_context)
+    subject = _build_store_subject(page_context.brand, HOME_NAME)
+    markdown_parts = _read_markdown_parts(file, page_context)
     return EditableText(subject=subject, title="", edit_path="/edit/home", view_path="/", parts=markdown_parts)
 
 
@@ -120,14 +120,14 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
     """Return a piece of news, an empty one for ``new``, or one that is gone but of which the user has a draft."""
     folder = page_context.context.site.settings.directory / page_context.brand.news
     file = folder / f"{name}.md"
-    subject = _build_subject(page_context.brand, f"news/{name}")
+    subject = _build_store_subject(page_context.brand, f"news/{name}")
     has_valid_name = NEWS_FILE_PATTERN.fullmatch(file.name) is not None
     if name != NEW_NAME and not (has_valid_name and file.is_file()):
         drafts = page_context.context.site.store.drafts
         account = str(page_context.principal.name)
         if not has_valid_name or drafts.find_draft(account, subject) is None:
             raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
-    parts = _list_markdown_parts(file, page_context)
+    parts = _read_markdown_parts(file, page_context)
     if name == NEW_NAME:
         title = ""
         shows = "/news"
@@ -144,7 +144,7 @@ def build_collection_text(page_context: PageContext, name: str) -> EditableText:
     resource = page_context.published_state.resources[name]
     settings = page_context.context.site.settings
     data = read_file(resource.path) or b""
-    descriptor_texts = read_texts(data, resource.path.name, settings.language)
+    descriptor_texts = read_descriptor_texts(data, resource.path.name, settings.language)
     other_languages = [language for language in list_languages() if language != settings.language]
     parts = []
     for key, texts_by_language in descriptor_texts.items():
@@ -158,7 +158,7 @@ def build_collection_text(page_context: PageContext, name: str) -> EditableText:
                 text=texts_by_language.get(language, ""),
             )
             parts.append(part)
-    parts += _list_markdown_parts(resource.path.parent / settings.help / "index.md", page_context, settings.language)
+    parts += _read_markdown_parts(resource.path.parent / settings.help / "index.md", page_context, settings.language)
     shows = f"/collections/{quote(name)}"
     return EditableText(
         subject=f"collections/{name}",
@@ -223,7 +223,9 @@ def clean_text(part: EditableTextPart, text: str) -> str:
     return text
 
 
-def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Settings) -> dict[Path, bytes | None]:
+def build_changed_files(
+    text: EditableText, new_texts: Mapping[str, str], settings: Settings
+) -> dict[Path, bytes | None]:
     """Build the contents of the files that new texts change.
 
     Raises
@@ -251,7 +253,7 @@ def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Sett
             if part.key in changed_keys:
                 texts_by_key.setdefault(part.key, {})[part.language] = new_texts.get(part.name, part.text)
         old_data = read_file(file) or b""
-        data = replace_texts(old_data, file.name, texts_by_key, settings.language)
+        data = replace_descriptor_texts(old_data, file.name, texts_by_key, settings.language)
         file_contents[file] = data
         faults = [fault for fault in check_descriptor(file, settings, data=data) if fault.severity == "error"]
         if faults:
@@ -309,11 +311,11 @@ def list_news_titles(page_context: PageContext) -> list[dict[str, str]]:
     ]
 
 
-def _build_subject(brand: PortalBrand, name: str) -> str:
+def _build_store_subject(brand: PortalBrand, name: str) -> str:
     return f"{brand.portal}:{name}"
 
 
-def _list_markdown_parts(file: Path, page_context: PageContext, language: str = "") -> tuple[EditableTextPart, ...]:
+def _read_markdown_parts(file: Path, page_context: PageContext, language: str = "") -> tuple[EditableTextPart, ...]:
     """Return a Markdown file in all languages of the pages; the file without a language is the fallback."""
     first_language = language or page_context.brand.language
     language_files = [(first_language, file)]

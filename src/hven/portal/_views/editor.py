@@ -20,21 +20,21 @@ from starlette.routing import Route
 
 from hven import formats, query, services
 from hven import site as site_package
-from hven.adql.adql_writer import quote_name
+from hven.adql.adql_writer import quote_adql_name
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.model.errors import ParamError, QueryError, TimeLimitError, UserError, format_message
 from hven.model.table import Table
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json
 from hven.portal._explore.query_answers import build_answer_search
 from hven.portal._explore.row_pages import RowPage
 from hven.portal._pages import SAMP_HUB_ORIGINS
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import plot_data
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.portal._views.downloads import write_client_lines
+from hven.portal._views.downloads import write_client_query_examples
 from hven.portal._views.page_formats import (
     PageContent,
     PageContext,
@@ -42,7 +42,7 @@ from hven.portal._views.page_formats import (
     build_page_endpoint,
     is_json_requested,
 )
-from hven.portal._views.table_view import build_runner, cell_to_json, columns_to_json
+from hven.portal._views.table_view import build_query_runner, cell_to_json, columns_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
         "text": text,
         "examples": examples,
         "schemas": schemas,
-        "formats": formats.list_menu_entries(),
+        "formats": formats.list_format_labels(),
         "answer": None,
         "fault": None,
         "slow": False,
@@ -169,7 +169,7 @@ def _build_answer_page(page_context: PageContext, running_queries: RunningQuerie
 
 def _describe_table(table: Table) -> dict[str, Any]:
     return {
-        "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
+        "name": f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}",
         "title": table.title or table.description or "",
         "columns": _list_columns(table),
     }
@@ -177,7 +177,7 @@ def _describe_table(table: Table) -> dict[str, Any]:
 
 def _list_columns(table: Table) -> list[dict[str, str]]:
     return [
-        {"name": quote_name(column.name), "unit": column.unit or "", "description": column.description or ""}
+        {"name": quote_adql_name(column.name), "unit": column.unit or "", "description": column.description or ""}
         for column in table.columns
         if not column.hidden
     ]
@@ -189,7 +189,7 @@ def _check_query(page_context: PageContext) -> dict[str, Any]:
     if not text:
         return {"fault": None, "columns": []}
     try:
-        with build_runner(page_context).run_query(text, row_limit=0, timeout_seconds=None) as result:
+        with build_query_runner(page_context).run_query(text, row_limit=0, timeout_seconds=None) as result:
             columns = [{"name": column.name, "unit": column.unit or ""} for column in result.columns]
             return {"fault": None, "columns": columns}
     except UserError as error:
@@ -197,7 +197,7 @@ def _check_query(page_context: PageContext) -> dict[str, Any]:
 
 
 def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, Any]:
-    fault_facts: dict[str, Any] = dict(page_context.translator.translate_fault(error))
+    fault_facts: dict[str, Any] = dict(page_context.translator.translate_message_and_remedy(error))
     remedy = format_message(error.remedy)
     if remedy.template.startswith("did you mean {name"):
         fault_facts["meant"] = remedy.values["name"]
@@ -209,7 +209,7 @@ def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, An
 def _list_completions(page_context: PageContext) -> dict[str, Any]:
     """Return the completions of the editor: tables with columns, functions with signatures, and reserved words."""
     tables = [_describe_table(table) for table in page_context.catalogue.iterate_tables()]
-    translations = load_texts(page_context.language)
+    translations = load_page_translations(page_context.language)
     functions = [
         {
             "name": entry.name,
@@ -248,7 +248,7 @@ def _run_query(
 ) -> dict[str, Any]:
     """Run a query and return its first rows, with the addresses of the whole result."""
     start_time = time.perf_counter()
-    runner = build_runner(page_context).with_start_callback(running_queries.add_query)
+    runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
     with runner.run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result:
         rows = result.read_table()
         keys = ("",) * rows.num_rows
@@ -259,7 +259,7 @@ def _run_query(
         answer_table = Table(schema="", name="answer", columns=result.columns, enums=enums)
     cell_rows = format_cells(row_page, answer_table)
     plottable_columns = [column for column in answer_table.columns if is_plottable(column)]
-    headings = build_headings(row_page, answer_table)
+    headings = build_column_headings(row_page, answer_table)
     return {
         "columns": columns_to_json(headings),
         "rows": [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
@@ -282,20 +282,20 @@ def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
         "here": f"{page_context.base}/adql",
         "table": address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
         "download": f"{page_context.base}/tap/sync?{urlencode(parameters)}",
-        "formats": formats.list_menu_entries(),
-        "lines": write_client_lines(text, page_context.base),
+        "formats": formats.list_format_labels(),
+        "lines": write_client_query_examples(text, page_context.base),
     }
 
 
 def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
     answer_search = build_answer_search(
-        _require_query(page_context), build_runner(page_context), running_queries.add_query
+        _require_query(page_context), build_query_runner(page_context), running_queries.add_query
     )
     return plot_data.build_histogram_json(*answer_search, page_context)
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
     answer_search = build_answer_search(
-        _require_query(page_context), build_runner(page_context), running_queries.add_query
+        _require_query(page_context), build_query_runner(page_context), running_queries.add_query
     )
     return plot_data.build_points_json(*answer_search, page_context)

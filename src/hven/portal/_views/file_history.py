@@ -42,7 +42,7 @@ class FileChange:
     diff: str
 
 
-def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) -> None:
+def write_files_with_history(changes: Mapping[Path, bytes | None], root: Path, account: str) -> None:
     """Write files of a site, and keep their history.
 
     Parameters
@@ -76,7 +76,7 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
                 _replace_file(staged_file, path)
             else:
                 history_size = _append_history(path, before[path], changes[path], root, account=account)
-                _replace_recorded_file(staged_file, path, root, history_size)
+                _replace_file_or_undo_history(staged_file, path, root, history_size)
     except OSError as error:
         raise _build_write_error(error) from error
     finally:
@@ -89,7 +89,7 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
             _append_histories(before, changes, root, account)
 
 
-def _replace_recorded_file(staged_file: Path | None, path: Path, root: Path, history_size: int | None) -> None:
+def _replace_file_or_undo_history(staged_file: Path | None, path: Path, root: Path, history_size: int | None) -> None:
     """Replace a file after its history was written; if that fails, cut the history to `history_size` bytes again."""
     try:
         _replace_file(staged_file, path)
@@ -119,7 +119,7 @@ def read_file(path: Path, max_bytes: int = -1) -> bytes | None:
         return None
 
 
-def list_changes(path: Path, root: Path) -> list[FileChange]:
+def list_file_changes(path: Path, root: Path) -> list[FileChange]:
     """List the last changes of a file, the newest first, from Git and from its history file."""
     if _is_git_repository(root):
         changes = _list_commits(path, root)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.portal._explore import TableSearch
-    from hven.portal._explore.global_search import SearchTarget, TargetResult
+    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._views.page_formats import PageContext
 
@@ -29,20 +29,20 @@ def find_searched_body(search: TableSearch) -> str:
     for name, values in search.conditions:
         if name.lower() == "target_name":
             target_names += values
-    body_names = {body.name.casefold(): body.name for body in bodies.iterate_bodies()}
+    body_names = {body.name.casefold(): body.name for body in bodies.iterate_solar_system_bodies()}
     if len(target_names) == 1:
         return body_names.get(target_names[0].casefold(), "")
     return ""
 
 
-def classify_map(kind: str, search: TableSearch) -> str:
+def classify_search_map(kind: str, search: TableSearch) -> str:
     """Return what a map of the rows of a search shows: ``sky``, ``body``, or an empty text."""
     if kind == "obscore":
         return "sky"
     return "body" if find_searched_body(search) else ""
 
 
-def has_places(target: SearchTarget, kind: str) -> bool:
+def has_map_places(target: SearchableTable, kind: str) -> bool:
     """Return whether rows of a table can be on the map; True for a remote table, whose columns are unknown."""
     if target.table is None:
         return True
@@ -52,8 +52,8 @@ def has_places(target: SearchTarget, kind: str) -> bool:
     return map_frame is not None and not map_frame.radius
 
 
-def build_map(
-    target_results: Sequence[TargetResult],
+def build_map_json(
+    target_results: Sequence[TableQueryOutcome],
     kind: str,
     search: TableSearch,
     page_context: PageContext,
@@ -77,7 +77,7 @@ def build_map(
     else:
         all_coordinates = np.zeros((len(POSITION_COLUMNS[kind]), 0))
     map_facts: dict[str, Any] = {
-        "kind": classify_map(kind, search),
+        "kind": classify_search_map(kind, search),
         "total": sum(target_result.row_count or 0 for target_result in target_results),
         "lon": [],
         "lat": [],
@@ -94,7 +94,7 @@ def build_map(
     if kind == "obscore":
         return {**map_facts, "lon": all_coordinates[0].tolist(), "lat": all_coordinates[1].tolist()}
     body_name = find_searched_body(search)
-    radii = next((body.radii for body in bodies.iterate_bodies() if body.name == body_name), None)
+    radii = next((body.radii for body in bodies.iterate_solar_system_bodies() if body.name == body_name), None)
     tables = [target_result.target.table for target_result in target_results]
     frames = [map_frames.find_map_frame(table) for table in tables if table is not None]
     if frames and all(frame == frames[0] for frame in frames):
@@ -110,5 +110,5 @@ def build_map(
         "body": body_name,
         "km": None if radii is None else radii[0],
         "grounds": body_maps.list_base_maps(body_name, site_directory),
-        "features": map_marks.list_features(body_name, runner, site_tables),
+        "features": map_marks.list_body_features(body_name, runner, site_tables),
     }

@@ -18,7 +18,7 @@ from hven.portal._explore import global_search, parse_search, place_names, searc
 from hven.portal._explore.global_search import STANDARD_FILES, load_standard_table
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import SWITCH_PARAMETERS
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from hven.portal._views import global_search_map, global_search_rows, remote_thumbnails
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
@@ -29,11 +29,11 @@ from hven.portal._views.page_formats import (
     build_page_endpoint,
     build_redirect,
 )
-from hven.portal._views.search_form import build_chips, build_form
-from hven.portal._views.table_view import build_runner, translate_faults
-from hven.portal._views.workspace import build_map_header_options
+from hven.portal._views.search_form import build_condition_chips, build_search_form
+from hven.portal._views.table_page import build_map_header_options
+from hven.portal._views.table_view import build_query_runner, translate_search_faults
 from hven.query import resolver
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.portal._explore import TableSearch
-    from hven.portal._explore.global_search import SearchTarget, TargetResult
+    from hven.portal._explore.global_search import SearchableTable, TableQueryOutcome
     from hven.portal._explore.page_queries import QueryRunner
     from hven.services.face import ServiceContext
 
@@ -63,7 +63,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await anyio.to_thread.run_sync(_search_one_table, page_context)
 
     async def show_places(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_search_places, page_context)
+        return await anyio.to_thread.run_sync(_search_row_places, page_context)
 
     async def list_values(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_list_completions, page_context)
@@ -73,7 +73,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_picture(request: Request) -> Response:
         query_params = request.query_params
         body = await anyio.to_thread.run_sync(
-            remote_thumbnails.fetch_thumbnail,
+            remote_thumbnails.fetch_remote_thumbnail,
             query_params.get("url", ""),
             query_params.get("sign", ""),
             context,
@@ -82,10 +82,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "public, max-age=86400", **PICTURE_HEADERS}
         return Response(body, headers=headers, media_type="image/png")
 
-    error_responder = build_error_responder(context, always_json=True)
+    error_responder = build_error_responder(context, is_always_json=True)
     map_options = build_map_header_options(context.site.settings)
     return [
-        Route("/search/{kind}/picture", answer_errors(send_picture, error_responder)),
+        Route("/search/{kind}/picture", wrap_endpoint_with_error_responses(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
         Route("/search/{kind}/facets", build_json_endpoint(list_values, context)),
@@ -102,10 +102,10 @@ def _read_standard_kind(page_context: PageContext) -> str:
 
 
 def _read_conditions(page_context: PageContext) -> list[tuple[str, str]]:
-    return _read_form(page_context)[0]
+    return _read_form_conditions(page_context)[0]
 
 
-def _read_form(page_context: PageContext) -> tuple[list[tuple[str, str]], bool]:
+def _read_form_conditions(page_context: PageContext) -> tuple[list[tuple[str, str]], bool]:
     """Read the conditions; also return whether they came as the parts of a form."""
     page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
     query_items = page_context.request.query_params.multi_items()
@@ -120,10 +120,10 @@ def _parse_search(
     context = page_context.context
 
     def locate(name: str) -> tuple[float, float]:
-        return resolver.resolve_position(name, site=context.site, policies=context.policies)
+        return resolver.resolve_object_position(name, site=context.site, policies=context.policies)
 
     parsed_search = parse_search(pairs, load_standard_table(kind), locate=locate)
-    search = translate_faults(parsed_search, page_context)
+    search = translate_search_faults(parsed_search, page_context)
     sent_conditions = []
     for name, value in search.list_parameters():
         if not name.startswith("_") or name in {"_q", "_in"}:
@@ -137,19 +137,19 @@ def _parse_search(
 
 def _build_search_page(page_context: PageContext) -> PageContent:
     kind = _read_standard_kind(page_context)
-    runner = build_runner(page_context)
-    pairs, was_form = _read_form(page_context)
+    runner = build_query_runner(page_context)
+    pairs, was_form = _read_form_conditions(page_context)
     search, sent_values = _parse_search(pairs, kind, page_context)
     if was_form:
         return _redirect_to_search(search, kind, page_context)
-    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
     chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
     has_conditions = bool(sent_values)
     immediate_targets = [target for target in targets if target.service is None or (should_wait and has_conditions)]
     rows = global_search.MAX_SINGLE_TABLE_ROWS
 
-    def query_one(target: SearchTarget) -> TargetResult:
+    def query_one(target: SearchableTable) -> TableQueryOutcome:
         if not has_conditions or chosen_target not in {"", "*", target.key}:
             row_limit = 0
         elif chosen_target == target.key:
@@ -157,27 +157,27 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         else:
             row_limit = global_search.MAX_SHARED_TABLE_ROWS
         timeout_seconds = _choose_timeout(target, is_quick=not should_wait)
-        return global_search.query_target(
+        return global_search.query_searchable_table(
             target, sent_values, kind, runner, row_limit=row_limit, timeout_seconds=timeout_seconds
         )
 
     page_timeout = global_search.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5
-    results = global_search.query_targets(immediate_targets, query_one, timeout_seconds=page_timeout)
+    results = global_search.query_searchable_tables(immediate_targets, query_one, timeout_seconds=page_timeout)
     results_by_key = {result.target.key: result for result in results}
     all_results = [
-        results_by_key.get(target.key) or global_search.TargetResult(target=target, status="waiting")
+        results_by_key.get(target.key) or global_search.TableQueryOutcome(target=target, status="waiting")
         for target in targets
     ]
-    lines = [_describe_result(result, page_context, search, kind) for result in all_results]
+    lines = [_describe_table_outcome(result, page_context, search, kind) for result in all_results]
     answered_targets = [result.target for result in results_by_key.values() if result.status == "ok"]
     local_tables = [target.table for target in answered_targets if target.service is None]
     local_searches = [parse_search(sent_values, table) for table in local_tables if table is not None]
     adql = global_search.write_union_query(local_searches, kind) if local_searches else search.write_adql()
     adql_address = f"{page_context.base}/adql?{urlencode({'QUERY': adql})}" if local_searches else ""
     sections = global_search.FORM_SECTIONS[kind]
-    labels = page_context.build_labels(search.table)
+    labels = page_context.build_column_labels(search.table)
     column_names = [name for names in sections.values() for name in names]
-    search_form = build_form(search, None, labels, column_names=column_names)
+    search_form = build_search_form(search, None, labels, column_names=column_names)
     page_address = f"{page_context.base}/search/{kind}"
     is_single_table = chosen_target not in {"", "*"}
     examples: list[dict[str, Any]] = []
@@ -188,7 +188,7 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         )
     else:
         site_tables = [target.table for target in targets if target.table is not None]
-        examples = _list_examples(kind, runner, site_tables, page_context)
+        examples = _list_example_searches(kind, runner, site_tables, page_context)
     parameters = search.list_parameters()
     wait_query = urlencode([*parameters, (WAIT_PARAMETER, "1")])
     all_query = urlencode([*parameters, (TABLE_PARAMETER, "*"), (WAIT_PARAMETER, "1")])
@@ -199,10 +199,10 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         "here": page_address,
         "form": search_form,
         "sections": _group_form_fields(search_form["fields"], sections),
-        "chips": build_chips(search, labels),
+        "chips": build_condition_chips(search, labels),
         "examples": examples,
-        "lines": [line for line in lines if not _is_folded(line)],
-        "folded": [line for line in lines if _is_folded(line)],
+        "lines": [line for line in lines if not _is_table_line_collapsed(line)],
+        "folded": [line for line in lines if _is_table_line_collapsed(line)],
         "asked": has_conditions,
         "total": sum(line["rows"] or 0 for line in lines),
         "complete": all(line["status"] in {"ok", "other"} for line in lines),
@@ -215,7 +215,7 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         "adql_url": adql_address,
         "answer": answer,
         "faults": [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults],
-        "map": global_search_map.classify_map(kind, search) if has_conditions else "",
+        "map": global_search_map.classify_search_map(kind, search) if has_conditions else "",
         "has_map": page_context.request.query_params.get("_map") is not None,
         "surveys": " ".join(page_context.context.site.settings.surveys),
         "shown": is_single_table,
@@ -255,23 +255,23 @@ def _describe_registry_fault(runner: QueryRunner, page_context: PageContext) -> 
     """Return why the registry could not be read; empty if it was read, or is not to be read."""
     if not runner.site.settings.everywhere.registry:
         return ""
-    return page_context.translator(global_search.get_service_lists(runner.site).fault)
+    return page_context.translator(global_search.get_registered_table_cache(runner.site).fault)
 
 
-def _is_folded(line: dict[str, Any]) -> bool:
+def _is_table_line_collapsed(line: dict[str, Any]) -> bool:
     """Return whether a table has no rows for this search, or cannot answer it."""
     if line["status"] == "ok":
         return not line["rows"]
     return bool(line["status"] == "other")
 
 
-def _list_examples(
+def _list_example_searches(
     kind: str, runner: QueryRunner, tables: Sequence[Table], page_context: PageContext
 ) -> list[dict[str, Any]]:
     """List searches that find rows here, with their row counts; on a site without rows, general examples."""
     page_address = f"{page_context.base}/search/{kind}"
     standard_table = load_standard_table(kind)
-    labels = page_context.build_labels(standard_table)
+    labels = page_context.build_column_labels(standard_table)
     examples = [
         {
             "label": labels.translate_code(standard_table.find_column(name), value),
@@ -282,14 +282,14 @@ def _list_examples(
     ]
     if examples:
         return examples
-    translations = load_texts(page_context.language)
+    translations = load_page_translations(page_context.language)
     for label, text in global_search.EXAMPLE_SEARCHES[kind]:
         example_address = f"{page_address}?{urlencode(parse_qsl(text))}"
         examples.append({"label": translations.get(label, label), "rows": None, "address": example_address})
     return examples
 
 
-def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
+def _choose_timeout(target: SearchableTable, *, is_quick: bool) -> float:
     if target.service is not None:
         return min(target.service.seconds, global_search.SEARCH_TIMEOUT_SECONDS)
     return LOCAL_TIMEOUT_SECONDS if is_quick else global_search.SEARCH_TIMEOUT_SECONDS
@@ -298,10 +298,10 @@ def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
 def _search_one_table(page_context: PageContext) -> PageContent:
     """Query one table, for a line of the page."""
     kind = _read_standard_kind(page_context)
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     search, sent_values = _parse_search(_read_conditions(page_context), kind, page_context)
     key = page_context.request.query_params.get(TABLE_PARAMETER, "")
-    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None:
         message = format_message("there is no table {key!r} to query", key[:80])
@@ -314,31 +314,31 @@ def _search_one_table(page_context: PageContext) -> PageContent:
     seconds = _choose_timeout(target, is_quick=False)
     row_limit = global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0
 
-    def query_one(target: SearchTarget) -> TargetResult:
-        return global_search.query_target(
+    def query_one(target: SearchableTable) -> TableQueryOutcome:
+        return global_search.query_searchable_table(
             target, sent_values, kind, runner, row_limit=row_limit, timeout_seconds=seconds
         )
 
-    (target_result,) = global_search.query_targets([target], query_one, timeout_seconds=seconds + 1)
+    (target_result,) = global_search.query_searchable_tables([target], query_one, timeout_seconds=seconds + 1)
     answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
-    template_values = {**_describe_result(target_result, page_context, search, kind), "answer": answer}
+    template_values = {**_describe_table_outcome(target_result, page_context, search, kind), "answer": answer}
     return PageContent(template="", template_values=template_values)
 
 
-def _search_places(page_context: PageContext) -> PageContent:
+def _search_row_places(page_context: PageContext) -> PageContent:
     """Query all tables for the positions of their rows, for the map."""
     kind = _read_standard_kind(page_context)
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     conditions = [(name, value) for name, value in _read_conditions(page_context) if name not in MAP_PARAMETERS]
     search, sent_values = _parse_search(conditions, kind, page_context)
-    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     if sent_values:
-        chosen_targets = [candidate for candidate in targets if global_search_map.has_places(candidate, kind)]
+        chosen_targets = [candidate for candidate in targets if global_search_map.has_map_places(candidate, kind)]
     else:
         chosen_targets = []
 
-    def query_one(target: SearchTarget) -> TargetResult:
-        return global_search.query_target(
+    def query_one(target: SearchableTable) -> TableQueryOutcome:
+        return global_search.query_searchable_table(
             target,
             sent_values,
             kind,
@@ -348,15 +348,15 @@ def _search_places(page_context: PageContext) -> PageContent:
             timeout_seconds=_choose_timeout(target, is_quick=False),
         )
 
-    target_results = global_search.query_targets(chosen_targets, query_one)
-    template_values = global_search_map.build_map(target_results, kind, search, page_context, runner)
+    target_results = global_search.query_searchable_tables(chosen_targets, query_one)
+    template_values = global_search_map.build_map_json(target_results, kind, search, page_context, runner)
     return PageContent(template="", template_values=template_values)
 
 
 def _list_completions(page_context: PageContext) -> PageContent:
     """List the completions of a field: values of the local tables, and names of planets and moons."""
     kind = _read_standard_kind(page_context)
-    runner = build_runner(page_context)
+    runner = build_query_runner(page_context)
     name = page_context.request.query_params.get(TABLE_PARAMETER, "")
     search_text = page_context.request.query_params.get("_like", "").strip()[:100]
     standard_table = load_standard_table(kind)
@@ -364,7 +364,7 @@ def _list_completions(page_context: PageContext) -> PageContent:
     if column is None:
         message = format_message("there is no column {name!r}", name[:60])
         raise ParamError(message, name=TABLE_PARAMETER, remedy="choose one of the standard's columns")
-    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_searchable_tables(kind, runner, list(page_context.catalogue.iterate_tables()))
     tables = [target.table for target in targets if target.table is not None]
     value_choices = global_search.count_column_values(name, search_text, runner, tables)
     choices: list[dict[str, Any]] = [
@@ -376,18 +376,18 @@ def _list_completions(page_context: PageContext) -> PageContent:
             if body.name.casefold() not in known_values:
                 label = f"{body.name} ({body.note})"
                 choices.append({"value": body.name, "label": label, "rows": None})
-    label = page_context.build_labels(standard_table).label_field(name)
+    label = page_context.build_column_labels(standard_table).label_field(name)
     template_values = {"facets": [{"column": name, "label": label, "choices": choices}]}
     return PageContent(template="", template_values=template_values)
 
 
-def _describe_result(
-    target_result: TargetResult, page_context: PageContext, search: TableSearch, kind: str
+def _describe_table_outcome(
+    target_result: TableQueryOutcome, page_context: PageContext, search: TableSearch, kind: str
 ) -> dict[str, Any]:
     """Describe the result of one table for the page."""
     target = target_result.target
     if target.table is not None:
-        rows_url = f"{build_table_address(page_context.base, target.table)}?{search.write_address()}"
+        rows_url = f"{build_table_address(page_context.base, target.table)}?{search.write_query_string()}"
     else:
         own_parameters = [(TABLE_PARAMETER, target.key), (WAIT_PARAMETER, "1")]
         rows_query = urlencode([*search.list_parameters(), *own_parameters])

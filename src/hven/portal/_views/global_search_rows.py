@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from hven.model.table import Table, set_column_epochs
 from hven.portal._explore import global_search
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.row_pages import RowPage
 from hven.portal._views import remote_thumbnails
 from hven.portal._views.page_addresses import build_table_address
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.portal._explore.cell_text import TextCell
-    from hven.portal._explore.global_search import TargetResult
+    from hven.portal._explore.global_search import TableQueryOutcome
     from hven.portal._views.page_formats import PageContext
 
 PICTURE_COLUMN = "thumbnail_url"
 
 
 def merge_rows(
-    target_results: Sequence[TargetResult],
+    target_results: Sequence[TableQueryOutcome],
     kind: str,
     standard: str,
     page_context: PageContext,
@@ -60,7 +60,7 @@ def merge_rows(
             continue
         answer_table = Table(schema="", name="answer", columns=target_result.columns, standard=standard)
         result_table = set_column_epochs(answer_table, _compute_extremes(target_result.first_rows))
-        labels = page_context.build_labels(result_table)
+        labels = page_context.build_column_labels(result_table)
         page = RowPage(
             columns=result_table.columns,
             rows=target_result.first_rows,
@@ -68,7 +68,7 @@ def merge_rows(
             offset=0,
             has_more=False,
         )
-        for head in columns_to_json(build_headings(page, result_table, labels=labels)):
+        for head in columns_to_json(build_column_headings(page, result_table, labels=labels)):
             headings_by_name.setdefault(head["name"], head)
         order = [column.name for column in target_result.columns]
         for row_number, values in enumerate(format_cells(page, result_table, labels=labels)):
@@ -109,7 +109,7 @@ def _compute_extremes(rows: pa.Table) -> dict[str, dict[str, object]]:
     return extremes
 
 
-def _build_row_address(target_result: TargetResult, row_number: int, page_context: PageContext) -> str:
+def _build_row_address(target_result: TableQueryOutcome, row_number: int, page_context: PageContext) -> str:
     """Return the page of a row of this site."""
     if target_result.target.table is None or not target_result.keys:
         return ""
@@ -126,6 +126,6 @@ def _build_picture_address(cells_by_name: Mapping[str, TextCell | None], kind: s
     base_urls = list_base_urls(page_context.request, settings)
     if any(picture_cell.href.startswith(f"{base}/") for base in base_urls):
         return str(picture_cell.href)
-    return remote_thumbnails.build_picture_address(
+    return remote_thumbnails.build_remote_picture_address(
         f"{page_context.base}/search/{kind}", picture_cell.href, page_context.context.site
     )

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from hven import services
 from hven.model.errors import NotFoundError, format_message
-from hven.portal._pages import find_brand
+from hven.portal._pages import find_portal_brand
 from hven.portal._pages.markdown import render_markdown
-from hven.portal._views.notes import PICTURE_MEDIA_TYPES, NoteCache
+from hven.portal._views.notes import PICTURE_MEDIA_TYPES, NewsAndHelpCache
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_context, build_page_endpoint
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.services.face import ServiceContext
 
 LOGO_MEDIA_TYPES = {**PICTURE_MEDIA_TYPES, ".svg": "image/svg+xml"}
@@ -33,20 +33,20 @@ INERT_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "x-content-type-options": "nosniff",
 }
-NOTE_CACHE = NoteCache()
+NOTE_CACHE = NewsAndHelpCache()
 
 
-def list_collection_pages(resource: Resource, page_context: PageContext) -> list[dict[str, str]]:
+def list_collection_help_pages(resource: CollectionSpec, page_context: PageContext) -> list[dict[str, str]]:
     """List the help pages of a collection."""
     folder = resource.path.parent / page_context.context.site.settings.help
-    notes = NOTE_CACHE.list_pages(folder, page_context.context.site.settings.directory, page_context.language)
+    notes = NOTE_CACHE.list_help_pages(folder, page_context.context.site.settings.directory, page_context.language)
     return [
         {"title": note.title, "url": f"{page_context.base}/help/{quote(resource.name)}/{quote(note.name)}"}
         for note in notes
     ]
 
 
-def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
+def find_collection_thumbnail_address(resource: CollectionSpec, page_context: PageContext) -> str:
     """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor).
 
     Empty if there is none.
@@ -59,14 +59,14 @@ def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
     return ""
 
 
-def list_site_pages(page_context: PageContext) -> list[dict[str, str]]:
+def list_site_help_pages(page_context: PageContext) -> list[dict[str, str]]:
     """List the help pages of the site."""
     directory = page_context.context.site.settings.directory
-    notes = NOTE_CACHE.list_pages(directory / page_context.brand.help, directory, page_context.language)
+    notes = NOTE_CACHE.list_help_pages(directory / page_context.brand.help, directory, page_context.language)
     return [{"title": note.title, "url": f"{page_context.base}/help/{quote(note.name)}"} for note in notes]
 
 
-def list_visible_collections(page_context: PageContext) -> list[Resource]:
+def list_visible_collections(page_context: PageContext) -> list[CollectionSpec]:
     """Return the collections that the reader may see and that the portal shows."""
     return [
         page_context.published_state.resources[schema.name]
@@ -87,7 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/help``, ``/help/PAGE``, ``/help/COLLECTION/PAGE`` and ``/logo``."""
     endpoints = _HelpEndpoints(context)
     page_endpoint = build_page_endpoint(
-        endpoints.show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
+        endpoints.show_index, context, document_cache=services.DocumentCache(), compute_state=compute_help_state
     )
     return [
         Route("/help", page_endpoint),
@@ -104,16 +104,16 @@ class _HelpEndpoints:
         self.context = context
         self.settings = context.site.settings
         self.page_endpoint = build_page_endpoint(
-            self.show_page, context, documents=services.DocumentCache(), compute_state=compute_help_state
+            self.show_page, context, document_cache=services.DocumentCache(), compute_state=compute_help_state
         )
 
     @staticmethod
-    def find_resource(page_context: PageContext) -> Resource | None:
+    def find_requested_collection(page_context: PageContext) -> CollectionSpec | None:
         if "name" in page_context.request.path_params:
             return page_context.published_state.resources[page_context.find_collection().name]
         return None
 
-    def find_folder(self, resource: Resource | None, page_context: PageContext) -> Path:
+    def find_help_folder(self, resource: CollectionSpec | None, page_context: PageContext) -> Path:
         if resource is None:
             return self.settings.directory / page_context.brand.help
         return resource.path.parent / self.settings.help
@@ -122,18 +122,18 @@ class _HelpEndpoints:
     async def show_index(page_context: PageContext) -> PageContent:
         groups = []
         for resource in list_visible_collections(page_context):
-            pages = list_collection_pages(resource, page_context)
+            pages = list_collection_help_pages(resource, page_context)
             if pages:
                 groups.append({**_build_collection_link(resource, page_context), "pages": pages})
-        help_contents: dict[str, Any] = {"pages": list_site_pages(page_context), "groups": groups}
+        help_contents: dict[str, Any] = {"pages": list_site_help_pages(page_context), "groups": groups}
         template_values = {**help_contents, "one": None}
         return PageContent(template="help.html", template_values=template_values, json_content=help_contents)
 
     async def show_page(self, page_context: PageContext) -> PageContent:
-        resource = self.find_resource(page_context)
+        resource = self.find_requested_collection(page_context)
         name = page_context.request.path_params["page"].removesuffix(".json")
-        notes = NOTE_CACHE.list_pages(
-            self.find_folder(resource, page_context), self.settings.directory, page_context.language
+        notes = NOTE_CACHE.list_help_pages(
+            self.find_help_folder(resource, page_context), self.settings.directory, page_context.language
         )
         note = next((candidate for candidate in notes if candidate.name == name), None)
         if note is None:
@@ -160,13 +160,13 @@ class _HelpEndpoints:
             return await self.page_endpoint(request)
         try:
             page_context = build_page_context(request, self.context)
-            help_folder = self.find_folder(self.find_resource(page_context), page_context)
+            help_folder = self.find_help_folder(self.find_requested_collection(page_context), page_context)
         except NotFoundError as error:
             return PlainTextResponse(f"{error}\n", 404)
         return _send_picture(help_folder / name, self.settings.directory, kind)
 
     async def send_logo(self, request: Request) -> Response:
-        name = find_brand(request, self.settings).logo
+        name = find_portal_brand(request, self.settings).logo
         if name is None:
             return PlainTextResponse("there is no logo\n", 404)
         return _send_picture(
@@ -177,7 +177,7 @@ class _HelpEndpoints:
         )
 
 
-def _build_collection_link(resource: Resource, page_context: PageContext) -> dict[str, Any]:
+def _build_collection_link(resource: CollectionSpec, page_context: PageContext) -> dict[str, Any]:
     address = f"{page_context.base}/collections/{quote(resource.name)}"
     return {"title": resource.title or resource.name, "url": address}
 

@@ -17,15 +17,15 @@ from starlette.routing import Route
 from hven import services
 from hven.model.table import FILES_UTYPE
 from hven.portal._explore.collection_overviews import CollectionOverview
-from hven.portal._explore.count_trees import CountNode, CountTrees
+from hven.portal._explore.count_trees import CountTreeCache, CountTreeNode
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._pages.markdown import read_translated_file, render_markdown
-from hven.portal._views.collection import collection_to_json, describe_collection, list_strip_pictures
-from hven.portal._views.counts import VisibleRowCounts, count_observation_lines
+from hven.portal._views.collection import collection_to_json, describe_collection, list_picture_strip_entries
+from hven.portal._views.counts import VisibleRowCounter, count_observation_lines_by_table
 from hven.portal._views.dataset_metadata import build_data_catalogue
-from hven.portal._views.help_pages import NOTE_CACHE, find_thumbnail, list_visible_collections
-from hven.portal._views.news import describe_note
-from hven.portal._views.overview_pictures import load_overviews
+from hven.portal._views.help_pages import NOTE_CACHE, find_collection_thumbnail_address, list_visible_collections
+from hven.portal._views.news import describe_news_item
+from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import (
     PageContent,
@@ -35,8 +35,8 @@ from hven.portal._views.page_formats import (
     build_redirect,
     is_json_requested,
 )
-from hven.portal._views.table_view import build_runner
-from hven.services.file_rows import NOUNS, Amount
+from hven.portal._views.table_view import build_query_runner
+from hven.services.file_rows import NOUNS, CountWithNoun
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     context.site.add_change_listener(start_counting)
     front = build_page_endpoint(
-        endpoints.show_home, context, documents=services.DocumentCache(), compute_state=endpoints.compute_state
+        endpoints.show_home,
+        context,
+        document_cache=services.DocumentCache(),
+        compute_state=endpoints.compute_home_state,
     )
     return [
         Route("/", front),
@@ -85,17 +88,17 @@ class _HomeEndpoints:
         self.context = context
         self.settings = context.site.settings
         self.directory = self.settings.directory
-        self.counts = VisibleRowCounts(context)
-        self.trees = CountTrees()
+        self.counts = VisibleRowCounter(context)
+        self.trees = CountTreeCache()
 
-    async def compute_state(self, page_context: PageContext) -> object:
+    async def compute_home_state(self, page_context: PageContext) -> object:
         brand = page_context.brand
         folders = [self.directory / brand.news, (self.directory / brand.text).parent]
         folders += [resource.path.parent / self.settings.help for resource in list_visible_collections(page_context)]
         directory_states = [NOTE_CACHE.find_directory_state(folder) for folder in folders]
-        has_tree = self.has_tree(page_context) or await self.load_tree(page_context) is not None
-        tree_state = (has_tree, self.count_missing(page_context))
-        observation_counts = await self.count_lines(page_context)
+        has_tree = self.is_tree_counted(page_context) or await self.load_tree(page_context) is not None
+        tree_state = (has_tree, self.count_uncounted_tables(page_context))
+        observation_counts = await self.count_observations_of_tables(page_context)
         if observation_counts is None:
             counted_tables = None
         else:
@@ -106,61 +109,64 @@ class _HomeEndpoints:
     @staticmethod
     async def load_collection_overviews(page_context: PageContext) -> dict[str, CollectionOverview] | None:
         """Return the overview of each collection; None if they are not ready in time."""
-        tables_by_collection = _group_tables(page_context)
-        overviews = await load_overviews(page_context, list(tables_by_collection.values()))
+        tables_by_collection = _group_tables_by_collection(page_context)
+        overviews = await summarize_collections_in_time(page_context, list(tables_by_collection.values()))
         if overviews is None:
             return None
         return dict(zip(tables_by_collection, overviews, strict=True))
 
-    async def count_lines(self, page_context: PageContext) -> dict[str, int | None] | None:
+    async def count_observations_of_tables(self, page_context: PageContext) -> dict[str, int | None] | None:
         """Return the number of observations of each table; None if they are not counted in time."""
         tables = _list_shown_tables(page_context)
         with anyio.move_on_after(TREE_WAIT_SECONDS):
-            return await self.counts.count_lines(page_context.published_state, tables, page_context.principal)
+            return await self.counts.count_observations_of_tables(
+                page_context.published_state, tables, page_context.principal
+            )
         return None
 
-    def has_tree(self, page_context: PageContext) -> bool:
+    def is_tree_counted(self, page_context: PageContext) -> bool:
         return self.trees.is_ready(*self._list_tree_arguments(page_context))
 
-    def count_missing(self, page_context: PageContext) -> int:
+    def count_uncounted_tables(self, page_context: PageContext) -> int:
         return self.trees.count_uncounted_tables(*self._list_tree_arguments(page_context))
 
-    async def load_tree(self, page_context: PageContext) -> CountNode | None:
+    async def load_tree(self, page_context: PageContext) -> CountTreeNode | None:
         """Return the tree; None if it is not counted in time."""
-        if self.has_tree(page_context):
+        if self.is_tree_counted(page_context):
             return self.build_tree(page_context)
         with anyio.move_on_after(TREE_WAIT_SECONDS):
             return await anyio.to_thread.run_sync(self.build_tree, page_context, abandon_on_cancel=True)
         return None
 
-    def build_tree(self, page_context: PageContext) -> CountNode:
+    def build_tree(self, page_context: PageContext) -> CountTreeNode:
         return self.trees.build_tree(*self._list_tree_arguments(page_context))
 
     def _list_tree_arguments(self, page_context: PageContext) -> tuple[QueryRunner, list[Table], Any, int, str]:
         """List what identifies the tree of a page: tables, levels, number of branches and the reader's access."""
         tables = _skip_file_tables(_list_shown_tables(page_context))
         levels = page_context.brand.levels
-        return build_runner(page_context), tables, levels, self.settings.tree.branches, page_context.access_key
+        return build_query_runner(page_context), tables, levels, self.settings.tree.branches, page_context.access_key
 
     async def show_home(self, page_context: PageContext) -> PageContent:
         published_names = page_context.published_state.resources
         schemas = [schema for schema in page_context.catalogue.schemas if schema.name in published_names]
-        rows = await self.counts.count_tables(
+        rows = await self.counts.count_rows_of_tables(
             page_context.published_state, _list_shown_tables(page_context), page_context.principal
         )
-        observation_counts = await self.count_lines(page_context)
+        observation_counts = await self.count_observations_of_tables(page_context)
         descriptions = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
         loaded_overviews = await self.load_collection_overviews(page_context)
         overviews = loaded_overviews or {}
         collections = [
-            _build_card(description, overviews.get(description["name"]), page_context) for description in descriptions
+            _build_collection_card(description, overviews.get(description["name"]), page_context)
+            for description in descriptions
         ]
-        collections.sort(key=_rank_card)
+        collections.sort(key=_build_card_sort_key)
         root = await self.load_tree(page_context)
         text = read_translated_file(self.directory / page_context.brand.text, self.directory, page_context.language)
         news_folder = self.directory / page_context.brand.news
         notes = NOTE_CACHE.list_news(news_folder, self.directory, page_context.language)
-        news = [describe_note(note, page_context.base) for note in notes[:MAX_NEWS]]
+        news = [describe_news_item(note, page_context.base) for note in notes[:MAX_NEWS]]
         updated_collections = [collection for collection in collections if collection["updated"]]
         updated_collections.sort(key=lambda collection: str(collection["updated"]), reverse=True)
         titled_pictures = []
@@ -175,9 +181,9 @@ class _HomeEndpoints:
             "text": render_markdown(text) if text is not None else None,
             "news": news,
             "updates": updated_collections[:MAX_NEWS],
-            "strip": list_strip_pictures(titled_pictures, page_context),
+            "strip": list_picture_strip_entries(titled_pictures, page_context),
             "pictures_come": loaded_overviews is None,
-            "amounts": _sum_collections(collections),
+            "amounts": _sum_collection_amounts(collections),
             "catalogue": build_data_catalogue(page_context, collections),
         }
         json_content = {
@@ -245,16 +251,16 @@ class _HomeEndpoints:
                     return
             if is_incomplete and self.context.site.wait_for_closing(RETRY_SECONDS):
                 return
-        count_observation_lines(tables, runner)
+        count_observation_lines_by_table(tables, runner)
 
 
-def _build_card(
+def _build_collection_card(
     collection: dict[str, Any], overview: CollectionOverview | None, page_context: PageContext
 ) -> dict[str, Any]:
     """Add a picture, the years and the targets to the description of a collection."""
     overview = overview or CollectionOverview()
     pictures = [picture.address for picture in overview.pictures]
-    thumbnail = find_thumbnail(collection["resource"], page_context)
+    thumbnail = find_collection_thumbnail_address(collection["resource"], page_context)
     return collection | {
         "thumbnail": thumbnail or next(iter(pictures), ""),
         "years": overview.years,
@@ -262,23 +268,23 @@ def _build_card(
     }
 
 
-def _sum_collections(collections: Sequence[Mapping[str, Any]]) -> tuple[Amount, ...]:
+def _sum_collection_amounts(collections: Sequence[Mapping[str, Any]]) -> tuple[CountWithNoun, ...]:
     """Sum the amounts of all collections, each kind of thing by itself."""
     amounts = [amount for collection in collections for amount in collection["amounts"]]
     sums = dict.fromkeys(NOUNS, 0)
     for amount in amounts:
         sums[amount.noun] += amount.number
-    return tuple(Amount(number, noun) for noun, number in sums.items() if number)
+    return tuple(CountWithNoun(number, noun) for noun, number in sums.items() if number)
 
 
-def _rank_card(collection: dict[str, Any]) -> tuple[bool, int, int, str]:
+def _build_card_sort_key(collection: dict[str, Any]) -> tuple[bool, int, int, str]:
     """Return the sort key of a card: by the `index` of its descriptor, then the largest first."""
     index = collection["resource"].index
     size = sum(amount.number for amount in collection["amounts"])
     return (index is None, index or 0, -size, collection["name"])
 
 
-def _group_tables(page_context: PageContext) -> dict[str, list[Table]]:
+def _group_tables_by_collection(page_context: PageContext) -> dict[str, list[Table]]:
     """Group the tables that pages show to this reader by collection."""
     tables_by_collection: dict[str, list[Table]] = {}
     for table in _list_shown_tables(page_context):
@@ -303,7 +309,7 @@ def _list_shown_tables(page_context: PageContext) -> list[Table]:
     return [table for table in all_tables if _is_collection_table(table, published_state)]
 
 
-def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[str, Any]]:
+def _branches_to_json(node: CountTreeNode, page_context: PageContext) -> list[dict[str, Any]]:
     """Return the branches of a tree for templates and JSON.
 
     A branch that ends in one table links to its page.
@@ -332,7 +338,7 @@ def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[s
     return branch_list
 
 
-def _find_branch_address(branch: CountNode, page_context: PageContext) -> str:
+def _find_branch_address(branch: CountTreeNode, page_context: PageContext) -> str:
     """Return the address that a branch links to.
 
     That is the rows of its only table, the page of its only collection, or else the search for its name.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.jobs import JobDefinition
-    from hven.model.params import Param, RequestParams, Upload
+    from hven.model.params import Param, RequestParams, UploadedFile
     from hven.site.auth import Principal
 
 
@@ -62,7 +62,7 @@ def _build_form_field(param: Param, job_type: JobDefinition, sent_params: Reques
 
 def read_job_params(
     job_type: JobDefinition, sent_params: RequestParams
-) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
+) -> tuple[list[tuple[str, str]], dict[str, UploadedFile]]:
     """Return the parameters and the files of a job that a form sent.
 
     Empty fields are left out. Each line of a parameter with several values is one value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.portal._views.page_formats import build_page_context, describe_file, render_response
+from hven.portal._views.page_formats import build_page_context, describe_requested_file, render_page_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +27,9 @@ def render_keyword_page(request: Request, context: ServiceContext, header_facts:
         The ``rows`` of the headers, with the columns of the face's table.
     """
     page_context = build_page_context(request, context)
-    file = describe_file(page_context)
+    file = describe_requested_file(page_context)
     filled_hdus = {row["hdu"] for row in header_facts["rows"] if row["keyword"] == "NAXIS" and row["number"]}
     address = f"{file['above']}/files/{quote(file['file'])}"
-    return render_response(
+    return render_page_response(
         page_context, "keywords.html", **file, address=address, filled=filled_hdus, rows=header_facts["rows"]
     )

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 from lxml import etree
 
 from hven import services
-from hven.model import split_address_or_none
+from hven.model import split_address_or_empty
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import build_page_context, render_response
+from hven.portal._views.page_formats import build_page_context, render_page_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ SHOWN_PICTURE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp", "im
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def _split_byte_size(byte_count: int | None) -> tuple[str, str]:
+def _format_byte_size(byte_count: int | None) -> tuple[str, str]:
     """Format a number of bytes as a number and a unit."""
     if byte_count is None:
         return "", ""
@@ -55,7 +55,7 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
     page_context = build_page_context(request, context)
     table = link_facts["table"]
     base_url = services.get_base_url(request, context.site.settings)
-    host = split_address_or_none(base_url)
+    host = split_address_or_empty(base_url)
     origins = (f"{host.scheme}://{host.netloc}", *context.site.settings.origins)
     links = link_facts["links"].to_pylist()
     rows = []
@@ -66,7 +66,7 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
     if table.schema in page_context.published_state.resources:
         collection_address = build_table_address(page_context.base, table)
     query_text = "&".join(f"ID={quote(ident, safe='')}" for ident in link_facts["ids"])
-    return render_response(
+    return render_page_response(
         page_context,
         "links.html",
         name=table.title or table.qualified_name,
@@ -96,7 +96,7 @@ def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> d
     url = link["access_url"] or ""
     kind = link["content_type"] or ""
     semantics = link["semantics"]
-    url_parts = split_address_or_none(url)
+    url_parts = split_address_or_empty(url)
     is_own = url.startswith("/") or f"{url_parts.scheme}://{url_parts.netloc}" in picture_origins
     is_shown_type = not kind or kind.partition(";")[0] in SHOWN_PICTURE_TYPES
     is_picture = semantics in PICTURE_SEMANTICS and is_own and is_shown_type
@@ -105,7 +105,7 @@ def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> d
     service = None
     if link["service_def"]:
         service = _parse_service_descriptor(link["service_def"], picture_origins[0])
-    number, unit = _split_byte_size(link["content_length"])
+    number, unit = _format_byte_size(link["content_length"])
     return {
         "url": url,
         "words": link["description"] or file_name or url,
@@ -120,15 +120,15 @@ def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> d
     }
 
 
-def write_call_address(described: str) -> str:
+def write_service_call_address(descriptor_xml: str) -> str:
     """Return the address that calls a service with the values of a row only.
 
     Parameters
     ----------
-    described
+    descriptor_xml
         The service descriptor, as `hven.services.datalinks.list_row_links` returns it.
     """
-    service = _parse_service_descriptor(described, "")
+    service = _parse_service_descriptor(descriptor_xml, "")
     inputs = service["inputs"]
     input_values = [
         (service_input["name"], service_input["value"]) for service_input in inputs if service_input["value"]
@@ -140,7 +140,7 @@ def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> dict[str
     """Parse a service descriptor of this site for a form; forms are not sent to other sites."""
     root = etree.fromstring(descriptor_xml)
     params = {param.get("name"): param.get("value") for param in root.iterfind("PARAM")}
-    qsl = parse_qsl(split_address_or_none(params.get("exampleURL") or "").query)
+    qsl = parse_qsl(split_address_or_empty(params.get("exampleURL") or "").query)
     example_values = dict(qsl)
     inputs = []
     for param in root.iterfind("GROUP/PARAM"):

@@ -15,10 +15,10 @@ from starlette.routing import Route
 from hven import __version__, services
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
-from hven.portal._pages import VARY_HEADERS, find_brand
+from hven.portal._pages import VARY_HEADERS, find_portal_brand
 from hven.portal._pages.markdown import render_markdown
 from hven.portal._pages.texts import choose_language
-from hven.portal._views.notes import NoteCache
+from hven.portal._views.notes import NewsAndHelpCache
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.portal._pages import PortalBrand
-    from hven.portal._views.notes import SiteNote
+    from hven.portal._views.notes import NewsOrHelpPage
     from hven.services.face import ServiceContext
 
 ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
@@ -39,10 +39,10 @@ _LINK_PATTERN = re.compile(r'\b(href|src)="([^"]*)"')
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/news``, ``/news/NAME``, ``/news.rss``, ``/news.atom``."""
-    note_cache = NoteCache()
+    note_cache = NewsAndHelpCache()
     site_directory = context.site.settings.directory
 
-    def list_notes(page_context: PageContext) -> tuple[SiteNote, ...]:
+    def list_notes(page_context: PageContext) -> tuple[NewsOrHelpPage, ...]:
         return note_cache.list_news(site_directory / page_context.brand.news, site_directory, page_context.language)
 
     async def compute_state(page_context: PageContext) -> object:
@@ -50,7 +50,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def list_news(page_context: PageContext) -> PageContent:
         rendered_notes = [
-            (describe_note(note, page_context.base), render_markdown(note.text, first_paragraph_only=True))
+            (describe_news_item(note, page_context.base), render_markdown(note.text, is_first_paragraph_only=True))
             for note in list_notes(page_context)
         ]
         content = {"notes": [{**facts, "html": body} for facts, body in rendered_notes], "one": None}
@@ -62,29 +62,29 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         note = next((other_note for other_note in list_notes(page_context) if other_note.name == name), None)
         if note is None:
             raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
-        note_facts = describe_note(note, page_context.base)
+        note_facts = describe_news_item(note, page_context.base)
         html = render_markdown(note.text)
         template_values = {"notes": [], "one": {**note_facts, "html": html}}
         json_content = {**note_facts, "text": note.text}
         return PageContent(template="news.html", template_values=template_values, json_content=json_content)
 
     async def send_feed(request: Request) -> Response:
-        brand = find_brand(request, context.site.settings)
+        brand = find_portal_brand(request, context.site.settings)
         language = choose_language(request, brand.language)
         news = note_cache.list_news(site_directory / brand.news, site_directory, language)
         latest_notes = news[:MAX_FEED_ENTRIES]
         is_atom = request.url.path.endswith(".atom")
         if is_atom:
-            body = _write_atom(latest_notes, brand, language)
+            body = _write_atom_feed(latest_notes, brand, language)
         else:
-            body = _write_rss(latest_notes, brand, language)
+            body = _write_rss_feed(latest_notes, brand, language)
         kind = "application/atom+xml" if is_atom else "application/rss+xml"
         cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=True, vary=VARY_HEADERS)
         return services.answer_with_etag(request, cache_headers, f"{kind}; charset=utf-8", body)
 
     def build_endpoint(build_content: Callable[[PageContext], Awaitable[PageContent]]) -> Any:
         documents = services.DocumentCache()
-        return build_page_endpoint(build_content, context, documents=documents, compute_state=compute_state)
+        return build_page_endpoint(build_content, context, document_cache=documents, compute_state=compute_state)
 
     return [
         Route("/news", build_endpoint(list_news)),
@@ -95,7 +95,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
+def describe_news_item(note: NewsOrHelpPage, base: str) -> dict[str, Any]:
     """Describe a piece of news for lists."""
     if note.day is not None:
         day = note.day.isoformat()
@@ -110,7 +110,7 @@ def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
     }
 
 
-def _write_rss(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> bytes:
+def _write_rss_feed(notes: Sequence[NewsOrHelpPage], brand: PortalBrand, language: str) -> bytes:
     root = etree.Element("rss", version="2.0", nsmap={"atom": ATOM_NAMESPACE})
     channel = etree.SubElement(root, "channel")
     for name, value in (
@@ -135,7 +135,7 @@ def _write_rss(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> 
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
 
 
-def _write_atom(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> bytes:
+def _write_atom_feed(notes: Sequence[NewsOrHelpPage], brand: PortalBrand, language: str) -> bytes:
     names: Any = {None: ATOM_NAMESPACE}
     root = etree.Element(f"{{{ATOM_NAMESPACE}}}feed", nsmap=names)
     root.set("{http://www.w3.org/XML/1998/namespace}lang", language)
@@ -192,11 +192,11 @@ def _make_links_absolute(text: str, page_address: str) -> str:
     return _LINK_PATTERN.sub(replace_link, text)
 
 
-def _find_publication_time(note: SiteNote) -> datetime:
+def _find_publication_time(note: NewsOrHelpPage) -> datetime:
     return datetime.combine(note.day or note.changed.date(), time(12), UTC)
 
 
-def _find_change_time(note: SiteNote) -> datetime:
+def _find_change_time(note: NewsOrHelpPage) -> datetime:
     """Return when a piece of news was last changed: no earlier than its day."""
     if note.changed < datetime.now(UTC):
         return max(note.changed.replace(microsecond=0), _find_publication_time(note))

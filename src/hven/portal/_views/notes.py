@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from hven.formats.votable import replace_illegal_characters
-from hven.portal._pages.markdown import read_translated_file, split_first_heading, to_plain_text
+from hven.portal._pages.markdown import extract_plain_text_summary, read_translated_file, split_first_heading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ _PAGE_FILE_PATTERN = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteNote:
+class NewsOrHelpPage:
     """A page of news or help.
 
     `name` is its name in addresses, `text` the Markdown without the heading. News have a `day`.
@@ -46,15 +46,17 @@ class SiteNote:
     @property
     def summary(self) -> str:
         """The first words of the text."""
-        return to_plain_text(self.text)
+        return extract_plain_text_summary(self.text)
 
 
-class NoteCache:
+class NewsAndHelpCache:
     """Cache of the pages in directories, until their files change; for the event loop and its threads."""
 
     def __init__(self) -> None:
         self._directory_states: dict[Path, tuple[float, tuple[tuple[str, int, int], ...]]] = {}
-        self._notes: dict[tuple[Path, str, bool], tuple[tuple[tuple[str, int, int], ...], tuple[SiteNote, ...]]] = {}
+        self._notes: dict[
+            tuple[Path, str, bool], tuple[tuple[tuple[str, int, int], ...], tuple[NewsOrHelpPage, ...]]
+        ] = {}
 
     def find_directory_state(self, directory: Path) -> tuple[tuple[str, int, int], ...]:
         """Return the state of a directory: its files with times and sizes; empty without a directory."""
@@ -73,19 +75,19 @@ class NoteCache:
         self._directory_states[directory] = (now, tuple(file_states))
         return tuple(file_states)
 
-    def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
+    def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[NewsOrHelpPage, ...]:
         """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
-        notes = self._list_notes(directory, site_directory, language, is_news=True)
+        notes = self._list_news_or_help_pages(directory, site_directory, language, is_news=True)
         return tuple(sorted(notes, key=lambda note: (note.day or date.min, note.name), reverse=True))
 
-    def list_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
+    def list_help_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[NewsOrHelpPage, ...]:
         """Return the help pages of a directory, by their names; ``index.md`` first."""
-        notes = self._list_notes(directory, site_directory, language, is_news=False)
+        notes = self._list_news_or_help_pages(directory, site_directory, language, is_news=False)
         return tuple(sorted(notes, key=lambda note: (note.name != "index", note.name)))
 
-    def _list_notes(
+    def _list_news_or_help_pages(
         self, directory: Path, site_directory: Path, language: str, *, is_news: bool
-    ) -> tuple[SiteNote, ...]:
+    ) -> tuple[NewsOrHelpPage, ...]:
         directory_state = self.find_directory_state(directory)
         key = (directory, language, is_news)
         cached_notes = self._notes.get(key)
@@ -93,16 +95,16 @@ class NoteCache:
             return cached_notes[1]
         notes = []
         for file_name, changed_ns, _ in directory_state:
-            note = _read_note(directory, site_directory, file_name, changed_ns, language, is_news=is_news)
+            note = _read_news_or_help_page(directory, site_directory, file_name, changed_ns, language, is_news=is_news)
             if note is not None:
                 notes.append(note)
         self._notes[key] = (directory_state, tuple(notes))
         return tuple(notes)
 
 
-def _read_note(
+def _read_news_or_help_page(
     directory: Path, site_directory: Path, file_name: str, changed_ns: int, language: str, *, is_news: bool
-) -> SiteNote | None:
+) -> NewsOrHelpPage | None:
     name_pattern = NEWS_FILE_PATTERN if is_news else _PAGE_FILE_PATTERN
     name_match = name_pattern.fullmatch(file_name)
     if name_match is None:
@@ -119,7 +121,7 @@ def _read_note(
     # feeds contain the text: characters that XML does not allow are replaced
     title, body = split_first_heading(replace_illegal_characters(text))
     name = file_name.removesuffix(".md")
-    return SiteNote(
+    return NewsOrHelpPage(
         name=name,
         title=title or name.replace("-", " "),
         text=body,

@@ -14,9 +14,13 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.to_thread
 
-from hven.formats.pictures import is_drawable
-from hven.portal._explore.collection_overviews import CollectionOverview, CollectionOverviews, build_origin_check
-from hven.portal._views.table_view import build_runner
+from hven.formats.pictures import has_drawable_extension
+from hven.portal._explore.collection_overviews import (
+    CollectionOverview,
+    CollectionOverviewCache,
+    build_picture_origin_check,
+)
+from hven.portal._views.table_view import build_query_runner
 from hven.services import drawings
 from hven.services.addresses import list_base_urls
 
@@ -31,35 +35,35 @@ OWN_PICTURE = re.compile(r"/collections/(?P<collection>[^/]+)/(?:preview|files)/
 _one_drawing = threading.Lock()  # one at a time: queries, and pictures that readers request, have priority
 
 
-async def load_overviews(
+async def summarize_collections_in_time(
     page_context: PageContext, table_groups: Sequence[Sequence[Table]]
 ) -> list[CollectionOverview] | None:
     """Summarise collections, given as groups of tables; None if that takes longer than a page waits."""
-    overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
+    overviews: CollectionOverviewCache = page_context.context.site.get_or_create(CollectionOverviewCache)
     site_origin = "{0.scheme}://{0.netloc}".format(urlsplit(page_context.base))
-    is_allowed = build_origin_check(page_context.context.site.settings.origins, site_origin)
+    is_allowed = build_picture_origin_check(page_context.context.site.settings.origins, site_origin)
     summarize = partial(
         overviews.summarize_collections,
         table_groups,
-        build_runner(page_context),
+        build_query_runner(page_context),
         page_context.access_key,
         is_allowed,
-        build_picture_check(page_context),
+        build_informative_picture_check(page_context),
     )
-    if await anyio.to_thread.run_sync(has_overviews, page_context, table_groups):
+    if await anyio.to_thread.run_sync(has_collection_overviews, page_context, table_groups):
         return summarize()
     with anyio.move_on_after(OVERVIEW_WAIT_SECONDS):
         return await anyio.to_thread.run_sync(summarize, abandon_on_cancel=True)
     return None
 
 
-def has_overviews(page_context: PageContext, table_groups: Sequence[Sequence[Table]]) -> bool:
+def has_collection_overviews(page_context: PageContext, table_groups: Sequence[Sequence[Table]]) -> bool:
     """Return whether the overviews of collections are ready for this reader."""
-    overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
-    return overviews.is_ready(table_groups, build_runner(page_context), page_context.access_key)
+    overviews: CollectionOverviewCache = page_context.context.site.get_or_create(CollectionOverviewCache)
+    return overviews.is_ready(table_groups, build_query_runner(page_context), page_context.access_key)
 
 
-def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
+def build_informative_picture_check(page_context: PageContext) -> Callable[[str], bool]:
     """Return the function that tells whether the picture at an address shows something.
 
     A file of this site is drawn to find out; a picture of another site is assumed to show something.
@@ -75,7 +79,7 @@ def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
         if path_match is None:
             return True
         collection, path = unquote(path_match["collection"]), unquote(path_match["path"])
-        if not is_drawable(path):
+        if not has_drawable_extension(path):
             return True
         with _one_drawing:
             return drawings.has_informative_thumbnail(page_context.context, page_context.principal, collection, path)

@@ -17,18 +17,18 @@ from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, fo
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
 from hven.portal._pages import (
     VARY_HEADERS,
-    build_frame,
-    build_frame_tag,
-    build_page_headers,
-    build_query_suffix,
-    find_brand,
+    build_frame_etag_text,
+    build_page_frame_values,
+    build_page_security_headers,
+    build_query_suffix_without_switches,
+    find_portal_brand,
     render_error_page,
     render_page,
 )
-from hven.portal._pages.texts import choose_language, load_texts
+from hven.portal._pages.texts import choose_language, load_page_translations
 from hven.portal._pages.translation import MessageTranslator, get_message_translator
 from hven.portal._views.page_addresses import build_table_address
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 from hven.site import anonymize_for_referee
 from hven.site.auth import collect_row_filters
 
@@ -91,7 +91,7 @@ class PageContext:
         """The translator of messages to the language of the answer."""
         return get_message_translator(self.language)
 
-    def build_labels(self, table: Table) -> ColumnLabels:
+    def build_column_labels(self, table: Table) -> ColumnLabels:
         """Return the labels of a table's columns in the answer's language, or raw names if the address says so."""
         item = self.published_state.tables_by_name.get(table.qualified_name)
         is_filtered = bool(collect_row_filters([table], self.principal, self.context.policies))
@@ -102,7 +102,7 @@ class PageContext:
         return ColumnLabels(
             table=table,
             language=self.language,
-            translations=load_texts(self.language, "columns"),
+            translations=load_page_translations(self.language, "columns"),
             frame=str(low) if low == high else "",
             statistics=statistics,
             is_raw=self.request.query_params.get(LABELS_PARAMETER) == RAW_LABELS,
@@ -144,7 +144,7 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
     """Build the context of a page: the user, and the collections that they may see."""
     principal = context.identify_principal(request)
     published_state = anonymize_for_referee(context.site.get_published_state(), principal)
-    brand = find_brand(request, context.site.settings)
+    brand = find_portal_brand(request, context.site.settings)
     catalogue = published_state.get_catalogue(principal, context.policies)
     if brand.collections:
         portal_schemas = tuple(
@@ -166,7 +166,7 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
     )
 
 
-def describe_file(page_context: PageContext) -> dict[str, Any]:
+def describe_requested_file(page_context: PageContext) -> dict[str, Any]:
     """Describe a file of a collection for its pages: the path, and the collection."""
     name = page_context.request.path_params["name"]
     resource = page_context.published_state.resources.get(name)
@@ -178,16 +178,16 @@ def describe_file(page_context: PageContext) -> dict[str, Any]:
     }
 
 
-def render_response(page_context: PageContext, template: str, **content: Any) -> Response:
+def render_page_response(page_context: PageContext, template: str, **content: Any) -> Response:
     """Send the answer of a service as a page."""
     request = page_context.request
     context = page_context.context
-    frame = build_frame(request, context)
-    body = render_page(template, {**frame, "switch": build_query_suffix(request)}, **content)
+    frame = build_page_frame_values(request, context)
+    body = render_page(template, {**frame, "switch": build_query_suffix_without_switches(request)}, **content)
     cache_headers = services.build_cache_headers(
         services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
     )
-    page_headers = build_page_headers(origins=context.site.settings.origins)
+    page_headers = build_page_security_headers(origins=context.site.settings.origins)
     headers = {**cache_headers, **page_headers}
     return services.answer_with_etag(request, headers, headers["content-type"], body)
 
@@ -210,7 +210,7 @@ def build_page_endpoint(
     build_content: Callable[[PageContext], Awaitable[PageContent]],
     context: ServiceContext,
     *,
-    documents: services.DocumentCache | None = None,
+    document_cache: services.DocumentCache | None = None,
     header_options: Mapping[str, Any] | None = None,
     varying_parameters: Sequence[str] = (),
     compute_state: Callable[[PageContext], Awaitable[object]] | None = None,
@@ -222,10 +222,10 @@ def build_page_endpoint(
     ----------
     build_content
         Builds the content of the page; its errors become pages with the right status.
-    documents
+    document_cache
         Cache for pages that are built only from metadata, the path of the address and `varying_parameters`.
     header_options
-        Options of `hven.portal._pages.build_page_headers`.
+        Options of `hven.portal._pages.build_page_security_headers`.
     varying_parameters
         Names of parameters that change a cached page.
     compute_state
@@ -233,18 +233,18 @@ def build_page_endpoint(
     build_headers
         Builds further headers.
     """
-    policy = build_page_headers(**{"origins": context.site.settings.origins, **(header_options or {})})
+    policy = build_page_security_headers(**{"origins": context.site.settings.origins, **(header_options or {})})
 
     async def send_page(request: Request) -> Response:
-        facts = build_frame(request, context)
+        facts = build_page_frame_values(request, context)
         as_json = is_json_requested(request)
         page_context = build_page_context(request, context)
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
-        if documents is None:
-            facts["switch"] = build_query_suffix(request)
+        if document_cache is None:
+            facts["switch"] = build_query_suffix_without_switches(request)
             page_content = await build_content(page_context)
-            body = _render_body(page_content, facts, as_json=as_json)
-            return _build_response(request, page_content, body, headers, as_json=as_json)
+            body = _render_body(page_content, facts, is_json=as_json)
+            return _build_response(request, page_content, body, headers, is_json=as_json)
         # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
         parts = [request.query_params.get(name) for name in varying_parameters]
@@ -253,7 +253,7 @@ def build_page_endpoint(
         else:
             extra_state = None
         page_state = (
-            build_frame_tag(facts),
+            build_frame_etag_text(facts),
             request.url.path,
             parts,
             as_json,
@@ -266,20 +266,20 @@ def build_page_endpoint(
         headers["etag"] = tag
         if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        cached_body = documents.find(tag)
+        cached_body = document_cache.find(tag)
         if cached_body is None:
             page_content = await build_content(page_context)
             if page_content.status != 200:
                 headers.pop("etag")
-                body = _render_body(page_content, facts, as_json=as_json)
-                return _build_response(request, page_content, body, headers, as_json=as_json)
-            cached_body = documents.get_or_build(tag, lambda: _render_body(page_content, facts, as_json=as_json))
+                body = _render_body(page_content, facts, is_json=as_json)
+                return _build_response(request, page_content, body, headers, is_json=as_json)
+            cached_body = document_cache.get_or_build(tag, lambda: _render_body(page_content, facts, is_json=as_json))
         if build_headers is not None:
             headers |= await anyio.to_thread.run_sync(build_headers, page_context)
-        return _build_response(request, None, cached_body, headers, as_json=as_json)
+        return _build_response(request, None, cached_body, headers, is_json=as_json)
 
-    error_responder = build_error_responder(context, suggest_pages=True, with_switches=documents is None)
-    return answer_errors(send_page, error_responder)
+    error_responder = build_error_responder(context, suggest_pages=True, has_switches=document_cache is None)
+    return wrap_endpoint_with_error_responses(send_page, error_responder)
 
 
 def build_json_endpoint(
@@ -290,17 +290,17 @@ def build_json_endpoint(
     async def send_json(request: Request) -> Response:
         page_context = build_page_context(request, context)
         page_content = await build_content(page_context)
-        body = _render_body(page_content, {}, as_json=True)
+        body = _render_body(page_content, {}, is_json=True)
         etag = services.compute_etag(body)
         headers = services.build_cache_headers(etag, is_public=page_context.access_key == "public", vary=VARY_HEADERS)
         all_headers = {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers}
         return services.answer_with_etag(request, all_headers, JSON_MEDIA_TYPE, body, page_content.status)
 
-    return answer_errors(send_json, build_error_responder(context, always_json=True))
+    return wrap_endpoint_with_error_responses(send_json, build_error_responder(context, is_always_json=True))
 
 
 def build_error_responder(
-    context: ServiceContext, *, always_json: bool = False, suggest_pages: bool = False, with_switches: bool = False
+    context: ServiceContext, *, is_always_json: bool = False, suggest_pages: bool = False, has_switches: bool = False
 ) -> Callable[[Request, Exception], Response]:
     """Return the responder of errors: a page, or JSON, with the message and the remedy.
 
@@ -308,33 +308,33 @@ def build_error_responder(
     """
 
     def send_error(request: Request, error: Exception) -> Response:
-        language = choose_language(request, find_brand(request, context.site.settings).language)
+        language = choose_language(request, find_portal_brand(request, context.site.settings).language)
         translator = get_message_translator(language)
         message = translator.translate_error(error, services.get_request_id(request))
         http_status = services.find_http_status(error)
         error_headers = services.build_error_headers(error)
         status = http_status
         headers = {**error_headers, "cache-control": "no-store", "vary": VARY_HEADERS}
-        if isinstance(error, UnauthenticatedError) and _can_log_in(request):
+        if isinstance(error, UnauthenticatedError) and _is_page_requested_by_browser(request):
             login_address = _build_login_address(request, context)
             return Response(status_code=303, headers={**headers, "location": login_address})
-        if always_json or is_json_requested(request):
+        if is_always_json or is_json_requested(request):
             remedy = error.remedy if isinstance(error, HvenError) else ""
             body = {"message": message, "remedy": translator(remedy), "status": status}
             return Response(orjson.dumps(body), status, {**headers, "content-type": JSON_MEDIA_TYPE})
-        frame = build_frame(request, context)
-        facts = {**frame, "switch": build_query_suffix(request) if with_switches else ""}
+        frame = build_page_frame_values(request, context)
+        facts = {**frame, "switch": build_query_suffix_without_switches(request) if has_switches else ""}
         similar_pages: Sequence[dict[str, str]] = ()
         if suggest_pages and status == 404:
             words = _split_path_words(request.url.path)
             similar_pages = find_similar_pages(words, build_page_context(request, context))
         page = render_error_page(facts, status, message, near=similar_pages)
-        return services.answer_with_body(request, page, {**build_page_headers(), **headers}, status)
+        return services.answer_with_body(request, page, {**build_page_security_headers(), **headers}, status)
 
     return send_error
 
 
-def _can_log_in(request: Request) -> bool:
+def _is_page_requested_by_browser(request: Request) -> bool:
     """Return whether a browser asks for a page: on status 401 it would open its own dialog for name and password."""
     accepted_types = request.headers.get("accept", "").lower()
     # Java's client sends text/html alone
@@ -344,7 +344,7 @@ def _can_log_in(request: Request) -> bool:
 
 def _build_login_address(request: Request, context: ServiceContext) -> str:
     """Return the address of the log-in page, which leads back to the requested page."""
-    facts = build_frame(request, context)
+    facts = build_page_frame_values(request, context)
     if request.url.query:
         query = f"?{request.url.query}"
     else:
@@ -385,7 +385,7 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         return Response(f"{not_found_text} [request {request_id}]\n", 404, headers)
     page_context = build_page_context(request, context)
     words = _split_path_words(path)
-    frame = build_frame(request, context)
+    frame = build_page_frame_values(request, context)
     body = render_error_page(
         frame,
         404,
@@ -395,7 +395,7 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         words=" ".join(words)[:100],
         request_id=request_id,
     )
-    headers = {**build_page_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}
+    headers = {**build_page_security_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}
     return services.answer_with_body(request, body, headers, 404)
 
 
@@ -432,8 +432,8 @@ def _split_path_words(path: str) -> list[str]:
     return [part[:60] for part in parts[:6]]
 
 
-def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, as_json: bool) -> bytes:
-    if as_json:
+def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, is_json: bool) -> bytes:
+    if is_json:
         option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         content = page_content.template_values if page_content.json_content is None else page_content.json_content
         return orjson.dumps(content, default=str, option=option)
@@ -441,14 +441,14 @@ def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, as_
 
 
 def _build_response(
-    request: Request, page_content: PageContent | None, body: bytes, headers: Mapping[str, str], *, as_json: bool
+    request: Request, page_content: PageContent | None, body: bytes, headers: Mapping[str, str], *, is_json: bool
 ) -> Response:
     all_headers = dict(headers)
     status = 200
     if page_content is not None:
         all_headers |= page_content.headers
         status = page_content.status
-    if as_json:
+    if is_json:
         all_headers["content-type"] = JSON_MEDIA_TYPE
         all_headers.pop("content-security-policy", None)
     return services.answer_with_body(request, body, all_headers, status)

@@ -11,7 +11,7 @@ from hven.model.errors import NotFoundError, format_message
 from hven.portal._pages import load_templates
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
-from hven.portal._views.table_view import list_faults, read_table_view
+from hven.portal._views.table_view import list_search_faults, read_table_view
 from hven.portal.panes import list_panes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _build_pane_page(page_context: PageContext) -> PageContent:
             "adql": text,
             "rows": result.read_table().to_pylist(),
             "cut": result.overflow,
-            "faults": list_faults(table_view.search),
+            "faults": list_search_faults(table_view.search),
         }
     pane_template = load_templates(page_context.language).from_string(pane.template)
     template_values = {

@@ -51,7 +51,7 @@ def build_histogram_json(
     plot_column = find_plot_column(search.table, page_context, "_x")
     if plot_column is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
-    scale = plots_json.choose_plot_scale(plot_column, labels, search.units)
+    scale = plots_json.choose_plot_unit_scale(plot_column, labels, search.units)
     histogram = plots.build_histogram(search, plot_column, runner, scale=scale)
     return plots_json.histogram_to_json(histogram, plot_column, labels)
 
@@ -74,9 +74,11 @@ def build_points_json(
     has_many_points = total.rows is None or total.rows > plots.MAX_POINTS
     if len(plot_columns) == 2 and has_many_points and all(map(plots.is_plottable, plot_columns)):
         x_scale, y_scale = (
-            plots_json.choose_plot_scale(plot_column, labels, search.units) for plot_column in plot_columns
+            plots_json.choose_plot_unit_scale(plot_column, labels, search.units) for plot_column in plot_columns
         )
-        density_grid = plots.build_density(search, plot_columns[0], plot_columns[1], runner, scales=(x_scale, y_scale))
+        density_grid = plots.build_density_grid(
+            search, plot_columns[0], plot_columns[1], runner, scales=(x_scale, y_scale)
+        )
         return plots_json.density_to_json(density_grid, plot_columns, total.rows, labels)
-    points = plots.fetch_points(search, plot_columns, runner)
+    points = plots.fetch_plot_points(search, plot_columns, runner)
     return plots_json.points_to_json(points, total.rows, labels, search.units)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import ForbiddenError, HvenError, NotFoundError, format_message
 from hven.services import drawings
 from hven.sources import http_client
@@ -33,14 +33,14 @@ RETRY_SECONDS = 600.0  # before a failed picture is fetched again
 PICTURE_SIGNATURES = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
-def build_picture_address(base_address: str, url: str, site: Site) -> str:
+def build_remote_picture_address(base_address: str, url: str, site: Site) -> str:
     """Build the address at which this site serves a picture of another one; empty if `url` is no web address."""
     if not url.lower().startswith(("http://", "https://")) or len(url) > 2000:
         return ""
     return f"{base_address}/picture?{urlencode({'url': url, 'sign': _sign_address(url, site)})}"
 
 
-def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
+def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
     """Fetch a picture, draw its thumbnail and store it.
 
     Raises
@@ -57,7 +57,7 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
     cached_picture = drawings.find_picture(shelf, key)
     if cached_picture is not None:
         return cached_picture
-    failure_cache: Cache[float] = context.site.get_or_create(_create_failure_cache)
+    failure_cache: LruCache[float] = context.site.get_or_create(_create_failure_cache)
     failure_time = failure_cache.find(url)
     if failure_time is not None and time.monotonic() - failure_time < RETRY_SECONDS:
         raise NotFoundError("the picture could not be fetched a moment ago", remedy="try again later")
@@ -86,17 +86,17 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
         raise NotFoundError(error.message, remedy=error.remedy) from error
 
 
-def _create_failure_cache() -> Cache[float]:
-    return Cache(MAX_CACHED_FAILURES)
+def _create_failure_cache() -> LruCache[float]:
+    return LruCache(MAX_CACHED_FAILURES)
 
 
 def _sign_address(url: str, site: Site) -> str:
     key_file = site.settings.var_directory / "pictures.key"
-    signing_key = site.get_or_create(_read_signing_key, key_file)
+    signing_key = site.get_or_create(_read_or_create_signing_key, key_file)
     return hmac.new(signing_key, url.encode(), "sha256").hexdigest()[:32]
 
 
-def _read_signing_key(path: Path) -> bytes:
+def _read_or_create_signing_key(path: Path) -> bytes:
     """Read the key that all processes of the site share; the first process creates it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from hven import formats, services
 from hven.formats import InfoElement
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
-from hven.portal._views.dataset_metadata import build_citation_at
+from hven.portal._views.dataset_metadata import write_dated_citation
 from hven.portal._views.page_formats import (
     PageContent,
     PageContext,
@@ -25,7 +25,7 @@ from hven.portal._views.page_formats import (
     is_json_requested,
 )
 from hven.query import cited_results
-from hven.services.face import answer_errors
+from hven.services.face import wrap_endpoint_with_error_responses
 from hven.site.auth import recorded_rights
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         cited_result = _find_cited_result(page_context)
 
         def repeat() -> QueryResult:
-            return cited_results.repeat_query(
+            return cited_results.repeat_cited_query(
                 cited_result, page_context.principal, site=context.site, policies=context.policies
             )
 
@@ -98,8 +98,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     respond_to_error = build_error_responder(context)
     return [
-        Route("/results", answer_errors(create_result, respond_to_error), methods=["POST"]),
-        Route("/results/{ident}/rows", answer_errors(send_rows, respond_to_error)),
+        Route("/results", wrap_endpoint_with_error_responses(create_result, respond_to_error), methods=["POST"]),
+        Route("/results/{ident}/rows", wrap_endpoint_with_error_responses(send_rows, respond_to_error)),
         Route("/results/{ident}", build_page_endpoint(show_result, context)),
     ]
 
@@ -149,17 +149,17 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
             format_message("there is no result {ident!r} here", cited_result.id),
             remedy="its collections are not here any more, or not for everybody",
         )
-    snapshot_state = cited_results.check_snapshots(cited_result, site)
+    snapshot_state = cited_results.check_snapshot_availability(cited_result, site)
     if snapshot_state.all_kept:
         comparison = None
     else:
-        comparison = cited_results.compare_with_current(
+        comparison = cited_results.compare_with_repeated_query(
             cited_result, page_context.principal, site=site, policies=policies, uses_current_state=True
         )
     error = None if comparison is None else comparison.get("error")
     if isinstance(error, HvenError):
         comparison = {"error": error.message}
-    cites = [build_citation_at(resource, url) for resource in resources]
+    cites = [write_dated_citation(resource, url) for resource in resources]
     content = {
         "found": _cited_result_to_json(cited_result),
         "url": url,

@@ -38,7 +38,9 @@ class RowFileHeader:
     headers: tuple[HduHeader, ...]
 
 
-def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Sequence[Table]) -> RowFileHeader | None:
+def read_row_fits_header(
+    row: RowPage, table: Table, runner: QueryRunner, tables: Sequence[Table]
+) -> RowFileHeader | None:
     """Read the header of the file of a row.
 
     Return None if the row names no file that the reader may access, or if the file is no FITS file.
@@ -50,7 +52,7 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
     tables
         The tables that the reader may see, among them the collection's table of files.
     """
-    naming_texts = _list_naming_texts(row) if row.rows.num_rows else []
+    naming_texts = _list_file_name_candidates(row) if row.rows.num_rows else []
     files = None
     for candidate in tables:
         if candidate.schema == table.schema and candidate.utype == FILES_UTYPE:
@@ -93,7 +95,7 @@ def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRun
             pattern = syntax_tree.Literal(f"%/{word.replace('%', '_')}")
             conditions.append(syntax_tree.LikePredicate(build_column_ref("path"), pattern))
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in ("path", "url"))
-    source = TableSearch(table=files).build_source()
+    source = TableSearch(table=files).build_from_item()
     top = syntax_tree.Literal(MAX_MATCHING_FILES)
     where = syntax_tree.Disjunction(tuple(conditions))
     file_rows = runner.fetch_table(syntax_tree.Query(syntax_tree.Select(items, source, where=where, top=top)))
@@ -106,7 +108,7 @@ def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRun
     return paths
 
 
-def _list_naming_texts(row: RowPage) -> list[str]:
+def _list_file_name_candidates(row: RowPage) -> list[str]:
     """Return the texts of a row that may name its file, the most likely first."""
     ranked_texts: list[tuple[int, str]] = []
     for column in row.columns:

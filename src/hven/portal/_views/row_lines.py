@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.model.table import find_begin_and_end_columns
+from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore import TableSearch, observation_lines, row_pages
 from hven.portal._explore.cell_text import MAX_CELL_CHARACTERS, TextCell
 from hven.portal._explore.constant_columns import find_constant_columns
-from hven.portal._explore.first_columns import choose_initial_columns, find_searched_columns, find_title_column
-from hven.portal._pages.texts import load_texts
+from hven.portal._explore.first_columns import choose_initial_columns, find_searched_column_names, find_title_column
+from hven.portal._pages.texts import load_page_translations
 from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.portal._explore.observation_lines import ObservationFile, ObservationKey
+    from hven.portal._explore.observation_lines import ObservationFile, ObservationKeyColumns
     from hven.portal._explore.row_pages import RowPage
     from hven.portal._views.table_view import TableView
 
@@ -25,7 +25,7 @@ MAX_SORTED_ROWS = 1_000_000  # larger tables are not sorted by time by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineView:
+class PageLineSearch:
     """The search of a page's lines.
 
     Attributes
@@ -37,17 +37,17 @@ class LineView:
     """
 
     search: TableSearch
-    observation_key: ObservationKey | None
+    observation_key: ObservationKeyColumns | None
     other_search: TableSearch | None
 
-    def search_all_lines(self, table_view: TableView) -> TableSearch:
+    def build_all_lines_search(self, table_view: TableView) -> TableSearch:
         """Return the search of all lines of the table."""
         table_search = TableSearch(table=table_view.table)
         if self.observation_key is None:
             return table_search
-        return observation_lines.build_line_search(table_search, self.observation_key)
+        return observation_lines.build_observation_line_search(table_search, self.observation_key)
 
-    def list_files(
+    def list_line_files(
         self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
     ) -> list[list[ObservationFile]]:
         """Return the files of each line's observation.
@@ -67,10 +67,10 @@ class LineView:
             is_text = column.type.is_string and classify_column(column, table_view.table) in {"text", "code"}
             if column.name in summarized_names and is_text:
                 summarized_columns[at] = column.name
-        line_files = observation_lines.list_line_files(
+        line_files = observation_lines.list_observation_files(
             page, table_view.search, self.observation_key, table_view.runner, list(summarized_columns.values())
         )
-        texts = load_texts(table_view.labels.language)
+        texts = load_page_translations(table_view.labels.language)
         template_text = texts.get(DIFFERENT_VALUES_TEXT, DIFFERENT_VALUES_TEXT)
         for line, observation_files in zip(cell_rows, line_files, strict=True):
             values_by_column = zip(*(observation_file.values for observation_file in observation_files), strict=True)
@@ -87,7 +87,7 @@ class LineView:
         shown_columns = self.list_shown_columns(table_view)
         line_facts: dict[str, Any] = {"drawn": shown_columns}
         if self.observation_key is not None:
-            files = [[file_to_json(observation_file) for observation_file in files] for files in line_files]
+            files = [[observation_file_to_json(observation_file) for observation_file in files] for files in line_files]
             line_facts |= {"files": files, **self.count_rows(table_view)}
         return line_facts
 
@@ -106,28 +106,28 @@ class LineView:
         return {"of_rows": row_count.rows}
 
 
-def build_line_view(table_view: TableView) -> LineView:
+def build_page_line_search(table_view: TableView) -> PageLineSearch:
     """Build the line view of a page."""
     search = table_view.search
-    observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
+    observation_key = observation_lines.find_observation_key_columns(table_view.table, table_view.runner)
     active_key = None if search.each else observation_key
     if not search.columns:  # the search of lines has another condition, without names of columns
         shown_names = (column.name for column in search.list_shown_columns())
-        columns = tuple(dict.fromkeys([*shown_names, *find_searched_columns(search)]))
+        columns = tuple(dict.fromkeys([*shown_names, *find_searched_column_names(search)]))
         search = search.copy_with(columns=columns)
     if not search.order:
-        begin, _ = find_begin_and_end_columns(table_view.table)
+        begin, _ = find_begin_and_end_time_columns(table_view.table)
         row_count = table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1
         if begin is not None and row_count <= MAX_SORTED_ROWS:
             search = search.copy_with(order=((begin.name, False),))
-    return LineView(
-        search=search if active_key is None else observation_lines.build_line_search(search, active_key),
+    return PageLineSearch(
+        search=search if active_key is None else observation_lines.build_observation_line_search(search, active_key),
         observation_key=active_key,
         other_search=None if observation_key is None else table_view.search.copy_with(each=not table_view.search.each),
     )
 
 
-def file_to_json(file: observation_lines.ObservationFile) -> dict[str, Any]:
+def observation_file_to_json(file: observation_lines.ObservationFile) -> dict[str, Any]:
     """Return a file as JSON."""
     if file.picture:
         picture = {"picture": file.picture}

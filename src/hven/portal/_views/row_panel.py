@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode
 
 from hven.portal._explore import TableSearch, observation_lines
 from hven.portal._explore.first_columns import find_title_column
-from hven.portal._pages.texts import load_texts
+from hven.portal._pages.texts import load_page_translations
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.row_lines import file_to_json
+from hven.portal._views.row_lines import observation_file_to_json
 from hven.services.citations import write_bibtex, write_citation_sentence
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def build_row_panel(
     """
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
     title_column = find_title_column(table_view.table)
-    observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
+    observation_key = observation_lines.find_observation_key_columns(table_view.table, table_view.runner)
     files: list[observation_lines.ObservationFile] = []
     if observation_key is not None:
         table_search = TableSearch(table=table_view.table)
-        line_files = observation_lines.list_line_files(page, table_search, observation_key, table_view.runner)
+        line_files = observation_lines.list_observation_files(page, table_search, observation_key, table_view.runner)
         files = line_files[0]
     own_files = [observation_file for observation_file in files if observation_file.key == table_view.search.row]
     if own_files and own_files[0].address:
@@ -69,8 +69,8 @@ def build_row_panel(
         "title": "" if title_column is None else str(row.get(title_column.name) or ""),
         "file": file,
         "cite": _build_row_citation(table_view, page_context),
-        "files": [file_to_json(observation_file) for observation_file in files] if files[1:] else [],
-        "sections": _group_columns(page, page_context),
+        "files": [observation_file_to_json(observation_file) for observation_file in files] if files[1:] else [],
+        "sections": _group_columns_by_section(page, page_context),
     }
 
 
@@ -104,9 +104,9 @@ def _build_row_citation(table_view: TableView, page_context: PageContext) -> dic
     }
 
 
-def _group_columns(page: RowPage, page_context: PageContext) -> list[dict[str, Any]]:
+def _group_columns_by_section(page: RowPage, page_context: PageContext) -> list[dict[str, Any]]:
     """Group columns by section, in the order of the sections; columns without a section are last."""
-    translations = load_texts(page_context.language)
+    translations = load_page_translations(page_context.language)
     columns_by_section: dict[str, list[int]] = {}
     for number, column in enumerate(page.columns):
         columns_by_section.setdefault(column.section or "", []).append(number)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.portal._explore import cadence, coordinate_notation, facets, row_pages, search_fields
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
-from hven.portal._explore.column_pairs import join_cells
+from hven.portal._explore.column_pairs import join_range_cells
 from hven.portal._explore.constant_columns import find_uninformative_columns
 from hven.portal._explore.number_formatting import format_unit, is_spectral
-from hven.portal._explore.observation_lines import build_line_search
-from hven.portal._explore.place_names import is_on_body
+from hven.portal._explore.observation_lines import build_observation_line_search
+from hven.portal._explore.place_names import has_positions_on_body
 from hven.portal._explore.search import (
     CADENCE_PARAMETER,
     NEAR_PARAMETER,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
     from hven.portal._explore import TableSearch
-    from hven.portal._explore.observation_lines import ObservationKey
+    from hven.portal._explore.observation_lines import ObservationKeyColumns
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import SearchCircle
     from hven.portal._explore.search_fields import FormField
@@ -39,11 +39,11 @@ MAX_LISTED_CODES = 60  # codes of a selection list
 MIN_INITIAL_FIELDS = 5  # a form with fewer fields has space for a further one
 
 
-def build_form(
+def build_search_form(
     search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels, *, column_names: Iterable[str] | None = None
 ) -> dict[str, Any]:
     """Build the form of a search; with `column_names`, it has fields of these columns only."""
-    written_values = list_written_values(search)
+    written_values = list_field_values(search)
     wanted_names = None
     if column_names is not None:
         wanted_names = {name.lower() for name in column_names}
@@ -61,7 +61,7 @@ def build_form(
         )
         if is_useless and form_field.name not in written_values:
             continue
-        field_facts = describe_field(form_field, written_values.get(form_field.name, ()), labels)
+        field_facts = describe_form_field(form_field, written_values.get(form_field.name, ()), labels)
         field_facts["choices"] = form_field.column.name in choice_columns and not form_field.is_pair
         form_fields.append(field_facts)
     initial_names = _choose_initial_fields(form_fields, search.table) if wanted_names is None else ()
@@ -72,10 +72,10 @@ def build_form(
             kept_parameters.append((name, value))
     return {
         "fields": form_fields,
-        "sections": _group_sections(form_fields, initial_names),
+        "sections": _group_fields_by_section(form_fields, initial_names),
         "words": search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
-        "place": describe_place(search),
-        "every": describe_cadence(search, runner, labels),
+        "place": describe_place_fields(search),
+        "every": describe_cadence_fields(search, runner, labels),
         "faults": {fault.field: {"message": fault.message, "remedy": fault.remedy} for fault in search.faults},
         "kept": kept_parameters,
     }
@@ -86,7 +86,7 @@ def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) 
 
     If these are few and none is spectral, the spectral ones are added.
     """
-    initial_names = search_fields.list_initial_fields(table)
+    initial_names = search_fields.list_initial_form_fields(table)
     initial_fields = [form_field for form_field in form_fields if _is_initial_field(form_field, initial_names)]
     has_enough_fields = len(initial_fields) >= MIN_INITIAL_FIELDS
     has_spectral_field = any(form_field["light"] for form_field in initial_fields)
@@ -127,7 +127,7 @@ def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
     }
 
 
-def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
+def list_field_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
     """Return the values that the reader wrote into each field, valid or not."""
     values_by_field = dict(search.conditions)
     for name, value in search.wrong:
@@ -135,18 +135,18 @@ def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
     return values_by_field
 
 
-def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
+def describe_form_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
     """Describe a field with its values."""
     column = form_field.column
     if form_field.kind in {"time", "range"}:
-        parts = search_fields.split_condition(values, is_time=form_field.kind == "time")
+        parts = search_fields.split_field_condition(values, is_time=form_field.kind == "time")
     else:
-        parts = search_fields.FieldParts(low=",".join(values))
+        parts = search_fields.FormFieldParts(low=",".join(values))
     if form_field.kind == "code":
         codes = list(labels.find_code_words(column).items())
     else:
         codes = []
-    usual_unit = labels.find_scale(column).unit
+    usual_unit = labels.find_unit_scale(column).unit
     if usual_unit not in form_field.units[1:]:
         usual_unit = ""
     if form_field.kind == "code" and not 0 < len(codes) <= MAX_LISTED_CODES:
@@ -167,7 +167,7 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
     return {
         "name": form_field.name,
         "label": labels.label_field(form_field.name),
-        "unit": labels.find_unit(column),
+        "unit": labels.find_unit_or_time_scale(column),
         "description": labels.describe_column(column, form_field.name),
         "kind": kind,
         "low": parts.low,
@@ -185,13 +185,13 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
     }
 
 
-def describe_place(search: TableSearch) -> dict[str, Any] | None:
+def describe_place_fields(search: TableSearch) -> dict[str, Any] | None:
     """Describe the fields of a place; None if the table has no positions."""
     has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
     if find_position_columns(search.table) is None and not has_footprints:
         return None
     place_fields = _describe_place_values(search)
-    return {**place_fields, "body": is_on_body(search.table)}
+    return {**place_fields, "body": has_positions_on_body(search.table)}
 
 
 def _format_radius(circle: SearchCircle) -> tuple[str, str]:
@@ -225,7 +225,9 @@ def _describe_place_values(search: TableSearch) -> dict[str, Any]:
     }
 
 
-def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels) -> dict[str, Any] | None:
+def describe_cadence_fields(
+    search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels
+) -> dict[str, Any] | None:
     """Describe the fields of a cadence; None if rows of this table cannot be thinned."""
     table = search.table
     if cadence.find_time_column(table) is None or len(table.primary) != 1:
@@ -246,7 +248,7 @@ def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: Co
     }
 
 
-def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str]]:
+def build_condition_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str]]:
     """Describe each condition, with the address of the search without it."""
     condition_chips = []
     columns_by_name = {column.name: column for column in search.table.columns}
@@ -257,7 +259,7 @@ def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str
         if column is not None:
             shown_values = tuple(labels.translate_code(column, value) for value in values)
         value_text = ", ".join(shown_values)
-        chip = {**_build_chip(name, value_text, other_parameters), "label": labels.label_field(name)}
+        chip = {**_build_condition_chip(name, value_text, other_parameters), "label": labels.label_field(name)}
         condition_chips.append({**chip, **_describe_period(search.table, name, values)})
     own_conditions = {
         WORDS_PARAMETER: search.words,
@@ -271,19 +273,19 @@ def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str
     for name, value in own_conditions.items():
         if value:
             other_parameters = [pair for pair in search.list_parameters() if pair[0] != name]
-            condition_chips.append(_build_chip(name, value, other_parameters))
+            condition_chips.append(_build_condition_chip(name, value, other_parameters))
     return condition_chips
 
 
 def describe_field_parts(search: TableSearch) -> dict[str, dict[str, str]]:
     """Return the values in the fields of columns, for scripts."""
-    written_values = list_written_values(search)
+    written_values = list_field_values(search)
     labels = ColumnLabels(table=search.table)
     field_parts = {}
     for form_field in search_fields.build_form_fields(search.table, written_values):
         values = written_values.get(form_field.name)
         if values:
-            field_facts = describe_field(form_field, values, labels)
+            field_facts = describe_form_field(form_field, values, labels)
             field_parts[field_facts["name"]] = {
                 "low": field_facts["low"],
                 "high": field_facts["high"],
@@ -299,7 +301,7 @@ def _describe_period(table: Table, name: str, values: Sequence[str]) -> dict[str
     is_time = any(form_field.name == name and form_field.kind == "time" for form_field in form_fields)
     if len(values) != 1 or not is_time:
         return {}
-    parts = search_fields.split_condition(values, is_time=True)
+    parts = search_fields.split_field_condition(values, is_time=True)
     date_match = search_fields.DATE_PATTERN.fullmatch(parts.low)
     if parts.margin or parts.high or date_match is None:
         return {}
@@ -312,7 +314,7 @@ def _describe_period(table: Table, name: str, values: Sequence[str]) -> dict[str
     return {"when": period, "value": parts.low}
 
 
-def _build_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _build_condition_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {
         "name": name,
         "label": name,
@@ -321,7 +323,9 @@ def _build_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str
     }
 
 
-def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequence[str] = ()) -> list[dict[str, Any]]:
+def _group_fields_by_section(
+    form_fields: Sequence[dict[str, Any]], initial_names: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others."""
     order = {name.lower(): place for place, name in enumerate(initial_names)}
     fields_by_section: dict[tuple[str, bool], list[dict[str, Any]]] = {}
@@ -350,18 +354,20 @@ def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequen
 
 
 def describe_relaxed_searches(
-    search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKey | None = None
+    search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKeyColumns | None = None
 ) -> list[dict[str, Any]]:
     """Describe the searches without single conditions, for a search that finds nothing.
 
     With `observation_key`, the counted lines are observations.
     """
-    chips_by_name = {chip["name"]: chip for chip in build_chips(search, labels)}
+    chips_by_name = {chip["name"]: chip for chip in build_condition_chips(search, labels)}
     if observation_key is None:
         relaxed = row_pages.relax_search(search, runner)
     else:
         relaxed = row_pages.relax_search(
-            search, runner, to_lines=lambda relaxed_search: build_line_search(relaxed_search, observation_key)
+            search,
+            runner,
+            to_lines=lambda relaxed_search: build_observation_line_search(relaxed_search, observation_key),
         )
     descriptions = []
     for relaxed_search in relaxed:
@@ -375,7 +381,7 @@ def describe_relaxed_searches(
             "left": removed_conditions,
             "rows": relaxed_search.row_count,
             "observations": observation_key is not None,
-            "address": relaxed_search.search.write_address(),
+            "address": relaxed_search.search.write_query_string(),
         }
         descriptions.append(description)
     return descriptions
@@ -385,13 +391,13 @@ def _format_value_range(extremes: row_pages.RowPage | None, labels: ColumnLabels
     """Format the range of the values of a condition that finds nothing; empty if they have no range."""
     if extremes is None:
         return ""
-    (column_heading,) = build_headings(extremes, labels.table, labels=labels)
+    (column_heading,) = build_column_headings(extremes, labels.table, labels=labels)
     # each end keeps its own decimals
     single_rows = [replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)]
     ends = [format_cells(row_page, labels.table, labels=labels)[0][0] for row_page in single_rows]
     if column_heading.kind == "code" or None in ends:
         return ""
-    joined_cell = join_cells(*(reversed(ends) if column_heading.scale.is_inverse else ends))
+    joined_cell = join_range_cells(*(reversed(ends) if column_heading.scale.is_inverse else ends))
     if joined_cell is None:
         return ""
     return f"{joined_cell.text} {format_unit(column_heading.unit)}".rstrip()

@@ -13,15 +13,15 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven.adql.adql_writer import quote_name
+from hven.adql.adql_writer import quote_adql_name
 from hven.portal._explore import data_search, word_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.value_index import ValueIndex
-from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_texts
+from hven.portal._pages.texts import DEFAULT_LANGUAGE, list_languages, load_page_translations
 from hven.portal._views.counts import find_row_noun
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint, build_page_endpoint
-from hven.portal._views.table_view import build_runner
+from hven.portal._views.table_view import build_query_runner
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
         searchable_tables = _select_searchable_tables(catalogue.iterate_tables(), published_state)
         try:
-            context.site.get_or_create(ValueIndex).count_values(searchable_tables, runner)
+            context.site.get_or_create(ValueIndex).index_tables(searchable_tables, runner)
         except Exception:  # the site may be closing; the first search counts the values
             log.info("the values of tables could not be counted ahead", exc_info=True)
 
     other_languages = [language for language in list_languages() if language != DEFAULT_LANGUAGE]
-    catalogues = tuple(load_texts(language, "columns") for language in other_languages)
+    catalogues = tuple(load_page_translations(language, "columns") for language in other_languages)
     context.site.get_or_create(ValueIndex).catalogues = catalogues
 
     def start_counting(published_state: PublishedState) -> None:
@@ -106,7 +106,7 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> di
     table_texts = word_search.collect_table_texts(page_context.catalogue.schemas, published_state.resources)
     key = (published_state.version, page_context.catalogue.access_key, page_context.access_key)
     data = data_search.search_data(
-        words, tables, build_runner(page_context), table_texts, cache_key=key, wait_seconds=wait_seconds
+        words, tables, build_query_runner(page_context), table_texts, cache_key=key, wait_seconds=wait_seconds
     )
     values = [_describe_value_match(value_hit, page_context) for value_hit in data.values]
     exact_hits = []
@@ -140,13 +140,13 @@ def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
         "table": table.title or f"{collection_title}: {table.name}",
         "collection": table.schema,
         "collection_title": collection_title,
-        "noun": find_row_noun(table, build_runner(page_context)),
+        "noun": find_row_noun(table, build_query_runner(page_context)),
     }
 
 
 def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[str, Any]:
     """Describe rows that have a value."""
-    labels = page_context.build_labels(match.table)
+    labels = page_context.build_column_labels(match.table)
     columns = [match.table.find_column(name) for name, _ in match.conditions]
     column_values = zip(columns, match.values, strict=True)
     text = ", ".join(labels.translate_code(column, value, is_plural=True) for column, value in column_values)
@@ -197,7 +197,7 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             **collection_facts,
         }
     url = build_table_address(page_context.base, table)
-    name = f"{quote_name(schema.name)}.{quote_name(table.name)}"
+    name = f"{quote_adql_name(schema.name)}.{quote_adql_name(table.name)}"
     if column is None:
         return {
             "kind": "table",
@@ -207,11 +207,11 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             "url": url,
             **collection_facts,
         }
-    labels = page_context.build_labels(table)
+    labels = page_context.build_column_labels(table)
     return {
         "kind": "column",
         "title": labels.label_column(column),
-        "name": f"{name}.{quote_name(column.name)}",
+        "name": f"{name}.{quote_adql_name(column.name)}",
         "unit": column.unit or "",
         "ucd": column.ucd or "",
         "text": column.description or "",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from hven.model.table import find_begin_and_end_columns
-from hven.portal._explore.concurrent_rows import to_instant
-from hven.portal._views.meanwhile import list_remote_targets
+from hven.model.table import find_begin_and_end_time_columns
+from hven.portal._explore.coincident_rows import to_unix_microseconds
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import build_error_responder, build_page_context, render_response
-from hven.portal._views.table_view import build_runner
-from hven.portal._views.tile_preloading import list_first_tiles
+from hven.portal._views.page_formats import build_error_responder, build_page_context, render_page_response
+from hven.portal._views.table_view import build_query_runner
+from hven.portal._views.tile_preloading import list_tiles_to_preload
+from hven.portal._views.time_span_rows import list_remote_tables
 from hven.services.series import format_instant
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SERIES_FACE = "timelines"
 MAX_LAST_SAMPLES = 1000
 
 
-def render_series_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
+def render_series_list_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
     """Render the page of the data sets.
 
     Parameters
@@ -44,7 +44,7 @@ def render_series_page(request: Request, context: ServiceContext, series_facts: 
     sets = [
         {**series, "page": build_table_address(page_context.base, series["table"])} for series in series_facts["sets"]
     ]
-    return render_response(page_context, "series.html", sets=sets, at=series_facts["base"])
+    return render_page_response(page_context, "series.html", sets=sets, at=series_facts["base"])
 
 
 def render_timeline_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
@@ -58,7 +58,7 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         The JSON of the service and the ``table``; or the ``fault`` if there is no such data set.
     """
     if "fault" in series_facts:
-        error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)
+        error_responder = build_error_responder(context, suggest_pages=True, has_switches=True)
         return error_responder(request, series_facts["fault"])
     page_context = build_page_context(request, context)
     begins, ends = (
@@ -67,12 +67,12 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
     )
     page = build_table_address(page_context.base, series_facts["table"])
     data = f"{page_context.base}/series/{quote(series_facts['id'])}"
-    elsewhere = [instant.key for instant, _ in list_remote_targets(build_runner(page_context))]
+    elsewhere = [instant.key for instant, _ in list_remote_tables(build_query_runner(page_context))]
     script_facts = {name: value for name, value in series_facts.items() if name != "table"}
     facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
     facts["last"] = _build_last_samples_address(series_facts)
-    facts["tiles"] = list_first_tiles(series_facts, request.query_params, data)
-    return render_response(page_context, "timeline.html", of=series_facts, known=script_facts, **facts)
+    facts["tiles"] = list_tiles_to_preload(series_facts, request.query_params, data)
+    return render_page_response(page_context, "timeline.html", of=series_facts, known=script_facts, **facts)
 
 
 def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
     return f"{series_facts['hapi']}/data?{urlencode(parameters)}"
 
 
-def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str, str]]:
+def list_table_series_links(table: Table, page_context: PageContext) -> list[dict[str, str]]:
     """List the data sets of a table, and those whose spans its rows are, with their pages."""
     if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
         return []
@@ -110,14 +110,15 @@ def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str,
     ]
 
 
-def build_time_query(row: RowPage, table: Table) -> str:
+def build_time_query_string(row: RowPage, table: Table) -> str:
     """Return the time of a row as parameters of a series page: a span or a moment; empty if it has no time."""
     values_by_name = {}
     if row.keys:
         values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}
-    begin, end = find_begin_and_end_columns(table)
+    begin, end = find_begin_and_end_time_columns(table)
     begin_instant, end_instant = (
-        None if column is None else to_instant(values_by_name.get(column.name), column) for column in (begin, end)
+        None if column is None else to_unix_microseconds(values_by_name.get(column.name), column)
+        for column in (begin, end)
     )
     if begin_instant is None:
         return ""

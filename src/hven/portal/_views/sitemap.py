@@ -12,7 +12,12 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services
-from hven.portal._views.help_pages import NOTE_CACHE, list_collection_pages, list_site_pages, list_visible_collections
+from hven.portal._views.help_pages import (
+    NOTE_CACHE,
+    list_collection_help_pages,
+    list_site_help_pages,
+    list_visible_collections,
+)
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import build_page_context
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -49,14 +54,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _write_sitemap(page_context: PageContext) -> bytes:
     lines = []
-    for url, day in islice(_list_pages(page_context), MAX_ADDRESSES):
+    for url, day in islice(_list_page_addresses(page_context), MAX_ADDRESSES):
         change_day = f"<lastmod>{day}</lastmod>" if day else ""
         lines.append(f"<url><loc>{escape(url)}</loc>{change_day}</url>")
     text = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return (text + "\n".join(lines) + "\n</urlset>\n").encode()
 
 
-def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
+def _list_page_addresses(page_context: PageContext) -> Iterator[tuple[str, str]]:
     """Yield the addresses of pages with the days of their last changes; empty if the day is unknown."""
     settings = page_context.context.site.settings
     published = page_context.published_state.tables_by_name
@@ -72,10 +77,10 @@ def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
             yield collection_address + page, newest
         for table in tables:
             yield build_table_address(page_context.base, table), days[table.qualified_name]
-    for help_page in list_site_pages(page_context):
+    for help_page in list_site_help_pages(page_context):
         yield help_page["url"], ""
     for resource in list_visible_collections(page_context):
-        for help_page in list_collection_pages(resource, page_context):
+        for help_page in list_collection_help_pages(resource, page_context):
             yield help_page["url"], ""
     news_directory = settings.directory / page_context.brand.news
     for note in NOTE_CACHE.list_news(news_directory, settings.directory, page_context.language):

@@ -15,13 +15,13 @@ from starlette.routing import Route
 from hven import services
 from hven.engines import LiveRelation
 from hven.model.errors import HvenError
-from hven.portal._explore.facets import write_choices
+from hven.portal._explore.facets import write_choice_condition
 from hven.portal._explore.table_summary import TableSummary, summarize_table
-from hven.portal._views.counts import VisibleRowCounts, find_row_noun, sum_amounts
-from hven.portal._views.data_validity import describe_validity
+from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
+from hven.portal._views.data_validity import describe_quality_flags
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
-from hven.portal._views.table_view import build_runner
+from hven.portal._views.table_view import build_query_runner
 from hven.services.source_dates import find_source_date
 from hven.site.auth import collect_row_filters
 
@@ -38,7 +38,7 @@ log = logging.getLogger("hven.portal")
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/statistics/{name}`` and its JSON twin."""
-    counts = VisibleRowCounts(context)
+    counts = VisibleRowCounter(context)
     count_limiter = anyio.CapacityLimiter(MAX_PARALLEL_COLLECTIONS)
 
     async def show_statistics(page_context: PageContext) -> PageContent:
@@ -46,13 +46,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         name = schema.name
         published_state = page_context.published_state
         tables = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
-        rows = await counts.count_tables(published_state, tables, page_context.principal)
+        rows = await counts.count_rows_of_tables(published_state, tables, page_context.principal)
 
         def describe_tables() -> list[dict[str, Any]]:
             return [_describe_table(table, page_context, rows[table.qualified_name]) for table in tables]
 
         table_statistics = await anyio.to_thread.run_sync(describe_tables, limiter=count_limiter)
-        line_counts = await counts.count_lines(published_state, tables, page_context.principal)
+        line_counts = await counts.count_observations_of_tables(published_state, tables, page_context.principal)
         amount_facts = []
         for table in tables:
             table_name = table.qualified_name
@@ -69,7 +69,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         template_values = {"resource": resource, "amounts": amounts, **json_content}
         return PageContent(template="statistics.html", template_values=template_values, json_content=json_content)
 
-    page_endpoint = build_page_endpoint(show_statistics, context, documents=services.DocumentCache())
+    page_endpoint = build_page_endpoint(show_statistics, context, document_cache=services.DocumentCache())
     return [Route("/statistics/{name}", page_endpoint)]
 
 
@@ -80,24 +80,24 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
         "name": table.name,
         "title": table.title or table.name,
         "rows": row_count,
-        "noun": find_row_noun(table, build_runner(page_context)),
+        "noun": find_row_noun(table, build_query_runner(page_context)),
         "updated": item.updated,
-        "modified": _find_source_date(table, page_context),
+        "modified": _find_source_change_date(table, page_context),
         "url": table_address,
         "begin": None,
         "end": None,
         "periods": [],
         "by": [],
-        "validity": describe_validity(table, page_context),
+        "validity": describe_quality_flags(table, page_context),
     }
     if isinstance(item.relation, LiveRelation) or item.relation is None:
         return table_facts  # a live table, or a view of tables that are counted by themselves
     try:
-        table_summary = summarize_table(table, build_runner(page_context), row_count)
+        table_summary = summarize_table(table, build_query_runner(page_context), row_count)
     except HvenError as error:
         log.info("no statistics of %s: %s", table.qualified_name, error)
         return table_facts
-    labels = page_context.build_labels(table)
+    labels = page_context.build_column_labels(table)
     return table_facts | {
         "begin": table_summary.begin,
         "end": table_summary.end,
@@ -105,7 +105,7 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
     }
 
 
-def _find_source_date(table: Table, page_context: PageContext) -> str | None:
+def _find_source_change_date(table: Table, page_context: PageContext) -> str | None:
     """Return when the source of a table was last changed; None for readers from whom rows are hidden."""
     if collect_row_filters([table], page_context.principal, page_context.context.policies):
         return None
@@ -123,7 +123,7 @@ def _summary_to_json(table_summary: TableSummary, table_address: str, labels: Co
     for facet in table_summary.choices:
         values = []
         for choice in facet.choices:
-            condition = urlencode({facet.column.name: write_choices([choice.value])})
+            condition = urlencode({facet.column.name: write_choice_condition([choice.value])})
             value_facts = {
                 "name": labels.translate_code(facet.column, choice.label),
                 "empty": choice.value is None,

@@ -21,8 +21,8 @@ from hven.portal._explore.strip_bins import format_bin_edge, to_float_values
 from hven.portal._pages import load_templates
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
-from hven.portal._views.row_lines import build_line_view
-from hven.portal._views.table_view import TableView, list_faults, read_table_view
+from hven.portal._views.row_lines import build_page_line_search
+from hven.portal._views.table_view import TableView, list_search_faults, read_table_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.portal._explore.column_labels import ColumnLabels
     from hven.portal._explore.number_formatting import UnitScale
-    from hven.portal._explore.overview_strip import OverviewMap, StripCounts, StripLayout
+    from hven.portal._explore.overview_strip import OverviewMap, OverviewStripCounts, OverviewStripLayout
     from hven.portal._explore.strip_bins import ColumnBins
     from hven.services.face import ServiceContext
 
@@ -58,12 +58,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             table_view = replace(table_view, runner=runner)
             part_name = page_context.request.query_params.get(PART_PARAMETER, "")
             if part_name == "row":
-                return _locate_row(table_view)
-            strip_content = build_strip_content(table_view)
+                return _locate_row_in_strip(table_view)
+            strip_content = build_overview_strip_content(table_view)
             if part_name == "drawn":
                 templates = load_templates(page_context.language)
                 return {"html": templates.get_template("strip.html").render(strip=strip_content)}
-            return _strip_to_json(strip_content)
+            return _overview_strip_to_json(strip_content)
 
         strip_answer = await run_while_connected(page_context.request, build_answer)
         return PageContent(template="", template_values=strip_answer)
@@ -71,30 +71,30 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [Route("/collections/{name}/{table}/strip", build_json_endpoint(answer_strip, context))]
 
 
-def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dict[str, Any] | None:
+def build_first_overview_strip(table_view: TableView, *, is_immediate: bool = False) -> dict[str, Any] | None:
     """Return the strip for the first view of a page, or None if there is nothing to draw.
 
     It is counted now if that is quick; otherwise a script of the page fetches it.
     """
     try:
-        strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+        strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
         if not strip_layout.column_names:
             return None
         rows = table_view.runner.find_published_table(table_view.table).rows
-        if immediately or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
-            return {**build_strip_content(table_view), "rooms": _list_strip_parts(strip_layout)}
+        if is_immediate or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
+            return {**build_overview_strip_content(table_view), "rooms": _list_strip_parts(strip_layout)}
     except HvenError:
         return None  # the page works without the strip
     return {"later": True, "parts": [], "time": None, "map": None, "rooms": _list_strip_parts(strip_layout)}
 
 
-def choose_first_plot(table_view: TableView) -> str:
+def choose_default_plot_columns(table_view: TableView) -> str:
     """Return the columns of a plot before the reader chooses any.
 
     These are the two most informative columns, or else one of them with the time, or one alone.
     """
     try:
-        strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+        strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
     except HvenError:
         return ""
     names = [ranked.column.name for ranked in strip_layout.ranked_histograms]
@@ -103,7 +103,7 @@ def choose_first_plot(table_view: TableView) -> str:
     return ";".join(names[:2])
 
 
-def _list_strip_parts(strip_layout: StripLayout) -> str:
+def _list_strip_parts(strip_layout: OverviewStripLayout) -> str:
     """Return the names of the parts that the style sheet reserves space for."""
     names = []
     if strip_layout.time is not None:
@@ -115,22 +115,22 @@ def _list_strip_parts(strip_layout: StripLayout) -> str:
     return " ".join(names)
 
 
-def build_strip_content(table_view: TableView) -> dict[str, Any]:
+def build_overview_strip_content(table_view: TableView) -> dict[str, Any]:
     """Return the content of the strip of a search."""
-    strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
-    line_view = build_line_view(table_view)
+    strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
+    line_view = build_page_line_search(table_view)
     if strip_layout.column_names:
-        total_counts = overview_strip.count_strip(
-            line_view.search_all_lines(table_view), table_view.runner, strip_layout
+        total_counts = overview_strip.count_overview_strip_rows(
+            line_view.build_all_lines_search(table_view), table_view.runner, strip_layout
         )
     else:
         total_counts = None
     is_narrowed = table_view.search.build_condition() is not None
     if is_narrowed and total_counts is not None:
-        matching_counts = overview_strip.count_strip(line_view.search, table_view.runner, strip_layout)
+        matching_counts = overview_strip.count_overview_strip_rows(line_view.search, table_view.runner, strip_layout)
     else:
         matching_counts = total_counts
-    faults = list_faults(table_view.search)
+    faults = list_search_faults(table_view.search)
     strip_facts: dict[str, Any] = {
         "later": False,
         "late": matching_counts is None,
@@ -147,17 +147,17 @@ def build_strip_content(table_view: TableView) -> dict[str, Any]:
     drawn_parts = []
     for at, column_bins in enumerate(strip_layout.bins):
         part_totals = total_counts.counts[at] if is_narrowed else None
-        drawn_parts.append(_draw_part(column_bins, matching_counts.counts[at], part_totals, table_view))
+        drawn_parts.append(_draw_histogram_part(column_bins, matching_counts.counts[at], part_totals, table_view))
     if strip_layout.time is not None:
         strip_facts["time"] = drawn_parts.pop(0)
     strip_facts["parts"] = drawn_parts
     if strip_layout.overview_map is not None:
         map_totals = total_counts if is_narrowed else None
-        strip_facts["map"] = _draw_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
+        strip_facts["map"] = _draw_overview_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
     return strip_facts
 
 
-def _draw_part(
+def _draw_histogram_part(
     column_bins: ColumnBins,
     counts: npt.NDArray[np.int64],
     total_counts: npt.NDArray[np.int64] | None,
@@ -165,7 +165,7 @@ def _draw_part(
 ) -> dict[str, Any]:
     column = column_bins.column
     search = table_view.search
-    scale = table_view.labels.find_scale(column)
+    scale = table_view.labels.find_unit_scale(column)
     end_texts = _format_bin_ends(column_bins, scale)
     name = _quote_parameter_name(column.name)
     written_values = dict(search.conditions).get(column.name)
@@ -174,7 +174,7 @@ def _draw_part(
     bin_count = len(column_bins)
     band = None
     if written_values is not None:
-        selected_band = column_bins.find_selected_band(written_values)
+        selected_band = column_bins.find_selected_bin_range(written_values)
         if selected_band is not None:
             band_begin, band_end = selected_band
             band_width = max(bin_count * (band_end - band_begin), 0.1)
@@ -300,8 +300,11 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
     return [first_sign + first, last_sign + last]
 
 
-def _draw_map(
-    overview_map: OverviewMap, matching_counts: StripCounts, total_counts: StripCounts | None, table_view: TableView
+def _draw_overview_map(
+    overview_map: OverviewMap,
+    matching_counts: OverviewStripCounts,
+    total_counts: OverviewStripCounts | None,
+    table_view: TableView,
 ) -> dict[str, Any]:
     column_count, row_count = overview_map.grid_shape
     search = table_view.search
@@ -338,7 +341,7 @@ def _draw_map(
     if total_counts is not None:
         cell_totals = total_counts.counts[-1][1:].reshape(row_count, column_count)
         is_filled = cell_totals > 0
-        total_path = "".join(_draw_shades(is_filled, is_mirrored=mirrored))
+        total_path = "".join(_draw_shaded_cells(is_filled, is_mirrored=mirrored))
     conditions = dict(search.conditions)
     return {
         "kind": overview_map.kind,
@@ -353,7 +356,7 @@ def _draw_map(
         "counts": counts[1:].tolist(),
         "missing": int(counts[0]),
         "total": int(counts[1:].sum()),
-        "drawn": _draw_shades(density, is_mirrored=mirrored),
+        "drawn": _draw_shaded_cells(density, is_mirrored=mirrored),
         "every": total_path,
         "links": links,
         "asked": any(name in conditions for name in overview_map.fields),
@@ -377,7 +380,7 @@ def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -
     return density
 
 
-def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
+def _draw_shaded_cells(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     """Draw cells in shades of the logarithm of their counts, one path for each shade; equal neighbours are joined."""
     is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)
@@ -399,9 +402,9 @@ def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     return paths
 
 
-def _locate_row(table_view: TableView) -> dict[str, Any]:
+def _locate_row_in_strip(table_view: TableView) -> dict[str, Any]:
     """Return the position of one row, in percent of each column's bins, and of the map's width and height."""
-    strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
+    strip_layout = overview_strip.find_overview_strip_layout(table_view.table, table_view.runner)
     row_position: dict[str, Any] = {"at": {}, "map": None}
     if not table_view.search.row or not strip_layout.column_names:
         return row_position
@@ -418,10 +421,10 @@ def _locate_row(table_view: TableView) -> dict[str, Any]:
         value = float(values.get(column_bins.column.name, np.array([np.nan]))[0])
         if not np.isnan(value):
             parameter = _quote_parameter_name(column_bins.column.name)
-            row_position["at"][parameter] = round(100 * column_bins.compute_share(value), 2)
+            row_position["at"][parameter] = round(100 * column_bins.compute_bin_axis_position(value), 2)
     overview_map = strip_layout.overview_map
     if overview_map is not None and all(column.name in values for column in overview_map.bounds):
-        lon, lat = (float(coordinates[0]) for coordinates in overview_map.compute_middles(values))
+        lon, lat = (float(coordinates[0]) for coordinates in overview_map.compute_row_centres(values))
         west, south, east, north = overview_map.box
         x = (lon - west) / (east - west)
         y = (lat - south) / (north - south)
@@ -431,7 +434,7 @@ def _locate_row(table_view: TableView) -> dict[str, Any]:
     return row_position
 
 
-def _strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
+def _overview_strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of the strip without its drawing."""
     drawing_keys = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.adql_writer import quote_name
+from hven.adql.adql_writer import quote_adql_name
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.portal._explore import TableSearch, parse_search, place_names, search_fields
-from hven.portal._explore.column_pairs import find_column_pairs
+from hven.portal._explore.column_pairs import find_range_column_pairs
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search_fields import list_display_units
@@ -58,10 +58,10 @@ class TableView:
     @property
     def quoted_name(self) -> str:
         """The table's name as in a query."""
-        return f"{quote_name(self.table.schema)}.{quote_name(self.table.name)}"
+        return f"{quote_adql_name(self.table.schema)}.{quote_adql_name(self.table.name)}"
 
 
-def build_runner(page_context: PageContext) -> QueryRunner:
+def build_query_runner(page_context: PageContext) -> QueryRunner:
     """Build the query runner with the rights of the user of a page."""
     return QueryRunner(
         site=page_context.context.site,
@@ -112,7 +112,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
     pairs = [(name, value) for name, value in query_params.multi_items() if name not in page_parameters]
     pairs, parted = search_fields.join_field_parts(pairs)
     table_view = build_table_view(page_context, table)
-    search = parse_view_search(table_view, page_context, pairs)
+    search = parse_table_search(table_view, page_context, pairs)
     state = _compute_table_state(page_context, table)
     return replace(table_view, search=search, state=state, is_state_lost=is_state_lost, has_form_parts=parted)
 
@@ -123,22 +123,22 @@ def build_table_view(page_context: PageContext, table: Table) -> TableView:
         table=table,
         published=page_context.published_state.tables_by_name[table.qualified_name],
         search=TableSearch(table=table),
-        runner=build_runner(page_context),
-        labels=page_context.build_labels(table),
+        runner=build_query_runner(page_context),
+        labels=page_context.build_column_labels(table),
     )
 
 
-def parse_view_search(
+def parse_table_search(
     table_view: TableView, page_context: PageContext, pairs: Sequence[tuple[str, str]]
 ) -> TableSearch:
     """Parse the search of a table from the parameters of an address."""
     tables = tuple(page_context.catalogue.iterate_tables())
     locate = partial(
-        place_names.locate_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
+        place_names.locate_place_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
     )
     girth = partial(place_names.find_body_radius_km, table_view.table, pairs, table_view.runner)
     search = parse_search(pairs, table_view.table, locate=locate, find_radius_km=girth)
-    return translate_faults(search, page_context)
+    return translate_search_faults(search, page_context)
 
 
 def _compute_table_state(page_context: PageContext, table: Table) -> str:
@@ -183,7 +183,7 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
     return (earlier_context, earlier_table)
 
 
-def translate_faults(search: TableSearch, page_context: PageContext) -> TableSearch:
+def translate_search_faults(search: TableSearch, page_context: PageContext) -> TableSearch:
     """Translate the faults of a search into the language of the page."""
     translator = page_context.translator
     faults = [
@@ -192,7 +192,7 @@ def translate_faults(search: TableSearch, page_context: PageContext) -> TableSea
     return search.copy_with(faults=tuple(faults))
 
 
-def list_faults(search: TableSearch) -> list[dict[str, str]]:
+def list_search_faults(search: TableSearch) -> list[dict[str, str]]:
     """Return the faults of a search as JSON."""
     return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
 
@@ -257,7 +257,7 @@ def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collectio
     return json_columns
 
 
-def pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[dict[str, Any]]:
+def column_pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[dict[str, Any]]:
     """Return the pairs of columns that pages show as one, as JSON."""
     return [
         {
@@ -267,7 +267,7 @@ def pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> li
             "low": column_pair.low_number,
             "high": column_pair.high_number,
         }
-        for column_pair in find_column_pairs(headings, labels)
+        for column_pair in find_range_column_pairs(headings, labels)
     ]
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from hven.services.series import DAY_MICROSECONDS, parse_microseconds
+from hven.services.series import DAY_MICROSECONDS, parse_time_as_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ SPECTRUM_BIN_PIXELS = 1.5  # width of a bin of a spectrum
 MAX_TILES = 40  # for all window widths together
 
 
-def list_first_tiles(
+def list_tiles_to_preload(
     series_facts: Mapping[str, Any], query_params: Mapping[str, str], url: str
 ) -> list[dict[str, str]]:
     """List the tiles that are shown first, each with the window widths that need it.
@@ -49,7 +49,7 @@ def list_first_tiles(
     tiles
         The address of each tile as ``href``, a media query as ``media``; empty if there would be too many tiles.
     """
-    span = _find_first_span(series_facts, query_params)
+    span = _find_first_time_span(series_facts, query_params)
     if span is None:
         return []
     start, stop = span
@@ -62,7 +62,7 @@ def list_first_tiles(
             continue
         quoted_name = quote(parameter["name"], safe="")
         bin_pixels = SPECTRUM_BIN_PIXELS if parameter["spectrum"] else 1.0
-        for bin_width, media in _list_bin_widths(stop - start, bin_pixels):
+        for bin_width, media in _list_widths_by_media_query(stop - start, bin_pixels):
             tile_width = BINS_PER_TILE * bin_width
             for number in range(start // tile_width, -(-stop // tile_width)):
                 href = f"{url}?PARAMETER={quoted_name}&WIDTH={bin_width}&TILE={number}"
@@ -72,15 +72,15 @@ def list_first_tiles(
     return []
 
 
-def _find_first_span(series_facts: Mapping[str, Any], query_params: Mapping[str, str]) -> tuple[int, int] | None:
+def _find_first_time_span(series_facts: Mapping[str, Any], query_params: Mapping[str, str]) -> tuple[int, int] | None:
     """Find the time span that is shown first; None if the script chooses it."""
     if series_facts["start"] is None or series_facts["stop"] is None or "_at" in query_params:
         return None
     start, stop = series_facts["latest"]
     margin = (stop - start) // 100
     try:
-        low = parse_microseconds(query_params["_from"]) if "_from" in query_params else start - margin
-        high = parse_microseconds(query_params["_to"]) if "_to" in query_params else stop + margin
+        low = parse_time_as_microseconds(query_params["_from"]) if "_from" in query_params else start - margin
+        high = parse_time_as_microseconds(query_params["_to"]) if "_to" in query_params else stop + margin
     except ValueError:
         return None
     if low < high and ("_from" in query_params) == ("_to" in query_params):
@@ -88,7 +88,7 @@ def _find_first_span(series_facts: Mapping[str, Any], query_params: Mapping[str,
     return None
 
 
-def _list_bin_widths(span_microseconds: int, bin_pixels: float) -> Iterator[tuple[int, str]]:
+def _list_widths_by_media_query(span_microseconds: int, bin_pixels: float) -> Iterator[tuple[int, str]]:
     """Yield the widths of bins, each with the media query of the windows in which the script chooses it."""
     for finer_width, width in pairwise((0, *BIN_WIDTHS_MICROSECONDS)):
         # a window has enough pixels for bins of this width, and too few for bins of the finer width
@@ -101,4 +101,4 @@ def _list_bin_widths(span_microseconds: int, bin_pixels: float) -> Iterator[tupl
             yield width, f"(min-width: {min_pixels:.1f}px) and (max-width: {max_pixels - 0.1:.1f}px)"
 
 
-__all__ = ["list_first_tiles"]
+__all__ = ["list_tiles_to_preload"]

@@ -24,16 +24,16 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.model.settings import create_site
+from hven.model.settings import create_site_directory
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.services.addresses import is_cross_site
-from hven.sources.site_programs import start_supervised
+from hven.sources.site_programs import start_supervised_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import BinaryIO
 
-    from hven.model.params import Upload
+    from hven.model.params import UploadedFile
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
@@ -46,7 +46,7 @@ PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 WORKER_MODULE = "hven.portal._explore.trial_worker"
 
 
-def is_curator(principal: Principal, context: ServiceContext) -> bool:
+def is_curator_or_operator(principal: Principal, context: ServiceContext) -> bool:
     """Return whether a user is an operator of the site, or a curator or owner of a project."""
     return context.is_operator(principal) or any(CURATOR_GROUP_PATTERN.fullmatch(group) for group in principal.groups)
 
@@ -60,7 +60,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def check_curator(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
             raise UnauthenticatedError("this needs a login", remedy="log in at /login")
-        if not is_curator(page_context.principal, context):
+        if not is_curator_or_operator(page_context.principal, context):
             raise ForbiddenError(
                 "only curators try files here",
                 remedy="health.operators of hven.toml, and the roles of projects, name them",
@@ -80,7 +80,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if file is None or not file.size:
                 raise ParamError("there is no file", name="FILE", remedy="choose one")
             name = _sanitize_file_name(file.filename)
-            trial_result = await anyio.to_thread.run_sync(_run_trial, file, name, limiter=trial_limiter)
+            trial_result = await anyio.to_thread.run_sync(_run_file_trial, file, name, limiter=trial_limiter)
         finally:
             params.close()
         return _build_trial_page(trial_result, name, page_context, max_file_bytes)
@@ -99,12 +99,12 @@ def _sanitize_file_name(name: str) -> str:
     return safe_name[-100:] or "data"
 
 
-def _run_trial(file: Upload, name: str) -> dict[str, Any]:
+def _run_file_trial(file: UploadedFile, name: str) -> dict[str, Any]:
     """Examine a file in a separate process and a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="hven-trial-") as scratch:
         scratch_path = Path(scratch)
         site = scratch_path / "site"
-        create_site(site)
+        create_site_directory(site)
         (site / "collections/trial/data").mkdir(parents=True)
         with (site / "collections/trial/data" / name).open("wb") as copy:
             file.file.seek(0)
@@ -112,7 +112,7 @@ def _run_trial(file: Upload, name: str) -> dict[str, Any]:
                 copy.write(chunk)
         with (scratch_path / "out").open("w+b") as out, (scratch_path / "err").open("w+b") as err:
             argv = [sys.executable, "-I", "-m", WORKER_MODULE, str(site), name]
-            with start_supervised(argv, scratch_path, out, err, limits=PROCESS_LIMITS) as process:
+            with start_supervised_program(argv, scratch_path, out, err, limits=PROCESS_LIMITS) as process:
                 try:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:

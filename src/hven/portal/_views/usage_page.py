@@ -19,7 +19,7 @@ from hven.portal._views.page_formats import (
     build_page_endpoint,
 )
 from hven.services import usage_reports
-from hven.services.face import ServiceContext, answer_errors
+from hven.services.face import ServiceContext, wrap_endpoint_with_error_responses
 from hven.site import COUNT_COLUMNS
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ REPORT_FILES: dict[str, tuple[str, Callable[[usage_reports.UsageReport, ServiceC
     "usage.csv": ("text/csv; charset=utf-8", lambda report, _: usage_reports.write_csv(report)),
     "dsr.json": (
         "application/json",
-        lambda report, context: orjson.dumps(usage_reports.build_counter_report(report, context)),
+        lambda report, context: orjson.dumps(usage_reports.build_counter_dataset_report(report, context)),
     ),
-    "dsr.tsv": ("text/tab-separated-values; charset=utf-8", usage_reports.write_counter_table),
+    "dsr.tsv": ("text/tab-separated-values; charset=utf-8", usage_reports.write_counter_report_tsv),
 }
 BAR_HEIGHT_PIXELS = 60  # of the highest bar
 MAX_SHOWN_COLLECTIONS = 200  # on a page
@@ -45,17 +45,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def read_report(page_context: PageContext) -> usage_reports.UsageReport:
         query_params = page_context.request.query_params
-        return usage_reports.read_report(
+        return usage_reports.read_usage_report(
             context,
             query_params.get("from") or None,
             query_params.get("to") or None,
-            collections=_list_own_collections(page_context),
+            collections=_list_curated_collections(page_context),
         )
 
     def build_usage_page(page_context: PageContext) -> PageContent:
         report = read_report(page_context)
-        template_values = _build_content(report, page_context)
-        json_content = usage_reports.to_json(report)
+        template_values = _build_usage_content(report, page_context)
+        json_content = usage_reports.to_report_values(report)
         return PageContent(
             template="usage.html",
             template_values=template_values,
@@ -87,11 +87,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     page_endpoint = build_page_endpoint(show_usage, context)
     return [
         Route("/usage", page_endpoint),
-        Route("/usage/{file}", answer_errors(send_report_file, build_error_responder(context))),
+        Route("/usage/{file}", wrap_endpoint_with_error_responses(send_report_file, build_error_responder(context))),
     ]
 
 
-def _list_own_collections(page_context: PageContext) -> set[str] | None:
+def _list_curated_collections(page_context: PageContext) -> set[str] | None:
     """Return the collections whose usage a user may see; None: all, also those that are gone.
 
     Raises
@@ -120,7 +120,7 @@ def _list_own_collections(page_context: PageContext) -> set[str] | None:
     return own_collections
 
 
-def _build_content(report: usage_reports.UsageReport, page_context: PageContext) -> dict[str, Any]:
+def _build_usage_content(report: usage_reports.UsageReport, page_context: PageContext) -> dict[str, Any]:
     resources = page_context.published_state.resources
     months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
     collection_usage: list[dict[str, Any]] = []

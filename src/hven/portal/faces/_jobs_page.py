@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from hven import adql, formats, services
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
-from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_list_position
+from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_job_list_position
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
@@ -32,15 +32,15 @@ from hven.model.errors import (
 )
 from hven.model.params import collect_params
 from hven.portal._explore import job_results, plots_json
-from hven.portal._explore.cell_text import build_headings, format_cells
+from hven.portal._explore.cell_text import build_column_headings, format_cells
 from hven.portal._explore.file_preview import read_first_rows
 from hven.portal._explore.plots import PlotPoints, is_plottable
 from hven.portal._pages import (
     SAMP_HUB_ORIGINS,
     VARY_HEADERS,
-    build_frame,
-    build_page_headers,
-    find_brand,
+    build_page_frame_values,
+    build_page_security_headers,
+    find_portal_brand,
     get_message_translator,
     render_error_page,
     render_page,
@@ -50,7 +50,7 @@ from hven.services import uws_documents
 from hven.services.addresses import get_client_address, is_cross_site, is_https
 from hven.services.params import MAX_FORM_BYTES
 from hven.site.auth import recorded_rights
-from hven.site.auth.session import create_visitor_cookie, identify_visitor
+from hven.site.auth.session import compute_visitor_hash, create_visitor_cookie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.jobs import JobDefinition
-    from hven.model.params import RequestParams, Upload
+    from hven.model.params import RequestParams, UploadedFile
     from hven.model.table import Table
     from hven.portal._explore.row_pages import RowPage
     from hven.services.face import ServiceContext
@@ -73,7 +73,10 @@ MAX_NAMED_TABLES = 3  # tables in the name of a job
 MAX_PARAMETER_CHARACTERS = 2_000  # shown characters of a parameter
 TOPCAT_FORMATS = {"votable", "fits", "csv", "parquet"}  # formats that TOPCAT reads
 PRIVATE_HEADERS = {"cache-control": "private, no-store", "vary": VARY_HEADERS}
-PAGE_HEADERS = {**build_page_headers(allow_inline_styles=True, connect_origins=SAMP_HUB_ORIGINS), **PRIVATE_HEADERS}
+PAGE_HEADERS = {
+    **build_page_security_headers(allow_inline_styles=True, connect_origins=SAMP_HUB_ORIGINS),
+    **PRIVATE_HEADERS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +102,14 @@ class JobsPage:
     async def _render_page(
         self, request: Request, job_form_facts: Mapping[str, Any] | None, status: int = 200
     ) -> Response:
-        content = await anyio.to_thread.run_sync(self._build_content, request)
+        content = await anyio.to_thread.run_sync(self._build_page_values, request)
         content |= {"form": job_form_facts, "login": ""}
         if job_form_facts is not None and job_form_facts["closed"]:
-            base = find_brand(request, self.context.site.settings).base
+            base = find_portal_brand(request, self.context.site.settings).base
             next_job_query = urlencode({"new": job_form_facts["kind"]})
             form_path = f"{urlsplit(base).path}/jobs?{next_job_query}"
             content["login"] = f"{base}/login?{urlencode({'next': form_path})}"
-        facts = build_frame(request, self.context)
+        facts = build_page_frame_values(request, self.context)
         if content["shown"] is not None and content["shown"]["error"]:
             message_translator = get_message_translator(facts["said"])
             content["shown"]["error"] = message_translator(content["shown"]["error"])
@@ -126,7 +129,7 @@ class JobsPage:
             raise NotFoundError(message, remedy="/jobs lists them")
         return self.job_types[name]
 
-    async def answer_form(self, request: Request) -> Response:
+    async def answer_job_form(self, request: Request) -> Response:
         """Start a query as a job, or a job of another type (``TYPE``), or change a job.
 
         ``ACTION`` is abort or delete, ``JOB`` the id.
@@ -135,11 +138,11 @@ class JobsPage:
             raise ForbiddenError("the request comes from a page of another site", remedy="use the forms of this site")
         form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
-            return await self._apply_form(request, form_params)
+            return await self._apply_job_form(request, form_params)
         finally:
             form_params.close()
 
-    async def _apply_form(self, request: Request, form_params: RequestParams) -> Response:
+    async def _apply_job_form(self, request: Request, form_params: RequestParams) -> Response:
         headers = {"cache-control": "no-store"}
         action = form_params.read_one("ACTION")
         if action is None:
@@ -150,7 +153,7 @@ class JobsPage:
                 job_type = self.job_types.get(type_name or "")
                 if job_type is None:
                     raise
-                translator = get_message_translator(build_frame(request, self.context)["said"])
+                translator = get_message_translator(build_page_frame_values(request, self.context)["said"])
                 request_id = services.get_request_id(request)
                 fault = {
                     "name": error.name or "",
@@ -166,26 +169,26 @@ class JobsPage:
         else:
             job_id = form_params.read_one("JOB") or ""
             next_query = await anyio.to_thread.run_sync(self._change_job, request, action.lower(), job_id)
-        base = find_brand(request, self.context.site.settings).base
+        base = find_portal_brand(request, self.context.site.settings).base
         next_address = f"{base}/jobs"
         if next_query:
             next_address += f"?{urlencode(next_query)}"
         return Response(status_code=303, headers={**headers, "location": next_address})
 
-    async def send_plot(self, request: Request) -> Response:
+    async def send_plot_data(self, request: Request) -> Response:
         """Return the data of a plot of a result, as JSON.
 
         ``histogram`` takes ``_x``; ``points`` takes ``_x``, ``_y`` and ``_c``.
         """
-        return await anyio.to_thread.run_sync(self._build_plot, request)
+        return await anyio.to_thread.run_sync(self._build_plot_data_response, request)
 
     async def send_download(self, request: Request) -> Response:
         """Send a result in another format (``_as``)."""
-        return await anyio.to_thread.run_sync(self._build_download, request)
+        return await anyio.to_thread.run_sync(self._build_download_response, request)
 
     def send_error_page(self, request: Request, error: Exception) -> Response:
         """Send an error as a page."""
-        facts = build_frame(request, self.context)
+        facts = build_page_frame_values(request, self.context)
         http_status = services.find_http_status(error)
         message_translator = get_message_translator(facts["said"])
         request_id = services.get_request_id(request)
@@ -196,7 +199,7 @@ class JobsPage:
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
         """Send an error as JSON."""
-        translator = get_message_translator(build_frame(request, self.context)["said"])
+        translator = get_message_translator(build_page_frame_values(request, self.context)["said"])
         message = translator.translate_error(error, services.get_request_id(request))
         remedy = error.remedy if isinstance(error, HvenError) else ""
         body = orjson.dumps({"message": message, "remedy": translator(remedy)})
@@ -214,14 +217,14 @@ class JobsPage:
         """
         requester = self._find_requester(request)
         cookie = ""
-        if requester.is_ownerless and not requester.visitor:
+        if requester.has_ownerless_jobs and not requester.visitor:
             settings = self.context.site.settings
-            cookie, visitor = create_visitor_cookie(path=settings.root_path, secure=is_https(request, settings))
+            cookie, visitor = create_visitor_cookie(path=settings.root_path, is_secure=is_https(request, settings))
             requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
         type_name = form_params.read_one("TYPE")
         job_type = self.job_types.get(type_name or "")
         job_service = JobService(self.context.site, TAP_JOB_TYPE if job_type is None else job_type.name)
-        files: Mapping[str, Upload] = {}
+        files: Mapping[str, UploadedFile] = {}
         if job_type is None:
             job_params = [("REQUEST", "doQuery"), ("LANG", "ADQL")]
             for name in ("QUERY", "RESPONSEFORMAT", "MAXREC"):
@@ -231,14 +234,14 @@ class JobsPage:
         if job_type is None and not form_params.read_one("QUERY"):
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
         if not cookie and not files:
-            existing_job = self._find_duplicate(job_service, requester, job_params)
+            existing_job = self._find_duplicate_job(job_service, requester, job_params)
             if existing_job:
                 return existing_job, ""
         all_params = collect_params([*job_params, ("PHASE", "RUN")], files)
         job = job_service.create_job(all_params, requester)
         return job.id, cookie
 
-    def _find_duplicate(
+    def _find_duplicate_job(
         self, job_service: JobService, requester: JobRequester, job_params: Sequence[tuple[str, str]]
     ) -> str | None:
         """Find the job that the same form created a moment ago."""
@@ -258,7 +261,7 @@ class JobsPage:
             message = format_message("{name}={value} is not known", "ACTION", action[:40])
             raise ParamError(message, name="ACTION", remedy="abort or delete")
         try:
-            job_service, job = self._find_job(name, requester, to_read=action != "delete", to_change=True)
+            job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)
         except NotFoundError:
             if action == "delete":  # it is already gone: the button was pressed twice, or the page is old
                 return {}
@@ -270,15 +273,15 @@ class JobsPage:
         return {"job": job.id}
 
     def _find_job(
-        self, name: str, requester: JobRequester, *, to_read: bool = True, to_change: bool = False
+        self, name: str, requester: JobRequester, *, is_for_reading: bool = True, is_for_change: bool = False
     ) -> tuple[JobService, JobRecord]:
         job = self.context.site.store.jobs.get_job(name)
         job_service = JobService(self.context.site, job.type)
-        return job_service, job_service.get_job(name, requester, for_reading=to_read, for_change=to_change)
+        return job_service, job_service.get_job(name, requester, for_reading=is_for_reading, for_change=is_for_change)
 
     # --- showing ---------------------------------------------------------------------------------------------
 
-    def _build_content(self, request: Request) -> dict[str, Any]:
+    def _build_page_values(self, request: Request) -> dict[str, Any]:
         requester = self._find_requester(request)
         name = request.query_params.get("job", "")
         base = services.get_base_url(request, self.context.site.settings)
@@ -294,7 +297,7 @@ class JobsPage:
         entries = self._describe_jobs(job_refs[:MAX_LISTED_JOBS], requester, base)
         older_address = ""
         if len(job_refs) > MAX_LISTED_JOBS:
-            last_position = format_list_position(job_refs[MAX_LISTED_JOBS - 1])
+            last_position = format_job_list_position(job_refs[MAX_LISTED_JOBS - 1])
             older_address = f"{base}/jobs?{urlencode({'before': last_position})}"
         type_entries = [
             {
@@ -321,7 +324,7 @@ class JobsPage:
         """List the user's jobs of all types, the latest first, one more than a page has."""
         job_refs: list[JobRef] = []
         # a browser without an account or a cookie has no jobs: those of its address are from programs
-        is_known_user = not requester.is_ownerless or requester.visitor
+        is_known_user = not requester.has_ownerless_jobs or requester.visitor
         if not is_known_user:
             return job_refs
         list_params = collect_params([("LAST", str(MAX_LISTED_JOBS + 1)), ("BEFORE", before)])
@@ -344,7 +347,7 @@ class JobsPage:
 
     def _describe_job(self, job: JobRecord, base: str) -> dict[str, Any]:
         """Describe a job for the list."""
-        text = _find_parameter(job, "QUERY")
+        text = _find_job_parameter_value(job, "QUERY")
         if not text:
             text = ", ".join(f"{name}={value}" for name, value in job.parameters)
         is_ended = job.ended is not None
@@ -358,7 +361,7 @@ class JobsPage:
             end_time = datetime.now(UTC)
         elapsed_text = None
         if start_time is not None:
-            elapsed_text = _format_elapsed((end_time - start_time).total_seconds())
+            elapsed_text = _format_duration((end_time - start_time).total_seconds())
         share = job.progress.get("share")
         percent = None
         if isinstance(share, int | float):
@@ -384,8 +387,8 @@ class JobsPage:
         job_path = "tap/async" if is_query else f"jobs/{job.type}"
         job_address = f"{base}/{job_path}/{job.id}"
         outlook = job_service.estimate_completion(job)
-        text = _find_parameter(job, "QUERY")
-        name = job.run_id or _list_query_tables(text)
+        text = _find_job_parameter_value(job, "QUERY")
+        name = job.run_id or _write_query_table_names(text)
         if not name and job.type in self.job_types:
             name = self.job_types[job.type].title
         again_address = ""
@@ -409,7 +412,7 @@ class JobsPage:
             "query": text,
             "again": again_address,
             "parameters": shown_parameters,
-            "format": _find_parameter(job, "RESPONSEFORMAT"),
+            "format": _find_job_parameter_value(job, "RESPONSEFORMAT"),
             "started": uws_documents.format_time(job.started),
             "ended": uws_documents.format_time(job.ended),
             "destruction": uws_documents.format_time(job.destruction),
@@ -438,7 +441,7 @@ class JobsPage:
         other_formats = []
         if result_format.read:
             table_address = f"{download_address}?{urlencode({'job': job.id, '_as': 'votable'})}"
-            for name, label in formats.list_menu_entries():
+            for name, label in formats.list_format_labels():
                 if name != result_format.name:
                     format_address = f"{download_address}?{urlencode({'job': job.id, '_as': name})}"
                     other_formats.append((label, format_address))
@@ -446,10 +449,10 @@ class JobsPage:
             table_address = address
         client_lines = []
         if job.type == TAP_JOB_TYPE:
-            client_lines = _write_client_lines(address, job_address, result_format.name)
+            client_lines = _write_result_fetch_examples(address, job_address, result_format.name)
         plottable_columns = [column for column in table.columns if is_plottable(column)]
         return {
-            "columns": build_headings(page, table),
+            "columns": build_column_headings(page, table),
             "rows": format_cells(page, table),
             "more": page.has_more,
             "here": f"{base}/jobs/shown",
@@ -465,7 +468,7 @@ class JobsPage:
         """Find the first result that is a table: its name, file, media type and first rows."""
         for item in job.results:
             try:
-                path, media_type = job_service.find_result(job, item["id"])
+                path, media_type = job_service.find_result_file(job, item["id"])
             except NotFoundError:
                 continue
             first_rows = read_first_rows(path, media_type, row_limit)
@@ -488,7 +491,7 @@ class JobsPage:
         _, path, media_type, (_, table) = result_table
         return path, media_type, table
 
-    def _build_plot(self, request: Request) -> Response:
+    def _build_plot_data_response(self, request: Request) -> Response:
         path, media_type, table = self._find_requested_result(request)
         plot_columns = []
         for name in ("_x", "_y", "_c"):
@@ -506,7 +509,7 @@ class JobsPage:
             result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
             plot_json = plots_json.histogram_to_json(result_histogram, plot_columns[0])
         else:
-            plot_points = job_results.build_result_points(path, media_type, plot_columns, table)
+            plot_points = job_results.build_result_points_or_density(path, media_type, plot_columns, table)
             if isinstance(plot_points, PlotPoints):
                 plot_json = plots_json.points_to_json(plot_points, None)
             else:
@@ -515,10 +518,10 @@ class JobsPage:
         body = orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY)
         return services.answer_with_body(request, body, {**PRIVATE_HEADERS, "content-type": "application/json"})
 
-    def _build_download(self, request: Request) -> Response:
+    def _build_download_response(self, request: Request) -> Response:
         path, media_type, _ = self._find_requested_result(request)
         file_format, options = formats.select_format(request.query_params.get("_as") or "votable")
-        chunks = job_results.convert_result(path, media_type, file_format, options)
+        chunks = job_results.convert_result_file(path, media_type, file_format, options)
         first_chunk = next(chunks, b"")  # a conversion error is raised before the first byte is sent
         file_name = f"result.{file_format.extension.lstrip('.')}"
         headers = {
@@ -538,11 +541,11 @@ class JobsPage:
         return JobRequester(
             principal=principal,
             address=get_client_address(request),
-            visitor=identify_visitor(request.headers),
+            visitor=compute_visitor_hash(request.headers),
         )
 
 
-def _find_parameter(job: JobRecord, parameter: str) -> str:
+def _find_job_parameter_value(job: JobRecord, parameter: str) -> str:
     """Return the first value of a parameter of a job, regardless of the case of its name."""
     return next((value for name, value in job.parameters if name.upper() == parameter), "")
 
@@ -553,7 +556,7 @@ def _shorten_parameter(value: str) -> str:
     return value
 
 
-def _write_client_lines(address: str, job_address: str, format_name: str) -> list[dict[str, str]]:
+def _write_result_fetch_examples(address: str, job_address: str, format_name: str) -> list[dict[str, str]]:
     """Write the lines with which programs fetch a result."""
 
     def build_line(name: str, text: str) -> dict[str, str]:
@@ -571,7 +574,7 @@ def _write_client_lines(address: str, job_address: str, format_name: str) -> lis
     return lines
 
 
-def _list_query_tables(text: str) -> str:
+def _write_query_table_names(text: str) -> str:
     """Return the names of the tables in a query; an empty text if the query cannot be read."""
     if not text:
         return ""
@@ -580,7 +583,9 @@ def _list_query_tables(text: str) -> str:
     except ParseError:
         return ""
     nodes = list(walk_tree(parsed))
-    common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, syntax_tree.CommonTable)}
+    common_table_names = {
+        node.name.name.lower() for node in nodes if isinstance(node, syntax_tree.CommonTableExpression)
+    }
     table_refs = [node for node in nodes if isinstance(node, syntax_tree.TableRef)]
     table_names = dict.fromkeys(".".join(part.name for part in table_ref.parts) for table_ref in table_refs)
     base_table_names = [name for name in table_names if name.lower() not in common_table_names]
@@ -590,7 +595,7 @@ def _list_query_tables(text: str) -> str:
     return shown_names
 
 
-def _format_elapsed(duration_seconds: float) -> str:
+def _format_duration(duration_seconds: float) -> str:
     if duration_seconds < 60:
         return f"{max(duration_seconds, 0):.1f} s"
     minutes, remaining_seconds = divmod(round(duration_seconds), 60)

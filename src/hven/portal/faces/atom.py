@@ -20,8 +20,8 @@ import anyio.to_thread
 from hven import __version__, adql, services
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError
-from hven.services.face import Face, ServiceContext, create_route
-from hven.services.file_rows import Amount, choose_row_noun
+from hven.services.face import ServiceContext, ServiceFace, create_route
+from hven.services.file_rows import CountWithNoun, choose_row_noun
 from hven.site import anonymize_for_referee
 from hven.site.auth import collect_row_filters
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from hven.model.resource import Resource
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.site.store import PointerEvent
+    from hven.site.store import PublicationEvent
 
 ATOM_MEDIA_TYPE = "application/atom+xml; charset=utf-8"
 RSS_MEDIA_TYPE = "application/rss+xml; charset=utf-8"
@@ -59,7 +59,7 @@ class FeedEntry:
         The noun for the rows of each table: see `hven.services.file_rows`.
     """
 
-    event: PointerEvent
+    event: PublicationEvent
     tables: tuple[str, ...]
     shown_names: tuple[str, ...]
     previous_states: Mapping[str, str]
@@ -85,7 +85,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         nouns = {}
         for table_name, table in visible_tables.items():
             nouns[table_name] = choose_row_noun(table, published_state.tables_by_name[table_name])
-        for entry in _list_entries(site.store.list_events(name), visible_tables, nouns):
+        for entry in _list_feed_entries(site.store.list_publication_events(name), visible_tables, nouns):
             run = _read_run_summary(context, entry.event.run)
             visible_counts = {
                 table_name: counts for table_name, counts in run.items() if table_name in unfiltered_names
@@ -94,7 +94,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if len(entries) == MAX_ENTRIES:
                 break
         base = services.get_base_url(request, site.settings)
-        authority = site.settings.find_authority(name)
+        authority = site.settings.find_collection_authority(name)
         text = write_entries(resource, name, entries, base=base, authority=authority)
         is_public = published_state.find_access_key(principal, context.policies) == "public"
         return text.encode(), is_public
@@ -109,15 +109,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         return send_feed
 
-    route = create_route("/collections/{name}/changes.atom", build_feed_endpoint(_write_atom, ATOM_MEDIA_TYPE))
+    route = create_route("/collections/{name}/changes.atom", build_feed_endpoint(_write_atom_feed, ATOM_MEDIA_TYPE))
     return [
         route,
-        create_route("/collections/{name}/changes.rss", build_feed_endpoint(_write_rss, RSS_MEDIA_TYPE)),
+        create_route("/collections/{name}/changes.rss", build_feed_endpoint(_write_rss_feed, RSS_MEDIA_TYPE)),
     ]
 
 
-def _list_entries(
-    events: Sequence[PointerEvent], visible_tables: Mapping[str, Table], nouns: Mapping[str, str]
+def _list_feed_entries(
+    events: Sequence[PublicationEvent], visible_tables: Mapping[str, Table], nouns: Mapping[str, str]
 ) -> Iterator[FeedEntry]:
     """Yield the publications that changed a visible table, the newest first."""
     for event, previous_event in pairwise([*events, None]):
@@ -129,7 +129,7 @@ def _list_entries(
         if changed_names:
             kept_names = [name for name in changed_names if name in previous_state and name in event.state]
             previous_states = {name: previous_state[name] for name in kept_names}
-            shown_names = tuple(adql.quote_name(visible_tables[name].name) for name in changed_names)
+            shown_names = tuple(adql.quote_adql_name(visible_tables[name].name) for name in changed_names)
             yield FeedEntry(
                 event=event,
                 tables=changed_names,
@@ -153,8 +153,13 @@ def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[st
     return {**new_tables, **(run_summary.get("changes") or {})}
 
 
-def _write_atom(
-    resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
+def _write_atom_feed(
+    resource: CollectionSpec,
+    name: str,
+    entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]],
+    *,
+    base: str,
+    authority: str,
 ) -> str:
     page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
@@ -166,16 +171,16 @@ def _write_atom(
     urn = _build_urn(authority, name)
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
-        _write_tag_line("id", urn),
-        _write_tag_line("title", f"{title}: what changed"),
-        _write_tag_line("updated", updated),
+        _write_xml_tag_line("id", urn),
+        _write_xml_tag_line("title", f"{title}: what changed"),
+        _write_xml_tag_line("updated", updated),
     ]
-    parts += [f"<author>{_write_tag('name', creator)}</author>\n" for creator in creators]
+    parts += [f"<author>{_write_xml_tag('name', creator)}</author>\n" for creator in creators]
     if resource.licence:
-        parts.append(_write_tag_line("rights", resource.licence))
-    parts.append(_write_tag_line("generator", "Hven", f' version="{__version__}"'))
-    parts.append(_write_link("self", f"{page}/changes.atom", "application/atom+xml"))
-    parts.append(_write_link("alternate", page, "text/html"))
+        parts.append(_write_xml_tag_line("rights", resource.licence))
+    parts.append(_write_xml_tag_line("generator", "Hven", f' version="{__version__}"'))
+    parts.append(_write_atom_link("self", f"{page}/changes.atom", "application/atom+xml"))
+    parts.append(_write_atom_link("alternate", page, "text/html"))
     for entry, counts in entries:
         parts += _write_atom_entry(
             entry,
@@ -188,8 +193,13 @@ def _write_atom(
     return "".join([*parts, "</feed>\n"])
 
 
-def _write_rss(
-    resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
+def _write_rss_feed(
+    resource: CollectionSpec,
+    name: str,
+    entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]],
+    *,
+    base: str,
+    authority: str,
 ) -> str:
     """Write the same entries as RSS 2.0."""
     page = f"{base}/collections/{percent_encode(name)}"
@@ -198,23 +208,23 @@ def _write_rss(
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n',
         '<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
-        _write_tag_line("title", f"{title}: what changed"),
-        _write_tag_line("link", page),
-        _write_tag_line("description", resource.description or title),
+        _write_xml_tag_line("title", f"{title}: what changed"),
+        _write_xml_tag_line("link", page),
+        _write_xml_tag_line("description", resource.description or title),
     ]
     if resource.licence:
-        parts.append(_write_tag_line("copyright", resource.licence))
-    parts += [_write_tag_line("generator", f"Hven {__version__}"), self_link]
+        parts.append(_write_xml_tag_line("copyright", resource.licence))
+    parts += [_write_xml_tag_line("generator", f"Hven {__version__}"), self_link]
     for entry, counts in entries:
         publication_time = datetime.fromisoformat(entry.event.at).astimezone(UTC)
         action = ACTION_WORDS.get(entry.event.action, entry.event.action)
         parts += [
             "<item>\n",
-            _write_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}"),
-            _write_tag_line("link", page),
-            _write_tag_line("guid", _build_urn(authority, name, entry.event.at), ' isPermaLink="false"'),
-            _write_tag_line("pubDate", format_datetime(publication_time, usegmt=True)),
-            _write_tag_line("description", "; ".join(_describe_changed_tables(entry, counts))),
+            _write_xml_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}"),
+            _write_xml_tag_line("link", page),
+            _write_xml_tag_line("guid", _build_urn(authority, name, entry.event.at), ' isPermaLink="false"'),
+            _write_xml_tag_line("pubDate", format_datetime(publication_time, usegmt=True)),
+            _write_xml_tag_line("description", "; ".join(_describe_changed_tables(entry, counts))),
             "</item>\n",
         ]
     return "".join([*parts, "</channel>\n</rss>\n"])
@@ -224,7 +234,7 @@ def _describe_changed_tables(entry: FeedEntry, counts: Mapping[str, Any]) -> lis
     """Describe the changes of each table of a publication."""
     descriptions = []
     for table, shown_name in zip(entry.tables, entry.shown_names, strict=True):
-        counts_text = _describe_counts(counts.get(table), entry, table)
+        counts_text = _describe_change_counts(counts.get(table), entry, table)
         descriptions.append(f"{shown_name}: {counts_text}")
     return descriptions
 
@@ -235,24 +245,24 @@ def _write_atom_entry(
     event = entry.event
     action = ACTION_WORDS.get(event.action, event.action)
     yield "<entry>\n"
-    yield _write_tag_line("id", urn)
-    yield _write_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}")
-    yield _write_tag_line("updated", event.at)
-    yield _write_link("alternate", page_address, "text/html")
+    yield _write_xml_tag_line("id", urn)
+    yield _write_xml_tag_line("title", f"{title} {action}: {', '.join(entry.shown_names)}")
+    yield _write_xml_tag_line("updated", event.at)
+    yield _write_atom_link("alternate", page_address, "text/html")
     for table, previous_state in entry.previous_states.items():
         changes_query = urlencode({"since": previous_state, "until": event.state[table]})
         changes_address = f"{base_address}/changes/{percent_encode(table)}?{changes_query}"
-        yield _write_link("related", changes_address, "application/x-votable+xml", f"changes of {table}")
-    yield _write_tag_line("content", "\n".join(_describe_changed_tables(entry, counts)), ' type="text"')
+        yield _write_atom_link("related", changes_address, "application/x-votable+xml", f"changes of {table}")
+    yield _write_xml_tag_line("content", "\n".join(_describe_changed_tables(entry, counts)), ' type="text"')
     yield "</entry>\n"
 
 
-def _describe_counts(counts: Mapping[str, Any] | None, entry: FeedEntry, table: str) -> str:
+def _describe_change_counts(counts: Mapping[str, Any] | None, entry: FeedEntry, table: str) -> str:
     event = entry.event
     if counts is not None and event.action == "publish" and table in event.state:
         if counts.get("new"):
-            return str(Amount(counts.get("rows") or 0, entry.nouns[table]))
-        added = Amount(counts.get("added") or 0, entry.nouns[table])
+            return str(CountWithNoun(counts.get("rows") or 0, entry.nouns[table]))
+        added = CountWithNoun(counts.get("added") or 0, entry.nouns[table])
         return f"{added} added, {counts.get('changed') or 0:,} changed, {counts.get('removed') or 0:,} removed"
     if table in event.state:
         return ACTION_WORDS.get(event.action, event.action)
@@ -264,15 +274,15 @@ def _build_urn(authority: str, *parts: str) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([f"ivo://{authority}", "changes", *parts])).urn
 
 
-def _write_tag(name: str, text: str, attributes: str = "") -> str:
+def _write_xml_tag(name: str, text: str, attributes: str = "") -> str:
     return f"<{name}{attributes}>{escape(replace_illegal_characters(text))}</{name}>"
 
 
-def _write_tag_line(name: str, text: str, attributes: str = "") -> str:
-    return f"{_write_tag(name, text, attributes)}\n"
+def _write_xml_tag_line(name: str, text: str, attributes: str = "") -> str:
+    return f"{_write_xml_tag(name, text, attributes)}\n"
 
 
-def _write_link(rel: str, href: str, kind: str, title: str | None = None) -> str:
+def _write_atom_link(rel: str, href: str, kind: str, title: str | None = None) -> str:
     if title:
         title_attribute = f" title={quoteattr(replace_illegal_characters(title))}"
     else:
@@ -280,4 +290,4 @@ def _write_link(rel: str, href: str, kind: str, title: str | None = None) -> str
     return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{title_attribute}/>\n'
 
 
-FACE = Face(name="atom", title="News", build_routes=build_routes)
+FACE = ServiceFace(name="atom", title="News", build_routes=build_routes)

@@ -15,11 +15,18 @@ import anyio.to_thread
 import orjson
 
 from hven import __version__, descriptor, services
-from hven.jobs.health import FAILING_STATE, STALE_STATE, STATE_REASONS, CollectionStatus, SiteHealth, find_worst_state
-from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_metrics
-from hven.portal._pages import build_frame, build_page_headers, render_page
+from hven.jobs.health import (
+    FAILING_STATE,
+    STALE_STATE,
+    STATE_REASONS,
+    CollectionStatus,
+    SiteHealthMonitor,
+    find_worst_check_state,
+)
+from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_prometheus_metrics
+from hven.portal._pages import build_page_frame_values, build_page_security_headers, render_page
 from hven.services.errors import TEXT_LINE_ERRORS
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import Route
 
-    from hven.jobs.health import HealthCheck, SiteStatus
+    from hven.jobs.health import HealthCheckResult, SiteStatus
     from hven.model.settings import Settings
     from hven.site import PublishedState
     from hven.site.auth import Principal
@@ -61,16 +68,16 @@ class _HealthEndpoints:
     def __init__(self, context: ServiceContext) -> None:
         self.context = context
         self.site = context.site
-        self.health = SiteHealth(self.site)
+        self.health = SiteHealthMonitor(self.site)
         self.start_time = context.start_time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def gather_health(self, principal: Principal) -> dict[str, Any]:
         """Gather the health facts that this user may see."""
-        sees_all = is_operator(principal, self.context)
+        sees_all = can_see_all_health(principal, self.context)
         picture = self.health.get_status()
-        checks = self.health.run_checks(picture)
+        checks = self.health.run_health_checks(picture)
         if len(checks) == 1:  # the published state is not known
-            check_list = [_check_to_json(check, with_messages=sees_all) for check in checks]
+            check_list = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
             return {
                 "status": STATUS_WORDS["failed"],
                 "version": __version__,
@@ -80,13 +87,13 @@ class _HealthEndpoints:
                 "collections": [],
             }
         published_state = self.site.get_published_state()
-        collections = self.list_collections(picture, principal)
+        collections = self.list_collection_statuses(picture, principal)
         if sees_all:
             visible_names = set(published_state.tables_by_name)
         else:
             catalogue = published_state.get_catalogue(principal, self.context.policies)
             visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
-        state = STATUS_WORDS[find_worst_state(checks)]
+        state = STATUS_WORDS[find_worst_check_state(checks)]
         has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
         if state == "ok" and has_problems:
             state = "degraded"
@@ -100,7 +107,7 @@ class _HealthEndpoints:
             "tables": sum(item.release is None for item in visible_items),
             "newest": max((item.updated for item in visible_items), default=None),
             "problems": len(published_state.problems),
-            "checks": [_check_to_json(check, with_messages=sees_all) for check in checks],
+            "checks": [_health_check_to_json(check, has_messages=sees_all) for check in checks],
             "collections": [item.to_json() for item in collections],
         }
         if sees_all:
@@ -128,11 +135,11 @@ class _HealthEndpoints:
             }
         return {key: value for key, value in body.items() if value is not None}
 
-    def list_collections(self, picture: SiteStatus, principal: Principal) -> Sequence[CollectionStatus]:
+    def list_collection_statuses(self, picture: SiteStatus, principal: Principal) -> Sequence[CollectionStatus]:
         """Return the state of the collections, as far as a user may see them."""
-        if is_operator(principal, self.context):
+        if can_see_all_health(principal, self.context):
             return picture.collections
-        return _select_visible(picture.collections, self.site.get_published_state(), principal, self.context)
+        return _select_visible_statuses(picture.collections, self.site.get_published_state(), principal, self.context)
 
     async def send_overview(self, request: Request) -> Response:
         answer_format = choose_answer_format(request)
@@ -140,7 +147,7 @@ class _HealthEndpoints:
             return await self.send_metrics(request)
         body = await anyio.to_thread.run_sync(self.gather_health, self.context.identify_principal(request))
         if answer_format == "foot":
-            frame = build_frame(request, self.context)
+            frame = build_page_frame_values(request, self.context)
             foot_html = render_page(
                 "health_foot.html",
                 frame,
@@ -148,14 +155,16 @@ class _HealthEndpoints:
                 reasons=STATE_REASONS,
                 most=MAX_FOOT_REASONS,
             )
-            return services.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_headers()})
+            return services.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_security_headers()})
         if body["status"] == "down":
             status = 503
         else:
             status = 200
         if answer_format == "html":
-            page = render_page("health.html", build_frame(request, self.context), health=body, reasons=STATE_REASONS)
-            return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
+            page = render_page(
+                "health.html", build_page_frame_values(request, self.context), health=body, reasons=STATE_REASONS
+            )
+            return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_security_headers()}, status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     @staticmethod
@@ -163,12 +172,12 @@ class _HealthEndpoints:
         return services.answer_with_body(request, b'{"status":"ok"}', JSON_HEADERS)
 
     async def send_readiness(self, request: Request) -> Response:
-        checks = await anyio.to_thread.run_sync(self.health.run_checks)
-        with_messages = is_operator(self.context.identify_principal(request), self.context)
-        worst_state = find_worst_state(checks)
+        checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
+        with_messages = can_see_all_health(self.context.identify_principal(request), self.context)
+        worst_state = find_worst_check_state(checks)
         body = {
             "status": STATUS_WORDS[worst_state],
-            "checks": [_check_to_json(check, with_messages=with_messages) for check in checks],
+            "checks": [_health_check_to_json(check, has_messages=with_messages) for check in checks],
         }
         http_status = 503 if worst_state == "failed" else 200
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
@@ -176,7 +185,7 @@ class _HealthEndpoints:
     async def send_freshness(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
         picture: SiteStatus = await anyio.to_thread.run_sync(self.health.get_status)
-        collections = self.list_collections(picture, principal)
+        collections = self.list_collection_statuses(picture, principal)
         keys = (
             "collection",
             "state",
@@ -208,12 +217,12 @@ class _HealthEndpoints:
 
         def write_metrics() -> str:
             picture = self.health.get_status()
-            checks = self.health.run_checks(picture)
-            sees_all = is_operator(principal, self.context)
+            checks = self.health.run_health_checks(picture)
+            sees_all = can_see_all_health(principal, self.context)
             if not sees_all:
-                visible = self.list_collections(picture, principal)
+                visible = self.list_collection_statuses(picture, principal)
                 picture = replace(picture, collections=tuple(visible), engines={})
-            return format_metrics(
+            return format_prometheus_metrics(
                 picture,
                 checks,
                 self.site.counters,
@@ -247,7 +256,7 @@ def choose_answer_format(request: Request) -> str:
     return "json"
 
 
-def is_operator(principal: Principal, context: ServiceContext) -> bool:
+def can_see_all_health(principal: Principal, context: ServiceContext) -> bool:
     """Return whether somebody may see everything here."""
     """Return whether a user may see everything here."""
     health_settings = context.site.settings.health
@@ -256,7 +265,7 @@ def is_operator(principal: Principal, context: ServiceContext) -> bool:
     return principal.name is not None and principal.name in health_settings.operators
 
 
-def _select_visible(
+def _select_visible_statuses(
     collections: Sequence[CollectionStatus],
     published_state: PublishedState,
     principal: Principal,
@@ -309,17 +318,17 @@ def _score_metadata(collection: str, settings: Settings, published_state: Publis
         return {}
     names = [f"{collection}.{spec.table.name}" for spec in resource.tables]
     tables = [published_state.tables_by_name[name].table for name in names if name in published_state.tables_by_name]
-    return {"metadata": descriptor.score_collection(resource, settings, tables).total}
+    return {"metadata": descriptor.score_collection_metadata(resource, settings, tables).total}
 
 
-def _check_to_json(check: HealthCheck, *, with_messages: bool) -> dict[str, Any]:
+def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> dict[str, Any]:
     check_facts = {
         "name": check.name,
         "state": check.state,
-        "message": check.message if with_messages else None,
+        "message": check.message if has_messages else None,
         "reason": check.reason,
     }
     return {key: value for key, value in check_facts.items() if value}
 
 
-FACE = Face(name="health", title="Health", build_routes=build_routes)
+FACE = ServiceFace(name="health", title="Health", build_routes=build_routes)

@@ -13,7 +13,7 @@ from hven import services
 from hven.jobs import declared_types
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.services.params import MAX_FORM_BYTES, describe_param
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return kind.access == "public" or context.identify_principal(request).name is not None
 
         visible_types = filter(is_visible, types.values())
-        type_list = {"types": [_describe_type(kind, f"{jobs_address}/{kind.name}") for kind in visible_types]}
+        type_list = {"types": [_describe_job_type(kind, f"{jobs_address}/{kind.name}") for kind in visible_types]}
         headers = {"cache-control": "no-store", "vary": "accept, authorization, cookie"}
         return JSONResponse(type_list, headers=headers)
 
     route = create_route("/jobs", list_types, page.send_error_page)
     route_list = [
         route,
-        create_route("/jobs", page.answer_form, page.send_error_page, ["POST"]),
+        create_route("/jobs", page.answer_job_form, page.send_error_page, ["POST"]),
         *(
-            create_route(f"/jobs/shown/{plot_kind}", page.send_plot, page.send_json_error)
+            create_route(f"/jobs/shown/{plot_kind}", page.send_plot_data, page.send_json_error)
             for plot_kind in ("histogram", "points")
         ),
         create_route("/jobs/shown/download", page.send_download, page.send_json_error),
@@ -65,7 +65,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return route_list
 
 
-def _describe_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
+def _describe_job_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
     return {
         "name": job_type.name,
         "title": job_type.title,
@@ -78,4 +78,4 @@ def _describe_type(job_type: JobDefinition, url: str) -> dict[str, Any]:
     }
 
 
-FACE = Face(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), build_routes=build_routes)
+FACE = ServiceFace(name="jobs", title="Jobs", standard_ids=("ivo://ivoa.net/std/UWS",), build_routes=build_routes)

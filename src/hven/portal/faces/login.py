@@ -27,10 +27,10 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.portal._pages import build_frame, build_page_headers, get_message_translator, render_page
+from hven.portal._pages import build_page_frame_values, build_page_security_headers, get_message_translator, render_page
 from hven.portal._views import access_page
 from hven.services.addresses import build_session_cookie, get_host_url, is_cross_site
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import change_password, impersonation
 from hven.site.auth.local import (
     TOKEN_SCOPE_GROUPS,
@@ -40,7 +40,7 @@ from hven.site.auth.local import (
     parse_authorization,
     revoke_personal_token,
 )
-from hven.site.auth.session import SESSION_SECONDS, find_session_cookie
+from hven.site.auth.session import SESSION_SECONDS, find_cookie_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven.site.auth import OpenIdProvider
-    from hven.site.store import Grant
+    from hven.site.store import AccessGrant
 
 PENDING_LOGIN_COOKIE = "hven_oidc"  # the cookie of a log-in that is in progress
 MAX_BODY_BYTES = 8192  # of a request
@@ -94,10 +94,10 @@ class _LoginEndpoints:
         if principal is not None and is_basic and is_program:  # SSO 2.0: #BasicAA
             begin_session = partial(self.accounts.begin_session, *parse_authorization(authorization))
             name, proof = await anyio.to_thread.run_sync(begin_session)
-            return self.answer_session(request, name, proof)
+            return self.send_session_proof(request, name, proof)
         if _is_json_client(request):
             return _send_json({"name": principal})
-        return self.render_login(request, next=_get_local_path(request.query_params.get("next", "")))
+        return self.render_login(request, next=_sanitize_return_path(request.query_params.get("next", "")))
 
     async def log_in(self, request: Request) -> Response:
         self.check_same_site(request)
@@ -105,12 +105,12 @@ class _LoginEndpoints:
         is_program = _is_json_client(request) or "username" in form_values  # SSO 2.0: #tls-with-password
         claimed_name = (form_values.get("name") or form_values.get("username", "")).strip()
         token = (form_values.get("token") or form_values.get("password", "")).strip()
-        next_path = _get_local_path(form_values.get("next", ""))
+        next_path = _sanitize_return_path(form_values.get("next", ""))
         check_token = partial(self.accounts.begin_session, claimed_name or None, token)
         try:
             # a password needs a name
             if claimed_name:
-                check_token_only = partial(check_token, passwords_too=False)
+                check_token_only = partial(check_token, can_be_password=False)
             else:
                 check_token_only = check_token
             account = claimed_name or get_token_account(token)
@@ -120,12 +120,12 @@ class _LoginEndpoints:
         except (UnauthenticatedError, TooManyRequestsError) as error:
             if is_program:
                 raise
-            return _render_page(request, self.context, error=error, given=claimed_name, next=next_path)
+            return _render_login_page(request, self.context, error=error, given=claimed_name, next=next_path)
         if is_program:
-            return self.answer_session(request, name, proof)
+            return self.send_session_proof(request, name, proof)
         return self.redirect(request, {"set-cookie": self.build_login_cookie(request, proof)}, next_path)
 
-    def answer_session(self, request: Request, name: str, proof: str) -> Response:
+    def send_session_proof(self, request: Request, name: str, proof: str) -> Response:
         """Give a program its session, as a cookie and as a bearer token."""
         headers = {
             "set-cookie": self.build_login_cookie(request, proof),
@@ -144,12 +144,12 @@ class _LoginEndpoints:
             provider, return_address = self.find_provider(request)
             address, pending_state = await anyio.to_thread.run_sync(provider.begin_login, return_address)
         except HvenError as error:
-            return _render_page(request, self.context, problem=error)
-        next_path = _get_local_path(request.query_params.get("next", ""))
+            return _render_login_page(request, self.context, problem=error)
+        next_path = _sanitize_return_path(request.query_params.get("next", ""))
         pending_state = f"{provider.provider_settings.name}|{pending_state}|{next_path}"
         headers = {
             "location": address,
-            "set-cookie": self.build_pending_cookie(request, pending_state),
+            "set-cookie": self.build_pending_login_cookie(request, pending_state),
             "cache-control": "no-store",
         }
         return Response(None, 303, headers)
@@ -170,11 +170,11 @@ class _LoginEndpoints:
             )
             proof = await anyio.to_thread.run_sync(self.site.store.sessions.begin_session, account, SESSION_SECONDS)
         except HvenError as error:
-            response = _render_page(request, self.context, problem=error)
+            response = _render_login_page(request, self.context, problem=error)
         else:
             login_cookie = self.build_login_cookie(request, proof)
-            response = self.redirect(request, {"set-cookie": login_cookie}, _get_local_path(next_path))
-        response.headers.append("set-cookie", self.build_pending_cookie(request, None))
+            response = self.redirect(request, {"set-cookie": login_cookie}, _sanitize_return_path(next_path))
+        response.headers.append("set-cookie", self.build_pending_login_cookie(request, None))
         return response
 
     def find_provider(self, request: Request) -> tuple[OpenIdProvider, str]:
@@ -186,7 +186,7 @@ class _LoginEndpoints:
             f"{get_host_url(request, self.site.settings)}/login/oidc/{provider.provider_settings.name}/back",
         )
 
-    def build_pending_cookie(self, request: Request, pending_state: str | None) -> str:
+    def build_pending_login_cookie(self, request: Request, pending_state: str | None) -> str:
         return build_session_cookie(
             request,
             self.site.settings,
@@ -237,7 +237,7 @@ class _LoginEndpoints:
                 raise UserError("the two new passwords differ", remedy="write it again")
             old_password = form_values
             check_password = partial(self.accounts.check_account_secret, account, old_password.get("old", "").strip())
-            check_token_only = partial(check_password, passwords_too=False)
+            check_token_only = partial(check_password, can_be_password=False)
             await services.verify_proof(
                 request, self.site.store, account, check_password, verify_token=check_token_only, may_be_password=True
             )
@@ -252,7 +252,7 @@ class _LoginEndpoints:
             response = _send_json({"name": account})
         else:
             response = self.render_login(request, changed=True)
-        if find_session_cookie(request.headers) is not None:
+        if find_cookie_value(request.headers) is not None:
             proof = await anyio.to_thread.run_sync(self.site.store.sessions.begin_session, account, SESSION_SECONDS)
             response.headers["set-cookie"] = self.build_login_cookie(request, proof)
         return response
@@ -276,7 +276,7 @@ class _LoginEndpoints:
             tokens = [_token_to_json(grant) for grant in self.site.store.grants.list_grants("token", subject=name)]
         else:
             tokens = []
-        return _render_page(request, self.context, name=name, tokens=tokens, **facts)
+        return _render_login_page(request, self.context, name=name, tokens=tokens, **facts)
 
     def redirect(self, request: Request, headers: Mapping[str, str], path: str = "") -> Response:
         host_url = get_host_url(request, self.site.settings)
@@ -289,7 +289,7 @@ class _LoginEndpoints:
 
     async def log_out(self, request: Request) -> Response:
         self.check_same_site(request)
-        proof = find_session_cookie(request.headers)
+        proof = find_cookie_value(request.headers)
         if proof is not None:
             await anyio.to_thread.run_sync(self.site.store.sessions.end_session, proof)
         headers = {"set-cookie": self.build_login_cookie(request, None)}
@@ -315,7 +315,7 @@ class _LoginEndpoints:
         return build_session_cookie(request, self.site.settings, proof)
 
 
-def _get_local_path(path: str) -> str:
+def _sanitize_return_path(path: str) -> str:
     """Return a path of this site; an empty text for any other address."""
     if _LOCAL_PATH_PATTERN.fullmatch(path):
         return path
@@ -342,20 +342,20 @@ def _send_error(request: Request, error: Exception) -> Response:
     status = services.find_http_status(error)
     message = services.write_error_message(error, services.get_request_id(request))
     error_headers = services.build_error_headers(error)
-    headers = {**error_headers, **_build_challenge(error), "cache-control": "no-store"}
+    headers = {**error_headers, **_build_token_challenge_header(error), "cache-control": "no-store"}
     if _is_json_client(request):
         return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
     return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
 
 
-def _build_challenge(error: BaseException) -> Mapping[str, str]:
+def _build_token_challenge_header(error: BaseException) -> Mapping[str, str]:
     """Build a challenge that asks for a token; with ``Bearer``, browsers open no dialog."""
     if isinstance(error, UnauthenticatedError):
         return {"www-authenticate": 'Bearer realm="hven"'}
     return {}
 
 
-def _render_page(
+def _render_login_page(
     request: Request,
     context: ServiceContext,
     *,
@@ -363,7 +363,7 @@ def _render_page(
     problem: HvenError | None = None,
     **facts: Any,
 ) -> Response:
-    frame_values = build_frame(request, context)
+    frame_values = build_page_frame_values(request, context)
     if error is None:
         failure_kind = None
     elif isinstance(error, TooManyRequestsError):
@@ -390,16 +390,16 @@ def _render_page(
         **facts,
     }
     body = render_page("login.html", frame_values, failed=failure_kind, **facts)
-    headers = {**build_page_headers(), "cache-control": "no-store"}
+    headers = {**build_page_security_headers(), "cache-control": "no-store"}
     shown_error = error or problem
     if shown_error is None:
         return services.answer_with_body(request, body, headers)
     error_headers = services.build_error_headers(shown_error)
-    all_headers = {**headers, **error_headers, **_build_challenge(shown_error)}
+    all_headers = {**headers, **error_headers, **_build_token_challenge_header(shown_error)}
     return services.answer_with_body(request, body, all_headers, services.find_http_status(shown_error))
 
 
-def _token_to_json(grant: Grant) -> dict[str, Any]:
+def _token_to_json(grant: AccessGrant) -> dict[str, Any]:
     """Describe a token for its owner."""
     end_time = datetime.fromtimestamp(grant.until or 0, UTC).isoformat(timespec="seconds")
     return {"id": grant.id, "purpose": grant.facts.get("purpose", ""), "scope": grant.role, "until": end_time}
@@ -420,4 +420,4 @@ def _is_json_client(request: Request) -> bool:
     return JSON_MEDIA_TYPE in media_types.lower()
 
 
-FACE = Face(name="login", title="Sessions", build_routes=build_routes)
+FACE = ServiceFace(name="login", title="Sessions", build_routes=build_routes)

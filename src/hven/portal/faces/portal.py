@@ -14,9 +14,9 @@ from hven.portal._views import (
     assets,
     basket_page,
     citation,
+    coincident_rows_data,
     collection,
     collection_parts,
-    concurrent_rows_data,
     data,
     downloads,
     edit_pages,
@@ -24,7 +24,6 @@ from hven.portal._views import (
     global_search_pages,
     help_pages,
     home,
-    meanwhile,
     news,
     pane,
     result_page,
@@ -33,16 +32,17 @@ from hven.portal._views import (
     sitemap,
     statistics,
     strip_data,
+    table_page,
+    time_span_rows,
     trial_page,
     usage_page,
-    workspace,
 )
 from hven.portal._views.cube_page import render_cube_page
 from hven.portal._views.keyword_page import render_keyword_page
 from hven.portal._views.link_page import render_link_page
 from hven.portal._views.page_formats import send_not_found
-from hven.portal._views.series_page import render_series_page, render_timeline_page
-from hven.services.face import Capability, Face, ServiceContext
+from hven.portal._views.series_page import render_series_list_page, render_timeline_page
+from hven.services.face import Capability, ServiceContext, ServiceFace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,14 +66,14 @@ PAGE_MODULES = (
     collection,
     data,
     strip_data,
-    workspace,
+    table_page,
     downloads,
     editor,
     global_search_pages,
-    meanwhile,
+    time_span_rows,
     service_form,
     pane,
-    concurrent_rows_data,
+    coincident_rows_data,
     trial_page,
     edit_pages,
     usage_page,
@@ -121,7 +121,7 @@ def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None
     return [Capability(standard_id=None, url=f"{base}/collections/{quote(schema.name)}", interface="vr:WebBrowser")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="portal",
     title="Pages for people",
     description="What is published here, in a browser: found, shown, drawn and taken along.",
@@ -131,7 +131,7 @@ FACE = Face(
     page_writers={
         "cubes": render_cube_page,
         "datalink": render_link_page,
-        "hapi": render_series_page,
+        "hapi": render_series_list_page,
         "keywords": render_keyword_page,
         "timelines": render_timeline_page,
     },

@@ -26,13 +26,13 @@ from hven.portal._views.dataset_metadata import list_releases
 from hven.portal._views.help_pages import NOTE_CACHE
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.services.addresses import is_cross_site
-from hven.services.face import Face, ServiceContext
+from hven.services.face import ServiceContext, ServiceFace
 from hven.site.auth import PROJECT_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.model.settings import Project
+    from hven.model.settings import ProjectSettings
 
 MAX_FORM_BYTES = 4096  # of a request
 MAX_REQUEST_CHARACTERS = 500  # of the text of a user who asks to become a member
@@ -58,7 +58,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         Route("/projects", page_endpoint),
         Route("/projects.json", build_page_endpoint(endpoints.list_projects, context)),
         Route("/projects/{name}", build_page_endpoint(endpoints.show_project, context)),
-        Route("/projects/{name}", build_page_endpoint(endpoints.change_project, context), methods=["POST"]),
+        Route("/projects/{name}", build_page_endpoint(endpoints.change_membership, context), methods=["POST"]),
     ]
 
 
@@ -69,7 +69,7 @@ class _ProjectEndpoints:
         self.context = context
         self.site = context.site
 
-    def find_project(self, page_context: PageContext) -> tuple[Project, str | None]:
+    def find_project(self, page_context: PageContext) -> tuple[ProjectSettings, str | None]:
         name = page_context.request.path_params["name"].removesuffix(".json")
         for project, own_role in list_visible_projects(page_context.principal, self.site.settings):
             if project.name == name:
@@ -80,7 +80,7 @@ class _ProjectEndpoints:
         )
 
     @staticmethod
-    def describe_project(project: Project, page_context: PageContext) -> dict[str, Any]:
+    def describe_project(project: ProjectSettings, page_context: PageContext) -> dict[str, Any]:
         url = f"{page_context.base}/projects/{quote(project.name)}"
         texts = {"title": project.title or project.name, "description": project.description, "contact": project.contact}
         return {"name": project.name, "url": url, "path": urlsplit(url).path, **texts}
@@ -100,9 +100,11 @@ class _ProjectEndpoints:
 
     async def show_project(self, page_context: PageContext) -> PageContent:
         project, own_role = self.find_project(page_context)
-        return await anyio.to_thread.run_sync(self.build_page, project, own_role, page_context)
+        return await anyio.to_thread.run_sync(self.build_project_page, project, own_role, page_context)
 
-    def build_page(self, project: Project, own_role: str | None, page_context: PageContext) -> PageContent:
+    def build_project_page(
+        self, project: ProjectSettings, own_role: str | None, page_context: PageContext
+    ) -> PageContent:
         grants = self.site.store.grants
         principal = page_context.principal
         is_curator = own_role is not None and PROJECT_ROLES.index(own_role) >= PROJECT_ROLES.index("curator")
@@ -130,11 +132,11 @@ class _ProjectEndpoints:
             "members": member_entries,
             "asked": request_entries,
             "pending": bool(own_requests),
-            **_list_shared_data(project, page_context),
+            **_list_project_collections(project, page_context),
         }
         news = [
             {"title": note.title, "day": str(note.day), "html": render_markdown(note.text)}
-            for note in self.list_notes(project, own_role, page_context)
+            for note in self.list_project_news(project, own_role, page_context)
         ]
         plain_news = [{name: item[name] for name in ("title", "day")} for item in news]
         json_content = {**content, "news": plain_news}
@@ -145,7 +147,7 @@ class _ProjectEndpoints:
             headers=PRIVATE_HEADERS,
         )
 
-    def list_notes(self, project: Project, own_role: str | None, page_context: PageContext) -> list[Any]:
+    def list_project_news(self, project: ProjectSettings, own_role: str | None, page_context: PageContext) -> list[Any]:
         root = self.site.settings.directory
         if project.news is None:
             return []
@@ -155,18 +157,18 @@ class _ProjectEndpoints:
         notes = [note for folder in news_folders for note in NOTE_CACHE.list_news(folder, root, page_context.language)]
         return sorted(notes, key=lambda note: str(note.day), reverse=True)
 
-    async def change_project(self, page_context: PageContext) -> PageContent:
+    async def change_membership(self, page_context: PageContext) -> PageContent:
         project, own_role = self.find_project(page_context)
         if is_cross_site(page_context.request, self.site.settings):
             raise ForbiddenError(
                 "the request comes from a page of another site", remedy="use the form on the page of the project"
             )
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        await anyio.to_thread.run_sync(self.apply_change, project, own_role, page_context, params)
+        await anyio.to_thread.run_sync(self.apply_membership_change, project, own_role, page_context, params)
         return build_redirect(self.describe_project(project, page_context)["url"])
 
-    def apply_change(
-        self, project: Project, own_role: str | None, page_context: PageContext, params: services.RequestParams
+    def apply_membership_change(
+        self, project: ProjectSettings, own_role: str | None, page_context: PageContext, params: services.RequestParams
     ) -> None:
         grants = self.site.store.grants
         name = page_context.principal.name
@@ -192,7 +194,7 @@ class _ProjectEndpoints:
             )
 
 
-def _list_shared_data(project: Project, page_context: PageContext) -> dict[str, Any]:
+def _list_project_collections(project: ProjectSettings, page_context: PageContext) -> dict[str, Any]:
     """List the collections of a project, and their releases, that this reader sees."""
     collections: dict[str, dict[str, Any]] = {}
     for table in page_context.catalogue.iterate_tables():
@@ -207,4 +209,4 @@ def _list_shared_data(project: Project, page_context: PageContext) -> dict[str, 
     return {"collections": list(collections.values()), "releases": releases}
 
 
-FACE = Face(name="projects", title="Projects", build_routes=build_routes)
+FACE = ServiceFace(name="projects", title="Projects", build_routes=build_routes)

@@ -13,7 +13,7 @@ from hven import services
 from hven.model.errors import NotFoundError
 from hven.services.addresses import build_session_cookie
 from hven.services.errors import TEXT_LINE_ERRORS
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site.auth import invitations
 from hven.site.auth.session import SESSION_SECONDS
 
@@ -53,4 +53,4 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_route("/referee/{secret}", begin_referee_session, TEXT_LINE_ERRORS)]
 
 
-FACE = Face(name="referee", title="Referees", build_routes=build_routes)
+FACE = ServiceFace(name="referee", title="Referees", build_routes=build_routes)

@@ -10,11 +10,11 @@ import orjson
 from starlette.routing import Route
 
 from hven import services
-from hven.model import join_address
+from hven.model import resolve_relative_address
 from hven.model.errors import ForbiddenError, ParamError, UnauthenticatedError
 from hven.services.addresses import is_cross_site, list_base_urls
 from hven.services.errors import ErrorResponder
-from hven.services.face import Face, ServiceContext, answer_errors
+from hven.services.face import ServiceContext, ServiceFace, wrap_endpoint_with_error_responses
 from hven.site.auth import signed_addresses
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         base = services.get_base_url(request, site.settings)
         sent_address = params.read_one("URL") or ""
-        original_url = join_address(f"{base}/", sent_address)
+        original_url = resolve_relative_address(f"{base}/", sent_address)
         site_addresses = list_base_urls(request, site.settings)
         minutes = site.settings.limits.signed_minutes
         sign_url = await anyio.to_thread.run_sync(
@@ -66,7 +66,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"content-type": "application/json", "cache-control": "no-store"}
         return services.answer_with_body(request, body, headers)
 
-    return [Route("/sign", answer_errors(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"])]
+    return [
+        Route(
+            "/sign", wrap_endpoint_with_error_responses(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"]
+        )
+    ]
 
 
-FACE = Face(name="sign", title="Signed addresses", build_routes=build_routes)
+FACE = ServiceFace(name="sign", title="Signed addresses", build_routes=build_routes)

@@ -7,13 +7,13 @@ this package: ``ivo_simbadpoint``, the search field of a portal, and the EPN sea
 
 from __future__ import annotations
 
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.query.resolver._providers import (
     AmbiguousNameError,
     UnresolvedNameError,
     can_resolve_names,
-    resolve_name,
-    resolve_position,
+    resolve_object_name,
+    resolve_object_position,
 )
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "ResolvedName",
     "UnresolvedNameError",
     "can_resolve_names",
-    "normalize_name",
-    "resolve_name",
-    "resolve_position",
+    "normalize_object_name",
+    "resolve_object_name",
+    "resolve_object_position",
 ]

@@ -1,6 +1,6 @@
 """The records of name resolution: `ResolvedName`, `NameRequest` and `NameProvider`.
 
-`normalize_name` defines which spellings are the same name.
+`normalize_object_name` defines which spellings are the same name.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class NameProvider:
     remote: bool = False
 
 
-def normalize_name(name: str) -> str:
+def normalize_object_name(name: str) -> str:
     """Normalize a name, ignoring case and blanks: ``M31``, ``M 31`` and ``m31`` are the same.
 
     Parameters
@@ -123,10 +123,10 @@ def normalize_name(name: str) -> str:
     key
         The same text for all spellings of the name.
     """
-    return str(normalize_names(pa.array([name], pa.string()))[0].as_py())
+    return str(normalize_object_names(pa.array([name], pa.string()))[0].as_py())
 
 
-def normalize_names(names: pa.ChunkedArray | pa.Array) -> Any:
-    """Normalize a column of names in the same way as `normalize_name`."""
+def normalize_object_names(names: pa.ChunkedArray | pa.Array) -> Any:
+    """Normalize a column of names in the same way as `normalize_object_name`."""
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hven.model import Cache, plugins
+from hven.model import LruCache, plugins
 from hven.model.errors import (
     HvenError,
     NotFoundError,
@@ -20,8 +20,8 @@ from hven.model.errors import (
     format_message,
     join_messages,
 )
-from hven.model.sky import compute_distance
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.model.sky import compute_angular_distance
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.site.auth import DEFAULT_POLICIES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AmbiguousNameError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class _CachedAnswer:
+class _CachedProviderAnswer:
     """An answer of a remote provider, and its time on the monotonic clock."""
 
     answer_time: float
@@ -59,13 +59,13 @@ class _CachedAnswer:
 class _ResolverState:
     """The cached answers of a site in this process."""
 
-    answer_cache: Cache[_CachedAnswer] = field(default_factory=lambda: Cache(MAX_CACHED_ANSWERS))
+    answer_cache: LruCache[_CachedProviderAnswer] = field(default_factory=lambda: LruCache(MAX_CACHED_ANSWERS))
     name_locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     failures: dict[str, tuple[float, HvenError]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def resolve_name(
+def resolve_object_name(
     name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, includes_remote: bool = True
 ) -> ResolvedName:
     """Find the object that a name stands for.
@@ -97,8 +97,8 @@ def resolve_name(
     OverloadedError
         A provider could not be reached, and the others do not know the name.
     """
-    request = NameRequest(name=name, name_key=_parse_name(name), site=site, policies=policies)
-    providers = [item for item in _list_offered_providers(site.settings) if includes_remote or not item.remote]
+    request = NameRequest(name=name, name_key=_parse_object_name(name), site=site, policies=policies)
+    providers = [item for item in _list_enabled_providers(site.settings) if includes_remote or not item.remote]
     failures: list[str] = []
     for provider in providers:
         try:
@@ -111,7 +111,7 @@ def resolve_name(
             failures.append(format_message("{place} could not be asked: {message}", place, error.message))
             continue
         if candidates:
-            return _choose_best(name, candidates)
+            return _choose_best_candidate(name, candidates)
     if failures:
         failure_list = join_messages("{one}; {other}", failures)
         raise OverloadedError(
@@ -126,7 +126,7 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     provider_places = [format_message(provider.place(settings)) for provider in providers]
     place_list = join_messages("{one}, {other}", provider_places)
     remedies = [format_message("check its spelling, or give the position itself")]
-    for provider in _list_providers():
+    for provider in _list_name_providers():
         if provider not in providers:
             remedy = format_message(provider.remedy)
             remedies.append(format_message("the site's owner can {remedy}", remedy))
@@ -136,7 +136,7 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     )
 
 
-def resolve_position(
+def resolve_object_position(
     name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
 ) -> tuple[float, float]:
     """Find the position of a named object.
@@ -148,7 +148,7 @@ def resolve_position(
     site
         The site whose providers are asked.
     policies
-        As in `resolve_name`.
+        As in `resolve_object_name`.
 
     Returns
     -------
@@ -160,9 +160,9 @@ def resolve_position(
     UnresolvedNameError
         No provider knows the name, or the object has no fixed position.
     ParamError, AmbiguousNameError, OverloadedError
-        As in `resolve_name`.
+        As in `resolve_object_name`.
     """
-    resolved = resolve_name(name, site=site, policies=policies)
+    resolved = resolve_object_name(name, site=site, policies=policies)
     if resolved.position is None:
         raise UnresolvedNameError(
             format_message(
@@ -183,23 +183,23 @@ def can_resolve_names(settings: Settings) -> bool:
     """
     if settings.resolver.table is not None or settings.resolver.remote:
         return True
-    return any(provider.name not in _BUILT_IN_PROVIDERS for provider in _list_offered_providers(settings))
+    return any(provider.name not in _BUILT_IN_PROVIDERS for provider in _list_enabled_providers(settings))
 
 
 _BUILT_IN_PROVIDERS = ("bright", "local", "sesame", "solar")
 
 
-def _list_providers() -> list[NameProvider]:
-    records = plugins.load_records("resolvers")
+def _list_name_providers() -> list[NameProvider]:
+    records = plugins.load_plugin_records("resolvers")
     return sorted(records.values(), key=lambda item: (item.order, item.name))
 
 
-def _list_offered_providers(settings: Settings) -> list[NameProvider]:
-    return [item for item in _list_providers() if item.offered(settings)]
+def _list_enabled_providers(settings: Settings) -> list[NameProvider]:
+    return [item for item in _list_name_providers() if item.offered(settings)]
 
 
-def _parse_name(name: str) -> str:
-    normalized = normalize_name(name)
+def _parse_object_name(name: str) -> str:
+    normalized = normalize_object_name(name)
     if not normalized or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise ParamError(
             format_message("{name!r:.80} cannot be the name of an object", name),
@@ -209,7 +209,7 @@ def _parse_name(name: str) -> str:
     return normalized
 
 
-def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
+def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
     """Return the candidate with the highest confidence.
 
     Raises
@@ -238,7 +238,7 @@ def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
 def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:
     if first_object.position is None or second_object.position is None:
         return first_object.position == second_object.position and first_object.name == second_object.name
-    distance = compute_distance(*first_object.position, *second_object.position)
+    distance = compute_angular_distance(*first_object.position, *second_object.position)
     return float(distance) * 3600 <= MAX_SAME_POSITION_ARCSEC
 
 
@@ -273,13 +273,13 @@ def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tupl
             cached_answer = _find_cached_answer(state, cache_key, request)
             if cached_answer is not None:
                 return cached_answer
-            return _request_answer(state, provider, request, cache_key)
+            return _request_provider_answer(state, provider, request, cache_key)
         finally:
             with state.lock:
                 state.name_locks.pop(cache_key, None)
 
 
-def _request_answer(
+def _request_provider_answer(
     state: _ResolverState, provider: NameProvider, request: NameRequest, cache_key: tuple[str, str]
 ) -> tuple[ResolvedName, ...]:
     """Request an answer and cache it; after a recent failure of the provider, raise the same error."""
@@ -293,7 +293,7 @@ def _request_answer(
         state.failures[provider.name] = (time.monotonic(), error)
         raise
     state.failures.pop(provider.name, None)
-    state.answer_cache.store(cache_key, _CachedAnswer(time.monotonic(), resolved_names))
+    state.answer_cache.store(cache_key, _CachedProviderAnswer(time.monotonic(), resolved_names))
     return resolved_names
 
 

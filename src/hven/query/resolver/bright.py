@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model.errors import format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ ALIAS_CONFIDENCE = 0.9
 
 
 @cache
-def load_objects() -> tuple[tuple[ResolvedName, float], ...]:
+def load_bright_objects() -> tuple[tuple[ResolvedName, float], ...]:
     """Load all objects.
 
     Returns
@@ -46,28 +46,28 @@ def load_objects() -> tuple[tuple[ResolvedName, float], ...]:
 
 
 @cache
-def _index_by_key() -> Mapping[str, ResolvedName]:
+def _index_objects_by_name() -> Mapping[str, ResolvedName]:
     """Return the objects by the keys of their names.
 
     An object's own name takes precedence over an alias of another one.
     """
-    objects_by_key = {normalize_name(resolved.name): resolved for resolved, _ in load_objects()}
-    for resolved, _ in load_objects():
+    objects_by_key = {normalize_object_name(resolved.name): resolved for resolved, _ in load_bright_objects()}
+    for resolved, _ in load_bright_objects():
         for name in resolved.ids:
-            objects_by_key.setdefault(normalize_name(name), resolved)
+            objects_by_key.setdefault(normalize_object_name(name), resolved)
     return objects_by_key
 
 
 @cache
-def _list_name_prefixes() -> tuple[tuple[str, str, ResolvedName, float], ...]:
+def _list_normalized_names() -> tuple[tuple[str, str, ResolvedName, float], ...]:
     return tuple(
-        (normalize_name(name), name, resolved, radius)
-        for resolved, radius in load_objects()
+        (normalize_object_name(name), name, resolved, radius)
+        for resolved, radius in load_bright_objects()
         for name in (resolved.name, *resolved.ids)
     )
 
 
-def complete_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedName, float]]:
+def complete_object_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedName, float]]:
     """Return names that begin with what a user has typed.
 
     Parameters
@@ -82,10 +82,10 @@ def complete_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedNa
     names
         Each name with its object and the object's radius in degrees. An object appears once.
     """
-    prefix_key = normalize_name(typed_text)
+    prefix_key = normalize_object_name(typed_text)
     if not prefix_key:
         return []
-    matches = [entry for entry in _list_name_prefixes() if entry[0].startswith(prefix_key)]
+    matches = [entry for entry in _list_normalized_names() if entry[0].startswith(prefix_key)]
     matches.sort(key=lambda entry: (entry[0] != prefix_key, entry[1] != entry[2].name))
     completions_by_object: dict[int, tuple[str, ResolvedName, float]] = {}
     for _, name, resolved, radius in reversed(matches):
@@ -95,7 +95,7 @@ def complete_name(typed_text: str, max_names: int) -> list[tuple[str, ResolvedNa
     return completions[:max_names]
 
 
-def find_object(request: NameRequest) -> Sequence[ResolvedName]:
+def find_bright_object(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name.
 
     Parameters
@@ -108,20 +108,25 @@ def find_object(request: NameRequest) -> Sequence[ResolvedName]:
     objects
         The object, or nothing.
     """
-    resolved = _index_by_key().get(request.name_key)
+    resolved = _index_objects_by_name().get(request.name_key)
     if resolved is None:
         return ()
     return (resolved,)
 
 
-def _is_offered(_: Settings) -> bool:
+def _is_provider_enabled(_: Settings) -> bool:
     return True
 
 
-def _describe_place(_: Settings) -> str:
+def _describe_name_source(_: Settings) -> str:
     return format_message("a list of bright objects")
 
 
 PROVIDER = NameProvider(
-    name="bright", order=90, offered=_is_offered, place=_describe_place, remedy="", find=find_object
+    name="bright",
+    order=90,
+    offered=_is_provider_enabled,
+    place=_describe_name_source,
+    remedy="",
+    find=find_bright_object,
 )

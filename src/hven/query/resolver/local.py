@@ -24,7 +24,7 @@ from hven.engines import ExecutionLimits, LiveRelation
 from hven.model import units
 from hven.model.deadlines import Deadline
 from hven.model.errors import ServiceError, TooLargeError, UserError, format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_names
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_names
 from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _NameIndexHolder:
         self.lock = threading.Lock()
 
 
-def find_objects(request: NameRequest) -> Sequence[ResolvedName]:
+def find_objects_in_name_table(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name.
 
     Raises
@@ -84,7 +84,7 @@ def find_objects(request: NameRequest) -> Sequence[ResolvedName]:
     UserError
         There is no such public table, or it has no names or positions.
     """
-    index = _get_current_index(request)
+    index = _get_current_name_index(request)
     sorted_keys = _SortedKeys(index.keys)
     start = bisect_left(sorted_keys, request.name_key)
     end = bisect_right(sorted_keys, request.name_key)
@@ -98,7 +98,7 @@ def find_objects(request: NameRequest) -> Sequence[ResolvedName]:
         age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
     source = f"table {request.site.settings.resolver.table}"
     return [
-        _build_resolved(index, row_number, is_main_name, source, age)
+        _build_resolved_name(index, row_number, is_main_name, source, age)
         for row_number, is_main_name in is_main_by_row.items()
     ]
 
@@ -116,7 +116,9 @@ class _SortedKeys:
         return str(self._keys[index].as_py())
 
 
-def _build_resolved(index: _NameIndex, row_number: int, is_main_name: bool, source: str, age: float) -> ResolvedName:
+def _build_resolved_name(
+    index: _NameIndex, row_number: int, is_main_name: bool, source: str, age: float
+) -> ResolvedName:
     def read_value(role: str) -> Any:
         if role in index.table.column_names:
             return index.table[role][row_number].as_py()
@@ -128,13 +130,13 @@ def _build_resolved(index: _NameIndex, row_number: int, is_main_name: bool, sour
         name = aliases[0] if aliases else ""
     epoch = read_value("epoch")
     kind = read_value("kind")
-    position = _build_pair(read_value("ra"), read_value("dec"))
+    position = _build_coordinate_pair(read_value("ra"), read_value("dec"))
     return ResolvedName(
         name=name,
         position=position,
         frame=index.frame,
         epoch=index.epoch if epoch is None else float(epoch),
-        proper_motion=_build_pair(read_value("pmra"), read_value("pmdec")),
+        proper_motion=_build_coordinate_pair(read_value("pmra"), read_value("pmdec")),
         ids=tuple(dict.fromkeys(aliases)),
         kind=None if kind is None else str(kind),
         confidence=1.0 if is_main_name else ALIAS_CONFIDENCE,
@@ -144,7 +146,7 @@ def _build_resolved(index: _NameIndex, row_number: int, is_main_name: bool, sour
     )
 
 
-def _build_pair(longitude: Any, latitude: Any) -> tuple[float, float] | None:
+def _build_coordinate_pair(longitude: Any, latitude: Any) -> tuple[float, float] | None:
     """Return two values as numbers; None if one of them is missing."""
     if longitude is None or latitude is None:
         return None
@@ -154,7 +156,7 @@ def _build_pair(longitude: Any, latitude: Any) -> tuple[float, float] | None:
 # --- the index -----------------------------------------------------------------------------------------------
 
 
-def _get_current_index(request: NameRequest) -> _NameIndex:
+def _get_current_name_index(request: NameRequest) -> _NameIndex:
     published_state = request.site.get_published_state()
     name = request.site.settings.resolver.table or ""
     access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
@@ -171,15 +173,17 @@ def _get_current_index(request: NameRequest) -> _NameIndex:
     holder = request.site.get_or_create(_NameIndexHolder)
     with holder.lock:
         if holder.latest_index is None or holder.latest_index.version_key != version_key:
-            holder.latest_index = _build_index(request, name, version_key, updated_text)
+            holder.latest_index = _build_name_index(request, name, version_key, updated_text)
         return holder.latest_index
 
 
-def _build_index(request: NameRequest, name: str, version_key: tuple[str | None, str], updated_text: str) -> _NameIndex:
+def _build_name_index(
+    request: NameRequest, name: str, version_key: tuple[str | None, str], updated_text: str
+) -> _NameIndex:
     published_state = request.site.get_published_state()
     catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, request.policies)
     schema, _, table_name = name.partition(".")
-    candidates = catalogue.find((Ident(schema), Ident(table_name)))
+    candidates = catalogue.find_tables_by_identifiers((Ident(schema), Ident(table_name)))
     if not candidates:
         raise UserError(
             format_message("there is no public table {name}, which resolver.table names", name),
@@ -193,7 +197,7 @@ def _build_index(request: NameRequest, name: str, version_key: tuple[str | None,
         )
         raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
     roles, alias_columns = _find_role_columns(table)
-    frame_and_epoch = _check_frame(table, roles["ra"])
+    frame_and_epoch = _require_icrs_frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in alias_columns if column not in roles.values())]
     rows = _read_public_rows(request, table, [column.name for column in columns])
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
@@ -206,10 +210,10 @@ def _build_index(request: NameRequest, name: str, version_key: tuple[str | None,
     column_names = [column.name for column in columns]
     values_by_column = dict(zip(column_names, rows.columns, strict=True))
     columns_by_role = {
-        role: _convert_values(role, column, values_by_column[column.name]) for role, column in roles.items()
+        role: _convert_role_column(role, column, values_by_column[column.name]) for role, column in roles.items()
     }
-    alias_lists = [_split_names(values_by_column[column.name], column) for column in alias_columns]
-    return _sort_names(columns_by_role, alias_lists, version_key, updated_text, frame_and_epoch)
+    alias_lists = [_split_aliases(values_by_column[column.name], column) for column in alias_columns]
+    return _build_sorted_index(columns_by_role, alias_lists, version_key, updated_text, frame_and_epoch)
 
 
 def _read_public_rows(request: NameRequest, table: Table, column_names: Sequence[str]) -> pa.Table:
@@ -281,7 +285,7 @@ def _has_fitting_type(role: str, column: Column) -> bool:
     return role == "kind" or column.type.is_numeric
 
 
-def _check_frame(table: Table, column: Column) -> tuple[str, float | None]:
+def _require_icrs_frame(table: Table, column: Column) -> tuple[str, float | None]:
     """Check that positions are ICRS, because others would silently be wrong; return the frame and its epoch."""
     frame = next((item for item in table.frames if item.id == column.frame), None)
     system = None if frame is None else frame.system
@@ -298,7 +302,7 @@ def _check_frame(table: Table, column: Column) -> tuple[str, float | None]:
     return "ICRS", float(epoch_text)
 
 
-def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _convert_role_column(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
     target_unit = {"ra": "deg", "dec": "deg", "pmra": "mas/yr", "pmdec": "mas/yr"}.get(role)
     if target_unit is None:
         if role == "epoch":
@@ -308,7 +312,7 @@ def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.Ch
     if column.unit in {None, target_unit}:
         return numbers
     try:
-        factor = units.compute_factor(column.unit, target_unit)
+        factor = units.compute_unit_factor(column.unit, target_unit)
         return pc.multiply(numbers, factor)
     except ValueError as error:
         raise UserError(
@@ -319,7 +323,7 @@ def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.Ch
         ) from error
 
 
-def _split_names(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+def _split_aliases(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     """Return lists of names, from lists or from texts with several names."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
@@ -328,7 +332,7 @@ def _split_names(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     return pc.split_pattern_regex(values.cast(pa.string()), ALIAS_SEPARATOR_PATTERN).cast(pa.list_(pa.string()))
 
 
-def _sort_names(
+def _build_sorted_index(
     columns_by_role: dict[str, pa.ChunkedArray],
     alias_lists: list[pa.ChunkedArray],
     version_key: tuple[str | None, str],
@@ -336,13 +340,13 @@ def _sort_names(
     frame_and_epoch: tuple[str, float | None],
 ) -> _NameIndex:
     row_count = len(columns_by_role["name"])
-    key_chunks = _list_chunks(normalize_names(columns_by_role["name"]))
+    key_chunks = _list_chunks(normalize_object_names(columns_by_role["name"]))
     row_numbers = [pa.array(np.arange(row_count))]
     main_name_flags = [pa.array(np.ones(row_count, bool))]
     combined_lists = [alias_list.combine_chunks() for alias_list in alias_lists]
     for combined_list in combined_lists:
         aliases = pc.list_flatten(combined_list)
-        key_chunks += _list_chunks(normalize_names(aliases))
+        key_chunks += _list_chunks(normalize_object_names(aliases))
         row_numbers.append(pc.list_parent_indices(combined_list).cast(pa.int64()))
         main_name_flags.append(pa.array(np.zeros(len(aliases), bool)))
     name_rows = pa.table(
@@ -355,7 +359,7 @@ def _sort_names(
     has_key = pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], ""))
     name_rows = name_rows.filter(has_key).sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
     if combined_lists:
-        columns_by_role["aliases"] = pa.chunked_array([_concat_lists(combined_lists)])
+        columns_by_role["aliases"] = pa.chunked_array([_concat_alias_lists(combined_lists)])
     frame, epoch = frame_and_epoch
     updated = None
     if updated_text:
@@ -385,7 +389,7 @@ def _combine_chunks(values: Any) -> Any:
     return combined
 
 
-def _concat_lists(lists: list[pa.Array]) -> pa.Array:
+def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
     """Join several lists of names per row into one, without blanks at the ends of names."""
     row_count = len(lists[0])
     row_numbers = pa.concat_arrays([pc.list_parent_indices(item).cast(pa.int64()) for item in lists])
@@ -396,19 +400,19 @@ def _concat_lists(lists: list[pa.Array]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(order))
 
 
-def _is_offered(settings: Settings) -> bool:
+def _is_provider_enabled(settings: Settings) -> bool:
     return settings.resolver.table is not None
 
 
-def _describe_place(settings: Settings) -> str:
+def _describe_name_source(settings: Settings) -> str:
     return format_message("the table {table}", settings.resolver.table)
 
 
 PROVIDER = NameProvider(
     name="local",
     order=10,
-    offered=_is_offered,
-    place=_describe_place,
+    offered=_is_provider_enabled,
+    place=_describe_name_source,
     remedy="name a table of objects: resolver.table in hven.toml",
-    find=find_objects,
+    find=find_objects_in_name_table,
 )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before, so there are no entities
 
 from hven.model.errors import SourceError, format_message
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NOTHING_FOUND_PATTERN = re.compile(
 _POSITION_PATTERN = re.compile(r"%J\s+([0-9.]+)\s+([+-]?[0-9.]+)")
 
 
-def find_object(request: NameRequest) -> Sequence[ResolvedName]:
+def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
     """Ask Sesame for a name.
 
     Raises
@@ -46,10 +46,10 @@ def find_object(request: NameRequest) -> Sequence[ResolvedName]:
         total_timeout_seconds=resolver_settings.seconds,
         allow_private=site_settings.allow_private,
     )
-    return parse_answer(body, request.name)
+    return parse_sesame_answer(body, request.name)
 
 
-def parse_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
+def parse_sesame_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
     """Parse an answer: XML (``-ox``) or text (``-o``), which its content distinguishes.
 
     Raises
@@ -59,31 +59,31 @@ def parse_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
     """
     text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
     if text.startswith("<"):
-        return _parse_xml(body, text, name)
+        return _parse_sesame_xml(body, text, name)
     if text.startswith(("#", "%")):
-        return _parse_text(text, name)
-    raise _build_answer_error("neither XML nor Sesame's text")
+        return _parse_sesame_text(text, name)
+    raise _build_sesame_error("neither XML nor Sesame's text")
 
 
-def _parse_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
+def _parse_sesame_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise _build_answer_error("a page, or a document with entities")
+        raise _build_sesame_error("a page, or a document with entities")
     try:
         root = ET.fromstring(body)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise _build_answer_error(format_message("XML that breaks off or is wrong ({message})", str(error))) from error
+        raise _build_sesame_error(format_message("XML that breaks off or is wrong ({message})", str(error))) from error
     if root.tag.rpartition("}")[2] != "Sesame":
-        raise _build_answer_error(format_message("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
+        raise _build_sesame_error(format_message("an XML document <{tag:.40}>", root.tag.rpartition("}")[2]))
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
             longitude = _parse_coordinate(answer.findtext("jradeg"))
             latitude = _parse_coordinate(answer.findtext("jdedeg"))
-            resolved = _build_resolved(
+            resolved = _build_resolved_name(
                 name,
                 answer.findtext("oname") or name,
                 (longitude, latitude),
-                proper_motion=_parse_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE")),
+                proper_motion=_parse_proper_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE")),
                 ids=[" ".join((alias.text or "").split()) for alias in answer.findall("alias")],
                 kind=answer.findtext("otype"),
                 source_name=answer.get("name", ""),
@@ -93,11 +93,11 @@ def _parse_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
     if any(answer.findtext("oname") for answer in answers):
         raise SourceError(format_message("Sesame knows {name!r:.80}, but gives no position", name))
     if answers and not NOTHING_FOUND_PATTERN.search(info_text) and "*" in info_text:
-        raise _build_answer_error(format_message("an error: {text}", " ".join(info_text.split())[:120]))
+        raise _build_sesame_error(format_message("an error: {text}", " ".join(info_text.split())[:120]))
     return []
 
 
-def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
+def _parse_sesame_text(text: str, name: str) -> Sequence[ResolvedName]:
     position_match = _POSITION_PATTERN.search(text)
     lines = text.splitlines()
     if position_match is None:
@@ -105,7 +105,7 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
             return []
         if any(line.startswith("#====Done") for line in lines):
             return []
-        raise _build_answer_error("text that breaks off")
+        raise _build_sesame_error("text that breaks off")
     fields: dict[str, list[str]] = {}
     for line in lines:
         word, _, field_text = line.partition(" ")
@@ -114,10 +114,10 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
     numbers = (fields.get("%P") or [""])[0].split()
     proper_motion = None
     if len(numbers) >= 2:
-        proper_motion = _parse_motion(numbers[0], numbers[1])
+        proper_motion = _parse_proper_motion(numbers[0], numbers[1])
     source_line = next((line for line in lines if line.startswith("#=")), "")
     source = source_line.partition("=")[2].rstrip(": 0123456789").partition(":")[0]
-    resolved = _build_resolved(
+    resolved = _build_resolved_name(
         name,
         (fields.get("%I.0") or [name])[0],
         (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
@@ -129,7 +129,7 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
     return [resolved]
 
 
-def _build_resolved(
+def _build_resolved_name(
     name: str,
     main_name: str,
     position: tuple[float, float],
@@ -140,7 +140,7 @@ def _build_resolved(
     source_name: str,
 ) -> ResolvedName:
     if not (0 <= position[0] <= 360 and -90 <= position[1] <= 90):
-        raise _build_answer_error(format_message("a position that cannot be: {lon} {lat}", *position))
+        raise _build_sesame_error(format_message("a position that cannot be: {lon} {lat}", *position))
     main_name = " ".join(main_name.split())
     source_name = source_name.partition("=")[2] or source_name
     return ResolvedName(
@@ -150,12 +150,12 @@ def _build_resolved(
         proper_motion=proper_motion,
         ids=tuple(dict.fromkeys(item for item in ids if item and item != main_name))[:MAX_ALIASES],
         kind=kind.strip() if kind else None,
-        confidence=1.0 if normalize_name(main_name) == normalize_name(name) else 0.95,
+        confidence=1.0 if normalize_object_name(main_name) == normalize_object_name(name) else 0.95,
         source=f"Sesame: {source_name.strip() or 'SIMBAD'}",
     )
 
 
-def _parse_motion(longitude_text: str | None, latitude_text: str | None) -> tuple[float, float] | None:
+def _parse_proper_motion(longitude_text: str | None, latitude_text: str | None) -> tuple[float, float] | None:
     try:
         motion = (float(longitude_text or "nan"), float(latitude_text or "nan"))
     except ValueError:
@@ -169,33 +169,33 @@ def _parse_coordinate(text: str | None) -> float:
     try:
         value = float((text or "").strip())
     except ValueError:
-        raise _build_answer_error(format_message("a coordinate {text!r:.40}", text)) from None
+        raise _build_sesame_error(format_message("a coordinate {text!r:.40}", text)) from None
     if not math.isfinite(value):
-        raise _build_answer_error(format_message("a coordinate {text!r:.40}", text))
+        raise _build_sesame_error(format_message("a coordinate {text!r:.40}", text))
     return value
 
 
-def _build_answer_error(description: str) -> SourceError:
+def _build_sesame_error(description: str) -> SourceError:
     return SourceError(
         format_message("Sesame answers with {what}", format_message(description)),
         remedy="look at resolver.url in hven.toml, or try again later",
     )
 
 
-def _is_offered(settings: Settings) -> bool:
+def _is_provider_enabled(settings: Settings) -> bool:
     return settings.resolver.remote
 
 
-def _describe_place(settings: Settings) -> str:
+def _describe_name_source(settings: Settings) -> str:
     return format_message("SIMBAD through Sesame ({url})", settings.resolver.url)
 
 
 PROVIDER = NameProvider(
     name="sesame",
     order=50,
-    offered=_is_offered,
-    place=_describe_place,
+    offered=_is_provider_enabled,
+    place=_describe_name_source,
     remedy="let SIMBAD be asked too: resolver.remote = true in hven.toml",
-    find=find_object,
+    find=query_sesame,
     remote=True,
 )

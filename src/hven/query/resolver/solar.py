@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import format_message
 from hven.model.sky import bodies
-from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
+from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ MOVING_BODY_NOTE = (
 
 
 @cache
-def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
+def load_solar_system_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
     """Return all bodies by the keys of their names."""
     bodies_by_key: dict[str, list[ResolvedName]] = {}
-    for table_row in bodies.iterate_bodies():
+    for table_row in bodies.iterate_solar_system_bodies():
         body = ResolvedName(
             name=table_row.name,
             kind=table_row.kind,
@@ -37,23 +37,30 @@ def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
             source=SOURCE_NAME,
             note=MOVING_BODY_NOTE,
         )
-        name_keys = map(normalize_name, (body.name, *body.ids))
+        name_keys = map(normalize_object_name, (body.name, *body.ids))
         for name_key in dict.fromkeys(name_keys):
             bodies_by_key.setdefault(name_key, []).append(body)
     return {name_key: tuple(same_name_bodies) for name_key, same_name_bodies in bodies_by_key.items()}
 
 
-def find_body(request: NameRequest) -> Sequence[ResolvedName]:
+def find_solar_system_body(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name."""
-    return load_bodies().get(request.name_key, ())
+    return load_solar_system_bodies().get(request.name_key, ())
 
 
-def _is_offered(_: Settings) -> bool:
+def _is_provider_enabled(_: Settings) -> bool:
     return True
 
 
-def _describe_place(_: Settings) -> str:
+def _describe_name_source(_: Settings) -> str:
     return format_message("the bodies of the Solar System")
 
 
-PROVIDER = NameProvider(name="solar", order=20, offered=_is_offered, place=_describe_place, remedy="", find=find_body)
+PROVIDER = NameProvider(
+    name="solar",
+    order=20,
+    offered=_is_provider_enabled,
+    place=_describe_name_source,
+    remedy="",
+    find=find_solar_system_body,
+)

@@ -61,7 +61,7 @@ _PROPERTY_TYPES = {
 _VALUE_USES = {"": "center", "BIN_AVG": "center", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
-class PacketPlane(NamedTuple):
+class Das2PacketPlane(NamedTuple):
     """A variable in the packets of a stream.
 
     Attributes
@@ -103,10 +103,10 @@ class PacketPlane(NamedTuple):
 
 # planes, and samples with the same axis values: times (microseconds since 1970, or datetime64[ns]), and a matrix for
 # each field
-Segment = tuple[Sequence[PacketPlane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
+Segment = tuple[Sequence[Das2PacketPlane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
 
 
-class StreamFormat(NamedTuple):
+class Das2StreamFormat(NamedTuple):
     """Format of a stream.
 
     Attributes
@@ -147,7 +147,9 @@ class StreamFormat(NamedTuple):
         return f"d{self.version}b"
 
 
-def write_exception(exception_type: str, message: str, version: int = 2, packet_kind: str = "exception") -> bytes:
+def write_das2_exception_packet(
+    exception_type: str, message: str, version: int = 2, packet_kind: str = "exception"
+) -> bytes:
     """Write a packet that reports an error; no packet follows it.
 
     `packet_kind` is ``stream`` where it is the whole stream.
@@ -159,12 +161,12 @@ def write_exception(exception_type: str, message: str, version: int = 2, packet_
 
 def write_properties_stream(properties: Mapping[str, str]) -> bytes:
     """Write a stream that has only properties, with which data sources are described."""
-    return _write_stream_header(StreamFormat(properties=properties))
+    return _write_stream_header(Das2StreamFormat(properties=properties))
 
 
-def write_stream(
+def write_das2_stream(
     segments: Iterable[Segment],
-    stream_format: StreamFormat,
+    stream_format: Das2StreamFormat,
     no_data_message: str,
     write_message: Callable[[HvenError], str],
 ) -> Iterator[bytes]:
@@ -200,16 +202,16 @@ def write_stream(
             has_packets = True
             yield compress(chunk)
         if not has_packets:
-            yield compress(write_exception("NoDataInInterval", no_data_message, stream_format.version))
+            yield compress(write_das2_exception_packet("NoDataInInterval", no_data_message, stream_format.version))
     except HvenError as error:
         if not has_packets:
             raise
-        yield compress(write_exception("ServerError", write_message(error), stream_format.version))
+        yield compress(write_das2_exception_packet("ServerError", write_message(error), stream_format.version))
     if compressor is not None:
         yield compressor.flush()
 
 
-def _write_packets(segments: Iterable[Segment], stream_format: StreamFormat) -> Iterator[bytes]:
+def _write_packets(segments: Iterable[Segment], stream_format: Das2StreamFormat) -> Iterator[bytes]:
     packet_numbers: dict[Any, int] = {}
     number = 0
     for planes, rows in segments:
@@ -234,20 +236,22 @@ def _write_packets(segments: Iterable[Segment], stream_format: StreamFormat) -> 
             yield chunk
 
 
-def _group_planes(planes: Sequence[PacketPlane], version: int) -> list[list[PacketPlane]]:
+def _group_planes(planes: Sequence[Das2PacketPlane], version: int) -> list[list[Das2PacketPlane]]:
     """Group planes by their axes: das2C reads packets whose variables have the same axes."""
     ordered_planes = list(planes)
     if version != 2:  # a dataset of das 3.0 has the mean and the extremes of a variable together
         sources = [plane.source for plane in planes]
         ordered_planes.sort(key=lambda plane: sources.index(plane.source))
-    groups: dict[Any, list[PacketPlane]] = {}
+    groups: dict[Any, list[Das2PacketPlane]] = {}
     for plane in ordered_planes:
         axis = (plane.axis_values, plane.axis_name, plane.axis_unit)
         groups.setdefault(axis, []).append(plane)
     return list(groups.values())
 
 
-def _write_samples(times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: StreamFormat) -> bytes:
+def _write_samples(
+    times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: Das2StreamFormat
+) -> bytes:
     """Write samples after their tag: ``:01:`` or ``|Pd|1|24|``."""
     parts: list[Any] = []
     for matrix in matrices:
@@ -297,7 +301,7 @@ def _write_numbers(values: Numbers) -> Numbers:
         short_texts = numbers[is_long].astype("S32").astype(str)
         texts = pc.replace_with_mask(texts, pa.array(is_long), pa.array(short_texts))
     texts = pc.utf8_rpad(pc.utf8_lpad(texts, width - 1), width)  # a number of 24 characters has no space after it
-    characters = np.frombuffer(literal.view_bytes(texts), np.uint8)
+    characters = np.frombuffer(literal.view_column_bytes(texts), np.uint8)
     return characters.reshape(len(values), -1)
 
 
@@ -309,7 +313,7 @@ def _write_xml_packet(packet_kind: str, body: str, version: int, number: int = 0
     return tag.encode() + body_bytes
 
 
-def _write_stream_header(stream_format: StreamFormat) -> bytes:
+def _write_stream_header(stream_format: Das2StreamFormat) -> bytes:
     properties_text = _write_properties(stream_format.properties, stream_format.version)
     attributes = 'type="das-basic-stream" version="3.0"'
     if stream_format.version == 2:
@@ -357,7 +361,7 @@ def format_units(text: str | None) -> str:
     return _UNIT_SEPARATOR_PATTERN.sub(" ", text or "")
 
 
-def make_identifier(name: str) -> str:
+def build_das2_identifier(name: str) -> str:
     """Convert a name to one that das2C accepts: at most 63 ASCII letters, digits and underscores, no digit first."""
     plain = _NON_IDENTIFIER_PATTERN.sub("_", name).strip("_") or "variable"
     if plain[0].isdigit():
@@ -369,7 +373,9 @@ def _format_axis_values(axis_values: Iterable[float], separator: str) -> str:
     return separator.join(f"{axis_value:.9g}" for axis_value in axis_values)
 
 
-def _describe_packet(planes: Sequence[PacketPlane], item_sizes: Sequence[int], stream_format: StreamFormat) -> str:
+def _describe_packet(
+    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat
+) -> str:
     """Describe a packet type of version 2."""
     time_attributes = 'type="little_endian_real8" units="us2000"'
     if stream_format.is_text:
@@ -403,7 +409,7 @@ def _describe_packet(planes: Sequence[PacketPlane], item_sizes: Sequence[int], s
 
 
 def _describe_dataset(
-    planes: Sequence[PacketPlane], item_sizes: Sequence[int], stream_format: StreamFormat, number: int
+    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat, number: int
 ) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables.
 
@@ -454,9 +460,9 @@ def _describe_dataset(
     return "".join(elements) + "</dataset>\n"
 
 
-def _describe_axis(plane: PacketPlane, axis_values: Sequence[float]) -> str:
+def _describe_axis(plane: Das2PacketPlane, axis_values: Sequence[float]) -> str:
     """Describe the axis of the elements of a dataset of das 3.0."""
-    name = quoteattr(make_identifier(plane.axis_name))
+    name = quoteattr(build_das2_identifier(plane.axis_name))
     properties_text = _write_properties({"label": plane.axis_name}, 3)
     unit = quoteattr(format_units(plane.axis_unit))
     return f"""  <coord physDim={name} name={name} axis="y">

@@ -22,7 +22,7 @@ MAX_BINARY_CHUNK_ROWS = 20_000  # rows of binary: their bytes stay in the cache 
 _STRING_TYPE = pa.string()
 
 
-def write_csv(
+def write_hapi_csv(
     batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write a line for each sample, without a line of names; a header precedes them, each line with a ``#``."""
@@ -33,12 +33,12 @@ def write_csv(
             _write_cells(column, parameter, _quote_csv_texts)
             for column, parameter in zip(part.columns, parameters, strict=True)
         ]
-        cells[-1] = literal.join_columns(cells[-1], "\n")
-        lines = literal.join_columns(*cells, separator=",")
-        yield literal.view_bytes(lines).tobytes()
+        cells[-1] = literal.concat_text_columns(cells[-1], "\n")
+        lines = literal.concat_text_columns(*cells, separator=",")
+        yield literal.view_column_bytes(lines).tobytes()
 
 
-def write_binary(
+def write_hapi_binary(
     batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write samples without separators: little-endian doubles, integers of 4 bytes, and texts padded with NUL."""
@@ -60,7 +60,7 @@ def write_binary(
         yield records.tobytes()
 
 
-def write_json(
+def write_hapi_json(
     batches: Iterator[pa.RecordBatch], parameters: Sequence[SampleParameter], header: Mapping[str, Any] | None
 ) -> Iterator[bytes]:
     """Write the object of the header, with ``data`` as its last key."""
@@ -72,16 +72,16 @@ def write_json(
             _write_cells(column, parameter, literal.quote_json_strings, as_json=True)
             for column, parameter in zip(part.columns, parameters, strict=True)
         ]
-        lines = literal.join_columns("[", literal.join_columns(*cells, separator=","), "],\n")
-        yield separator + literal.view_bytes(lines).tobytes()[:-2]
+        lines = literal.concat_text_columns("[", literal.concat_text_columns(*cells, separator=","), "],\n")
+        yield separator + literal.view_column_bytes(lines).tobytes()[:-2]
         separator = b",\n"
     yield b"\n]}\n"
 
 
 OUTPUT_FORMATS: dict[str, tuple[str, Callable[..., Iterator[bytes]]]] = {
-    "csv": ("text/csv; charset=utf-8", write_csv),
-    "binary": ("application/octet-stream", write_binary),
-    "json": ("application/json", write_json),
+    "csv": ("text/csv; charset=utf-8", write_hapi_csv),
+    "binary": ("application/octet-stream", write_hapi_binary),
+    "json": ("application/json", write_hapi_json),
 }
 
 
@@ -141,7 +141,7 @@ def _write_cells(
         lists = pa.ListArray.from_arrays(pa.array(offsets), cell_texts)
         cell_texts = pc.binary_join(lists, ",")
         if as_json:
-            cell_texts = literal.join_columns("[", cell_texts, "]")
+            cell_texts = literal.concat_text_columns("[", cell_texts, "]")
     return cell_texts
 
 
@@ -229,7 +229,7 @@ def _quote_csv_texts(cells: pa.Array) -> pa.Array:
     if not pc.any(needs_quotes).as_py():
         return cells
     escaped_texts = pc.replace_substring(cells, '"', '""')
-    return pc.if_else(needs_quotes, literal.join_columns('"', escaped_texts, '"'), cells)
+    return pc.if_else(needs_quotes, literal.concat_text_columns('"', escaped_texts, '"'), cells)
 
 
 __all__ = ["OUTPUT_FORMATS"]

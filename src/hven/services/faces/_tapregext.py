@@ -38,7 +38,7 @@ LANGUAGE_DESCRIPTION = (
 DATA_MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-1.1")}
 
 
-def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
+def write_table_access_xml(settings: Settings, tables: Collection[str] = ()) -> str:
     """Write the elements of ``tr:TableAccess`` after its interface.
 
     `tables` are the names of the tables that the reader sees.
@@ -49,7 +49,7 @@ def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
     hard_seconds = round(jobs.keep_days_hard * 86400)
     data_models = [DATA_MODELS[name] for name in tables if name in DATA_MODELS]
     parts = [f"<dataModel ivo-id={quoteattr(ivoid)}>{name}</dataModel>" for ivoid, name in data_models]
-    parts.append(_write_language(settings, REGISTRY_TABLE in tables))
+    parts.append(_write_adql_language_xml(settings, REGISTRY_TABLE in tables))
     parts += _write_output_formats()
     parts.append(_write_upload_methods(limits.upload))
     parts.append(f"<retentionPeriod><default>{default_seconds}</default><hard>{hard_seconds}</hard></retentionPeriod>")
@@ -61,7 +61,7 @@ def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
     return "".join(parts)
 
 
-def describe_limits(settings: Settings) -> str:
+def describe_tap_limits(settings: Settings) -> str:
     """Describe limits that the elements cannot: TAPRegExt 1.0 has one executionDuration, that of jobs."""
     limits = settings.limits
     jobs = settings.jobs
@@ -103,7 +103,7 @@ def _write_upload_limit(byte_limit: int) -> str:
     )
 
 
-def _write_language(settings: Settings, has_registry: bool) -> str:
+def _write_adql_language_xml(settings: Settings, has_registry: bool) -> str:
     user_functions = [*QUERY_FUNCTIONS.udfs]
     if resolver.can_resolve_names(settings):
         user_functions += NAME_RESOLVING_FUNCTIONS.values()

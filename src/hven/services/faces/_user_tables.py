@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MAX_CONCURRENT_READS = 2  # uploaded tables that are read at once
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of user tables."""
     site = context.site
     read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
@@ -48,7 +48,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await _store_body(request, _store_user_table, 201)
 
     async def answer_load(request: Request) -> Response:
-        return await _store_body(request, user_tables.append_rows, 200)
+        return await _store_body(request, user_tables.append_user_table_rows, 200)
 
     async def _store_body(request: Request, store_table: Callable[..., Table], status: int) -> Response:
         principal, name = _find_owner_and_name(request)
@@ -56,19 +56,19 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             path = Path(directory) / "body"
             await _write_body(request, path, site.settings.limits.upload)
             table = await anyio.to_thread.run_sync(store_table, site, principal, name, path, limiter=read_limiter)
-        query_name = f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+        query_name = f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
         return _answer_text(f"Query this table as {query_name}\n", status)
 
     async def answer_get(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        user_table = await anyio.to_thread.run_sync(user_tables.find_table, site, principal, name)
-        body = vosi.write_table(user_table.table, quote_name=adql.quote_name)
+        user_table = await anyio.to_thread.run_sync(user_tables.find_user_table, site, principal, name)
+        body = vosi.write_vosi_table_document(user_table.table, quote_name=adql.quote_adql_name)
         headers = {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
         return services.answer_with_body(request, body, headers)
 
     async def answer_delete(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        await anyio.to_thread.run_sync(user_tables.delete_table, site, principal, name)
+        await anyio.to_thread.run_sync(user_tables.delete_user_table, site, principal, name)
         return _answer_text(f"Dropped user table {name}\n")
 
     async def explain_load(request: Request) -> Response:
@@ -76,7 +76,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return _answer_text("POST a table to load/NAME\n")
 
     def _find_owner_and_name(request: Request) -> tuple[Principal, str]:
-        return _require_account(request), user_tables.parse_table_name(request.path_params["table"])
+        return _require_account(request), user_tables.parse_user_table_name(request.path_params["table"])
 
     def _require_account(request: Request) -> Principal:
         principal = context.identify_principal(request)
@@ -99,11 +99,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def list_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]:
+def list_user_table_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]:
     """List the capabilities of user tables, which no standard has yet, under the identifiers of CADC's YouCat."""
     if not settings.limits.user_tables:
         return []
-    security_methods = vosi.list_security_methods(settings, login_required=True)
+    security_methods = vosi.list_security_methods(settings, is_login_required=True)
     return [
         vosi.Capability(
             standard_id=f"ivo://ivoa.net/std/VOSI#{feature}",
@@ -120,7 +120,7 @@ def _answer_text(text: str, status: int = 200) -> Response:
 
 
 def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
-    return user_tables.store_table(site, principal, name, path, vosi_table.read_vosi_table(path))
+    return user_tables.store_user_table(site, principal, name, path, vosi_table.read_vosi_table(path))
 
 
 def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:

@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from hven import adql, query, services
 from hven.formats import InfoElement, ResultStatus, TableMetadata
-from hven.jobs.tap import read_query
+from hven.jobs.tap import read_adql_query
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
 from hven.services import archives, scripts
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ ARCHIVE_PARAMS = (
 )
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_archive_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/archive``."""
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        response: Response = await anyio.to_thread.run_sync(_build_response, context, request, params)
+        response: Response = await anyio.to_thread.run_sync(_build_archive_response, context, request, params)
         return response
 
     return [create_query_route(FACE.path, answer_request, FACE.error_responder)]
 
 
-def _build_response(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:
+def _build_archive_response(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:
     site = context.site
     base_url = services.get_base_url(request, site.settings)
     principal = context.identify_principal(request)
@@ -87,20 +87,20 @@ def _build_response(context: ServiceContext, request: Request, params: services.
         list_url = archives.build_datalink_url(table, base_url)
         addresses = [list_url + quote(identifier, safe="") for identifier in row_identifiers]
     else:
-        text = read_query(params)
+        text = read_adql_query(params)
         readme_lines = [("Query", text)]
         row_limit = site.settings.limits.archive_files if is_archive else scripts.MAX_SCRIPT_FILES
         with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
             address_column = archives.choose_address_column(result, params.read_one("COLUMN"))
-            addresses = archives.read_addresses(result, address_column, base_url)
+            addresses = archives.read_file_addresses(result, address_column, base_url)
             archive_name = "files"
             if len(result.tables) == 1:
                 archive_name = result.tables[0].qualified_name
             overflow = result.overflow
         if overflow and is_archive:
-            raise archives.build_too_large_error(context)
+            raise archives.build_archive_too_large_error(context)
     readme_lines.append(("Asked at", base_url))
-    warnings = services.warn_unused_parameters(params, ARCHIVE_PARAMS)
+    warnings = services.build_unused_parameter_warnings(params, ARCHIVE_PARAMS)
     readme_lines += [(warning.name, warning.value) for warning in warnings]
     include_all = bool(row_identifiers)
     if is_archive:
@@ -112,7 +112,7 @@ def _build_response(context: ServiceContext, request: Request, params: services.
             site_title=site.settings.title or site.settings.name,
             readme_lines=readme_lines,
         )
-    file_addresses, _ = archives.resolve_addresses(context, request, addresses, include_all=include_all)
+    file_addresses, _ = archives.resolve_datalink_addresses(context, request, addresses, include_all=include_all)
     script_format = scripts.create_script_formats(context.build_url_signer(request) or str)[output_kind]
     metadata = TableMetadata(
         columns=(), infos=tuple(InfoElement(name=name, value=value) for name, value in readme_lines)
@@ -126,7 +126,7 @@ def _build_response(context: ServiceContext, request: Request, params: services.
     return services.answer_with_etag(request, headers, script_format.media_types[0], body)
 
 
-def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
+def build_archive_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """Link the archive of a row's files, where it may have several and its descriptor has no such link."""
     file_links = [link for link in table.links if link.is_file]
     key = table.identifier_column
@@ -134,7 +134,7 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
     may_have_several = len(file_links) > 1 or any(link.source for link in file_links)
     if key is None or has_archive_link or not may_have_several:
         return ()
-    row_identifier = TemplateExpression(f"target.{adql.quote_name(key.name)}")
+    row_identifier = TemplateExpression(f"target.{adql.quote_adql_name(key.name)}")
     url_prefix = f"{FACE.path}?TABLE={quote(table.qualified_name)}&ID="
     archive_link = LinkTemplate(
         semantics="#package",
@@ -160,7 +160,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Files of rows as one archive", url=url, example=example)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="archive",
     title="Archives",
     description="The files that rows lead to, as one ZIP or TAR, or as a list for wget, curl or aria2.",
@@ -170,7 +170,7 @@ FACE = Face(
     example="QUERY=SELECT access_url FROM ivoa.obscore WHERE obs_id = 'x'",
     applies=lambda table: bool(table.effective_links),
     missing_requirement="links of its rows",
-    build_links=build_links,
+    build_links=build_archive_links,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_archive_routes,
 )

@@ -24,7 +24,7 @@ from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import INT32
 from hven.services.errors import ErrorResponder, write_votable_error
-from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route
+from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, UsageExample, create_query_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,15 +59,15 @@ CHANGES_PARAMS = (
 )
 
 
-def has_changes(table: Table) -> bool:
+def has_change_feed(table: Table) -> bool:
     """Return whether a table has changes: it is stored, and its rows have a key."""
     return bool(table.primary) and table.view is None and table.owner is None and table.schema.upper() != "TAP_SCHEMA"
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/changes/<schema.table>``."""
     site = context.site
-    feeds = change_feeds.ChangeFeeds(site)
+    feeds = change_feeds.CachedChangeFeeds(site)
     lookup_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
     feed_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
@@ -83,7 +83,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if mode not in {KEYS_MODE, VALUES_MODE}:
             raise ParamError(f"ROWS={mode!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
         find_changes = partial(
-            change_feeds.create_feed_request,
+            change_feeds.create_change_feed_request,
             site,
             table,
             params.read_one("SINCE"),
@@ -93,7 +93,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             published_state=published_state,
         )
         feed_request = await anyio.to_thread.run_sync(find_changes, limiter=lookup_limiter)
-        warnings = services.warn_unused_parameters(params, CHANGES_PARAMS)
+        warnings = services.build_unused_parameter_warnings(params, CHANGES_PARAMS)
         url = FACE.build_url(table, services.get_base_url(request, site.settings))
         option_items = sorted(options.items())
         etag = _compute_feed_etag(feed_request, mode, maxrec, offset, output_format.name, option_items, warnings)
@@ -189,17 +189,17 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Changes", url=url, example=command)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="changes",
     title="Changes",
     params=CHANGES_PARAMS,
     path="/changes/{table}",
-    applies=has_changes,
+    applies=has_change_feed,
     error_responder=ErrorResponder(
         write_document=write_votable_error,
         media_type="application/x-votable+xml",
         headers={"cache-control": "no-store"},
     ),
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_change_feed_routes,
 )

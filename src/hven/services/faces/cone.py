@@ -14,8 +14,8 @@ from hven.adql import syntax_tree
 from hven.model.params import Param
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.services._coverage import has_icrs_position
-from hven.services.errors import ErrorResponder, write_cone_error
-from hven.services.face import Face, ServiceQuery, UsageExample
+from hven.services.errors import ErrorResponder, write_cone_search_error
+from hven.services.face import ServiceFace, ServiceQuery, UsageExample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ CONE_PARAMS = (
 )
 
 
-def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
+def _build_cone_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
     """Build a cone search of a table, with RA, DEC and SR in slots 0, 1 and 2."""
     lon, lat = table.position or ("", "")
     needed_names = {lon, lat}
@@ -77,7 +77,7 @@ def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
         needed_names.add(table.identifier_column.name)
     visible_columns = [column for column in table.columns if not column.hidden]
     column_names = [
-        column.name for column in visible_columns if column.verbosity <= verbosity or column.name in needed_names
+        column.name for column in visible_columns if column.min_verbosity <= verbosity or column.name in needed_names
     ]
     circle = tuple(syntax_tree.Literal(0.0, slot=slot) for slot in range(3))
     coordinates = (syntax_tree.build_column_ref(lon), syntax_tree.build_column_ref(lat))
@@ -87,7 +87,7 @@ def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
     return syntax_tree.build_table_query(table, column_names, condition)
 
 
-def _adapt_columns(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
+def _adapt_columns_to_cone_search(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
     """Set the UCDs of the three columns that the protocol requires, and of no other.
 
     The identifier is a text (SCS 1.03, section 2.2).
@@ -110,14 +110,14 @@ def _adapt_columns(table: Table, columns: Sequence[Column]) -> tuple[Column, ...
     return tuple(adapted_columns)
 
 
-def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+def _build_cone_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     *circle, verbosity = values.values()
     return ServiceQuery(
-        query=partial(_build_query_tree, table, verbosity),
+        query=partial(_build_cone_query_tree, table, verbosity),
         key=(verbosity,),
         values=tuple(circle),
         columns_only=values["SR"] == 0,
-        adapt_columns=partial(_adapt_columns, table),
+        adapt_columns=partial(_adapt_columns_to_cone_search, table),
     )
 
 
@@ -128,16 +128,18 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Cone search in Python", url=url, language="python", example=python)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="cone",
     title="Cone search",
     standard_ids=("ivo://ivoa.net/std/ConeSearch",),
     params=CONE_PARAMS,
     applies=lambda table: has_icrs_position(table) and table.identifier_column is not None,
     missing_requirement="positions to search in right ascension and declination",
-    build_query=_build_query,
+    build_query=_build_cone_query,
     path="/cone/{table}",
-    error_responder=ErrorResponder(write_document=write_cone_error, media_type="text/xml", answers_with_200=True),
+    error_responder=ErrorResponder(
+        write_document=write_cone_search_error, media_type="text/xml", answers_with_200=True
+    ),
     default_format="text/xml",  # TABLEDATA under this name is what every client since 2008 reads (SCS 1.03 section 2.2)
     capability_type=(
         "cs:ConeSearch",

@@ -13,13 +13,13 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from hven import __version__, services
-from hven.formats.media import list_media, open_product, write_fits_file, write_votable_file
+from hven.formats.media import list_product_file_formats, open_product, write_product_as_fits, write_product_as_votable
 from hven.model.errors import NotFoundError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
 from hven.services import collection_files, cutouts
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.formats.media import Product, StreamedFile
+    from hven.formats.media import OpenProductFile, StreamedFile
     from hven.model.table import Table, Template
     from hven.site import PublishedTable
 
@@ -49,7 +49,7 @@ QUALIFIERS_BY_EXTENSION = {
 }
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_conversion_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the route of ``/collections/<name>/as/<form>/<path>``."""
     file_limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 
@@ -63,20 +63,22 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         part = params.read_one("PART")
         principal = context.identify_principal(request)
         base_url = services.get_base_url(request, context.site.settings)
-        original_file = await anyio.to_thread.run_sync(collection_files.take_file, context, principal, name, path)
+        original_file = await anyio.to_thread.run_sync(
+            collection_files.find_file_and_log_access, context, principal, name, path
+        )
         etag = services.compute_etag(__version__, original_file.etag, form, part, base_url)
         headers = services.build_cache_headers(etag, is_public=original_file.is_public)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
-        def open_converted_file() -> tuple[Product, StreamedFile]:
+        def open_converted_file() -> tuple[OpenProductFile, StreamedFile]:
             product = open_product(original_file.path, original_file.name)
             try:
                 if form == "votable":
-                    return product, write_votable_file(product, part)
+                    return product, write_product_as_votable(product, part)
                 history = (f"{path} of {base_url}/collections/{quote(name)}",)
                 byte_limit = cutouts.MAX_CUTOUT_BYTES
-                return product, write_fits_file(product, part, history=history, byte_limit=byte_limit)
+                return product, write_product_as_fits(product, part, history=history, byte_limit=byte_limit)
             except BaseException:
                 product.close()
                 raise
@@ -92,10 +94,10 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     ]
 
 
-def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
+def build_conversion_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """Link rows' own files as FITS, where they are in another format that can be read."""
     all_extensions: set[str] = set()
-    for medium in list_media().values():
+    for medium in list_product_file_formats().values():
         if medium.name not in UNCONVERTED_MEDIA:
             all_extensions.update(medium.extensions)
     file_links = []
@@ -148,13 +150,13 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title=FACE.title, url=url, example=f"curl -OJ '{url}PATH'")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="conversions",
     title="Files as FITS",
     description="Files of other kinds as FITS or VOTable, and parts of files.",
     applies=lambda table: bool(table.row_file_links),
     missing_requirement="files of its rows",
-    build_links=build_links,
+    build_links=build_conversion_links,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_conversion_routes,
 )

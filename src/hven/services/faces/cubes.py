@@ -15,7 +15,7 @@ import orjson
 from starlette.responses import Response
 
 from hven import __version__, services
-from hven.formats.media import detect_medium
+from hven.formats.media import detect_product_file_format
 from hven.model.errors import HvenError, ParamError, SourceError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate
@@ -23,7 +23,7 @@ from hven.model.types import INT32
 from hven.services import _cube_views as cube
 from hven.services import collection_files, explorable_files, rotations
 from hven.services.errors import ErrorResponder
-from hven.services.face import Face, ServiceContext, create_query_route
+from hven.services.face import ServiceContext, ServiceFace, create_query_route
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
@@ -65,13 +65,15 @@ SPECTRUM_PARAM = Param(name="SPECTRUM", description="x and y of a pixel, from 1"
 MEAN_PARAM = Param(name="MEAN", description="box x1 x2 y1 y2, circle x y radius, or polygon x1 y1 x2 y2 ..")
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_cube_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/collections/<name>/cube/<path>``."""
     read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
 
     def find_file(request: Request) -> collection_files.OriginalFile:
         principal = context.identify_principal(request)
-        return collection_files.take_file(context, principal, request.path_params["name"], request.path_params["path"])
+        return collection_files.find_file_and_log_access(
+            context, principal, request.path_params["name"], request.path_params["path"]
+        )
 
     def answer_data(request: Request, params: services.RequestParams) -> Response:
         original_file = find_file(request)
@@ -90,7 +92,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def show_page(request: Request, write_page: Paged) -> Response:
         try:
             original_file = find_file(request)
-            medium = detect_medium(original_file.name)
+            medium = detect_product_file_format(original_file.name)
             if medium is None:
                 raise SourceError(format_message("{name} is of no kind that can be looked into", original_file.name))
             copy_bytes = 0
@@ -115,7 +117,7 @@ def read_cube_data(
 ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
     """Read a tile, a spectrum or the description of a file, and the headers that belong to it."""
     held_pixels = dict(_parse_axis_pixel(text) for text in parse_value(params, AT_PARAM))
-    with rotations.open_rotated(original_file) as product:
+    with rotations.open_product_with_rotated_copies(original_file) as product:
         part = parse_value(params, PART_PARAM)
         depth_axis = parse_value(params, THROUGH_PARAM)
         cube_view = cube.build_cube_view(product, part, depth_axis, held_pixels)
@@ -219,7 +221,7 @@ def _parse_numbers(name: str, text: str | None, count: int | None = None) -> lis
     return parsed_numbers
 
 
-def _build_outside_error(cube_view: CubeView, name: str) -> ParamError:
+def _build_outside_image_error(cube_view: CubeView, name: str) -> ParamError:
     message = format_message(
         "the image has {width} x {height} pixels, and none at this place", cube_view.width, cube_view.height
     )
@@ -229,7 +231,7 @@ def _build_outside_error(cube_view: CubeView, name: str) -> ParamError:
 def _parse_pixel(cube_view: CubeView, params: services.RequestParams) -> tuple[int, int]:
     x, y = (round(number) - 1 for number in _parse_numbers("SPECTRUM", params.read_one("SPECTRUM"), 2))
     if not (0 <= x < cube_view.width and 0 <= y < cube_view.height):
-        raise _build_outside_error(cube_view, "SPECTRUM")
+        raise _build_outside_image_error(cube_view, "SPECTRUM")
     return x, y
 
 
@@ -238,7 +240,7 @@ def _clip_box(cube_view: CubeView, numbers: Sequence[float]) -> Box:
     x_start, x_stop = max(x1 - 1, 0), min(x2, cube_view.width)
     y_start, y_stop = max(y1 - 1, 0), min(y2, cube_view.height)
     if x_start >= x_stop or y_start >= y_stop:
-        raise _build_outside_error(cube_view, "WINDOW")
+        raise _build_outside_image_error(cube_view, "WINDOW")
     return x_start, x_stop, y_start, y_stop
 
 
@@ -279,29 +281,29 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
     return box, is_inside
 
 
-def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
+def _build_cube_page_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Link rows to the view of their own file, where that has three axes and the descriptor has no such link."""
     for link in table.effective_links:
         if any("/cube/" in part for part in link.address if isinstance(part, str)):
             return []
     prefix = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/cube/")
-    for path, description in collection_files.list_own_paths(table):
+    for path, description in collection_files.list_row_file_templates(table):
         link = LinkTemplate(
             semantics="#preview",
             address=(*prefix, *path),
             description=(explorable_files.TITLE_PREFIX, *(description or path)),
             extension_media_types=explorable_files.list_explorable_extensions(),
-            check_addresses=partial(explorable_files.find_explorable, context),
+            check_addresses=partial(explorable_files.compute_explorable_mask, context),
         )
         return [link]
     return []
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="cubes",
     title="Cubes",
-    applies=lambda table: any(collection_files.list_own_paths(table)),
+    applies=lambda table: any(collection_files.list_row_file_templates(table)),
     missing_requirement="files that may be cubes",
-    build_links=_build_links,
-    build_routes=build_routes,
+    build_links=_build_cube_page_links,
+    build_routes=build_cube_routes,
 )

@@ -28,9 +28,9 @@ from hven.services import _reductions as reductions
 from hven.services import series
 from hven.services._span_links import build_span_links, has_data_sets
 from hven.services._time_texts import SECOND_MICROSECONDS
-from hven.services.face import Capability, Face, ServiceContext, UsageExample, create_route
+from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.services.faces import _das2_streams as streams
-from hven.services.faces._das2_streams import PacketPlane, Segment, StreamFormat
+from hven.services.faces._das2_streams import Das2PacketPlane, Das2StreamFormat, Segment
 from hven.site import record_sent_data
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from hven.model.errors import HvenError
     from hven.model.table import LinkTemplate, ParameterBins, Schema, Table
-    from hven.services.series import DataSet, SampleParameter
+    from hven.services.series import SampleDataSet, SampleParameter
     from hven.site import PublishedState, PublishedTable
 
 # names of das2 2.3, of its longer forms and of das 3.0 -> name of das2 2.2
@@ -138,7 +138,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     default_type = "IllegalArgument" if isinstance(error, UserError) else "ServerError"
     exception_type = EXCEPTION_TYPES.get(status, default_type)
     message = services.write_error_message(error, services.get_request_id(request))
-    body = streams.write_exception(exception_type, message, packet_kind="stream")
+    body = streams.write_das2_exception_packet(exception_type, message, packet_kind="stream")
     headers = {
         **services.build_error_headers(error),
         **CACHE_HEADERS,
@@ -148,7 +148,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     return Response(body, status, headers)
 
 
-def _parse_query(request: Request) -> dict[str, str]:
+def _parse_das2_query_params(request: Request) -> dict[str, str]:
     """Parse a query, whose parts may be separated by semicolons; of a repeated name, the first value counts."""
     query_bytes = request.scope.get("query_string", b"")
     query_text = query_bytes.replace(b";", b"&").decode("utf-8", "replace")
@@ -172,7 +172,7 @@ class _Das2Request(series.SeriesRequest):
         self.settings = context.site.settings
 
     @cached_property
-    def data_sets(self) -> dict[str, DataSet]:
+    def data_sets(self) -> dict[str, SampleDataSet]:
         """The reader's data sets with streamable parameters, by path."""
         data_sets_by_path = {}
         for data_set in super().data_sets.values():
@@ -180,7 +180,7 @@ class _Das2Request(series.SeriesRequest):
                 data_sets_by_path[data_set.series.path] = data_set
         return data_sets_by_path
 
-    def require_data_set(self, path: str) -> DataSet:
+    def require_data_set(self, path: str) -> SampleDataSet:
         data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
         if data_set is None:
             raise NotFoundError("there is no such data source", remedy=f"{self.url}/server?server=list has them all")
@@ -210,12 +210,12 @@ def _format_time_range(start: int, stop: int) -> str:
     return f"{_format_time(start)} to {_format_time(stop)} UTC"
 
 
-def _get_title(data_set: DataSet) -> str:
+def _get_title(data_set: SampleDataSet) -> str:
     title = data_set.series.title or data_set.table.title or data_set.id
     return " ".join(title.split())
 
 
-def _describe_source(das2_request: _Das2Request, data_set: DataSet) -> dict[str, Any]:
+def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDataSet) -> dict[str, Any]:
     """Collect the values of documents that describe a data source."""
     extent = das2_request.find_time_extent(data_set)
     resource = data_set.published.resource
@@ -264,7 +264,7 @@ def _describe_source(das2_request: _Das2Request, data_set: DataSet) -> dict[str,
             "valid_max": source_values["max"],
         }
     }
-    for plane in _build_planes(streamable, {}):
+    for plane in _build_packet_planes(streamable, {}):
         if plane.axis_values:
             axis = {"name": plane.axis_name, "units": streams.format_units(plane.axis_unit)}
             axes[plane.axis_name.lower()] = axis
@@ -289,7 +289,7 @@ def _answer_json_template(template: str, values: Mapping[str, Any]) -> Response:
     return Response(body, headers={**CACHE_HEADERS, "content-type": "application/json"})
 
 
-def _answer_list(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
+def _answer_source_list(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
     """List directories and data sources with their titles, one a line, as das2's server does."""
     lines = set()
     for path, data_set in das2_request.data_sets.items():
@@ -302,7 +302,7 @@ def _answer_list(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
 def _answer_dsdf(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
     """Describe a data source as a stream that has only properties."""
     data_set = das2_request.require_data_set(params.get("dataset", ""))
-    source_values = _describe_source(das2_request, data_set)
+    source_values = _build_source_template_values(das2_request, data_set)
     contact = source_values["contact"]
     if source_values["email"]:
         contact = f"{contact} <{source_values['email']}>"
@@ -366,12 +366,12 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
     text = params.get(name, "").upper().removesuffix("UTC")
     words = text.replace("T", " ").split()
     try:
-        return series.parse_microseconds("T".join(words))
+        return series.parse_time_as_microseconds("T".join(words))
     except ValueError:
         raise _build_param_error(name, "is missing, or no time", "write 2017-01-01T10:30 or 2017-001T10:30") from None
 
 
-def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
+def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
     """Parse the resolution, the seconds between two samples, and choose the width of bins for it; None for no bins."""
     text = params.get("resolution", "").lower()
     resolution_seconds = 0.0
@@ -385,7 +385,7 @@ def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) ->
     return reductions.choose_bin_width(int(resolution_seconds * SECOND_MICROSECONDS), cadence_microseconds)
 
 
-def _choose_parameters(data_set: DataSet, params: Mapping[str, str]) -> list[SampleParameter]:
+def _choose_parameters(data_set: SampleDataSet, params: Mapping[str, str]) -> list[SampleParameter]:
     streamable = {parameter.name: parameter for parameter in data_set.parameters if _is_streamable(parameter)}
     requested_names = set(params.get("params", "").replace(",", " ").split())
     if not requested_names:
@@ -397,7 +397,7 @@ def _choose_parameters(data_set: DataSet, params: Mapping[str, str]) -> list[Sam
     return [parameter for name, parameter in streamable.items() if name in requested_names]
 
 
-def _parse_stream_format(params: Mapping[str, str]) -> StreamFormat:
+def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
     version = params.get("format.version") or "2"
     serialization = params.get("format.serial") or "binary"
     if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
@@ -407,10 +407,12 @@ def _parse_stream_format(params: Mapping[str, str]) -> StreamFormat:
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
     wants_compression = params.get("compress", "").lower() in TRUE_WORDS
     is_compressed = wants_compression and version[0] == "2"
-    return StreamFormat(int(version[0]), is_text, is_compressed)
+    return Das2StreamFormat(int(version[0]), is_text, is_compressed)
 
 
-def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Response | tuple[Any, Mapping[str, str]]:
+def _answer_sample_data(
+    das2_request: _Das2Request, params: Mapping[str, str]
+) -> Response | tuple[Any, Mapping[str, str]]:
     data_set = das2_request.require_data_set(params.get("dataset", ""))
     if params.get("interval"):
         raise _build_param_error(
@@ -424,14 +426,14 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
     parameters = _choose_parameters(data_set, params)
     stream_format = _parse_stream_format(params)
-    bin_microseconds = _parse_resolution(params, pyramids.estimate_cadence(data_set, extent))
+    bin_microseconds = _parse_bin_width(params, pyramids.estimate_cadence(data_set, extent))
     access_key = das2_request.published_state.find_access_key(das2_request.principal, das2_request.context.policies)
     etag = services.compute_etag(
         __version__,
         das2_request.published_state.version,
         access_key,
         das2_request.url,
-        data_set.change_token,
+        data_set.response_variation_token,
         *sorted(params.items()),
     )
     is_public = access_key == "public" and das2_request.principal.is_anonymous
@@ -458,7 +460,7 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     def iterate_chunks() -> Iterator[bytes]:
         segments: Iterable[Segment] = ()
         if extent.start is not None and extent.stop is not None and start < extent.stop and stop > extent.start:
-            segments = _read_segments(
+            segments = _read_axis_segments(
                 das2_request, data_set, parameters, start=start, stop=stop, bin_microseconds=bin_microseconds
             )
         request_id = services.get_request_id(das2_request.request)
@@ -467,20 +469,20 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         def write_message(error: HvenError) -> str:
             return services.write_error_message(error, request_id)
 
-        return streams.write_stream(segments, full_format, no_data_message, write_message)
+        return streams.write_das2_stream(segments, full_format, no_data_message, write_message)
 
     return iterate_chunks, headers
 
 
 def _build_stream_properties(
     das2_request: _Das2Request,
-    data_set: DataSet,
+    data_set: SampleDataSet,
     parameters: Sequence[SampleParameter],
     interval: str,
     bin_microseconds: int | None,
 ) -> dict[str, str]:
     """Build the properties of a whole stream."""
-    planes = _build_planes(parameters, {})
+    planes = _build_packet_planes(parameters, {})
     first_spectrum = next((plane for plane in planes if plane.axis_values), None)
     first = first_spectrum or planes[0]
     fill_letter = "z" if first_spectrum is not None else "y"
@@ -493,7 +495,7 @@ def _build_stream_properties(
         cache_resolution = f"{sample_seconds:.9g} s"
     stream_properties = {
         "title": f"{_get_title(data_set)}%{{xCacheResInfo}}",
-        "summary": _describe_source(das2_request, data_set)["about"],
+        "summary": _build_source_template_values(das2_request, data_set)["about"],
         "xLabel": "Time (UTC)",
         "DatumRange:xCacheRange": interval,
         "sourceId": f"hven {__version__}",
@@ -531,7 +533,7 @@ def _format_label(name: str, unit: str | None) -> str:
     return name
 
 
-def _find_axis(parameter: SampleParameter) -> ParameterBins | None:
+def _find_last_axis_bins(parameter: SampleParameter) -> ParameterBins | None:
     """Return the bins of the last dimension of a parameter."""
     if parameter.bins:
         return parameter.bins[-1]
@@ -540,7 +542,7 @@ def _find_axis(parameter: SampleParameter) -> ParameterBins | None:
 
 def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
     """List the values on the axis of a parameter, where they are the same for all samples."""
-    axis = _find_axis(parameter)
+    axis = _find_last_axis_bins(parameter)
     if axis is None or isinstance(axis.centers, str) or isinstance(axis.ranges, str):
         return ()
     if axis.centers:
@@ -548,9 +550,9 @@ def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
     return tuple((low + high) / 2 for low, high in axis.ranges)
 
 
-def _find_axis_column(data_set: DataSet, parameter: SampleParameter) -> str | None:
+def _find_axis_column(data_set: SampleDataSet, parameter: SampleParameter) -> str | None:
     """Return the column that has the axis values of a parameter for each sample."""
-    axis = _find_axis(parameter)
+    axis = _find_last_axis_bins(parameter)
     if axis is None or not isinstance(axis.centers, str):
         return None
     column_name = axis.centers.lower()
@@ -560,20 +562,20 @@ def _find_axis_column(data_set: DataSet, parameter: SampleParameter) -> str | No
     return None
 
 
-def _build_planes(
+def _build_packet_planes(
     parameters: Sequence[SampleParameter],
     moving_axis_values: Mapping[str, tuple[float, ...]],
     *,
     is_reduced: bool = False,
-) -> list[PacketPlane]:
+) -> list[Das2PacketPlane]:
     """Build the planes of a packet.
 
     Means come first and peaks after them, as from das2's own reducer; for lines, the minima precede the peaks.
     """
-    planes: list[PacketPlane] = []
+    planes: list[Das2PacketPlane] = []
     identifiers: set[str] = set()
     for parameter in parameters:
-        base_identifier = streams.make_identifier(parameter.name)
+        base_identifier = streams.build_das2_identifier(parameter.name)
         identifier = base_identifier
         while identifier in identifiers:  # of two names that differ in other characters
             identifier = f"{base_identifier[:50]}_{len(identifiers)}x"
@@ -582,19 +584,19 @@ def _build_planes(
     if not is_reduced:
         return planes
     line_names = {parameter.name for parameter in parameters if not parameter.dimensions}
-    reduced_planes = [_reduce_plane(plane, "m", "", "BIN_AVG") for plane in planes]
+    reduced_planes = [_derive_statistic_plane(plane, "m", "", "BIN_AVG") for plane in planes]
     for plane in planes:
         if plane.field in line_names:
-            reduced_planes.append(_reduce_plane(plane, "l", ".min", "BIN_MIN"))
-        reduced_planes.append(_reduce_plane(plane, "h", ".max", "BIN_MAX"))
+            reduced_planes.append(_derive_statistic_plane(plane, "l", ".min", "BIN_MIN"))
+        reduced_planes.append(_derive_statistic_plane(plane, "h", ".max", "BIN_MAX"))
     return reduced_planes
 
 
 def _build_parameter_planes(
     parameter: SampleParameter, identifier: str, moving_axis_values: tuple[float, ...] | None
-) -> Iterator[PacketPlane]:
+) -> Iterator[Das2PacketPlane]:
     """Build the planes of a parameter: one for a scalar or a spectrum, one for each line of an array."""
-    axis = _find_axis(parameter)
+    axis = _find_last_axis_bins(parameter)
     *_, line_count, element_count = (1, 1, *parameter.dimensions)
     axis_values = None
     axis_name = ""
@@ -619,7 +621,7 @@ def _build_parameter_planes(
         if is_one_of_several:
             plane_name = f"{identifier}_{line + 1}"
             label = f"{parameter.name} {line + 1}"
-        yield PacketPlane(
+        yield Das2PacketPlane(
             name=plane_name,
             field=parameter.name,
             element_range=(line * element_count, (line + 1) * element_count),
@@ -632,15 +634,15 @@ def _build_parameter_planes(
         )
 
 
-def _reduce_plane(plane: PacketPlane, letter: str, suffix: str, operation: str) -> PacketPlane:
+def _derive_statistic_plane(plane: Das2PacketPlane, letter: str, suffix: str, operation: str) -> Das2PacketPlane:
     return plane._replace(
         name=plane.name + suffix, field=f"{letter} {plane.field}", source=plane.name, operation=operation
     )
 
 
-def _read_segments(
+def _read_axis_segments(
     das2_request: _Das2Request,
-    data_set: DataSet,
+    data_set: SampleDataSet,
     parameters: Sequence[SampleParameter],
     *,
     start: int,
@@ -663,7 +665,7 @@ def _read_segments(
             bin_microseconds=bin_microseconds,
             published_state=published_state,
         )
-        yield _build_planes(parameters, {}, is_reduced=True), _iterate_bin_rows(bins, bin_microseconds)
+        yield _build_packet_planes(parameters, {}, is_reduced=True), _iterate_bin_rows(bins, bin_microseconds)
         return
     step = bin_microseconds or 1
     low = start // step * step
@@ -682,10 +684,12 @@ def _read_segments(
             column_values = np.frombuffer(raw_values, np.float64)
             values_by_column[column] = tuple(column_values.tolist())
         axis_values = {name: values_by_column[column] for name, column in axis_columns.items() if column}
-        planes = _build_planes(parameters, axis_values, is_reduced=bool(bin_microseconds))
+        planes = _build_packet_planes(parameters, axis_values, is_reduced=bool(bin_microseconds))
         parts = (batch for _, batch in segment_batches)
         if bin_microseconds:
-            reduced_bins = map(reductions.convert_means, reductions.reduce_samples(parts, bin_microseconds, names))
+            reduced_bins = map(
+                reductions.cast_means_to_value_type, reductions.reduce_samples(parts, bin_microseconds, names)
+            )
             yield planes, _iterate_bin_rows(reduced_bins, bin_microseconds)
         else:
             yield planes, _iterate_sample_rows(parts, names)
@@ -697,11 +701,13 @@ def _iterate_bin_rows(bins: Iterable[Any], bin_microseconds: int) -> Iterator[tu
         yield part["number"] * bin_microseconds + bin_microseconds // 2, part
 
 
-def _iterate_sample_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+def _iterate_sample_rows(
+    batches: Iterable[pa.RecordBatch], parameter_names: Sequence[str]
+) -> Iterator[tuple[Any, Any]]:
     """Iterate over samples: their times, and their values as matrices."""
     for batch in batches:
         times = batch.column(0).to_numpy()
-        yield times, {name: reductions.to_matrix(batch.column(name)) for name in names}
+        yield times, {name: reductions.to_matrix(batch.column(name)) for name in parameter_names}
 
 
 def _split_at_axis_changes(
@@ -735,7 +741,7 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
     depth = path.count("/") + bool(path)
     for source_path, data_set in das2_request.data_sets.items():
         if source_path.lower() == path:
-            return _answer_json_template(COLLECTION_TEMPLATE, _describe_source(das2_request, data_set))
+            return _answer_json_template(COLLECTION_TEMPLATE, _build_source_template_values(das2_request, data_set))
         if path and not source_path.lower().startswith(f"{path}/"):
             continue
         source_parts = source_path.split("/")
@@ -756,17 +762,17 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
     return _answer_json_template(CATALOG_TEMPLATE, values)
 
 
-def _answer_source(das2_request: _Das2Request, path: str) -> Response:
+def _answer_source_description(das2_request: _Das2Request, path: str) -> Response:
     """Describe how the samples of a data source are requested over HTTP."""
     data_set = das2_request.require_data_set(path)
-    return _answer_json_template(SOURCE_TEMPLATE, _describe_source(das2_request, data_set))
+    return _answer_json_template(SOURCE_TEMPLATE, _build_source_template_values(das2_request, data_set))
 
 
 SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
-    "list": _answer_list,
-    "discovery": _answer_list,
+    "list": _answer_source_list,
+    "discovery": _answer_source_list,
     "dsdf": _answer_dsdf,
-    "dataset": _answer_data,
+    "dataset": _answer_sample_data,
     "peers": _answer_peers,
     "id": _answer_help,
     "logo": _answer_logo,
@@ -774,11 +780,11 @@ SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
 }
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/das2/server`` and of the nodes of the catalogue."""
 
     async def answer_server(request: Request) -> Response:
-        query_params = _parse_query(request)
+        query_params = _parse_das2_query_params(request)
         answer = SERVER_REQUESTS.get(query_params.get("server", ""))
         if answer is None:
             raise _build_param_error(
@@ -799,14 +805,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def request_pyramids(published_state: PublishedState) -> None:
         data_sets = series.list_data_sets(context, ANONYMOUS_PRINCIPAL, FACE.name, published_state)
-        pyramids.request_all_builds(context, data_sets.values(), published_state)
+        pyramids.request_missing_pyramids(context, data_sets.values(), published_state)
 
     if not context.collections:  # a portal has no data sets that the site has not
         context.site.add_change_listener(request_pyramids)
     document_builders = {
         "/das2/catalog.json": _answer_catalog_node,
         "/das2/catalog/{path:path}": _answer_catalog_node,
-        "/das2/source/{path:path}": _answer_source,
+        "/das2/source/{path:path}": _answer_source_description,
     }
     routes = [create_route("/das2/server", answer_server, _respond_to_error)]
     for path, build_document in document_builders.items():
@@ -831,7 +837,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return usage_examples
 
 
-def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
+def _build_das2_span_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe how the samples of rows that are time spans are requested."""
     resolution_param = Param(
         name="resolution", type=FLOAT64, unit="s", description="seconds that may lie between two samples"
@@ -856,7 +862,7 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
     return [Capability(standard_id=None, url=f"{base_url}/das2/catalog.json", interface="vr:WebBrowser")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="das2",
     title="das2",
     description="Samples in time as streams of das2 2.2, reduced to the resolution asked for; for Autoplot, das2py and "
@@ -864,7 +870,7 @@ FACE = Face(
     applies=has_data_sets,
     missing_requirement="data sets of samples in time (`series`)",
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
-    build_links=_build_links,
+    build_routes=build_das2_routes,
+    build_links=_build_das2_span_links,
     list_capabilities=_list_capabilities,
 )

@@ -16,7 +16,14 @@ from hven.model.params import Param
 from hven.model.table import DATALINK_MEDIA_TYPE, DATALINK_STANDARD_ID, LinkTemplate
 from hven.services import datalinks
 from hven.services.errors import LABELLED_VOTABLE_ERRORS
-from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route, describe_own_service
+from hven.services.face import (
+    DALI_PARAMS,
+    ServiceContext,
+    ServiceFace,
+    UsageExample,
+    create_query_route,
+    describe_own_service,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +43,7 @@ ID_PARAM = Param(
 DATALINK_PARAMS = (ID_PARAM, *DALI_PARAMS)
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/datalink/<schema.table>``."""
     site = context.site
 
@@ -94,7 +101,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 descriptors_xml = (describe_own_service(FACE, FACE.build_url(table, base_url)),)
             infos = (
                 InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
-                *services.warn_unused_parameters(params, DATALINK_PARAMS),
+                *services.build_unused_parameter_warnings(params, DATALINK_PARAMS),
             )
             metadata = TableMetadata(
                 columns=datalinks.LINK_COLUMNS,
@@ -127,9 +134,12 @@ def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:
     return links.slice(0, row_limit)
 
 
-def _build_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
+def _build_sample_file_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
     """Link the files with the samples of rows, if the collection publishes them."""
-    return [LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True) for path in table.sample_files]
+    return [
+        LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True)
+        for path in table.sample_file_templates
+    ]
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
@@ -147,7 +157,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     ]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="datalink",
     title="DataLink",
     description="What rows lead to: files, previews, what they were made from.",
@@ -158,6 +168,6 @@ FACE = Face(
     path="/datalink/{table}",
     error_responder=LABELLED_VOTABLE_ERRORS,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
-    build_links=_build_links,
+    build_routes=build_datalink_routes,
+    build_links=_build_sample_file_links,
 )

@@ -12,7 +12,7 @@ from hven.descriptor import mirroring
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW
 from hven.descriptor.public_metadata import PublicMetadata
 from hven.model.errors import NotFoundError
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 from hven.site import UnionView
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/yaml"  # RFC 9512
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_descriptor_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/collections/<name>/descriptor``."""
 
     def write_descriptor(request: Request) -> bytes:
@@ -60,4 +60,4 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_route("/collections/{name}/descriptor", answer_descriptor)]
 
 
-FACE = Face(name="descriptors", title="Mirror", build_routes=build_routes)
+FACE = ServiceFace(name="descriptors", title="Mirror", build_routes=build_descriptor_routes)

@@ -34,7 +34,7 @@ from hven.model.table import Column
 from hven.model.types import STRING
 from hven.services import _sitools2 as sitools2
 from hven.services.errors import VOTABLE_ERRORS, write_votable_error
-from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route
+from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, UsageExample, create_query_route
 from hven.services.params import parse_utc_time, parse_value
 from hven.services.source_dates import find_source_date
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from hven.model.params import Param, RequestParams
-    from hven.model.table import Endpoint, EndpointParameter, Table
+    from hven.model.table import EndpointParameter, Table, TableEndpoint
     from hven.site import PublishedTable, Site
 
 PARAM_QUALIFIER = "param"  # qualifier of the values of a request in conditions
@@ -60,7 +60,7 @@ class EndpointQuery(NamedTuple):
     slots: tuple[tuple[str, float], ...]
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_endpoint_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the routes of the endpoints of all tables, and of the list of SITools2's projects."""
     query_cache: dict[tuple[Any, ...], EndpointQuery] = {}
 
@@ -90,7 +90,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
     async def answer_projects(request: Request, params: RequestParams) -> Response:  # noqa: ARG001
         project_name = request.path_params.get("name", "")
-        return await anyio.to_thread.run_sync(sitools2.list_projects, context, request, project_name)
+        return await anyio.to_thread.run_sync(sitools2.answer_project_list, context, request, project_name)
 
     return [
         create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder),
@@ -100,7 +100,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     ]
 
 
-def _respond_to_error(endpoint: Endpoint, request: Request, error: HvenError) -> Response:
+def _respond_to_error(endpoint: TableEndpoint, request: Request, error: HvenError) -> Response:
     """Answer an error in the namespace and with the media type of the rows: old clients read no other."""
     respond = replace(
         FACE.error_responder,
@@ -126,7 +126,7 @@ async def _answer_rows(
     if endpoint_query is None or endpoint_query.table is not table:
         if len(query_cache) >= MAX_CACHED_QUERIES:
             query_cache.clear()
-        endpoint_query = _build_query(table, endpoint, active_params, columns, values_by_name)
+        endpoint_query = _build_endpoint_query(table, endpoint, active_params, columns, values_by_name)
         query_cache[key] = endpoint_query
     literal_values = [_scale_value(values_by_name[name], factor) for name, factor in endpoint_query.slots]
     output_format, options = _select_format(request, params, endpoint)
@@ -149,7 +149,7 @@ async def _answer_rows(
         raise _build_query_error(table, endpoint, error) from error
     result.descriptors = ()  # such clients take further RESOURCEs for rows
     endpoint_params = [endpoint_param.param for endpoint_param in endpoint.params]
-    warnings = query.warn_unused_parameters(params, (*endpoint_params, *DALI_PARAMS))
+    warnings = query.build_unused_parameter_warnings(params, (*endpoint_params, *DALI_PARAMS))
     return await services.answer_with_result(
         request,
         result,
@@ -162,11 +162,11 @@ async def _answer_rows(
     )
 
 
-def _build_query_error(table: Table, endpoint: Endpoint, error: HvenError) -> ServiceError:
+def _build_query_error(table: Table, endpoint: TableEndpoint, error: HvenError) -> ServiceError:
     return ServiceError(f"{table.qualified_name}.{endpoint.name} builds a query that cannot be executed: {error}")
 
 
-def _choose_columns(endpoint: Endpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:
+def _choose_columns(endpoint: TableEndpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:
     """Choose the columns of the answer: those of the value of a parameter, else those of the endpoint."""
     for endpoint_param in endpoint.params:
         choice = _normalize_choice(values_by_name[endpoint_param.param.name])
@@ -182,8 +182,8 @@ def _scale_value(value: Any, factor: float) -> Any:
 
 
 def _select_format(
-    request: Request, params: RequestParams, endpoint: Endpoint
-) -> tuple[formats.Format, dict[str, str]]:
+    request: Request, params: RequestParams, endpoint: TableEndpoint
+) -> tuple[formats.TableFormat, dict[str, str]]:
     """Select the format of the answer: that of the request, else that of the endpoint."""
     response_format = params.read_one("RESPONSEFORMAT")
     accept_header = None
@@ -199,7 +199,7 @@ def _select_format(
     return output_format, all_options
 
 
-def _write_default_format(endpoint: Endpoint) -> str | None:
+def _write_default_format(endpoint: TableEndpoint) -> str | None:
     """Write the default format of an endpoint as a value of RESPONSEFORMAT."""
     if not endpoint.options:
         return endpoint.format_name
@@ -225,7 +225,7 @@ def _normalize_choice(value: object) -> str:
     return str(value).lower()
 
 
-def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
+def _choose_active_params(endpoint: TableEndpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
     """Choose the parameters whose conditions apply.
 
     All parameters in these conditions must have a value, and a value without a condition that uses it is refused.
@@ -258,8 +258,8 @@ def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> l
     return active_params
 
 
-def _build_missing_param_error(missing_name: str, other: EndpointParameter, remedy: str) -> ParamError:
-    message = format_message("{name} is missing: it goes with {other}", missing_name, other.client_name)
+def _build_missing_param_error(missing_name: str, dependent_param: EndpointParameter, remedy: str) -> ParamError:
+    message = format_message("{name} is missing: it goes with {other}", missing_name, dependent_param.client_name)
     return ParamError(message, name=missing_name, remedy=remedy)
 
 
@@ -281,19 +281,22 @@ def _is_param_reference(node: syntax_tree.ColumnRef) -> bool:
     return node.qualifier[0].name.lower() == PARAM_QUALIFIER
 
 
-def _build_query(
+def _build_endpoint_query(
     table: Table,
-    endpoint: Endpoint,
+    endpoint: TableEndpoint,
     active_params: Sequence[EndpointParameter],
     columns: Sequence[str],
     values: Mapping[str, Any],
 ) -> EndpointQuery:
     """Build the query, with slots for the parameters."""
-    listed_columns = columns or [adql.quote_name(column.name) for column in table.columns if not column.hidden]
+    listed_columns = columns or [adql.quote_adql_name(column.name) for column in table.columns if not column.hidden]
     conditions = [endpoint_param.condition for endpoint_param in active_params]
     if endpoint.condition:
         conditions.insert(0, endpoint.condition)
-    text = f"SELECT {', '.join(listed_columns)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    text = (
+        f"SELECT {', '.join(listed_columns)} FROM "
+        f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
+    )
     if conditions:
         text += f" WHERE {' AND '.join(f'({condition})' for condition in conditions)}"
     if endpoint.order_by:
@@ -325,15 +328,17 @@ def _build_query(
 def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
     if endpoint_param.unit is None:
         return 1.0
-    return units.compute_factor(endpoint_param.param.unit, endpoint_param.unit)
+    return units.compute_unit_factor(endpoint_param.param.unit, endpoint_param.unit)
 
 
-def _fill_constants(endpoint: Endpoint, item: PublishedTable, site: Site) -> tuple[tuple[Column, object], ...]:
+def _fill_constants(
+    endpoint: TableEndpoint, published_table: PublishedTable, site: Site
+) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""
     # a view has no time of its own, and a database does not tell that of its source
     times = {
-        "{updated}": item.updated or "",
-        "{source_updated}": find_source_date(site, item) or "",
+        "{updated}": published_table.updated or "",
+        "{source_updated}": find_source_date(site, published_table) or "",
     }
     time_texts = {}
     for placeholder, time in times.items():
@@ -382,9 +387,9 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
         lines = [f"# {line}" for line in (endpoint.description or "").splitlines()]
         lines += [f"# {_write_param_summary(endpoint_param)}" for endpoint_param in endpoint.params]
         if endpoint.kind == "sitools2":
-            lines.append(sitools2.write_example_request(table, url))
+            lines.append(sitools2.write_example_curl_command(table, url))
         else:
-            lines.append(_write_example(endpoint, url))
+            lines.append(_write_example_curl_command(endpoint, url))
         title = endpoint.title or endpoint.path or endpoint.name
         usage_examples.append(UsageExample(title=title, url=url, example="\n".join(lines)))
     return usage_examples
@@ -408,7 +413,7 @@ def _write_param_summary(endpoint_param: EndpointParameter) -> str:
     return description
 
 
-def _write_example(endpoint: Endpoint, url: str) -> str:
+def _write_example_curl_command(endpoint: TableEndpoint, url: str) -> str:
     if endpoint.kind == "page":
         return f"curl -L '{url}{(endpoint.column or '').upper()}'"
     needed_names = {endpoint_param.param.name for endpoint_param in endpoint.params if endpoint_param.param.required}
@@ -425,7 +430,7 @@ def _write_example(endpoint: Endpoint, url: str) -> str:
     return f"curl '{url}?{'&'.join(query_parts)}'"
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="endpoints",
     title="Endpoints",
     description="Addresses that a table had on another server, with parameters of their own.",
@@ -433,5 +438,5 @@ FACE = Face(
     missing_requirement="endpoints",
     error_responder=VOTABLE_ERRORS,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_endpoint_routes,
 )

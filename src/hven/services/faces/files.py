@@ -14,12 +14,12 @@ from starlette.responses import RedirectResponse, Response
 
 from hven import services
 from hven.model.errors import HvenError
-from hven.model.table import FILES_UTYPE, find_root
+from hven.model.table import FILES_UTYPE, find_file_root
 from hven.services import collection_files, remote_files
-from hven.services._byte_ranges import answer_file, build_file_headers, stream_pieces
+from hven.services._byte_ranges import answer_file, build_file_headers, stream_file_pieces
 from hven.services._user_content import SANDBOX_HEADERS, choose_safe_media_type
 from hven.services.collection_files import PIECE_BYTES
-from hven.services.face import Face, ServiceContext, UsageExample, create_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_route
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class RequestedFile(NamedTuple):
     error: HvenError | None
 
 
-def has_files(table: Table) -> bool:
+def is_files_table(table: Table) -> bool:
     """Return whether a table lists the files of a collection."""
     return table.utype == FILES_UTYPE
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_file_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/collections/<name>/files`` and of the files below."""
 
     async def answer_file_request(request: Request) -> Response:
@@ -84,16 +84,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _find_requested_file(context: ServiceContext, request: Request, name: str, path: str) -> RequestedFile:
+def _find_requested_file(context: ServiceContext, request: Request, collection: str, path: str) -> RequestedFile:
     """Find a file; read a small one at once, because finding another thread for that takes longer."""
     principal = context.identify_principal(request)
-    found_files = collection_files.find_files(context, principal, name, [path])
+    found_files = collection_files.find_files(context, principal, collection, [path])
     row = found_files.get_row(path)
     found_files.record_access("file taken" if request.method == "GET" else "file asked about", path)
     successor_url = None
     if row["release"]:
         successor_url = collection_files.find_successor_url(context, row["url"], row["release"], principal)
-    root, _ = find_root(path, row["roots"])
+    root, _ = find_file_root(path, row["roots"])
     file_path = None
     body = None
     read_error = None
@@ -121,7 +121,7 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
     requested_file = await anyio.to_thread.run_sync(_find_requested_file, context, request, name, path)
     row = requested_file.row
     is_public = requested_file.access_key == "public"
-    root, path_below = find_root(path, row["roots"])
+    root, path_below = find_file_root(path, row["roots"])
     headers = {**FILE_HEADERS}
     if row["release"] is not None:
         successor_url = requested_file.successor_url
@@ -137,9 +137,9 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
     etag = f'"{row["tag"]}"'
     modified = remote_files.get_modification_time(row)
     if root.scheme is not None:
-        with remote_files.name_failed_file(row):
+        with remote_files.add_file_path_to_errors(row):
             file_state = block_cache.get_file_state(root, path_below)
-            remote_file = remote_files.check_published_state(row, await file_state)
+            remote_file = remote_files.require_unchanged_remote_file(row, await file_state)
         etag = f'"{remote_file.key}"'
         modified = remote_file.file_fact.modified
     # the headers of every file come after those for caches, which they extend
@@ -163,7 +163,7 @@ async def _answer_file(context: ServiceContext, request: Request) -> Response:
     return answer_file(
         request,
         row["bytes"],
-        lambda start, stop: stream_pieces(read_pieces(start, stop)),
+        lambda start, stop: stream_file_pieces(read_pieces(start, stop)),
         media_type,
         headers,
         allows_range=allows_range,
@@ -183,6 +183,10 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
     return [UsageExample(title="Files", url=url, example=command)]
 
 
-FACE = Face(
-    name="files", title="Files", applies=has_files, build_routes=build_routes, list_usage_examples=list_usage_examples
+FACE = ServiceFace(
+    name="files",
+    title="Files",
+    applies=is_files_table,
+    build_routes=build_file_routes,
+    list_usage_examples=list_usage_examples,
 )

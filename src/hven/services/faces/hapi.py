@@ -24,7 +24,7 @@ from hven.model.params import Param
 from hven.services import _derived_sets as derived
 from hven.services import series
 from hven.services._span_links import build_span_links, has_data_sets
-from hven.services.face import Capability, Face, ServiceContext, UsageExample, create_route
+from hven.services.face import Capability, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.services.faces._hapi_rows import OUTPUT_FORMATS
 from hven.site import record_sent_data
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import LinkTemplate, ParameterBins, Schema, Table, TimeSeries
-    from hven.services.series import DataSet, SampleParameter
+    from hven.model.table import LinkTemplate, ParameterBins, Schema, Table, TimeSeriesSpec
+    from hven.services.series import SampleDataSet, SampleParameter
     from hven.site import PublishedTable
 
 HAPI_VERSION = "3.3"
@@ -235,14 +235,16 @@ def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -
         description["description"] = column.description
     if column.label:
         description |= {"label": column.label, "x_label": column.label}
-    if parameter.has_addresses:
+    if parameter.has_url_values:
         description["stringType"] = "uri"
     if parameter.bins:
         description["bins"] = [_describe_bins(bins, parameter_names) for bins in parameter.bins]
     return description
 
 
-def _describe_vector(time_series: TimeSeries, parameter_description: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_vector_components(
+    time_series: TimeSeriesSpec, parameter_description: Mapping[str, Any]
+) -> dict[str, Any]:
     """Describe the coordinates of a parameter (section 3.6.11)."""
     system, elements = time_series.vectors.get(parameter_description["name"].lower(), ("", ()))
     if not system:
@@ -258,14 +260,14 @@ def _describe_vector(time_series: TimeSeries, parameter_description: Mapping[str
     return description
 
 
-def _choose_parameters(data_set: DataSet, text: str) -> list[SampleParameter]:
+def _choose_parameters(data_set: SampleDataSet, parameter_list: str) -> list[SampleParameter]:
     """Choose the requested parameters; the time may be omitted."""
-    if not text:
+    if not parameter_list:
         return list(data_set.parameters)
     all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
     index_by_name = {name: index for index, name in enumerate(all_names)}
     indexes = []
-    for name in text.split(","):
+    for name in parameter_list.split(","):
         if name not in index_by_name:
             raise HapiError(1407, f"this data set has {', '.join(index_by_name)[:500]}")
         indexes.append(index_by_name[name])
@@ -274,8 +276,8 @@ def _choose_parameters(data_set: DataSet, text: str) -> list[SampleParameter]:
     return [data_set.parameters[index - 1] for index in indexes if index]
 
 
-def _build_info(
-    data_set: DataSet, extent: series.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
+def _build_data_set_info(
+    data_set: SampleDataSet, extent: series.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
 ) -> dict[str, Any]:
     """Describe a data set (section 3.6), without the status of HAPI."""
     time_series = data_set.series
@@ -287,7 +289,7 @@ def _build_info(
         colors = time_series.colors.get(description["name"].lower())
         if colors:
             description["x_colorLookup"] = dict(colors)
-        description.update(_describe_vector(time_series, description))
+        description.update(_describe_vector_components(time_series, description))
         if data_set.derivation == derived.FILE_LISTING_KIND and description["type"] == "string":
             description["stringType"] = {"uri": {"base": f"{collection_url}/files/"}}
         if description["name"] == data_set.stop_column:
@@ -295,11 +297,11 @@ def _build_info(
     stamp_location = time_series.stamp
     if data_set.stop_column and "stamp" not in time_series.places:
         stamp_location = "begin"
-    updated = series.parse_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z"))
+    updated = series.parse_time_as_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z"))
     info: dict[str, Any] = {
         "parameters": descriptions,
         "startDate": _format_date(extent.start or 0, time_length),
-        "stopDate": _format_date(_find_request_end(data_set, extent), time_length),
+        "stopDate": _format_date(_find_latest_request_time(data_set, extent), time_length),
         "timeStampLocation": stamp_location,
         "unitsSchema": "vounits1.1",
         "resourceURL": f"{collection_url}#{quote(data_set.table.name)}",
@@ -313,15 +315,15 @@ def _build_info(
         info["cadence"] = derived.format_duration(time_series.cadence)
     elif extent.start is not None and extent.stop is not None:  # clients cannot estimate how much to request
         sample_span = (extent.stop - extent.start) * SAMPLE_RECORDS // max(extent.row_count, 1)
-        sample_stop = min(extent.start + max(sample_span, 1000), _find_request_end(data_set, extent))
+        sample_stop = min(extent.start + max(sample_span, 1000), _find_latest_request_time(data_set, extent))
         info["sampleStartDate"] = _format_date(extent.start, time_length)
         info["sampleStopDate"] = _format_date(sample_stop, time_length)
     if data_set.stop_column in {parameter.name for parameter in parameters}:
         info["x_intervalBasedRecords"] = True
-    return info | _describe_resource(data_set)
+    return info | _describe_data_set_collection(data_set)
 
 
-def _describe_resource(data_set: DataSet) -> dict[str, Any]:
+def _describe_data_set_collection(data_set: SampleDataSet) -> dict[str, Any]:
     """Describe the collection of a data set: description, notes, contact, citation and licence."""
     resource = data_set.published.resource
     notes = [f"{name} is left out: {reason}" for name, reason in data_set.left_out]
@@ -340,7 +342,7 @@ def _describe_resource(data_set: DataSet) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
+def _find_latest_request_time(data_set: SampleDataSet, extent: series.TimeExtent) -> int:
     """Find the end of the time that may be requested; live data sets allow times after the last sample (3.8.1, 1405).
 
     Without a cadence, the end is the microsecond after the last sample. It is rounded up to a millisecond, so that
@@ -368,24 +370,24 @@ class _HapiRequest(series.SeriesRequest):
         updates = (data_set.published.updated for data_set in self.data_sets.values())
         return max(updates, default=self.context.start_time.isoformat())
 
-    def list_data_sets(self) -> dict[str, DataSet]:
+    def list_data_sets(self) -> dict[str, SampleDataSet]:
         """List the reader's data sets, and those that are derived from them."""
         data_sets = super().list_data_sets()
-        return derived.add_derived_sets(self.context, self.principal, data_sets, self.published_state)
+        return derived.with_derived_sets(self.context, self.principal, data_sets, self.published_state)
 
-    def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
+    def find_time_extent(self, data_set: SampleDataSet) -> series.TimeExtent:
         """Find the time span of the samples that the reader may see."""
         base_extent = super().find_time_extent(data_set.base_set or data_set)
         if data_set.base_set is None:
             return base_extent
         return derived.derive_time_extent(data_set, base_extent)
 
-    def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
+    def build_data_set_info(self, data_set: SampleDataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with those that are derived from it."""
-        info = _build_info(data_set, self.find_time_extent(data_set), parameters, self.base_url)
-        return info | derived.describe_relations(data_set, self.data_sets)
+        info = _build_data_set_info(data_set, self.find_time_extent(data_set), parameters, self.base_url)
+        return info | derived.describe_data_set_relations(data_set, self.data_sets)
 
-    def require_data_set(self, params: Mapping[str, str]) -> DataSet:
+    def require_data_set(self, params: Mapping[str, str]) -> SampleDataSet:
         if "dataset" not in params:
             raise HapiError(1400, "dataset is missing; the catalog lists them")
         data_set = self.find_data_set(params["dataset"])
@@ -394,7 +396,7 @@ class _HapiRequest(series.SeriesRequest):
         return data_set
 
 
-def _build_about(hapi_request: _HapiRequest) -> Mapping[str, Any]:
+def _build_about_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     settings = hapi_request.context.site.settings
     contact = settings.contact_email or settings.contact_name or "not said"
     return {
@@ -422,7 +424,7 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
             "title": data_set.series.title or data_set.table.title or data_set.id,
         }
         if depth == "all":
-            item["info"] = hapi_request.build_info(data_set, data_set.parameters)
+            item["info"] = hapi_request.build_data_set_info(data_set, data_set.parameters)
         items.append(item)
     return {**_build_status(1200), "catalog": items}
 
@@ -431,19 +433,19 @@ def _build_info_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     params = _read_params(hapi_request.request, "info")
     data_set = hapi_request.require_data_set(params)
     parameters = _choose_parameters(data_set, params.get("parameters", ""))
-    return {**_build_status(1200), **hapi_request.build_info(data_set, parameters)}
+    return {**_build_status(1200), **hapi_request.build_data_set_info(data_set, parameters)}
 
 
 def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
     if name not in params:
         raise HapiError(1400, f"{name} is missing")
     try:
-        return series.parse_nanoseconds(params[name])
+        return series.parse_time_as_nanoseconds(params[name])
     except ValueError:
         raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
-def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
+def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
     """List the data sets for the page, each with an example of about a thousand samples."""
     page_items = []
     for data_set in hapi_request.data_sets.values():
@@ -468,16 +470,16 @@ def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
             total_span = extent.stop - extent.start
             example_span = min(total_span, total_span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
             begin = _format_date(extent.stop - max(example_span, 1), time_length)
-            end = _format_date(_find_request_end(data_set, extent), time_length)
+            end = _format_date(_find_latest_request_time(data_set, extent), time_length)
             item |= {"start": _format_date(extent.start, time_length), "stop": end, "from": begin, "to": end}
             item["example"] = urlencode({"dataset": data_set.id, "start": begin, "stop": end})
         page_items.append(item)
     return page_items
 
 
-async def _answer_data(hapi_request: _HapiRequest) -> Response:
+async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
     params = _read_params(hapi_request.request, "data")
-    data_set: DataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
+    data_set: SampleDataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
     chosen = _choose_parameters(data_set, params.get("parameters", ""))
     start_nanoseconds = _parse_time(params, "start", 1402)
     stop_nanoseconds = _parse_time(params, "stop", 1403)
@@ -495,7 +497,7 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
         hapi_request.published_state.version,
         hapi_request.access_key,
         hapi_request.base_url,
-        data_set.change_token,
+        data_set.response_variation_token,
         *sorted(params.items()),
     )
     is_public = hapi_request.access_key == "public" and hapi_request.principal.is_anonymous
@@ -515,7 +517,7 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     header = None
     if "include" in params or output_format == "json":
         status = _build_status(1200 if first_batch is not None else 1201)
-        header = {**status, **hapi_request.build_info(data_set, chosen), "format": output_format}
+        header = {**status, **hapi_request.build_data_set_info(data_set, chosen), "format": output_format}
 
     def count_batches() -> Iterator[pa.RecordBatch]:
         first_batches = [] if first_batch is None else [first_batch]
@@ -529,10 +531,10 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     return await series.answer_with_stream(hapi_request.request, iterate_chunks, headers)
 
 
-def _check_time_range(data_set: DataSet, extent: series.TimeExtent, start: int, stop: int) -> None:
+def _check_time_range(data_set: SampleDataSet, extent: series.TimeExtent, start: int, stop: int) -> None:
     """Check that a data set covers a time range, in nanoseconds."""
     first = extent.start or 0
-    last = _find_request_end(data_set, extent)
+    last = _find_latest_request_time(data_set, extent)
     if extent.start is not None and (start < first * 1000 or stop > last * 1000):
         first_date = _format_date(first, data_set.time.byte_length)
         last_date = _format_date(last, data_set.time.byte_length)
@@ -541,7 +543,7 @@ def _check_time_range(data_set: DataSet, extent: series.TimeExtent, start: int, 
 
 def _read_samples(
     hapi_request: _HapiRequest,
-    data_set: DataSet,
+    data_set: SampleDataSet,
     parameters: Sequence[SampleParameter],
     start_nanoseconds: int,
     stop_nanoseconds: int,
@@ -570,7 +572,7 @@ def _read_samples(
     )
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_hapi_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/hapi`` and its five endpoints; other endpoints and methods get errors of HAPI."""
 
     async def answer_document(request: Request, build_document: Any, endpoint: str) -> Response:
@@ -584,22 +586,22 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return _answer_json(request, body, extra_headers=_build_modified_header(updated))
 
     async def answer_data(request: Request) -> Response:
-        return await _answer_data(_HapiRequest(request, context))
+        return await _answer_sample_data(_HapiRequest(request, context))
 
     async def answer_front_page(request: Request) -> Response:
         writers = (face.page_writers.get(FACE.name) for face in context.faces.values())
         write_page = next((writer for writer in writers if writer is not None), None)
         hapi_request = _HapiRequest(request, context)
         if write_page is None or "json" in request.headers.get("accept", ""):
-            return _answer_json(request, _build_about(hapi_request))
-        page_items = await anyio.to_thread.run_sync(_list_page_data_sets, hapi_request)
+            return _answer_json(request, _build_about_document(hapi_request))
+        page_items = await anyio.to_thread.run_sync(_describe_data_sets_for_page, hapi_request)
         return write_page(request, context, {"base": f"{hapi_request.base_url}/hapi", "sets": page_items})
 
     async def refuse_unknown_endpoint(_: Request) -> Response:
         raise HapiError(1400, f"the endpoints are {', '.join(ENDPOINT_PARAMETERS)}")
 
     document_builders = {
-        "about": _build_about,
+        "about": _build_about_document,
         "capabilities": _build_capabilities,
         "catalog": _build_catalog,
         "info": _build_info_document,
@@ -635,7 +637,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return usage_examples
 
 
-def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
+def _build_hapi_span_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe how the samples of rows that are time spans are requested."""
     format_param = Param(
         name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written"
@@ -660,14 +662,14 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
     return [Capability(standard_id=None, url=f"{base_url}/hapi", interface="vr:WebBrowser")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="hapi",
     title="HAPI",
     description="Samples in time, for clients of heliophysics: HAPI 3.3.",
     applies=has_data_sets,
     missing_requirement="data sets of samples in time (`series`)",
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
-    build_links=_build_links,
+    build_routes=build_hapi_routes,
+    build_links=_build_hapi_span_links,
     list_capabilities=_list_capabilities,
 )

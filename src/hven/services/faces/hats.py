@@ -24,10 +24,10 @@ from hven.engines import Snapshot
 from hven.formats import hats_layout
 from hven.model.errors import NotFoundError, format_message
 from hven.services import tilings
-from hven.services._byte_ranges import answer_file, stream_pieces
+from hven.services._byte_ranges import answer_file, stream_file_pieces
 from hven.services._tile_files import read_tile_range
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Face, ServiceContext, UsageExample, create_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.services.tilings import Tiling
+    from hven.services.tilings import TableTiling
     from hven.site import PublishedTable
 
 MAX_CONCURRENT_PARTITIONS = 4  # partitions that are written at the same time
@@ -44,7 +44,7 @@ PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
 HTML_MEDIA_TYPE = "text/html"
 
 
-class CatalogueFile(NamedTuple):
+class HatsFile(NamedTuple):
     """The file of an address: a body, or a path; its tag and media type, and whether everybody gets it."""
 
     body: bytes | None
@@ -55,7 +55,7 @@ class CatalogueFile(NamedTuple):
     is_public: bool
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_hats_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/hats/``."""
     document_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
     partition_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
@@ -82,7 +82,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return answer_file(
             request,
             file.size,
-            lambda start, stop: stream_pieces(read_tile_range(file_path, start, stop)),
+            lambda start, stop: stream_file_pieces(read_tile_range(file_path, start, stop)),
             file.media_type,
             headers,
             allows_range=request.headers.get("if-range", etag) == etag,
@@ -95,7 +95,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _find_file(context: ServiceContext, request: Request, table_text: str, path: str) -> CatalogueFile | str:
+def _find_file(context: ServiceContext, request: Request, table_text: str, path: str) -> HatsFile | str:
     """Find the file of an address; a text is the path to which the client is redirected."""
     state, _, state_path = path.partition("/")
     principal = context.identify_principal(request)
@@ -105,42 +105,44 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
             message = format_message("there is no {path} in {state}", path[:200], table_text)
             raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names the newest state")
         if state:
-            return build_body_file(tiling, tiling.write_collection_properties(), "text/plain")
-        return build_body_file(tiling, write_directory_listing(list_entries(tiling)), HTML_MEDIA_TYPE)
+            return build_hats_file_from_body(tiling, tiling.write_collection_properties(), "text/plain")
+        return build_hats_file_from_body(
+            tiling, write_directory_listing(list_hats_root_entries(tiling)), HTML_MEDIA_TYPE
+        )
     tiling = tilings.find_tiling(context, principal, table_text, state)
     full_name = f"{tiling.name}.{tiling.part}".rstrip(".")
     if full_name != state:
         return f"{full_name}/{state_path}"
-    if tiling.part and not _has_part(tiling):
+    if tiling.part and not _has_tiling_part(tiling):
         message = format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part)
         raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names what there is")
     if tiling.part == tilings.INDEX_PART:
         if state_path != f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
-            return build_body_file(tiling, *write_document(tiling, state_path))
+            return build_hats_file_from_body(tiling, *write_hats_document(tiling, state_path))
         etag, file_path = tiling.get_index_file()
     else:
         pixel = hats_layout.parse_pixel_path(state_path)
         if pixel is None or state_path != hats_layout.format_partition_path(*pixel):
-            return build_body_file(tiling, *write_document(tiling, state_path))
+            return build_hats_file_from_body(tiling, *write_hats_document(tiling, state_path))
         partition_params = {name.lower(): value for name, value in request.query_params.items()}
         columns = partition_params.get("columns")
         filters = partition_params.get("filters")
         etag, file_path = tiling.get_partition_file(*pixel, columns=columns, filters=filters)
-    return CatalogueFile(None, file_path, file_path.stat().st_size, etag, PARQUET_MEDIA_TYPE, tiling.scope.is_public)
+    return HatsFile(None, file_path, file_path.stat().st_size, etag, PARQUET_MEDIA_TYPE, tiling.scope.is_public)
 
 
-def _has_part(tiling: Tiling) -> bool:
+def _has_tiling_part(tiling: TableTiling) -> bool:
     if tiling.part == tilings.MARGIN_PART:
         return tiling.get_layout().margin_rows >= 0
     return tiling.indexed_column is not None
 
 
-def build_body_file(tiling: Tiling, body: bytes, media_type: str) -> CatalogueFile:
+def build_hats_file_from_body(tiling: TableTiling, body: bytes, media_type: str) -> HatsFile:
     """Build a file from its content."""
-    return CatalogueFile(body, None, len(body), tiling.make_key(body), media_type, tiling.scope.is_public)
+    return HatsFile(body, None, len(body), tiling.make_key(body), media_type, tiling.scope.is_public)
 
 
-def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
+def write_hats_document(tiling: TableTiling, path: str) -> tuple[bytes, str]:
     """Write a document that describes a state, or list a directory of it; return it and its media type."""
     writers: dict[str, tuple[Callable[[], bytes], str]] = {
         hats_layout.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
@@ -176,7 +178,7 @@ def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
     return write_directory_listing(list(entries)), HTML_MEDIA_TYPE
 
 
-def list_entries(tiling: Tiling) -> list[str]:
+def list_hats_root_entries(tiling: TableTiling) -> list[str]:
     """List the entries at the address of a table."""
     entries = [hats_layout.COLLECTION_FILE, f"{tiling.name}/"]
     if tiling.get_layout().margin_rows >= 0:
@@ -215,7 +217,7 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
     ]
 
 
-def _describe_paths() -> dict[str, Any]:
+def _describe_openapi_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
     words = {
         200: "the file",
@@ -290,7 +292,7 @@ def _describe_paths() -> dict[str, Any]:
     )
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="hats",
     title="HATS",
     description="Whole tables as Parquet files by cells of the sky (HATS), for LSDB, DuckDB, pandas.",
@@ -299,6 +301,6 @@ FACE = Face(
     path="/hats/{table}",
     error_responder=PLAIN_TEXT_ERRORS,
     list_usage_examples=list_usage_examples,
-    build_routes=build_routes,
-    openapi_paths=_describe_paths(),
+    build_routes=build_hats_routes,
+    openapi_paths=_describe_openapi_paths(),
 )

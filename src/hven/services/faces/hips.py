@@ -16,7 +16,7 @@ from hven import services
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.model.table import FILES_UTYPE
 from hven.services import collection_files, surveys
-from hven.services.face import Capability, Face, ServiceContext, create_route
+from hven.services.face import Capability, ServiceContext, ServiceFace, create_route
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -33,28 +33,28 @@ PROPERTIES_FILE = "properties"
 MAX_PROPERTIES_BYTES = 64 * 1024  # of a file of properties; the rest is not read
 
 
-def has_files(table: Table) -> bool:
+def is_files_table(table: Table) -> bool:
     """Check whether a table lists the files of a collection, because only these can have HiPS."""
     return table.utype == FILES_UTYPE
 
 
-def list_records(context: ServiceContext, principal: Principal, base_url: str) -> list[str]:
+def list_hips_records(context: ServiceContext, principal: Principal, base_url: str) -> list[str]:
     """List the records of the HiPS that a reader may see, with their addresses on this site."""
     settings = context.site.settings
     record_texts = []
-    for survey in surveys.list_surveys(settings):
+    for survey in surveys.list_hips_surveys(settings):
         if surveys.is_visible(context, principal, survey):
             survey_url = surveys.build_survey_url(base_url, survey)
-            authority = settings.find_authority(survey.collection)
-            record_texts.append(_write_record(survey.properties, survey_url, base_url, authority))
+            authority = settings.find_collection_authority(survey.collection)
+            record_texts.append(_write_hips_record(survey.properties, survey_url, base_url, authority))
     catalogue = context.site.get_published_state().get_catalogue(principal, context.policies)
     for table in catalogue.iterate_tables():
-        if has_files(table) and table.is_served_by("hips"):
-            record_texts += _list_file_records(context, principal, table.schema, base_url)
+        if is_files_table(table) and table.is_served_by("hips"):
+            record_texts += _list_hips_file_records(context, principal, table.schema, base_url)
     return record_texts
 
 
-def _list_file_records(context: ServiceContext, principal: Principal, collection: str, base_url: str) -> list[str]:
+def _list_hips_file_records(context: ServiceContext, principal: Principal, collection: str, base_url: str) -> list[str]:
     """List the records of the HiPS among the files of a collection."""
     try:
         paths = collection_files.find_paths_by_name(context, principal, collection, PROPERTIES_FILE)
@@ -62,7 +62,7 @@ def _list_file_records(context: ServiceContext, principal: Principal, collection
     except HvenError:  # the reader has no access to the list of files
         return []
     files_url = f"{base_url}/collections/{quote(collection)}/files/"
-    authority = context.site.settings.find_authority(collection)
+    authority = context.site.settings.find_collection_authority(collection)
     record_texts = []
     for path in paths:
         try:
@@ -80,11 +80,11 @@ def _list_file_records(context: ServiceContext, principal: Principal, collection
             folder = path.removesuffix(f"/{PROPERTIES_FILE}")
         folder_url = f"{files_url}{quote(folder)}".rstrip("/")
         dated_properties = {"hips_release_date": _format_modification_date(row), **properties}
-        record_texts.append(_write_record(dated_properties, folder_url, base_url, authority))
+        record_texts.append(_write_hips_record(dated_properties, folder_url, base_url, authority))
     return record_texts
 
 
-def _write_record(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
+def _write_hips_record(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
     """Write the record of a HiPS with its address on this site and the required names (HiPS 1.0 section 4.4.2)."""
     survey_path = service_url.removeprefix(base_url).removeprefix("/collections")
     record_values = {
@@ -112,13 +112,13 @@ def _parse_properties(text: str) -> dict[str, str]:
     return properties
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_hips_list_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/hipslist``."""
 
     async def answer_list(request: Request) -> Response:
         base_url = services.get_base_url(request, context.site.settings)
         principal = context.identify_principal(request)
-        record_texts = await anyio.to_thread.run_sync(list_records, context, principal, base_url)
+        record_texts = await anyio.to_thread.run_sync(list_hips_records, context, principal, base_url)
         body = "\n\n".join(record_texts)
         if record_texts:
             body += "\n"
@@ -132,8 +132,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_survey_file(request: Request) -> Response:
         name, survey_name, file_path = (request.path_params[part] for part in ("name", "hips", "path"))
 
-        def find_survey() -> tuple[surveys.PublishedSurvey, bool]:
-            survey = surveys.find_survey(context.site.settings, name, survey_name)
+        def find_survey() -> tuple[surveys.HipsSurvey, bool]:
+            survey = surveys.find_hips_survey(context.site.settings, name, survey_name)
             principal = context.identify_principal(request)
             is_survey_file = surveys.SURVEY_FILE_PATTERN.fullmatch(file_path) is not None
             if survey is None or not is_survey_file or not surveys.is_visible(context, principal, survey):
@@ -153,8 +153,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return Response(status_code=304, headers=headers)
         if file_path == PROPERTIES_FILE:
             survey_url = surveys.build_survey_url(base_url, survey)
-            authority = context.site.settings.find_authority(name)
-            record_text = _write_record(survey.properties, survey_url, base_url, authority)
+            authority = context.site.settings.find_collection_authority(name)
+            record_text = _write_hips_record(survey.properties, survey_url, base_url, authority)
             headers["content-type"] = "text/plain; charset=utf-8"
             return services.answer_with_body(request, f"{record_text}\n".encode(), headers)
         tile_path = survey.place / file_path
@@ -176,13 +176,13 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
     """List the capability of ``/hipslist``, if the site has built a public HiPS."""
     if schema:
         return []
-    all_surveys = surveys.list_surveys(context.site.settings)
+    all_surveys = surveys.list_hips_surveys(context.site.settings)
     if not any(surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey) for survey in all_surveys):
         return []
     return [Capability(standard_id="ivo://ivoa.net/std/hips#hipslist-1.0", url=f"{base_url}/hipslist", role="std")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="hips",
     title="HiPS",
     description=(
@@ -190,8 +190,8 @@ FACE = Face(
         "others."
     ),
     standard_ids=(STANDARD_ID,),
-    applies=has_files,
+    applies=is_files_table,
     missing_requirement="files",
-    build_routes=build_routes,
+    build_routes=build_hips_list_routes,
     list_capabilities=_list_capabilities,
 )

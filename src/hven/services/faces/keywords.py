@@ -14,10 +14,10 @@ from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.jobs.tap import RESPONSEFORMAT_PARAM
 from hven.model.errors import HvenError, NotFoundError, UpstreamError, format_message
 from hven.model.params import Param
-from hven.model.table import FILES_UTYPE, parse_columns
+from hven.model.table import FILES_UTYPE, parse_column_lines
 from hven.services import collection_files
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Face, ServiceContext, UsageExample, create_query_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
 from hven.sources.fits_headers import format_value, iterate_cards, read_headers
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Place
     from hven.site import PublishedTable
 
-CARD_COLUMNS = parse_columns("""
+CARD_COLUMNS = parse_column_lines("""
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0
     extension | string  |  | meta.id           | Name of the HDU
     keyword   | string  |  | meta.id;meta.main | Keyword
@@ -44,7 +44,7 @@ MAX_HDUS = 10_000
 HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_fits_header_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the route of ``/collections/<name>/headers/<path>``."""
 
     def build_response(request: Request, params: services.RequestParams) -> Response:
@@ -62,7 +62,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         output_format, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
         infos = (
             InfoElement(name="file", value=str(row["url"])),
-            *services.warn_unused_parameters(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
+            *services.build_unused_parameter_warnings(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
         )
         metadata = TableMetadata(columns=CARD_COLUMNS, name="header", infos=infos)
         status = ResultStatus(row_count=cards.num_rows)
@@ -132,10 +132,10 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
     return [UsageExample(title="FITS header of a file", url=url, example=f"curl '{url}?RESPONSEFORMAT=csv'")]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="keywords",
     title="FITS headers",
     applies=lambda table: table.utype == FILES_UTYPE,
-    build_routes=build_routes,
+    build_routes=build_fits_header_routes,
     list_usage_examples=list_usage_examples,
 )

@@ -26,10 +26,10 @@ from hven.services._registry_records import (
     REGISTRY_INTERFACE_NAMESPACE,
     PublishingRegistry,
     list_registry_capabilities,
-    split_record,
+    write_registry_record_pieces,
 )
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ class OaiError(ParamError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ListRequest:
+class _OaiListRequest:
     """The request of a page of a list: its conditions, and the position in the list."""
 
     verb: str
@@ -89,7 +89,7 @@ class _ListRequest:
     cursor: int = 0  # number of records on the pages before
 
 
-class _Repository:
+class _OaiRepository:
     """Answer requests from the records in the state store."""
 
     def __init__(self, context: ServiceContext, publishing_registry: PublishingRegistry) -> None:
@@ -98,7 +98,7 @@ class _Repository:
         self._record_store = context.site.store.registry
         self._url = f"{context.site.settings.site_url}/oai"
 
-    def answer_request(self, arguments: Sequence[tuple[str, str]]) -> str:
+    def write_answer_document(self, arguments: Sequence[tuple[str, str]]) -> str:
         """Write the document that answers the arguments of a request.
 
         Raises
@@ -162,27 +162,29 @@ class _Repository:
 
     def _GetRecord(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         record = self._require_record(arguments["identifier"])
-        yield from _write_record(record, _parse_prefix(arguments))
+        yield from _write_oai_record(record, _parse_metadata_prefix(arguments))
 
     def _ListIdentifiers(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
-        return self._list_page(arguments, lambda record, _: (_write_header(record),), headers_only=True)
+        return self._write_list_page(
+            arguments, lambda record, _: (_write_oai_record_header(record),), is_header_only=True
+        )
 
     def _ListRecords(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
-        return self._list_page(arguments, _write_record, headers_only=False)
+        return self._write_list_page(arguments, _write_oai_record, is_header_only=False)
 
-    def _list_page(
+    def _write_list_page(
         self,
         arguments: Mapping[str, str],
         write_record: Callable[[RegistryRecord, str], Iterable[str]],
         *,
-        headers_only: bool,
+        is_header_only: bool,
     ) -> Iterator[str]:
         if "resumptionToken" in arguments:
             list_request = self._parse_resumption_token(arguments)
         else:
             list_request = _parse_list_request(arguments)
         omitted_columns = {"body", "dublin"}
-        if not headers_only:
+        if not is_header_only:
             if list_request.prefix == "ivo_vor":
                 omitted_columns = {"dublin"}
             else:
@@ -218,7 +220,7 @@ class _Repository:
                 f'cursor="{list_request.cursor}">{next_token}</resumptionToken>'
             )
 
-    def _make_resumption_token(self, list_request: _ListRequest, expiry_time: int) -> str:
+    def _make_resumption_token(self, list_request: _OaiListRequest, expiry_time: int) -> str:
         token_values = [
             list_request.verb,
             list_request.prefix,
@@ -229,16 +231,16 @@ class _Repository:
             expiry_time,
         ]
         body = _encode_base64(orjson.dumps(token_values))
-        return f"{body}.{self._sign(body)}"
+        return f"{body}.{self._sign_token_body(body)}"
 
-    def _sign(self, body: str) -> str:
+    def _sign_token_body(self, body: str) -> str:
         token_secret = self._record_store.get_token_secret()
         digest = hmac.new(token_secret, body.encode(), sha256).digest()
         return _encode_base64(digest[:SIGNATURE_BYTES])
 
-    def _parse_resumption_token(self, arguments: Mapping[str, str]) -> _ListRequest:
+    def _parse_resumption_token(self, arguments: Mapping[str, str]) -> _OaiListRequest:
         body, _, signature = arguments["resumptionToken"].partition(".")
-        if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
+        if not hmac.compare_digest(self._sign_token_body(body).encode(), signature.encode("utf-8", "replace")):
             raise OaiError("badResumptionToken", "the resumption token is not from this registry; begin the list again")
         padding = "=" * (-len(body) % 4)
         token_values = orjson.loads(urlsafe_b64decode(body + padding))
@@ -247,7 +249,9 @@ class _Repository:
             raise OaiError("badResumptionToken", f"the resumption token is for {verb}, not for {arguments['verb']}")
         if expiry_time < time.time():
             raise OaiError("badResumptionToken", "the resumption token has expired; begin the list again")
-        return _ListRequest(verb=verb, prefix=prefix, since=since, until=until, last_number=last_number, cursor=cursor)
+        return _OaiListRequest(
+            verb=verb, prefix=prefix, since=since, until=until, last_number=last_number, cursor=cursor
+        )
 
     def _require_record(self, ivoid: str) -> RegistryRecord:
         record = self._record_store.find_record(ivoid)
@@ -287,7 +291,7 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
     return verb
 
 
-def _parse_prefix(arguments: Mapping[str, str]) -> str:
+def _parse_metadata_prefix(arguments: Mapping[str, str]) -> str:
     prefix = arguments["metadataPrefix"]
     if not re.fullmatch(NAME_PATTERN, prefix):
         raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is no name of a format")
@@ -298,8 +302,8 @@ def _parse_prefix(arguments: Mapping[str, str]) -> str:
     return prefix
 
 
-def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
-    prefix = _parse_prefix(arguments)
+def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
+    prefix = _parse_metadata_prefix(arguments)
     since = arguments.get("from")
     until = arguments.get("until")
     for name, value in (("from", since), ("until", until)):
@@ -316,7 +320,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
             raise OaiError("badArgument", f"set={set_name[:40]!r} is no name of a set")
         if set_name != MANAGED_SET:
             raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; known: {MANAGED_SET}")
-    return _ListRequest(
+    return _OaiListRequest(
         verb=arguments["verb"],
         prefix=prefix,
         since=_complete_time(since, "00:00:00"),
@@ -344,7 +348,7 @@ def _encode_base64(body: bytes) -> str:
     return urlsafe_b64encode(body).decode().rstrip("=")
 
 
-def _write_header(record: RegistryRecord) -> str:
+def _write_oai_record_header(record: RegistryRecord) -> str:
     status_attribute = ' status="deleted"' if record.deleted else ""
     return (
         f"<header{status_attribute}><identifier>{escape(record.ivoid)}</identifier>"
@@ -352,15 +356,21 @@ def _write_header(record: RegistryRecord) -> str:
     )
 
 
-def _write_record(record: RegistryRecord, prefix: str) -> Iterable[str]:
+def _write_oai_record(record: RegistryRecord, prefix: str) -> Iterable[str]:
     if record.deleted:
-        return "<record>", _write_header(record), "</record>\n"
-    return "<record>", _write_header(record), "<metadata>", *_write_metadata(record, prefix), "</metadata></record>\n"
+        return "<record>", _write_oai_record_header(record), "</record>\n"
+    return (
+        "<record>",
+        _write_oai_record_header(record),
+        "<metadata>",
+        *_write_metadata(record, prefix),
+        "</metadata></record>\n",
+    )
 
 
 def _write_metadata(record: RegistryRecord, prefix: str) -> tuple[str, str, str]:
     if prefix == "ivo_vor":
-        return split_record(record)
+        return write_registry_record_pieces(record)
     namespace, schema = METADATA_FORMATS[prefix]
     location = f'xsi:schemaLocation="{namespace} {schema}"'
     return (
@@ -370,7 +380,7 @@ def _write_metadata(record: RegistryRecord, prefix: str) -> tuple[str, str, str]
     )
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_oai_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the routes of ``/oai`` and of its VOSI resources."""
     site = context.site
     publishing_registry = PublishingRegistry(context)
@@ -387,8 +397,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             form = await services.read_body(request, MAX_FORM_BYTES)
             query_text = f"{query_text}&{form.decode('utf-8', 'replace')}"
         arguments = parse_qsl(query_text.strip("&"), keep_blank_values=True)
-        repository = _Repository(context, publishing_registry)
-        body = await anyio.to_thread.run_sync(repository.answer_request, arguments, limiter=harvest_limiter)
+        repository = _OaiRepository(context, publishing_registry)
+        body = await anyio.to_thread.run_sync(repository.write_answer_document, arguments, limiter=harvest_limiter)
         headers = {"content-type": "text/xml; charset=utf-8", "cache-control": "no-cache", "vary": "accept-encoding"}
         return services.answer_with_body(request, body.encode(), headers)
 
@@ -408,10 +418,10 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     ]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="oai",
     title="Publishing registry (OAI-PMH)",
     description="Records of all that is published here, for the registries of the Virtual Observatory.",
     applies=lambda _: True,
-    build_routes=build_routes,
+    build_routes=build_oai_routes,
 )

@@ -13,7 +13,7 @@ import orjson
 from hven import __version__, formats, services
 from hven.services import _vosi as vosi
 from hven.services.errors import VOTABLE_ERRORS
-from hven.services.face import DALI_PARAMS, Face, ServiceContext, create_route
+from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, create_route
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ TABLE_PATH_PARAMETER = {
 }
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_openapi_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/openapi.json``."""
 
     async def answer_document(request: Request) -> Response:
         settings = context.site.settings
         # the document is public: it describes only public tables
         catalogue = context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        document = build_document(
+        document = build_openapi_document(
             context.faces.values(),
             settings.title or settings.name,
             services.get_base_url(request, settings),
@@ -58,7 +58,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_route("/openapi.json", answer_document)]
 
 
-def build_document(faces: Iterable[Face], title: str, base_url: str, tables: Iterable[Table]) -> dict[str, Any]:
+def build_openapi_document(
+    faces: Iterable[ServiceFace], title: str, base_url: str, tables: Iterable[Table]
+) -> dict[str, Any]:
     """Describe the faces with parameters, and endpoints of tables with their own parameters."""
     all_faces = list(faces)
     parameter_faces = [face for face in all_faces if face.params]
@@ -83,7 +85,7 @@ def build_document(faces: Iterable[Face], title: str, base_url: str, tables: Ite
     }
 
 
-def _describe_face(face: Face) -> dict[str, Any]:
+def _describe_face(face: ServiceFace) -> dict[str, Any]:
     path_parameters = [TABLE_PATH_PARAMETER] if "{table}" in face.path else []
     error_media_type = face.error_responder.media_type
     operations = _describe_operation(face.name, face.title, face.description, face.all_params, error_media_type)
@@ -118,7 +120,7 @@ def _describe_operation(
 ) -> dict[str, Any]:
     form_schema = {
         "type": "object",
-        "properties": {param.name: _describe_schema(param) for param in params},
+        "properties": {param.name: _describe_param_schema(param) for param in params},
         "required": [param.name for param in params if param.required],
     }
     row_content: dict[str, Any] = {output_format.media_types[0]: {} for output_format in formats.load_formats()}
@@ -149,12 +151,12 @@ def _describe_parameter(param: Param) -> dict[str, Any]:
         "in": "query",
         "required": param.required,
         "description": param.description or "",
-        "schema": _describe_schema(param),
+        "schema": _describe_param_schema(param),
     }
 
 
-def _describe_schema(param: Param) -> dict[str, Any]:
-    schema_type = vosi.name_simple_type(param.type).replace("real", "number")
+def _describe_param_schema(param: Param) -> dict[str, Any]:
+    schema_type = vosi.get_simple_type_name(param.type).replace("real", "number")
     python_type: type[Any] = {"integer": int, "number": float}.get(schema_type, str)
     schema: dict[str, Any] = {"type": schema_type}
     if schema_type == "integer":
@@ -172,4 +174,4 @@ def _describe_schema(param: Param) -> dict[str, Any]:
     return schema | {name: value for name, value in bounds_and_units.items() if value is not None}
 
 
-FACE = Face(name="openapi", title="OpenAPI", build_routes=build_routes)
+FACE = ServiceFace(name="openapi", title="OpenAPI", build_routes=build_openapi_routes)

@@ -17,18 +17,18 @@ from hven.formats.pictures import (
     FILM_MEDIA_TYPES,
     PICTURE_SIZE_RANGE,
     STRETCH_NAMES,
-    Look,
+    PictureStyle,
     can_read_films,
     draw_no_picture_sign,
-    draw_refusal,
+    draw_refusal_message,
 )
 from hven.model.errors import NotFoundError, ParamError, SourceError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression, list_drawable_extensions
-from hven.model.types import BOOLEAN, FLOAT64, INT64, Type
+from hven.model.types import BOOLEAN, FLOAT64, INT64, ColumnType
 from hven.services import collection_files, drawings
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import MAX_PARAMETER_BODY_BYTES, Face, ServiceContext, UsageExample, create_route
+from hven.services.face import MAX_PARAMETER_BODY_BYTES, ServiceContext, ServiceFace, UsageExample, create_route
 from hven.services.params import parse_value, parse_values
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ MAX_CALIBRATOR_FILES = 64  # files of one picture of a night's calibrators
 VARY_HEADER = "accept, accept-encoding, authorization, cookie"
 UNIFORM_PICTURE_MESSAGE = "all of this picture has one colour"
 MIN_AXES_PIXELS = 400  # pixels from which on a picture has axes by default
-INTERVAL_TYPE = Type("double", "2", "interval")
+INTERVAL_TYPE = ColumnType("double", "2", "interval")
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 PICTURE_PARAMS = (
     Param(
@@ -97,7 +97,7 @@ PICTURE_PARAMS = (
 )
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_preview_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/collections/<name>/preview/<path>``."""
     drawing_limiter = anyio.CapacityLimiter(2)  # pictures that are drawn at a time: queries have priority
 
@@ -107,7 +107,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         for path in paths:
             found_files.get_row(path)
             found_files.record_access("preview taken", path)
-        return [collection_files.open_original(context, principal, found_files, path) for path in paths]
+        return [collection_files.open_original_file(context, principal, found_files, path) for path in paths]
 
     async def answer_picture(request: Request) -> Response:
         params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
@@ -120,7 +120,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             message = format_message("at most {most} files are drawn beside one another", max_files)
             raise ParamError(message, name="BESIDE")
         files = await anyio.to_thread.run_sync(find_files, request, name, paths)
-        look = drawings.add_credit(context, name, requested_look)
+        look = drawings.with_credit_note(context, name, requested_look)
         key = drawings.make_picture_key(files, look)
         # on a page, a sign stands for a thumbnail that shows nothing
         may_be_sign = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
@@ -176,14 +176,14 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     if text_response.status_code >= 500:
         body = draw_no_picture_sign(size, reason)
     else:
-        body = draw_refusal(size, reason)
+        body = draw_refusal_message(size, reason)
     headers = {"cache-control": "no-store", **PICTURE_HEADERS}
     if "retry-after" in text_response.headers:
         headers["retry-after"] = text_response.headers["retry-after"]
     return Response(body, text_response.status_code, headers, "image/png")
 
 
-def _read_look(params: RequestParams) -> Look:
+def _read_look(params: RequestParams) -> PictureStyle:
     """Read the look of a picture; what the request leaves open is chosen by the content of the file."""
     parsed_values = parse_values(params, PICTURE_PARAMS[:-1])
     percentile = parsed_values["PERCENTILE"]
@@ -197,7 +197,7 @@ def _read_look(params: RequestParams) -> Look:
         axes = size >= MIN_AXES_PIXELS
     stretch = parsed_values["STRETCH"] or ""
     colours = parsed_values["COLOURS"] or ""
-    return Look(
+    return PictureStyle(
         size=size,
         axes=axes,
         stretch=stretch,
@@ -212,7 +212,7 @@ def _read_look(params: RequestParams) -> Look:
     )
 
 
-def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
+def _build_preview_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
     """List the pictures of rows' own files, where the descriptor has none; films are their own previews."""
     known_semantics = {link.semantics for link in table.effective_links}
     moving_types = {"gif": "image/gif", **FILM_MEDIA_TYPES}
@@ -225,14 +225,14 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
         thumbnail_types |= dict.fromkeys(FILM_MEDIA_TYPES, "image/png")
     prefix = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/")
     thumbnail_query = f"?size={drawings.THUMBNAIL_PIXELS}"
-    for path, description in collection_files.list_own_paths(table):
+    for path, description in collection_files.list_row_file_templates(table):
         preview_links = []
         for semantics, media_types, address in (
             ("#preview", still_types, ("preview/", *path)),
             ("#preview", moving_types, ("files/", *path)),
             ("#thumbnail", thumbnail_types, ("preview/", *path, thumbnail_query)),
         ):
-            extensions = _list_fitting_extensions(path[-1], media_types)
+            extensions = _list_possible_extensions(path[-1], media_types)
             if semantics in known_semantics or not extensions:
                 continue
             preview_link = LinkTemplate(
@@ -247,7 +247,7 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
     return []
 
 
-def _list_fitting_extensions(
+def _list_possible_extensions(
     last_part: str | TemplateExpression, media_types: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
     """List the extensions, with media types, that a path may have; only its own, if its last part is a text."""
@@ -265,13 +265,13 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title=FACE.title, url=url, example=command)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="previews",
     title="Previews",
     description="Pictures of what files hold.",
-    applies=lambda table: any(collection_files.list_own_paths(table)),
+    applies=lambda table: any(collection_files.list_row_file_templates(table)),
     missing_requirement="files that can be drawn",
-    build_links=_build_links,
+    build_links=_build_preview_links,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_preview_routes,
 )

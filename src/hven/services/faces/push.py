@@ -29,7 +29,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.services.face import Face, ServiceContext, create_route
+from hven.services.face import ServiceContext, ServiceFace, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ TRUE_WORDS = {"true", "1", "yes"}
 FALSE_WORDS = {"", "false", "0", "no"}
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_push_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of the tables that take rows, and of their rows."""
     site = context.site
     write_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_WRITES)
@@ -90,7 +90,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal, table_name = check_write_access(request)
         with _create_upload_directory() as upload_directory:
             body_file = await _write_body(request, Path(upload_directory) / "body", site.settings.limits.upload)
-            write_request = client_writes.WriteRequest(
+            write_request = client_writes.ClientWriteRequest(
                 action=request.method,
                 body=body_file,
                 media_type=_get_media_type(request),
@@ -98,10 +98,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 idempotency_key=_read_idempotency_key(request),
                 expected_state=request.headers.get("if-match"),
                 dry_run=_read_flag(request, "dry_run"),
-                address_values=_read_address_values(request),
+                address_values=_read_column_values_from_address(request),
             )
             write_result = await anyio.to_thread.run_sync(
-                client_writes.execute_write, site, table_name, write_request, principal, limiter=write_limiter
+                client_writes.execute_client_write, site, table_name, write_request, principal, limiter=write_limiter
             )
         table_url = f"{services.get_base_url(request, site.settings)}/push/{quote(table_name)}"
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
@@ -115,9 +115,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             before_number = None
             if before_text.isdigit() and len(before_text) < 18:
                 before_number = int(before_text)
-            document, state = await anyio.to_thread.run_sync(_describe_table, context, table_name, before_number)
+            document, state = await anyio.to_thread.run_sync(_describe_push_table, context, table_name, before_number)
         else:
-            document, state = await anyio.to_thread.run_sync(client_writes.find_pushed_row, site, table_name, key)
+            document, state = await anyio.to_thread.run_sync(
+                client_writes.find_pushed_row_or_file, site, table_name, key
+            )
         headers = {"content-type": JSON_MEDIA_TYPE, "cache-control": "private, no-store", "etag": f'"{state}"'}
         return services.answer_with_body(request, _write_json(document), headers)
 
@@ -136,7 +138,7 @@ def _get_media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _read_address_values(request: Request) -> dict[str, str]:
+def _read_column_values_from_address(request: Request) -> dict[str, str]:
     """Read the values of columns that the address of a request gives."""
     return {name: value for name, value in request.query_params.items() if name not in OPTION_NAMES}
 
@@ -188,33 +190,35 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
 # --- responses ----------------------------------------------------------------------------------------------------
 
 
-def _describe_table(context: ServiceContext, name: str, before_number: int | None) -> tuple[dict[str, Any], str]:
+def _describe_push_table(
+    context: ServiceContext, table_name: str, before_number: int | None
+) -> tuple[dict[str, Any], str]:
     """Describe the columns that a table takes, and list its writes."""
     store = context.site.store.pushes
-    push_target = client_writes.find_push_target(context.site, name)
+    push_target = client_writes.find_push_target(context.site, table_name)
     options: Mapping[str, Any] = {}
     if push_target is not None:
         options = push_target[2].options
-    history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
+    history = store.list_pushes(table_name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
     fields = ("number", "run", "at", "by", "action", "rows", "removed")
     next_before = None
     if len(history) == HISTORY_PAGE_ROWS:
         next_before = history[-1].number
     description = {
-        "table": name,
+        "table": table_name,
         "columns": options.get("columns"),
         "ids": options.get("ids"),
         "history": [_select_attributes(history_entry, fields) for history_entry in history],
         "before": next_before,
     }
-    return description, store.find_state_name(name)
+    return description, store.find_state_name(table_name)
 
 
 def _select_attributes(record: object, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
+def build_client_ingest_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
     """Build the part of a report that a client may see.
 
     It has no paths of this machine, no rows of other tables, and no tables that the client may not see.
@@ -255,8 +259,8 @@ def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str,
 
 def _build_write_response(
     request: Request,
-    write_request: client_writes.WriteRequest,
-    write_result: client_writes.WriteResult,
+    write_request: client_writes.ClientWriteRequest,
+    write_result: client_writes.ClientWriteResult,
     table_url: str,
     catalogue: Catalogue,
 ) -> Response:
@@ -292,15 +296,15 @@ def _build_write_response(
         "removed": write_result.removed_rows,
     }
     if write_result.report is not None:
-        document["report"] = build_public_report(write_result.report, catalogue)
+        document["report"] = build_client_ingest_report(write_result.report, catalogue)
     accepted_type = request.headers.get("accept", "").partition(",")[0].strip().lower()
     if accepted_type in XML_MEDIA_TYPES:
         warnings = document.get("report", {}).get("warnings", ())
-        return Response(_write_xml(write_result, warnings), status, headers, media_type="application/xml")
+        return Response(_write_result_xml(write_result, warnings), status, headers, media_type="application/xml")
     return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
-def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str]) -> bytes:
+def _write_result_xml(write_result: client_writes.ClientWriteResult, warnings: Sequence[str]) -> bytes:
     """Write keys and warnings for clients that read only XML."""
     ids = "".join(f"<id>{escape(str(row_id))}</id>" for row_id in write_result.ids)
     warning_elements = "".join(f"<warning>{escape(warning)}</warning>" for warning in warnings)
@@ -323,14 +327,14 @@ def _respond_to_error(context: ServiceContext, request: Request, error: Exceptio
     if isinstance(error, client_writes.RowsRefusedError):
         principal = context.identify_principal(request)
         catalogue = context.site.get_published_state().get_catalogue(principal, context.policies)
-        document["report"] = build_public_report(error.report, catalogue)
+        document["report"] = build_client_ingest_report(error.report, catalogue)
     elif isinstance(error, client_writes.InvalidRowsError):
         document["faults"] = error.faults
     headers = {**services.build_error_headers(error), "cache-control": "no-store"}
     return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
-def _describe_paths() -> dict[str, Any]:
+def _describe_openapi_paths() -> dict[str, Any]:
     """Describe the addresses in OpenAPI."""
     status_descriptions = {
         201: "written",
@@ -397,10 +401,10 @@ def _describe_paths() -> dict[str, Any]:
     }
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="push",
     title="Push",
     description="Rows that clients write.",
-    build_routes=build_routes,
-    openapi_paths=_describe_paths(),
+    build_routes=build_push_routes,
+    openapi_paths=_describe_openapi_paths(),
 )

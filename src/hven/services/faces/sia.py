@@ -17,26 +17,26 @@ import anyio.to_thread
 import pyarrow as pa
 
 from hven import formats, query, services
-from hven.adql.adql_writer import write_literal
+from hven.adql.adql_writer import write_adql_literal
 from hven.formats import InfoElement, ResultStatus, TableMetadata
-from hven.formats.media import Selection
+from hven.formats.media import CutoutSelection
 from hven.jobs.tap import MAXREC_PARAM
 from hven.model.errors import HvenError, NotFoundError, ParamError
 from hven.model.params import Param, wrap_angle
 from hven.model.sky import shape_text
 from hven.model.table import Column
-from hven.model.types import INT32, Type
+from hven.model.types import INT32, ColumnType
 from hven.services import collection_files, cutouts, remote_files
 from hven.services.errors import ErrorResponder, write_votable_error
-from hven.services.face import DALI_PARAMS, Face, ServiceContext, ServiceQuery, UsageExample, create_query_route
+from hven.services.face import DALI_PARAMS, ServiceContext, ServiceFace, ServiceQuery, UsageExample, create_query_route
 from hven.services.observation_conditions import (
     OBSCORE_TABLE,
-    create_applies_test,
-    describe_input_params,
+    build_input_constants,
+    create_observation_service_test,
     write_region_condition,
 )
 from hven.services.params import parse_value, parse_values
-from hven.site.auth import add_single_table_policy
+from hven.site.auth import with_single_table_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/xml;content=x-votable"
 GRAPHIC_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
-INTEGER_ARRAY_TYPE = Type("int", "*")
-DOUBLE_ARRAY_TYPE = Type("double", "*")
+INTEGER_ARRAY_TYPE = ColumnType("int", "*")
+DOUBLE_ARRAY_TYPE = ColumnType("double", "*")
 GRID_DESCRIPTION = "of an image made on demand; these here are as they were taken"
 SIA_PARAMS = (
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
@@ -95,7 +95,7 @@ SIA_PARAMS = (
 CAPABILITY_TYPE = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
 MAX_CUTOUT_ROWS = 200  # images whose files are read for one response
 WCS_COLUMNS = (
-    Column(name="projection", type=Type("char", "3"), ucd="VOX:WCS_CoordProjection"),
+    Column(name="projection", type=ColumnType("char", "3"), ucd="VOX:WCS_CoordProjection"),
     Column(name="crpix", type=DOUBLE_ARRAY_TYPE, unit="pix", ucd="VOX:WCS_CoordRefPixel"),
     Column(name="crval", type=DOUBLE_ARRAY_TYPE, unit="deg", ucd="VOX:WCS_CoordRefValue"),
     Column(name="cd", type=DOUBLE_ARRAY_TYPE, unit="deg/pix", ucd="VOX:WCS_CDMatrix"),
@@ -105,7 +105,7 @@ _SCALE_EXPRESSION = (
     "s_xel2))"
 )
 # name, UCD, expression over ObsCore, unit, type where it is not that of the expression, smallest VERB
-SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
+SIA_COLUMNS: tuple[tuple[str, str, str, str | None, ColumnType | None, int], ...] = (
     ("title", "VOX:Image_Title", "COALESCE({title}obs_id, '')", None, None, 0),
     ("obs_publisher_did", "meta.ref.ivoid", "obs_publisher_did", None, None, 0),
     ("ra", "POS_EQ_RA_MAIN", "s_ra", "deg", None, 0),
@@ -159,7 +159,7 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
     return parsed_numbers
 
 
-def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
+def _parse_position_and_size(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
     """Parse POS and SIZE: a position, and the box around it, which is None for the position alone.
 
     The width of the box is a true angle at its centre.
@@ -188,11 +188,11 @@ def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
 
 def _write_region_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     """Write the conditions of POS, SIZE and INTERSECT."""
-    lon, lat, box = _parse_region(values)
+    lon, lat, box = _parse_position_and_size(values)
     if values["INTERSECT"] == "CENTER" or box is None:
         yield f"1 = CONTAINS(POINT({lon!r}, {lat!r}), s_region)"
         return
-    region = f"REGION({write_literal(box)})"
+    region = f"REGION({write_adql_literal(box)})"
     if values["INTERSECT"] == "OVERLAPS":
         yield write_region_condition(box)
     elif values["INTERSECT"] == "COVERS":
@@ -209,10 +209,10 @@ def _write_format_conditions(text: str) -> Iterator[str]:
         names = [part.strip() for part in graphic_text.split(",") if part.strip() not in {"", "all"}]
         media_types = [GRAPHIC_MEDIA_TYPES.get(name, f"image/{name}") for name in names or GRAPHIC_MEDIA_TYPES]
     if media_types and "all" not in media_types:
-        yield f"LOWER(hven_format) IN ({', '.join(map(write_literal, dict.fromkeys(media_types)))})"
+        yield f"LOWER(hven_format) IN ({', '.join(map(write_adql_literal, dict.fromkeys(media_types)))})"
 
 
-def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+def _adapt_columns_to_sia(columns: Sequence[Column]) -> tuple[Column, ...]:
     facts_by_name = {name: (ucd, unit, column_type) for name, ucd, _, unit, column_type, _ in SIA_COLUMNS}
     adapted_columns = []
     for column in columns:
@@ -224,7 +224,7 @@ def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(adapted_columns)
 
 
-def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+def _build_sia_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     column_names: set[str] = set()
     if table.qualified_name == OBSCORE_TABLE:
         column_names = {column.name for column in table.columns}
@@ -242,7 +242,7 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     conditions = ["1 = 0"]
     params: tuple[tuple[Column, object], ...] = ()
     if (values["FORMAT"] or "").strip().lower() == "metadata":
-        params = describe_input_params(SIA_PARAMS)
+        params = build_input_constants(SIA_PARAMS)
     else:
         conditions = [
             "dataproduct_type IN ('image', 'cube')",
@@ -252,13 +252,13 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     return ServiceQuery(
         query=f"SELECT {', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(conditions)}",
         only_table=table.qualified_name,
-        adapt_columns=_adapt_columns,
+        adapt_columns=_adapt_columns_to_sia,
         infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.0", content="SIAP"),),
         params=params,
     )
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_sia_cutout_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the routes of ``/sia/<schema.table>/cutouts`` and of the addresses below."""
     cutout_limiter = anyio.CapacityLimiter(2)
 
@@ -283,9 +283,9 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
     is_metadata_request = format_text == "metadata"
     box = None
     if not is_metadata_request:
-        _, _, box = _parse_region(parsed_values)
+        _, _, box = _parse_position_and_size(parsed_values)
     accepts_cutouts = format_text in {"", "all"} or "fits" in format_text  # cut-outs are FITS
-    service_query = _build_query(
+    service_query = _build_sia_query(
         table, {**parsed_values, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if accepts_cutouts else "METADATA"}
     )
     row_limit = parse_value(params, MAXREC_PARAM)
@@ -297,12 +297,12 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
         site=context.site,
         maxrec=row_limit,
         published_state=published_state,
-        policies=add_single_table_policy(context.policies, service_query.only_table),
+        policies=with_single_table_policy(context.policies, service_query.only_table),
     ) as result:
         rows: list[dict[str, Any]] = []
         for batch in result.iterate_batches():
             rows.extend(batch.to_pylist())
-        columns = _adapt_columns(result.columns)
+        columns = _adapt_columns_to_sia(result.columns)
     if parsed_values["VERB"]:
         columns = (*columns, *WCS_COLUMNS)
     cutout_rows = list(_list_cutouts(context, principal, table, rows, box=box, base_url=base_url))
@@ -316,7 +316,7 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
         columns=columns,
         name=table.name,
         params=input_params,
-        infos=(*service_query.infos, *services.warn_unused_parameters(params, CUTOUTS_FACE.params)),
+        infos=(*service_query.infos, *services.build_unused_parameter_warnings(params, CUTOUTS_FACE.params)),
         enums=enums,
     )
     status = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
@@ -332,7 +332,7 @@ def _list_cutouts(
     context: ServiceContext,
     principal: Principal,
     table: Table,
-    rows: Sequence[dict[str, Any]],
+    image_rows: Sequence[dict[str, Any]],
     *,
     box: str | None,
     base_url: str,
@@ -341,7 +341,7 @@ def _list_cutouts(
 
     Images that the reader may not access, or that have nothing in the box, are left out.
     """
-    row_by_did = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
+    row_by_did = {row["obs_publisher_did"]: row for row in image_rows if row["obs_publisher_did"]}
     if not row_by_did:
         return
     files_by_collection: dict[str, list[tuple[str, str]]] = {}
@@ -353,7 +353,7 @@ def _list_cutouts(
     soda_url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}"
     position_query = ""
     if box is not None:
-        shape = shape_text.parse_shape("pos", box)
+        shape = shape_text.parse_dali_shape("pos", box)
         position_query = f"&POS={quote(box)}"
     for collection, files in files_by_collection.items():
         paths = [path for _, path in files]
@@ -362,7 +362,7 @@ def _list_cutouts(
             context,
             principal,
             collection_files.find_files(context, principal, collection, paths),
-            Selection(shape=shape),
+            CutoutSelection(shape=shape),
         )
         cutout_descriptions = remote_files.call_concurrently(describe_cutout, paths)
         for (did, _), cutout_facts in zip(files, cutout_descriptions, strict=True):
@@ -375,11 +375,11 @@ def _describe_cutout(
     context: ServiceContext,
     principal: Principal,
     found_files: collection_files.FoundFiles,
-    selection: Selection,
+    selection: CutoutSelection,
     path: str,
 ) -> dict[str, Any] | None:
     try:
-        file = collection_files.open_original(context, principal, found_files, path)
+        file = collection_files.open_original_file(context, principal, found_files, path)
         return cutouts.describe_image_cutout(file.path, file.name, selection)
     except HvenError as error:  # not accessible, not there any more, or no image of the sky
         if remote_files.is_temporary_failure(error):
@@ -397,15 +397,15 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="sia",
     title="Images (SIA 1)",
     description="Images by position and size, for programs that do not know SIA 2.",
     standard_ids=("ivo://ivoa.net/std/SIA",),
     params=SIA_PARAMS,
-    applies=create_applies_test("sia"),
+    applies=create_observation_service_test("sia"),
     missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia)",
-    build_query=_build_query,
+    build_query=_build_sia_query,
     path="/sia/{table}",
     error_responder=ErrorResponder(write_document=write_votable_error, media_type=MEDIA_TYPE, answers_with_200=True),
     default_format=MEDIA_TYPE,
@@ -419,7 +419,7 @@ FACE = Face(
         ),
     ),
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
+    build_routes=build_sia_cutout_routes,
 )
 CUTOUTS_FACE = replace(
     FACE,

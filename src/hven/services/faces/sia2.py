@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.adql_writer import write_literal
+from hven.adql.adql_writer import write_adql_literal
 from hven.model.params import Param
-from hven.model.types import INT32, Type
+from hven.model.types import INT32, ColumnType
 from hven.services.errors import LABELLED_VOTABLE_ERRORS
-from hven.services.face import Face, ServiceQuery, UsageExample
+from hven.services.face import ServiceFace, ServiceQuery, UsageExample
 from hven.services.observation_conditions import (
     OBSCORE_TABLE,
-    create_applies_test,
+    create_observation_service_test,
     write_interval_condition,
     write_region_condition,
 )
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedTable
 
-INTERVAL_TYPE = Type("double", "2", "interval")
+INTERVAL_TYPE = ColumnType("double", "2", "interval")
 IMAGE_PRODUCT_TYPES = ("image", "cube")
 # parameter -> columns with begin and end of an interval; an unknown value matches nothing (SIA 2.0, section 2.1)
 INTERVAL_COLUMNS = {
@@ -49,7 +49,7 @@ SIA2_PARAMS = (
     Param(
         name="POS",
         many=True,
-        type=Type("char", "*", "shape"),
+        type=ColumnType("char", "*", "shape"),
         unit="deg",
         ucd="phys.angArea;obs.field",
         description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS",
@@ -135,7 +135,7 @@ SIA2_PARAMS = (
 )
 
 
-def _write_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
+def _write_sia2_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
     """Write the condition of each parameter; several values of one are alternatives."""
 
     def write_alternatives(name: str, write_condition: Callable[[Any], str]) -> Iterator[str]:
@@ -152,13 +152,13 @@ def _write_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
         if not values and name == "DPTYPE":
             values = IMAGE_PRODUCT_TYPES
         if values:
-            literals = map(write_literal, dict.fromkeys(values))
+            literals = map(write_adql_literal, dict.fromkeys(values))
             yield f"{column} IN ({', '.join(literals)})"
 
 
-def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+def _build_sia2_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     return ServiceQuery(
-        query=f"SELECT * FROM {OBSCORE_TABLE} WHERE {' AND '.join(_write_conditions(values))}",
+        query=f"SELECT * FROM {OBSCORE_TABLE} WHERE {' AND '.join(_write_sia2_conditions(values))}",
         only_table=table.qualified_name,
     )
 
@@ -174,15 +174,15 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="sia2",
     title="Images (SIA 2)",
     description="Images and cubes of all collections, by position, wavelength, time and what else is known of them.",
     standard_ids=("ivo://ivoa.net/std/SIA#query-2.0",),
     params=SIA2_PARAMS,
-    applies=create_applies_test("sia2"),
+    applies=create_observation_service_test("sia2"),
     missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name sia2)",
-    build_query=_build_query,
+    build_query=_build_sia2_query,
     path="/sia2/{table}",
     error_responder=LABELLED_VOTABLE_ERRORS,
     example="POS=CIRCLE 83.63 22.01 1&RESPONSEFORMAT=csv",

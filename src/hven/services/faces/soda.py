@@ -19,13 +19,13 @@ from hven.model.table import (
     ServiceDescriptor,
     ServiceParameter,
     TemplateExpression,
-    find_root,
+    find_file_root,
 )
 from hven.query.query_queue import QueryQueue
 from hven.services import _vosi as vosi
 from hven.services import collection_files, cutouts, uws
 from hven.services._threads import call_in_thread, hold_turn
-from hven.services.face import Face, ServiceContext, UsageExample, create_query_route, create_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route, create_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,18 +43,18 @@ MAX_CONCURRENT_CUTOUTS = 2
 MAX_WAITING_CUTOUTS = 64  # requests that may wait; further ones are refused for now
 
 
-def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
+def build_soda_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Build the routes of ``/soda/sync``, ``/soda/async`` and ``/soda/capabilities``."""
-    cutting = QueryQueue(MAX_CONCURRENT_CUTOUTS, places=MAX_WAITING_CUTOUTS)
+    cutting = QueryQueue(MAX_CONCURRENT_CUTOUTS, place_count=MAX_WAITING_CUTOUTS)
 
     async def answer_sync(request: Request, params: services.RequestParams) -> Response:
         def build_response() -> Response:
             principal = context.identify_principal(request)
             base_url = services.get_base_url(request, context.site.settings)
-            (cutout_request,) = cutouts.parse_cutout_requests(params, single_only=True)
+            (cutout_request,) = cutouts.parse_cutout_requests(params, is_single_only=True)
             row_identifier = cutout_request.row_identifier
             history = [f"{row_identifier} of {base_url}"]
-            ignored_names = params.list_unused(cutouts.CUTOUT_PARAMS)
+            ignored_names = params.list_unused_names(cutouts.CUTOUT_PARAMS)
             if ignored_names:
                 history.append(f"not understood, and left out: {', '.join(ignored_names)}")
             table_name = params.read_one("TABLE")
@@ -76,7 +76,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         return response
 
     async def answer_capabilities(request: Request) -> Response:
-        capabilities = list_capabilities(context, services.get_base_url(request, context.site.settings), None)
+        capabilities = list_soda_capabilities(context, services.get_base_url(request, context.site.settings), None)
         body = vosi.write_capabilities(capabilities)
         cache_headers = services.build_cache_headers(
             services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
@@ -93,7 +93,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     ]
 
 
-def list_capabilities(context: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[vosi.Capability]:
+def list_soda_capabilities(context: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[vosi.Capability]:
     """List the capabilities of both services, which are those of the site."""
     if schema is not None:
         return []
@@ -119,7 +119,7 @@ def list_capabilities(context: ServiceContext, base_url: str, schema: Schema | N
     return capabilities
 
 
-def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
+def build_soda_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe the service for each row; for the first rows of a list, with the bounds of the row's file."""
 
     def limit_service(
@@ -132,10 +132,10 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
                 return service
             file_path = collection_files.find_local_path(context, files, path)
             if file_path is None:  # a list does not wait for other servers
-                root, _ = find_root(path, files.table.roots)
+                root, _ = find_file_root(path, files.table.roots)
                 return None if root.scheme is None else service
             parameter_cache = context.site.get_or_create(cutouts.CutoutParameterCache)
-            inputs_by_path[path] = cutouts.fit_parameters(file_inputs, file_path, parameter_cache)
+            inputs_by_path[path] = cutouts.fit_cutout_params_to_file(file_inputs, file_path, parameter_cache)
         fitted_inputs = inputs_by_path[path]
         if not fitted_inputs:
             return None
@@ -145,14 +145,14 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
             if service_input.param is cutouts.PACKAGE_PARAM:
                 fitted_input = service_input
             if fitted_input is not None:
-                narrowed_inputs.append(_limit_input(service_input, fitted_input))
+                narrowed_inputs.append(_with_file_bounds(service_input, fitted_input))
         return replace(service, inputs=tuple(narrowed_inputs))
 
     published_state = context.site.get_published_state()
     files = published_state.tables_by_name.get(f"{table.schema}.files")
     key = table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
-    file_inputs, row_inputs, job_inputs = _build_inputs(key.name, table.qualified_name)
+    file_inputs, row_inputs, job_inputs = _build_soda_inputs(key.name, table.qualified_name)
     # a part is of the same kind as the whole
     content_qualifier: Template = next((link.content_qualifier for link in table.row_file_links), ())
     links = []
@@ -175,7 +175,7 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
     return links
 
 
-def _limit_input(service_input: ServiceParameter, fitted_input: ServiceParameter) -> ServiceParameter:
+def _with_file_bounds(service_input: ServiceParameter, fitted_input: ServiceParameter) -> ServiceParameter:
     """Return an input with the bounds of a file; unchanged inputs stay the same objects, which are written once."""
     if not service_input.value:
         return fitted_input
@@ -185,10 +185,10 @@ def _limit_input(service_input: ServiceParameter, fitted_input: ServiceParameter
 
 
 @lru_cache(maxsize=256)
-def _build_inputs(key: str, table: str) -> tuple[tuple[ServiceParameter, ...], ...]:
+def _build_soda_inputs(identifier_column: str, table_name: str) -> tuple[tuple[ServiceParameter, ...], ...]:
     """Return the parameters of any file, those of a row of a table, and these for several cuts."""
-    quoted_key = key.replace('"', '""')
-    fixed_values: dict[str, Template] = {"ID": (TemplateExpression(f'target."{quoted_key}"'),), "TABLE": (table,)}
+    quoted_key = identifier_column.replace('"', '""')
+    fixed_values: dict[str, Template] = {"ID": (TemplateExpression(f'target."{quoted_key}"'),), "TABLE": (table_name,)}
     file_inputs = tuple(ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS)
     row_inputs = tuple(
         ServiceParameter(param=param, value=fixed_values.get(param.name, ())) for param in cutouts.CUTOUT_PARAMS
@@ -211,7 +211,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     ]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="soda",
     title="Cut-outs (SODA)",
     description=(
@@ -224,7 +224,7 @@ FACE = Face(
     path="/soda/sync",
     error_responder=cutouts.ERROR_RESPONDER,
     list_usage_examples=_list_usage_examples,
-    build_routes=build_routes,
-    build_links=build_links,
-    list_capabilities=list_capabilities,
+    build_routes=build_soda_routes,
+    build_links=build_soda_links,
+    list_capabilities=list_soda_capabilities,
 )

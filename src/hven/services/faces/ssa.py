@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.adql_writer import write_literal
+from hven.adql.adql_writer import write_adql_literal
 from hven.formats import InfoElement
 from hven.model.errors import ParamError
 from hven.model.params import Param, wrap_angle
-from hven.model.types import FLOAT64, INT32, Type
+from hven.model.types import FLOAT64, INT32, ColumnType
 from hven.services.errors import ErrorResponder, write_votable_error
-from hven.services.face import Face, ServiceQuery, UsageExample
+from hven.services.face import ServiceFace, ServiceQuery, UsageExample
 from hven.services.observation_conditions import (
     OBSCORE_TABLE,
-    create_applies_test,
-    describe_input_params,
+    build_input_constants,
+    create_observation_service_test,
     write_interval_condition,
     write_region_condition,
 )
@@ -149,15 +149,15 @@ def _parse_time_range(text: str) -> tuple[float, float]:
     begin = -math.inf
     end = math.inf
     if low_text:
-        begin, _ = _parse_time(low_text, text)
+        begin, _ = _parse_time_span(low_text, text)
     if high_text:
-        _, end = _parse_time(high_text, text)
+        _, end = _parse_time_span(high_text, text)
     if not begin <= end:
         raise ParamError(f"TIME={text!r:.60} is empty: its end is before its beginning", name="TIME")
     return begin, end
 
 
-def _parse_time(time_text: str, range_text: str) -> tuple[float, float]:
+def _parse_time_span(time_text: str, range_text: str) -> tuple[float, float]:
     """Return begin and end of a time: a year lasts a year, a second no time."""
     time_match = _TIME_PATTERN.fullmatch(time_text)
     remedy = "write UTC as 2003, 2003-05-21 or 2003-05-21T10:30:00, ranges with a slash"
@@ -185,7 +185,7 @@ def _parse_time(time_text: str, range_text: str) -> tuple[float, float]:
     return begin, begin + duration
 
 
-def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
+def _write_ssa_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     yield "dataproduct_type IN ('spectrum', 'sed')"
     if values["POS"]:
         yield _write_position_condition(values["POS"], values["SIZE"])
@@ -204,7 +204,7 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     }.items():
         names = _split_list(values[name])
         if names:
-            yield f"{column} IN ({', '.join(map(write_literal, names))})"
+            yield f"{column} IN ({', '.join(map(write_adql_literal, names))})"
     if values["SPECRP"] is not None:
         yield f"em_res_power >= {values['SPECRP']!r}"
     if values["SPATRES"] is not None:
@@ -214,7 +214,7 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     for format_name in formats:
         media_types += FORMAT_MEDIA_TYPES.get(format_name, (format_name,))
     if media_types and "all" not in formats:
-        conditions = [f"LOWER(hven_format) LIKE {write_literal(f'%{part}%')}" for part in media_types]
+        conditions = [f"LOWER(hven_format) LIKE {write_adql_literal(f'%{part}%')}" for part in media_types]
         yield f"({' OR '.join(conditions)})"
 
 
@@ -232,19 +232,19 @@ def _write_position_condition(pos: str, size: float | None) -> str:
     return write_region_condition(f"CIRCLE {lon} {lat} {min(diameter / 2, 180.0)!r}")
 
 
-def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+def _adapt_columns_to_ssa(columns: Sequence[Column]) -> tuple[Column, ...]:
     adapted_columns = []
     for column, (utype, _, ucd, unit) in zip(columns, SSA_COLUMNS, strict=True):
         column_type = column.type
         if column_type.xtype == "point":
-            column_type = Type("double", "2")
+            column_type = ColumnType("double", "2")
         adapted_columns.append(
             column.copy_with(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=column_type, frame=None)
         )
     return tuple(adapted_columns)
 
 
-def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
+def _build_ssa_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     if (values["REQUEST"] or "queryData").lower() != "querydata":
         raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
     column_names = {column.name for column in table.columns}
@@ -259,9 +259,9 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     conditions = ["1 = 0"]
     params: tuple[tuple[Column, object], ...] = ()
     if is_metadata_request:
-        params = describe_input_params(SSA_PARAMS)
+        params = build_input_constants(SSA_PARAMS)
     else:
-        conditions = [*_write_conditions(values)]
+        conditions = [*_write_ssa_conditions(values)]
     top = ""
     if values["TOP"] is not None:
         top = f"TOP {values['TOP']} "
@@ -269,7 +269,7 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
         query=f"SELECT {top}{', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(conditions)}",
         only_table=table.qualified_name,
         columns_only=values["TOP"] == 0,
-        adapt_columns=_adapt_columns,
+        adapt_columns=_adapt_columns_to_ssa,
         infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
         params=params,
     )
@@ -286,15 +286,15 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Spectra in Python", url=url, language="python", example=python)]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="ssa",
     title="Spectra (SSA)",
     description="Spectra of all collections, by position, wavelength and time.",
     standard_ids=("ivo://ivoa.net/std/SSA",),
     params=SSA_PARAMS,
-    applies=create_applies_test("ssa"),
+    applies=create_observation_service_test("ssa"),
     missing_requirement="observations (ivoa.obscore has, and tables with `obscore` whose `services` name ssa)",
-    build_query=_build_query,
+    build_query=_build_ssa_query,
     path="/ssa/{table}",
     error_responder=ErrorResponder(
         write_document=write_votable_error, media_type="application/x-votable+xml", answers_with_200=True

@@ -13,17 +13,24 @@ from hven import __version__, adql, formats, query, services
 from hven import site as site_package
 from hven.formats import InfoElement
 from hven.formats.votable import is_string_array
-from hven.jobs.tap import LEGACY_PARAMETERS, TAP_PARAMS, TAP_STANDARD_ID, read_cite, read_explain, read_query
+from hven.jobs.tap import (
+    LEGACY_PARAMETERS,
+    TAP_PARAMS,
+    TAP_STANDARD_ID,
+    read_adql_query,
+    read_cite_flag,
+    read_explain_flag,
+)
 from hven.model.errors import ParamError
 from hven.query import cited_results
 from hven.query.query_queue import QueryQueue
-from hven.query.uploads import list_warnings
-from hven.services import _examples as query_examples
+from hven.query.uploads import list_upload_warnings
+from hven.services import _query_examples as query_examples
 from hven.services import _vosi as vosi
 from hven.services import uws
 from hven.services._threads import hold_turn
 from hven.services._uploads import UploadReader
-from hven.services.face import Face, ServiceContext, UsageExample, create_query_route, create_route
+from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route, create_route
 from hven.services.faces import _tapregext, _user_tables
 from hven.services.params import MAX_FORM_BYTES
 
@@ -47,12 +54,12 @@ MAX_CONCURRENT_LOOKUPS = 16  # queries that resolve the names of objects at once
 MAX_WAITING_PLANS = 32  # queries that may wait to be planned
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_tap_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/tap`` (resources of DALI 1.1, section 2)."""
     site = context.site
     byte_limit = site.settings.limits.upload + MAX_FORM_BYTES
     planner = _SyncQueryService(context)
-    documents = _MetadataDocuments(context)
+    documents = _TapMetadataDocuments(context)
 
     async def redirect_base_address(request: Request) -> Response:
         """Redirect browsers to queries to try, and programs to the capabilities."""
@@ -76,16 +83,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         create_route("/tap", redirect_base_address),
         create_query_route("/tap/sync", planner.answer_request, byte_limit=byte_limit),
         create_route("/tap/tables", documents.answer_tables),
-        create_route("/tap/tables/{table:path}", documents.answer_table),
+        create_route("/tap/tables/{table:path}", documents.answer_table_metadata),
         create_route("/tap/capabilities", answer_capabilities),
         create_route("/tap/availability", answer_availability),
         *uws.build_job_routes("/tap/async", "tap", site, context.identify_principal, byte_limit=byte_limit),
         create_route("/tap/examples", documents.answer_examples),
-        *_user_tables.build_routes(context),
+        *_user_tables.build_user_table_routes(context),
     ]
 
 
-class _MetadataDocuments:
+class _TapMetadataDocuments:
     """The documents of ``/tap/tables`` and ``/tap/examples``, cached by published state and access of the reader."""
 
     def __init__(self, context: ServiceContext) -> None:
@@ -96,21 +103,23 @@ class _MetadataDocuments:
         detail = _read_detail(request)
 
         def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
-            find_statistics = self._select_statistics(request, published_state)
+            find_statistics = self._create_statistics_lookup(request, published_state)
             return vosi.write_tableset(
-                catalogue.schemas, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics
+                catalogue.schemas, detail=detail, quote_name=adql.quote_adql_name, find_statistics=find_statistics
             )
 
         return self._answer_document(request, write_document, "tables", detail)
 
-    async def answer_table(self, request: Request) -> Response:
+    async def answer_table_metadata(self, request: Request) -> Response:
         name = request.path_params["table"]
         detail = _read_detail(request)
 
         def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
-            find_statistics = self._select_statistics(request, published_state)
+            find_statistics = self._create_statistics_lookup(request, published_state)
             table = services.find_table(name, catalogue)
-            return vosi.write_table(table, quote_name=adql.quote_name, detail=detail, find_statistics=find_statistics)
+            return vosi.write_vosi_table_document(
+                table, quote_name=adql.quote_adql_name, detail=detail, find_statistics=find_statistics
+            )
 
         return self._answer_document(request, write_document, "table", name, detail)
 
@@ -122,11 +131,11 @@ class _MetadataDocuments:
 
         return self._answer_document(request, write_document, "examples", is_page=True)
 
-    def _select_statistics(
+    def _create_statistics_lookup(
         self, request: Request, published_state: PublishedState
     ) -> Callable[[Table], PublishedTable | None]:
         principal = self._context.identify_principal(request)
-        return published_state.select_fully_visible(principal, self._context.policies)
+        return published_state.create_visible_statistics_lookup(principal, self._context.policies)
 
     def _answer_document(
         self,
@@ -159,25 +168,25 @@ class _SyncQueryService:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._planning_queue = QueryQueue(MAX_CONCURRENT_PLANS, places=MAX_WAITING_PLANS)
-        self._lookup_queue = QueryQueue(MAX_CONCURRENT_LOOKUPS, places=MAX_WAITING_PLANS)
+        self._planning_queue = QueryQueue(MAX_CONCURRENT_PLANS, place_count=MAX_WAITING_PLANS)
+        self._lookup_queue = QueryQueue(MAX_CONCURRENT_LOOKUPS, place_count=MAX_WAITING_PLANS)
         self._upload_reader = UploadReader(context.site.settings)
 
     async def answer_request(self, request: Request, params: services.RequestParams) -> Response:
         context = self._context
-        text = read_query(params)
+        text = read_adql_query(params)
         output_format, options = formats.select_format(
             params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT"), request.headers.get("accept")
         )
         maxrec = params.read_integer("MAXREC")
         principal = context.identify_principal(request)
         uploaded_tables = await self._upload_reader.read_uploads(params)
-        if read_explain(params):
+        if read_explain_flag(params):
             return await _answer_explain(text, principal, context, uploaded_tables)
         as_of = params.read_one("ASOF")
-        warnings = services.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
+        warnings = services.build_unused_parameter_warnings(params, TAP_PARAMS, *LEGACY_PARAMETERS)
         citation_infos: tuple[InfoElement, ...] = ()
-        if read_cite(params):
+        if read_cite_flag(params):
             citation_infos = await self._create_cited_result(request, params, text)
 
         def run_query() -> QueryResult:
@@ -191,7 +200,7 @@ class _SyncQueryService:
                 as_of=as_of,
             )
 
-        names_objects = query.may_name_objects(text)
+        names_objects = query.has_object_name_call(text)
         may_be_cached = as_of is None and not names_objects and len(text) < MAX_INLINE_QUERY_CHARACTERS
         if may_be_cached and query.has_cached_plan(text, principal, site=context.site, policies=context.policies):
             result = run_query()
@@ -202,7 +211,7 @@ class _SyncQueryService:
         if uploaded_tables:  # a tag does not depend on the uploads
             headers = {"cache-control": "no-store"}
         query_info = InfoElement(name="QUERY", value=text)
-        infos = [query_info, _STANDARD_ID_INFO, *citation_infos, *list_warnings(uploaded_tables), *warnings]
+        infos = [query_info, _STANDARD_ID_INFO, *citation_infos, *list_upload_warnings(uploaded_tables), *warnings]
         option_items = sorted(options.items())
         return await services.answer_with_result(
             request,
@@ -215,7 +224,7 @@ class _SyncQueryService:
         )
 
     async def _create_cited_result(
-        self, request: Request, params: services.RequestParams, text: str
+        self, request: Request, params: services.RequestParams, query_text: str
     ) -> tuple[InfoElement, ...]:
         """Keep the rows of a query at a persistent address, and return an INFO with it."""
         context = self._context
@@ -226,7 +235,7 @@ class _SyncQueryService:
             maker_name = request.client.host
         create_result = partial(
             cited_results.create_cited_result,
-            text,
+            query_text,
             principal,
             site=context.site,
             policies=context.policies,
@@ -240,11 +249,16 @@ class _SyncQueryService:
 
 
 async def _answer_explain(
-    text: str, principal: Principal, context: ServiceContext, uploaded_tables: UploadedTables
+    query_text: str, principal: Principal, context: ServiceContext, uploaded_tables: UploadedTables
 ) -> Response:
     """Answer with the plan of a query, an extension of TAP."""
     explain_query = partial(
-        query.explain_query, text, principal, site=context.site, uploads=uploaded_tables, policies=context.policies
+        query.explain_query,
+        query_text,
+        principal,
+        site=context.site,
+        uploads=uploaded_tables,
+        policies=context.policies,
     )
     plan = await anyio.to_thread.run_sync(explain_query)
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
@@ -283,17 +297,17 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             role="std",
             version="1.1",
             security_methods=security_methods,
-            description=_tapregext.describe_limits(settings),
+            description=_tapregext.describe_tap_limits(settings),
             attributes_xml='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            extension_xml=_tapregext.write_table_access(settings, catalogue.list_names()),
+            extension_xml=_tapregext.write_table_access_xml(settings, catalogue.list_names()),
         ),
-        *_user_tables.list_capabilities(tap_url, settings),
+        *_user_tables.list_user_table_capabilities(tap_url, settings),
     ]
 
 
 def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """List a first query for several clients."""
-    table_name = f"{adql.quote_name(published.table.schema)}.{adql.quote_name(published.table.name)}"
+    table_name = f"{adql.quote_adql_name(published.table.schema)}.{adql.quote_adql_name(published.table.name)}"
     text = f"SELECT TOP 5 * FROM {table_name}"
     # astropy, and so pyvo, reads no arrays of strings in the form of the standard
     has_string_arrays = any(is_string_array(column.type) for column in published.table.columns)
@@ -322,7 +336,7 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
     ]
 
 
-def list_registry_capabilities(
+def list_tap_registry_capabilities(
     context: ServiceContext, base_url: str, schema: Schema | None
 ) -> Sequence[vosi.Capability]:
     """List the capabilities for registries: those of the service.
@@ -339,7 +353,7 @@ def list_registry_capabilities(
     return [auxiliary_capability]
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="tap",
     title="TAP",
     standard_ids=(TAP_STANDARD_ID,),
@@ -347,7 +361,7 @@ FACE = Face(
     path="/tap/sync",
     applies=lambda _: True,
     example="LANG=ADQL&QUERY=SELECT+TOP+5+*+FROM+TAP_SCHEMA.tables",
-    build_routes=build_routes,
+    build_routes=build_tap_routes,
     list_usage_examples=list_usage_examples,
-    list_capabilities=list_registry_capabilities,
+    list_capabilities=list_tap_registry_capabilities,
 )

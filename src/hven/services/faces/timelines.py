@@ -20,18 +20,18 @@ import orjson
 from starlette.responses import Response
 
 from hven import __version__, services
-from hven.model import Cache
+from hven.model import LruCache
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
-from hven.services import _channels as channels
 from hven.services import _pyramids as pyramids
+from hven.services import _spectrum_channels as channels
 from hven.services import series
-from hven.services._encoding import choose_encoding
-from hven.services._latest_stretch import find_latest_stretch
+from hven.services._content_encoding import choose_encoding
+from hven.services._latest_sample_span import find_span_after_last_gap
 from hven.services._time_texts import DAY_MICROSECONDS
 from hven.services.errors import ErrorResponder
-from hven.services.face import Face, ServiceContext, create_query_route
+from hven.services.face import ServiceContext, ServiceFace, create_query_route
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.model.table import ParameterBins, Table
     from hven.services._reductions import BinRecords
     from hven.services.face import Paged
-    from hven.services.series import DataSet, SampleParameter
+    from hven.services.series import SampleDataSet, SampleParameter
 
     Numbers = npt.NDArray[Any]
 
@@ -78,7 +78,7 @@ SHOW_PARAM = Param(
 class _TimelineRequest(series.SeriesRequest):
     face = "timelines"
 
-    def require_data_set(self) -> DataSet:
+    def require_data_set(self) -> SampleDataSet:
         set_id = self.request.path_params["id"]
         data_set = self.find_data_set(set_id)
         if data_set is None:
@@ -86,14 +86,14 @@ class _TimelineRequest(series.SeriesRequest):
         return data_set
 
 
-class TileCache(Cache[tuple[bytes, dict[str, str]]]):
+class TimelineTileCache(LruCache[tuple[bytes, dict[str, str]]]):
     """Responses with tiles that everybody may see; those of first pictures are requested most."""
 
     def __init__(self) -> None:
         super().__init__(TILE_CACHE_BYTES)
 
 
-def build_routes(context: ServiceContext) -> Sequence[Route]:
+def build_timeline_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of ``/series/<id>``."""
 
     def answer_description(timeline_request: _TimelineRequest) -> Response:
@@ -118,14 +118,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             access_key,
             timeline_request.base_url,
             data_set.id,
-            data_set.change_token,
+            data_set.response_variation_token,
             sorted(params.values.items()),
         )
         headers = services.build_cache_headers(etag, is_public=is_public)
         if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=headers)
         can_cache = is_public and data_set.remote is None and request.method == "GET"
-        tile_cache = context.site.get_or_create(TileCache)
+        tile_cache = context.site.get_or_create(TimelineTileCache)
         key = (etag, choose_encoding(request.headers.get("accept-encoding", "")))
         cached_tile = tile_cache.find(key) if can_cache else None
         if cached_tile is not None:
@@ -157,12 +157,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [create_query_route("/series/{id}", answer_request, ERROR_RESPONDER)]
 
 
-def _describe_data_set(timeline_request: _TimelineRequest, data_set: DataSet) -> dict[str, Any]:
+def _describe_data_set(timeline_request: _TimelineRequest, data_set: SampleDataSet) -> dict[str, Any]:
     """Describe a data set for the page; times are microseconds since 1970."""
     extent = timeline_request.find_time_extent(data_set)
     drawn_parameters = _list_numeric_parameters(data_set)
-    picture_names = [parameter.name for parameter in data_set.parameters if parameter.has_addresses]
-    latest_stretch = find_latest_stretch(
+    picture_names = [parameter.name for parameter in data_set.parameters if parameter.has_url_values]
+    latest_stretch = find_span_after_last_gap(
         timeline_request.context, timeline_request.principal, data_set, extent, timeline_request.published_state
     )
     cadence = None
@@ -190,7 +190,7 @@ def _describe_data_set(timeline_request: _TimelineRequest, data_set: DataSet) ->
     }
 
 
-def _list_numeric_parameters(data_set: DataSet) -> list[SampleParameter]:
+def _list_numeric_parameters(data_set: SampleDataSet) -> list[SampleParameter]:
     return [parameter for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
 
 
@@ -252,7 +252,7 @@ def _is_spectrum(parameter: SampleParameter) -> bool:
 
 
 def _build_tile(
-    timeline_request: _TimelineRequest, data_set: DataSet, params: services.RequestParams
+    timeline_request: _TimelineRequest, data_set: SampleDataSet, params: services.RequestParams
 ) -> tuple[bytes, dict[str, str]]:
     """Build a tile and the headers that describe it."""
     parameters_by_name = {parameter.name: parameter for parameter in _list_numeric_parameters(data_set)}
@@ -281,10 +281,14 @@ def _build_tile(
 
 
 def _read_tile_bins(
-    timeline_request: _TimelineRequest, data_set: DataSet, names: Sequence[str], number: int, width: int
+    timeline_request: _TimelineRequest,
+    data_set: SampleDataSet,
+    parameter_names: Sequence[str],
+    tile_number: int,
+    width: int,
 ) -> Iterator[tuple[npt.NDArray[np.int64], BinRecords]]:
     """Read the bins of a tile: their indexes in the tile, and the bins."""
-    begin = number * BINS_PER_TILE * width
+    begin = tile_number * BINS_PER_TILE * width
     end = begin + BINS_PER_TILE * width
     extent = timeline_request.find_time_extent(data_set)
     if extent.start is None or extent.stop is None or begin >= extent.stop or end <= extent.start:
@@ -293,7 +297,7 @@ def _read_tile_bins(
         timeline_request.context,
         timeline_request.principal,
         data_set,
-        names,
+        parameter_names,
         # within the samples: far outside of them the engine knows no times
         start=max(begin, extent.start),
         stop=min(end, extent.stop),
@@ -301,26 +305,28 @@ def _read_tile_bins(
         published_state=timeline_request.published_state,
     )
     for bins in parts:
-        indexes = bins["number"] - number * BINS_PER_TILE
+        indexes = bins["number"] - tile_number * BINS_PER_TILE
         is_inside = (indexes >= 0) & (indexes < BINS_PER_TILE)
         yield indexes[is_inside], bins if is_inside.all() else bins[is_inside]
 
 
-def _write_line_tile(parts: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter) -> bytes:
+def _write_line_tile(
+    bin_chunks: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter
+) -> bytes:
     """Write a tile of lines: minimum, mean and maximum of each."""
     line_count = 3 * math.prod(parameter.dimensions)
     tile_values = np.full((BINS_PER_TILE, line_count), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
-    for indexes, bins in parts:
+    for indexes, bins in bin_chunks:
         has_samples[indexes] = True
-        tile_values[indexes] = _build_lines(bins, parameter.name)
+        tile_values[indexes] = _combine_bin_statistics(bins, parameter.name)
     sampled_values = tile_values[has_samples]
     tile_values[has_samples] = np.where(np.isnan(sampled_values), np.inf, sampled_values)
     return _write_npy(np.ascontiguousarray(tile_values.T, np.float32))
 
 
 def _write_spectrum_tile(
-    parts: Iterable[tuple[npt.NDArray[np.int64], BinRecords]],
+    bin_chunks: Iterable[tuple[npt.NDArray[np.int64], BinRecords]],
     parameter: SampleParameter,
     channel_parameter: SampleParameter | None,
     *,
@@ -342,12 +348,12 @@ def _write_spectrum_tile(
     centers = np.full((BINS_PER_TILE, center_count), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
     statistic = "h" if use_peaks else "m"
-    for indexes, bins in parts:
+    for indexes, bins in bin_chunks:
         has_samples[indexes] = True
         spectra = np.asarray(bins[f"{statistic} {parameter.name}"], dtype)
         picture[indexes] = _group_channels(spectra, group_size, use_peaks=use_peaks)
         if channel_parameter is not None:
-            centers[indexes] = _find_bin_centers(bins, channel_parameter.name)
+            centers[indexes] = _find_channel_centers_per_bin(bins, channel_parameter.name)
     headers = {"x-together": str(group_size)}
     if channel_parameter is not None:
         resampled, axis, changes = channels.resample_spectra(picture, centers, max_rows, use_peaks=use_peaks)
@@ -356,7 +362,7 @@ def _write_spectrum_tile(
             low, high, is_logarithmic = axis
             headers |= {"x-low": repr(low), "x-high": repr(high), "x-log": repr(int(is_logarithmic))}
             headers["x-changes"] = ",".join(map(str, changes[:MAX_CHANNEL_CHANGES]))
-    codes, code_headers = encode_values(picture)
+    codes, code_headers = encode_values_as_bytes(picture)
     codes[has_samples] = np.maximum(codes[has_samples], 1)
     return _write_npy(np.ascontiguousarray(codes.T)), headers | code_headers
 
@@ -367,10 +373,10 @@ def _write_npy(array: npt.NDArray[Any]) -> bytes:
     return npy_file.getvalue()
 
 
-def _find_bin_centers(bins: BinRecords, name: str) -> Numbers:
+def _find_channel_centers_per_bin(bins: BinRecords, parameter_name: str) -> Numbers:
     """Return the centers of channels of each bin; NaN for bins with several lists of channels, whose mean is none."""
-    mean = np.asarray(bins[f"m {name}"], np.float64)
-    maximum = np.asarray(bins[f"h {name}"], np.float64)
+    mean = np.asarray(bins[f"m {parameter_name}"], np.float64)
+    maximum = np.asarray(bins[f"h {parameter_name}"], np.float64)
     is_different = np.abs(maximum - mean) > 1e-6 * np.abs(maximum)
     is_mixed = np.any(is_different, axis=1, keepdims=True)
     return np.where(is_mixed, np.nan, mean)
@@ -386,16 +392,16 @@ def _find_channel_parameter(parameter: SampleParameter) -> str | None:
     return None
 
 
-def _build_lines(bins: BinRecords, name: str) -> Numbers:
+def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
     """Return minimum, mean and maximum of each element.
 
     For vectors, whose minima are not kept, it is three times the mean.
     """
-    mean = np.asarray(bins[f"m {name}"], np.float64)
+    mean = np.asarray(bins[f"m {parameter_name}"], np.float64)
     if mean.shape[1] > 1:
         statistics = (mean, mean, mean)
     else:
-        statistics = (bins[f"l {name}"], mean, bins[f"h {name}"])
+        statistics = (bins[f"l {parameter_name}"], mean, bins[f"h {parameter_name}"])
     return np.stack(statistics, axis=2).reshape(len(bins), -1)
 
 
@@ -421,7 +427,7 @@ def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Nu
         return grouped / count
 
 
-def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
+def encode_values_as_bytes(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
     """Encode numbers as bytes, so that half of them lie within half of the codes.
 
     Parameters
@@ -471,11 +477,11 @@ def has_data_sets(table: Table) -> bool:
     return bool(table.series)
 
 
-FACE = Face(
+FACE = ServiceFace(
     name="timelines",
     title="Time series",
     description="Samples in time, looked at.",
     applies=has_data_sets,
     missing_requirement="data sets of samples in time (`series`)",
-    build_routes=build_routes,
+    build_routes=build_timeline_routes,
 )

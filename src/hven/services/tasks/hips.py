@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.formats.pictures import COLOUR_MAPS, STRETCH_NAMES, Look
+from hven.formats.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
 from hven.jobs import JobDefinition, JobQuota
 from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import INT64
 from hven.services import surveys
 from hven.services.params import parse_values
-from hven.services.tasks import read_operator_request
+from hven.services.tasks import parse_operator_job_params
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,7 +47,7 @@ HIPS_PARAMS = (
 )
 
 
-def run_job(work: RunningJob) -> None:
+def run_hips_job(work: RunningJob) -> None:
     """Build the HiPS.
 
     Parameters
@@ -62,8 +62,10 @@ def run_job(work: RunningJob) -> None:
     HvenError
         The HiPS cannot be built.
     """
-    context, parsed_values = read_operator_request(work, HIPS_PARAMS, format_message("operators of the site make HiPS"))
-    survey = surveys.create_survey(
+    context, parsed_values = parse_operator_job_params(
+        work, HIPS_PARAMS, format_message("operators of the site make HiPS")
+    )
+    survey = surveys.build_hips_survey(
         context,
         work.principal,
         parsed_values["COLLECTION"],
@@ -71,16 +73,16 @@ def run_job(work: RunningJob) -> None:
         patterns=parsed_values["FILES"] or (),
         title=parsed_values["TITLE"] or "",
         order=parsed_values["ORDER"],
-        look=Look(stretch=parsed_values["STRETCH"] or "", colours=parsed_values["COLOURS"] or ""),
+        look=PictureStyle(stretch=parsed_values["STRETCH"] or "", colours=parsed_values["COLOURS"] or ""),
         program=parsed_values["PROGRAM"],
         progress=work.progress_monitor,
     )
-    with work.write_result("made", media_type="application/json", extension=".json") as file:
+    with work.open_result_file("made", media_type="application/json", extension=".json") as file:
         facts = {"images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out}
         file.write(orjson.dumps({"collection": survey.collection, "name": survey.name, **facts}))
 
 
-def check_params(params: RequestParams, _: Collection[str]) -> None:
+def check_hips_job_params(params: RequestParams, _: Collection[str]) -> None:
     """Check the parameters.
 
     Parameters
@@ -100,8 +102,8 @@ JOB = JobDefinition(
     name="hips",
     title="HiPS of images",
     params=HIPS_PARAMS,
-    run=run_job,
-    check=check_params,
+    run=run_hips_job,
+    check=check_hips_job_params,
     access="private",
     is_served=True,
     quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),

@@ -17,7 +17,7 @@ from hven.model.params import Param
 from hven.model.types import BOOLEAN, INT32
 from hven.services import file_preparation
 from hven.services.params import parse_values
-from hven.services.tasks import read_operator_request
+from hven.services.tasks import parse_operator_job_params
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ PREPARE_PARAMS = (
 )
 
 
-def run_job(work: RunningJob) -> None:
+def run_preparation_job(work: RunningJob) -> None:
     """Prepare the files.
 
     Parameters
@@ -65,7 +65,7 @@ def run_job(work: RunningJob) -> None:
     HvenError
         The files cannot be prepared.
     """
-    context, parsed_values = read_operator_request(
+    context, parsed_values = parse_operator_job_params(
         work, PREPARE_PARAMS, format_message("operators of the site prepare files")
     )
     deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
@@ -80,11 +80,11 @@ def run_job(work: RunningJob) -> None:
         redo=bool(parsed_values["AGAIN"]),
         progress=work.progress_monitor,
     )
-    with work.write_result("made", media_type="application/json", extension=".json") as file:
+    with work.open_result_file("made", media_type="application/json", extension=".json") as file:
         file.write(orjson.dumps({"collection": parsed_values["COLLECTION"], **asdict(report)}))
 
 
-def check_params(params: RequestParams, _: Collection[str]) -> None:
+def check_preparation_job_params(params: RequestParams, _: Collection[str]) -> None:
     """Check the parameters.
 
     Parameters
@@ -104,8 +104,8 @@ JOB = JobDefinition(
     name="prepare",
     title="Pictures and copies of files",
     params=PREPARE_PARAMS,
-    run=run_job,
-    check=check_params,
+    run=run_preparation_job,
+    check=check_preparation_job_params,
     access="private",
     is_served=True,
     quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
 
 
-def run_job(work: RunningJob) -> None:
+def run_cutout_job(work: RunningJob) -> None:
     """Cut all files; a cut that fails has a result with the error.
 
     Parameters
@@ -59,16 +59,16 @@ def run_job(work: RunningJob) -> None:
             failure_count += 1
             if len(cutout_requests) == 1:
                 raise
-            _write_message(work, result_name, f"{cutouts.name_soda_error(error)}: {row_identifier}: {error}")
+            _write_text_result(work, result_name, f"{cutouts.get_soda_error_label(error)}: {row_identifier}: {error}")
             if failure_count == len(cutout_requests):
                 raise
             continue
         with product:
             if cutout is None:
                 message = f"Error: {row_identifier}: nothing of what was asked for is in it"
-                _write_message(work, result_name, message)
+                _write_text_result(work, result_name, message)
                 continue
-            with work.write_result(result_name, media_type=cutout.media_type, extension=".fits") as file:
+            with work.open_result_file(result_name, media_type=cutout.media_type, extension=".fits") as file:
                 for chunk in cutout.read_chunks():
                     if work.stopped.is_set():
                         raise OperationCancelledError("the job was stopped")
@@ -78,10 +78,10 @@ def run_job(work: RunningJob) -> None:
     if are_all_public and not failure_count:  # an error may reveal rows that only this reader may see
         work.mark_public()
     if archive_kind:
-        _write_package(work, archive_kind, cuts)
+        _write_cutout_archive(work, archive_kind, cuts)
 
 
-def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str, str]]) -> None:
+def _write_cutout_archive(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str, str]]) -> None:
     """Write an archive of the results, errors included."""
     names = dict(cuts)
     members = []
@@ -93,8 +93,8 @@ def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str
         members.append(ArchiveMember(f"cuts/{name}", file_stat.st_size, file_stat.st_mtime, "", read_range))
     create_layout, media_type = ARCHIVE_KINDS[archive_kind]
     layout = create_layout(members, CrcCache())
-    with work.write_result("package", media_type=media_type, extension=f".{archive_kind}") as file:
-        for chunk in layout.write_range(0, layout.size):
+    with work.open_result_file("package", media_type=media_type, extension=f".{archive_kind}") as file:
+        for chunk in layout.stream_byte_range(0, layout.size):
             if work.stopped.is_set():
                 raise OperationCancelledError("the job was stopped")
             if chunk is not None:  # a None precedes each slow step
@@ -109,12 +109,12 @@ def _read_range(path: Path, start: int, stop: int) -> Iterator[bytes]:
             yield piece
 
 
-def _write_message(work: RunningJob, name: str, text: str) -> None:
-    with work.write_result(name, media_type="text/plain; charset=utf-8", extension=".txt") as file:
+def _write_text_result(work: RunningJob, result_name: str, text: str) -> None:
+    with work.open_result_file(result_name, media_type="text/plain; charset=utf-8", extension=".txt") as file:
         file.write(f"{text}\n".encode())
 
 
-def check_params(params: RequestParams, _: Collection[str]) -> None:
+def check_cutout_job_params(params: RequestParams, _: Collection[str]) -> None:
     """Check the parameters.
 
     Parameters
@@ -135,6 +135,6 @@ JOB = JobDefinition(
     name="soda",
     title="Cut-outs",
     params=(*cutouts.CUTOUT_PARAMS, cutouts.PACKAGE_PARAM),
-    run=run_job,
-    check=check_params,
+    run=run_cutout_job,
+    check=check_cutout_job_params,
 )

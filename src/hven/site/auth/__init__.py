@@ -19,9 +19,6 @@ from hven.site.auth._access_control import (
     DescriptorAccessPolicy,
     People,
     Principal,
-    add_known_groups,
-    add_service_policies,
-    add_single_table_policy,
     apply_access_control,
     build_access_scope,
     can_see_whole_collection,
@@ -29,6 +26,9 @@ from hven.site.auth._access_control import (
     collect_row_filters,
     has_public_access,
     is_table_visible,
+    with_known_groups_and_names,
+    with_service_and_portal_policies,
+    with_single_table_policy,
 )
 from hven.site.auth._openid_connect import OpenIdProvider
 from hven.site.auth._passwords import change_password
@@ -44,9 +44,6 @@ __all__ = [
     "OpenIdProvider",
     "People",
     "Principal",
-    "add_known_groups",
-    "add_service_policies",
-    "add_single_table_policy",
     "apply_access_control",
     "build_access_scope",
     "can_see_whole_collection",
@@ -59,4 +56,7 @@ __all__ = [
     "is_table_visible",
     "recorded_rights",
     "signed_addresses",
+    "with_known_groups_and_names",
+    "with_service_and_portal_policies",
+    "with_single_table_policy",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import Delegation, normalize_name
+from hven.adql import RowDelegation, normalize_person_name
 from hven.adql.syntax_tree import (
     BoundQuery,
     ColumnRef,
@@ -23,7 +23,7 @@ from hven.adql.syntax_tree import (
     Literal,
     TableRef,
     ValueMetadata,
-    join_conditions,
+    join_conditions_with_and,
     transform_tree,
     walk_tree,
 )
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.model.table import Table
-    from hven.site.store import Grant, GrantStore
+    from hven.site.store import AccessGrant, AccessGrantStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Principal:
     name: str | None = None
     groups: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
-    delegations: frozenset[Delegation] = frozenset()
+    delegations: frozenset[RowDelegation] = frozenset()
     impersonator: str = field(default="", compare=False)
     proved_groups: frozenset[str] | None = field(default=None, compare=False)
 
@@ -97,7 +97,7 @@ class Principal:
         """All their names, without case."""
         if self.name is None:
             return frozenset()
-        return frozenset(map(normalize_name, (self.name, *self.aliases)))
+        return frozenset(map(normalize_person_name, (self.name, *self.aliases)))
 
     @property
     def has_public_view(self) -> bool:
@@ -154,8 +154,8 @@ def can_see_whole_collection(principal: Principal, collection: str) -> bool:
     return "owner" in principal.groups or REFEREE_GROUP_PREFIX + collection in principal.groups
 
 
-def add_known_groups(
-    principal: Principal, settings: Settings, grants: GrantStore, find_people: People | None = None
+def with_known_groups_and_names(
+    principal: Principal, settings: Settings, grants: AccessGrantStore, find_people: People | None = None
 ) -> Principal:
     """Return a user with the groups, other names and delegations that the site knows now.
 
@@ -195,7 +195,7 @@ def add_known_groups(
     )
 
 
-def _list_project_groups(account_grants: Sequence[Grant]) -> set[str]:
+def _list_project_groups(account_grants: Sequence[AccessGrant]) -> set[str]:
     """Return the groups of the projects of which an account is a member."""
     roles: dict[str, int] = {}
     for grant in account_grants:
@@ -210,12 +210,12 @@ def _list_project_groups(account_grants: Sequence[Grant]) -> set[str]:
     return groups
 
 
-def _build_delegation(grant: Grant) -> Delegation:
+def _build_delegation(grant: AccessGrant) -> RowDelegation:
     column, column_value = str(grant.facts.get("column", "")), str(grant.facts.get("value", ""))
     expiry_microseconds = math.inf
     if grant.until is not None:
         expiry_microseconds = grant.until * 1e6
-    return Delegation(normalize_name(grant.object), column, column_value, expiry_microseconds)
+    return RowDelegation(normalize_person_name(grant.object), column, column_value, expiry_microseconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +335,7 @@ def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None
     return condition
 
 
-class OwnerPolicy(AccessPolicy):
+class UserTablePolicy(AccessPolicy):
     """The rule that only its owner sees a user's table: the service does not show it even to the site's owner."""
 
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:
@@ -360,7 +360,7 @@ class ServicePolicy(AccessPolicy):
 
 
 @lru_cache(maxsize=256)
-def add_service_policies(
+def with_service_and_portal_policies(
     policies: tuple[AccessPolicy, ...], service: str = "", collections: frozenset[str] = frozenset()
 ) -> tuple[AccessPolicy, ...]:
     """Add policies that restrict a site to what one service offers, and to the collections of one portal.
@@ -420,11 +420,11 @@ class SingleTablePolicy(AccessPolicy):
 
 
 @lru_cache(maxsize=4096)
-def _add_cached_single_table_policy(policies: tuple[AccessPolicy, ...], table_name: str) -> tuple[AccessPolicy, ...]:
+def _with_cached_single_table_policy(policies: tuple[AccessPolicy, ...], table_name: str) -> tuple[AccessPolicy, ...]:
     return (*policies, SingleTablePolicy(table_name))
 
 
-def add_single_table_policy(policies: Sequence[AccessPolicy], table_name: str | None) -> Sequence[AccessPolicy]:
+def with_single_table_policy(policies: Sequence[AccessPolicy], table_name: str | None) -> Sequence[AccessPolicy]:
     """Add a policy that restricts views to one of their tables; equal arguments give the same object.
 
     Parameters
@@ -441,10 +441,10 @@ def add_single_table_policy(policies: Sequence[AccessPolicy], table_name: str | 
     """
     if table_name is None or table_name.startswith("ivoa."):
         return policies
-    return _add_cached_single_table_policy(tuple(policies), table_name)
+    return _with_cached_single_table_policy(tuple(policies), table_name)
 
 
-MANDATORY_POLICIES: tuple[AccessPolicy, ...] = (OwnerPolicy(),)  # whatever a site's own policies are
+MANDATORY_POLICIES: tuple[AccessPolicy, ...] = (UserTablePolicy(),)  # whatever a site's own policies are
 OWNER_PRINCIPAL = Principal(name="owner", groups=frozenset({"owner"}))
 DEFAULT_POLICIES: tuple[AccessPolicy, ...] = (DescriptorAccessPolicy(),)
 
@@ -488,7 +488,7 @@ def collect_row_filters(
     for table in tables:
         descriptor_condition = find_descriptor_condition(table, principal)
         policy_conditions = [policy.find_row_condition(table, principal) for policy in policies]
-        condition = join_conditions(*policy_conditions, descriptor_condition)
+        condition = join_conditions_with_and(*policy_conditions, descriptor_condition)
         if condition is not None:
             filters[table.qualified_name] = remove_literal_slots(condition)
     return filters
@@ -544,10 +544,10 @@ def apply_access_control(
     if not filters:
         return bound, build_access_scope(filters, private_names)
     bound_names = {table.qualified_name for table in bound.tables}
-    query = transform_tree(bound.query, _build_filtering(filters, bound_names))
+    query = transform_tree(bound.query, _create_row_filtering(filters, bound_names))
     column_masks = collect_column_masks(bound.tables, principal)
     if column_masks:
-        query = transform_tree(query, _build_masking(query, column_masks))
+        query = transform_tree(query, _create_column_masking(query, column_masks))
     return replace(bound, query=query), build_access_scope(filters, private_names, column_masks)
 
 
@@ -629,7 +629,7 @@ def remove_literal_slots(condition: Expr) -> Expr:
     return transform_tree(condition, remove_slot)
 
 
-def _build_masking(query: Any, column_masks: Mapping[str, Mapping[str, Expr]]) -> Callable[[Any], Any]:
+def _create_column_masking(query: Any, column_masks: Mapping[str, Mapping[str, Expr]]) -> Callable[[Any], Any]:
     """Build the function that masks columns in every clause of a query, so that no service can forget it."""
     masks_by_source: dict[int, Mapping[str, Expr]] = {}
     for ref in walk_tree(query):
@@ -660,7 +660,7 @@ def _build_masking(query: Any, column_masks: Mapping[str, Mapping[str, Expr]]) -
     return mask_node
 
 
-def _build_filtering(filters: dict[str, Expr], bound_names: set[str]) -> Callable[[Any], Any]:
+def _create_row_filtering(filters: dict[str, Expr], bound_names: set[str]) -> Callable[[Any], Any]:
     def filter_table_ref(ref: Any) -> Any:
         if not isinstance(ref, TableRef) or ref.cte:
             return ref

@@ -16,11 +16,11 @@ from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
     PROJECT_ROLES,
     Principal,
-    add_known_groups,
     has_public_access,
+    with_known_groups_and_names,
 )
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, build_principal
-from hven.site.auth.session import find_session_cookie
+from hven.site.auth.session import find_cookie_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def impersonate(
     target
         `ANONYMOUS_TARGET`, an account, ``group:NAME``, ``project:NAME:ROLE``.
     store, settings, find_people
-        As for `add_known_groups`.
+        As for `with_known_groups_and_names`.
 
     Returns
     -------
@@ -113,7 +113,9 @@ def impersonate(
     elif may_be_anyone and target_prefix == GROUP_TARGET and target_suffix not in {"", "owner"}:
         impersonated = Principal(groups=frozenset({target_suffix}))
     elif may_be_anyone and not target_prefix and store.users.has_account(target):
-        impersonated = add_known_groups(build_principal(target, store, settings), settings, store.grants, find_people)
+        impersonated = with_known_groups_and_names(
+            build_principal(target, store, settings), settings, store.grants, find_people
+        )
         impersonated = replace(impersonated, aliases=impersonated.aliases | {target})
     if impersonated is None:
         raise ForbiddenError(
@@ -170,9 +172,9 @@ def apply_impersonation_cookie(
     headers
         Headers of the request, names in lower case.
     store, settings, find_people
-        As for `add_known_groups`.
+        As for `with_known_groups_and_names`.
     """
-    cookie_value = find_session_cookie(headers, IMPERSONATION_COOKIE) or ""
+    cookie_value = find_cookie_value(headers, IMPERSONATION_COOKIE) or ""
     try:
         expiry_text, target_hex, _ = cookie_value.split(".")
         target = bytes.fromhex(target_hex).decode()
@@ -219,7 +221,7 @@ def log_file_access(
     for table in naming_tables:
         if table.policy and table.rights:
             path_column = str(table.policy.path)
-            if table.rights.find_file_restriction(ANONYMOUS_PRINCIPAL, {path_column: file_path}):
+            if table.rights.find_file_embargo(ANONYMOUS_PRINCIPAL, {path_column: file_path}):
                 is_restricted = True
                 break
     if not principal.log_name:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from hven.model.settings import Settings
-    from hven.site.store import Grant, StateStore
+    from hven.site.store import AccessGrant, StateStore
 
 # a token is signed with the provider's own keys, never with "none"
 SIGNATURE_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -143,7 +143,7 @@ class OpenIdProvider:
             if userinfo.get("sub") != claims["sub"]:
                 raise self._build_login_error("returned the data of another person")
             claims = {**userinfo, **claims}
-        return self.find_or_create_account(store, claims, update_groups=True)
+        return self.find_or_create_account(store, claims, can_update_groups=True)
 
     def verify_token(
         self, token: str, audience: AbstractSet[str] | None = None, nonce: str | None = None
@@ -225,7 +225,7 @@ class OpenIdProvider:
         return {name for name in names if _GROUP_NAME_PATTERN.fullmatch(name) and name != "owner"}
 
     def find_or_create_account(
-        self, store: StateStore, claims: Mapping[str, Any], *, update_groups: bool = False
+        self, store: StateStore, claims: Mapping[str, Any], *, can_update_groups: bool = False
     ) -> str:
         """Return the account of a person, by issuer and sub; create it if the settings allow that.
 
@@ -237,7 +237,7 @@ class OpenIdProvider:
             Store of the site.
         claims
             Verified claims.
-        update_groups
+        can_update_groups
             Whether the groups in the claims are valid from now on.
 
         Raises
@@ -255,7 +255,7 @@ class OpenIdProvider:
             name = self._choose_account_name(store, identity, claims)
         if not store.users.has_account(name):
             store.users.add_account(name)
-        if update_groups or name not in {identity_grant.subject for identity_grant in identity_grants}:
+        if can_update_groups or name not in {identity_grant.subject for identity_grant in identity_grants}:
             groups = sorted(self.list_groups(claims))
             facts = {"provider": provider_name, "groups": groups, "seen": round(time.time())}
             if not (identity_grants and _is_recently_recorded(identity_grants[0], name, facts)):
@@ -295,7 +295,7 @@ class OpenIdProvider:
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise self._build_login_error("sent a token that is too long")
         for is_retry in (False, True):
-            self._refresh_metadata(force=is_retry)
+            self._refresh_metadata(is_forced=is_retry)
             try:
                 return dict(jwt.decode(token, self._key_set, algorithms=SIGNATURE_ALGORITHMS).claims)
             except (errors.JoseError, ValueError, TypeError) as error:  # the provider may have new keys
@@ -303,9 +303,9 @@ class OpenIdProvider:
                     raise self._build_login_error(f"did not sign this token ({type(error).__name__})") from None
         raise AssertionError
 
-    def _refresh_metadata(self, *, force: bool = False) -> None:
+    def _refresh_metadata(self, *, is_forced: bool = False) -> None:
         """Fetch the provider's addresses and keys if they are old; the old ones stay valid if it does not answer."""
-        if not force and time.monotonic() - self._last_refresh < METADATA_LIFETIME_SECONDS:
+        if not is_forced and time.monotonic() - self._last_refresh < METADATA_LIFETIME_SECONDS:
             return
         # one thread fetches them. The others use the old ones or fail at once: they must not all wait for a provider
         # that is down
@@ -357,7 +357,7 @@ class OpenIdProvider:
             form = [*form, ("client_id", client_id)]
         elif form:
             # RFC 6749 section 2.3.1
-            secret_text = self._settings.resolve_address(client_secret or "")
+            secret_text = self._settings.resolve_secret_address(client_secret or "")
             pair = urlencode({client_id: secret_text}).replace("=", ":", 1)
             headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         endpoint_url = self._find_endpoint_url(endpoint_name)
@@ -402,7 +402,7 @@ class OpenIdProvider:
         )
 
 
-def read_issuer(token: str) -> object:
+def parse_unverified_issuer(token: str) -> object:
     """Return the issuer that a token names; nothing of the token is verified.
 
     Parameters
@@ -421,7 +421,7 @@ def read_issuer(token: str) -> object:
     return None
 
 
-def list_provider_groups(grants: list[Grant], settings: Settings) -> set[str]:
+def list_recorded_provider_groups(grants: list[AccessGrant], settings: Settings) -> set[str]:
     """Return the groups that providers stated for an account at its last log-in.
 
     Parameters
@@ -442,7 +442,7 @@ def list_provider_groups(grants: list[Grant], settings: Settings) -> set[str]:
     return groups
 
 
-def _is_recently_recorded(identity_grant: Grant, account: str, facts: Mapping[str, Any]) -> bool:
+def _is_recently_recorded(identity_grant: AccessGrant, account: str, facts: Mapping[str, Any]) -> bool:
     """Return whether nothing has to be written: the same groups were recorded a short time ago."""
     if identity_grant.subject != account or {**identity_grant.facts, "seen": 0} != {**facts, "seen": 0}:
         return False

@@ -10,16 +10,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from hven.adql import normalize_name
+from hven.adql import normalize_person_name
 from hven.model.errors import ForbiddenError, NotFoundError, format_message
 from hven.site.auth import _referee_invitations as invitations
 from hven.site.auth._access_control import (
     DEFAULT_POLICIES,
     INVITATION_PREFIX,
     Principal,
-    add_known_groups,
     collect_row_filters,
     is_table_visible,
+    with_known_groups_and_names,
 )
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, build_principal
 
@@ -63,7 +63,7 @@ def list_rights(principal: Principal) -> frozenset[str]:
         Without what the account has as itself (its name, the scope of its token).
     """
     groups = {name for name in principal.groups if not name.startswith(NON_RIGHT_PREFIXES)}
-    names = {f"name:{normalize_name(alias)}" for alias in principal.aliases}
+    names = {f"name:{normalize_person_name(alias)}" for alias in principal.aliases}
     delegations: set[str] = set()
     for delegation in principal.delegations:
         parts_text = json.dumps((delegation.name, delegation.column, delegation.value))
@@ -71,7 +71,7 @@ def list_rights(principal: Principal) -> frozenset[str]:
     return frozenset(groups | names | delegations)
 
 
-def record_rights(principal: Principal, store: StateStore, settings: Settings) -> list[str]:
+def list_rights_to_record(principal: Principal, store: StateStore, settings: Settings) -> list[str]:
     """Record the rights of a user for work that begins now: `restore_principal` reads them when it is done.
 
     Parameters
@@ -97,13 +97,13 @@ def record_rights(principal: Principal, store: StateStore, settings: Settings) -
     return sorted({*list_rights(principal), *scopes, *(f"{SAID_GROUP_PREFIX}{name}" for name in said_groups)})
 
 
-def find_missing_rights(record: Iterable[str], principal: Principal) -> list[str]:
+def find_missing_rights(recorded_rights: Iterable[str], principal: Principal) -> list[str]:
     """List the rights that something relies on and a user does not have.
 
     Parameters
     ----------
-    record
-        Result of `record_rights`.
+    recorded_rights
+        Result of `list_rights_to_record`.
     principal
         The user.
 
@@ -112,7 +112,7 @@ def find_missing_rights(record: Iterable[str], principal: Principal) -> list[str
     rights
         In order; empty: the user may read it, if they are its owner. The owner of the site lacks nothing.
     """
-    needed_rights = {right for right in record if not right.startswith(NON_RIGHT_PREFIXES)}
+    needed_rights = {right for right in recorded_rights if not right.startswith(NON_RIGHT_PREFIXES)}
     if not needed_rights or "owner" in principal.groups:
         return []
     return sorted(needed_rights - list_rights(principal))
@@ -121,11 +121,11 @@ def find_missing_rights(record: Iterable[str], principal: Principal) -> list[str
 def check_access_to_stored(
     description: str,
     owner: str | None,
-    record: Collection[str],
+    recorded_rights: Collection[str],
     principal: Principal,
     store: StateStore,
     *,
-    for_reading: bool = True,
+    is_for_reading: bool = True,
 ) -> None:
     """Check that a user may read, or remove, what was stored.
 
@@ -135,13 +135,13 @@ def check_access_to_stored(
         What it is, in words.
     owner
         Its owner (`Principal.owner_id`); None: it belongs to nobody, and is for everybody who knows where it is.
-    record
-        The rights that it relies on: the result of `record_rights`.
+    recorded_rights
+        The rights that it relies on: the result of `list_rights_to_record`.
     principal
         The user.
     store
         Store of the site.
-    for_reading
+    is_for_reading
         False: to remove it, for which ownership is enough.
 
     Raises
@@ -156,14 +156,14 @@ def check_access_to_stored(
     has_ended = False
     if owner is not None and owner.startswith(INVITATION_PREFIX):
         has_ended = invitations.find_invitation(store, owner) is None
-    missing_rights = find_missing_rights(record, principal)
+    missing_rights = find_missing_rights(recorded_rights, principal)
     if has_ended or (owner is None and missing_rights):  # strangers do not even learn which rights these are
         message = format_message("{what} is not there any more", description)
         raise NotFoundError(message, remedy="the right under which it was made has ended")
     if owner is not None and owner not in principal.owner_ids:
         message = format_message("{what} belongs to somebody else", description)
         raise ForbiddenError(message, remedy="log in as its owner")
-    if missing_rights and for_reading:
+    if missing_rights and is_for_reading:
         rights_text = ", ".join(missing_rights[:MAX_NAMED_RIGHTS])
         if len(missing_rights) > MAX_NAMED_RIGHTS:
             rights_text += ", ..."
@@ -198,7 +198,7 @@ def compute_access_rule_digests(names: Iterable[str], published: Mapping[str, Ac
 
 
 def is_still_accessible(
-    rules: Mapping[str, str],
+    rule_digests: Mapping[str, str],
     published: Mapping[str, AccessControlledTable],
     principal: Principal,
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
@@ -209,7 +209,7 @@ def is_still_accessible(
 
     Parameters
     ----------
-    rules
+    rule_digests
         What `compute_access_rule_digests` returned then.
     published
         What is published now; tables that are no longer published close nothing.
@@ -219,7 +219,7 @@ def is_still_accessible(
         The site's policies.
     """
     changed_tables: list[Table] = []
-    for name, rule_digest in rules.items():
+    for name, rule_digest in rule_digests.items():
         if name in published and _compute_access_rule_digest(published[name].table) != rule_digest:
             changed_tables.append(published[name].table)
     if not all(is_table_visible(changed_table, principal, policies) for changed_table in changed_tables):
@@ -240,7 +240,11 @@ def _compute_access_rule_digest(table: Table) -> str:
 
 
 def restore_principal(
-    owner: str | None, record: Collection[str], store: StateStore, settings: Settings, people: People | None = None
+    owner: str | None,
+    recorded_rights: Collection[str],
+    store: StateStore,
+    settings: Settings,
+    people: People | None = None,
 ) -> Principal:
     """Return the user who began something, with the rights that they have now.
 
@@ -248,26 +252,28 @@ def restore_principal(
     ----------
     owner
         The owner of it; None: nobody.
-    record
-        What `record_rights` returned when it was begun.
+    recorded_rights
+        What `list_rights_to_record` returned when it was begun.
     store, settings, people
-        As for `add_known_groups`.
+        As for `with_known_groups_and_names`.
 
     Raises
     ------
     ForbiddenError
         It was begun with an invitation that has ended.
     """
-    invitation_ids = {right for right in record if right.startswith(INVITATION_PREFIX)}
+    invitation_ids = {right for right in recorded_rights if right.startswith(INVITATION_PREFIX)}
     owning_invitation: str | None = None
     if owner is not None and owner.startswith(INVITATION_PREFIX):
         owning_invitation = owner
         invitation_ids.add(owner)
     principal = Principal()
     if owner is not None and owning_invitation is None:
-        said_groups = {name.removeprefix(SAID_GROUP_PREFIX) for name in record if name.startswith(SAID_GROUP_PREFIX)}
-        principal = build_principal(owner, store, settings, *said_groups, *({"owner"} & {*record}))
-        principal = add_known_groups(principal, settings, store.grants, people)
+        said_groups = {
+            name.removeprefix(SAID_GROUP_PREFIX) for name in recorded_rights if name.startswith(SAID_GROUP_PREFIX)
+        }
+        principal = build_principal(owner, store, settings, *said_groups, *({"owner"} & {*recorded_rights}))
+        principal = with_known_groups_and_names(principal, settings, store.grants, people)
     for invitation_id in invitation_ids:
         grant = invitations.find_invitation(store, invitation_id)
         if grant is not None:
@@ -285,6 +291,6 @@ __all__ = [
     "find_missing_rights",
     "is_still_accessible",
     "list_rights",
-    "record_rights",
+    "list_rights_to_record",
     "restore_principal",
 ]

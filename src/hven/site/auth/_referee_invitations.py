@@ -12,18 +12,18 @@ from hven.site.auth._access_control import (
     REFEREE_GROUP_PREFIX,
     Principal,
 )
-from hven.site.auth.session import find_session_cookie
+from hven.site.auth.session import find_cookie_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.site.store import Grant, StateStore
+    from hven.site.store import AccessGrant, StateStore
 
 REFEREE_GRANT_KIND = "referee"  # kind of the grant
 REFEREE_COOKIE = "hven_referee"
 
 
-def add_invitation_groups(
+def with_invitation_groups(
     principal: Principal | None, headers: Mapping[str, str], store: StateStore
 ) -> Principal | None:
     """Return a user with the groups of the invitation in their cookie; one that has ended counts as none.
@@ -37,7 +37,7 @@ def add_invitation_groups(
     store
         Store of the site.
     """
-    proof = find_session_cookie(headers, REFEREE_COOKIE)
+    proof = find_cookie_value(headers, REFEREE_COOKIE)
     grant = None
     if proof:
         grant = store.grants.verify_proof(REFEREE_GRANT_KIND, proof)
@@ -47,7 +47,7 @@ def add_invitation_groups(
     return replace(known_principal, groups=known_principal.groups | list_invitation_groups(grant))
 
 
-def list_invitation_groups(grant: Grant) -> frozenset[str]:
+def list_invitation_groups(grant: AccessGrant) -> frozenset[str]:
     """Return the groups of a user with an invitation.
 
     One of them owns the user's jobs (`Principal.owner_id`).
@@ -63,7 +63,7 @@ def list_invitation_groups(grant: Grant) -> frozenset[str]:
     return frozenset(groups)
 
 
-def find_invitation(store: StateStore, owner_id: str) -> Grant | None:
+def find_invitation(store: StateStore, owner_id: str) -> AccessGrant | None:
     """Return the invitation that owns something, as long as it is in force. Most calls read only memory.
 
     Parameters
@@ -81,7 +81,7 @@ __all__ = [
     "INVITATION_PREFIX",
     "REFEREE_COOKIE",
     "REFEREE_GRANT_KIND",
-    "add_invitation_groups",
     "find_invitation",
     "list_invitation_groups",
+    "with_invitation_groups",
 ]

@@ -99,7 +99,7 @@ def remove_signature(query: bytes) -> tuple[bytes, str | None]:
     return b"&".join(other_parts), signatures[0] if signatures else None
 
 
-def verify_signed_address(store: StateStore, method: str, path: str, query: str, signature_text: str) -> str:
+def find_account_of_signed_address(store: StateStore, method: str, path: str, query: str, signature_text: str) -> str:
     """Return the account for which an address was signed.
 
     Parameters
@@ -146,7 +146,7 @@ def verify_signed_address(store: StateStore, method: str, path: str, query: str,
     return name
 
 
-def set_private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def with_private_response_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer to a signed address: no cache keeps the answer, and no site learns the address.
 
     Parameters

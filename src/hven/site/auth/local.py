@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from hven.model.errors import NotFoundError, UnauthenticatedError, UserError
 from hven.site.auth import _passwords as passwords
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, Principal
-from hven.site.auth._openid_connect import OpenIdProvider, list_provider_groups, read_issuer
-from hven.site.auth.session import SESSION_SECONDS, find_session_cookie
+from hven.site.auth._openid_connect import OpenIdProvider, list_recorded_provider_groups, parse_unverified_issuer
+from hven.site.auth.session import SESSION_SECONDS, find_cookie_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hven.model.settings import Settings
-    from hven.site.store import Grant, StateStore
+    from hven.site.store import AccessGrant, StateStore
 
 MAX_SECRET_CHARACTERS = 1024  # a longer text is no secret of ours
 # scope of a personal token -> the group of its user
@@ -60,7 +60,7 @@ class LocalIdentityProvider:
         """
         authorization = headers.get("authorization")
         if authorization is None:
-            proof = find_session_cookie(headers)
+            proof = find_cookie_value(headers)
             if proof is None:
                 return None
             return self._find_session_or_token(proof) or ANONYMOUS_PRINCIPAL
@@ -87,9 +87,9 @@ class LocalIdentityProvider:
         authorization = headers.get("authorization")
         if authorization is None:
             return None
-        return self.verify_credentials(*parse_authorization(authorization), passwords_too=False)
+        return self.verify_credentials(*parse_authorization(authorization), can_be_password=False)
 
-    def verify_credentials(self, account: str | None, secret: str, *, passwords_too: bool = True) -> Principal:
+    def verify_credentials(self, account: str | None, secret: str, *, can_be_password: bool = True) -> Principal:
         """Return the user that a secret proves.
 
         Parameters
@@ -98,7 +98,7 @@ class LocalIdentityProvider:
             The account that is claimed; None: the account of the secret.
         secret
             A token, a session's proof, or, with an account, a password.
-        passwords_too
+        can_be_password
             False: a password proves nothing.
 
         Raises
@@ -112,7 +112,7 @@ class LocalIdentityProvider:
         if len(secret) <= MAX_SECRET_CHARACTERS:
             principal = self._find_session_or_token(secret)
             if principal is None:
-                holder = self._find_secret_holder(account, secret, passwords_too=passwords_too)
+                holder = self._find_secret_holder(account, secret, can_be_password=can_be_password)
                 if holder is not None:
                     principal = self.build_principal(holder)
         if principal is None or account not in {None, principal.name}:
@@ -122,14 +122,14 @@ class LocalIdentityProvider:
             )
         return principal
 
-    def _find_secret_holder(self, account: str | None, secret: str, *, passwords_too: bool) -> str | None:
+    def _find_secret_holder(self, account: str | None, secret: str, *, can_be_password: bool) -> str | None:
         """Return the account whose token or password this is, or None."""
-        holder = self._store.users.verify_token(secret)
-        if holder is not None or account is None or not passwords_too:
+        holder = self._store.users.find_account_by_token(secret)
+        if holder is not None or account is None or not can_be_password:
             return holder
         return account if passwords.check_password(self._store, account, secret) else None
 
-    def check_account_secret(self, account: str, secret: str, *, passwords_too: bool = True) -> None:
+    def check_account_secret(self, account: str, secret: str, *, can_be_password: bool = True) -> None:
         """Check that a secret is the password or the token of an account.
 
         A session or a personal token, which both end, is not enough.
@@ -140,7 +140,7 @@ class LocalIdentityProvider:
             Name of the account.
         secret
             The secret.
-        passwords_too
+        can_be_password
             As for `verify_credentials`.
 
         Raises
@@ -150,19 +150,19 @@ class LocalIdentityProvider:
         """
         is_valid = False
         if len(secret) <= MAX_SECRET_CHARACTERS:
-            is_valid = self._store.users.verify_token(secret) == account
-            if not is_valid and passwords_too:
+            is_valid = self._store.users.find_account_by_token(secret) == account
+            if not is_valid and can_be_password:
                 is_valid = passwords.check_password(self._store, account, secret)
         if not is_valid:
             message = "this is neither the account's password nor its token"
             raise UnauthenticatedError(message, remedy="the site's owner can set another one")
 
-    def begin_session(self, account: str | None, secret: str, *, passwords_too: bool = True) -> tuple[str, str]:
+    def begin_session(self, account: str | None, secret: str, *, can_be_password: bool = True) -> tuple[str, str]:
         """Begin a session.
 
         Parameters
         ----------
-        account, secret, passwords_too
+        account, secret, can_be_password
             As for `verify_credentials`.
 
         Returns
@@ -177,7 +177,7 @@ class LocalIdentityProvider:
         UnauthenticatedError
             As for `verify_credentials`.
         """
-        principal = self.verify_credentials(account, secret, passwords_too=passwords_too)
+        principal = self.verify_credentials(account, secret, can_be_password=can_be_password)
         assert principal.name is not None  # noqa: S101
         if self._find_session_or_token(secret):
             return principal.name, secret
@@ -195,7 +195,7 @@ class LocalIdentityProvider:
 
     def _verify_provider_token(self, token: str) -> Principal:
         """Return the user for whom a provider issued a token."""
-        issuer = read_issuer(token)
+        issuer = parse_unverified_issuer(token)
         for openid_provider in self.openid_providers.values():
             if openid_provider.provider_settings.issuer == issuer:
                 claims = openid_provider.verify_token(token)
@@ -228,13 +228,13 @@ def build_principal(account: str, store: StateStore, settings: Settings, *groups
         Groups that result from how the user logged in.
     """
     grants = store.grants.list_grants(subject=account)
-    provider_groups = list_provider_groups(grants, settings)
+    provider_groups = list_recorded_provider_groups(grants, settings)
     return Principal(name=account, groups=frozenset({f"user:{account}", *groups, *provider_groups}))
 
 
 def create_personal_token(
     store: StateStore, account: str, scope: str, validity_days: float, *, created_by: str, purpose: str = ""
-) -> tuple[Grant, str]:
+) -> tuple[AccessGrant, str]:
     """Create a personal token, which is sent as Bearer or as the password of Basic.
 
     Parameters

@@ -35,7 +35,7 @@ MAX_DELAYED_ANSWERS = 4  # answers to one address about one account that are del
 MAX_TRACKED_KEYS = 20_000  # addresses and accounts
 
 
-def find_session_cookie(headers: Mapping[str, str], cookie_name: str = SESSION_COOKIE) -> str | None:
+def find_cookie_value(headers: Mapping[str, str], cookie_name: str = SESSION_COOKIE) -> str | None:
     """Find the proof of a session in a request's headers (RFC 6265, 4.2).
 
     Parameters
@@ -66,7 +66,7 @@ def format_session_cookie(
     secret: str | None,
     *,
     path: str,
-    secure: bool,
+    is_secure: bool,
     cookie_name: str = SESSION_COOKIE,
     max_age_seconds: float = SESSION_SECONDS,
     domain: str = "",
@@ -82,7 +82,7 @@ def format_session_cookie(
         Secret of the session; None ends it.
     path
         Path of the site.
-    secure
+    is_secure
         Whether the site is behind https.
     cookie_name, max_age_seconds
         Name and life of the cookie.
@@ -95,7 +95,7 @@ def format_session_cookie(
         Value of the header.
     """
     domain_attribute = f"; Domain={domain}" if domain else ""
-    secure_attribute = "; Secure" if secure else ""
+    secure_attribute = "; Secure" if is_secure else ""
     max_age = 0
     if secret is not None:
         max_age = round(max_age_seconds)
@@ -105,7 +105,7 @@ def format_session_cookie(
     )
 
 
-def identify_visitor(headers: Mapping[str, str]) -> str:
+def compute_visitor_hash(headers: Mapping[str, str]) -> str:
     """Identify a visitor without an account.
 
     Parameters
@@ -124,14 +124,14 @@ def identify_visitor(headers: Mapping[str, str]) -> str:
     return ""
 
 
-def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
+def create_visitor_cookie(*, path: str, is_secure: bool) -> tuple[str, str]:
     """Create the cookie of a new visitor. Nobody can guess it, and no script can read it.
 
     Parameters
     ----------
     path
         Path of the site.
-    secure
+    is_secure
         Whether the site is behind https.
 
     Returns
@@ -139,10 +139,10 @@ def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
     header
         Set-Cookie.
     visitor
-        What `identify_visitor` will return for it.
+        What `compute_visitor_hash` will return for it.
     """
     token = secrets.token_urlsafe(32)
-    secure_attribute = "; Secure" if secure else ""
+    secure_attribute = "; Secure" if is_secure else ""
     header = (
         f"{VISITOR_COOKIE}={token}; Path={path or '/'}; Max-Age={YEAR_SECONDS}; HttpOnly; "
         f"SameSite=Lax{secure_attribute}"
@@ -206,14 +206,14 @@ class LoginAttempts:
         """
         return self._delayed_answers[address, account] < MAX_DELAYED_ANSWERS
 
-    def count_failure(self, address: str, account: str, *, guessable: bool = True) -> float:
-        """Count a failure; the caller delays its answer, then calls `count_answer`.
+    def count_failure(self, address: str, account: str, *, is_guessable: bool = True) -> float:
+        """Count a failure; the caller delays its answer, then calls `end_delayed_answer`.
 
         Parameters
         ----------
         address, account
             As for `is_attempt_allowed`.
-        guessable
+        is_guessable
             Whether it may have been a password; False: a token.
 
         Returns
@@ -222,16 +222,16 @@ class LoginAttempts:
             Delay of the answer in seconds.
         """
         with self._lock:
-            if guessable:
-                address_delay = self._compute_delay(("address", address), FREE_ADDRESS_FAILURES)
-                account_delay = self._compute_delay(("account", account), FREE_ACCOUNT_FAILURES)
+            if is_guessable:
+                address_delay = self._count_and_compute_delay(("address", address), FREE_ADDRESS_FAILURES)
+                account_delay = self._count_and_compute_delay(("account", account), FREE_ACCOUNT_FAILURES)
                 delay_seconds = max(address_delay, account_delay)
             else:
-                delay_seconds = self._compute_delay((address, account), FREE_ADDRESS_FAILURES)
+                delay_seconds = self._count_and_compute_delay((address, account), FREE_ADDRESS_FAILURES)
             self._delayed_answers[address, account] += 1
         return delay_seconds
 
-    def count_answer(self, address: str, account: str) -> None:
+    def end_delayed_answer(self, address: str, account: str) -> None:
         """Count that the answer to a failure was sent.
 
         Parameters
@@ -243,7 +243,7 @@ class LoginAttempts:
             self._delayed_answers[address, account] -= 1
             self._delayed_answers += Counter()  # removes entries of zero
 
-    def _compute_delay(self, key: tuple[str, str], free_failures: int) -> float:
+    def _count_and_compute_delay(self, key: tuple[str, str], free_failures: int) -> float:
         current_time = self._get_time()
         failure_count, last_time = self._failures.pop(key, (0, current_time))
         if current_time - last_time >= FAILURE_WINDOW_SECONDS:

@@ -7,37 +7,37 @@ transaction for all tables of a collection.
 from __future__ import annotations
 
 from hven.site.store._database import format_current_time, mark_state_required
-from hven.site.store._grants import Grant, GrantStore
+from hven.site.store._grants import AccessGrant, AccessGrantStore
 from hven.site.store._job_records import REMOTE_PROGRESS_KEY, CompletedJob, JobRecord, JobRef, JobStore
 from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
-from hven.site.store._pushes import ClientPush, PushStore
+from hven.site.store._pushes import ClientPush, ClientPushStore
 from hven.site.store._releases import Release
-from hven.site.store._schedules import Alert, SyncScheduleRecord, create_alert
-from hven.site.store._snapshots import PointerEvent, SnapshotRecord
+from hven.site.store._schedules import CollectionAlert, SyncScheduleRecord, create_alert
+from hven.site.store._snapshots import PublicationEvent, SnapshotRecord
 from hven.site.store._state_store import StateStore, build_lease_name
 from hven.site.store._user_table_records import check_quota
-from hven.site.store._verifications import Verification
+from hven.site.store._verifications import SnapshotVerification
 from hven.site.store.ingest_runs import IngestRun
 
 __all__ = [
     "REMOTE_PROGRESS_KEY",
-    "Alert",
+    "AccessGrant",
+    "AccessGrantStore",
     "ClientPush",
+    "ClientPushStore",
+    "CollectionAlert",
     "CompletedJob",
-    "Grant",
-    "GrantStore",
     "IngestRun",
     "JobRecord",
     "JobRef",
     "JobStore",
     "Lease",
-    "PointerEvent",
-    "PushStore",
+    "PublicationEvent",
     "Release",
     "SnapshotRecord",
+    "SnapshotVerification",
     "StateStore",
     "SyncScheduleRecord",
-    "Verification",
     "build_lease_name",
     "check_quota",
     "create_alert",

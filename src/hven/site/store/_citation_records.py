@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, TooLargeError, format_message
-from hven.model.resource import Citation, CitedResult
+from hven.model.resource import CitedResult, DoiRecord
 from hven.site.store._database import citations, format_current_time, results
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class CitationStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def find_citation(self, collection: str, label: str = "") -> Citation | None:
+    def find_citation(self, collection: str, label: str = "") -> DoiRecord | None:
         """Return what is known of a collection or a release, or None.
 
         Parameters
@@ -34,11 +34,11 @@ class CitationStore:
         collection, label
             Name of the collection, and label of the release; an empty label means the collection as a whole.
         """
-        key = Citation(collection=collection, label=label).key
+        key = DoiRecord(collection=collection, label=label).key
         with self._database.begin_read() as connection:
             return _read_citation(connection, citations.c.id == key)
 
-    def list_citations(self) -> list[Citation]:
+    def list_citations(self) -> list[DoiRecord]:
         """List all citations by their names."""
         query = sa.select(citations).order_by(citations.c.id)
         with self._database.begin_read() as connection:
@@ -51,7 +51,7 @@ class CitationStore:
         with self._database.begin_read() as connection:
             return {(row.collection, row.label): row.doi for row in connection.execute(query)}
 
-    def reserve_doi(self, citation: Citation) -> Citation:
+    def reserve_doi(self, citation: DoiRecord) -> DoiRecord:
         """Store a DOI before it is registered, so that a repeated attempt registers the same one.
 
         Parameters
@@ -83,7 +83,7 @@ class CitationStore:
             _replace_citation(connection, updated_citation)
         return updated_citation
 
-    def save_citation(self, citation: Citation) -> Citation:
+    def save_citation(self, citation: DoiRecord) -> DoiRecord:
         """Store a citation in place of the stored one.
 
         Parameters
@@ -114,12 +114,12 @@ class CitedResultStore:
         with self._database.begin_read() as connection:
             return _read_result(connection, result_id)
 
-    def check_quota(self, maker: str, result_limit: int, daily_limit: int) -> None:
+    def check_quota(self, maker_digest: str, result_limit: int, daily_limit: int) -> None:
         """Check that one more result may be stored.
 
         Parameters
         ----------
-        maker
+        maker_digest
             Digest of the client and the day.
         result_limit, daily_limit
             How many results are stored in all, and how many one client may add in a day.
@@ -132,7 +132,7 @@ class CitedResultStore:
         count_query = sa.select(sa.func.count()).select_from(results)
         with self._database.begin_read() as connection:
             total = int(connection.execute(count_query).scalar_one())
-            own_count = int(connection.execute(count_query.where(results.c.maker == maker)).scalar_one())
+            own_count = int(connection.execute(count_query.where(results.c.maker == maker_digest)).scalar_one())
         if total >= result_limit:
             message = format_message("no more addresses of results are kept here: there are {count:,}", total)
             raise TooLargeError(message, remedy="ask whoever runs this site: results.keep in hven.toml")
@@ -142,14 +142,14 @@ class CitedResultStore:
             )
             raise TooLargeError(message, remedy="continue tomorrow, or cite the collection")
 
-    def save_result(self, result_id: str, maker: str, body: Mapping[str, Any]) -> CitedResult:
+    def save_result(self, result_id: str, maker_digest: str, body: Mapping[str, Any]) -> CitedResult:
         """Store a result; a stored one stays as it is.
 
         Parameters
         ----------
         result_id
             Digest of the result.
-        maker
+        maker_digest
             As for `check_quota`.
         body
             The query, its snapshots, and the count and checksum of its rows.
@@ -160,7 +160,7 @@ class CitedResultStore:
             if stored_result is not None:
                 return stored_result
             body_text = json.dumps(body, sort_keys=True)
-            values = {"id": result_id, "made": cited_result.made, "maker": maker, "body": body_text}
+            values = {"id": result_id, "made": cited_result.made, "maker": maker_digest, "body": body_text}
             connection.execute(sa.insert(results).values(values))
         return cited_result
 
@@ -172,14 +172,14 @@ def _read_result(connection: sa.Connection, result_id: str) -> CitedResult | Non
     return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
 
 
-def _read_citation(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> Citation | None:
+def _read_citation(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> DoiRecord | None:
     row = connection.execute(sa.select(citations).where(row_condition)).first()
     if row is None:
         return None
     return _citation_from_row(row)
 
 
-def _replace_citation(connection: sa.Connection, citation: Citation) -> None:
+def _replace_citation(connection: sa.Connection, citation: DoiRecord) -> None:
     connection.execute(sa.delete(citations).where(citations.c.id == citation.key))
     names = ("collection", "label", "doi", "state", "url", "changed", "reason")
     values = {name: getattr(citation, name) for name in names}
@@ -188,8 +188,8 @@ def _replace_citation(connection: sa.Connection, citation: Citation) -> None:
     connection.execute(sa.insert(citations).values(values))
 
 
-def _citation_from_row(row: sa.Row[Any]) -> Citation:
-    return Citation(
+def _citation_from_row(row: sa.Row[Any]) -> DoiRecord:
+    return DoiRecord(
         collection=row.collection,
         label=row.label,
         doi=row.doi,

@@ -460,7 +460,7 @@ descriptors = _define_table(  # of each collection, as it was last read without 
 )
 
 
-def _create_descriptors(connection: sa.Connection) -> None:
+def _create_descriptor_table(connection: sa.Connection) -> None:
     """Upgrade to format 14: add the descriptors that were last read without faults."""
     descriptors.create(connection, checkfirst=True)
 
@@ -472,7 +472,7 @@ def get_next_number(connection: sa.Connection, table: sa.Table) -> int:
 
 
 # format n -> the step that makes it n + 1
-UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptors}
+UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {13: _create_descriptor_table}
 SERVER_UNAVAILABLE_PHRASES = (  # phrases of psycopg about a server that is not there, or goes away
     "connection failed",
     "connection is bad",
@@ -508,7 +508,7 @@ def mark_state_required(directory: Path, url: str | None) -> None:
     _EXPECTED_ADDRESSES.add(build_state_address(directory, url))
 
 
-def is_state_expected(directory: Path, url: str | None) -> bool:
+def is_state_required(directory: Path, url: str | None) -> bool:
     """Return whether a server has found this state before."""
     return build_state_address(directory, url) in _EXPECTED_ADDRESSES
 
@@ -583,7 +583,7 @@ class StateDatabase:
             address = ":memory:"
         return sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_SECONDS, check_same_thread=False)
 
-    def _check_file(self) -> None:
+    def _check_file_and_reconnect(self) -> None:
         """Check that the file is in its place; if another file is there now, open new connections.
 
         Raises
@@ -612,7 +612,7 @@ class StateDatabase:
         return self.url.render_as_string(hide_password=True)
 
     def _open_or_create(self) -> None:
-        self._check_file()
+        self._check_file_and_reconnect()
         if self._file and self._known_file_id is None:
             with suppress(OSError):  # the connection below reports the error in words
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
@@ -663,7 +663,7 @@ class StateDatabase:
         StorageUnavailableError
             The state is read-only.
         """
-        self._check_file()
+        self._check_file_and_reconnect()
         # this check comes first: SQLite's users share memory, and touching it on a disk that accepts no more writes
         # kills the process (SIGBUS)
         if self._file and not os.access(self._file, os.W_OK):
@@ -685,16 +685,16 @@ class StateDatabase:
                 connection.execute(sa.text(lock_call))
             yield connection
 
-    def read_counter(self, name: str) -> int:
+    def read_counter(self, counter_name: str) -> int:
         """Return a counter of `meta` in one statement: each process reads it many times a second."""
         options: dict[str, Any] = {}
         if not self.is_sqlite:
             options["isolation_level"] = "AUTOCOMMIT"
-        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", name)))
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", counter_name)))
         with self._translate_errors(), self.engine.connect().execution_options(**options) as connection:
             counter_values = {row[0]: row[1] for row in connection.execute(query)}
         self._check_format(counter_values.get("format"))
-        return int(counter_values[name])
+        return int(counter_values[counter_name])
 
     def _check_format(self, format_text: str | None) -> None:
         if format_text != str(STATE_FORMAT):
@@ -718,20 +718,20 @@ class StateDatabase:
         ):
             yield connection
 
-    def fetch_first_row(self, text: str, *values: str) -> Sequence[Any] | None:
+    def fetch_first_row(self, query_text: str, *values: str) -> Sequence[Any] | None:
         """Return the first row of a query whose values are written as ``?``; None: there is none.
 
         For SQLite it bypasses SQLAlchemy, which would take most of the time.
         """
         if not self.is_sqlite:
             with self.begin_read() as connection:
-                return connection.exec_driver_sql(text.replace("?", "%s"), values).first()
+                return connection.exec_driver_sql(query_text.replace("?", "%s"), values).first()
         with self._translate_errors():
             try:
                 with closing(self.engine.raw_connection()) as raw:
-                    first_row: Sequence[Any] | None = raw.cursor().execute(text, values).fetchone()
+                    first_row: Sequence[Any] | None = raw.cursor().execute(query_text, values).fetchone()
             except sqlite3.Error as error:
-                raise exc.DBAPIError(text, values, error) from error
+                raise exc.DBAPIError(query_text, values, error) from error
         return first_row
 
     def close(self) -> None:
@@ -740,7 +740,7 @@ class StateDatabase:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        self._check_file()
+        self._check_file_and_reconnect()
         try:
             yield
         except exc.DBAPIError as error:

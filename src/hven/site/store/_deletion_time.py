@@ -24,7 +24,7 @@ LEAP_TRUST_SECONDS = 86_400.0  # a clock that goes on from a leap for so long, a
 RECORD_INTERVAL_SECONDS = 600.0  # seconds between two times that are recorded
 
 
-class DeletionTime(NamedTuple):
+class TrustedClockState(NamedTuple):
     """What is known of the time, in seconds since 1970.
 
     Attributes
@@ -41,18 +41,18 @@ class DeletionTime(NamedTuple):
     leap_start: float | None
     last_clock_time: float
 
-    def apply_clock_time(self, clock_time: float) -> DeletionTime:
+    def with_clock_time(self, clock_time: float) -> TrustedClockState:
         """Return what is known when the clock shows `clock_time`."""
         if clock_time <= self.trusted_time + MAX_LEAP_SECONDS:  # a clock that is set back is trusted at once
-            return DeletionTime(clock_time, None, clock_time)
+            return TrustedClockState(clock_time, None, clock_time)
         if self.leap_start is None or clock_time < self.leap_start:
-            return DeletionTime(self.trusted_time, clock_time, clock_time)
+            return TrustedClockState(self.trusted_time, clock_time, clock_time)
         if clock_time - self.leap_start < LEAP_TRUST_SECONDS:
-            return DeletionTime(self.trusted_time, self.leap_start, clock_time)
+            return TrustedClockState(self.trusted_time, self.leap_start, clock_time)
         # the clock went on and was not set back; a second leap on top of the first is not trusted yet
         if clock_time <= self.last_clock_time + MAX_LEAP_SECONDS:
-            return DeletionTime(clock_time, None, clock_time)
-        return DeletionTime(self.last_clock_time, clock_time, clock_time)
+            return TrustedClockState(clock_time, None, clock_time)
+        return TrustedClockState(self.last_clock_time, clock_time, clock_time)
 
 
 class DeletionClock:
@@ -71,7 +71,7 @@ class DeletionClock:
             clock_time = read_shared_clock(connection)
         if stored_time is None or stored_time.leap_start is None:
             return None
-        current_time = stored_time.apply_clock_time(clock_time)
+        current_time = stored_time.with_clock_time(clock_time)
         if current_time.leap_start is None:
             return None
         clock_text = format_timestamp(current_time.last_clock_time)[:19]
@@ -86,22 +86,22 @@ class DeletionClock:
         """Return the time by which things are deleted, as ISO text in UTC, and record it."""
         with self._database.begin_read() as connection:
             stored_time = _read_stored_time(connection)
-            current_time = compute_deletion_time(connection)
+            current_time = compute_trusted_clock_state(connection)
         if stored_time is None or _is_record_due(stored_time, current_time):
             with self._database.begin_write() as connection:
-                current_time = compute_deletion_time(connection)
+                current_time = compute_trusted_clock_state(connection)
                 connection.execute(sa.delete(meta).where(meta.c.key == TIME_META_KEY))
                 insert_meta_value(connection, TIME_META_KEY, json.dumps(current_time))
         return format_timestamp(current_time.trusted_time)
 
 
-def compute_deletion_time(connection: sa.Connection) -> DeletionTime:
+def compute_trusted_clock_state(connection: sa.Connection) -> TrustedClockState:
     """Return what is known of the time now; part of the caller's transaction."""
     clock_time = read_shared_clock(connection)
     stored_time = _read_stored_time(connection)
     if stored_time is None:
-        return DeletionTime(clock_time, None, clock_time)
-    return stored_time.apply_clock_time(clock_time)
+        return TrustedClockState(clock_time, None, clock_time)
+    return stored_time.with_clock_time(clock_time)
 
 
 def format_timestamp(timestamp: float) -> str:
@@ -110,14 +110,14 @@ def format_timestamp(timestamp: float) -> str:
     return time_text.replace("+00:00", "Z")
 
 
-def _is_record_due(stored_time: DeletionTime, current_time: DeletionTime) -> bool:
+def _is_record_due(stored_time: TrustedClockState, current_time: TrustedClockState) -> bool:
     if stored_time.leap_start != current_time.leap_start:
         return True
     return abs(current_time.last_clock_time - stored_time.last_clock_time) > RECORD_INTERVAL_SECONDS
 
 
-def _read_stored_time(connection: sa.Connection) -> DeletionTime | None:
+def _read_stored_time(connection: sa.Connection) -> TrustedClockState | None:
     text = read_meta_value(connection, TIME_META_KEY)
     if text is None:
         return None
-    return DeletionTime(*json.loads(text))
+    return TrustedClockState(*json.loads(text))

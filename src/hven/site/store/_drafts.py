@@ -53,12 +53,12 @@ class DraftStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def save_draft(self, owner: str, subject: str, texts: Mapping[str, str], bases: Mapping[str, str]) -> None:
+    def save_draft(self, owner: str, subject: str, texts: Mapping[str, str], base_texts: Mapping[str, str]) -> None:
         """Store a draft in place of the last one.
 
         Parameters
         ----------
-        owner, subject, texts, bases
+        owner, subject, texts, base_texts
             As in `TextDraft`.
 
         Raises
@@ -66,7 +66,7 @@ class DraftStore:
         TooLargeError
             The account has too many other drafts.
         """
-        values = {"at": format_current_time(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(bases))}
+        values = {"at": format_current_time(), "texts": json.dumps(dict(texts)), "bases": json.dumps(dict(base_texts))}
         row_condition = (drafts.c.owner == owner) & (drafts.c.subject == subject)
         count_query = sa.select(sa.func.count()).select_from(drafts).where(drafts.c.owner == owner)
         with self._database.begin_write() as connection:

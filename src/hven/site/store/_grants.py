@@ -37,7 +37,7 @@ POLL_INTERVAL_SECONDS = 0.25  # seconds between two reads of that value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class AccessGrant:
     """One right of one account.
 
     Attributes
@@ -90,11 +90,11 @@ class _GrantsSnapshot:
     """All grants at one version."""
 
     version: int
-    grants_by_id: Mapping[str, tuple[Grant, str]]  # with the digest of its secret
-    grants_by_subject: Mapping[str, Sequence[Grant]]
+    grants_by_id: Mapping[str, tuple[AccessGrant, str]]  # with the digest of its secret
+    grants_by_subject: Mapping[str, Sequence[AccessGrant]]
 
 
-class GrantStore:
+class AccessGrantStore:
     """The grants of a site. Thread-safe; a process sees another one's change within `POLL_INTERVAL_SECONDS`."""
 
     def __init__(self, database: StateDatabase) -> None:
@@ -114,13 +114,13 @@ class GrantStore:
         actor: str,
         facts: Mapping[str, Any] | None = None,
         with_secret: bool = False,
-    ) -> tuple[Grant, str]:
+    ) -> tuple[AccessGrant, str]:
         """Give a right to an account, and log it.
 
         Parameters
         ----------
         grant_kind, subject, object, role, actor, facts
-            As in `Grant`.
+            As in `AccessGrant`.
         expiry_time
             Seconds since 1970; None: the right does not end.
         with_secret
@@ -138,7 +138,7 @@ class GrantStore:
         if with_secret:
             secret_text = secrets.token_urlsafe(32)
             proof, secret_digest = f"{grant_id}.{secret_text}", _hash_secret(secret_text)
-        new_grant = Grant(
+        new_grant = AccessGrant(
             id=grant_id,
             kind=grant_kind,
             subject=subject,
@@ -149,15 +149,15 @@ class GrantStore:
             until=expiry_time,
             facts=dict(facts or {}),
         )
-        values = {name: getattr(new_grant, name) for name in Grant.__slots__}
+        values = {name: getattr(new_grant, name) for name in AccessGrant.__slots__}
         values |= {"facts": json.dumps(new_grant.facts), "hash": secret_digest}
         with self._database.begin_write() as connection:
             connection.execute(sa.insert(grants).values(values))
-            record_change(connection, f"{grant_kind} given", new_grant, actor)
+            log_grant_change(connection, f"{grant_kind} given", new_grant, actor)
         self._last_poll = 0.0
         return new_grant, proof
 
-    def revoke_grant(self, grant_id: str, *, actor: str) -> Grant:
+    def revoke_grant(self, grant_id: str, *, actor: str) -> AccessGrant:
         """Revoke a grant, and log it.
 
         Parameters
@@ -184,7 +184,7 @@ class GrantStore:
                 raise NotFoundError(f"there is no grant with the number {grant_id!r:.40}")
             revoked_grant = _grant_from_row(row)
             connection.execute(sa.delete(grants).where(row_condition))
-            record_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
+            log_grant_change(connection, f"{revoked_grant.kind} ended", revoked_grant, actor)
         self._last_poll = 0.0
         return revoked_grant
 
@@ -194,7 +194,7 @@ class GrantStore:
         *,
         subject: str | None = None,
         object: str | None = None,  # noqa: A002
-    ) -> list[Grant]:
+    ) -> list[AccessGrant]:
         """List the grants that are in force.
 
         Parameters
@@ -209,7 +209,7 @@ class GrantStore:
         """
         current_grants = self._load_current_grants()
         current_time = time.time()
-        candidates: Iterable[Grant]
+        candidates: Iterable[AccessGrant]
         if subject is None:
             candidates = (grant for grant, _ in current_grants.grants_by_id.values())
         else:
@@ -221,7 +221,7 @@ class GrantStore:
                 listed_grants.append(grant)
         return listed_grants
 
-    def verify_proof(self, grant_kind: str, proof: str) -> Grant | None:
+    def verify_proof(self, grant_kind: str, proof: str) -> AccessGrant | None:
         """Return the grant that a proof belongs to; None: it proves no grant of this kind that is in force.
 
         The comparison takes the same time either way.
@@ -242,7 +242,7 @@ class GrantStore:
             return None
         return grant
 
-    def find_grant(self, grant_kind: str, grant_id: str) -> Grant | None:
+    def find_grant(self, grant_kind: str, grant_id: str) -> AccessGrant | None:
         """Return the grant of an id; None: there is none of this kind that is in force.
 
         Parameters
@@ -277,8 +277,8 @@ class GrantStore:
         with self._database.begin_write() as connection:
             deleted_count = connection.execute(statement).rowcount
             if deleted_count:
-                log_grant = Grant(id="", kind="grants", object="grants", facts={"count": deleted_count})
-                record_change(connection, "removed, long over", log_grant, "hven")
+                log_grant = AccessGrant(id="", kind="grants", object="grants", facts={"count": deleted_count})
+                log_grant_change(connection, "removed, long over", log_grant, "hven")
         self._last_poll = 0.0
         return deleted_count
 
@@ -340,7 +340,7 @@ class GrantStore:
             if version != self._snapshot.version:
                 rows = connection.execute(sa.select(grants).order_by(grants.c.created)).all()
                 grants_by_id = {row.id: (_grant_from_row(row), row.hash) for row in rows}
-                grants_by_subject: dict[str, list[Grant]] = {}
+                grants_by_subject: dict[str, list[AccessGrant]] = {}
                 for grant, _ in grants_by_id.values():
                     grants_by_subject.setdefault(grant.subject, []).append(grant)
                 self._snapshot = _GrantsSnapshot(version, grants_by_id, grants_by_subject)
@@ -353,10 +353,10 @@ def delete_account_grants(connection: sa.Connection, account: str) -> None:
     is_own_delegation = (grants.c.kind == "delegation") & (grants.c.by == account)
     row_condition = (grants.c.subject == account) | is_own_delegation
     if connection.execute(sa.delete(grants).where(row_condition)).rowcount:
-        record_change(connection, "account removed", Grant(id="", kind="account", subject=account), "owner")
+        log_grant_change(connection, "account removed", AccessGrant(id="", kind="account", subject=account), "owner")
 
 
-def record_change(connection: sa.Connection, action: str, grant: Grant, actor: str) -> None:
+def log_grant_change(connection: sa.Connection, action: str, grant: AccessGrant, actor: str) -> None:
     """Log a change, and let all processes see that there is one."""
     version_text = read_meta_value(connection, GRANTS_VERSION_KEY)
     next_version_text = str(int(version_text or 0) + 1)
@@ -389,13 +389,13 @@ def _audit_entry_from_row(row: sa.Row[Any]) -> AuditEntry:
     return AuditEntry(row.number, row.at, row.by, row.what, row.object, facts)
 
 
-def _grant_from_row(row: sa.Row[Any]) -> Grant:
-    values = {name: getattr(row, name) for name in Grant.__slots__}
+def _grant_from_row(row: sa.Row[Any]) -> AccessGrant:
+    values = {name: getattr(row, name) for name in AccessGrant.__slots__}
     values["facts"] = json.loads(row.facts)
-    return Grant(**values)
+    return AccessGrant(**values)
 
 
-def _is_expired(grant: Grant, time_seconds: float) -> bool:
+def _is_expired(grant: AccessGrant, time_seconds: float) -> bool:
     return grant.until is not None and grant.until <= time_seconds
 
 

@@ -180,7 +180,7 @@ class JobStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def get_version(self) -> int:
+    def get_phase_change_count(self) -> int:
         """Return the number of changes of phases so far; cheap enough to call ten times a second."""
         return self._database.read_counter("jobs")
 
@@ -461,7 +461,7 @@ class JobStore:
         count
             Number of jobs that may be claimed.
         """
-        is_ready = _is_ready_condition(jobs, ())
+        is_ready = _build_ready_condition(jobs, ())
         count_query = sa.select(sa.func.count()).where(is_ready)
         dependents_query = sa.select(job_columns.id).where(sa.text(job_relations.WAITING_JOBS_CONDITION)).limit(1)
         with self._database.begin_read() as connection:
@@ -496,7 +496,7 @@ class JobStore:
             queue = _choose_queue(connection, full_types)
             if queue is None:
                 return None
-            ready_jobs = sa.select(jobs).where(_is_ready_condition(jobs, full_types), job_columns.queue == queue)
+            ready_jobs = sa.select(jobs).where(_build_ready_condition(jobs, full_types), job_columns.queue == queue)
             next_job_query = ready_jobs.order_by(job_columns.queued, job_columns.id).limit(1)
             job = _job_from_row(connection.execute(next_job_query).one())
             values = {
@@ -531,12 +531,14 @@ class JobStore:
             values["progress"] = json.dumps(progress)
         duration_query = sa.select(job_columns.duration).where(job_columns.id == job.id)
         with self._database.begin_write() as connection:
-            update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**values))
+            update_result = connection.execute(
+                sa.update(jobs).where(_build_own_attempt_condition(job)).values(**values)
+            )
             if not update_result.rowcount:
                 return None
             return int(connection.execute(duration_query).scalar_one())
 
-    def check_ownership(self, job: JobRecord) -> int | None:
+    def find_duration_if_owned(self, job: JobRecord) -> int | None:
         """Return what `record_heartbeat` returns, without recording anything: this is cheap.
 
         Parameters
@@ -544,7 +546,7 @@ class JobStore:
         job
             A job that this process holds.
         """
-        query = sa.select(job_columns.duration).where(_is_own_attempt(job))
+        query = sa.select(job_columns.duration).where(_build_own_attempt_condition(job))
         with self._database.begin_read() as connection:
             duration_seconds = connection.execute(query).scalar()
         if duration_seconds is None:
@@ -571,19 +573,21 @@ class JobStore:
         with self._database.begin_write() as connection:
             end_time = _get_time_after(job.started or "")
             changes = _encode_json_columns({"ended": end_time, **extra_values, "phase": phase, "holder": None})
-            update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**changes))
+            update_result = connection.execute(
+                sa.update(jobs).where(_build_own_attempt_condition(job)).values(**changes)
+            )
             if update_result.rowcount:
                 if phase == "ABORTED":
                     job_relations.cancel_descendants(connection, job.id)
                 _increment_job_version(connection)
             return bool(update_result.rowcount)
 
-    def requeue_job(self, job: JobRecord, *, count_attempt: bool) -> bool:
+    def requeue_job(self, job: JobRecord, *, is_attempt_counted: bool) -> bool:
         """Put a job that its holder will not end back into its queue.
 
         Parameters
         ----------
-        count_attempt
+        is_attempt_counted
             Whether this attempt counts as one.
 
         Returns
@@ -592,9 +596,9 @@ class JobStore:
             False: another process holds the job.
         """
         values: dict[str, Any] = {"phase": "QUEUED", "holder": None, "started": None}
-        if not count_attempt:
+        if not is_attempt_counted:
             values["attempts"] = job.attempts - 1
-        own_attempt = _is_own_attempt(job)
+        own_attempt = _build_own_attempt_condition(job)
         with self._database.begin_write() as connection:
             progress_text = connection.execute(sa.select(job_columns.progress).where(own_attempt)).scalar()
             lasting_progress = _select_lasting_progress(json.loads(progress_text or "{}"))
@@ -659,7 +663,7 @@ class JobStore:
         """
         return 1 + sum(self.count_jobs_ahead(job).values())
 
-    def count_running(self) -> dict[str, int]:
+    def count_running_by_queue(self) -> dict[str, int]:
         """Count the running jobs of each queue.
 
         Returns
@@ -738,7 +742,7 @@ def _is_listed_after(ref: JobRef, previous_job: tuple[str, str | None] | None) -
     return previous_id is not None and ref.id > previous_id
 
 
-def _is_own_attempt(job: JobRecord) -> sa.ColumnElement[bool]:
+def _build_own_attempt_condition(job: JobRecord) -> sa.ColumnElement[bool]:
     is_held = sa.and_(job_columns.phase == "EXECUTING", job_columns.holder == job.holder)
     return sa.and_(job_columns.id == job.id, is_held, job_columns.attempts == job.attempts)
 
@@ -748,7 +752,7 @@ def _select_lasting_progress(progress: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in progress.items() if name == REMOTE_PROGRESS_KEY}
 
 
-def _is_ready_condition(table: sa.FromClause, full_types: Sequence[str]) -> sa.ColumnElement[bool]:
+def _build_ready_condition(table: sa.FromClause, full_types: Sequence[str]) -> sa.ColumnElement[bool]:
     """Build the condition that a job may start: it waits only for its turn, and its type is not full."""
     condition = sa.and_(table.c.phase == "QUEUED", table.c.queued.is_not(None))
     if full_types:
@@ -765,17 +769,17 @@ def _build_queue_query(full_types: tuple[str, ...]) -> sa.Select[Any]:
     first_job, next_job, oldest_job, last_job = (jobs.alias(name) for name in ("first", "after", "oldest", "last"))
     queues = (
         sa.select(sa.func.min(first_job.c.queue).label("queue"))
-        .where(_is_ready_condition(first_job, full_types))
+        .where(_build_ready_condition(first_job, full_types))
         .cte("queues", recursive=True)
     )
     next_queue = (
         sa.select(sa.func.min(next_job.c.queue))
-        .where(_is_ready_condition(next_job, full_types), next_job.c.queue > queues.c.queue)
+        .where(_build_ready_condition(next_job, full_types), next_job.c.queue > queues.c.queue)
         .scalar_subquery()
     )
     queues = queues.union_all(sa.select(next_queue).where(queues.c.queue.is_not(None)))
     queued_since = sa.select(sa.func.min(oldest_job.c.queued)).where(
-        _is_ready_condition(oldest_job, full_types), oldest_job.c.queue == queues.c.queue
+        _build_ready_condition(oldest_job, full_types), oldest_job.c.queue == queues.c.queue
     )
     last_started = sa.select(sa.func.max(last_job.c.started)).where(last_job.c.queue == queues.c.queue)
     columns = (queues.c.queue, queued_since.scalar_subquery(), last_started.scalar_subquery())

@@ -49,7 +49,7 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
             failed_dependency = _find_failed_dependency(dependency_ids, phases)
             if failed_dependency is not None:
                 failed_phase = phases.get(failed_dependency, "")
-                error_text = _build_failure_error(failed_dependency, failed_phase)
+                error_text = _write_dependency_error_json(failed_dependency, failed_phase)
                 time_text = format_current_time()
                 values = {"phase": "ERROR", "queued": time_text, "ended": time_text, "error": error_text}
                 connection.execute(waiting_jobs.values(values))
@@ -70,7 +70,7 @@ def _find_failed_dependency(dependency_ids: Sequence[str], phases: Mapping[str, 
     return None
 
 
-def _build_failure_error(failed_dependency: str, failed_phase: str) -> str:
+def _write_dependency_error_json(failed_dependency: str, failed_phase: str) -> str:
     failure_text = FAILURE_TEXTS.get(failed_phase, "has been destroyed")
     message = f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this"
     return json.dumps({"kind": "fatal", "message": message})

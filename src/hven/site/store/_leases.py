@@ -72,7 +72,7 @@ class LeaseStore:
         self._database = database
 
     def acquire_lease(
-        self, name: str, *, duration_seconds: float = DEFAULT_LEASE_SECONDS, description: str = ""
+        self, lease_name: str, *, duration_seconds: float = DEFAULT_LEASE_SECONDS, description: str = ""
     ) -> Lease:
         """Acquire a lease for this process.
 
@@ -83,15 +83,15 @@ class LeaseStore:
         """
         holder = get_process_holder()
         with self._database.begin_write() as connection:
-            check_lease_free(connection, name)
+            check_lease_free(connection, lease_name)
             lease = Lease(
-                name=name,
+                name=lease_name,
                 holder=holder,
                 since=format_current_time(),
                 expires=read_shared_clock(connection) + duration_seconds,
-                what=description or name,
+                what=description or lease_name,
             )
-            connection.execute(sa.delete(leases).where(leases.c.name == name))
+            connection.execute(sa.delete(leases).where(leases.c.name == lease_name))
             connection.execute(sa.insert(leases).values(asdict(lease)))
         return lease
 
@@ -105,7 +105,9 @@ class LeaseStore:
         """
         with self._database.begin_write() as connection:
             expires = read_shared_clock(connection) + duration_seconds
-            update_result = connection.execute(sa.update(leases).where(_is_same_lease(lease)).values(expires=expires))
+            update_result = connection.execute(
+                sa.update(leases).where(_build_same_lease_condition(lease)).values(expires=expires)
+            )
             if update_result.rowcount != 1:
                 raise ConflictError(f"the lease {lease.name!r} of {lease.since} was lost to another process")
         return replace(lease, expires=expires)
@@ -113,13 +115,15 @@ class LeaseStore:
     def release_lease(self, lease: Lease) -> None:
         """Release a lease; one that was already lost is left alone."""
         with self._database.begin_write() as connection:
-            connection.execute(sa.delete(leases).where(_is_same_lease(lease)))
+            connection.execute(sa.delete(leases).where(_build_same_lease_condition(lease)))
 
-    def _acquire_with_retry(self, name: str, duration_seconds: float, description: str, wait_seconds: float) -> Lease:
+    def _acquire_with_retry(
+        self, lease_name: str, duration_seconds: float, description: str, wait_seconds: float
+    ) -> Lease:
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
-                return self.acquire_lease(name, duration_seconds=duration_seconds, description=description)
+                return self.acquire_lease(lease_name, duration_seconds=duration_seconds, description=description)
             except ConflictError:
                 if time.monotonic() > deadline:
                     raise
@@ -136,7 +140,7 @@ class LeaseStore:
     @contextmanager
     def hold_lease(
         self,
-        name: str,
+        lease_name: str,
         *,
         duration_seconds: float = DEFAULT_LEASE_SECONDS,
         description: str = "",
@@ -154,7 +158,7 @@ class LeaseStore:
         ConflictError
             Another process still holds it after that time.
         """
-        lease = self._acquire_with_retry(name, duration_seconds, description, wait_seconds)
+        lease = self._acquire_with_retry(lease_name, duration_seconds, description, wait_seconds)
         stop_event = threading.Event()
 
         def renew_periodically() -> None:
@@ -166,7 +170,7 @@ class LeaseStore:
                 except ServiceError:
                     continue  # the disk is busy or full now; the next renewal may succeed
 
-        thread = threading.Thread(target=renew_periodically, name=f"lease {name}", daemon=True)
+        thread = threading.Thread(target=renew_periodically, name=f"lease {lease_name}", daemon=True)
         thread.start()
         try:
             yield lease
@@ -176,7 +180,7 @@ class LeaseStore:
             self.release_lease(lease)
 
 
-def check_lease_free(connection: sa.Connection, name: str) -> None:
+def check_lease_free(connection: sa.Connection, lease_name: str) -> None:
     """Check that no process holds a lease; part of the caller's transaction.
 
     Raises
@@ -184,7 +188,7 @@ def check_lease_free(connection: sa.Connection, name: str) -> None:
     ConflictError
         The message says which process holds it, and since when.
     """
-    current_lease = _read_lease(connection, name)
+    current_lease = _read_lease(connection, lease_name)
     if current_lease is not None and current_lease.is_alive_at(read_shared_clock(connection)):
         raise ConflictError(
             f"{current_lease.what} is being done by {current_lease.display_holder} since {current_lease.since}",
@@ -200,7 +204,7 @@ def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
     ConflictError
         Another process has it now.
     """
-    if connection.execute(sa.select(leases.c.name).where(_is_same_lease(lease))).first() is None:
+    if connection.execute(sa.select(leases.c.name).where(_build_same_lease_condition(lease))).first() is None:
         raise ConflictError(
             f"the lease {lease.name!r} of {lease.since} was lost to another process: nothing was published",
             remedy="run it again",
@@ -225,13 +229,13 @@ def format_holder(holder: str) -> str:
     return f"process {pid} on {host}"
 
 
-def _is_same_lease(lease: Lease) -> sa.ColumnElement[bool]:
+def _build_same_lease_condition(lease: Lease) -> sa.ColumnElement[bool]:
     is_same_name = leases.c.name == lease.name
     return sa.and_(is_same_name, leases.c.holder == lease.holder, leases.c.since == lease.since)
 
 
-def _read_lease(connection: sa.Connection, name: str) -> Lease | None:
-    row = connection.execute(sa.select(leases).where(leases.c.name == name)).first()
+def _read_lease(connection: sa.Connection, lease_name: str) -> Lease | None:
+    row = connection.execute(sa.select(leases).where(leases.c.name == lease_name)).first()
     if row is None:
         return None
     return _lease_from_row(row)

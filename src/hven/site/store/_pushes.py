@@ -80,13 +80,13 @@ class ClientPush:
 
 
 @dataclass(frozen=True, slots=True)
-class _PushedPiece:
+class _PushedRowsPiece:
     first: int
     last: int
     rows: int
 
 
-class PushStore:
+class ClientPushStore:
     """The pushes of a store.
 
     Common
@@ -113,7 +113,7 @@ class PushStore:
         with self._database.begin_read() as connection:
             return int(connection.execute(query).scalar() or 0)
 
-    def read_pieces(self, table: str, since_state: str = EMPTY_STATE) -> list[pa.Table] | None:
+    def read_pushed_pieces(self, table: str, since_state: str = EMPTY_STATE) -> list[pa.Table] | None:
         """Return the rows and keys that were pushed.
 
         Parameters
@@ -141,7 +141,7 @@ class PushStore:
             new_pieces = [stored_piece for stored_piece in stored_pieces if stored_piece.last > last_number]
             return [self._read_piece(connection, table, stored_piece) for stored_piece in new_pieces]
 
-    def _read_piece(self, connection: sa.Connection, table: str, stored_piece: _PushedPiece) -> pa.Table:
+    def _read_piece(self, connection: sa.Connection, table: str, stored_piece: _PushedRowsPiece) -> pa.Table:
         key = (table, stored_piece.first, stored_piece.last)
         with self._lock:
             piece_rows = self._cached_pieces.get(key)
@@ -260,7 +260,7 @@ class PushStore:
                 return
             parts = [self._read_piece(connection, table, stored_piece) for stored_piece in small_pieces]
         merged_rows = merge_pieces(parts, piece_index == 0)
-        merged_piece = _PushedPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows)
+        merged_piece = _PushedRowsPiece(small_pieces[0].first, small_pieces[-1].last, merged_rows.num_rows)
         with self._database.begin_write() as connection:
             leases.check_lease_held(connection, lease)
             is_merged = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
@@ -279,11 +279,11 @@ def insert_push(connection: sa.Connection, push: ClientPush) -> None:
     values["answer"] = json.dumps(dict(push.answer), default=str)
     connection.execute(sa.insert(pushes).values(values))
     if push.piece is not None:
-        stored_piece = _PushedPiece(number, number, push.piece.num_rows)
+        stored_piece = _PushedRowsPiece(number, number, push.piece.num_rows)
         _insert_piece(connection, push.table, stored_piece, push.piece)
 
 
-def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedPiece, rows: pa.Table) -> None:
+def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedRowsPiece, rows: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     write_options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_stream(sink, rows.schema, options=write_options) as writer:
@@ -298,10 +298,10 @@ def _insert_piece(connection: sa.Connection, table: str, stored_piece: _PushedPi
     connection.execute(sa.insert(pushed).values(values))
 
 
-def _list_pieces(connection: sa.Connection, table: str) -> list[_PushedPiece]:
+def _list_pieces(connection: sa.Connection, table: str) -> list[_PushedRowsPiece]:
     columns = (pushed.c.first, pushed.c.last, pushed.c.rows)
     query = sa.select(*columns).where(pushed.c.table_name == table).order_by(pushed.c.last)
-    return [_PushedPiece(row.first, row.last, row.rows) for row in connection.execute(query)]
+    return [_PushedRowsPiece(row.first, row.last, row.rows) for row in connection.execute(query)]
 
 
 def _push_from_row(row: Any) -> ClientPush:
@@ -310,4 +310,4 @@ def _push_from_row(row: Any) -> ClientPush:
     return ClientPush(**values, table=row.table_name, answer=json.loads(row.answer))
 
 
-__all__ = ["EMPTY_STATE", "ClientPush", "PushStore", "insert_push"]
+__all__ = ["EMPTY_STATE", "ClientPush", "ClientPushStore", "insert_push"]

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, NotFoundError, UsageError
 from hven.site.store._database import format_current_time, increment_version, releases, snapshots
-from hven.site.store._pointer_moves import read_pointers
-from hven.site.store._snapshots import SnapshotRecord, record_from_row
+from hven.site.store._snapshot_pointers import read_snapshot_pointers
+from hven.site.store._snapshots import SnapshotRecord, snapshot_record_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,9 @@ class ReleaseStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def add_releases(self, label: str, collections: Sequence[str], description: str | None = None) -> list[Release]:
+    def add_collection_releases(
+        self, label: str, collections: Sequence[str], description: str | None = None
+    ) -> list[Release]:
         """Label what several collections publish now, all at one moment.
 
         Parameters
@@ -102,7 +104,7 @@ class ReleaseStore:
                         f"{conflicting_release.collection} has a release {conflicting_release.label!r} already",
                         remedy="take another label; a release never changes",
                     )
-                state = read_pointers(connection, name)
+                state = read_snapshot_pointers(connection, name)
                 if not state:
                     raise NotFoundError(f"nothing of {name!r} is published")
                 new_releases.append(replace(new_release, snapshots=state))
@@ -144,7 +146,7 @@ class ReleaseStore:
         with self._database.begin_read() as connection:
             stored_releases = self._read_releases(connection)
             rows = connection.execute(sa.select(snapshots).where(snapshots.c.id.in_(snapshot_ids)))
-            records = {row.id: record_from_row(row) for row in rows}
+            records = {row.id: snapshot_record_from_row(row) for row in rows}
         releases_with_records = []
         for release in stored_releases:
             release_records = [records[snapshot_id] for snapshot_id in release.snapshots.values()]

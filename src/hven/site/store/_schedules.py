@@ -25,7 +25,7 @@ DAY_SECONDS = 86_400.0
 class SyncScheduleRecord:
     """When a collection is synchronised, and how that went.
 
-    Times are seconds since 1970, by `ScheduleStore.get_current_time`.
+    Times are seconds since 1970, by `SyncScheduleStore.get_database_time`.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class SyncScheduleRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class CollectionAlert:
     """A message to people about a collection.
 
     Attributes
@@ -106,7 +106,7 @@ class Alert:
 
 def create_alert(
     collection: str, alert_kind: str, message: str, channels: Sequence[str], due_time: float, **details: Any
-) -> Alert:
+) -> CollectionAlert:
     """Create an alert that is due now.
 
     Parameters
@@ -114,7 +114,7 @@ def create_alert(
     collection
         Name of the collection.
     alert_kind
-        Kind of the alert, as in `Alert`.
+        Kind of the alert, as in `CollectionAlert`.
     message
         Text for people.
     channels
@@ -131,7 +131,7 @@ def create_alert(
     """
     stamp = format_current_time()
     deliveries = {channel: {"attempts": 0} for channel in channels}
-    return Alert(
+    return CollectionAlert(
         id=f"{stamp}-{secrets.token_hex(3)}",
         collection=collection,
         kind=alert_kind,
@@ -143,13 +143,13 @@ def create_alert(
     )
 
 
-class ScheduleStore:
+class SyncScheduleStore:
     """The schedules of a store, and its alerts."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def get_current_time(self) -> float:
+    def get_database_time(self) -> float:
         """Return the current time by the clock that all users of the store share, in seconds since 1970."""
         with self._database.begin_read() as connection:
             return read_shared_clock(connection)
@@ -180,13 +180,15 @@ class ScheduleStore:
     def update_schedule(
         self,
         collection: str,
-        transition: Callable[[SyncScheduleRecord | None, float], tuple[SyncScheduleRecord | None, Iterable[Alert]]],
+        compute_transition: Callable[
+            [SyncScheduleRecord | None, float], tuple[SyncScheduleRecord | None, Iterable[CollectionAlert]]
+        ],
     ) -> tuple[SyncScheduleRecord | None, SyncScheduleRecord | None]:
-        """Replace a schedule by what `transition` makes of it, and add its alerts, in one transaction.
+        """Replace a schedule by what `compute_transition` makes of it, and add its alerts, in one transaction.
 
         Parameters
         ----------
-        transition
+        compute_transition
             Takes the present schedule (None: there is none) and the current time; returns the new schedule (None:
             delete it), and alerts.
 
@@ -201,7 +203,7 @@ class ScheduleStore:
             before = None
             if row is not None:
                 before = _schedule_from_row(row)
-            after, new_alerts = transition(before, read_shared_clock(connection))
+            after, new_alerts = compute_transition(before, read_shared_clock(connection))
             if after is None:
                 connection.execute(sa.delete(schedules).where(row_condition))
             elif before is None:
@@ -213,13 +215,13 @@ class ScheduleStore:
 
     # --- alerts ----------------------------------------------------------------------------------------------
 
-    def list_alerts(self, row_limit: int = 50) -> list[Alert]:
+    def list_alerts(self, row_limit: int = 50) -> list[CollectionAlert]:
         """List alerts, the newest first."""
         query = sa.select(alerts).order_by(alerts.c.id.desc()).limit(row_limit)
         with self._database.begin_read() as connection:
             return [_alert_from_row(row) for row in connection.execute(query)]
 
-    def list_due_alerts(self) -> list[Alert]:
+    def list_due_alerts(self) -> list[CollectionAlert]:
         """List the alerts whose next attempt is due, the oldest first."""
         with self._database.begin_read() as connection:
             current_time = read_shared_clock(connection)
@@ -228,7 +230,7 @@ class ScheduleStore:
             query = sa.select(alerts).where(due_condition).order_by(alerts.c.id)
             return [_alert_from_row(row) for row in connection.execute(query)]
 
-    def claim_alert(self, alert_record: Alert, claim_seconds: float) -> bool:
+    def claim_alert(self, alert_record: CollectionAlert, claim_seconds: float) -> bool:
         """Claim an alert for delivery; return False if another process has it.
 
         If no outcome is recorded within `claim_seconds`, the alert is due again.
@@ -240,7 +242,7 @@ class ScheduleStore:
         return update_result.rowcount == 1
 
     def record_delivery(
-        self, alert_record: Alert, channels: Mapping[str, Mapping[str, Any]], retry_seconds: float | None
+        self, alert_record: CollectionAlert, channels: Mapping[str, Mapping[str, Any]], retry_seconds: float | None
     ) -> None:
         """Record the outcome of a delivery; `retry_seconds`: seconds to the next attempt, None: there is none."""
         values: dict[str, Any] = {"ways": json.dumps(channels), "due": None}
@@ -254,7 +256,7 @@ class ScheduleStore:
                 connection.execute(sa.delete(alerts).where(alerts.c.id.in_(old_ids), alerts.c.due.is_(None)))
 
 
-def insert_alerts(connection: sa.Connection, new_alerts: Iterable[Alert]) -> None:
+def insert_alerts(connection: sa.Connection, new_alerts: Iterable[CollectionAlert]) -> None:
     """Insert alerts in the transaction of the change that they report."""
     for new_alert in new_alerts:
         connection.execute(sa.insert(alerts).values(**_alert_to_row(new_alert)))
@@ -266,7 +268,7 @@ def _schedule_to_row(schedule: SyncScheduleRecord) -> dict[str, Any]:
     return values
 
 
-def _alert_to_row(alert_record: Alert) -> dict[str, Any]:
+def _alert_to_row(alert_record: CollectionAlert) -> dict[str, Any]:
     values = asdict(alert_record)
     for name in ("details", "ways"):
         values[name] = json.dumps(values[name])
@@ -279,8 +281,8 @@ def _schedule_from_row(row: Any) -> SyncScheduleRecord:
     return SyncScheduleRecord(**values)
 
 
-def _alert_from_row(row: Any) -> Alert:
+def _alert_from_row(row: Any) -> CollectionAlert:
     values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
     for name in ("details", "ways"):
         values[name] = json.loads(values[name])
-    return Alert(**values)
+    return CollectionAlert(**values)

@@ -52,7 +52,7 @@ class SessionStore:
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account is gone")
-            trusted_time = deletion_time.compute_deletion_time(connection).trusted_time
+            trusted_time = deletion_time.compute_trusted_clock_state(connection).trusted_time
             is_over = sessions.c.expires <= deletion_time.format_timestamp(trusted_time)
             connection.execute(sa.delete(sessions).where(is_over))
             own_hashes = list(connection.execute(own_sessions.order_by(sessions.c.expires.desc())).scalars())
@@ -64,7 +64,7 @@ class SessionStore:
 
     def find_session_owner(self, proof: str) -> str | None:
         """Return the account of a session; None: the proof belongs to no session, or the session has ended."""
-        secret = self._verify_seal(proof)
+        secret = self._extract_sealed_secret(proof)
         if secret is None:
             return None
         is_current = sessions.c.expires > format_current_time()
@@ -79,7 +79,7 @@ class SessionStore:
 
     def end_session(self, proof: str) -> None:
         """End a session in all processes at once; one that has already ended is left alone."""
-        secret = self._verify_seal(proof)
+        secret = self._extract_sealed_secret(proof)
         if secret is not None:
             with self._database.begin_write() as connection:
                 connection.execute(sa.delete(sessions).where(sessions.c.hash == _hash_secret(secret)))
@@ -102,7 +102,7 @@ class SessionStore:
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.owner == owner))
 
-    def _verify_seal(self, proof: str) -> str | None:
+    def _extract_sealed_secret(self, proof: str) -> str | None:
         """Return the secret if its seal is valid; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")
         if hmac.compare_digest(self._compute_seal(secret).encode(), seal.encode("utf-8", "replace")):

@@ -55,7 +55,7 @@ class SnapshotRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PointerEvent:
+class PublicationEvent:
     """An event that moved pointers: ``publish``, ``rollback`` or ``remove``.
 
     `state` is qualified table -> snapshot id after the event.
@@ -82,7 +82,7 @@ class PointerEvent:
     state: Mapping[str, str]
 
 
-def record_to_row(record: SnapshotRecord) -> dict[str, Any]:
+def snapshot_record_to_row(record: SnapshotRecord) -> dict[str, Any]:
     """Convert a record to a row of `snapshots`."""
     body = {"snapshot": asdict(record.snapshot), "table": table_to_json(record.table), "provenance": record.provenance}
     return {
@@ -97,7 +97,7 @@ def record_to_row(record: SnapshotRecord) -> dict[str, Any]:
     }
 
 
-def record_from_row(row: Any) -> SnapshotRecord:
+def snapshot_record_from_row(row: Any) -> SnapshotRecord:
     """Convert a row of `snapshots` to a record.
 
     Raises
@@ -125,7 +125,7 @@ def record_from_row(row: Any) -> SnapshotRecord:
     )
 
 
-def read_engine_and_path(row: Any) -> tuple[str, str]:
+def parse_snapshot_engine_and_path(row: Any) -> tuple[str, str]:
     """Read engine and path from a row of `snapshots`.
 
     Megabytes about its sources may follow them in the record; these are not parsed.
@@ -133,13 +133,13 @@ def read_engine_and_path(row: Any) -> tuple[str, str]:
     Raises
     ------
     StorageError
-        As for `record_from_row`.
+        As for `snapshot_record_from_row`.
     """
     if row.record.startswith(_RECORD_PREFIX):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             snapshot_fields, _ = _DECODER.raw_decode(row.record, len(_RECORD_PREFIX))
             return str(snapshot_fields["engine"]), str(snapshot_fields["path"])
-    snapshot = record_from_row(row).snapshot
+    snapshot = snapshot_record_from_row(row).snapshot
     return snapshot.engine, snapshot.path
 
 

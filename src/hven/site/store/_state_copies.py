@@ -22,7 +22,7 @@ from hven.site.store._database import (
     user_tables,
 )
 from hven.site.store._releases import PIN_LABEL_PREFIX
-from hven.site.store._snapshots import SnapshotRecord, record_from_row, record_to_row
+from hven.site.store._snapshots import SnapshotRecord, snapshot_record_from_row, snapshot_record_to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,25 +37,29 @@ EXCLUDED_TABLES = {"leases", "sessions", "retired", "meta", "sync_state", "alert
 ROW_DEPENDENT_TABLES = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
 
 
-def _pin_published_snapshots(connection: sa.Connection, label: str) -> None:
+def _pin_published_snapshots(connection: sa.Connection, backup_label: str) -> None:
     """Pin everything that is published against pruning."""
-    trusted_time = deletion_time.compute_deletion_time(connection).trusted_time
+    trusted_time = deletion_time.compute_trusted_clock_state(connection).trusted_time
     oldest_time = deletion_time.format_timestamp(trusted_time - STALE_PIN_SECONDS)
     is_pin = releases.c.label.startswith(PIN_LABEL_PREFIX)
     connection.execute(sa.delete(releases).where(is_pin, releases.c.created < oldest_time))
     pins = []
     for row in connection.execute(sa.select(pointers)):
-        pin = {"collection": row.collection, "label": f"{PIN_LABEL_PREFIX}{label}", "created": format_current_time()}
+        pin = {
+            "collection": row.collection,
+            "label": f"{PIN_LABEL_PREFIX}{backup_label}",
+            "created": format_current_time(),
+        }
         pin |= {"table_name": row.table_name, "snapshot": row.snapshot}
         pins.append(pin)
     if pins:
         connection.execute(sa.insert(releases), pins)
 
 
-def unpin_snapshots(database: StateDatabase, label: str) -> None:
+def unpin_snapshots(database: StateDatabase, backup_label: str) -> None:
     """Remove the pin of a backup."""
     with database.begin_write() as connection:
-        connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN_LABEL_PREFIX}{label}"))
+        connection.execute(sa.delete(releases).where(releases.c.label == f"{PIN_LABEL_PREFIX}{backup_label}"))
 
 
 class StateExport:
@@ -86,7 +90,7 @@ class StateExport:
             pinned_ids |= set(self._connection.execute(sa.select(id_column)).scalars())
         for row in self._connection.execute(sa.select(snapshots).order_by(snapshots.c.id)):
             if row.id in pinned_ids:
-                self.snapshot_records.append(record_from_row(row))
+                self.snapshot_records.append(snapshot_record_from_row(row))
         self._exported_ids = {record.id for record in self.snapshot_records}
         for row in self._connection.execute(sa.select(user_tables)):
             self.snapshot_records.append(read_user_table_record(row))
@@ -119,8 +123,8 @@ class StateExport:
             yield json.dumps(values)
 
 
-class _UserTableRow:
-    """A row of a user's table, as `record_from_row` of snapshots reads it."""
+class _UserTableSnapshotRow:
+    """A row of a user's table, as `snapshot_record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any) -> None:
         self.id = row.snapshot
@@ -132,15 +136,15 @@ class _UserTableRow:
 
 def read_user_table_record(row: Any) -> SnapshotRecord:
     """Read the record of a user's own table."""
-    return record_from_row(_UserTableRow(row))
+    return snapshot_record_from_row(_UserTableSnapshotRow(row))
 
 
 @contextmanager
-def open_export(database: StateDatabase, label: str, *, include_rows: bool) -> Iterator[StateExport]:
+def open_export(database: StateDatabase, backup_label: str, *, include_rows: bool) -> Iterator[StateExport]:
     """Open the present state, and pin what is published in it; nothing is written to the store until it is closed."""
     with database.begin_write() as connection:
         if include_rows:
-            _pin_published_snapshots(connection, label)
+            _pin_published_snapshots(connection, backup_label)
         yield StateExport(connection, include_rows=include_rows)
 
 
@@ -218,5 +222,5 @@ def _adapt_row(table_name: str, row: dict[str, Any], restored_records: Mapping[s
 
 
 def _extract_snapshot_values(record: SnapshotRecord) -> dict[str, Any]:
-    snapshot_row = record_to_row(record)
+    snapshot_row = snapshot_record_to_row(record)
     return {name: snapshot_row[name] for name in ("rows", "bytes", "record")}

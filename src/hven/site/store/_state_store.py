@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError, StorageError
 from hven.site.store import _leases as leases
-from hven.site.store import _pointer_moves as pointer_moves
 from hven.site.store import _pushes as pushes
+from hven.site.store import _snapshot_pointers as pointer_moves
 from hven.site.store import _state_copies as state_copies
 from hven.site.store._citation_records import CitationStore, CitedResultStore
 from hven.site.store._database import (
@@ -22,7 +22,7 @@ from hven.site.store._database import (
     get_next_number,
     increment_version,
     insert_meta_value,
-    is_state_expected,
+    is_state_required,
     mark_state_required,
     meta,
     pointers,
@@ -37,26 +37,26 @@ from hven.site.store._database import (
 from hven.site.store._deletion_time import DeletionClock
 from hven.site.store._descriptors import DescriptorStore
 from hven.site.store._drafts import DraftStore
-from hven.site.store._grants import GrantStore
+from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
 from hven.site.store._leases import Lease, LeaseStore
 from hven.site.store._registry_records import RegistryRecordStore
 from hven.site.store._releases import ReleaseStore
-from hven.site.store._schedules import ScheduleStore
+from hven.site.store._schedules import SyncScheduleStore
 from hven.site.store._sessions import SessionStore
 from hven.site.store._snapshots import (
-    PointerEvent,
+    PublicationEvent,
     SnapshotRecord,
-    read_engine_and_path,
-    record_from_row,
-    record_to_row,
+    parse_snapshot_engine_and_path,
+    snapshot_record_from_row,
+    snapshot_record_to_row,
 )
 from hven.site.store._sync_states import SyncStateStore
 from hven.site.store._usage_records import UsageCountStore
 from hven.site.store._user_table_records import UserTableStore
 from hven.site.store._users import UserStore
-from hven.site.store._verifications import VerificationStore
-from hven.site.store.ingest_runs import RunStore
+from hven.site.store._verifications import SnapshotVerificationStore
+from hven.site.store.ingest_runs import IngestRunStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ class StateStore:
     def __init__(self, directory: Path, url: str | None = None) -> None:
         self._location = directory, url
         try:
-            if not is_state_expected(directory, url):
+            if not is_state_required(directory, url):
                 # digests, sessions, rows of private tables: only the owner may read them
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -101,19 +101,19 @@ class StateStore:
         self._database = StateDatabase(build_state_address(directory, url))
         self.deletion_clock = DeletionClock(self._database)
         self.leases = LeaseStore(self._database)
-        self.runs = RunStore(self._database)
+        self.runs = IngestRunStore(self._database)
         self.jobs = JobStore(self._database)
         self.users = UserStore(self._database)
         self.sessions = SessionStore(self._database)
-        self.grants = GrantStore(self._database)
+        self.grants = AccessGrantStore(self._database)
         self.user_tables = UserTableStore(self._database)
         self.syncs = SyncStateStore(self._database)
-        self.schedules = ScheduleStore(self._database)
+        self.schedules = SyncScheduleStore(self._database)
         self.releases = ReleaseStore(self._database)
-        self.verifications = VerificationStore(self._database)
+        self.verifications = SnapshotVerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
-        self.pushes = pushes.PushStore(self._database)
+        self.pushes = pushes.ClientPushStore(self._database)
         self.registry = RegistryRecordStore(self._database)
         self.uses = UsageCountStore(self._database)
         self.citations = CitationStore(self._database)
@@ -162,11 +162,11 @@ class StateStore:
                 if cached_record is not None and cached_record[0] == row_hash:
                     records_by_table[row.table_name] = cached_record
                 else:
-                    records_by_table[row.table_name] = (row_hash, record_from_row(row))
+                    records_by_table[row.table_name] = (row_hash, snapshot_record_from_row(row))
         self._cached_records = records_by_table
         return version, {name: record for name, (_, record) in records_by_table.items()}
 
-    def read_pointers(self) -> tuple[int, dict[str, str]]:
+    def read_published_snapshot_ids(self) -> tuple[int, dict[str, str]]:
         """Return which snapshots are published, as one state.
 
         Returns
@@ -213,7 +213,7 @@ class StateStore:
             row = connection.execute(query).first()
         if row is None:
             raise NotFoundError(f"there is no snapshot {snapshot_id!r}")
-        return record_from_row(row)
+        return snapshot_record_from_row(row)
 
     def list_snapshots(self, collection: str) -> list[SnapshotRecord]:
         """List every kept snapshot of a collection.
@@ -226,7 +226,7 @@ class StateStore:
         query = sa.select(snapshots).where(snapshots.c.collection == collection)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(snapshots.c.number.desc()))
-            return [record_from_row(row) for row in rows]
+            return [snapshot_record_from_row(row) for row in rows]
 
     def list_snapshot_ids(self, collection: str) -> set[str]:
         """List the ids of a collection's kept snapshots.
@@ -250,9 +250,9 @@ class StateStore:
         """
         query = sa.select(snapshots).order_by(snapshots.c.id)
         with self._database.begin_read() as connection:
-            return [record_from_row(row) for row in connection.execute(query)]
+            return [snapshot_record_from_row(row) for row in connection.execute(query)]
 
-    def list_events(self, collection: str) -> list[PointerEvent]:
+    def list_publication_events(self, collection: str) -> list[PublicationEvent]:
         """List every event that moved a collection's pointers.
 
         Returns
@@ -263,15 +263,15 @@ class StateStore:
         query = sa.select(events).where(events.c.collection == collection)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(events.c.number.desc()))
-            return [pointer_moves.event_from_row(row) for row in rows]
+            return [pointer_moves.publication_event_from_row(row) for row in rows]
 
-    def find_states_at(self, time_text: str) -> dict[str, PointerEvent]:
+    def find_last_publication_events(self, time_text: str) -> dict[str, PublicationEvent]:
         """Return what was published at a moment.
 
         Parameters
         ----------
         time_text
-            The moment, as `PointerEvent.at` has it.
+            The moment, as `PublicationEvent.at` has it.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class StateStore:
         query = sa.select(events).where(events.c.at <= time_text)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(events.c.number))
-            return {row.collection: pointer_moves.event_from_row(row) for row in rows}
+            return {row.collection: pointer_moves.publication_event_from_row(row) for row in rows}
 
     def find_publication_time(self, snapshot_or_run_id: str) -> str | None:
         """Find when a snapshot, or what a run made, was first published.
@@ -306,22 +306,22 @@ class StateStore:
             return None
         return str(row.at)
 
-    def list_known_paths(self) -> set[str]:
+    def list_kept_snapshot_paths(self) -> set[str]:
         """Return `Snapshot.path` of every kept snapshot: other files may be swept away."""
         with self._database.begin_read() as connection:
             snapshot_rows = connection.execute(sa.select(snapshots))
-            known_paths = {read_engine_and_path(row)[1] for row in snapshot_rows}
+            known_paths = {parse_snapshot_engine_and_path(row)[1] for row in snapshot_rows}
             for user_paths in (user_tables.c.path, retired.c.path):
                 known_paths |= set(connection.execute(sa.select(user_paths)).scalars())
         return known_paths
 
-    def map_known_paths(self) -> dict[str, set[str]]:
-        """Return the paths of `list_known_paths` by engine; users' own tables are all in the embedded one."""
+    def map_kept_snapshot_paths(self) -> dict[str, set[str]]:
+        """Return the paths of `list_kept_snapshot_paths` by engine; users' own tables are all in the embedded one."""
         paths_by_engine: dict[str, set[str]] = {}
-        known_paths = self.list_known_paths()
+        known_paths = self.list_kept_snapshot_paths()
         with self._database.begin_read() as connection:
             for row in connection.execute(sa.select(snapshots)):
-                engine, path = read_engine_and_path(row)
+                engine, path = parse_snapshot_engine_and_path(row)
                 paths_by_engine.setdefault(engine, set()).add(path)
         embedded_paths = paths_by_engine.setdefault(EMBEDDED_ENGINE, set())
         embedded_paths |= known_paths.difference(*paths_by_engine.values())
@@ -335,9 +335,9 @@ class StateStore:
         snapshot
             A snapshot of any engine.
         """
-        return snapshot.path in self.map_known_paths().get(snapshot.engine, ())
+        return snapshot.path in self.map_kept_snapshot_paths().get(snapshot.engine, ())
 
-    def list_held_collections(self) -> dict[str, str]:
+    def map_held_collections(self) -> dict[str, str]:
         """Return the collections that a rollback holds, and since when.
 
         No schedule changes them, nor does a change of the collections that they are made from.
@@ -362,7 +362,7 @@ class StateStore:
         *,
         run_id: str,
         lease: Lease | None = None,
-        keep_hold: bool = False,
+        is_hold_kept: bool = False,
     ) -> int:
         """Publish these snapshots as the collection's, all at once.
 
@@ -374,7 +374,7 @@ class StateStore:
             New snapshots, and stored ones that stay.
         lease
             The lease of the caller: if it was lost, nothing is published.
-        keep_hold
+        is_hold_kept
             Keep the hold of a rollback, because the rows are the same as before and only lie elsewhere.
 
         Returns
@@ -387,7 +387,7 @@ class StateStore:
         ConflictError
             The lease was lost, or a table belongs to another collection.
         """
-        return self.publish_collections([(collection, records, lease)], run_id=run_id, keep_hold=keep_hold)
+        return self.publish_collections([(collection, records, lease)], run_id=run_id, is_hold_kept=is_hold_kept)
 
     def publish_collections(
         self,
@@ -396,7 +396,7 @@ class StateStore:
         run_id: str,
         amended_records: Iterable[SnapshotRecord] = (),
         new_pushes: Iterable[pushes.ClientPush] = (),
-        keep_hold: bool = False,
+        is_hold_kept: bool = False,
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
 
@@ -408,7 +408,7 @@ class StateStore:
             Stored snapshots of any collection whose provenance has grown.
         new_pushes
             Writes of clients that these snapshots contain.
-        keep_hold
+        is_hold_kept
             As for `publish_collection`.
 
         Returns
@@ -429,16 +429,18 @@ class StateStore:
                     leases.check_lease_held(connection, lease)
                 _insert_new_snapshots(connection, new_records)
                 state = {record.table.qualified_name: record.id for record in new_records}
-                is_held = keep_hold and pointer_moves.is_collection_held(connection, collection)
-                version = pointer_moves.move_pointers(connection, collection, state, "publish", run_id)
+                is_held = is_hold_kept and pointer_moves.is_collection_held(connection, collection)
+                version = pointer_moves.move_snapshot_pointers(connection, collection, state, "publish", run_id)
                 if is_held:
-                    version = pointer_moves.record_event(connection, collection, state, "hold", run_id=run_id)
+                    version = pointer_moves.record_publication_event(
+                        connection, collection, state, "hold", run_id=run_id
+                    )
             pointer_moves.update_records(connection, amended_records)
             for push in new_pushes:
                 pushes.insert_push(connection, push)
         return version
 
-    def update_records(self, records: Iterable[SnapshotRecord]) -> None:
+    def update_snapshot_records(self, records: Iterable[SnapshotRecord]) -> None:
         """Update the provenance of stored snapshots without publishing anything.
 
         Parameters
@@ -450,12 +452,12 @@ class StateStore:
             pointer_moves.update_records(connection, records)
             increment_version(connection)
 
-    def roll_back(self, name: str, snapshot_or_run_id: str | None = None) -> dict[str, str]:
+    def roll_back(self, collection_or_table: str, snapshot_or_run_id: str | None = None) -> dict[str, str]:
         """Roll back to an earlier state.
 
         Parameters
         ----------
-        name
+        collection_or_table
             A collection, or one table as ``schema.table``.
         snapshot_or_run_id
             Id of a snapshot or of a run; None: the state before the present one. All tables of a collection go back
@@ -475,18 +477,22 @@ class StateStore:
         """
         with self._database.begin_write() as connection:
             rows = list(connection.execute(sa.select(pointers)))
-            table_pointer = {row.table_name: row for row in rows}.get(name)
+            table_pointer = {row.table_name: row for row in rows}.get(collection_or_table)
             if table_pointer is not None:
                 collection = table_pointer.collection
             else:
-                collection = name
+                collection = collection_or_table
             leases.check_lease_free(connection, build_lease_name(collection))
             current_state = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             if table_pointer is not None:
-                state = pointer_moves.find_table_rollback_state(connection, name, current_state, snapshot_or_run_id)
+                state = pointer_moves.find_table_rollback_state(
+                    connection, collection_or_table, current_state, snapshot_or_run_id
+                )
             else:
-                state = pointer_moves.find_rollback_state(connection, name, current_state, snapshot_or_run_id)
-            pointer_moves.move_pointers(connection, collection, state, "rollback", None)
+                state = pointer_moves.find_rollback_state(
+                    connection, collection_or_table, current_state, snapshot_or_run_id
+                )
+            pointer_moves.move_snapshot_pointers(connection, collection, state, "rollback", None)
             return state
 
     def end_hold(self, collection: str) -> bool:
@@ -500,8 +506,8 @@ class StateStore:
         with self._database.begin_write() as connection:
             is_held = pointer_moves.is_collection_held(connection, collection)
             if is_held:
-                state = pointer_moves.read_pointers(connection, collection)
-                pointer_moves.record_event(connection, collection, state, "resume", run_id=None)
+                state = pointer_moves.read_snapshot_pointers(connection, collection)
+                pointer_moves.record_publication_event(connection, collection, state, "resume", run_id=None)
             return is_held
 
     def unpublish_collection(self, collection: str) -> list[str]:
@@ -527,7 +533,7 @@ class StateStore:
                 raise NotFoundError(f"there is no collection {collection!r} in the system state")
             table_names = list(connection.execute(tables_query).scalars())
             if table_names:
-                pointer_moves.move_pointers(connection, collection, {}, "remove", None)
+                pointer_moves.move_snapshot_pointers(connection, collection, {}, "remove", None)
             return table_names
 
     def delete_unpinned_snapshots(self, collection: str) -> list[Snapshot]:
@@ -569,7 +575,7 @@ class StateStore:
                 counts_by_table[row.table_name] += 1
                 is_old = counts_by_table[row.table_name] > keep_count and row.created < created_before
                 if is_old and row.id not in pinned_ids:
-                    deleted_snapshots.append(record_from_row(row).snapshot)
+                    deleted_snapshots.append(snapshot_record_from_row(row).snapshot)
             deleted_ids = [snapshot.id for snapshot in deleted_snapshots]
             connection.execute(sa.delete(snapshots).where(snapshots.c.id.in_(deleted_ids)))
             for dependent_table in (sync_state, verifications):
@@ -579,14 +585,14 @@ class StateStore:
 
     # --- backup ----------------------------------------------------------------------------------------------
 
-    def open_export(self, label: str, *, include_rows: bool) -> AbstractContextManager[state_copies.StateExport]:
+    def open_export(self, backup_label: str, *, include_rows: bool) -> AbstractContextManager[state_copies.StateExport]:
         """Open the present state for a backup.
 
         Until `unpin_snapshots`, what is published now is not pruned.
 
         Parameters
         ----------
-        label
+        backup_label
             Name of the pin.
         include_rows
             Include the records that are useful only together with their rows and files.
@@ -596,17 +602,17 @@ class StateStore:
         export
             The caller closes it.
         """
-        return state_copies.open_export(self._database, label, include_rows=include_rows)
+        return state_copies.open_export(self._database, backup_label, include_rows=include_rows)
 
-    def unpin_snapshots(self, label: str) -> None:
+    def unpin_snapshots(self, backup_label: str) -> None:
         """Release the snapshots that a backup has pinned.
 
         Parameters
         ----------
-        label
+        backup_label
             As for `open_export`.
         """
-        state_copies.unpin_snapshots(self._database, label)
+        state_copies.unpin_snapshots(self._database, backup_label)
 
     def import_rows(
         self, tables: Mapping[str, Iterable[Mapping[str, Any]]], restored_records: Mapping[str, SnapshotRecord]
@@ -716,4 +722,4 @@ def _insert_new_snapshots(connection: sa.Connection, records: list[SnapshotRecor
     for record in records:
         if record.id not in stored_ids:
             number = get_next_number(connection, snapshots)
-            connection.execute(sa.insert(snapshots).values(**record_to_row(record), number=number))
+            connection.execute(sa.insert(snapshots).values(**snapshot_record_to_row(record), number=number))

@@ -79,7 +79,7 @@ class UsageCountStore:
             if first_excess_month is not None:
                 connection.execute(sa.delete(uses).where(uses.c.month <= first_excess_month))
 
-    def sum_months(self, first_month: str = "", last_month: str = "9999-12") -> dict[UsageKey, tuple[int, ...]]:
+    def read_usage_sums(self, first_month: str = "", last_month: str = "9999-12") -> dict[UsageKey, tuple[int, ...]]:
         """Return the sums of a range of months.
 
         Parameters

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError, TooLargeError, UnauthenticatedError
 from hven.site.store._database import format_current_time, retired, sessions, user_tables, users, verifications
-from hven.site.store._snapshots import SnapshotRecord, record_from_row, record_to_row
+from hven.site.store._snapshots import SnapshotRecord, snapshot_record_from_row, snapshot_record_to_row
 
 if TYPE_CHECKING:
     from typing import Any
@@ -35,15 +35,15 @@ class UserTableStore:
         query = sa.select(user_tables).where(user_tables.c.owner == owner, is_current)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(user_tables.c.name))
-            return [(_record_from_row(row), row.expires) for row in rows]
+            return [(_user_table_record_from_row(row), row.expires) for row in rows]
 
     def list_user_tables(self) -> list[tuple[SnapshotRecord, str]]:
         """Return the tables of all users with their times of expiry, including expired ones."""
         query = sa.select(user_tables).order_by(user_tables.c.owner, user_tables.c.name)
         with self._database.begin_read() as connection:
-            return [(_record_from_row(row), row.expires) for row in connection.execute(query)]
+            return [(_user_table_record_from_row(row), row.expires) for row in connection.execute(query)]
 
-    def count_other_rows(self, owner: str, name: str, *, table_limit: int) -> int:
+    def count_rows_of_other_tables(self, owner: str, table_name: str, *, table_limit: int) -> int:
         """Count the rows of the owner's other tables, as a first check before an upload is read.
 
         Raises
@@ -52,7 +52,7 @@ class UserTableStore:
             There are `table_limit` tables already.
         """
         with self._database.begin_read() as connection:
-            other_rows = _list_other_rows(connection, owner, name)
+            other_rows = _list_other_table_rows(connection, owner, table_name)
         _check_table_count(other_rows, table_limit)
         return sum(row.rows for row in other_rows)
 
@@ -83,7 +83,7 @@ class UserTableStore:
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account is gone")
-            other_rows = _list_other_rows(connection, owner, name)
+            other_rows = _list_other_table_rows(connection, owner, name)
             _check_table_count(other_rows, table_limit)
             check_quota("rows", sum(row.rows for row in other_rows) + record.snapshot.rows, row_limit)
             check_quota("bytes", sum(row.bytes for row in other_rows) + record.snapshot.bytes, byte_limit)
@@ -92,15 +92,15 @@ class UserTableStore:
             retired_rows = connection.execute(sa.select(retired).where(is_retired_state))
             older_snapshots = [_snapshot_from_row(row) for row in retired_rows]
             connection.execute(sa.delete(retired).where(is_retired_state))
-            schedule_table_deletion(connection, _is_table(owner, name))
-            record_row = record_to_row(record)
+            schedule_table_deletion(connection, _build_user_table_condition(owner, name))
+            record_row = snapshot_record_to_row(record)
             values = {key: record_row[key] for key in ("bytes", "rows", "created", "record")}
             values |= {"owner": owner, "name": name, "snapshot": record.id}
             values |= {"path": record.snapshot.path, "expires": expires}
             connection.execute(sa.insert(user_tables).values(values))
             return older_snapshots
 
-    def delete_table(self, owner: str, name: str) -> None:
+    def delete_table(self, owner: str, table_name: str) -> None:
         """Delete a table from the store; a later sweep removes its files.
 
         Raises
@@ -109,11 +109,11 @@ class UserTableStore:
             The owner has no table of that name.
         """
         with self._database.begin_write() as connection:
-            deleted_count = schedule_table_deletion(connection, _is_table(owner, name.lower()))
+            deleted_count = schedule_table_deletion(connection, _build_user_table_condition(owner, table_name.lower()))
             if not deleted_count:
-                raise NotFoundError(f"you have no table {name!r:.120}")
+                raise NotFoundError(f"you have no table {table_name!r:.120}")
 
-    def set_expiry(self, owner: str, name: str, expires: str) -> None:
+    def set_expiry(self, owner: str, table_name: str, expires: str) -> None:
         """Set the time at which a table expires.
 
         Raises
@@ -121,13 +121,15 @@ class UserTableStore:
         NotFoundError
             The owner has no table of that name.
         """
-        statement = sa.update(user_tables).where(_is_table(owner, name.lower())).values(expires=expires)
+        statement = (
+            sa.update(user_tables).where(_build_user_table_condition(owner, table_name.lower())).values(expires=expires)
+        )
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
-                raise NotFoundError(f"{owner} has no table {name!r:.120}")
+                raise NotFoundError(f"{owner} has no table {table_name!r:.120}")
 
-    def has_expired(self, time_text: str) -> bool:
-        """Return whether `delete_expired` has something to do."""
+    def has_expired_entries(self, time_text: str) -> bool:
+        """Return whether `delete_expired_tables_and_sessions` has something to do."""
         expiry_queries = (
             sa.select(user_tables.c.name).where(user_tables.c.expires <= time_text),
             sa.select(retired.c.name).where(retired.c.until <= time_text),
@@ -136,7 +138,7 @@ class UserTableStore:
         with self._database.begin_read() as connection:
             return any(connection.execute(query.limit(1)).first() is not None for query in expiry_queries)
 
-    def delete_expired(self, time_text: str) -> tuple[int, list[Snapshot]]:
+    def delete_expired_tables_and_sessions(self, time_text: str) -> tuple[int, list[Snapshot]]:
         """Delete every table and every session that has expired by `time_text`.
 
         Returns
@@ -145,7 +147,7 @@ class UserTableStore:
             Number of deleted tables, and the snapshots that no query can begin to read any more: the caller drops
             their files.
         """
-        if not self.has_expired(time_text):
+        if not self.has_expired_entries(time_text):
             return 0, []
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.expires <= time_text))
@@ -195,27 +197,27 @@ def check_quota(quantity: str, total: int, limit: int) -> None:
         )
 
 
-def _is_table(owner: str, name: str) -> sa.ColumnElement[bool]:
-    return sa.and_(user_tables.c.owner == owner, user_tables.c.name == name)
+def _build_user_table_condition(owner: str, table_name: str) -> sa.ColumnElement[bool]:
+    return sa.and_(user_tables.c.owner == owner, user_tables.c.name == table_name)
 
 
-def _list_other_rows(connection: sa.Connection, owner: str, name: str) -> list[Any]:
+def _list_other_table_rows(connection: sa.Connection, owner: str, table_name: str) -> list[Any]:
     is_current = user_tables.c.expires > format_current_time()
     rows = connection.execute(sa.select(user_tables).where(user_tables.c.owner == owner, is_current))
-    return [row for row in rows if row.name != name.lower()]
+    return [row for row in rows if row.name != table_name.lower()]
 
 
-def _check_table_count(other_rows: list[Any], table_limit: int) -> None:
+def _check_table_count(other_table_rows: list[Any], table_limit: int) -> None:
     if table_limit == 0:
         remedy = "send the table with the query: UPLOAD=mine,param:PART"
         raise TooLargeError("this service keeps no tables of users", remedy=remedy)
-    if len(other_rows) >= table_limit:
-        message = f"you keep {len(other_rows)} tables already; the limit is {table_limit}"
+    if len(other_table_rows) >= table_limit:
+        message = f"you keep {len(other_table_rows)} tables already; the limit is {table_limit}"
         raise TooLargeError(message, remedy="delete one that you no longer need")
 
 
-class _SnapshotRow:
-    """A row of a user's table, as `record_from_row` of snapshots reads it."""
+class _UserTableSnapshotRow:
+    """A row of a user's table, as `snapshot_record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any, snapshot_id: str, created: str) -> None:
         self.id = snapshot_id
@@ -225,9 +227,9 @@ class _SnapshotRow:
         self.created = created
 
 
-def _record_from_row(row: Any) -> SnapshotRecord:
-    return record_from_row(_SnapshotRow(row, row.snapshot, row.created))
+def _user_table_record_from_row(row: Any) -> SnapshotRecord:
+    return snapshot_record_from_row(_UserTableSnapshotRow(row, row.snapshot, row.created))
 
 
 def _snapshot_from_row(row: Any) -> Snapshot:
-    return record_from_row(_SnapshotRow(row, "", "")).snapshot
+    return snapshot_record_from_row(_UserTableSnapshotRow(row, "", "")).snapshot

@@ -32,7 +32,7 @@ class UserStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def add_account(self, name: str) -> str:
+    def add_account(self, account: str) -> str:
         """Add an account.
 
         Returns
@@ -47,21 +47,21 @@ class UserStore:
         ConflictError
             The account exists already.
         """
-        if not ACCOUNT_NAME_PATTERN.fullmatch(name) or name in RESERVED_NAMES:
-            message = f"{name!r:.80} cannot be the name of an account"
+        if not ACCOUNT_NAME_PATTERN.fullmatch(account) or account in RESERVED_NAMES:
+            message = f"{account!r:.80} cannot be the name of an account"
             raise UserError(message, remedy="a lower-case letter, then lower-case letters, digits, _ and -")
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
-        values = {"name": name, "salt": salt, "hash": _hash_token(salt, secret)}
+        values = {"name": account, "salt": salt, "hash": _hash_token(salt, secret)}
         with self._database.begin_write() as connection:
-            if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
-                remedy = f"hven user remove {name} removes it with its tables"
-                raise ConflictError(f"there is an account {name!r} already", remedy=remedy)
-            delete_matching_jobs(connection, jobs.c.owner == name)  # jobs of an earlier account of that name
+            if connection.execute(sa.select(users.c.name).where(users.c.name == account)).first():
+                remedy = f"hven user remove {account} removes it with its tables"
+                raise ConflictError(f"there is an account {account!r} already", remedy=remedy)
+            delete_matching_jobs(connection, jobs.c.owner == account)  # jobs of an earlier account of that name
             connection.execute(sa.insert(users).values(**values, created=format_current_time()))
-        return f"{name}.{secret}"
+        return f"{account}.{secret}"
 
-    def renew_token(self, name: str) -> str:
+    def renew_token(self, account: str) -> str:
         """Renew the token of an account; its old token and its sessions end, its tables and jobs stay.
 
         Raises
@@ -72,12 +72,12 @@ class UserStore:
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
         values = {"salt": salt, "hash": _hash_token(salt, secret)}
-        statement = sa.update(users).where(users.c.name == name).values(values)
+        statement = sa.update(users).where(users.c.name == account).values(values)
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
-                raise NotFoundError(f"there is no account {name!r:.80}", remedy="hven user list shows them")
-            connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
-        return f"{name}.{secret}"
+                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+            connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
+        return f"{account}.{secret}"
 
     def list_accounts(self) -> list[tuple[str, str]]:
         """List the name of every account and the time when it was created."""
@@ -85,15 +85,15 @@ class UserStore:
         with self._database.begin_read() as connection:
             return [(row.name, row.created) for row in connection.execute(query)]
 
-    def has_account(self, name: str | None = None) -> bool:
+    def has_account(self, account: str | None = None) -> bool:
         """Return whether there is an account of this name; None: any account at all."""
         query = sa.select(users.c.name).limit(1)
-        if name is not None:
-            query = query.where(users.c.name == name)
+        if account is not None:
+            query = query.where(users.c.name == account)
         with self._database.begin_read() as connection:
             return connection.execute(query).first() is not None
 
-    def remove_account(self, name: str) -> list[str]:
+    def remove_account(self, account: str) -> list[str]:
         """Remove an account with everything it owns, at once: token, sessions, tables, jobs.
 
         Returns
@@ -107,15 +107,15 @@ class UserStore:
             There is no account of that name.
         """
         with self._database.begin_write() as connection:
-            if not connection.execute(sa.delete(users).where(users.c.name == name)).rowcount:
-                raise NotFoundError(f"there is no account {name!r:.80}", remedy="hven user list shows them")
-            connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
-            schedule_table_deletion(connection, user_tables.c.owner == name)
-            connection.execute(sa.delete(drafts).where(drafts.c.owner == name))
-            delete_account_grants(connection, name)
-            return delete_matching_jobs(connection, jobs.c.owner == name)
+            if not connection.execute(sa.delete(users).where(users.c.name == account)).rowcount:
+                raise NotFoundError(f"there is no account {account!r:.80}", remedy="hven user list shows them")
+            connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
+            schedule_table_deletion(connection, user_tables.c.owner == account)
+            connection.execute(sa.delete(drafts).where(drafts.c.owner == account))
+            delete_account_grants(connection, account)
+            return delete_matching_jobs(connection, jobs.c.owner == account)
 
-    def delete_orphan_jobs(self, owner_prefix: str, is_alive: Callable[[str], bool]) -> list[str]:
+    def delete_jobs_of_invalid_owners(self, owner_prefix: str, is_owner_valid: Callable[[str], bool]) -> list[str]:
         """Delete the jobs of principals that are no accounts and are no longer valid.
 
         A process that runs such a job notices.
@@ -124,7 +124,7 @@ class UserStore:
         ----------
         owner_prefix
             Beginning of the names of these principals.
-        is_alive
+        is_owner_valid
             Returns whether the principal of a name is still valid.
 
         Returns
@@ -135,13 +135,13 @@ class UserStore:
         is_principal = jobs.c.owner.startswith(owner_prefix, autoescape=True)
         query = sa.select(jobs.c.owner).where(is_principal).distinct()
         with self._database.begin_read() as connection:
-            orphan_owners = [name for name in connection.execute(query).scalars() if not is_alive(name)]
+            orphan_owners = [name for name in connection.execute(query).scalars() if not is_owner_valid(name)]
         if not orphan_owners:
             return []
         with self._database.begin_write() as connection:
             return delete_matching_jobs(connection, jobs.c.owner.in_(orphan_owners))
 
-    def verify_token(self, token: str) -> str | None:
+    def find_account_by_token(self, token: str) -> str | None:
         """Return the name of the account whose token this is, or None.
 
         The comparison takes the same time either way.

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hven.site.store._database import StateDatabase
-    from hven.site.store._schedules import Alert
+    from hven.site.store._schedules import CollectionAlert
 
 REQUEST_META_KEY = "verify"  # key in `meta`: when a verification of everything published was last requested
 MIN_REQUEST_INTERVAL = timedelta(minutes=10)  # a process that dies again and again requests it no more often
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class SnapshotVerification:
     """The result of verifying a snapshot.
 
     Attributes
@@ -73,25 +73,27 @@ class Verification:
         return None
 
 
-class VerificationStore:
+class SnapshotVerificationStore:
     """The verifications of a store."""
 
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def list_verifications(self) -> dict[str, Verification]:
+    def list_verifications(self) -> dict[str, SnapshotVerification]:
         """Return the last verification of each snapshot, by its id."""
         with self._database.begin_read() as connection:
             rows = connection.execute(sa.select(verifications))
             return {row.snapshot: _verification_from_row(row) for row in rows}
 
-    def list_damaged(self) -> dict[str, Verification]:
+    def map_verifications_of_damaged(self) -> dict[str, SnapshotVerification]:
         """Return the verifications of damaged snapshots, by their ids."""
         query = sa.select(verifications).where(verifications.c.faults != "{}")
         with self._database.begin_read() as connection:
             return {row.snapshot: _verification_from_row(row) for row in connection.execute(query)}
 
-    def record_verifications(self, new_verifications: Iterable[Verification], new_alerts: Iterable[Alert] = ()) -> None:
+    def record_verifications(
+        self, new_verifications: Iterable[SnapshotVerification], new_alerts: Iterable[CollectionAlert] = ()
+    ) -> None:
         """Record results, all at once.
 
         Every process then sees at once which snapshots are damaged, and which are no longer.
@@ -120,7 +122,7 @@ class VerificationStore:
             if changed:
                 increment_version(connection)
 
-    def request_verification(self) -> None:
+    def request_full_verification(self) -> None:
         """Request a verification of everything published as soon as possible: a process died of what it read."""
         with self._database.begin_write() as connection:
             last_request = read_meta_value(connection, REQUEST_META_KEY)
@@ -150,9 +152,9 @@ def _has_snapshot(connection: sa.Connection, snapshot_id: str) -> bool:
     return False
 
 
-def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> Verification:
+def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> SnapshotVerification:
     columns = row._mapping  # noqa: SLF001  (SQLAlchemy's public name)
-    return Verification(
+    return SnapshotVerification(
         snapshot=columns["snapshot"],
         table=columns["table_name"],
         collection=columns["collection"],
@@ -163,4 +165,4 @@ def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> Verification:
     )
 
 
-__all__ = ["Verification", "VerificationStore"]
+__all__ = ["SnapshotVerification", "SnapshotVerificationStore"]

@@ -57,7 +57,7 @@ class IngestRun:
     report: str | None = None
 
 
-class RunStore:
+class IngestRunStore:
     """The runs of a store.
 
     Common

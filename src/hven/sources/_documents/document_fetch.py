@@ -20,7 +20,7 @@ from hven.sources._documents.document_store import (
     FetchedDocument,
 )
 from hven.sources._documents.document_values import InvalidDocumentError, extract_values
-from hven.sources._reading.file_listing import check_link
+from hven.sources._reading.file_listing import refuse_escaping_link
 from hven.sources._reading.service_client import ServiceClient, extract_error_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class DocumentFetcher:
     max_age_seconds: float | None
     retry_after_seconds: float
 
-    def fetch_document(self, name: str, modified: Any, address: str) -> FetchedDocument:
+    def fetch_document(self, document_id: str, modified: Any, address: str) -> FetchedDocument:
         """Fetch a document, and extract its values."""
         try:
             if self.service is None:
@@ -63,23 +63,27 @@ class DocumentFetcher:
             retry_time = time.time()
             if error.state != STATE_FAILED:
                 retry_time += self.retry_after_seconds
-            return FetchedDocument(id=name, modified=modified, state=error.state, note=str(error), due_time=retry_time)
+            return FetchedDocument(
+                id=document_id, modified=modified, state=error.state, note=str(error), due_time=retry_time
+            )
         except InvalidDocumentError as error:
             retry_time = time.time() + self.retry_after_seconds
-            return FetchedDocument(id=name, modified=modified, state=STATE_BROKEN, note=str(error), due_time=retry_time)
+            return FetchedDocument(
+                id=document_id, modified=modified, state=STATE_BROKEN, note=str(error), due_time=retry_time
+            )
         due_time = None
         if self.max_age_seconds is not None:
             due_time = time.time() + self.max_age_seconds
         return FetchedDocument(
-            id=name, modified=modified, state=STATE_HERE, note=doubt, due_time=due_time, values=values, body=body
+            id=document_id, modified=modified, state=STATE_HERE, note=doubt, due_time=due_time, values=values, body=body
         )
 
     def _read_local_file(self, name: str) -> bytes:
         path = self.directory / name
         try:
-            check_link(path, name, (self.directory, *self.roots))
+            refuse_escaping_link(path, name, (self.directory, *self.roots))
             with path.open("rb") as file:
-                return self._collect_document(iter(lambda: file.read(1 << 16), b""))
+                return self._read_document_bytes(iter(lambda: file.read(1 << 16), b""))
         except SourceError as error:
             raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except OSError as error:
@@ -99,7 +103,7 @@ class DocumentFetcher:
                         state = STATE_FAILED
                     reason = extract_error_text(answer)[:80] or "it does not say why"
                     raise _NoDocumentError(state, f"{service.host} answers {answer.status}: {reason}")
-                return self._collect_document(answer.parts)
+                return self._read_document_bytes(answer.parts)
 
         try:
             return service.retry(request_once)
@@ -108,13 +112,13 @@ class DocumentFetcher:
         except UserError as error:
             raise _NoDocumentError(STATE_FAILED, error.message) from None
 
-    def _collect_document(self, parts: Iterable[bytes]) -> bytes:
+    def _read_document_bytes(self, parts: Iterable[bytes]) -> bytes:
         """Read a document; of a FITS file only its first header."""
         document = bytearray()
         for part in parts:
             document += part
             if self.document_form == "header" and document.startswith(b"SIMPLE  ="):
-                header_end = _find_header_end(document)
+                header_end = _find_fits_header_end(document)
                 if header_end:
                     return bytes(document[:header_end])
             if len(document) > self.byte_limit:
@@ -130,7 +134,7 @@ class _NoDocumentError(Exception):
         self.state = state
 
 
-def _find_header_end(document: bytearray) -> int:
+def _find_fits_header_end(document: bytearray) -> int:
     """Find where a header of 80 columns ends; 0: it does not end yet, or its cards are lines."""
     at = document.find(END_CARD)
     while at >= 0 and at % 80:
@@ -174,7 +178,7 @@ def fetch_documents(
             stack.enter_context(fetcher.service.keep_connections())
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="documents")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        run = _FetchRun(
+        run = _DocumentFetchRun(
             store,
             fetcher,
             pool,
@@ -184,7 +188,7 @@ def fetch_documents(
         )
         stack.callback(run.save_documents)
         while run.schedule_documents():
-            run.collect_document()
+            run.wait_for_document()
             if len(run.unsaved) >= SAVE_BATCH_SIZE or time.monotonic() - last_save_time > SAVE_INTERVAL_SECONDS:
                 run.save_documents()
                 last_save_time = time.monotonic()
@@ -196,7 +200,7 @@ def fetch_documents(
             on_notice(notice)
 
 
-class _FetchRun:
+class _DocumentFetchRun:
     """The documents that are scheduled and fetched in one run.
 
     Attributes
@@ -236,7 +240,7 @@ class _FetchRun:
         """Schedule more documents; return False if none is scheduled any more."""
         while self._has_more and len(self._scheduled) < self.max_scheduled:
             request = None
-            if not self._is_over():
+            if not self._has_reached_limit():
                 request = next(self._requests, None)
             if request is None:
                 self._has_more = False
@@ -244,13 +248,13 @@ class _FetchRun:
                 self._scheduled.append(self.pool.submit(self.fetcher.fetch_document, *request))
         return bool(self._scheduled)
 
-    def _is_over(self) -> bool:
+    def _has_reached_limit(self) -> bool:
         if self.give_up_reason or time.monotonic() > self.end_time:
             return True
         scheduled_count = self.fetched_count + len(self._scheduled)
         return self.document_limit is not None and scheduled_count >= self.document_limit
 
-    def collect_document(self) -> None:
+    def wait_for_document(self) -> None:
         """Wait for the next document; give the service up after too many failures in a row."""
         document = self._scheduled.popleft().result()
         self.unsaved.append(document)

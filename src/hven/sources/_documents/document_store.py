@@ -89,7 +89,7 @@ class DocumentStore:
             remedy="make room on the disk of var/; if the file is damaged, remove it: its documents are fetched again",
         )
 
-    def request_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
+    def record_wanted_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
         """Record which documents the rows name: id, modification, address; the latest modification counts."""
         self._write_rows(
             "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, "
@@ -148,7 +148,9 @@ class DocumentStore:
             ),
         )
 
-    def find_documents(self, ids: Sequence[str]) -> dict[str, tuple[str, Any, float | None, str | None, str | None]]:
+    def find_document_records(
+        self, ids: Sequence[str]
+    ) -> dict[str, tuple[str, Any, float | None, str | None, str | None]]:
         """Return what is known of documents: state, modification, time of the fetch, form and values."""
         facts_by_id = {}
         for at in range(0, len(ids), IDS_PER_QUERY):
@@ -160,9 +162,9 @@ class DocumentStore:
                 facts_by_id[name] = tuple(facts)
         return facts_by_id
 
-    def read_body(self, name: str) -> bytes:
+    def read_body(self, document_id: str) -> bytes:
         """Return a document as it was received."""
-        row = self._execute_query("SELECT body FROM documents WHERE id = ?", name).fetchone()
+        row = self._execute_query("SELECT body FROM documents WHERE id = ?", document_id).fetchone()
         if row is None or row[0] is None:
             return b""
         return zlib.decompress(row[0])
@@ -184,18 +186,18 @@ class DocumentStore:
             WHERE d.note <> '' GROUP BY d.state, d.note ORDER BY count(*) DESC"""
         )
 
-    def _execute_query(self, text: str, *values: Any) -> sqlite3.Cursor:
+    def _execute_query(self, sql: str, *values: Any) -> sqlite3.Cursor:
         try:
-            return self._connection.execute(text, values)
+            return self._connection.execute(sql, values)
         except sqlite3.Error as error:
             raise self._build_storage_error(error) from error
 
-    def _write_rows(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
+    def _write_rows(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Write rows in one transaction: after a crash all or none of them are there."""
         try:
             self._connection.execute("BEGIN")
             try:
-                self._connection.executemany(text, rows)
+                self._connection.executemany(sql, rows)
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise

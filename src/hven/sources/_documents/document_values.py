@@ -11,7 +11,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from hven.formats.media import read_label_cards
+from hven.formats.media import parse_label_cards
 from hven.model.errors import SourceError
 from hven.sources import fits_headers
 
@@ -30,7 +30,7 @@ class InvalidDocumentError(Exception):
     """The document does not have the expected form; the text says why."""
 
 
-def _open_header(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
+def _create_header_lookup(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
     lines = _split_header_lines(body)
     cards = fits_headers.parse_cards(_select_cards(lines, keywords), keywords)
     return cards.card_values.get
@@ -45,7 +45,7 @@ def _select_cards(lines: list[str], keywords: Collection[str]) -> list[str]:
         key = " ".join(key_text.split())
         continues = is_continued and line.startswith("CONTINUE")
         is_continued = key in keywords or continues
-        if is_continued and (card := _format_card(line)) is not None:
+        if is_continued and (card := _convert_line_to_card(line)) is not None:
             cards.append(card)
     return cards
 
@@ -72,17 +72,17 @@ def _split_header_lines(body: bytes) -> list[str]:
     complaint = "it is no header"
     if is_page:
         complaint = "it is a page without a header"
-        preformatted_text = _HTML_TAG_PATTERN.sub("", _extract_preformatted(text))
+        preformatted_text = _HTML_TAG_PATTERN.sub("", _extract_pre_sections(text))
         text = html.unescape(preformatted_text)
     lines = text.splitlines()
-    if not any(_format_card(line) for line in lines):
+    if not any(_convert_line_to_card(line) for line in lines):
         raise InvalidDocumentError(complaint)
     if not is_page and _END_LINE_PATTERN.search(body) is None:
         raise InvalidDocumentError("it ends within the header")
     return lines
 
 
-def _extract_preformatted(text: str) -> str:
+def _extract_pre_sections(text: str) -> str:
     """Return the text in all `<pre>` sections of a page."""
     sections = []
     lower = text.lower()
@@ -96,7 +96,7 @@ def _extract_preformatted(text: str) -> str:
     return "\n".join(sections)
 
 
-def _format_card(line: str) -> str | None:
+def _convert_line_to_card(line: str) -> str | None:
     """Write a line as a card has it: keywords in their eight columns, longer ones behind HIERARCH."""
     line = line.rstrip()
     if line[8:10] == "= " or line.startswith(("CONTINUE", "COMMENT ", "HISTORY ")):
@@ -111,7 +111,7 @@ def _format_card(line: str) -> str | None:
     return f"HIERARCH {key} = {value_text}"
 
 
-def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (it parses all)
     try:
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -139,16 +139,16 @@ def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  
 
 
 # all of it is parsed
-def _open_label(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001
+def _create_label_lookup(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001
     if _HTML_PATTERN.match(body):
         raise InvalidDocumentError("it is a page, and no label")
     try:
-        return {card.keyword: card.value for card in read_label_cards(body)}.get
+        return {card.keyword: card.value for card in parse_label_cards(body)}.get
     except SourceError as error:
         raise InvalidDocumentError(error.message) from None
 
 
-def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+def _create_xml_lookup(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (it parses all)
     from lxml import etree  # noqa: PLC0415  (only for those who have such documents)
 
     try:
@@ -191,10 +191,10 @@ def _check_query_status(root: Any) -> None:
 
 
 DOCUMENT_FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], object]]] = {
-    "header": _open_header,
-    "json": _open_json,
-    "label": _open_label,
-    "xml": _open_xml,
+    "header": _create_header_lookup,
+    "json": _create_json_lookup,
+    "label": _create_label_lookup,
+    "xml": _create_xml_lookup,
 }
 
 

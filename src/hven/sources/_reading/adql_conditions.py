@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from hven.adql import quote_name
+from hven.adql import quote_adql_name
 from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AdqlConditionWriter:
     Parameters
     ----------
     service_names
-        Names that the service writes otherwise than `hven.adql.quote_name` does.
+        Names that the service writes otherwise than `hven.adql.quote_adql_name` does.
     """
 
     def __init__(self, service_names: Mapping[str, str]) -> None:
@@ -38,9 +38,9 @@ class AdqlConditionWriter:
 
     def write_column(self, name: str, *, is_computed: bool = False) -> str:  # noqa: ARG002  (sums are the service's)
         """Write the name of a column."""
-        return self.service_names.get(name) or quote_name(name)
+        return self.service_names.get(name) or quote_adql_name(name)
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition that there is no value."""
         return f"{self.write_column(name)} IS NULL"
 
@@ -54,18 +54,20 @@ class AdqlConditionWriter:
             return repr(value)
         raise SourceError(f"{value!r} cannot be asked for by TAP", remedy="choose a key of numbers, texts or times")
 
-    def write_key_conditions(self, columns: Sequence[str], keys: pa.Table, portion: int) -> Iterator[tuple[str, ...]]:
+    def write_key_condition_groups(
+        self, columns: Sequence[str], keys: pa.Table, keys_per_group: int
+    ) -> Iterator[tuple[str, ...]]:
         """Write conditions for keys in groups: each condition is true for one or more keys."""
         if len(columns) == 1:
             values = keys.column(columns[0])
             if values.null_count:
-                yield (self.write_is_null(columns[0]),)
+                yield (self.write_null_condition(columns[0]),)
             values_present = list(dict.fromkeys(pc.drop_null(values).to_pylist()))
-            for at in range(0, len(values_present), portion):
-                yield tuple(self.write_literal(value) for value in values_present[at : at + portion])
+            for at in range(0, len(values_present), keys_per_group):
+                yield tuple(self.write_literal(value) for value in values_present[at : at + keys_per_group])
             return
         rows = list(dict.fromkeys(zip(*(keys.column(name).to_pylist() for name in columns), strict=True)))
-        step = max(1, portion // len(columns))
+        step = max(1, keys_per_group // len(columns))
         for at in range(0, len(rows), step):
             yield tuple(self._write_key_row(columns, row) for row in rows[at : at + step])
 
@@ -74,19 +76,19 @@ class AdqlConditionWriter:
         conditions: list[str] = []
         for name, value in zip(columns, values, strict=True):
             if value is None:
-                conditions.append(self.write_is_null(name))
+                conditions.append(self.write_null_condition(name))
             else:
                 conditions.append(f"{self.write_column(name)} = {self.write_literal(value)}")
         return f"({' AND '.join(conditions)})"
 
-    def join_conditions(self, columns: Sequence[str], parts: Sequence[str]) -> str:
-        """Join the conditions that `write_key_conditions` wrote."""
-        if len(columns) == 1 and parts != (self.write_is_null(columns[0]),):
+    def join_key_conditions(self, columns: Sequence[str], parts: Sequence[str]) -> str:
+        """Join the conditions that `write_key_condition_groups` wrote."""
+        if len(columns) == 1 and parts != (self.write_null_condition(columns[0]),):
             return f"{self.write_column(columns[0])} IN ({', '.join(parts)})"
         return f"({' OR '.join(parts)})"
 
 
-def write_table_name(text: str) -> str:
+def quote_adql_table_name(text: str) -> str:
     """Write a table as in a query: quoted as a whole if it is no name (``J/A+A/1/2``)."""
     if _QUALIFIED_NAME_PATTERN.fullmatch(text):
         return text

@@ -15,11 +15,11 @@ _TEXT_ARRAY_PATTERN = r"(?s)^\[.*\]$"
 
 
 def is_list_type(arrow_type: pa.DataType) -> bool:
-    """Check whether `parse_arrays` reads a type."""
+    """Check whether `parse_json_arrays` reads a type."""
     return bool(pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type))
 
 
-def parse_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+def parse_json_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     """Read arrays of numbers, truth values or texts; those of several dimensions are laid out in the order of the text.
 
     Parameters

@@ -13,12 +13,12 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 from hven.sources._reading import readme
 from hven.sources._reading.fixed_width_splitter import UNIT_SEPARATOR
-from hven.sources._reading.repeated_names import deduplicate_names, list_renamed
+from hven.sources._reading.repeated_names import list_renamed_names, rename_repeated_names
 from hven.sources._reading.text_units import parse_units
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _RULE_PATTERN = re.compile(r"[ \t]*(?:(?:=+ +)*={2,}(?: +=+)*|(?:-+ +)*-{2,}(?: 
 _DAOPHOT_LINE_CHARACTERS = 80  # characters of a line of DAOPHOT
 _RULE_RUN_PATTERN = re.compile(r"[-=]+")
 _SECTION_END_PATTERN = re.compile(r"(?:-{6,}|={6,})\s*")  # ends a section of a ReadMe
-_TEXT_TYPE, _INTEGER_TYPE, _NUMBER_TYPE = Type("char", "*"), Type("long"), Type("double")
+_TEXT_TYPE, _INTEGER_TYPE, _NUMBER_TYPE = ColumnType("char", "*"), ColumnType("long"), ColumnType("double")
 _IPAC_TYPES = {
     "char": _TEXT_TYPE,
     "c": _TEXT_TYPE,
@@ -51,7 +51,7 @@ _IPAC_TYPE_WORDS = {"", "date", *_IPAC_TYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextHeader:
+class CatalogueTextHeader:
     """What the header of a known format states.
 
     Attributes
@@ -81,7 +81,7 @@ class TextHeader:
     delimiter: str
     comment: str | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
-    types: Mapping[str, Type] = field(default_factory=dict)
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
     nulls: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ranges: Sequence[tuple[int, int]] = ()
     counts_bytes: bool = False
@@ -100,8 +100,8 @@ class _FileBeginning:
     lines: list[str]
     starts: list[int]
 
-    def find_line_end(self, line: int) -> int:
-        return self.starts[line + 1]
+    def get_line_end_offset(self, line_number: int) -> int:
+        return self.starts[line_number + 1]
 
     def list_data_lines(self, first_line: int, comment: str | None, line_limit: int = 400) -> list[str]:
         """List lines from `first_line` on that are neither blank nor comments."""
@@ -114,7 +114,7 @@ class _FileBeginning:
                     break
         return data_lines
 
-    def skip_lines(self, first_line: int, is_skipped: Callable[[str], bool]) -> int:
+    def find_line_after_skipped(self, first_line: int, is_skipped: Callable[[str], bool]) -> int:
         """Find the first line from `first_line` on that is neither blank nor to be skipped."""
         line_number = first_line
         while line_number < len(self.lines):
@@ -125,7 +125,7 @@ class _FileBeginning:
         return line_number
 
 
-def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | None:
+def recognize_catalogue_header(first_bytes: bytes, start: int, file: str) -> CatalogueTextHeader | None:
     """Recognise the header of a known format.
 
     Parameters
@@ -163,13 +163,13 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
     return None
 
 
-def _rename_repeated_columns(header: TextHeader) -> TextHeader:
+def _rename_repeated_columns(header: CatalogueTextHeader) -> CatalogueTextHeader:
     """Give each column that shares its name with another one a number.
 
     Where a format describes them by name, all get the description of that name.
     """
-    names = deduplicate_names(header.names)
-    renamed = list_renamed(header.names, names)
+    names = rename_repeated_names(header.names)
+    renamed = list_renamed_names(header.names, names)
     if not renamed:
         return header
     columns = dict(header.columns)
@@ -208,9 +208,9 @@ class _VizierColumn:
     ucd: str | None = None
 
 
-def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read VizieR's TSV: comments ``#Column name (format) text [ucd=...]``, then names, units and a ruled line."""
-    line_number = beginning.skip_lines(first_line, lambda line: line.startswith("#"))
+    line_number = beginning.find_line_after_skipped(first_line, lambda line: line.startswith("#"))
     described = _read_vizier_comments(beginning.lines[first_line:line_number])
     if not described or line_number >= len(beginning.lines):
         return None
@@ -228,13 +228,13 @@ def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeade
     _refuse_second_vizier_table(beginning, row)
     units += [""] * (len(names) - len(units))
     columns: dict[str, Column] = {}
-    types: dict[str, Type] = {}
+    types: dict[str, ColumnType] = {}
     for name, unit in zip(names, units, strict=False):
         vizier_column = described.get(name, _VizierColumn())
         columns[name] = _build_column(name, unit=unit, description=vizier_column.description, ucd=vizier_column.ucd)
         if re.match(r"a?\d*A", vizier_column.format):
             types[name] = _TEXT_TYPE
-    return TextHeader(
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[row],
         delimiter="\t",
@@ -261,7 +261,7 @@ def _refuse_second_vizier_table(beginning: _FileBeginning, first_row: int) -> No
         if line.startswith("#Column\t"):
             raise SourceError(
                 "another table begins here: the answer of VizieR holds several",
-                place=Place(file=beginning.file, line=line_number),
+                place=TextPlace(file=beginning.file, line=line_number),
                 remedy="ask VizieR for one table (`-source=II/246/out`), or cut the file into one for each table",
             )
 
@@ -270,13 +270,13 @@ def _is_dashes(line: str) -> bool:
     return re.fullmatch(r"[-\s]*-[-\s]*", line) is not None
 
 
-def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     r"""Read IPAC's table format.
 
     It has keywords ``\key = value``, and up to four lines of names, types, units and null words between bars, under
     which the values stand.
     """
-    header_start = beginning.skip_lines(first_line, lambda line: line.startswith("\\"))
+    header_start = beginning.find_line_after_skipped(first_line, lambda line: line.startswith("\\"))
     rows: list[str] = []
     for line in beginning.lines[header_start : header_start + 5]:
         if not line.startswith("|"):
@@ -289,17 +289,17 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
     body = beginning.list_data_lines(line_number, "\\")
     if any(_find_bars(row) != bars for row in rows) or any(line.startswith("|") for line in body):
         return None
-    _check_under_bars(beginning, line_number, bars)
+    _refuse_values_under_bars(beginning, line_number, bars)
     ranges = [(range_start + 1, right) for range_start, right in itertools.pairwise(bars)]
     cells = [_cut_ipac_cells(row, ranges) for row in rows]
     kinds_are_known = len(rows) > 1 and all(_strip_dashes(cell).lower() in _IPAC_TYPE_WORDS for cell in cells[1])
     if not kinds_are_known and not body:
         return None  # rows between bars, without a header
     stated_names = [_strip_dashes(cell) or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
-    names = deduplicate_names(stated_names)
+    names = rename_repeated_names(stated_names)
     cells += [[""] * len(names)] * (4 - len(cells))
     columns: dict[str, Column] = {}
-    types: dict[str, Type] = {}
+    types: dict[str, ColumnType] = {}
     nulls: dict[str, Sequence[str]] = {}
     for name, kind, unit, null in zip(names, cells[1], cells[2], cells[3], strict=True):
         columns[name] = _build_column(name, unit=_strip_dashes(unit))
@@ -308,7 +308,7 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
             types[name] = _IPAC_TYPES[type_word]
         if null:
             nulls[name] = [null]
-    return TextHeader(
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter=UNIT_SEPARATOR,
@@ -318,7 +318,7 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
         nulls=nulls,
         ranges=ranges,
         has_units=len(rows) > 2,
-        renamed=list_renamed(stated_names, names),
+        renamed=list_renamed_names(stated_names, names),
     )
 
 
@@ -334,7 +334,7 @@ def _cut_ipac_cells(row: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
     return [row[start:end].strip() for start, end in ranges]
 
 
-def _check_under_bars(beginning: _FileBeginning, first_line: int, bars: Sequence[int]) -> None:
+def _refuse_values_under_bars(beginning: _FileBeginning, first_line: int, bars: Sequence[int]) -> None:
     """Refuse values that stand under a bar between two columns."""
     for line_number, line in enumerate(beginning.lines[first_line:], first_line + 1):
         if line.startswith("\\"):
@@ -343,7 +343,7 @@ def _check_under_bars(beginning: _FileBeginning, first_line: int, bars: Sequence
             if line[bar : bar + 1].strip():
                 raise SourceError(
                     f"a value stands under the bar at character {bar + 1}, so it belongs to no column",
-                    place=Place(file=beginning.file, line=line_number),
+                    place=TextPlace(file=beginning.file, line=line_number),
                     remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and "
                     "`fields:`",
                 )
@@ -359,7 +359,7 @@ class _SextractorColumn:
     unit: str
 
 
-def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read SExtractor's catalogue: comments ``#  3 NAME  text  [unit]``.
 
     Numbers that are left out belong to the elements of an array.
@@ -393,7 +393,7 @@ def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextH
             columns[label] = _build_column(
                 label, unit=described_column.unit, description=described_column.description.strip()
             )
-    return TextHeader(
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter="whitespace",
@@ -419,19 +419,19 @@ def _read_sextractor_comments(beginning: _FileBeginning, first_line: int) -> lis
     return described
 
 
-def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read DAOPHOT's and APPHOT's text: ``#N`` names, ``#U`` units, ``#F`` formats.
 
     A record goes on over lines that end with a backslash.
     """
     if not beginning.lines[first_line].startswith("#"):
         return None
-    line_number = beginning.skip_lines(first_line, lambda line: line.startswith("#"))
+    line_number = beginning.find_line_after_skipped(first_line, lambda line: line.startswith("#"))
     groups = _read_daophot_comments(beginning.lines[first_line:line_number])
     if not groups:
         return None
     lines = beginning.list_data_lines(line_number, "#", 4000)
-    joined_bytes = join_continuation_lines("\n".join(lines).encode())
+    joined_bytes = join_daophot_lines("\n".join(lines).encode())
     first_record = joined_bytes.decode().split("\n")[0]
     aperture_count = _count_apertures(lines, len(groups))
     groups += [groups[-1]] * (aperture_count - 1)
@@ -451,18 +451,18 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
                 columns[label] = _build_column(label, unit=unit)
     ranges = _compute_daophot_ranges(groups)
     delimiter = UNIT_SEPARATOR
-    if not ranges or any(map(_has_lost_its_places, lines)):
+    if not ranges or any(map(_has_wrong_daophot_length, lines)):
         ranges = []
         delimiter = "whitespace"
     value_count = len(first_record.split())
     if not ranges and value_count and value_count != len(names):
         raise SourceError(
             f"the header has {len(names)} names, but the first record has {value_count} values",
-            place=Place(file=beginning.file, line=line_number + 1),
+            place=TextPlace(file=beginning.file, line=line_number + 1),
             remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with "
             "`kind: python`",
         )
-    return TextHeader(
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter=delimiter,
@@ -495,7 +495,7 @@ def _count_apertures(lines: Sequence[str], group_count: int) -> int:
     return 1
 
 
-def _has_lost_its_places(line: str) -> bool:
+def _has_wrong_daophot_length(line: str) -> bool:
     """Check whether a line of DAOPHOT goes on in the next one, but not from its 80th character."""
     text = line.rstrip()
     return text.endswith("\\") and len(text) != _DAOPHOT_LINE_CHARACTERS
@@ -524,7 +524,7 @@ def _compute_daophot_ranges(groups: Sequence[Mapping[str, Sequence[str]]]) -> li
     return ranges
 
 
-def join_continuation_lines(data: bytes) -> bytes:
+def join_daophot_lines(data: bytes) -> bytes:
     """Join DAOPHOT's records that go on in the next line.
 
     An asterisk in the last place but one marks a line that is repeated.
@@ -533,20 +533,20 @@ def join_continuation_lines(data: bytes) -> bytes:
     return re.sub(rb"\\[ \t]*\r?\n", b" ", data)
 
 
-def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read RDB (starbase): names between tabs, and below them formats as ``10N`` or ``S``, which are no units."""
-    line_number = beginning.skip_lines(first_line, lambda line: line.lstrip().startswith("#"))
+    line_number = beginning.find_line_after_skipped(first_line, lambda line: line.lstrip().startswith("#"))
     if line_number + 1 >= len(beginning.lines) or "\t" not in beginning.lines[line_number]:
         return None
     stated_names = _split_tabs(beginning.lines[line_number])
-    names = deduplicate_names(stated_names)
+    names = rename_repeated_names(stated_names)
     formats = _split_tabs(beginning.lines[line_number + 1])
     if len(names) != len(formats) or not all(names) or not all(map(_RDB_FORMAT_PATTERN.fullmatch, formats)):
         return None
     text_names = [name for name, form in zip(names, formats, strict=True) if form.endswith("S")]
     types = dict.fromkeys(text_names, _TEXT_TYPE)
-    renamed = list_renamed(stated_names, names)
-    return TextHeader(
+    renamed = list_renamed_names(stated_names, names)
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[line_number + 2],
         delimiter="\t",
@@ -556,9 +556,9 @@ def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
     )
 
 
-def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read the AAS journals' machine-readable tables: a byte-by-byte description and the rows in one file."""
-    if not any(readme.is_description_start(line) for line in beginning.lines[first_line:]):
+    if not any(readme.is_byte_description_start(line) for line in beginning.lines[first_line:]):
         return None
     end = first_line + 1
     for line_number, line in enumerate(beginning.lines):
@@ -571,14 +571,14 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
     if len({id(fields) for fields in described.fields_by_table.values()}) != 1:
         raise SourceError(
             f"{len(described.fields_by_table)} tables are described in one file",
-            place=Place(file=beginning.file),
+            place=TextPlace(file=beginning.file),
             remedy="cut it into one file for each table, and name the description with `kind: fixed` and `readme:`",
         )
     fields = next(iter(described.fields_by_table.values()))
     columns_by_name = {item.column.name: item.column for item in fields}
     types = {item.column.name: item.column.type for item in fields}
     nulls = {item.column.name: readme.list_null_words(item) for item in fields if item.null}
-    return TextHeader(
+    return CatalogueTextHeader(
         names=[item.column.name for item in fields],
         offset=beginning.starts[end],
         delimiter=UNIT_SEPARATOR,
@@ -593,7 +593,7 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
     )
 
 
-def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
+def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> CatalogueTextHeader | None:
     """Read columns whose places a rule below the names shows, where blanks alone do not cut them.
 
     Examples are reStructuredText and headers of two lines.
@@ -612,7 +612,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
         return None
     runs = [match.span() for match in _RULE_RUN_PATTERN.finditer(rule)]
     body = [line for line in beginning.list_data_lines(line_number + 2, None) if line.strip() != rule.strip()]
-    if not body or not _is_rule_needed(head, body, runs):
+    if not body or not _should_cut_by_ruled_line(head, body, runs):
         return None
     run_ends = [end for _, end in runs]
     last_end = max(len(line) for line in body)
@@ -621,7 +621,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
     names = [head[start:end].strip() for start, end in ranges]
     if not all(names):
         return None
-    return TextHeader(
+    return CatalogueTextHeader(
         names=names,
         offset=beginning.starts[line_number + 2],
         delimiter=UNIT_SEPARATOR,
@@ -630,7 +630,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
     )
 
 
-def _is_rule_needed(head: str, body: Sequence[str], runs: Sequence[tuple[int, int]]) -> bool:
+def _should_cut_by_ruled_line(head: str, body: Sequence[str], runs: Sequence[tuple[int, int]]) -> bool:
     """Check whether the lines keep to the columns of a rule, and blanks alone do not cut them as well."""
     lines = [head, *body]
     if len(runs) < 2 or any("\t" in line for line in lines):
@@ -641,7 +641,7 @@ def _is_rule_needed(head: str, body: Sequence[str], runs: Sequence[tuple[int, in
     return not any(line[end:next_start].strip() for line in lines for end, next_start in gaps)
 
 
-_HEADER_RECOGNIZERS: tuple[Callable[[_FileBeginning, int], TextHeader | None], ...] = (
+_HEADER_RECOGNIZERS: tuple[Callable[[_FileBeginning, int], CatalogueTextHeader | None], ...] = (
     _read_ipac_header,
     _read_vizier_header,
     _read_daophot_header,
@@ -652,7 +652,7 @@ _HEADER_RECOGNIZERS: tuple[Callable[[_FileBeginning, int], TextHeader | None], .
 )
 
 
-def rename_columns(header: TextHeader, names: Sequence[str], file: str) -> TextHeader:
+def rename_columns(header: CatalogueTextHeader, names: Sequence[str], file: str) -> CatalogueTextHeader:
     """Give the columns the names that the descriptor states.
 
     Raises
@@ -663,7 +663,7 @@ def rename_columns(header: TextHeader, names: Sequence[str], file: str) -> TextH
     if len(names) != len(header.names):
         raise SourceError(
             f"`names` has {len(names)} names, but the header has {len(header.names)} fields",
-            place=Place(file=file),
+            place=TextPlace(file=file),
             remedy="give one name per field",
         )
     new = dict(zip(header.names, names, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast_or_null, find_overflow, parse_number, parse_times
+from hven.model.literal import cast_or_null, find_overflowed_numbers, parse_number, parse_times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def strip_blanks(text: pa.Array) -> pa.Array:
     return pc.utf8_trim(text, characters=BLANK_CHARACTERS)
 
 
-def is_convertible_type(arrow_type: pa.DataType) -> bool:
+def is_parsable_cell_type(arrow_type: pa.DataType) -> bool:
     """Check whether `parse_cells` reads text as this type."""
     types = pa.types
     checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp)
@@ -81,7 +81,7 @@ def parse_cells(
         return replace_null_words(text, null_words), None
     value_set = build_null_words(tuple(null_words))
     blank = pc.is_in(text, value_set=value_set)
-    text = _replace_marked(text, blank)
+    text = _replace_masked_with_null(text, blank)
     if pa.types.is_boolean(arrow_type):
         return _parse_booleans(text)
     if pa.types.is_timestamp(arrow_type):
@@ -118,7 +118,7 @@ def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
 
 def decode_json_strings(text: pa.Array) -> pa.Array:
     """Decode JSON's strings, and its null; other JSON stays as it is."""
-    text = _replace_marked(text, pc.equal(text, "null"))
+    text = _replace_masked_with_null(text, pc.equal(text, "null"))
     quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
     if not pc.any(quoted).as_py():
         return text
@@ -155,18 +155,18 @@ def replace_null_numbers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
             same = pc.equal(values, pa.scalar(number).cast(kind))
         except (pa.ArrowInvalid, OverflowError):  # 99.99 or 10**30 in a column of integers
             continue
-        values = _replace_marked(values, same)
+        values = _replace_masked_with_null(values, same)
     return values
 
 
-def replace_null_values(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
+def replace_null_markers(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
     """Replace the words or numbers for a missing value with null; values within arrays stay."""
     if pa.types.is_string(values.type):
         return replace_null_words(values, null_words)
     return replace_null_numbers(values, null_words)
 
 
-def replace_nan(values: pa.Array) -> pa.Array:
+def replace_nan_with_null(values: pa.Array) -> pa.Array:
     """Replace NaN with null: in all formats of the field it stands for a missing value."""
     if not pa.types.is_floating(values.type):
         return values
@@ -176,22 +176,22 @@ def replace_nan(values: pa.Array) -> pa.Array:
     return values
 
 
-def _replace_marked(values: pa.Array, mask: pa.Array) -> pa.Array:
+def _replace_masked_with_null(values: pa.Array, mask: pa.Array) -> pa.Array:
     """Replace the marked cells with null."""
     return pc.if_else(mask, pa.scalar(None, values.type), values)
 
 
-def _find_bad(fits: pa.Array) -> pa.Array | None:
-    bad = pc.fill_null(pc.invert(fits), False)
+def _mask_unfit_cells(is_fit: pa.Array) -> pa.Array | None:
+    bad = pc.fill_null(pc.invert(is_fit), False)
     if pc.any(bad).as_py():
         return bad
     return None
 
 
-def _replace_bad_cells(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
+def _replace_bad_cells_with_null(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
     if is_bad is None:
         return text
-    return _replace_marked(text, is_bad)
+    return _replace_masked_with_null(text, is_bad)
 
 
 def _combine_masks(a: pa.Array | None, b: pa.Array | None) -> pa.Array | None:
@@ -206,7 +206,7 @@ def _parse_booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     lower = pc.utf8_lower(text)
     true = pc.is_in(lower, value_set=_TRUE_WORDS)
     is_known = pc.or_(true, pc.is_in(lower, value_set=_FALSE_WORDS))
-    bad = _find_bad(pc.or_(is_known, pc.is_null(text)))
+    bad = _mask_unfit_cells(pc.or_(is_known, pc.is_null(text)))
     values = pc.if_else(is_known, true, pa.scalar(None, pa.bool_()))
     return values, bad
 
@@ -216,18 +216,18 @@ def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
         values = pc.cast(text, pa.float64())
         bad = None
     except pa.ArrowInvalid:
-        bad = _find_bad(pc.match_substring_regex(text, _FLOAT_PATTERN))
+        bad = _mask_unfit_cells(pc.match_substring_regex(text, _FLOAT_PATTERN))
         # Fortran writes 1.5D+03
-        respelt_text = pc.replace_substring_regex(_replace_bad_cells(text, bad), "[dD]", "e")
+        respelt_text = pc.replace_substring_regex(_replace_bad_cells_with_null(text, bad), "[dD]", "e")
         values, still_bad = cast_or_null(respelt_text, pa.float64())
         bad = _combine_masks(bad, still_bad)
-    values = replace_nan(values)
+    values = replace_nan_with_null(values)
     if arrow_type != pa.float64():
         values = pc.cast(values, arrow_type, safe=False)
-    flags = find_overflow(text, values)
+    flags = find_overflowed_numbers(text, values)
     if flags is not None:
         bad = _combine_masks(bad, pa.array(flags))
-        values = _replace_bad_cells(values, bad)
+        values = _replace_bad_cells_with_null(values, bad)
     return values, bad
 
 
@@ -239,7 +239,7 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
     short = pc.match_substring_regex(text, _SHORT_INTEGER_PATTERN)
     short_text = pc.if_else(short, text, pa.scalar(None, text.type))
     values = pc.cast(short_text, pa.int64())
-    remaining_text = _replace_marked(text, short)
+    remaining_text = _replace_masked_with_null(text, short)
     bad = None
     if remaining_text.null_count < len(remaining_text):
         other_values, bad = _parse_long_integers(remaining_text)
@@ -251,9 +251,9 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
         is_large_enough = pc.greater_equal(values, pa.scalar(low, pa.int64()))
         is_small_enough = pc.less_equal(values, pa.scalar(high, pa.int64()))
         fits = pc.and_(is_large_enough, is_small_enough)
-        outside = _find_bad(fits)
+        outside = _mask_unfit_cells(fits)
         bad = _combine_masks(bad, outside)
-        values = pc.cast(_replace_bad_cells(values, outside), arrow_type)
+        values = pc.cast(_replace_bad_cells_with_null(values, outside), arrow_type)
     return values, bad
 
 
@@ -265,10 +265,10 @@ def _parse_long_integers(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     fits = pc.or_(pc.and_(has_19_digits, is_small_enough), is_smallest)
     fitting_text = pc.if_else(fits, text, pa.scalar(None, text.type))
     exact = pc.cast(fitting_text, pa.int64())
-    real, unreal = _parse_floats(_replace_marked(text, pc.is_valid(exact)), pa.float64())
+    real, unreal = _parse_floats(_replace_masked_with_null(text, pc.is_valid(exact)), pa.float64())
     is_integral = pc.equal(real, pc.floor(real))
     is_whole = pc.and_(is_integral, pc.less(pc.abs(real), 2.0**53))
-    bad = _combine_masks(unreal, _find_bad(is_whole))
+    bad = _combine_masks(unreal, _mask_unfit_cells(is_whole))
     whole_numbers = pc.if_else(pc.fill_null(is_whole, False), real, pa.scalar(None, pa.float64()))
     integral = pc.cast(whole_numbers, pa.int64())
     return pc.coalesce(exact, integral), bad
@@ -279,7 +279,7 @@ def _parse_times(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.
     return pc.cast(values, arrow_type), bad
 
 
-def guess_type(
+def guess_column_type(
     text: pa.Array, *, null_words: Sequence[str] = (), decimal: str = ".", thousands: str | None = None
 ) -> pa.DataType:
     """Guess the type of a column from a sample: bool, int64, float64, timestamp or string.

@@ -43,7 +43,7 @@ MAX_ITEMS = 1_000_000  # of a sample
 Array = Any
 
 
-class StreamExceptionError(SourceError):
+class Das2StreamError(SourceError):
     """A packet of the stream reports an error; `exception_type`: NoDataInInterval, IllegalArgument ..."""
 
     def __init__(self, exception_type: str, message: str) -> None:
@@ -108,14 +108,14 @@ class Das2Stream:
     skipped_variables: list[str] = field(default_factory=list)
 
 
-def parse_stream(stream_bytes: bytes) -> Das2Stream:
+def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
     """Parse a whole stream.
 
     Raises
     ------
     BrokenAnswerError
         The stream ends in the middle of a packet, or cannot be decompressed.
-    StreamExceptionError
+    Das2StreamError
         A packet reports an error.
     SourceError
         It is no stream of das2 2.
@@ -125,7 +125,7 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
             f"it is no stream of das2 2: it begins with {stream_bytes[:20]!r}",
             remedy="give the address that ends in /server",
         )
-    root, at = _read_header(stream_bytes, 0)
+    root, at = _read_packet_header(stream_bytes, 0)
     if root.tag != "stream":
         raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="tell its owners")
     if root.get("compression", "none") == "deflate":
@@ -138,7 +138,7 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
     segments = [
         _decode_packet_samples(packet_type.planes, np.concatenate(packet_type.runs)) for packet_type in filled_types
     ]
-    stream.segments += merge_segments(segments)
+    stream.segments += merge_segments_by_time(segments)
     return stream
 
 
@@ -176,7 +176,7 @@ class _PacketReader:
             mark = data[offset : offset + 1]
             number = data[offset + 1 : offset + 3]
             if mark == b"[":
-                root, offset = _read_header(data, offset)
+                root, offset = _read_packet_header(data, offset)
                 if root.tag == "packet":
                     packet_type = _PacketType(_read_variables(root, self.properties))
                     self._types_by_number[number] = packet_type
@@ -206,7 +206,7 @@ class _PacketReader:
         return offset + row_count * sample_bytes
 
 
-def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
+def merge_segments_by_time(segments: list[SampleSegment]) -> list[SampleSegment]:
     """Put variables under one time that come in packets of their own because they have other axes.
 
     Parameters
@@ -282,7 +282,7 @@ class _PacketType:
         self.runs = list[Array]()
 
 
-def _read_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
+def _read_packet_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
     head = stream_bytes[offset : offset + 10]
     if len(head) < 10 or not head[4:].strip().isdigit():
         raise BrokenAnswerError(f"it breaks off in a header, or says no length: {head!r}")
@@ -297,7 +297,7 @@ def parse_header_xml(text: bytes) -> ET.Element:
 
     Raises
     ------
-    StreamExceptionError
+    Das2StreamError
         The header reports an error.
     SourceError
         The header is no XML, or declares entities.
@@ -315,7 +315,7 @@ def parse_header_xml(text: bytes) -> ET.Element:
     if root.tag == "exception":
         text_content = "".join(root.itertext()).strip()
         message = root.get("message") or text_content
-        raise StreamExceptionError(root.get("type", "ServerError")[:80], message[:400])
+        raise Das2StreamError(root.get("type", "ServerError")[:80], message[:400])
     return root
 
 
@@ -392,28 +392,28 @@ def _decode_packet_samples(planes: tuple[PacketVariable, ...], samples: Array) -
     return SampleSegment(planes, times, tuple(values))
 
 
-def to_instants(x: PacketVariable, cells: Array) -> Array:
+def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
     """Convert the cells of times to microseconds since 1970."""
-    units = x.units.lower()
-    if x.type.startswith("time"):
+    units = time_variable.units.lower()
+    if time_variable.type.startswith("time"):
         try:
             return parse_instants(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
             raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
     if units == "tt2000":
-        nanoseconds = _to_floats(cells, exact=True).astype(np.int64)
+        nanoseconds = _to_floats(cells, keeps_integers=True).astype(np.int64)
         return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
     if units not in TIME_UNITS:
         raise SourceError(
-            f"the x of the stream is in {x.units!r:.40}, no time",
+            f"the x of the stream is in {time_variable.units!r:.40}, no time",
             remedy=f"times are in {', '.join(TIME_UNITS)}, tt2000, or texts",
         )
     scale, begins = TIME_UNITS[units]
     return np.rint(_to_floats(cells) * scale).astype(np.int64) + begins
 
 
-def _to_floats(cells: Array, *, exact: bool = False) -> Array:
-    if cells.dtype.kind == "f" or (exact and cells.dtype.kind == "i"):
+def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
+    if cells.dtype.kind == "f" or (keeps_integers and cells.dtype.kind == "i"):
         return cells.astype(cells.dtype.newbyteorder("="))
     if cells.dtype.kind == "S":
         cells = np.char.strip(cells)
@@ -433,13 +433,13 @@ def to_numbers(plane: PacketVariable, cells: Array) -> Array:
 __all__ = [
     "Array",
     "Das2Stream",
+    "Das2StreamError",
     "PacketVariable",
     "SampleSegment",
-    "StreamExceptionError",
     "count_adjacent_samples",
-    "merge_segments",
+    "merge_segments_by_time",
+    "parse_das2_stream",
     "parse_header_xml",
-    "parse_stream",
     "to_instants",
     "to_numbers",
 ]

@@ -53,13 +53,13 @@ _MEDIA_TYPES = {
 }
 
 
-def _to_list(value: object) -> object:
+def _wrap_text_in_list(value: object) -> object:
     if isinstance(value, str):
         return [value]
     return value
 
 
-Texts = Annotated[list[str], BeforeValidator(_to_list)]
+Texts = Annotated[list[str], BeforeValidator(_wrap_text_in_list)]
 
 
 class FileOptions(BaseModel):
@@ -201,7 +201,7 @@ class DataFile:
         return self.stat.st_size
 
     @property
-    def progress(self) -> int:
+    def bytes_read_from_disk(self) -> int:
         """Bytes of the file on disk read so far."""
         if self._raw is not None:
             return self._raw.byte_count
@@ -282,7 +282,7 @@ class DataFile:
         """Return the same file, unread, with its facts not yet looked up."""
         return DataFile(path=self.path, name=self.name)
 
-    def describe_version(self) -> InputVersion:
+    def build_unread_version(self) -> InputVersion:
         """Describe the version of the file without reading it; its exact time distinguishes two changes in a second.
 
         Returns
@@ -459,12 +459,14 @@ _FILE_FACT_TYPES: dict[str, pa.DataType] = {
 }
 
 
-def find_fact_type(name: str) -> pa.DataType:
+def find_file_fact_type(name: str) -> pa.DataType:
     """Look up the type of one of `FILE_FACT_COLUMNS`."""
     return _FILE_FACT_TYPES.get(name, pa.string())
 
 
-def check_column_names(columns: Sequence[str] | None, available_names: Sequence[str], source_name: str) -> list[str]:
+def resolve_column_names(
+    requested_names: Sequence[str] | None, available_names: Sequence[str], source_name: str
+) -> list[str]:
     """Check the wanted names, and return them; None: return all available names.
 
     Raises
@@ -472,10 +474,10 @@ def check_column_names(columns: Sequence[str] | None, available_names: Sequence[
     SourceError
         A name is not available; the remedy has the nearest.
     """
-    if columns is None:
+    if requested_names is None:
         return list(available_names)
     allowed_names = {*available_names, ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
-    for name in columns:
+    for name in requested_names:
         if name not in allowed_names:
             remedy = suggest_spelling(name, available_names)
             if not remedy:
@@ -483,7 +485,7 @@ def check_column_names(columns: Sequence[str] | None, available_names: Sequence[
                 if len(available_names) > 12:
                     remedy = f"{remedy} ..."
             raise SourceError(f"{source_name} has no column {name!r}", remedy=remedy)
-    return list(columns)
+    return list(requested_names)
 
 
 def build_source_batch(
@@ -508,7 +510,7 @@ def build_source_batch(
             fact = None
             if file is not None:
                 fact = file.find_fact(name)
-            out.append(pa.repeat(pa.scalar(fact, find_fact_type(name)), row_count))
+            out.append(pa.repeat(pa.scalar(fact, find_file_fact_type(name)), row_count))
         else:
             out.append(arrays[name])
     if not out:  # a batch without columns forgets how many rows it has

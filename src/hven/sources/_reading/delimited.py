@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from hven.model import Deviation, DeviationKind
-from hven.model.errors import Place, SourceError
+from hven.model import DeviationKind, ReadDeviation
+from hven.model.errors import SourceError, TextPlace
 from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, find_rounded_integers
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import RejectedRow
-from hven.sources._reading.array_cells import is_list_type, parse_arrays
+from hven.sources._reading.array_cells import is_list_type, parse_json_arrays
 from hven.sources._reading.cells import (
     MINUS_SIGN,
     NULL_WORDS,
@@ -30,7 +30,7 @@ from hven.sources._reading.cells import (
     decode_json_strings,
     is_number,
     parse_cells,
-    replace_nan,
+    replace_nan_with_null,
     replace_null_numbers,
     replace_null_words,
     strip_blanks,
@@ -50,7 +50,7 @@ _PADDED_EMPTY_CELLS = tuple(" " * n for n in range(1, 33))
 
 
 @dataclass(kw_only=True)
-class RecordLayout:
+class DelimitedLayout:
     """How a file's records are to be read.
 
     Attributes
@@ -113,7 +113,9 @@ class ParsedBlock:
     respelt: dict[str, _Occurrence] = field(default_factory=dict)
 
 
-def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[str], file: str) -> ParsedBlock:
+def parse_delimited_block(
+    block: TextBlock, layout: DelimitedLayout, column_names: Sequence[str], file: str
+) -> ParsedBlock:
     """Parse one block (thread-safe).
 
     Raises
@@ -136,18 +138,18 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
     converter = _ColumnConverter(data, layout, table_reader)
     for name in column_names:
         cells = _combine_chunks(table.column(name))
-        converter.add_column(name, cells)
+        converter.convert_column(name, cells)
     if not ragged and not converter.faults:
         return ParsedBlock(converter.arrays, total, total, rounded=converter.rounded, respelt=converter.respelt)
     parsed = _split_off_rejects(converter, ragged, total, len(table))
     ragged_positions = [row.number - 1 for row in ragged]
     positions = np.delete(np.arange(total), ragged_positions)
-    parsed.rounded = _move_positions(converter.rounded, positions)
-    parsed.respelt = _move_positions(converter.respelt, positions)
+    parsed.rounded = _map_to_block_positions(converter.rounded, positions)
+    parsed.respelt = _map_to_block_positions(converter.respelt, positions)
     return parsed
 
 
-def _move_positions(occurrences: Mapping[str, _Occurrence], positions: np.ndarray) -> dict[str, _Occurrence]:
+def _map_to_block_positions(occurrences: Mapping[str, _Occurrence], positions: np.ndarray) -> dict[str, _Occurrence]:
     """Replace positions among the parsed rows by positions among all rows of the block."""
     return {name: (count, int(positions[first]), text) for name, (count, first, text) in occurrences.items()}
 
@@ -166,7 +168,7 @@ class _BlockReader:
     """
 
     def __init__(
-        self, block: TextBlock, data: bytes, layout: RecordLayout, column_names: Sequence[str], file: str
+        self, block: TextBlock, data: bytes, layout: DelimitedLayout, column_names: Sequence[str], file: str
     ) -> None:
         self.block = block
         self.data = data
@@ -189,7 +191,7 @@ class _BlockReader:
                 if _has_enough_rejects(self.ragged, self.layout):
                     return None
                 check_utf8(self.block, self.file)
-                self._read_more_as_text(error)
+                self._choose_more_text_columns(error)
                 continue
             inexact_columns = {name for name in self.column_names if self._can_lose_digits(table, name)}
             if not inexact_columns:
@@ -204,7 +206,7 @@ class _BlockReader:
             return False
         return any(map(can_lose_digits, column.chunks))
 
-    def _read_more_as_text(self, error: pa.ArrowInvalid) -> None:
+    def _choose_more_text_columns(self, error: pa.ArrowInvalid) -> None:
         """Choose the columns that are read as texts in the next attempt, after an error of the parser."""
         match = _COLUMN_NUMBER_PATTERN.search(str(error))
         name = None
@@ -214,7 +216,8 @@ class _BlockReader:
         if name is None or name in self.text_columns:
             if self.text_columns >= all_columns:
                 raise SourceError(
-                    f"this block of text cannot be parsed: {error}", place=Place(file=self.file, line=self.block.line)
+                    f"this block of text cannot be parsed: {error}",
+                    place=TextPlace(file=self.file, line=self.block.line),
                 ) from error
             self.text_columns = all_columns
             return
@@ -234,7 +237,7 @@ class _ColumnConverter:
         Columns with values that do not fit: the mask of these, all cells as texts, and the reason.
     """
 
-    def __init__(self, data: bytes, layout: RecordLayout, reader: _BlockReader) -> None:
+    def __init__(self, data: bytes, layout: DelimitedLayout, reader: _BlockReader) -> None:
         self.data = data
         self.layout = layout
         self.reader = reader
@@ -246,12 +249,12 @@ class _ColumnConverter:
         self.may_be_padded = has_quotes or b" " in data or b"\t" in data
         self.may_be_respelt = MINUS_SIGN.encode() in data or b"D" in data or b"d" in data
 
-    def add_column(self, name: str, cells: pa.Array) -> None:
+    def convert_column(self, name: str, cells: pa.Array) -> None:
         kind = self.layout.column_types[name]
         if is_list_type(kind):
-            self.arrays[name], bad = parse_arrays(cells, kind)
+            self.arrays[name], bad = parse_json_arrays(cells, kind)
             if bad is not None:
-                self.faults[name] = (bad, cells, explain_unparsed(kind))
+                self.faults[name] = (bad, cells, explain_unparsable_text(kind))
         elif name in self.reader.text_columns:
             self._parse_texts(name, cells, kind)
         elif pa.types.is_string(kind):
@@ -264,16 +267,16 @@ class _ColumnConverter:
             words = self.layout.list_null_words(name)
             if words:
                 cells = replace_null_numbers(cells, words)
-            self.arrays[name] = replace_nan(cells)
+            self.arrays[name] = replace_nan_with_null(cells)
 
     def _parse_texts(self, name: str, cells: pa.Array, kind: pa.DataType) -> None:
         layout = self.layout
         words = layout.list_null_words(name)
         values, bad = parse_cells(cells, kind, null_words=words, decimal=layout.decimal, thousands=layout.thousands)
         if b"\0" in self.data:
-            bad = _add_nul_cells(cells, bad)
+            bad = _add_nul_cells_to_mask(cells, bad)
         if bad is not None:
-            self.faults[name] = (bad, cells, explain_unparsed(kind))
+            self.faults[name] = (bad, cells, explain_unparsable_text(kind))
         elif name in self.reader.newly_as_text:
             layout.text_first_columns.add(name)
         self.arrays[name] = values
@@ -283,14 +286,14 @@ class _ColumnConverter:
             is_respelt = pc.and_(pc.fill_null(matches_respelt, False), pc.is_valid(values))
             flags = np.asarray(is_respelt)
             if flags.any():
-                self.respelt[name] = _find_first_occurrence(flags, cells)
+                self.respelt[name] = _summarize_flagged_cells(flags, cells)
         if pa.types.is_float64(kind):
             is_rounded = find_rounded_integers(_remove_thousands(cells, layout), values)
             if is_rounded is not None:
-                self.rounded[name] = _find_first_occurrence(is_rounded, cells)
+                self.rounded[name] = _summarize_flagged_cells(is_rounded, cells)
 
 
-def _add_nul_cells(cells: pa.Array, bad: pa.Array | None) -> pa.Array | None:
+def _add_nul_cells_to_mask(cells: pa.Array, bad: pa.Array | None) -> pa.Array | None:
     """Mark the cells that hold a NUL byte, too; None: no cell is marked."""
     has_nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
     if bad is not None:
@@ -300,13 +303,13 @@ def _add_nul_cells(cells: pa.Array, bad: pa.Array | None) -> pa.Array | None:
     return None
 
 
-def _find_first_occurrence(flags: np.ndarray, cells: pa.Array) -> _Occurrence:
+def _summarize_flagged_cells(flags: np.ndarray, cells: pa.Array) -> _Occurrence:
     first = int(np.argmax(flags))
     first_text = cells[first].as_py()
     return int(flags.sum()), first, first_text
 
 
-def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
+def _remove_thousands(cells: pa.Array, layout: DelimitedLayout) -> pa.Array:
     """Remove the thousands separators of numbers."""
     if layout.thousands:
         return pc.replace_substring(cells, layout.thousands, "")
@@ -314,7 +317,7 @@ def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
 
 
 def _read_csv(
-    data: bytes, layout: RecordLayout, column_names: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]
+    data: bytes, layout: DelimitedLayout, column_names: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]
 ) -> pa.Table:
     def collect_invalid_row(row: csv.InvalidRow) -> str:
         ragged.append(row)  # the parser calls this row by row while it holds the interpreter
@@ -360,7 +363,7 @@ def _read_csv(
     )
 
 
-def _has_enough_rejects(ragged: list[csv.InvalidRow], layout: RecordLayout) -> bool:
+def _has_enough_rejects(ragged: list[csv.InvalidRow], layout: DelimitedLayout) -> bool:
     return layout.reject_limit is not None and len(ragged) >= layout.reject_limit
 
 
@@ -382,7 +385,7 @@ def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
     return pa.array([], column.type)
 
 
-def explain_unparsed(arrow_type: pa.DataType) -> str:
+def explain_unparsable_text(arrow_type: pa.DataType) -> str:
     """Phrase why text is no value of a type."""
     if pa.types.is_integer(arrow_type):
         return f"not a whole number that fits {arrow_type}"
@@ -391,20 +394,20 @@ def explain_unparsed(arrow_type: pa.DataType) -> str:
     if pa.types.is_boolean(arrow_type):
         return "neither true nor false"
     if is_list_type(arrow_type):
-        return f"no JSON array of {type_from_arrow(arrow_type)}"
+        return f"no JSON array of {build_type_from_arrow(arrow_type)}"
     if pa.types.is_timestamp(arrow_type):
         return f"not a time of the form {TIME_SYNTAX_HELP}"
     return NUL_REASON
 
 
-def explain_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
+def explain_unparsable_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
     """Phrase why a text is no value of a type, or that a number is too large for it."""
     if value is not None and pa.types.is_floating(arrow_type) and is_number(value):
-        return TOO_LARGE_REASON.format(type_from_arrow(arrow_type))
+        return TOO_LARGE_REASON.format(build_type_from_arrow(arrow_type))
     return reason
 
 
-def build_rounding_deviation(column: str, count: int, file: str, row: int | None, value: str) -> Deviation:
+def build_rounding_deviation(column: str, count: int, file: str, row: int | None, value: str) -> ReadDeviation:
     """Describe whole numbers that a floating-point column does not hold exactly.
 
     Parameters
@@ -414,7 +417,7 @@ def build_rounding_deviation(column: str, count: int, file: str, row: int | None
     count, row, value
         Count of the rounded numbers; data row and text of the first one.
     """
-    return Deviation(
+    return ReadDeviation(
         kind=DeviationKind.PRECISION,
         column=column,
         count=count,
@@ -427,7 +430,7 @@ def build_rounding_deviation(column: str, count: int, file: str, row: int | None
 
 
 def report_rounded_numbers(
-    parsed_block: ParsedBlock, first_row: int, file: str, report: Callable[[Deviation], None]
+    parsed_block: ParsedBlock, first_row: int, file: str, report: Callable[[ReadDeviation], None]
 ) -> None:
     """Report the whole numbers of a block that a floating-point column does not hold exactly.
 
@@ -443,8 +446,12 @@ def report_rounded_numbers(
         report(rounding_deviation)
 
 
-def report_respelt_numbers(
-    parsed_block: ParsedBlock, first_row: int, file: str, declared: Collection[str], report: Callable[[Deviation], None]
+def report_unusual_number_spellings(
+    parsed_block: ParsedBlock,
+    first_row: int,
+    file: str,
+    declared_columns: Collection[str],
+    report: Callable[[ReadDeviation], None],
 ) -> None:
     """Report the numbers of a block that are written with Unicode's minus sign, or with an exponent of Fortran.
 
@@ -452,16 +459,16 @@ def report_respelt_numbers(
     ----------
     first_row
         Number of the first row of the block.
-    declared
+    declared_columns
         Columns whose type the file or the descriptor states. That these hold numbers is no guess.
     report
         Takes the deviations.
     """
     message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
     for name, (count, position, value) in parsed_block.respelt.items():
-        if name in declared:
+        if name in declared_columns:
             continue
-        deviation = Deviation(
+        deviation = ReadDeviation(
             kind=DeviationKind.TYPE,
             column=name,
             count=count,
@@ -478,7 +485,7 @@ def _split_off_rejects(
 ) -> ParsedBlock:
     """Separate the rejected rows, each with its number, column, value and text."""
     layout = converter.layout
-    lines = _split_plain_lines(converter.data, layout, total)
+    lines = _split_unquoted_lines(converter.data, layout, total)
     is_parsed = np.ones(total, bool)
     rejects: list[_Reject] = []
     for row in ragged:
@@ -495,7 +502,7 @@ def _split_off_rejects(
             if lines is not None:
                 text = lines[position].decode(errors="replace")
             value = cells[int(at)].as_py()
-            explanation = explain_value(value, layout.column_types[name], reason)
+            explanation = explain_unparsable_value(value, layout.column_types[name], reason)
             rejects.append((position, name, value, explanation, text))
     rejects.sort(key=lambda reject: reject[0])
     keep = pa.array(~is_rejected)
@@ -504,7 +511,7 @@ def _split_off_rejects(
     return ParsedBlock(kept_arrays, len(kept_positions), total, kept_positions, rejects)
 
 
-def _split_plain_lines(data: bytes, layout: RecordLayout, total: int) -> list[bytes] | None:
+def _split_unquoted_lines(data: bytes, layout: DelimitedLayout, total: int) -> list[bytes] | None:
     """Split a block into the texts of its rows; None where quotes may hide line ends."""
     if layout.quote and layout.quote.encode() in data:
         return None
@@ -514,8 +521,8 @@ def _split_plain_lines(data: bytes, layout: RecordLayout, total: int) -> list[by
     return lines
 
 
-def parse_blocks(
-    blocks: Iterator[TextBlock], layout: RecordLayout, column_names: Sequence[str], file: str
+def parse_delimited_blocks(
+    blocks: Iterator[TextBlock], layout: DelimitedLayout, column_names: Sequence[str], file: str
 ) -> Iterator[ParsedBlock]:
     """Parse blocks on all cores, in order, with few of them in memory."""
     workers = max(1, min(os.cpu_count() or 1, 8))
@@ -523,7 +530,7 @@ def parse_blocks(
     with ThreadPoolExecutor(workers, thread_name_prefix="hven-csv") as pool:
         try:
             for block in blocks:
-                queue.append(pool.submit(parse_block, block, layout, column_names, file))
+                queue.append(pool.submit(parse_delimited_block, block, layout, column_names, file))
                 while len(queue) > workers:
                     yield queue.popleft().result()
             while queue:
@@ -534,11 +541,11 @@ def parse_blocks(
 
 
 def iterate_rejects(
-    parsed_block: ParsedBlock, first_row: int, file: str, declared: Mapping[str, pa.DataType]
+    parsed_block: ParsedBlock, first_row: int, file: str, declared_types: Mapping[str, pa.DataType]
 ) -> Iterator[RejectedRow]:
     """Yield each reject with its row number in the file, and with the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed_block.rejects:
-        guessed = column is not None and column not in declared and reason != NUL_REASON
+        guessed = column is not None and column not in declared_types and reason != NUL_REASON
         if guessed:
             hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string"
         else:

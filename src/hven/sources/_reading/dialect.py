@@ -14,12 +14,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from hven.model import units as units_
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import Type, parse_type
+from hven.model.types import ColumnType, parse_type
 from hven.sources._reading import catalogue_headers, format_detection
 from hven.sources._reading.cells import NULL_WORDS
-from hven.sources._reading.repeated_names import deduplicate_names, list_renamed
+from hven.sources._reading.repeated_names import list_renamed_names, rename_repeated_names
 from hven.sources._reading.text_units import NON_UNITS, parse_units, strip_unit_brackets
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class TextDialect:
         True if the record below the names holds units.
     types, null_words
         Types and null words that the header of a known format declares for single columns
-        (`catalogue_headers.TextHeader`).
+        (`catalogue_headers.CatalogueTextHeader`).
     ranges, counts_bytes, has_continuation_lines
         How the records of the file are cut.
     is_barred
@@ -113,7 +113,7 @@ class TextDialect:
     is_typed: bool = False
     json_columns: frozenset[str] = frozenset()
     has_units: bool = False
-    types: Mapping[str, Type] = field(default_factory=dict)
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
     null_words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ranges: Sequence[tuple[int, int]] = ()
     counts_bytes: bool = False
@@ -125,16 +125,16 @@ class TextDialect:
         """Split lines into the values of records."""
         if self.has_continuation_lines:
             text = "\n".join(lines)
-            joined_bytes = catalogue_headers.join_continuation_lines(text.encode())
+            joined_bytes = catalogue_headers.join_daophot_lines(text.encode())
             lines = joined_bytes.decode().split("\n")
         if self.ranges:
-            return [self._cut_ranges(line) for line in lines]
+            return [self._cut_line_by_ranges(line) for line in lines]
         if self.is_barred:
             lines = [strip_bars(line) for line in lines]
         filled_lines = [line for line in lines if line.strip()]
         return split_fields(filled_lines, self.delimiter, quote)
 
-    def _cut_ranges(self, line: str) -> list[str]:
+    def _cut_line_by_ranges(self, line: str) -> list[str]:
         return [line[start:end].strip() for start, end in self.ranges]
 
 
@@ -143,14 +143,14 @@ def strip_bars(line: str) -> str:
     return line.strip().removeprefix("|").removesuffix("|")
 
 
-def _is_barred(lines: Sequence[str]) -> bool:
+def _are_lines_between_bars(lines: Sequence[str]) -> bool:
     bare_lines = [line.strip() for line in lines]
     return bool(bare_lines) and all(map(_is_between_bars, bare_lines))
 
 
 def _has_outer_bars(sample: Sequence[str], names: Sequence[str] | None) -> bool:
     """Check whether bars stand around the records, and are not the ends of columns that `names` names."""
-    if not _is_barred(sample):
+    if not _are_lines_between_bars(sample):
         return False
     return names is None or len(names) < sample[0].count("|") + 1
 
@@ -183,7 +183,7 @@ def _split_quoted(line: str, delimiter: str, quote: str) -> list[str]:
         return line.split(delimiter)
 
 
-def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> str:
+def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -> str:
     """Find the delimiter that cuts all lines into the same number of fields.
 
     Tab, semicolon, bar and comma are tried, then blanks. If several fit, the first in this order that gives at
@@ -246,7 +246,9 @@ def is_header_record(first_record: Sequence[str], records: Sequence[Sequence[str
     filled_cells = [cell for cell in first_record if cell]
     names = {cell.lower() for cell in filled_cells}
     are_distinct = len(names) == len(filled_cells)
-    return are_distinct and all(map(_is_plain_name, filled_cells)) and not _has_cell_below(first_record, records)
+    return (
+        are_distinct and all(map(_is_plain_name, filled_cells)) and not _has_header_cell_repeated(first_record, records)
+    )
 
 
 def _list_filled_cells(records: Sequence[Sequence[str]], index: int) -> list[str]:
@@ -258,7 +260,7 @@ def _is_plain_name(cell: str) -> bool:
     return re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) is not None
 
 
-def _has_cell_below(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+def _has_header_cell_repeated(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Check whether a cell of the first record occurs again in its column."""
     return any(cell and cell in _list_filled_cells(records, index) for index, cell in enumerate(first_record))
 
@@ -274,10 +276,10 @@ def detect_dialect(
     delimiter: str | None = None,
     quote: str | None = '"',
     comment: str | None = None,
-    header: bool | None = None,
+    has_header: bool | None = None,
     names: Sequence[str] | None = None,
-    skip: int = 0,
-    units: bool | None = None,
+    skipped_lines: int = 0,
+    has_units: bool | None = None,
 ) -> TextDialect:
     """Detect the layout of a file (UTF-8) from its beginning.
 
@@ -287,18 +289,25 @@ def detect_dialect(
         A name occurs twice, or a delimiter cuts nothing.
     """
     lines = _LineCursor(first_bytes)
-    lines.take_lines(skip)
+    lines.take_lines(skipped_lines)
     if delimiter is None:
-        format_detection.check_text(*lines.peek_filled_line(file))
+        format_detection.refuse_other_text_format(*lines.peek_filled_line(file))
     if lines.peek_line().startswith("# %ECSV"):
         return _read_ecsv_header(lines, file)
-    is_undeclared = delimiter is None and header is None and units is None
+    is_undeclared = delimiter is None and has_header is None and has_units is None
     if is_undeclared and comment in {None, "#", "\\"}:
-        text_header = catalogue_headers.read_text_header(first_bytes, lines.offset, file)
+        text_header = catalogue_headers.recognize_catalogue_header(first_bytes, lines.offset, file)
         if text_header is not None:
             return _build_header_dialect(text_header, names, file)
     return _detect_layout(
-        lines, file, delimiter=delimiter, quote=quote, comment=comment, header=header, names=names, units=units
+        lines,
+        file,
+        delimiter=delimiter,
+        quote=quote,
+        comment=comment,
+        has_header=has_header,
+        names=names,
+        has_units=has_units,
     )
 
 
@@ -309,9 +318,9 @@ def _detect_layout(
     delimiter: str | None,
     quote: str | None,
     comment: str | None,
-    header: bool | None,
+    has_header: bool | None,
     names: Sequence[str] | None,
-    units: bool | None,
+    has_units: bool | None,
 ) -> TextDialect:
     """Detect the layout of a file that has no header of a known format."""
     comment_sign = comment
@@ -319,7 +328,7 @@ def _detect_layout(
         comment_sign = "#"
     head_comments = _read_head_comments(lines, comment_sign)
     start = lines.offset
-    sample_place = Place(file=file, line=lines.line)
+    sample_place = TextPlace(file=file, line=lines.line)
     sample = _sample_records(lines, comment_sign)
     if delimiter is None:
         cut = guess_delimiter(sample, quote, sample_place)
@@ -330,22 +339,22 @@ def _detect_layout(
         sample = [strip_bars(line) for line in sample]
     rows = split_fields(sample, cut, quote)
     width = _find_record_width(rows, cut, sample_place)
-    if width == 1 and delimiter is None and names is None and header is None:
+    if width == 1 and delimiter is None and names is None and has_header is None:
         divided_count = sum(len(row) > 1 for row in rows)
-        format_detection.check_lines(sample, divided_count, sample_place)
+        format_detection.refuse_prose_lines(sample, divided_count, sample_place)
     if delimiter is not None and width == 1:
         _check_stated_delimiter(sample, delimiter, quote, sample_place)
     header_cells: list[str] | None = None
-    if header is not False and rows:
+    if has_header is not False and rows:
         comment_cells = head_comments.split_names(width, cut, quote)
-        header_cells = _find_header_cells(rows, comment_cells, width=width, header=header, names=names)
-        if header_cells is rows[0] or (header is None and _has_names(rows[0], names)):
+        header_cells = _find_header_cells(rows, comment_cells, width=width, has_header=has_header, names=names)
+        if header_cells is rows[0] or (has_header is None and _are_stated_names(rows[0], names)):
             lines.skip_record(comment_sign, quote)
             start = lines.offset
             rows = rows[1:]
     has_names = header_cells is not None or names is not None
     unit_cells: Sequence[str] = ()
-    if rows and _has_unit_record(rows, units, has_names=has_names, place=Place(file=file, line=lines.line)):
+    if rows and _has_unit_record(rows, has_units, has_names=has_names, place=TextPlace(file=file, line=lines.line)):
         lines.skip_record(comment_sign, quote)
         unit_cells = rows[0]
         start = lines.offset
@@ -449,7 +458,7 @@ def _sample_records(lines: _LineCursor, sign: str | None) -> list[str]:
     return sample
 
 
-def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Place) -> int:
+def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: TextPlace) -> int:
     """Find the most frequent number of fields in a record; 0 without a record."""
     if not rows:
         return 0
@@ -462,7 +471,7 @@ def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Pla
     return Counter(map(len, rows)).most_common(1)[0][0]
 
 
-def _check_stated_delimiter(sample: Sequence[str], delimiter: str, quote: str | None, place: Place) -> None:
+def _check_stated_delimiter(sample: Sequence[str], delimiter: str, quote: str | None, place: TextPlace) -> None:
     """Refuse a stated delimiter that finds one column where another delimiter finds more than two."""
     cut = DELIMITERS_BY_WORD.get(delimiter, delimiter)
     try:
@@ -485,35 +494,37 @@ def _find_header_cells(
     comment_cells: list[str],
     *,
     width: int,
-    header: bool | None,
+    has_header: bool | None,
     names: Sequence[str] | None,
 ) -> list[str] | None:
     """Find the cells that name the columns: those of the last comment, or the first record."""
-    if header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
+    if has_header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
         return comment_cells
-    if header or (header is None and names is None and is_header_record(rows[0], rows[1:200])):
+    if has_header or (has_header is None and names is None and is_header_record(rows[0], rows[1:200])):
         return rows[0]
     return None
 
 
-def _has_names(cells: Sequence[str], names: Sequence[str] | None) -> bool:
+def _are_stated_names(cells: Sequence[str], names: Sequence[str] | None) -> bool:
     if names is None:
         return False
     return [cell.lower() for cell in cells] == [name.lower() for name in names]
 
 
-def _has_unit_record(rows: Sequence[Sequence[str]], units: bool | None, *, has_names: bool, place: Place) -> bool:
+def _has_unit_record(
+    rows: Sequence[Sequence[str]], has_units: bool | None, *, has_names: bool, place: TextPlace
+) -> bool:
     """Check whether the first record holds units; refuse one that holds values where `units: true` promises units."""
-    if units is None:
+    if has_units is None:
         return has_names and is_unit_record(rows[0], rows[1:])
     value = next(filter(matches_value, rows[0]), None)
-    if units and value:
+    if has_units and value:
         raise SourceError(
             f"the record below the names holds {value!r}, and `units: true` says that it holds units",
             place=place,
             remedy="leave `units` out: then each file is looked at",
         )
-    return units
+    return has_units
 
 
 def _resolve_names(
@@ -527,19 +538,19 @@ def _resolve_names(
     """Return the names of the columns, and each name of the header that had to change with its new one."""
     if names is None:
         stated_names = _choose_names(header_cells, width, rows)
-        distinct_names = deduplicate_names(stated_names)
-        return distinct_names, list_renamed(stated_names, distinct_names)
+        distinct_names = rename_repeated_names(stated_names)
+        return distinct_names, list_renamed_names(stated_names, distinct_names)
     if header_cells is not None and len(header_cells) != len(names):
         raise SourceError(
             f"`names` has {len(names)} names, but the header has {len(header_cells)} fields",
-            place=Place(file=file),
+            place=TextPlace(file=file),
             remedy="give one name per field",
         )
     return list(names), ()
 
 
 def _build_header_dialect(
-    text_header: catalogue_headers.TextHeader, names: Sequence[str] | None, file: str
+    text_header: catalogue_headers.CatalogueTextHeader, names: Sequence[str] | None, file: str
 ) -> TextDialect:
     if names is not None:
         text_header = catalogue_headers.rename_columns(text_header, names, file)
@@ -584,21 +595,23 @@ def is_unit_record(first_record: Sequence[str], records: Sequence[Sequence[str]]
     return known_count > 0 and known_count >= strange_count
 
 
-def _describe_columns(names: Sequence[str], numbered: dict[int, str], unit_cells: Sequence[str]) -> dict[str, Column]:
+def _describe_columns(
+    names: Sequence[str], descriptions_by_number: dict[int, str], unit_cells: Sequence[str]
+) -> dict[str, Column]:
     """Describe columns by the comments that number them, and by the units in the record below the names.
 
     Such a comment is ``#  3: Planetary mass [Jupiter masses]``.
     """
     descriptions: dict[int, str] = {}
-    if set(numbered) == set(range(1, len(names) + 1)):
-        descriptions = numbered
+    if set(descriptions_by_number) == set(range(1, len(names) + 1)):
+        descriptions = descriptions_by_number
     units = parse_units(names, unit_cells)
     columns_by_name: dict[str, Column] = {}
     for number, name in enumerate(names, 1):
         unit = units.get(name)
         if descriptions or unit:
             description = descriptions.get(number)
-            columns_by_name[name] = Column(name=name, type=Type("char", "*"), description=description, unit=unit)
+            columns_by_name[name] = Column(name=name, type=ColumnType("char", "*"), description=description, unit=unit)
     return columns_by_name
 
 
@@ -615,7 +628,7 @@ def _parse_column_comment(name: str, text: str) -> Column:
         unit = units_.normalize_unit(match.group(2))
     if match is not None and unit is not None:
         description = match.group(1)
-    return Column(name=name, type=Type("char", "*"), description=description, unit=unit)
+    return Column(name=name, type=ColumnType("char", "*"), description=description, unit=unit)
 
 
 def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
@@ -663,14 +676,14 @@ class _LineCursor:
         line_bytes = self.head[self.offset : self._find_line_end(self.offset)]
         return line_bytes.decode(errors="replace").rstrip("\r\n")
 
-    def peek_filled_line(self, file: str) -> tuple[str, Place]:
+    def peek_filled_line(self, file: str) -> tuple[str, TextPlace]:
         """Peek at the first line that is not blank, and return its place, too."""
         remaining_bytes = self.head[self.offset :]
         blank_count = len(remaining_bytes) - len(remaining_bytes.lstrip())
         line_number = self.line + remaining_bytes.count(b"\n", 0, blank_count)
         record_bytes = remaining_bytes[blank_count : blank_count + MAX_RECORD_CHARACTERS]
         line = record_bytes.decode(errors="replace").partition("\n")[0]
-        return line.rstrip("\r"), Place(file=file, line=line_number)
+        return line.rstrip("\r"), TextPlace(file=file, line=line_number)
 
     def take_lines(self, line_count: int) -> str:
         text = ""
@@ -728,12 +741,12 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     """Read the header of an Enhanced CSV file (APE 6): names, types, units, descriptions, delimiter."""
     import yaml  # noqa: PLC0415  (for descriptors alone)
 
-    place = Place(file=file, line=lines.line)
+    place = TextPlace(file=file, line=lines.line)
     text = _read_ecsv_comments(lines)
     if len(text) > _MAX_ECSV_HEADER_CHARACTERS:
         message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
         raise SourceError(message, place=place, remedy="check it with astropy")
-    if _estimate_depth(text) > _MAX_ECSV_DEPTH:
+    if _estimate_yaml_depth(text) > _MAX_ECSV_DEPTH:
         message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
         raise SourceError(message, place=place, remedy="check it with astropy")
     try:
@@ -794,7 +807,7 @@ def _to_text(value: object) -> str | None:
     return None
 
 
-def _estimate_depth(text: str) -> int:
+def _estimate_yaml_depth(text: str) -> int:
     """Estimate how deep YAML can be nested at most.
 
     Brackets nest, and so do lists and keys that stand further to the right.
@@ -809,12 +822,12 @@ def _estimate_depth(text: str) -> int:
 def _build_ecsv_column(item: dict[str, Any]) -> Column:
     datatype = str(item.get("datatype", "string"))
     subtype = str(item.get("subtype", ""))
-    kind = _parse_ecsv_shape(subtype)
+    kind = _parse_ecsv_array_type(subtype)
     if kind is None:
         if datatype == "string" or subtype or datatype not in _ECSV_DATATYPES:
-            kind = Type("char", "*")
+            kind = ColumnType("char", "*")
         else:
-            kind = Type(_ECSV_DATATYPES[datatype])
+            kind = ColumnType(_ECSV_DATATYPES[datatype])
     meta = item.get("meta")
     if not isinstance(meta, dict):
         meta = {}
@@ -827,7 +840,7 @@ def _build_ecsv_column(item: dict[str, Any]) -> Column:
     )
 
 
-def _parse_ecsv_shape(subtype: str) -> Type | None:
+def _parse_ecsv_array_type(subtype: str) -> ColumnType | None:
     """Parse the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``.
 
     Such a column is read as JSON text. Return None for other subtypes.
@@ -846,7 +859,7 @@ def _parse_ecsv_shape(subtype: str) -> Type | None:
             return parse_type("string[*x*]")
         return None
     if match.group(1) in _ECSV_DATATYPES:
-        return Type(_ECSV_DATATYPES[match.group(1)], shape)
+        return ColumnType(_ECSV_DATATYPES[match.group(1)], shape)
     return None
 
 

@@ -89,7 +89,7 @@ class FileListing(Sequence[DataFile]):
     @property
     def bytes_read(self) -> int:
         """Bytes that were read."""
-        return sum(file.progress for file in self._data_files.values())
+        return sum(file.bytes_read_from_disk for file in self._data_files.values())
 
     def copy_unread(self) -> FileListing:
         """Return the same files, unread. The scan is shared as long as such a listing exists."""
@@ -134,7 +134,7 @@ class FileListing(Sequence[DataFile]):
         try:
             times = np.array(moments, np.int64).astype("datetime64[ns]")
         except OverflowError:  # a time outside of the centuries of datetime64
-            return build_file_list(file.copy_unread().describe_version() for file in self)
+            return build_file_list(file.copy_unread().build_unread_version() for file in self)
         time_texts = np.datetime_as_string(times, unit="ns", timezone="UTC")
         columns = {
             "name": pa.array(self._names, pa.string()),
@@ -144,15 +144,15 @@ class FileListing(Sequence[DataFile]):
         arrays = [columns.get(item.name, pa.nulls(len(sizes), item.type)) for item in FILE_LIST_SCHEMA]
         return pa.table(arrays, FILE_LIST_SCHEMA)
 
-    def check_links(self, roots: Iterable[Path]) -> None:
+    def refuse_escaping_links(self, roots: Iterable[Path]) -> None:
         """Check that no file is a link that leads out of some directories.
 
         Raises
         ------
         SourceError
-            As for `check_link`.
+            As for `refuse_escaping_link`.
         """
-        _check_links(self._listed_files, roots, self._path_prefix)
+        _refuse_escaping_links(self._listed_files, roots, self._path_prefix)
 
 
 # listings of the runs that go on: two tables of the same files share a scan
@@ -195,11 +195,11 @@ def find_data_files(
 def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[Path]) -> list[_ListedFile]:
     files_by_path: dict[str, _ListedFile] = {}
     for pattern in options.files:
-        fixed_path = _find_fixed_path(pattern, directory)
+        fixed_path = _find_path_before_wildcard(pattern, directory)
         matched_files = _expand_pattern(pattern, directory)
         for ignored in options.ignore:
             matched_files = _drop_ignored(matched_files, ignored, directory)
-        _check_links(matched_files, (directory, *allowed_roots, fixed_path))
+        _refuse_escaping_links(matched_files, (directory, *allowed_roots, fixed_path))
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
     if not files_by_path:
         raise SourceError(
@@ -216,7 +216,7 @@ def _drop_ignored(files: Sequence[_ListedFile], pattern: str, directory: Path) -
     return [file for file in remaining_files if not _is_pattern_match(Path(file.path), pattern, directory)]
 
 
-def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
+def refuse_escaping_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
     """Check that a file is no link that leads out of the allowed directories.
 
     Otherwise a user who may write beside the data could publish any file of this machine.
@@ -237,8 +237,10 @@ def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
         )
 
 
-def _check_links(files: Sequence[_ListedFile], allowed_roots: Iterable[Path], path_prefix: str | None = None) -> None:
-    """Check many files as `check_link` checks one; each directory is resolved once."""
+def _refuse_escaping_links(
+    files: Sequence[_ListedFile], allowed_roots: Iterable[Path], path_prefix: str | None = None
+) -> None:
+    """Check many files as `refuse_escaping_link` checks one; each directory is resolved once."""
     real = [root.resolve() for root in allowed_roots]
     inside: dict[str, bool] = {}
     for folder in {listed_file.folder for listed_file in files}:
@@ -250,10 +252,10 @@ def _check_links(files: Sequence[_ListedFile], allowed_roots: Iterable[Path], pa
                 name = listed_file.path.rpartition("/")[2]
             else:
                 name = listed_file.path.removeprefix(path_prefix)
-            check_link(Path(listed_file.path), name, real)
+            refuse_escaping_link(Path(listed_file.path), name, real)
 
 
-def _find_fixed_path(pattern: str, directory: Path) -> Path:
+def _find_path_before_wildcard(pattern: str, directory: Path) -> Path:
     """Find the path before the first wildcard of a pattern: the file, or the directory that is searched."""
     path = directory / Path(pattern).expanduser()
     while any(sign in str(path) for sign in "*?["):

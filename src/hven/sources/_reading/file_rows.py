@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from hven.model import units
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, build_file_list
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import DataFile, FileOptions, check_column_names
+from hven.sources._reading.data_files import DataFile, FileOptions, resolve_column_names
 from hven.sources._reading.file_listing import FileListing, find_data_files
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class FileSource(ABC):
         """List the files with size and time, as they are now, or as this run saw them."""
         if isinstance(self.files, FileListing):
             return (self.files if self.context.run_name else self.files.refresh_stats()).to_arrow_table()
-        return build_file_list(file.copy_unread().describe_version() for file in self.files)
+        return build_file_list(file.copy_unread().build_unread_version() for file in self.files)
 
     def select_files(self, file_names: Collection[str]) -> Self:
         """Select the rows of these files; guesses stay as they are."""
@@ -83,10 +83,10 @@ class FileSource(ABC):
         """Count the bytes on disk read so far."""
         if isinstance(self.files, FileListing):
             return self.files.bytes_read
-        return sum(file.progress for file in self.files)
+        return sum(file.bytes_read_from_disk for file in self.files)
 
 
-class FileListingRows(FileSource):
+class FilesAsRowsSource(FileSource):
     """The files of kinds whose rows are files: they are listed once, and no link may lead elsewhere.
 
     Everybody may see such rows. A link that somebody puts in the place of a file is not the curator's decision.
@@ -95,7 +95,7 @@ class FileListingRows(FileSource):
     def __init__(self, options: FileOptions, context: SourceContext) -> None:
         super().__init__(options, context)
         if isinstance(self.files, FileListing):
-            self.files.check_links((context.directory, *context.allowed_roots))
+            self.files.refuse_escaping_links((context.directory, *context.allowed_roots))
 
     def with_context(self, context: SourceContext) -> Self:
         """Return the same files in another context."""
@@ -108,7 +108,7 @@ class FileListingRows(FileSource):
         return self.read_count
 
 
-class FileRows(FileSource):
+class FileByFileSource(FileSource):
     """The part of a `Source` that reads file by file.
 
     A subclass lists the columns, and reads the rows of one file.
@@ -141,7 +141,7 @@ class FileRows(FileSource):
             ):
                 raise SourceError(
                     f"{column.name} is in {unit_here}, and in {unit_first} in {self.files[0].name}",
-                    place=Place(file=file.name),
+                    place=TextPlace(file=file.name),
                     remedy="make it a source entry of its own: then its values are converted",
                 )
 
@@ -151,7 +151,7 @@ class FileRows(FileSource):
         """Yield rows file by file, in batches of limited length."""
         if not self.files:  # no file was selected
             return
-        requested_names = check_column_names(column_names, self._list_column_names(), self.files[0].name)
+        requested_names = resolve_column_names(column_names, self._list_column_names(), self.files[0].name)
         file_column_names = [
             name for name in requested_names if name != ROW_NUMBER_COLUMN and name not in FILE_FACT_COLUMNS
         ]

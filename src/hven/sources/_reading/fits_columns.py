@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 from hven.sources._reading.cells import parse_cells
-from hven.sources._reading.whole_numbers import MAX_UINT64_DIGITS, convert_unsigned
+from hven.sources._reading.whole_numbers import MAX_UINT64_DIGITS, convert_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ class FitsField:
     is_unsigned: bool = False  # 64-bit words that TZERO = 2**63 makes unsigned
     column: Column
 
-    def to_text_field(self) -> FitsField:
+    def to_uint64_text_field(self) -> FitsField:
         """Return the same column of unsigned 64-bit integers as decimal text."""
         size = self.column.type.arraysize
         if size is None:
@@ -94,11 +94,11 @@ class FitsField:
             text_size = f"{MAX_UINT64_DIGITS}x*"
         else:
             text_size = f"{MAX_UINT64_DIGITS}x{self.repeat}"
-        column = self.column.copy_with(type=Type("char", text_size))
+        column = self.column.copy_with(type=ColumnType("char", text_size))
         return replace(self, column=column)
 
 
-def read_fields(header: HduHeader, file: str) -> list[FitsField]:
+def read_fits_fields(header: HduHeader, file: str) -> list[FitsField]:
     """Read the definitions of the columns.
 
     Raises
@@ -122,7 +122,7 @@ def read_fields(header: HduHeader, file: str) -> list[FitsField]:
         match = tform_pattern.match(form)
         if match is None:
             raise SourceError(
-                f"TFORM{number} = {form!r} is no FITS format", place=Place(file=file), remedy="repair the header"
+                f"TFORM{number} = {form!r} is no FITS format", place=TextPlace(file=file), remedy="repair the header"
             )
         if is_ascii_table:
             parsed_field = _build_ascii_field(header, number, name, match)
@@ -134,7 +134,7 @@ def read_fields(header: HduHeader, file: str) -> list[FitsField]:
         if parsed_field.start + parsed_field.width > header.read_integer("NAXIS1"):
             raise SourceError(
                 f"column {name} lies outside the row of {header.read_integer('NAXIS1')} bytes",
-                place=Place(file=file),
+                place=TextPlace(file=file),
                 remedy="repair the header",
             )
     return fields
@@ -147,7 +147,7 @@ def _read_number(header: HduHeader, key: str, default: float) -> float:
     return default
 
 
-def _build_column(header: HduHeader, column_number: int, name: str, column_type: Type) -> Column:
+def _build_column(header: HduHeader, column_number: int, name: str, column_type: ColumnType) -> Column:
     unit = header.read_text(f"TUNIT{column_number}")
     comment = header.comments.get(f"TTYPE{column_number}", "")
     description = header.read_text(f"TCOMM{column_number}") or header.read_text(f"TDESC{column_number}")
@@ -203,7 +203,7 @@ def _build_binary_field(
         size = "*"
     else:
         size = _choose_arraysize(code, repeat, dimensions)
-    kind = Type(datatype, size or None)
+    kind = ColumnType(datatype, size or None)
     null = header.card_values.get(f"TNULL{column_number}")
     # TNULL has a meaning for whole numbers only; real files have it everywhere
     if code not in "BIJK" or not isinstance(null, int) or isinstance(null, bool):
@@ -270,13 +270,13 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
     zero = _read_number(header, f"TZERO{column_number}", 0.0)
     is_plain = (scale, zero) == (1.0, 0.0)
     if code == "A":
-        kind = Type("char", f"{width}*")
+        kind = ColumnType("char", f"{width}*")
     elif code == "I" and is_plain and width < 10:
-        kind = Type("int")
+        kind = ColumnType("int")
     elif code == "I" and is_plain:
-        kind = Type("long")
+        kind = ColumnType("long")
     else:
-        kind = Type("double")
+        kind = ColumnType("double")
     start = header.read_integer(f"TBCOL{column_number}", 1) - 1
     null = header.read_text(f"TNULL{column_number}")
     decimals = 0
@@ -297,7 +297,7 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
 
 
 def convert_binary_column(
-    row_bytes: np.ndarray, fits_field: FitsField, heap: Callable[[int, int], bytes] | None
+    row_bytes: np.ndarray, fits_field: FitsField, read_heap: Callable[[int, int], bytes] | None
 ) -> tuple[pa.Array, np.ndarray | None]:
     """Convert one column of a chunk of rows to an array of the column's type.
 
@@ -305,7 +305,7 @@ def convert_binary_column(
     ----------
     row_bytes
         n rows of NAXIS1 bytes.
-    heap
+    read_heap
         Reads the bytes of the heap between two offsets.
 
     Returns
@@ -314,7 +314,7 @@ def convert_binary_column(
         `bad` marks the rows whose values do not fit; None: all fit.
     """
     if fits_field.heap_descriptor:
-        return _read_heap_arrays(row_bytes, fits_field, heap)
+        return _read_heap_arrays(row_bytes, fits_field, read_heap)
     raw = _slice_field(row_bytes, fits_field)
     if fits_field.code == "A":
         return _convert_strings(raw, fits_field), None
@@ -346,7 +346,7 @@ def _convert_elements(element_bytes: np.ndarray, fits_field: FitsField) -> tuple
     if fits_field.null is not None:
         mask = np.asarray(words == fits_field.null)
     unsigned = convert_unsigned_words(words, mask)
-    return convert_unsigned(unsigned, fits_field.column.type.scalar.arrow)
+    return convert_whole_numbers(unsigned, fits_field.column.type.scalar_type.arrow)
 
 
 def convert_unsigned_words(words: np.ndarray, mask: np.ndarray | None = None) -> pa.Array:
@@ -368,7 +368,7 @@ def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arra
     native = values.astype(values.dtype.newbyteorder("="))
     if fits_field.code in _COMPLEX_PARTS:
         return pa.array(native.view(_COMPLEX_PARTS[fits_field.code]))
-    target = fits_field.column.type.scalar.arrow
+    target = fits_field.column.type.scalar_type.arrow
     if fits_field.code in "ED":
         if target == pa.float64() and (fits_field.scale, fits_field.zero) != (1.0, 0.0):
             native = native.astype("f8") * fits_field.scale + fits_field.zero
@@ -422,7 +422,7 @@ def bytes_to_text(cells: np.ndarray) -> pa.Array:
 
 
 def _read_heap_arrays(
-    row_bytes: np.ndarray, fits_field: FitsField, heap: Callable[[int, int], bytes] | None
+    row_bytes: np.ndarray, fits_field: FitsField, read_heap: Callable[[int, int], bytes] | None
 ) -> tuple[pa.Array, np.ndarray | None]:
     """Gather variable-length arrays (FITS 4.0 section 7.3.5) of a chunk of rows."""
     descriptor_dtype = ">i8"
@@ -439,7 +439,7 @@ def _read_heap_arrays(
     else:
         sizes = lengths * element_bytes
     _check_heap_descriptors(fits_field, lengths, starts, sizes)
-    packed = _gather_heap_bytes(fits_field, starts, sizes, heap)
+    packed = _gather_heap_bytes(fits_field, starts, sizes, read_heap)
     ends = np.cumsum(sizes)
     bounds = np.concatenate([[0], ends])
     if fits_field.code == "A":
@@ -472,7 +472,7 @@ def _check_heap_descriptors(fits_field: FitsField, lengths: np.ndarray, starts: 
 
 
 def _gather_heap_bytes(
-    fits_field: FitsField, starts: np.ndarray, sizes: np.ndarray, heap: Callable[[int, int], bytes] | None
+    fits_field: FitsField, starts: np.ndarray, sizes: np.ndarray, read_heap: Callable[[int, int], bytes] | None
 ) -> np.ndarray:
     """Read the arrays of a chunk from the heap, and lay them one behind the other."""
     is_filled = sizes > 0
@@ -481,8 +481,8 @@ def _gather_heap_bytes(
     low = int(starts[is_filled].min())
     high = int((starts + sizes)[is_filled].max())
     heap_bytes = b""
-    if heap is not None:
-        heap_bytes = heap(low, min(high - low, 2 * MAX_HEAP_BYTES))
+    if read_heap is not None:
+        heap_bytes = read_heap(low, min(high - low, 2 * MAX_HEAP_BYTES))
     if len(heap_bytes) < high - low:
         raise SourceError(
             f"column {fits_field.name}: variable-length arrays lie beyond the end of the file",

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 UNIT_SEPARATOR = "\x1f"  # the separator between columns after cutting: never part of a text file that people read
 
 
-def build_splitter(ranges: Sequence[tuple[int, int]], *, by_characters: bool) -> Callable[[bytes], bytes]:
+def build_fixed_width_splitter(
+    ranges: Sequence[tuple[int, int]], *, counts_characters: bool
+) -> Callable[[bytes], bytes]:
     """Build a function that cuts lines at fixed places and puts separators between the pieces.
 
     Parameters
     ----------
-    by_characters
+    counts_characters
         True if the file was recoded, so that one of its bytes is one character now.
     """
     reach = max(end for _, end in ranges)
@@ -27,7 +29,7 @@ def build_splitter(ranges: Sequence[tuple[int, int]], *, by_characters: bool) ->
         data = data.replace(UNIT_SEPARATOR.encode(), b" ").replace(b"\r\n", b"\n")
         if not data.endswith(b"\n"):
             data += b"\n"
-        wide = by_characters and not data.isascii()
+        wide = counts_characters and not data.isascii()
         if wide:
             signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
         else:

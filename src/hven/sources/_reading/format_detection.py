@@ -9,7 +9,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ def recognize_spreadsheet(first_bytes: bytes, file: str) -> str | None:
     return format_name or names_by_suffix.get(PurePath(file.lower()).suffix)
 
 
-def check_bytes(first_bytes: bytes, file: str) -> None:
+def refuse_binary_file(first_bytes: bytes, file: str) -> None:
     """Refuse a file that is no text.
 
     Raises
@@ -145,7 +145,7 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
         raise SourceError(f"{file} is {format_name}, no table of text", remedy=_OTHER_KINDS_REMEDY)
     if b"\0" in first_bytes[:4096]:
         line = first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1
-        place = Place(file=file, line=line)
+        place = TextPlace(file=file, line=line)
         is_utf16 = first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(
             rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
         )
@@ -164,7 +164,7 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
         )
 
 
-def check_text(line: str, place: Place) -> None:
+def refuse_other_text_format(line: str, place: TextPlace) -> None:
     """Refuse text of another kind by its first line that is not blank.
 
     Raises
@@ -187,14 +187,14 @@ def check_text(line: str, place: Place) -> None:
             )
 
 
-def check_lines(lines: Sequence[str], uneven: int, place: Place) -> None:
+def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: TextPlace) -> None:
     """Refuse lines of prose, markup or settings that would become a table of one column.
 
     Parameters
     ----------
     lines
         Of a sample in which no delimiter was found.
-    uneven
+    uneven_line_count
         How many of them hold a comma, and would be refused.
 
     Raises
@@ -205,7 +205,7 @@ def check_lines(lines: Sequence[str], uneven: int, place: Place) -> None:
     for content, count in (
         ("markup", sum(line.lstrip().startswith("<") for line in lines)),
         ("lines of `key = value`", sum(_KEY_VALUE_LINE_PATTERN.fullmatch(line) is not None for line in lines)),
-        ("running text or a program", 10 * uneven),
+        ("running text or a program", 10 * uneven_line_count),
     ):
         if len(lines) > 3 and 2 * count > len(lines):
             raise SourceError(

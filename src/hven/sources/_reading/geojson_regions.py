@@ -58,7 +58,7 @@ class GeometryFrames:
         notes: list[str] = []
         factors_by_word: list[tuple[float, float]] = []
         for word in words:
-            conversion = region_files.find_crs_conversion(word)
+            conversion = region_files.find_crs_conversion_factors(word)
             if conversion is None:
                 notes.append(
                     f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
@@ -179,7 +179,7 @@ def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> p
         opposite = at + sizes[good] // 2
         box = np.stack([values[at], values[opposite], values[at + 1], values[opposite + 1]], axis=1)
         box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        texts = _join_numbers("range", box.ravel(), np.arange(len(good) + 1) * 4)
+        texts = _write_shape_texts("range", box.ravel(), np.arange(len(good) + 1) * 4)
         latitudes = box[:, 2:]
         is_possible = np.isfinite(box).all(axis=1) & (np.abs(latitudes) <= 90).all(axis=1)
         is_possible &= latitudes[:, 0] <= latitudes[:, 1]
@@ -208,10 +208,10 @@ def _flatten_lists(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
     flat = array.flatten()
     lengths = pc.fill_null(pc.list_value_length(array), 0)
     sizes = np.asarray(lengths, np.int64)
-    return _compute_bounds(sizes), flat
+    return _compute_part_offsets(sizes), flat
 
 
-def _compute_bounds(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _compute_part_offsets(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Compute where parts of these sizes begin and end when they lie one behind the other."""
     return np.concatenate([[0], np.cumsum(sizes)])
 
@@ -238,7 +238,7 @@ def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> 
     bad = np.zeros(row_count, bool)
     bad[owner[wrong]] = True
     pairs = np.stack([lon % 360.0, lat], axis=1).ravel()
-    texts = _join_numbers("point", np.nan_to_num(pairs), np.arange(len(lon) + 1) * 2)
+    texts = _write_shape_texts("point", np.nan_to_num(pairs), np.arange(len(lon) + 1) * 2)
     return _join_by_row(texts, owner, ~bad, row_count), bad
 
 
@@ -269,17 +269,17 @@ def _write_polygons(
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
     wide_boxes = _find_wide_boxes(vertices)
     vertices = vertices.drop_repeated()
-    thin = (vertices.count_distinct() < 3) & ~wide_boxes.is_wide_box
+    thin = (vertices.count_distinct_places() < 3) & ~wide_boxes.is_wide_box
     bad[row[thin]] = True
     order = _order_vertices(vertices)
     pairs = np.stack([vertices.x[order] % 360.0, vertices.y[order]], axis=1).ravel()
-    bounds = _compute_bounds(vertices.count_vertices())
-    polygon_texts = _join_numbers("polygon", np.nan_to_num(pairs), bounds * 2)
+    bounds = _compute_part_offsets(vertices.count_vertices())
+    polygon_texts = _write_shape_texts("polygon", np.nan_to_num(pairs), bounds * 2)
     texts = np.asarray(polygon_texts, object)
     if wide_boxes.is_wide_box.any():
         box = wide_boxes.box[wide_boxes.is_wide_box]
         box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        range_texts = _join_numbers("range", np.nan_to_num(box).ravel(), np.arange(len(box) + 1) * 4)
+        range_texts = _write_shape_texts("range", np.nan_to_num(box).ravel(), np.arange(len(box) + 1) * 4)
         texts[wide_boxes.is_wide_box] = np.asarray(range_texts, object)
     return _join_by_row(pa.array(texts, pa.string()), row, ~bad, row_count), bad, holes
 
@@ -332,7 +332,7 @@ class _RingVertices:
             return np.zeros(0, np.int64)
         return np.bincount(self.ring, minlength=self.ring_count)
 
-    def count_distinct(self) -> npt.NDArray[np.int64]:
+    def count_distinct_places(self) -> npt.NDArray[np.int64]:
         """Count the different places on the sphere among the vertices of each ring: a pole is one place."""
         if not len(self.ring):
             return np.zeros(self.ring_count, np.int64)
@@ -400,7 +400,7 @@ def _order_vertices(vertices: _RingVertices) -> npt.NDArray[np.int64]:
     turning = np.bincount(ring, weights=step, minlength=vertices.ring_count)
     goes_round_pole = np.abs(turning) > 180.0
     is_reversed = (area > 0) & ~goes_round_pole
-    bounds = _compute_bounds(vertices.count_vertices())
+    bounds = _compute_part_offsets(vertices.count_vertices())
     place = np.arange(len(ring))
     mirrored_place = bounds[ring] + bounds[ring + 1] - 1 - place
     return np.where(is_reversed[ring], mirrored_place, place)
@@ -417,7 +417,7 @@ def _wrap_longitudes(west: Any, east: Any) -> Any:
     return np.stack([low, high], axis=1)
 
 
-def _join_numbers(word: str, values: npt.NDArray[np.float64], bounds: Any) -> pa.Array:
+def _write_shape_texts(word: str, values: npt.NDArray[np.float64], bounds: Any) -> pa.Array:
     texts = pa.array(values).cast(pa.string())
     texts = pc.replace_substring_regex(texts, r"^(-?\d+)\.0$", r"\1")
     joined_texts = _join_texts(texts, bounds)
@@ -434,6 +434,6 @@ def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> p
     """Join the parts of each row's region; null without any."""
     bounds = np.zeros(1, np.int64)
     if row_count:
-        bounds = _compute_bounds(np.bincount(owner, minlength=row_count))
+        bounds = _compute_part_offsets(np.bincount(owner, minlength=row_count))
     has_region = pa.array((np.diff(bounds) > 0) & is_good)
     return pc.if_else(has_region, _join_texts(texts, bounds), pa.scalar(None, pa.string()))

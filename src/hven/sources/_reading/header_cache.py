@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import zstandard
 
-from hven.model.errors import Place, SourceError, TooLargeError
+from hven.model.errors import SourceError, TextPlace, TooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,7 @@ class FileHeader:
     comments: dict[str, str] = field(default_factory=dict)
 
 
-class HeaderCache:
+class FileHeaderCache:
     """A database of headers below ``var/``; where it cannot be read or written, all headers are read again.
 
     Parameters
@@ -150,7 +150,7 @@ def read_headers(
     files: Sequence[DataFile],
     read_header: Callable[[DataFile], FileHeader],
     concurrency: int,
-    cache: HeaderCache | None,
+    cache: FileHeaderCache | None,
 ) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
     """Read the headers of files, each as it is now.
 
@@ -169,7 +169,7 @@ def read_headers(
         In the order of the files; an error for a file that cannot be read or that changed meanwhile.
     """
     remaining_files = iter(files)
-    pace = _AdaptiveReader()
+    pace = _AdaptiveHeaderReader()
     while lot := list(islice(remaining_files, FILES_PER_LOOKUP)):
         existing_files = pace.list_existing(lot, concurrency)
         if cache is not None:
@@ -195,7 +195,7 @@ def read_headers(
             yield file, cached_headers.get(file.path) or headers_by_path[file.path]
 
 
-class _AdaptiveReader:
+class _AdaptiveHeaderReader:
     """Reads files one after the other, or in parallel if reading waits: threads help only then."""
 
     def __init__(self) -> None:
@@ -234,11 +234,13 @@ class _AdaptiveReader:
         remaining_files = files[len(headers) :]
         if remaining_files:
             with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
-                headers += pool.map(lambda file: _read_when_free(file, read_header, concurrency), remaining_files)
+                headers += pool.map(
+                    lambda file: _read_header_when_free(file, read_header, concurrency), remaining_files
+                )
         return headers
 
 
-def _read_when_free(
+def _read_header_when_free(
     file: DataFile, read_header: Callable[[DataFile], FileHeader], concurrency: int
 ) -> FileHeader | SourceError:
     """Read one file when few enough files of its mount are being read, by whichever source."""
@@ -259,14 +261,14 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
         state_after = file.read_size_and_mtime()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        place = Place(file=file.name)
+        place = TextPlace(file=file.name)
         return SourceError(f"cannot be read: {reason}", place=place, remedy="look at its permissions")
     except SourceError as error:
         return error
     except TooLargeError as error:
-        return SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
+        return SourceError(error.message, place=TextPlace(file=file.name), remedy=error.remedy)
     if state_after != before:
         return SourceError(
-            "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+            "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
         )
     return header

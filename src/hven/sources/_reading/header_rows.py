@@ -19,12 +19,12 @@ from hven.model import units
 from hven.model.errors import SourceError, UpstreamError
 from hven.model.sky import footprints
 from hven.model.table import Column
-from hven.model.types import CONTOUR, type_from_arrow
+from hven.model.types import CONTOUR, build_type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
-from hven.sources._reading.cells import replace_null_values
-from hven.sources._reading.data_files import DataFile, FileOptions, Texts, check_column_names, find_fact_type
+from hven.sources._reading.cells import replace_null_markers
+from hven.sources._reading.data_files import DataFile, FileOptions, Texts, find_file_fact_type, resolve_column_names
 from hven.sources._reading.file_rows import FileSource
-from hven.sources._reading.header_cache import FileHeader, HeaderCache, read_headers
+from hven.sources._reading.header_cache import FileHeader, FileHeaderCache, read_headers
 from hven.sources._reading.text_rows import Nulls, list_null_words
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class HeaderSourceOptions(FileOptions):
     )
 
 
-class HeaderSource(FileSource):
+class FileHeaderSource(FileSource):
     """One row for each file, or several, from its header.
 
     Parameters
@@ -135,7 +135,7 @@ class HeaderSource(FileSource):
         """Read the header of a file; raise `SourceError` if it cannot be read."""
 
     @abstractmethod
-    def find_cache_key(self) -> str:
+    def build_cache_key(self) -> str:
         """Return a key of what `read_header` reads: cached headers with another key are not used."""
 
     def list_fixed_columns(self) -> Sequence[Column]:
@@ -150,7 +150,7 @@ class HeaderSource(FileSource):
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one file after the other."""
-        names = check_column_names(column_names, list(self._columns), "the headers")
+        names = resolve_column_names(column_names, list(self._columns), "the headers")
         rows: list[_NumberedRow] = []
         count = min(BATCH_ROW_COUNT, self.context.batch_row_limit)
         files = self.files
@@ -182,8 +182,8 @@ class HeaderSource(FileSource):
     def _read_headers(self, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
         cache = None
         if self.context.cache_directory is not None:
-            cache_key = f"{hven.__version__} {self.find_cache_key()}"
-            cache = HeaderCache(self.context.cache_directory / "heads.sqlite", cache_key)
+            cache_key = f"{hven.__version__} {self.build_cache_key()}"
+            cache = FileHeaderCache(self.context.cache_directory / "heads.sqlite", cache_key)
         try:
             yield from read_headers(files, self.read_header, self.concurrency, cache)
             if cache is not None:
@@ -263,7 +263,7 @@ class HeaderSource(FileSource):
                 arrays[name] = self._compute_footprints(headers)
             elif name in FILE_FACT_COLUMNS:
                 facts = [file.find_fact(name) for _, file, _ in rows]
-                arrays[name] = pa.array(facts, find_fact_type(name))
+                arrays[name] = pa.array(facts, find_file_fact_type(name))
             else:
                 arrays[name] = self._build_card_array(name, rows, rejects)
         batch_arrays = [arrays[name] for name in names]
@@ -280,14 +280,14 @@ class HeaderSource(FileSource):
         """Build the column of a keyword, and add the rows whose value does not fit to `rejects`, by their index."""
         kind = self._columns[name].type.arrow
         try:
-            cells = pa.array([_fit_value(row.get(name), kind) for _, _, row in rows], kind)
+            cells = pa.array([_convert_value_to_type(row.get(name), kind) for _, _, row in rows], kind)
         except (ValueError, TypeError, pa.ArrowException, OverflowError):
             fitting_values: list[Value] = []
             for index, (row_number, file, row) in enumerate(rows):
                 value = row.get(name)
                 fitting_value: Value = None
                 try:
-                    fitting_value = _fit_value(value, kind)
+                    fitting_value = _convert_value_to_type(value, kind)
                     pa.scalar(fitting_value, kind)
                 except (ValueError, TypeError, pa.ArrowException, OverflowError):
                     fitting_value = None
@@ -297,7 +297,7 @@ class HeaderSource(FileSource):
                 fitting_values.append(fitting_value)
             cells = pa.array(fitting_values, kind)
         null_words = list_null_words(self.nulls, name)
-        return replace_null_values(cells, null_words)
+        return replace_null_markers(cells, null_words)
 
     def _compute_footprints(self, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
         """Compute the regions that images cover from their WCS cards."""
@@ -330,7 +330,7 @@ def _widen_type(arrow_type: pa.DataType | None, value: Any) -> pa.DataType | Non
     return pa.string()
 
 
-def _fit_value(value: Any, arrow_type: pa.DataType) -> Any:
+def _convert_value_to_type(value: Any, arrow_type: pa.DataType) -> Any:
     """Convert a value to a type; raise an error, or return a value that Arrow refuses, if it does not fit."""
     if value is None or value == "":
         return None
@@ -365,4 +365,4 @@ def _build_column(key: str, arrow_type: pa.DataType, comment: str) -> Column:
         text = comment.replace(match.group(0), "", 1).strip()
     else:
         text = comment
-    return Column(name=key, type=type_from_arrow(arrow_type), unit=unit, description=text or None)
+    return Column(name=key, type=build_type_from_arrow(arrow_type), unit=unit, description=text or None)

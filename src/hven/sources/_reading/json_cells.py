@@ -17,10 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.literal import find_rounded_integers
 from hven.sources._reading.cells import parse_cells, replace_null_words
-from hven.sources._reading.delimited import build_rounding_deviation, explain_unparsed, explain_value
+from hven.sources._reading.delimited import build_rounding_deviation, explain_unparsable_text, explain_unparsable_value
 from hven.sources._reading.geojson_regions import GeometryFrames, boxes_to_regions, geometries_to_regions
 from hven.sources._reading.json_schema import LEAF_CELL, LEAF_LIST, LEAF_PART, LEAF_REGION, LEAF_TEXT
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from hven.sources._reading.json_records import JsonDocument, JsonRecords
-    from hven.sources._reading.json_schema import JsonLeaf
+    from hven.sources._reading.json_records import JsonDocument, JsonRecordChunk
+    from hven.sources._reading.json_schema import JsonLeafColumn
 
 INVALID_JSON_REASON = "not JSON"
 INVALID_UTF8_REASON = "not UTF-8"
@@ -53,13 +53,13 @@ class ParsedRecords:
         What is narrowed, dropped or reinterpreted in the records.
     """
 
-    record_group: Sequence[tuple[JsonDocument, JsonRecords]]
+    record_group: Sequence[tuple[JsonDocument, JsonRecordChunk]]
     arrays: dict[str, pa.Array]
     good_indexes: Any
     rejects: list[_Reject] = field(default_factory=list)
-    deviations: list[Deviation] = field(default_factory=list)
+    deviations: list[ReadDeviation] = field(default_factory=list)
 
-    def locate_record(self, record_index: int) -> tuple[JsonDocument, JsonRecords, int]:
+    def locate_record(self, record_index: int) -> tuple[JsonDocument, JsonRecordChunk, int]:
         """Find the file and the part of it that hold a record."""
         for file, part in self.record_group:
             if record_index < len(part.texts):
@@ -77,7 +77,7 @@ class JsonRecordReader:
 
     def __init__(
         self,
-        leaves: Sequence[JsonLeaf],
+        leaves: Sequence[JsonLeafColumn],
         column_types: Mapping[str, pa.DataType],
         list_null_words: Callable[[str], tuple[str, ...]],
         find_document_crs: Callable[[JsonDocument], str | None],
@@ -119,7 +119,7 @@ class JsonRecordReader:
             cursor = self._local.cursor = self._connection.cursor()
         return cursor
 
-    def parse_records(self, group: Sequence[tuple[JsonDocument, JsonRecords]]) -> ParsedRecords:
+    def parse_records(self, group: Sequence[tuple[JsonDocument, JsonRecordChunk]]) -> ParsedRecords:
         """Parse the records of a group."""
         parts = [part.texts for _, part in group]
         if len(parts) == 1:
@@ -132,13 +132,13 @@ class JsonRecordReader:
         texts, good = self._reject_duplicate_keys(texts, good, rejects)
         parsed = ParsedRecords(group, {}, good, rejects)
         if len(texts):
-            self._read_cells(texts, parsed)
+            self._convert_columns(texts, parsed)
         else:
             for leaf in self.leaves:
                 parsed.arrays[leaf.name] = pa.nulls(0, self._find_leaf_type(leaf))
         return parsed
 
-    def _find_leaf_type(self, leaf: JsonLeaf) -> pa.DataType:
+    def _find_leaf_type(self, leaf: JsonLeafColumn) -> pa.DataType:
         if leaf.leaf_kind in {LEAF_LIST, LEAF_PART}:
             return pa.list_(self.column_types[leaf.name])
         return self.column_types[leaf.name]
@@ -170,7 +170,7 @@ class JsonRecordReader:
         """Set aside the records that have a key twice: nobody knows which value is meant."""
         if not self._objects or not len(texts):
             return texts, good_indexes
-        keys = [_write_keys_expression(pointer) for pointer in self._objects]
+        keys = [_write_json_keys_sql(pointer) for pointer in self._objects]
         odd = " OR ".join(f"coalesce(list_unique({key_list}) < len({key_list}), false)" for key_list in keys)
         # records have few sets of keys, so one record of each set is checked first
         hashes = ", ".join(f"hash({key_list})" for key_list in keys)
@@ -196,27 +196,29 @@ class JsonRecordReader:
         """Return the column ``v`` of a query of records as one array."""
         return _combine_chunks(self._query_records(sql, texts).column("v"))
 
-    def _extract_pointers(self, texts: pa.Array, pointers: Sequence[str]) -> list[Any]:
+    def _extract_values_at_pointers(self, texts: pa.Array, pointers: Sequence[str]) -> list[Any]:
         """Extract the values at some pointers as texts: an array for each pointer."""
-        literals = ", ".join(map(_quote_literal, pointers))
+        literals = ", ".join(map(_quote_sql_text, pointers))
         values = self._query_values(f"SELECT json_extract_string(j, [{literals}]) AS v FROM records", texts).values
         step = len(pointers)
         return [values.take(pa.array(np.arange(at, len(values), step))) for at in range(step)]
 
-    def _read_cells(self, texts: pa.Array, parsed_records: ParsedRecords) -> None:
+    def _convert_columns(self, texts: pa.Array, parsed_records: ParsedRecords) -> None:
         cells_by_pointer: dict[str, pa.Array] = {}
         if self.pointers:
-            cells_by_pointer = dict(zip(self.pointers, self._extract_pointers(texts, self.pointers), strict=True))
+            cells_by_pointer = dict(
+                zip(self.pointers, self._extract_values_at_pointers(texts, self.pointers), strict=True)
+            )
         is_rejected = np.zeros(len(texts), bool)
         for leaf in self.leaves:
             cells = cells_by_pointer[leaf.pointer]
             frames = None
             if leaf.is_drawable:
-                frames = self._find_frames(leaf, texts, parsed_records)
+                frames = self._find_geometry_frames(leaf, texts, parsed_records)
             if leaf.leaf_kind == LEAF_REGION:
-                array, bad = self._read_regions(leaf, cells_by_pointer, parsed_records, frames)
+                array, bad = self._convert_geometries_to_regions(leaf, cells_by_pointer, parsed_records, frames)
             else:
-                array, bad = self._read_column(leaf, cells, frames)
+                array, bad = self._convert_column(leaf, cells, frames)
             parsed_records.arrays[leaf.name] = array
             if pa.types.is_float64(array.type):
                 _report_rounding(leaf, cells, array, parsed_records)
@@ -232,22 +234,22 @@ class JsonRecordReader:
             parsed_records.rejects.sort(key=lambda reject: reject[0])
 
     def _reject_values(
-        self, leaf: JsonLeaf, cells: pa.Array, texts: pa.Array, mask: Any, *, parsed_records: ParsedRecords
+        self, leaf: JsonLeafColumn, cells: pa.Array, texts: pa.Array, mask: Any, *, parsed_records: ParsedRecords
     ) -> None:
         """Add the marked values of a column to the rejects."""
         column_type = self.column_types[leaf.name]
         reason = "no GeoJSON geometry"
         if leaf.leaf_kind != LEAF_REGION:
-            reason = explain_unparsed(column_type)
+            reason = explain_unparsable_text(column_type)
         for at in np.flatnonzero(mask):
             place = int(parsed_records.good_indexes[at])
             value = cells[int(at)].as_py()
-            explanation = explain_value(value, column_type, reason)
+            explanation = explain_unparsable_value(value, column_type, reason)
             text = texts[int(at)].as_py().strip()
             parsed_records.rejects.append((place, leaf.name, value, explanation, text))
 
-    def _read_column(
-        self, leaf: JsonLeaf, cells: pa.Array, frames: GeometryFrames | None
+    def _convert_column(
+        self, leaf: JsonLeafColumn, cells: pa.Array, frames: GeometryFrames | None
     ) -> tuple[pa.Array, pa.Array | None]:
         kind = self.column_types[leaf.name]
         words = self.list_null_words(leaf.name)
@@ -264,7 +266,7 @@ class JsonRecordReader:
                 built_lists = frames.convert_bounding_boxes(built_lists)
             return built_lists, bad
         objects = self._transform_arrays(cells, '["JSON"]')
-        pointer = _quote_literal(leaf.inner_pointer)
+        pointer = _quote_sql_text(leaf.inner_pointer)
         inner_values = self._query_values(f"SELECT json_extract_string(j, {pointer}) AS v FROM records", objects.values)
         return self._convert_elements(objects, inner_values, kind, words)
 
@@ -302,7 +304,9 @@ class JsonRecordReader:
         rows[owner[np.asarray(pc.fill_null(bad, False))]] = True
         return lists, pa.array(rows)
 
-    def _find_frames(self, leaf: JsonLeaf, texts: pa.Array, parsed_records: ParsedRecords) -> GeometryFrames | None:
+    def _find_geometry_frames(
+        self, leaf: JsonLeafColumn, texts: pa.Array, parsed_records: ParsedRecords
+    ) -> GeometryFrames | None:
         """Find the frame of each geometry: its own, that of its record, or that of its document."""
         document_crs = [self.find_document_crs(file) for file, _ in parsed_records.record_group]
         has_own_crs = any(b'"crs"' in part.data for _, part in parsed_records.record_group)
@@ -317,7 +321,7 @@ class JsonRecordReader:
             pointers = [
                 f"{pointer}/crs{suffix}" for pointer in (leaf.pointer, record_pointer) for suffix in _CRS_SUFFIXES
             ]
-            extracted = self._extract_pointers(texts, pointers)
+            extracted = self._extract_values_at_pointers(texts, pointers)
             candidates: list[pa.Array] = []
             for nested_names, plain_names in zip(extracted[::2], extracted[1::2], strict=True):
                 is_object = pc.starts_with(plain_names, "{")
@@ -328,9 +332,9 @@ class JsonRecordReader:
             parsed_records.deviations.append(_build_geometry_deviation(leaf, message))
         return frames
 
-    def _read_regions(
+    def _convert_geometries_to_regions(
         self,
-        leaf: JsonLeaf,
+        leaf: JsonLeafColumn,
         cells_by_pointer: Mapping[str, pa.Array],
         parsed_records: ParsedRecords,
         frames: GeometryFrames | None,
@@ -365,7 +369,7 @@ class JsonRecordReader:
         return shapes, bad
 
 
-def _report_rounding(leaf: JsonLeaf, cells: pa.Array, array: pa.Array, parsed_records: ParsedRecords) -> None:
+def _report_rounding(leaf: JsonLeafColumn, cells: pa.Array, array: pa.Array, parsed_records: ParsedRecords) -> None:
     """Report the whole numbers of a column that a double does not hold exactly."""
     flags = find_rounded_integers(cells, array)
     if flags is None:
@@ -377,8 +381,8 @@ def _report_rounding(leaf: JsonLeaf, cells: pa.Array, array: pa.Array, parsed_re
     parsed_records.deviations.append(deviation)
 
 
-def _build_geometry_deviation(leaf: JsonLeaf, message: str, count: int | None = None) -> Deviation:
-    return Deviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
+def _build_geometry_deviation(leaf: JsonLeafColumn, message: str, count: int | None = None) -> ReadDeviation:
+    return ReadDeviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
 
 
 def _drop_unused_values(lists: Any) -> Any:
@@ -399,13 +403,13 @@ def _combine_chunks(column: Any) -> Any:
     return pa.array([], column.type)
 
 
-def _write_keys_expression(pointer: str) -> str:
+def _write_json_keys_sql(pointer: str) -> str:
     if pointer:
-        return f"json_keys(j, {_quote_literal(pointer)})"
+        return f"json_keys(j, {_quote_sql_text(pointer)})"
     return "json_keys(j)"
 
 
-def _quote_literal(text: str) -> str:
+def _quote_sql_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -24,17 +24,17 @@ from pydantic import Field
 from hven.model import split_address
 from hven.model.errors import SourceError
 from hven.sources import InputVersion, SourceContext
-from hven.sources._reading.data_files import check_column_names
+from hven.sources._reading.data_files import resolve_column_names
 from hven.sources._reading.json_records import (
     FORM_LIST,
-    JsonRecords,
-    RecordForm,
-    divide_document,
+    JsonRecordChunk,
+    JsonRecordLayout,
     find_list_start,
     read_records,
+    split_document_at_records,
 )
-from hven.sources._reading.json_rows import SAMPLE_BYTES, JsonOptions, JsonSource, add_to_node
-from hven.sources._reading.json_schema import JsonNode
+from hven.sources._reading.json_rows import SAMPLE_BYTES, JsonOptions, JsonSource, add_record_to_node
+from hven.sources._reading.json_schema import JsonNodeSummary
 from hven.sources._reading.service_client import (
     BrokenAnswerError,
     RunBudget,
@@ -55,7 +55,7 @@ MAX_WAITING_BYTES = 8 << 20  # of pages that wait to be read; one page may wait 
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
 
-class PageOptions(JsonOptions, ServiceOptions):
+class PagedJsonOptions(JsonOptions, ServiceOptions):
     """What a descriptor may state about every service that sends pages of records."""
 
     page: int | None = Field(
@@ -82,7 +82,7 @@ class JsonPage:
     name: str
     data: bytes = field(repr=False)
     resume_token: str = ""
-    records: list[JsonRecords] | None = field(default=None, repr=False)
+    records: list[JsonRecordChunk] | None = field(default=None, repr=False)
 
     def open_stream(self) -> io.BytesIO:
         """Open the page for one pass."""
@@ -107,10 +107,10 @@ class PagedJsonSource(JsonSource):
         SourceError: what the service answers is no page, or pages repeat or end too early.
     """
 
-    options: PageOptions
+    options: PagedJsonOptions
 
-    def __init__(self, options: PageOptions, context: SourceContext, secret: str | None = None) -> None:
-        self.options: PageOptions = options
+    def __init__(self, options: PagedJsonOptions, context: SourceContext, secret: str | None = None) -> None:
+        self.options: PagedJsonOptions = options
         self.context = context
         if not secret:
             secret = resolve_authorization(options.token, context, "Bearer")
@@ -166,7 +166,7 @@ class PagedJsonSource(JsonSource):
     def _build_budget(self) -> RunBudget:
         return RunBudget(self.options, self.source_name, "or ask for less")
 
-    def _copy_part(self) -> Self:
+    def _copy_source(self) -> Self:
         _ = self._leaves  # cached for all parts
         return copy.copy(self)
 
@@ -181,7 +181,7 @@ class PagedJsonSource(JsonSource):
         self._budget = self._build_budget()
         self.service.budget = self._budget
         self._stated_count = None
-        names = check_column_names(column_names, self._list_column_names(), self._title)
+        names = resolve_column_names(column_names, self._list_column_names(), self._title)
         self._record_count = 0
         place = None
         if resume_token:
@@ -200,9 +200,9 @@ class PagedJsonSource(JsonSource):
                 if page.resume_token:
                     token = json.dumps([self._record_count, page.resume_token])
                 yield batches[-1], token
-        self._check_complete()
+        self._require_stated_record_count()
 
-    def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecords]]:
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecordChunk]]:
         self._budget = self._build_budget()
         self.service.budget = self._budget
         self._record_count = 0
@@ -211,20 +211,20 @@ class PagedJsonSource(JsonSource):
             for page in pages:
                 for part in self._assign_record_numbers(page):
                     yield page, part
-        self._check_complete()
+        self._require_stated_record_count()
 
-    def _assign_record_numbers(self, page: JsonPage) -> Iterator[JsonRecords]:
+    def _assign_record_numbers(self, page: JsonPage) -> Iterator[JsonRecordChunk]:
         for part in self._list_page_records(page):
             numbered = replace(part, first_number=self._record_count + 1)
             self._record_count += len(part.texts)
             yield numbered
 
-    def _list_page_records(self, page: JsonPage) -> Iterable[JsonRecords]:
+    def _list_page_records(self, page: JsonPage) -> Iterable[JsonRecordChunk]:
         if page.records is not None:
             return page.records
-        return read_records(page, RecordForm(FORM_LIST, self._records_path))
+        return read_records(page, JsonRecordLayout(FORM_LIST, self._records_path))
 
-    def _divide_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
+    def _cut_records_out_of_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
         """Find the records of a page, and return the document around them.
 
         Pages with many records are scanned only once.
@@ -237,12 +237,12 @@ class PagedJsonSource(JsonSource):
             The page is no JSON.
         """
         if find_list_start(page.data, self._records_path) is None:
-            parse_document(page.data, self.source_name)
+            parse_json_document(page.data, self.source_name)
             raise SourceError(f"{self.source_name}: {page.name} {complaint}", remedy=remedy)
-        before, behind, _, page.records = divide_document(page, self._records_path)
-        return parse_document(before + behind, self.source_name)
+        before, behind, _, page.records = split_document_at_records(page, self._records_path)
+        return parse_json_document(before + behind, self.source_name)
 
-    def _check_complete(self) -> None:
+    def _require_stated_record_count(self) -> None:
         """Check that all records came that the service counted."""
         if self._stated_count not in {None, self._record_count}:
             raise SourceError(
@@ -259,7 +259,7 @@ class PagedJsonSource(JsonSource):
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
         if row_limit is None:
-            pages = _run_in_thread(pages, self.service)
+            pages = _fetch_pages_in_thread(pages, self.service)
         with closing(pages) as coming:
             for page in coming:
                 records_start = find_list_start(page.data, self._records_path) or 0
@@ -273,14 +273,14 @@ class PagedJsonSource(JsonSource):
                 yield page
 
     @cached_property
-    def _sample(self) -> tuple[JsonNode, bool]:
-        node = JsonNode()
+    def _sampled_structure(self) -> tuple[JsonNodeSummary, bool]:
+        node = JsonNodeSummary()
         remaining_bytes = SAMPLE_BYTES
         with self.service.keep_connections(), closing(self._request_pages()) as pages:
             for page in pages:
                 for part in self._list_page_records(page):
                     for text in part.texts:
-                        remaining_bytes -= add_to_node(node, text)
+                        remaining_bytes -= add_record_to_node(node, text)
                         if remaining_bytes <= 0:
                             return node, True
                 return node, True
@@ -326,7 +326,7 @@ class PagedJsonSource(JsonSource):
     def _request_document(self, method: str, url: str, body: object = None) -> Any:
         """Request a document that is read as a whole."""
         data, _ = self._request(method, url, body)
-        return parse_document(data, self.source_name)
+        return parse_json_document(data, self.source_name)
 
     def _resolve_next_url(self, url: str, link: str) -> str:
         """Resolve the address of a next page, which must be on the server of the descriptor."""
@@ -377,7 +377,7 @@ class _PagePrefetcher:
     def _count_ready_bytes(self) -> int:
         return sum(len(page.data) for page in self._ready)
 
-    def _may_go_on(self) -> bool:
+    def _can_fetch_more(self) -> bool:
         return self._is_stopped or self._count_ready_bytes() < MAX_WAITING_BYTES
 
     def _fetch_pages(self) -> None:
@@ -391,7 +391,7 @@ class _PagePrefetcher:
                 if waiting_bytes >= MAX_WAITING_BYTES:
                     self._release_held_page()
                 with self._condition:
-                    self._condition.wait_for(self._may_go_on)
+                    self._condition.wait_for(self._can_fetch_more)
                     if self._is_stopped:
                         break
         except BaseException as error:  # noqa: BLE001  (it is raised where the pages are read)
@@ -425,12 +425,14 @@ class _PagePrefetcher:
             self._pages.close()
 
 
-def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClient) -> Generator[JsonPage, None, None]:
+def _fetch_pages_in_thread(
+    pages: Generator[JsonPage, None, None], service: ServiceClient
+) -> Generator[JsonPage, None, None]:
     """Request pages in a thread of their own, some pages ahead of the reader."""
     return _PagePrefetcher(pages, service).iterate_pages()
 
 
-def add_query_parameters(url: str, params: Mapping[str, Any]) -> str:
+def set_query_parameters(url: str, params: Mapping[str, Any]) -> str:
     """Add parameters to an address; they replace those of the same names.
 
     The elements of lists are separated by commas (OGC API Features).
@@ -448,7 +450,7 @@ def add_query_parameters(url: str, params: Mapping[str, Any]) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
-def parse_document(data: bytes, source_name: str) -> Any:
+def parse_json_document(data: bytes, source_name: str) -> Any:
     """Parse a document.
 
     Raises

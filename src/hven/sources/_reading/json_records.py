@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +66,7 @@ class JsonDocument(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordForm:
+class JsonRecordLayout:
     """How a file's records stand in it.
 
     Attributes
@@ -84,7 +84,7 @@ class RecordForm:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JsonRecords:
+class JsonRecordChunk:
     """Some records of one file.
 
     Attributes
@@ -105,7 +105,7 @@ class JsonRecords:
     starts: npt.NDArray[np.int64]
     line: int
 
-    def find_line(self, record_index: int) -> int:
+    def find_record_line(self, record_index: int) -> int:
         """Find the line in which a record begins."""
         start = int(self.starts[record_index])
         remaining_text = self.data[start:]
@@ -113,7 +113,7 @@ class JsonRecords:
         return self.line + self.data.count(b"\n", 0, start + blank_bytes)
 
 
-def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
+def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> JsonRecordLayout:
     """Detect how records stand in a file, by its beginning.
 
     Parameters
@@ -133,30 +133,30 @@ def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
         stream.close()
     text = _strip_byte_order_mark(head, file).lstrip(b" \t\r\n\x1e")
     if not text:
-        raise SourceError("there is nothing in the file", place=Place(file=file.name), remedy="`ignore:` it")
+        raise SourceError("there is nothing in the file", place=TextPlace(file=file.name), remedy="`ignore:` it")
     if text[:1] not in b"[{":
         shown_text = text[:20].split(b"\n")[0].decode(errors="replace")
         raise SourceError(
             f"JSON begins with {{ or [, not with {shown_text!r}",
-            place=Place(file=file.name, line=1),
+            place=TextPlace(file=file.name, line=1),
             remedy="look at the file's kind",
         )
     if path is not None:
         if path:
-            return RecordForm(FORM_LIST, tuple(path))
-        return RecordForm(FORM_WHOLE)
+            return JsonRecordLayout(FORM_LIST, tuple(path))
+        return JsonRecordLayout(FORM_WHOLE)
     lines = text.split(b"\n", 21)
     complete_lines = lines[:-1]
     objects = [line for line in complete_lines if line.strip(b" \t\r\x1e")]
     record_count = sum(_is_json_record(line) for line in objects)
     if len(objects) > 1 and record_count * 2 > len(objects):
-        return RecordForm(FORM_LINES)
+        return JsonRecordLayout(FORM_LINES)
     if text[:1] == b"[":
-        return RecordForm(FORM_LIST)
+        return JsonRecordLayout(FORM_LIST)
     return _detect_document_form(text)
 
 
-def read_surroundings(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, bytes, int]:
+def read_document_around_records(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, bytes, int]:
     """Read a document without the records of its list.
 
     Returns
@@ -169,26 +169,26 @@ def read_surroundings(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, b
     SourceError
         As `read_records`; what is behind is too long.
     """
-    before, behind, line, _ = divide_document(file, path, keep_records=False)
+    before, behind, line, _ = split_document_at_records(file, path, keep_records=False)
     return before, behind, line
 
 
-def divide_document(
+def split_document_at_records(
     file: JsonDocument, path: Sequence[str], *, keep_records: bool = True
-) -> tuple[bytes, bytes, int, list[JsonRecords]]:
+) -> tuple[bytes, bytes, int, list[JsonRecordChunk]]:
     """Read a document in one pass.
 
-    It returns what `read_surroundings` returns, and the records of the list if they are to be kept.
+    It returns what `read_document_around_records` returns, and the records of the list if they are to be kept.
 
     Raises
     ------
     SourceError
-        As `read_surroundings`.
+        As `read_document_around_records`.
     """
-    records_found: list[JsonRecords] = []
+    records_found: list[JsonRecordChunk] = []
     stream = file.open_stream()
     try:
-        cutter = _RecordCutter(file, RecordForm(FORM_LIST, tuple(path)))
+        cutter = _RecordCutter(file, JsonRecordLayout(FORM_LIST, tuple(path)))
         while not cutter.is_over:
             data = stream.read(max(BLOCK_BYTES, len(cutter.remainder)))
             records = [*cutter.cut_records(data)]
@@ -199,12 +199,12 @@ def divide_document(
         stream.close()
     if len(behind) > MAX_RECORD_BYTES:
         complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB behind the list {'.'.join(path)!r}"
-        place = Place(file=file.name, line=cutter.line)
+        place = TextPlace(file=file.name, line=cutter.line)
         raise SourceError(complaint, place=place, remedy="look at the file")
     return cutter.text_before, behind, cutter.line, records_found
 
 
-def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
+def find_document_crs(file: DataFile, record_form: JsonRecordLayout) -> str | None:
     """Find the frame that a GeoJSON document states for all its features (``crs``), before or behind them.
 
     Returns
@@ -225,7 +225,7 @@ def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
         stream.close()
     if not has_crs:
         return None
-    before, behind, _ = read_surroundings(file.copy_unread(), record_form.path)
+    before, behind, _ = read_document_around_records(file.copy_unread(), record_form.path)
     try:
         crs_value = orjson.loads(before + behind).get("crs")
     except orjson.JSONDecodeError:  # reading the records reports it
@@ -245,18 +245,18 @@ def _is_json_record(line: bytes) -> bool:
         return False
 
 
-def _detect_document_form(text: bytes) -> RecordForm:
+def _detect_document_form(text: bytes) -> JsonRecordLayout:
     """Find the list in a document of a known layout; else the document is one record."""
     lists: set[tuple[str, ...]] = set()
     for path, sign in _walk_brackets(text):
         if sign == b"[":
             lists.add(path)
             if path in _KNOWN_LIST_PATHS:
-                return RecordForm(FORM_LIST, path)
+                return JsonRecordLayout(FORM_LIST, path)
             rows, names = _ROWS_AND_FIELDS_KEYS
             if lists >= {(rows,), (names,)}:
-                return RecordForm(FORM_LIST, (rows,), (names,))
-    return RecordForm(FORM_WHOLE)
+                return JsonRecordLayout(FORM_LIST, (rows,), (names,))
+    return JsonRecordLayout(FORM_WHOLE)
 
 
 def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes]]:
@@ -300,12 +300,12 @@ def _unquote_key(key: bytes) -> str:
 def _strip_byte_order_mark(data: bytes, file: JsonDocument) -> bytes:
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SourceError(
-            "the file is UTF-16, and JSON is UTF-8", place=Place(file=file.name, line=1), remedy="save it as UTF-8"
+            "the file is UTF-16, and JSON is UTF-8", place=TextPlace(file=file.name, line=1), remedy="save it as UTF-8"
         )
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def read_records(file: JsonDocument, record_form: RecordForm) -> Iterator[JsonRecords]:
+def read_records(file: JsonDocument, record_form: JsonRecordLayout) -> Iterator[JsonRecordChunk]:
     """Read the records of a file, once, from front to end.
 
     Raises
@@ -334,7 +334,7 @@ def read_records(file: JsonDocument, record_form: RecordForm) -> Iterator[JsonRe
 class _RecordCutter:
     """Cuts bytes into records, whatever the pieces they come in."""
 
-    def __init__(self, file: JsonDocument, form: RecordForm) -> None:
+    def __init__(self, file: JsonDocument, form: JsonRecordLayout) -> None:
         self.file = file
         self.form = form
         self.remainder = b""
@@ -345,7 +345,7 @@ class _RecordCutter:
         self.is_inside_list = form.kind != FORM_LIST
         self.text_before = self.text_behind = b""  # of the list
 
-    def cut_records(self, data: bytes) -> Iterator[JsonRecords]:
+    def cut_records(self, data: bytes) -> Iterator[JsonRecordChunk]:
         """Yield the records that are whole by now; `data` empty: this is the end."""
         end = not data
         data = self.remainder + data
@@ -356,7 +356,7 @@ class _RecordCutter:
             start = find_list_start(data, self.form.path)
             if start is None:
                 self.remainder = data
-                self._check_list_missing(is_end=end)
+                self._refuse_missing_list(is_end=end)
                 return
             self.line += data.count(b"\n", 0, start)
             self.text_before = data[:start]
@@ -372,7 +372,7 @@ class _RecordCutter:
                 "a bracket or a quote is not closed, or `records:` must name the list",
             )
 
-    def _check_list_missing(self, *, is_end: bool) -> None:
+    def _refuse_missing_list(self, *, is_end: bool) -> None:
         path = ".".join(self.form.path)
         if not is_end and len(self.remainder) <= MAX_RECORD_BYTES:
             return
@@ -386,9 +386,9 @@ class _RecordCutter:
             remedy = f"`records:` names one of {', '.join(list_paths[:8])}"
         else:
             remedy = "look at the file"
-        raise SourceError(f"the document {complaint}", place=Place(file=self.file.name), remedy=remedy)
+        raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
 
-    def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
+    def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
         if is_end:
             stop = len(data)
         else:
@@ -402,7 +402,7 @@ class _RecordCutter:
             last_start = 0
             if len(marks):
                 last_start = marks[-1]
-            self._check_last_line(complete_lines[last_start:])
+            self._refuse_incomplete_last_line(complete_lines[last_start:])
             marks = np.append(marks, len(complete_lines))
         starts = np.concatenate([[0], marks[:-1]])
         short = np.flatnonzero(marks - starts <= 8)
@@ -413,7 +413,7 @@ class _RecordCutter:
                 empty.append(at)
         yield from self._build_records(complete_lines, starts, marks, empty)
 
-    def _check_last_line(self, last: bytes) -> None:
+    def _refuse_incomplete_last_line(self, last: bytes) -> None:
         """Refuse a last line without an end that breaks off in a record."""
         text = last.strip(b" \t\r\x1e")
         if not text or _is_json_record(text):
@@ -424,15 +424,15 @@ class _RecordCutter:
             end_text = text[-40:].decode(errors="replace")
             raise SourceError(
                 f"the file ends in the middle of its last record: {end_text!r}",
-                place=Place(file=self.file.name),
+                place=TextPlace(file=self.file.name),
                 remedy="it was cut short: get it anew",
             )
 
-    def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
+    def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
         array = np.frombuffer(data, np.uint8)
         places, codes, depth = _scan_structure(array)
         if self.form.kind == FORM_LIST:
-            ends = self._find_list_ends(data, places, codes, depth)
+            ends = self._find_record_ends_in_list(data, places, codes, depth)
             if is_end and not self.is_over:
                 raise self._build_error(
                     f"the file ends within its list, in record {self.number + len(ends):,}",
@@ -466,7 +466,7 @@ class _RecordCutter:
             empty = [0]
         yield from self._build_records(data[:consumed], starts, ends, empty)
 
-    def _find_list_ends(self, data: bytes, places: Any, codes: Any, depth: Any) -> Any:
+    def _find_record_ends_in_list(self, data: bytes, places: Any, codes: Any, depth: Any) -> Any:
         """Find the commas behind the records of the list, and its closing bracket, which ends the list."""
         closed = np.flatnonzero(depth < 0)[:1]
         stop = len(places)
@@ -480,7 +480,7 @@ class _RecordCutter:
             ends = np.append(ends, places[stop])
         return ends
 
-    def _build_records(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[JsonRecords]:
+    def _build_records(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[JsonRecordChunk]:
         """Lay an array of texts over the bytes; separators between records become blanks."""
         line = self.line
         self.line += data.count(b"\n")
@@ -502,12 +502,12 @@ class _RecordCutter:
         if len(texts):
             first = self.number
             self.number = self.number + len(texts)
-            yield JsonRecords(texts, first, data, np.asarray(starts, np.int64), line)
+            yield JsonRecordChunk(texts, first, data, np.asarray(starts, np.int64), line)
 
     def _build_error(self, message: str, remedy: str) -> SourceError:
         blank = len(self.remainder) - len(self.remainder.lstrip())
         line = self.line + self.remainder.count(b"\n", 0, blank)
-        return SourceError(message, place=Place(file=self.file.name, line=line), remedy=remedy)
+        return SourceError(message, place=TextPlace(file=self.file.name, line=line), remedy=remedy)
 
 
 def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
@@ -568,7 +568,7 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
     return None
 
 
-def read_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
+def read_column_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
     """Read the list of names beside the records of a document."""
     stream = file.open_stream()
     try:

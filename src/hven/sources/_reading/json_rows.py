@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from hven.model import Deviation, DeviationKind
-from hven.model.errors import Place, SourceError
+from hven.model import DeviationKind, ReadDeviation
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import Type, parse_type, type_from_arrow
+from hven.model.types import ColumnType, build_type_from_arrow, parse_type
 from hven.sources import FILE_FACT_COLUMNS, RejectedRow, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names, find_fact_type
+from hven.sources._reading.data_files import Texts, build_source_batch, find_file_fact_type, resolve_column_names
 from hven.sources._reading.file_rows import FileSource
 from hven.sources._reading.json_cells import JsonRecordReader, ParsedRecords
 from hven.sources._reading.json_records import BLOCK_BYTES
@@ -31,9 +31,9 @@ from hven.sources._reading.json_schema import (
     LEAF_PART,
     LEAF_REGION,
     LEAF_TEXT,
-    JsonLeaf,
-    JsonNode,
-    list_leaves,
+    JsonLeafColumn,
+    JsonNodeSummary,
+    list_json_columns,
 )
 from hven.sources._reading.text_rows import Nulls, list_null_words
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hven.sources._reading.data_files import DataFile
-    from hven.sources._reading.json_records import JsonDocument, JsonRecords
+    from hven.sources._reading.json_records import JsonDocument, JsonRecordChunk
 
 SAMPLE_BYTES = 8 << 20  # this many bytes of records are sampled to find the columns
 MAX_SHOWN_CHARACTERS = 200  # of a value at fault; the whole record is in the rejects file
 RECORDS_PER_BLOCK_LOOK = 64  # of each block, which are searched for keys that the sample did not have
 
 
-def split_path(value: object) -> object:
+def split_dotted_path(value: object) -> object:
     """Split a dotted path into its names."""
     if isinstance(value, str):
         return [part for part in value.split(".") if part]
@@ -86,15 +86,15 @@ class JsonSource(ABC):
 
     options: JsonOptions
     context: SourceContext
-    _reported: set[str | Deviation]
+    _reported: set[str | ReadDeviation]
 
     @abstractmethod
-    def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonDocument, JsonRecords]]:
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonDocument, JsonRecordChunk]]:
         """Read the records from the first one on."""
 
     @property
     @abstractmethod
-    def _sample(self) -> tuple[JsonNode, bool]:
+    def _sampled_structure(self) -> tuple[JsonNodeSummary, bool]:
         """What the first records hold, and whether there are more."""
 
     @property
@@ -117,22 +117,22 @@ class JsonSource(ABC):
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows; small files share a batch."""
-        names = check_column_names(column_names, self._list_column_names(), self._title)
+        names = resolve_column_names(column_names, self._list_column_names(), self._title)
         # groups must end before their reader: DuckDB waits for ever if a connection is closed while a query runs
         with self._build_reader(names) as reader, contextlib.closing(self._parse_groups(reader, row_limit)) as groups:
-            batches = (self._build_batch(parsed, names) for parsed in self._report_groups(groups))
+            batches = (self._build_batch(parsed, names) for parsed in self._report_and_yield_groups(groups))
             yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
     @contextlib.contextmanager
     def _open_group_reader(
         self, names: Sequence[str]
-    ) -> Iterator[Callable[[Sequence[tuple[JsonDocument, JsonRecords]]], pa.RecordBatch]]:
+    ) -> Iterator[Callable[[Sequence[tuple[JsonDocument, JsonRecordChunk]]], pa.RecordBatch]]:
         """Read groups of records one by one."""
         with self._build_reader(names) as reader:
 
-            def read_group(group: Sequence[tuple[JsonDocument, JsonRecords]]) -> pa.RecordBatch:
+            def read_group(group: Sequence[tuple[JsonDocument, JsonRecordChunk]]) -> pa.RecordBatch:
                 parsed = reader.parse_records(group)
-                self._report_parsed(parsed)
+                self._report_deviations_and_rejects(parsed)
                 return self._build_batch(parsed, names)
 
             yield read_group
@@ -174,9 +174,9 @@ class JsonSource(ABC):
                 for future in queue:
                     future.cancel()
 
-    def _group_records(self, row_limit: int | None) -> Iterator[list[tuple[JsonDocument, JsonRecords]]]:
+    def _group_records(self, row_limit: int | None) -> Iterator[list[tuple[JsonDocument, JsonRecordChunk]]]:
         """Group records of several files, up to a block."""
-        group: list[tuple[JsonDocument, JsonRecords]] = []
+        group: list[tuple[JsonDocument, JsonRecordChunk]] = []
         size = rows = 0
         for file, part in self._read_records(row_limit):
             group.append((file, part))
@@ -207,30 +207,30 @@ class JsonSource(ABC):
         for name in column_names:
             if name in FILE_FACT_COLUMNS:
                 facts = [file.find_fact(name) for file, _ in parsed_records.record_group]
-                arrays[name] = pa.array(facts, find_fact_type(name)).take(part_of_row)
+                arrays[name] = pa.array(facts, find_file_fact_type(name)).take(part_of_row)
         columns = [arrays[name] for name in column_names]
         return pa.RecordBatch.from_arrays(columns, names=list(column_names))
 
     # --- reports ---------------------------------------------------------------------------------------------
 
-    def _report_groups(self, groups: Iterable[ParsedRecords]) -> Iterator[ParsedRecords]:
+    def _report_and_yield_groups(self, groups: Iterable[ParsedRecords]) -> Iterator[ParsedRecords]:
         """Report what cannot be read, and yield the groups."""
         for parsed in groups:
-            self._report_parsed(parsed)
+            self._report_deviations_and_rejects(parsed)
             yield parsed
 
-    def _report_parsed(self, parsed_records: ParsedRecords) -> None:
+    def _report_deviations_and_rejects(self, parsed_records: ParsedRecords) -> None:
         for deviation in parsed_records.deviations:
             self._report_once(deviation)
         for at, column, value, reason, text in parsed_records.rejects:
             file, part, row = parsed_records.locate_record(at)
             row_number = part.first_number + row
-            line = part.find_line(row)
+            line = part.find_record_line(row)
             if self.context.on_reject is None:
                 subject = "the record is"
                 if column:
                     subject = f"column {column}: {value!r} is"
-                place = Place(file=file.name, line=line)
+                place = TextPlace(file=file.name, line=line)
                 raise SourceError(f"row {row_number}: {subject} {reason}", place=place)
             shown_value = f"line {line:,}"
             if value is not None:
@@ -249,7 +249,7 @@ class JsonSource(ABC):
     def _is_guessed(self, column_name: str) -> bool:
         return column_name not in self.options.types and column_name not in self.context.target_types
 
-    def _report_once(self, notice: str | Deviation) -> None:
+    def _report_once(self, notice: str | ReadDeviation) -> None:
         """Report what is counted each time, and once what concerns a whole column or the source."""
         if isinstance(notice, str) or notice.count is None:
             if notice in self._reported:
@@ -258,24 +258,24 @@ class JsonSource(ABC):
         if self.context.on_notice is not None:
             self.context.on_notice(notice)
 
-    def _report_new_keys(self, group: list[tuple[JsonDocument, JsonRecords]]) -> None:
+    def _report_new_keys(self, group: list[tuple[JsonDocument, JsonRecordChunk]]) -> None:
         """Report keys that come only after the sample; some records of each block are searched for them."""
-        if self.context.on_notice is None or not self._is_partial:
+        if self.context.on_notice is None or not self._is_sample_partial:
             return
-        node = JsonNode()
+        node = JsonNodeSummary()
         for _, part in group[:: max(1, len(group) // RECORDS_PER_BLOCK_LOOK)]:
             for at in range(0, len(part.texts), max(1, len(part.texts) * len(group) // RECORDS_PER_BLOCK_LOOK)):
-                add_to_node(node, part.texts[at])
+                add_record_to_node(node, part.texts[at])
         known_pointers = {leaf.pointer + leaf.inner_pointer for leaf in self._leaves}
         inner_prefixes = tuple(f"{pointer}/" for pointer in known_pointers)
-        for leaf in list_leaves(node, self.options.whole, self._element_names):
+        for leaf in list_json_columns(node, self.options.whole, self._element_names):
             is_known = leaf.pointer + leaf.inner_pointer in known_pointers or leaf.pointer.startswith(inner_prefixes)
             if is_known or leaf.leaf_kind == LEAF_TEXT or leaf.name in self._ignored_columns:
                 continue
             kind = "string"
             if leaf.leaf_kind == LEAF_CELL:
-                kind = str(type_from_arrow(leaf.arrow_type))
-            deviation = Deviation(
+                kind = str(build_type_from_arrow(leaf.arrow_type))
+            deviation = ReadDeviation(
                 kind=DeviationKind.DROPPED_COLUMN,
                 column=leaf.name,
                 file=group[0][0].name,
@@ -286,7 +286,7 @@ class JsonSource(ABC):
 
     # --- columns ---------------------------------------------------------------------------------------------
 
-    def _choose_type(self, leaf: JsonLeaf) -> pa.DataType:
+    def _choose_type(self, leaf: JsonLeafColumn) -> pa.DataType:
         """Choose the type to read a column as: that of the target column, for plain single values."""
         target_type = self.context.target_types.get(leaf.name)
         if target_type is None or leaf.leaf_kind != LEAF_CELL or leaf.name in self.options.types:
@@ -296,45 +296,45 @@ class JsonSource(ABC):
         return leaf.arrow_type
 
     @property
-    def _is_partial(self) -> bool:
-        return self._sample[1]
+    def _is_sample_partial(self) -> bool:
+        return self._sampled_structure[1]
 
     @cached_property
-    def _leaves(self) -> list[JsonLeaf]:
-        node = self._sample[0]
-        all_leaves = list_leaves(node, self.options.whole, self._element_names)
+    def _leaves(self) -> list[JsonLeafColumn]:
+        node = self._sampled_structure[0]
+        all_leaves = list_json_columns(node, self.options.whole, self._element_names)
         sampled_leaves = [leaf for leaf in all_leaves if leaf.name not in self._ignored_columns]
         if not sampled_leaves or not node.value_kinds:
             raise SourceError(
                 "no records to see the columns from",
-                place=Place(file=self._title),
+                place=TextPlace(file=self._title),
                 remedy="`records:` names their list",
             )
         undeclared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
-        leaves: list[JsonLeaf] = []
+        leaves: list[JsonLeafColumn] = []
         for leaf in sampled_leaves:
             declared_type = undeclared_types.pop(leaf.name, None)
             if declared_type is not None:
                 leaves.append(_change_leaf_type(leaf, declared_type))
             else:
-                self._report_guess(leaf)
+                self._report_guessed_type(leaf)
                 leaves.append(leaf)
         for name, kind in undeclared_types.items():  # columns that the sample did not have
             pointer = "/" + name.replace(".", "/")
             leaf_kind = LEAF_CELL
             if kind.is_array:
                 leaf_kind = LEAF_LIST
-            leaf = JsonLeaf(name=name, pointer=pointer, leaf_kind=leaf_kind, arrow_type=pa.string())
+            leaf = JsonLeafColumn(name=name, pointer=pointer, leaf_kind=leaf_kind, arrow_type=pa.string())
             leaves.append(_change_leaf_type(leaf, kind))
         return leaves
 
-    def _report_guess(self, leaf: JsonLeaf) -> None:
+    def _report_guessed_type(self, leaf: JsonLeafColumn) -> None:
         """Report a column whose guessed type may surprise."""
         if leaf.mixed_kinds is not None:
             message = f"it holds {leaf.mixed_kinds}: it is read as text"
-            self._report_once(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
+            self._report_once(ReadDeviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
         elif leaf.is_quoted_number and leaf.name not in self.context.target_types:
-            deviation = Deviation(
+            deviation = ReadDeviation(
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
                 message="its numbers are written as texts: they are read as numbers",
@@ -342,7 +342,7 @@ class JsonSource(ABC):
             )
             self._report_once(deviation)
 
-    def _parse_declared_type(self, name: str, text: str) -> Type:
+    def _parse_declared_type(self, name: str, text: str) -> ColumnType:
         try:
             return parse_type(text)
         except ValueError as error:
@@ -355,12 +355,12 @@ class JsonFileSource(JsonSource, FileSource):
     """Records of one or more files."""
 
     @abstractmethod
-    def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
+    def _sample_file(self, file: DataFile, node: JsonNodeSummary) -> Iterator[int]:
         """Add the records of a file to the node, and yield the bytes of each."""
 
-    def _build_root_node(self) -> JsonNode:
+    def _build_root_node(self) -> JsonNodeSummary:
         """Build the node to which records are added."""
-        return JsonNode()
+        return JsonNodeSummary()
 
     @property
     def _title(self) -> str:
@@ -374,7 +374,7 @@ class JsonFileSource(JsonSource, FileSource):
             yield from super().read_batches(column_names, row_limit)
 
     @cached_property
-    def _sample(self) -> tuple[JsonNode, bool]:
+    def _sampled_structure(self) -> tuple[JsonNodeSummary, bool]:
         node = self._build_root_node()
         remaining_bytes = SAMPLE_BYTES
         share = max(SAMPLE_BYTES // len(self.files), 1 << 12)
@@ -393,7 +393,7 @@ class JsonFileSource(JsonSource, FileSource):
         return node, remaining_bytes <= 0 or total_bytes > SAMPLE_BYTES
 
 
-def add_to_node(node: JsonNode, text: pa.Scalar) -> int:
+def add_record_to_node(node: JsonNodeSummary, text: pa.Scalar) -> int:
     """Add a record to a node, and return its size. A broken record is reported when it is read."""
     data: bytes = text.as_buffer().to_pybytes()
     with contextlib.suppress(ValueError, RecursionError):
@@ -401,15 +401,15 @@ def add_to_node(node: JsonNode, text: pa.Scalar) -> int:
     return len(data)
 
 
-def _find_leaf_type(leaf: JsonLeaf) -> Type:
+def _find_leaf_type(leaf: JsonLeafColumn) -> ColumnType:
     if leaf.leaf_kind == LEAF_REGION:
         return parse_type("multishape")
     if leaf.leaf_kind in {LEAF_LIST, LEAF_PART}:
-        return type_from_arrow(pa.list_(leaf.arrow_type))
-    return type_from_arrow(leaf.arrow_type)
+        return build_type_from_arrow(pa.list_(leaf.arrow_type))
+    return build_type_from_arrow(leaf.arrow_type)
 
 
-def _change_leaf_type(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
+def _change_leaf_type(leaf: JsonLeafColumn, declared_type: ColumnType) -> JsonLeafColumn:
     single = declared_type.arrow
     how = leaf.leaf_kind
     if pa.types.is_list(single) or pa.types.is_fixed_size_list(single):
@@ -421,7 +421,7 @@ def _change_leaf_type(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
 
     elif how == LEAF_TEXT and not pa.types.is_string(single):
         how = LEAF_CELL
-    return JsonLeaf(
+    return JsonLeafColumn(
         name=leaf.name,
         pointer=leaf.pointer,
         leaf_kind=how,

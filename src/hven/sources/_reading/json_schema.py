@@ -29,7 +29,7 @@ _INT64_RANGE = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JsonLeaf:
+class JsonLeafColumn:
     """One column of the records.
 
     Attributes
@@ -63,12 +63,12 @@ class JsonLeaf:
 
 
 @dataclass(slots=True)
-class JsonNode:
+class JsonNodeSummary:
     """All values that were seen at one place."""
 
     value_kinds: set[str] = field(default_factory=set)
-    keys: dict[str, JsonNode] = field(default_factory=dict)
-    items: JsonNode | None = None
+    keys: dict[str, JsonNodeSummary] = field(default_factory=dict)
+    items: JsonNodeSummary | None = None
     words: set[str] = field(default_factory=set)  # the first few texts
     text_kinds: set[str] = field(default_factory=set)  # of all texts: numbers ("int", "float"), or others ("string")
     lengths: set[int] = field(default_factory=set)
@@ -92,14 +92,14 @@ class JsonNode:
         self.value_kinds.add("object")
         if depth < MAX_DEPTH:
             for key, value in members.items():
-                self.keys.setdefault(key, JsonNode()).add_value(value, depth + 1)
+                self.keys.setdefault(key, JsonNodeSummary()).add_value(value, depth + 1)
 
     def _add_array(self, values: list[Any], depth: int) -> None:
         self.value_kinds.add("array")
         if len(self.lengths) < 8:
             self.lengths.add(len(values))
         if self.items is None:
-            self.items = JsonNode()
+            self.items = JsonNodeSummary()
         if depth < MAX_DEPTH:
             for value in values:
                 self.items.add_value(value, depth + 1)
@@ -163,7 +163,9 @@ def _classify_text(text: str) -> str:
     return "string"
 
 
-def list_leaves(node: JsonNode, whole_paths: Sequence[str] = (), names: Sequence[str] = ()) -> list[JsonLeaf]:
+def list_json_columns(
+    node: JsonNodeSummary, whole_paths: Sequence[str] = (), names: Sequence[str] = ()
+) -> list[JsonLeafColumn]:
     """List the columns of records, in the order in which their keys were seen.
 
     Parameters
@@ -178,7 +180,7 @@ def list_leaves(node: JsonNode, whole_paths: Sequence[str] = (), names: Sequence
         further_names = [f"column_{number}" for number in range(len(names) + 1, count + 1)]
         return [_build_text_leaf(name, f"/{index}") for index, name in enumerate([*names, *further_names])]
     if "object" not in node.value_kinds:
-        leaf = JsonLeaf(name="value", pointer="", leaf_kind=LEAF_CELL, arrow_type=node.choose_type())
+        leaf = JsonLeafColumn(name="value", pointer="", leaf_kind=LEAF_CELL, arrow_type=node.choose_type())
         return [leaf]
     taken_names: set[str] = set()
     listed_leaves = []
@@ -193,11 +195,13 @@ def list_leaves(node: JsonNode, whole_paths: Sequence[str] = (), names: Sequence
     return listed_leaves
 
 
-def _build_text_leaf(name: str, pointer: str) -> JsonLeaf:
-    return JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_TEXT, arrow_type=pa.string())
+def _build_text_leaf(name: str, pointer: str) -> JsonLeafColumn:
+    return JsonLeafColumn(name=name, pointer=pointer, leaf_kind=LEAF_TEXT, arrow_type=pa.string())
 
 
-def _list_key_leaves(node: JsonNode, name: str, pointer: str, whole_paths: frozenset[str]) -> Iterator[JsonLeaf]:
+def _list_key_leaves(
+    node: JsonNodeSummary, name: str, pointer: str, whole_paths: frozenset[str]
+) -> Iterator[JsonLeafColumn]:
     for key, inner in node.keys.items():
         escaped_key = key.replace("~", "~0").replace("/", "~1")
         inner_name = key
@@ -215,13 +219,13 @@ def _list_key_leaves(node: JsonNode, name: str, pointer: str, whole_paths: froze
 
 
 def _list_node_leaves(
-    node: JsonNode, name: str, pointer: str, whole_paths: frozenset[str], bbox: str | None
-) -> Iterator[JsonLeaf]:
+    node: JsonNodeSummary, name: str, pointer: str, whole_paths: frozenset[str], bbox: str | None
+) -> Iterator[JsonLeafColumn]:
     if name in whole_paths:
         yield replace(_build_text_leaf(name, pointer), is_drawable=node.is_geometry)
         return
     if node.is_geometry:
-        yield JsonLeaf(
+        yield JsonLeafColumn(
             name=name,
             pointer=pointer,
             leaf_kind=LEAF_REGION,
@@ -243,7 +247,7 @@ def _list_node_leaves(
         yield from _list_key_leaves(node, name, pointer, whole_paths)
 
 
-def _build_value_leaf(node: JsonNode, name: str, pointer: str) -> JsonLeaf:
+def _build_value_leaf(node: JsonNodeSummary, name: str, pointer: str) -> JsonLeafColumn:
     """Build the column of single values, perhaps with objects among them."""
     single_kinds = node.value_kinds - {"object", "array"}
     if "object" in node.value_kinds:
@@ -254,7 +258,7 @@ def _build_value_leaf(node: JsonNode, name: str, pointer: str) -> JsonLeaf:
     is_quoted_number = node.has_only_numeric_texts
     if is_quoted_number:
         single_kinds -= {"string"}
-    return JsonLeaf(
+    return JsonLeafColumn(
         name=name,
         pointer=pointer,
         leaf_kind=LEAF_CELL,
@@ -278,16 +282,16 @@ def _describe_mixed_kinds(single: set[str]) -> str | None:
     return None
 
 
-def _list_array_leaves(node: JsonNode, name: str, pointer: str, mixed: str | None) -> Iterator[JsonLeaf]:
-    items = node.items or JsonNode()
+def _list_array_leaves(node: JsonNodeSummary, name: str, pointer: str, mixed: str | None) -> Iterator[JsonLeafColumn]:
+    items = node.items or JsonNodeSummary()
     if mixed is not None or "array" in items.value_kinds:
         yield replace(_build_text_leaf(name, pointer), mixed_kinds=mixed)
         return
     if "object" not in items.value_kinds:
         value_kinds = (items.value_kinds | node.value_kinds) - {"array"}
-        merged = JsonNode(value_kinds=value_kinds)
+        merged = JsonNodeSummary(value_kinds=value_kinds)
         element_type = merged.choose_type()
-        yield JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_LIST, arrow_type=element_type)
+        yield JsonLeafColumn(name=name, pointer=pointer, leaf_kind=LEAF_LIST, arrow_type=element_type)
         return
     yield _build_text_leaf(name, pointer)
     if len(items.keys) > MAX_OBJECT_KEYS:
@@ -298,7 +302,7 @@ def _list_array_leaves(node: JsonNode, name: str, pointer: str, mixed: str | Non
         arrow_type = leaf.arrow_type
         if leaf.is_quoted_number:
             arrow_type = pa.string()
-        yield JsonLeaf(
+        yield JsonLeafColumn(
             name=f"{name}.{leaf.name}",
             pointer=pointer,
             leaf_kind=LEAF_PART,

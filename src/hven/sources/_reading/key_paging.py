@@ -39,7 +39,7 @@ class PagingKey:
     ) -> PagingKey | None:
         """Build a key of columns that can be compared and written down; None if it is not possible."""
         if not names or any(
-            name not in columns or not is_comparable(name) or not _is_plain_column(columns[name]) for name in names
+            name not in columns or not is_comparable(name) or not _is_scalar_column(columns[name]) for name in names
         ):
             return None
         return cls(names=tuple(names), is_time=tuple(columns[name].type.is_timestamp for name in names))
@@ -78,7 +78,7 @@ class PagingKey:
         same = f"{column} = {writer.write_literal(value)}"
         return f"({first} AND ({beyond} OR ({same} AND {self.write_condition_after(values[1:], writer)})))"
 
-    def count_complete_rows(self, table: pa.RecordBatch | pa.Table) -> int:
+    def count_rows_before_last_key(self, table: pa.RecordBatch | pa.Table) -> int:
         """Count the rows before those with the key of the last row: the next page may have more rows of that key."""
         return int(table.num_rows - pc.sum(self._mark_same_key(table, -1)).as_py())
 
@@ -100,7 +100,7 @@ class PagingKey:
         return is_same
 
 
-def _is_plain_column(column: Column) -> bool:
+def _is_scalar_column(column: Column) -> bool:
     kind = column.type
     return not kind.is_array and (kind.is_numeric or kind.is_timestamp or (kind.is_string and kind.xtype is None))
 
@@ -141,11 +141,11 @@ class KeyOrderedPager:
             while rows >= self.page_row_limit:
                 table = pa.Table.from_batches(waiting)
                 if rows > self.page_row_limit:
-                    complete_row_count = self.key.count_complete_rows(table)
+                    complete_row_count = self.key.count_rows_before_last_key(table)
                     cut = min(complete_row_count, self.page_row_limit)
                 else:
-                    cut = self.key.count_complete_rows(table)
-                cut = self._move_cut(table, cut)
+                    cut = self.key.count_rows_before_last_key(table)
+                cut = self._move_cut_to_key_change(table, cut)
                 if not cut:
                     break
                 yield from self._split_page(table.slice(0, cut))
@@ -160,11 +160,13 @@ class KeyOrderedPager:
         if rows:
             yield from self._split_page(pa.Table.from_batches(waiting))
 
-    def _move_cut(self, table: pa.Table, cut: int) -> int:
+    def _move_cut_to_key_change(self, table: pa.Table, cut: int) -> int:
         """Move a cut back to where the key changes; or forward, if a key has more rows than a page."""
         if cut in {0, table.num_rows}:
             return cut
-        before = self.key.count_complete_rows(table.slice(0, cut + 1))  # the row behind the cut and those like it
+        before = self.key.count_rows_before_last_key(
+            table.slice(0, cut + 1)
+        )  # the row behind the cut and those like it
         return before or self.key.count_first_key_rows(table)
 
     def _split_page(self, table: pa.Table) -> Iterator[tuple[pa.RecordBatch, str]]:

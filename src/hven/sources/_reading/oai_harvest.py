@@ -137,11 +137,11 @@ class OaiHarvest:
 
     # --- files ---------------------------------------------------------------------------------------------------
 
-    def list_files(self) -> list[DataFile]:
+    def harvest_and_list_files(self) -> list[DataFile]:
         """List the files of records; new records are fetched first, once in a run."""
         state = self._read_state()
         if not self.context.run_name or state.get("run") != self.context.run_name:
-            self._update_repositories(state)
+            self._harvest_repositories(state)
         paths = sorted(self.directory.glob("*.xml"))
         return [DataFile(path=path, name=f"{self.directory.name}/{path.name}") for path in paths]
 
@@ -160,7 +160,7 @@ class OaiHarvest:
         part.write_text(json.dumps(state, indent=1), encoding="utf-8")
         part.replace(path)
 
-    def _update_repositories(self, state: dict[str, Any]) -> None:
+    def _harvest_repositories(self, state: dict[str, Any]) -> None:
         """Harvest one repository after the other; a failure is reported, and the others go on."""
         self.directory.mkdir(parents=True, exist_ok=True)
         failed: list[UserError] = []
@@ -194,7 +194,7 @@ class OaiHarvest:
             authorization=self._secret,
             budget=self._budget,
         )
-        repository = _Repository(url, service, self._budget)
+        repository = _OaiRepository(url, service, self._budget)
         incoming = self.directory / "incoming"
         with service.keep_connections():
             repository.identify()
@@ -223,14 +223,14 @@ class OaiHarvest:
             full_moment = harvest_state["full"]
         return {"since": moment, "full": full_moment}
 
-    def _fetch_records(self, repository: _Repository, start_time: datetime | None, incoming: Path) -> None:
+    def _fetch_records(self, repository: _OaiRepository, start_time: datetime | None, incoming: Path) -> None:
         """Write the records of a repository into pieces, one for each file that they will change."""
         count = 0
         for records in repository.list_records(self.options.prefix, self.options.set, start_time):
             pieces: dict[str, list[bytes]] = defaultdict(list)
             for name, record in records:
                 text = etree.tostring(record, encoding="utf-8", with_tail=False)
-                pieces[_choose_volume(name)].append(text)
+                pieces[_choose_volume_file_name(name)].append(text)
                 count += 1
             for volume, texts in pieces.items():
                 with (incoming / volume).open("ab") as file:
@@ -293,7 +293,7 @@ class OaiHarvest:
         return b""
 
 
-class _Repository:
+class _OaiRepository:
     """A repository, and what it says about itself."""
 
     def __init__(self, url: str, service: ServiceClient, budget: RunBudget) -> None:
@@ -467,7 +467,7 @@ def _find_record_key(record: etree._Element) -> tuple[str, str]:
     return record.get("identifier", "").casefold(), record.get("repository", "")
 
 
-def _choose_volume(name: str) -> str:
+def _choose_volume_file_name(name: str) -> str:
     digest = hashlib.sha256(name.encode()).digest()
     return f"{digest[0] % VOLUME_COUNT:02x}.xml"
 

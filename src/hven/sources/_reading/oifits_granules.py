@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.errors import Place, SourceError
-from hven.model.table import MJD_EPOCH, Column, parse_columns
+from hven.model.errors import SourceError, TextPlace
+from hven.model.table import MJD_EPOCH, Column, parse_column_lines
 from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import HeaderSource
-from hven.sources.fits_headers import HduHeader, read_header
+from hven.sources._reading.header_rows import FileHeaderSource
+from hven.sources.fits_headers import HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,7 +115,7 @@ doubts | string | | meta.note | What in the file is not as the standard has it, 
 
 def _parse_granule_columns() -> tuple[Column, ...]:
     columns: list[Column] = []
-    for column in parse_columns(_COLUMN_TEXT):
+    for column in parse_column_lines(_COLUMN_TEXT):
         if column.unit == "d":
             columns.append(column.copy_with(epoch=MJD_EPOCH))
         else:
@@ -172,7 +172,7 @@ class _GranuleAccumulator:
             self.counts[name] = self.counts.get(name, 0) + count
 
 
-class OifitsGranuleSource(HeaderSource):
+class OifitsGranuleSource(FileHeaderSource):
     """The granules of OIFITS files.
 
     Parameters
@@ -192,7 +192,7 @@ class OifitsGranuleSource(HeaderSource):
         super().__init__(options, context, files)
         self.whole_files = whole_files
 
-    def find_cache_key(self) -> str:
+    def build_cache_key(self) -> str:
         """Return a key of the mode and the cards."""
         mode = "granules"
         if self.whole_files:
@@ -215,14 +215,14 @@ class OifitsGranuleSource(HeaderSource):
             table_names = ", ".join(distinct_names) or "no table"
             raise SourceError(
                 f"has no data of OIFITS: {table_names}",
-                place=Place(file=file.name),
+                place=TextPlace(file=file.name),
                 remedy="look what it is, or `ignore:` it",
             )
         cards = self.cards or ()
         card_values = {key: primary.card_values.get(key) for key in cards}
         comments = {key: primary.comments.get(key, "") for key in cards}
         builder = _GranuleBuilder(primary, tables)
-        rows = [row | card_values for row in builder.build_rows(file.name, whole_file=self.whole_files)]
+        rows = [row | card_values for row in builder.build_rows(file.name, is_whole_file=self.whole_files)]
         return FileHeader(rows, comments)
 
 
@@ -231,7 +231,7 @@ def _read_tables(stream: DecompressedStream, file: str) -> tuple[HduHeader | Non
     primary: HduHeader | None = None
     tables: list[_OifitsTable] = []
     for index in range(MAX_HDUS):
-        header = read_header(stream.read, index, file)
+        header = read_next_hdu_header(stream.read, index, file)
         if header is None:
             break
         primary = primary or header
@@ -256,12 +256,12 @@ def _read_columns(
         stream.skip_bytes(data_bytes)
         return {}
     if width * count > MAX_TABLE_BYTES:
-        raise SourceError(f"{header.name} has more than {MAX_TABLE_BYTES >> 20} MB", place=Place(file=file))
+        raise SourceError(f"{header.name} has more than {MAX_TABLE_BYTES >> 20} MB", place=TextPlace(file=file))
     places = _find_column_layout(header)
     body = stream.read(width * count)
     stream.skip_bytes(data_bytes - width * count)
     if len(body) < width * count:
-        raise SourceError(f"ends within {header.name}", place=Place(file=file), remedy="get the file anew")
+        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="get the file anew")
     rows = np.frombuffer(body, np.uint8).reshape(count, width)
     columns_by_name: dict[str, Any] = {}
     for name in wanted_columns:
@@ -272,7 +272,7 @@ def _read_columns(
         if end > width or not repeat:
             raise SourceError(
                 f"column {name} of {header.name} lies outside of its row of {width} bytes",
-                place=Place(file=file),
+                place=TextPlace(file=file),
                 remedy="repair the header",
             )
         cells = np.ascontiguousarray(rows[:, start:end])
@@ -351,16 +351,18 @@ class _GranuleBuilder:
         tables = self._list_tables(kind)
         return {table.find_keyword(keyword): table for table in reversed(tables)}
 
-    def build_rows(self, file: str, *, whole_file: bool) -> Iterator[dict[str, Any]]:
+    def build_rows(self, file: str, *, is_whole_file: bool) -> Iterator[dict[str, Any]]:
         """Build the rows of the file: granules in the order of their targets, modes and nights."""
         for table in self.tables:
             if table.kind in _COUNT_COLUMNS_BY_TABLE:
                 self._add_table_rows(table)
         if not self.granules:
-            raise SourceError("has no row of data", place=Place(file=file), remedy="look what it is, or `ignore:` it")
+            raise SourceError(
+                "has no row of data", place=TextPlace(file=file), remedy="look what it is, or `ignore:` it"
+            )
         common_values = self._build_common_values()
         polarised_modes = {table.find_keyword("INSNAME").strip() for table in self._list_tables("OI_INSPOL")}
-        for keys, granule in _iterate_granules(self.granules, whole_file=whole_file):
+        for keys, granule in _iterate_granules(self.granules, is_whole_file=is_whole_file):
             target_ids, modes, nights = ([*dict.fromkeys(part)] for part in zip(*keys, strict=True))
             row = self._build_row(granule, target_ids, modes, nights)
             is_polarised = polarised_modes == {""} or bool(polarised_modes & {*modes})
@@ -400,8 +402,8 @@ class _GranuleBuilder:
             first_wrong = times[~is_possible][0]
             self.doubts[f"{kind} has times that cannot be: MJD {first_wrong:.6g}"] = None
         nights = self._compute_nights(table, times, is_possible)
-        self._check_references(table, mode, ids)
-        names = _read_station_names(self._find_array(table))
+        self._note_broken_references(table, mode, ids)
+        names = _read_station_names(self._find_array_table(table))
         pairs = np.stack([ids, nights], 1)
         for ident, night in np.unique(pairs, axis=0).tolist():
             is_in_granule = (ids == ident) & (nights == night)
@@ -422,7 +424,7 @@ class _GranuleBuilder:
                 if text:
                     granule.words.setdefault(word, text)
 
-    def _find_array(self, table: _OifitsTable) -> _OifitsTable | None:
+    def _find_array_table(self, table: _OifitsTable) -> _OifitsTable | None:
         """Find the array of a table; one that names none has the only array of the file."""
         name = table.find_keyword("ARRNAME")
         array = self.arrays.get(name)
@@ -446,7 +448,7 @@ class _GranuleBuilder:
             self.doubts[f"{kind} has stations that OI_ARRAY has not: {unknown[0]}"] = None
         granule.stations |= dict.fromkeys(names.get(number, "") for number in numbers)
 
-    def _check_references(self, table: _OifitsTable, mode: str, ids: npt.NDArray[np.int64]) -> None:
+    def _note_broken_references(self, table: _OifitsTable, mode: str, ids: npt.NDArray[np.int64]) -> None:
         """Note the targets, modes and channels of a table that other tables do not have."""
         for ident in {*ids.tolist()} - self.targets.keys():
             self.doubts[f"OI_TARGET has no target {ident}"] = None
@@ -535,10 +537,10 @@ def _find_known_text(header: HduHeader, keys: Iterable[str]) -> str | None:
 
 
 def _iterate_granules(
-    granules: dict[_GranuleKey, _GranuleAccumulator], *, whole_file: bool
+    granules: dict[_GranuleKey, _GranuleAccumulator], *, is_whole_file: bool
 ) -> Iterator[tuple[list[_GranuleKey], _GranuleAccumulator]]:
     keys = sorted(granules)
-    if not whole_file:
+    if not is_whole_file:
         for key in keys:
             yield [key], granules[key]
         return

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from hven.formats.media import ArrayPart, TablePart, open_product
-from hven.model import Deviation, DeviationKind
-from hven.model.errors import Place, SourceError
+from hven.model import DeviationKind, ReadDeviation
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
-from hven.sources._reading.cells import replace_null_values
+from hven.model.types import build_type_from_arrow
+from hven.sources._reading.cells import replace_null_markers
 from hven.sources._reading.data_files import build_source_batch
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import FOOTPRINT_COLUMN, HeaderSource
+from hven.sources._reading.header_rows import FOOTPRINT_COLUMN, FileHeaderSource
 from hven.sources._reading.text_rows import list_null_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.formats.media import HeaderCard, Product
+    from hven.formats.media import HeaderCard, OpenProductFile
     from hven.model.table import TimeSeriesMetadata
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile, FileOptions
@@ -48,16 +48,16 @@ _COMMENTARY_KEYWORDS = {"", "COMMENT", "HISTORY"}
 
 
 def _build_text_column(name: str, ucd: str | None, description: str) -> Column:
-    kind = type_from_arrow(pa.string())
+    kind = build_type_from_arrow(pa.string())
     return Column(name=name, type=kind, ucd=ucd, description=description)
 
 
 def _build_number_column(name: str, ucd: str | None, description: str, arrow_type: pa.DataType | None = None) -> Column:
-    kind = type_from_arrow(arrow_type or pa.int64())
+    kind = build_type_from_arrow(arrow_type or pa.int64())
     return Column(name=name, type=kind, ucd=ucd, description=description)
 
 
-class _ProductHeaderSource(HeaderSource):
+class _ProductHeaderSource(FileHeaderSource):
     """Rows from what the readers of media describe.
 
     Parameters
@@ -88,7 +88,7 @@ class _ProductHeaderSource(HeaderSource):
         )
         self.part = part
 
-    def find_cache_key(self) -> str:
+    def build_cache_key(self) -> str:
         """Name the mode and the part."""
         return f"product {self.mode} {self.part or ''}".strip()
 
@@ -98,10 +98,10 @@ class _ProductHeaderSource(HeaderSource):
         with open_product(file.product_path, file.name.rpartition("/")[2], includes_rasters=True) as product:
             return FileHeader([*self._read_rows_of_product(product, comments)], comments)
 
-    def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _read_rows_of_product(self, product: OpenProductFile, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
         raise NotImplementedError
 
-    def _select_parts(self, product: Product) -> Sequence[ArrayPart | TablePart]:
+    def _select_parts(self, product: OpenProductFile) -> Sequence[ArrayPart | TablePart]:
         if self.part is None:
             return product.parts
         return [product.find_part(self.part)]
@@ -116,7 +116,7 @@ class ProductHeaderSource(_ProductHeaderSource):
         """Read the cards of a file as a whole."""
         comments: dict[str, str] = {}
         name = file.name.rpartition("/")[2]
-        with open_product(file.product_path, name, only_cards=True, includes_rasters=True) as product:
+        with open_product(file.product_path, name, reads_only_cards=True, includes_rasters=True) as product:
             card_values = _collect_card_values(product.cards, comments, product.medium)
             return FileHeader([card_values], comments)
 
@@ -141,7 +141,7 @@ class ProductImageSource(_ProductHeaderSource):
             _build_text_column("unit", "meta.unit", "Unit of its values"),
         )
 
-    def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _read_rows_of_product(self, product: OpenProductFile, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
         for part in self._select_parts(product):
             if not isinstance(part, ArrayPart) or part.source_part_index is not None or len(part.shape) < 2:
                 continue
@@ -180,7 +180,7 @@ class ProductVariableSource(_ProductHeaderSource):
             _build_text_column("sizes", "meta.number", "Sizes of its dimensions, the slowest first: 1440x3"),
         )
 
-    def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _read_rows_of_product(self, product: OpenProductFile, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
         for variable in _describe_variables(product):
             sizes = "x".join(map(str, variable.sizes))
             variable_values = {"name": variable.name, "type": variable.type, "sizes": sizes or None}
@@ -210,7 +210,7 @@ class ProductAttributeSource(_ProductHeaderSource):
 
     def _read_rows_of_product(
         self,
-        product: Product,
+        product: OpenProductFile,
         comments: dict[str, str],  # noqa: ARG002  (the base class's signature)
     ) -> Iterator[dict[str, Any]]:
         if self.part is None:
@@ -241,7 +241,7 @@ class ProductAttributeSource(_ProductHeaderSource):
             }
 
 
-class ProductTableSource(FileRows):
+class ProductTableSource(FileByFileSource):
     """The rows of a table in each file.
 
     Parameters
@@ -310,7 +310,7 @@ class ProductTableSource(FileRows):
         """Return the name under which archives know these data (Logical_source)."""
         return self._read_card_texts().get("LOGICAL_SOURCE") or None
 
-    def _report_unread(self, product: Product, table: TablePart) -> None:
+    def _report_unread(self, product: OpenProductFile, table: TablePart) -> None:
         """Report what is not read of the first file; other tables only where the descriptor chooses none."""
         file = self.files[0].name
         for deviation in product.deviations:
@@ -319,7 +319,7 @@ class ProductTableSource(FileRows):
             return
         for other in product.parts:
             if isinstance(other, TablePart) and other is not table:
-                deviation = Deviation(
+                deviation = ReadDeviation(
                     kind=DeviationKind.OTHER_TABLE,
                     column=other.name or str(other.index),
                     file=file,
@@ -332,10 +332,10 @@ class ProductTableSource(FileRows):
         return [column.name for column in self.list_columns()]
 
     @staticmethod
-    def _open_product(file: DataFile) -> Product:
+    def _open_product(file: DataFile) -> OpenProductFile:
         return open_product(file.path, file.name.rpartition("/")[2])
 
-    def _find_table(self, product: Product, file: DataFile) -> TablePart:
+    def _find_table(self, product: OpenProductFile, file: DataFile) -> TablePart:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         selected: ArrayPart | TablePart | None = next(iter(tables), None)
         complaint = "no table in it"
@@ -348,7 +348,7 @@ class ProductTableSource(FileRows):
         remedy = "`mode: header` makes a row per file, `mode: images` one per image"
         if tables_text:
             remedy = f"its tables are {tables_text}"
-        raise SourceError(complaint, place=Place(file=file.name), remedy=remedy)
+        raise SourceError(complaint, place=TextPlace(file=file.name), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
@@ -372,13 +372,13 @@ class ProductTableSource(FileRows):
                     arrays: dict[str, pa.Array] = {}
                     for name in file_column_names:
                         values = part.column(name).cast(kinds[name])
-                        arrays[name] = replace_null_values(values, list_null_words(self._nulls, name))
+                        arrays[name] = replace_null_markers(values, list_null_words(self._nulls, name))
                     yield build_source_batch(column_names, arrays, part.num_rows, first, file)
                     first += part.num_rows
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise SourceError(
-                "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+                "was changed while it was read", place=TextPlace(file=file.name), remedy="ingest again when it is whole"
             )
         file.compute_sha256()
         file.bytes_read = now.st_size
@@ -396,13 +396,13 @@ class ProductTableSource(FileRows):
             if difference:
                 raise SourceError(
                     f"{difference} {name!r} than in {self.files[0].name}",
-                    place=Place(file=file.name),
+                    place=TextPlace(file=file.name),
                     remedy="`ignore:` it",
                 )
         self._check_same_units(file, table.columns, file_column_names)
 
 
-def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
+def list_product_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
     """List number, name and rows of each table, and the number of the table that is clearly meant.
 
     That is the only part of a file, the only table that the file declares, or the first one of samples in time.
@@ -410,7 +410,7 @@ def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]
     with open_product(file.path, file.name.rpartition("/")[2], includes_rasters=True) as product:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         declared = [table for table in tables if table.is_declared]
-        clear_choice = next((table for table in tables if _has_samples(table)), None)
+        clear_choice = next((table for table in tables if _has_time_samples(table)), None)
         if len(tables) == 1 and not product.arrays:
             clear_choice = tables[0]
         elif len(declared) == 1:
@@ -421,7 +421,7 @@ def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]
         return [(table.index, table.name, table.row_count) for table in tables], clear_number
 
 
-def _has_samples(table: TablePart) -> bool:
+def _has_time_samples(table: TablePart) -> bool:
     return table.collect_sample_metadata is not None and table.collect_sample_metadata() is not None
 
 
@@ -434,7 +434,7 @@ def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_Variabl
             yield _VariableInfo(name, "table", (part.row_count,), part.cards)
 
 
-def _describe_variables(product: Product) -> Iterator[_VariableInfo]:
+def _describe_variables(product: OpenProductFile) -> Iterator[_VariableInfo]:
     if product.list_variables is None:
         yield from _describe_parts(product.parts)
         return

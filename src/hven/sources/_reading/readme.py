@@ -11,9 +11,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from hven.model import literal
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
-from hven.model.types import Type
+from hven.model.types import ColumnType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ _NUMBER_PATTERN = re.compile(r"[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByteField:
+class ByteRangeField:
     """One column: bytes `start` (from 0) to `end` (exclusive)."""
 
     start: int
@@ -65,7 +65,7 @@ class CatalogueReadMe:
     abstract: str | None = None
     summaries_by_file: dict[str, str] = field(default_factory=dict)
     record_counts: dict[str, int] = field(default_factory=dict)
-    fields_by_table: dict[str, list[ByteField]] = field(default_factory=dict)
+    fields_by_table: dict[str, list[ByteRangeField]] = field(default_factory=dict)
 
 
 def read_readme(path: Path) -> CatalogueReadMe:
@@ -81,19 +81,19 @@ def read_readme(path: Path) -> CatalogueReadMe:
     except OSError as error:
         raise SourceError(
             f"the ReadMe cannot be read: {error.strerror}",
-            place=Place(file=path.name),
+            place=TextPlace(file=path.name),
             remedy="its path starts at the descriptor's directory",
         ) from error
 
 
-def is_description_start(line: str) -> bool:
+def is_byte_description_start(line: str) -> bool:
     """Check whether a byte-by-byte description begins with a line."""
     return _DESCRIPTION_HEADING_PATTERN.match(line) is not None
 
 
 def parse_readme(lines: list[str]) -> CatalogueReadMe:
     """Parse the lines of a ReadMe."""
-    tables: dict[str, list[ByteField]] = {}
+    tables: dict[str, list[ByteRangeField]] = {}
     at = 0
     while at < len(lines):
         match = _DESCRIPTION_HEADING_PATTERN.match(lines[at])
@@ -144,7 +144,7 @@ def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
     return None
 
 
-def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
+def list_null_words(byte_field: ByteRangeField) -> tuple[str, ...]:
     """List the words that stand for a missing value in a column.
 
     A null word of one repeated sign (``---``) also means any other run of it that fits.
@@ -158,7 +158,7 @@ def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
     return tuple(word[0] * length for length in range(1, width + 1))
 
 
-def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> list[ByteField]:
+def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> list[ByteRangeField]:
     """Find the columns of a table; ``tyc2.dat`` also serves ``tyc2.dat.07`` and ``tyc2.dat.gz``.
 
     Raises
@@ -169,7 +169,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
     if not readme.fields_by_table:
         raise SourceError(
             "no byte-by-byte description is in it",
-            place=Place(file=readme_name),
+            place=TextPlace(file=readme_name),
             remedy="give the columns with `fields`",
         )
     for table_name, fields in readme.fields_by_table.items():
@@ -177,14 +177,14 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
             return fields
     raise SourceError(
         f"no byte-by-byte description of {name!r}",
-        place=Place(file=readme_name),
+        place=TextPlace(file=readme_name),
         remedy=f"`table:` is one of {', '.join(readme.fields_by_table)}",
     )
 
 
-def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], int]:
+def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteRangeField], int]:
     """Parse the fields from the line above ``Bytes Format Units`` to the closing rule."""
-    fields: list[ByteField] = []
+    fields: list[ByteRangeField] = []
     texts: list[list[str]] = []
     rules = 0
     indent = 0
@@ -209,7 +209,7 @@ def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], i
     return explained_fields, line_index
 
 
-def _build_byte_field(match: re.Match[str]) -> ByteField:
+def _build_byte_field(match: re.Match[str]) -> ByteRangeField:
     """Build a field from its line: first and last byte, format, unit, label."""
     first_byte, last_byte, format_text, unit, label, _ = match.groups()
     end = int(last_byte)
@@ -217,21 +217,21 @@ def _build_byte_field(match: re.Match[str]) -> ByteField:
     width = end - start
     letter = format_text[0]
     if letter not in "IFED":
-        kind = Type("char", f"{width}*")
+        kind = ColumnType("char", f"{width}*")
     elif letter != "I":
-        kind = Type("double")
+        kind = ColumnType("double")
     elif width <= 9:
-        kind = Type("int")
+        kind = ColumnType("int")
     else:
-        kind = Type("long")
+        kind = ColumnType("long")
     stated_unit: str | None = unit
     if set(unit) <= {"-"}:
         stated_unit = None
     column = Column(name=label, type=kind, unit=stated_unit)
-    return ByteField(start=start, end=end, null=None, column=column)
+    return ByteRangeField(start=start, end=end, null=None, column=column)
 
 
-def _parse_explanation(byte_field: ByteField, text: str) -> ByteField:
+def _parse_explanation(byte_field: ByteRangeField, text: str) -> ByteRangeField:
     """Split limits and null values from the front of an explanation."""
     text = text.strip()
     null = _NULL_VALUE_PATTERN.match(text)

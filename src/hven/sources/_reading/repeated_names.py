@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def deduplicate_names(names: Sequence[str]) -> list[str]:
+def rename_repeated_names(names: Sequence[str]) -> list[str]:
     """Give names that occur again a number: ``flux, flux`` are ``flux, flux_2``.
 
     Parameters
@@ -38,6 +38,6 @@ def deduplicate_names(names: Sequence[str]) -> list[str]:
     return unique_names
 
 
-def list_renamed(names: Sequence[str], numbered: Sequence[str]) -> list[tuple[str, str]]:
-    """List the names that `deduplicate_names` changed, each with its new one."""
-    return [(name, new) for name, new in zip(names, numbered, strict=True) if name != new]
+def list_renamed_names(names: Sequence[str], new_names: Sequence[str]) -> list[tuple[str, str]]:
+    """List the names that `rename_repeated_names` changed, each with its new one."""
+    return [(name, new) for name, new in zip(names, new_names, strict=True) if name != new]

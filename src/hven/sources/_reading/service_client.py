@@ -48,7 +48,7 @@ def _check_secret_name(value: str) -> str:
 Secret = Annotated[str, AfterValidator(_check_secret_name)]
 
 
-class BudgetOptions(BaseModel):
+class RunBudgetOptions(BaseModel):
     """What a descriptor may state about the cost of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +57,7 @@ class BudgetOptions(BaseModel):
     total: float = Field(86_400.0, gt=0, description="Seconds of one run, at most.", examples=[3600])
 
 
-class RequestOptions(BudgetOptions):
+class RequestOptions(RunBudgetOptions):
     """What a descriptor may state about requests to a server."""
 
     token: Secret | None = Field(
@@ -110,7 +110,7 @@ class RunBudget:
     Its `ServiceClient` counts what it receives, so that no answer is left out.
     """
 
-    def __init__(self, options: BudgetOptions, source_name: str, remedy: str) -> None:
+    def __init__(self, options: RunBudgetOptions, source_name: str, remedy: str) -> None:
         self.options = options
         self.source_name = source_name
         self.remedy = remedy
@@ -122,7 +122,7 @@ class RunBudget:
         self.byte_count = 0
         self._start_time = time.monotonic()
 
-    def count_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+    def count_bytes_of_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
         """Pass an answer on, and count its bytes.
 
         Raises
@@ -356,7 +356,7 @@ class ServiceClient:
                 connections=self._connections,
                 on_sent=self.on_wait,
             ) as answer:
-                if first and is_own_server and answer.status == 401 and self._request_token(answer):
+                if first and is_own_server and answer.status == 401 and self._request_bearer_token(answer):
                     continue
                 if answer.status in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
@@ -364,7 +364,7 @@ class ServiceClient:
                         parse_retry_after(answer.headers.get("retry-after")),
                     )
                 if self.budget is not None:
-                    answer = replace(answer, parts=self.budget.count_parts(answer.parts))  # noqa: PLW2901
+                    answer = replace(answer, parts=self.budget.count_bytes_of_parts(answer.parts))  # noqa: PLW2901
                 keeps = self._answer_cache is not None and key is not None and answer.status == 200
                 yield replace(answer, parts=self._cache_answer(key, answer)) if keeps else answer
                 return
@@ -381,7 +381,7 @@ class ServiceClient:
         if self._answer_cache is not None and size <= MAX_CACHED_ANSWER_BYTES:
             self._answer_cache.store(key, (replace(answer, parts=iter(())), parts), size)
 
-    def _request_token(self, answer: StreamedAnswer) -> bool:
+    def _request_bearer_token(self, answer: StreamedAnswer) -> bool:
         """Get a token for the password, if the service says where (``ivoa_bearer``)."""
         if self._login is None:
             return False

@@ -125,7 +125,7 @@ class TapClient:
             try:
                 table_stream = _open_votable(file, batch_row_limit)
             except SourceError as error:
-                raise self._classify_error(error) from error
+                raise self._convert_answer_error(error) from error
             yield table_stream
 
     def _retry_sync_or_async(self, operation: Callable[[bool], T], *, allow_jobs: bool) -> T:
@@ -143,7 +143,7 @@ class TapClient:
             read = _open_votable(file)
             batches = list(read.batches)
         except SourceError as error:
-            raise self._classify_error(error) from error
+            raise self._convert_answer_error(error) from error
         if batches:
             schema = batches[0].schema
         else:
@@ -151,7 +151,7 @@ class TapClient:
         table = pa.Table.from_batches(batches, schema)
         return TapPage(head=read.metadata, table=table, overflow=has_overflow(read.metadata))
 
-    def _classify_error(self, error: SourceError) -> SourceError:
+    def _convert_answer_error(self, error: SourceError) -> SourceError:
         """Classify a failed answer: its error, and whether to try again."""
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
@@ -245,7 +245,7 @@ class TapClient:
             try:
                 _open_votable(file)
             except ErrorDocumentError as error:
-                return self._classify_error(error)
+                return self._convert_answer_error(error)
             except SourceError:
                 pass
             file.seek(0)
@@ -275,7 +275,7 @@ class TapClient:
                         remedy="say `mode: sync`",
                     )
                 )
-            job_url = self._require_https(answer.location.rstrip("/"))
+            job_url = self._restore_https(answer.location.rstrip("/"))
         try:
             phase = self._wait_for_job(job_url)
             if phase != "COMPLETED":
@@ -288,7 +288,7 @@ class TapClient:
             with suppress(HvenError):
                 self._delete_job(job_url)
 
-    def _require_https(self, job_url: str) -> str:
+    def _restore_https(self, job_url: str) -> str:
         """Keep an address on https: services behind a proxy often name their jobs by http.
 
         Raises
@@ -383,7 +383,7 @@ def has_overflow(metadata: TableMetadata) -> bool:
     return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in metadata.infos)
 
 
-def list_available_tables(client: TapClient) -> list[AvailableTable]:
+def list_tap_tables(client: TapClient) -> list[AvailableTable]:
     """List the tables of a service, except those about itself."""
     schema_tables = client.query_page(
         "SELECT table_name, table_type FROM TAP_SCHEMA.tables", 100_000, must_be_complete=True
@@ -397,7 +397,7 @@ def list_available_tables(client: TapClient) -> list[AvailableTable]:
     return sorted(available_tables, key=lambda offer: str(offer.option_value).lower())
 
 
-def _open_votable(file: IO[bytes], batch: int = 131_072) -> TableStream:
+def _open_votable(file: IO[bytes], batch_rows: int = 131_072) -> TableStream:
     plugin = plugins.load_plugin("formats", "votable")
-    read: TableStream = plugin.FORMAT.read(file, batch=batch)
+    read: TableStream = plugin.FORMAT.read(file, batch=batch_rows)
     return read

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext
-from hven.sources._reading.adql_conditions import AdqlConditionWriter, write_table_name
+from hven.sources._reading.adql_conditions import AdqlConditionWriter, quote_adql_table_name
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.cells import replace_nan
-from hven.sources._reading.data_files import build_source_batch, check_column_names
+from hven.sources._reading.cells import replace_nan_with_null
+from hven.sources._reading.data_files import build_source_batch, resolve_column_names
 from hven.sources._reading.key_paging import PagingKey
 from hven.sources._reading.tap_client import TapClient, TruncatedAnswerError, has_overflow
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
@@ -111,7 +111,7 @@ class TapSource(WatermarkSource):
 
     def list_input_versions(self) -> list[InputVersion]:
         """Name the service and the query."""
-        query = self.adql or f"SELECT * FROM {write_table_name(self.table or '')}"
+        query = self.adql or f"SELECT * FROM {quote_adql_table_name(self.table or '')}"
         return [InputVersion(name=self.tap.service.url, detail=query)]
 
     @property
@@ -123,17 +123,17 @@ class TapSource(WatermarkSource):
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
-        text = self.adql or f"SELECT TOP 1 * FROM {write_table_name(self.table or '')}"
+        text = self.adql or f"SELECT TOP 1 * FROM {quote_adql_table_name(self.table or '')}"
         columns_found = self.tap.query_page(text, 1).head.columns
         names = [column.name for column in columns_found]
         for name in names:
             if names.count(name) > 1:
                 raise SourceError(f"{self.source_name} has two columns {name!r}", remedy="name them apart with AS")
         if self.selected_columns is not None:
-            selected_names = check_column_names(self.selected_columns, names, self.source_name)
+            selected_names = resolve_column_names(self.selected_columns, names, self.source_name)
             columns_by_name = {column.name: column for column in columns_found}
             columns_found = [columns_by_name[name] for name in selected_names]
-        schema_columns = {column.name.lower(): column for column, _ in self._schema}
+        schema_columns = {column.name.lower(): column for column, _ in self._described_columns}
         merged_columns: dict[str, Column] = {}
         for column in columns_found:
             schema_column = schema_columns.get(column.name.lower())
@@ -141,11 +141,11 @@ class TapSource(WatermarkSource):
         return merged_columns
 
     @cached_property
-    def _schema(self) -> list[tuple[Column, str]]:
+    def _described_columns(self) -> list[tuple[Column, str]]:
         """The columns as TAP_SCHEMA describes them, and how it writes their names; empty: it does not."""
         if self.table is None:
             return []
-        spellings = dict.fromkeys((self.table, self.table.replace('"', ""), write_table_name(self.table)))
+        spellings = dict.fromkeys((self.table, self.table.replace('"', ""), quote_adql_table_name(self.table)))
         literal_writer = AdqlConditionWriter({})
         table_literals = ", ".join(map(literal_writer.write_literal, spellings))
         text = (
@@ -157,7 +157,7 @@ class TapSource(WatermarkSource):
             rows = page.table.rename_columns(list(_SCHEMA_COLUMNS)).to_pylist()
         except TruncatedAnswerError as error:  # all rows of the table come, but not all descriptions
             message = f"columns have no metadata of TAP_SCHEMA: {error.message}"
-            self.context.report_deviation(Deviation(kind=DeviationKind.SERVICE, message=message))
+            self.context.report_deviation(ReadDeviation(kind=DeviationKind.SERVICE, message=message))
             return []
         except (HvenError, ValueError):
             return []
@@ -197,7 +197,7 @@ class TapSource(WatermarkSource):
     def _condition_writer(self) -> AdqlConditionWriter:
         names_by_lower = {name.lower(): name for name in self._columns}
         spellings_by_name: dict[str, str] = {}
-        for column, spelling in self._schema:
+        for column, spelling in self._described_columns:
             name = names_by_lower.get(column.name.lower())
             if name is not None:
                 spellings_by_name[name] = spelling
@@ -208,17 +208,17 @@ class TapSource(WatermarkSource):
         """The key by which rows are paged: the declared one, or an indexed identifier of TAP_SCHEMA."""
         declared_key = self._declared_key or tuple(self.context.key_columns)
         if declared_key:
-            key_names = check_column_names(declared_key, list(self._columns), self.source_name)
-            return PagingKey.from_columns(key_names, self._columns, self._is_exact)
+            key_names = resolve_column_names(declared_key, list(self._columns), self.source_name)
+            return PagingKey.from_columns(key_names, self._columns, self._is_exactly_comparable)
         names_by_lower = {name.lower(): name for name in self._columns}
-        for column, _ in self._schema:
+        for column, _ in self._described_columns:
             name = names_by_lower.get(column.name.lower())
             ucd = (column.ucd or "").lower()
             if name is not None and column.indexed and ucd.startswith("meta.id;meta.main"):
-                return PagingKey.from_columns([name], self._columns, self._is_exact)
+                return PagingKey.from_columns([name], self._columns, self._is_exactly_comparable)
         return None
 
-    def _is_exact(self, name: str) -> bool:
+    def _is_exactly_comparable(self, name: str) -> bool:
         # a literal has double precision, so it never equals a float32 such as 0.1
         return str(self._columns[name].type) != "float32"
 
@@ -226,18 +226,18 @@ class TapSource(WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         condition = watermark.write_condition(value, self._condition_writer)
-        return self._copy_part(where_conditions=(*self._conditions, condition))
+        return self._copy_source(where_conditions=(*self._conditions, condition))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         return parse_watermark(expression, self.list_columns())
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Self:
         """Select the rows whose `key_columns` are in `keys`."""
-        names = check_column_names(key_columns, list(self._columns), self.source_name)
-        portions = tuple(self._condition_writer.write_key_conditions(names, keys, KEYS_PER_QUERY))
-        return self._copy_part(portions=portions, picked=tuple(names))
+        names = resolve_column_names(key_columns, list(self._columns), self.source_name)
+        portions = tuple(self._condition_writer.write_key_condition_groups(names, keys, KEYS_PER_QUERY))
+        return self._copy_source(portions=portions, picked=tuple(names))
 
-    def _copy_part(
+    def _copy_source(
         self,
         *,
         where_conditions: tuple[str, ...] | None = None,
@@ -263,10 +263,10 @@ class TapSource(WatermarkSource):
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows, in the order of the key if there is one."""
         self.tap.service.reset_budget()
-        names = check_column_names(column_names, list(self._columns), self.source_name)
+        names = resolve_column_names(column_names, list(self._columns), self.source_name)
         self.read_count = 0
         if self._key_portions is not None:
-            batches = self._read_key_portions(names)
+            batches = self._read_rows_of_keys(names)
         elif row_limit is not None and row_limit <= self._page_rows:
             page = self.tap.query_page(self._write_select(names, top=row_limit), row_limit)
             received_batches = page.table.to_batches()
@@ -286,7 +286,7 @@ class TapSource(WatermarkSource):
             yield from ((batch, "") for batch in self.read_batches(column_names))
             return
         self.tap.service.reset_budget()
-        names = check_column_names(column_names, list(self._columns), self.source_name)
+        names = resolve_column_names(column_names, list(self._columns), self.source_name)
         if resume_token:
             number, last = key.parse_token(resume_token)
         else:
@@ -319,7 +319,7 @@ class TapSource(WatermarkSource):
         order = ", ".join(self._condition_writer.write_column(name) for name in key.names)
         while True:
             page_conditions = self._write_page_conditions(key, last_key)
-            select = self._write_select(requested_names, conditions_added=page_conditions, top=size)
+            select = self._write_select(requested_names, further_conditions=page_conditions, top=size)
             page = self.tap.query_page(f"{select} ORDER BY {order}", size)
             row_count = page.table.num_rows
             if not row_count:
@@ -333,7 +333,7 @@ class TapSource(WatermarkSource):
             is_last = is_short and row_count % ROUND_ROW_COUNT > 0
             complete_count = row_count
             if not is_last:
-                complete_count = key.count_complete_rows(table)
+                complete_count = key.count_rows_before_last_key(table)
             if not complete_count and is_short:  # the answer was not cut, although its number of rows is round
                 complete_count = row_count
             if not complete_count:  # one key fills the page
@@ -371,7 +371,7 @@ class TapSource(WatermarkSource):
         self, key: PagingKey, names: Sequence[str], first_row_number: int
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows without a key in one answer, for nothing orders them."""
-        is_null_conditions = [self._condition_writer.write_is_null(name) for name in key.names]
+        is_null_conditions = [self._condition_writer.write_null_condition(name) for name in key.names]
         key_condition = f"({' OR '.join(is_null_conditions)})"
         yield from self._stream_query(names, [key_condition], first_row_number)
 
@@ -381,7 +381,7 @@ class TapSource(WatermarkSource):
     def _stream_query(
         self, names: Sequence[str], conditions: Sequence[str], first_row_number: int
     ) -> Iterator[pa.RecordBatch]:
-        select = self._write_select(names, conditions_added=conditions)
+        select = self._write_select(names, further_conditions=conditions)
         with self.tap.query_stream(select, UNLIMITED_MAXREC, self.context.batch_row_limit) as read:
             for batch in self._cast_batches(read.metadata.columns, read.batches, names, first_row_number):
                 first_row_number += batch.num_rows
@@ -393,13 +393,13 @@ class TapSource(WatermarkSource):
                     remedy="say `key`: an indexed column by which they can be asked for page by page",
                 )
 
-    def _read_key_portions(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _read_rows_of_keys(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         waiting = list(reversed(self._key_portions or ()))
         number = 1
         while waiting:
             portion = waiting.pop()
-            condition = self._condition_writer.join_conditions(self._picked_columns, portion)
-            select = self._write_select(names, conditions_added=[condition])
+            condition = self._condition_writer.join_key_conditions(self._picked_columns, portion)
+            select = self._write_select(names, further_conditions=[condition])
             page = self.tap.query_page(select, UNLIMITED_MAXREC)
             if page.overflow:
                 if len(portion) == 1:
@@ -417,10 +417,10 @@ class TapSource(WatermarkSource):
     # --- queries ------------------------------------------------------------------------------------------------
 
     def _write_select(
-        self, names: Sequence[str], *, conditions_added: Sequence[str] = (), top: int | None = None
+        self, names: Sequence[str], *, further_conditions: Sequence[str] = (), top: int | None = None
     ) -> str:
         """Write a query for real columns, or for any column if there is none."""
-        conditions = [*self._conditions, *conditions_added]
+        conditions = [*self._conditions, *further_conditions]
         is_whole = not conditions and top is None and self.selected_columns is None
         if self.adql is not None and is_whole and list(names) == list(self._columns):
             return self.adql
@@ -435,7 +435,7 @@ class TapSource(WatermarkSource):
 
     def _write_from(self) -> str:
         if self.adql is None:
-            return f"FROM {write_table_name(self.table or '')}"
+            return f"FROM {quote_adql_table_name(self.table or '')}"
         return f"FROM ({self.adql}) AS hven_source"
 
     def _list_real_columns(self, names: Sequence[str]) -> list[str]:
@@ -462,7 +462,7 @@ class TapSource(WatermarkSource):
             for name, received_values in zip(real, batch.columns, strict=False):
                 kind = self._columns[name].type.arrow
                 values = _cast_column(received_values, kind, name, self.source_name)
-                arrays[name] = replace_nan(values)
+                arrays[name] = replace_nan_with_null(values)
             yield build_source_batch(names, arrays, batch.num_rows, first_row_number, None)
             first_row_number += batch.num_rows
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model import deadlines
-from hven.model.errors import Place, SourceError
-from hven.sources._reading.format_detection import check_bytes
+from hven.model.errors import SourceError, TextPlace
+from hven.sources._reading.format_detection import refuse_binary_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class TextBlock:
     line: int
 
 
-class TextFile:
+class TextBlockReader:
     """Reads a text file once, from front to end.
 
     Parameters
@@ -125,7 +125,7 @@ class TextFile:
             self.close()
             raise SourceError(f"{self.file.name} is empty", remedy="get the file anew, or `ignore:` it")
         try:
-            check_bytes(head, self.file.name)
+            refuse_binary_file(head, self.file.name)
         except SourceError:
             self.close()
             raise
@@ -147,14 +147,14 @@ class TextFile:
             if self.is_at_end:
                 cut = len(self.remainder)
             else:
-                cut = self._find_record_end()
+                cut = self._find_last_record_end()
             if cut == 0:
                 if len(self.remainder) > MAX_RECORD_BYTES:
                     raise SourceError(
                         "a quoted value opens here and does not close within 64 MB"
                         if self.quote
                         else "a line is longer than 64 MB",
-                        place=Place(file=self.file.name, line=self.line),
+                        place=TextPlace(file=self.file.name, line=self.line),
                         remedy='say `quote: ""` if quotes are ordinary characters in this file',
                     )
                 self.remainder += self._read_more(
@@ -170,7 +170,7 @@ class TextFile:
                 or b"\n" + self.comment_prefix in data
                 or b" " + self.comment_prefix in data
             ):
-                data = b"".join(self.comment.sub(b"", part) for part in split_windows(data))
+                data = b"".join(self.comment.sub(b"", part) for part in split_into_line_windows(data))
             if data:
                 yield TextBlock(data, line)
         self.file.read_to_end()
@@ -179,14 +179,14 @@ class TextFile:
         """Close the file."""
         self.stream.close()
 
-    def _find_record_end(self) -> int:
+    def _find_last_record_end(self) -> int:
         """Find the end of the last whole record."""
         end = self.remainder.rfind(b"\n") + 1
         while self.has_continuation_lines and self.remainder[:end].rstrip().endswith(b"\\"):
             end = self.remainder.rfind(b"\n", 0, end - 1) + 1
         if self.quote is None or self.remainder.find(self.quote, 0, end) < 0:
             return end
-        quick = self._find_record_end_fast(end)
+        quick = self._find_last_record_end_fast(end)
         if quick is not None:
             return quick
         cut = before = 0
@@ -231,7 +231,7 @@ class TextFile:
             return sign + 1
         return match.end()
 
-    def _find_record_end_fast(self, end: int) -> int | None:
+    def _find_last_record_end_fast(self, end: int) -> int | None:
         """Find the same end by whole arrays, where quotes stand as they should; None where one does not.
 
         Every other quote must begin a field, or follow the one before at once (a doubled quote inside a value): then
@@ -266,7 +266,7 @@ class TextFile:
         start = self.remainder.index(self.quote, start)
         raise SourceError(
             "a quoted value opens here and does not close before the file ends",
-            place=Place(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, start)),
+            place=TextPlace(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, start)),
             remedy='close it, or say `quote: ""` if quotes are ordinary characters in this file',
         )
 
@@ -281,7 +281,7 @@ class TextFile:
                 line = self.line + self.remainder.count(b"\n") + data.count(b"\n", 0, error.start)
                 raise SourceError(
                     f"byte 0x{data[error.start]:02x} is not {self.encoding}",
-                    place=Place(file=self.file.name, line=line),
+                    place=TextPlace(file=self.file.name, line=line),
                     remedy="give the right `encoding:`",
                 ) from error
         if self.has_cr_line_ends is None and data:
@@ -291,7 +291,7 @@ class TextFile:
         return data
 
 
-def split_windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
+def split_into_line_windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
     """Cut bytes behind line ends into windows; not within a quoted value, unless it is far longer than a window."""
     at = 0
     while at < len(data):
@@ -323,6 +323,6 @@ def check_utf8(block: TextBlock, name: str) -> None:
         column = error.start - (block.data.rfind(b"\n", 0, error.start) + 1) + 1
         raise SourceError(
             f"byte 0x{block.data[error.start]:02x} (byte {column} of the line) is not UTF-8",
-            place=Place(file=name, line=line),
+            place=TextPlace(file=name, line=line),
             remedy="say `encoding: latin-1`, or whichever the file has",
         ) from error

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 from pydantic import BeforeValidator
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.sources._reading.data_files import DataFile, build_source_batch
 from hven.sources._reading.delimited import (
+    DelimitedLayout,
     ParsedBlock,
-    RecordLayout,
     iterate_rejects,
-    parse_blocks,
-    report_respelt_numbers,
+    parse_delimited_blocks,
     report_rounded_numbers,
+    report_unusual_number_spellings,
 )
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.sources._reading.text_blocks import TextFile
+    from hven.sources._reading.text_blocks import TextBlockReader
 
 
-def _normalize_nulls(value: object) -> object:
+def _normalize_null_option(value: object) -> object:
     if isinstance(value, (str, int, float)):
         value = [value]
     if isinstance(value, list):
@@ -39,19 +39,21 @@ def _normalize_nulls(value: object) -> object:
     return value
 
 
-Nulls = Annotated[dict[str, list[str]], BeforeValidator(_normalize_nulls)]
+Nulls = Annotated[dict[str, list[str]], BeforeValidator(_normalize_null_option)]
 
 
-def list_null_words(nulls: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
+def list_null_words(nulls: Mapping[str, Sequence[str]], column_name: str) -> tuple[str, ...]:
     """List the words that stand for a missing value in a column."""
-    return (*nulls.get("*", ()), *nulls.get(name, ()))
+    return (*nulls.get("*", ()), *nulls.get(column_name, ()))
 
 
-class TextFileSource(FileRows):
+class TextFileSource(FileByFileSource):
     """The rows of one or more text files."""
 
     @abstractmethod
-    def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
+    def _open_at_first_record(
+        self, file: DataFile, file_column_names: Sequence[str]
+    ) -> tuple[TextBlockReader, DelimitedLayout]:
         """Open a file at its first record, and return the layout of its records."""
 
     @abstractmethod
@@ -64,12 +66,12 @@ class TextFileSource(FileRows):
         text, shape = self._open_at_first_record(file, file_column_names)
         first = 1
         try:
-            for parsed in parse_blocks(text.read_blocks(), shape, file_column_names, file.name):
-                self._report_parsed(parsed, first, file)
+            for parsed in parse_delimited_blocks(text.read_blocks(), shape, file_column_names, file.name):
+                self._report_deviations_and_rejects(parsed, first, file)
                 if not parsed.arrays:  # given up in the middle of it
                     at = first + parsed.rejects[0][0]
                     raise SourceError(
-                        f"from row {at} on rows have too few or too many fields", place=Place(file=file.name)
+                        f"from row {at} on rows have too few or too many fields", place=TextPlace(file=file.name)
                     )
                 number: pa.Array | int = (
                     first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
@@ -80,10 +82,10 @@ class TextFileSource(FileRows):
         finally:
             text.close()
 
-    def _report_parsed(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
+    def _report_deviations_and_rejects(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
         report_rounded_numbers(parsed_block, first_row, file.name, self.context.report_deviation)
         if parsed_block.respelt:
-            report_respelt_numbers(
+            report_unusual_number_spellings(
                 parsed_block, first_row, file.name, self._find_declared_types(), self.context.report_deviation
             )
         if not parsed_block.rejects:
@@ -94,5 +96,5 @@ class TextFileSource(FileRows):
                 location = f"row {reject.row}" + (
                     f", column {reject.column}: {reject.value!r} is" if reject.column else ":"
                 )
-                raise SourceError(f"{location} {reject.reason}", place=Place(file=file.name))
+                raise SourceError(f"{location} {reject.reason}", place=TextPlace(file=file.name))
             self.context.on_reject(reject)

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError
 from hven.model.table import Column, ParameterBins
 from hven.model.types import TIMESTAMP
 from hven.sources import InputVersion, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, resolve_column_names
 from hven.sources._reading.service_client import RunBudget, ServiceClient, ServiceOptions, resolve_authorization
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
@@ -85,7 +85,7 @@ class TimeWindowSource(WatermarkSource):
         self._start_after: int | None = None
         self._budget = self._build_budget()
         self.service.budget = self._budget
-        self._reported: set[str | Deviation] = set()
+        self._reported: set[str | ReadDeviation] = set()
 
     # --- what each kind of server provides -----------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class TimeWindowSource(WatermarkSource):
             return list(REFERENCE_COLUMNS)
         return list(self._columns.values())
 
-    def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
+    def read_parameter_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Return the bins of the elements of columns, as far as the server states them."""
         return {}
 
@@ -154,7 +154,7 @@ class TimeWindowSource(WatermarkSource):
 
     def select_span(self, start: int, stop: int) -> Self:
         """Narrow the source to a span: microseconds since 1970. The copy keeps what is known of the whole."""
-        part = self._copy_part()
+        part = self._copy_source()
         limits = {"start": f"{np.datetime64(start, 'us')}Z", "stop": f"{np.datetime64(stop, 'us')}Z"}
         vars(part)["options"] = self.options.model_copy(update=limits)
         return part
@@ -197,7 +197,7 @@ class TimeWindowSource(WatermarkSource):
         if self.options.reference:
             yield self._build_reference_row(column_names), ""
             return
-        names = check_column_names(column_names, list(self._columns), self.source_name)
+        names = resolve_column_names(column_names, list(self._columns), self.source_name)
         requested_names = [name for name in self._columns if name in {*names, self.time_column_name}]
         start, stop = self._compute_span()
         number = 1
@@ -223,7 +223,7 @@ class TimeWindowSource(WatermarkSource):
                 continue
             first_number = number
             for table in tables:
-                part = self._drop_outside(table, start, end)
+                part = self._drop_samples_outside(table, start, end)
                 for batch in part.combine_chunks().to_batches():
                     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
                     source_batch = build_source_batch(names, arrays, batch.num_rows, number, None)
@@ -242,7 +242,7 @@ class TimeWindowSource(WatermarkSource):
     def _build_reference_row(self, column_names: Sequence[str] | None) -> pa.RecordBatch:
         """Build the row of a data set that is not copied: from when to when it has samples."""
         known_names = [column.name for column in REFERENCE_COLUMNS]
-        names = check_column_names(column_names, known_names, self.source_name)
+        names = resolve_column_names(column_names, known_names, self.source_name)
         values = [pa.array([limit], pa.timestamp("us")) for limit in self._compute_span()]
         return build_source_batch(names, dict(zip(known_names, values, strict=True)), 1, 1, None)
 
@@ -261,14 +261,14 @@ class TimeWindowSource(WatermarkSource):
                 row_count = min(row_count, limit)
         return max(row_count, 1)
 
-    def _drop_outside(self, table: pa.Table, start: int, stop: int) -> pa.Table:
+    def _drop_samples_outside(self, table: pa.Table, start: int, stop: int) -> pa.Table:
         """Drop the samples that were not requested: the next window would bring them again."""
         times = table.column(self.time_column_name)
         moments = np.asarray(times.cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
             message = f"{self.source_name} sends samples outside of what it is asked for; they are left out"
-            deviation = Deviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
+            deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
             self.context.report_deviation(deviation)
             table = table.filter(pa.array(inside))
         if (np.diff(moments) < 0).any():
@@ -278,7 +278,7 @@ class TimeWindowSource(WatermarkSource):
     def _build_budget(self) -> RunBudget:
         return RunBudget(self.options, self.source_name, "a later `start`, fewer `columns`, or a coarser data set")
 
-    def _report_once(self, message: str | Deviation) -> None:
+    def _report_once(self, message: str | ReadDeviation) -> None:
         if message not in self._reported and self.context.on_notice is not None:
             self.context.on_notice(message)
         self._reported.add(message)
@@ -291,24 +291,24 @@ class TimeWindowSource(WatermarkSource):
         return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        watermark.write_condition(value, _CheckingWriter())
-        part = self._copy_part()
+        watermark.write_condition(value, _ValidatingConditionWriter())
+        part = self._copy_source()
         moment = np.datetime64(value, "us")  # type: ignore[call-overload]  # a time without zone
         vars(part)["_start_after"] = int(moment.astype(np.int64))
         return part
 
-    def _copy_part(self) -> Self:
+    def _copy_source(self) -> Self:
         _ = self._columns, self._time_limits  # cached for all parts
         return copy.copy(self)
 
 
-class _CheckingWriter:
+class _ValidatingConditionWriter:
     """Writes conditions for no source: a watermark is checked by writing it."""
 
     def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002  (the protocol's)
         return name
 
-    write_is_null = write_literal = staticmethod(str)
+    write_null_condition = write_literal = staticmethod(str)
 
 
 def _parse_instant(text: str) -> int:
@@ -329,7 +329,7 @@ def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
     width = max(int(np.char.str_len(texts).max()), 1)
     texts = texts.astype(f"S{width}")
     if not _are_ordinal_dates(texts):
-        return _parse_clock_times(texts, texts)
+        return _parse_calendar_times(texts, texts)
     days = _slice_characters(texts, 5, 8).astype(np.int64)
     years = _slice_characters(texts, 0, 4).astype("M8[Y]")
     dates = years.astype("M8[D]") + (days - 1)
@@ -339,7 +339,7 @@ def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
     if width == 8:
         return midnights
     clock_times = np.char.add(b"1970-01-01", _slice_characters(texts, 8, width))
-    return np.asarray(midnights + _parse_clock_times(clock_times, texts))
+    return np.asarray(midnights + _parse_calendar_times(clock_times, texts))
 
 
 def _to_characters(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
@@ -361,7 +361,7 @@ def _are_ordinal_dates(texts: npt.NDArray[np.bytes_]) -> bool:
     return width == 8 or bool((characters[:, 8] == ord("T")).all())
 
 
-def _parse_clock_times(texts: npt.NDArray[np.bytes_], stated_texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+def _parse_calendar_times(texts: npt.NDArray[np.bytes_], stated_texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
     """Parse times with month and day, and quote `stated_texts` in errors; a leap second is the second after 59."""
     cells = np.array(texts)
     characters = _to_characters(cells)
@@ -377,23 +377,23 @@ def _parse_clock_times(texts: npt.NDArray[np.bytes_], stated_texts: npt.NDArray[
     return np.asarray(parsed_times.astype(np.int64) + extra)
 
 
-def to_time_column(texts: npt.NDArray[np.bytes_], fill: str | None) -> pa.Array:
+def to_time_column(texts: npt.NDArray[np.bytes_], fill_value: str | None) -> pa.Array:
     """Convert times to a column; the fill value and empty texts are missing."""
-    fill_bytes = (fill or "").strip().encode()
+    fill_bytes = (fill_value or "").strip().encode()
     is_missing = np.char.strip(texts) == fill_bytes
     values = np.zeros(len(texts), np.int64)
     values[~is_missing] = parse_instants(texts[~is_missing])
     return pa.array(values, mask=is_missing).cast(pa.timestamp("us"))
 
 
-def to_number_column(values: npt.NDArray[np.generic], fill: float | None, arrow_type: pa.DataType) -> pa.Array:
+def to_number_column(values: npt.NDArray[np.generic], fill_value: float | None, arrow_type: pa.DataType) -> pa.Array:
     """Convert numbers of shape (rows,) or (rows, elements) to a column; the fill value and NaN are missing."""
     if values.dtype.kind == "f":
         is_missing = np.isnan(values)
     else:
         is_missing = np.zeros(values.shape, bool)
-    if fill is not None:
-        is_missing |= values == fill
+    if fill_value is not None:
+        is_missing |= values == fill_value
     flat = pa.array(values.ravel(), mask=is_missing.ravel())
     if pa.types.is_fixed_size_list(arrow_type):
         elements = flat.cast(arrow_type.value_type)

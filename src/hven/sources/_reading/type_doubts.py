@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql import quote_name
+from hven.adql import quote_adql_name
 from hven.model.literal import detect_date_formats
-from hven.sources._reading.cells import build_null_words, guess_type, parse_cells, strip_blanks
+from hven.sources._reading.cells import build_null_words, guess_column_type, parse_cells, strip_blanks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ _DATE_LIKE_PATTERN = (
 MAX_DATE_SAMPLES = 200  # different texts that are parsed as dates
 
 
-def explain_doubt(
+def explain_type_doubt(
     name: str,
     cells: Sequence[str],
     places: Sequence[str],
@@ -91,7 +91,7 @@ def explain_doubt(
         return None
     text_hint = f"{type_hint.format(name=name, kind='string')} if it is text"
     if decimal == "." and thousands is None:
-        signs = _find_number_signs(values, has_decimal_points=has_decimal_points)
+        signs = _find_separator_options(values, has_decimal_points=has_decimal_points)
         if signs:
             first = values.filter(pc.match_substring(values, ","))[0].as_py()
             message = f"its values are numbers with commas, as {first[:30]!r}"
@@ -101,9 +101,9 @@ def explain_doubt(
         message, call = marked
         return message, f"map it: {call}; or say {text_hint}"
     _, bad = parse_cells(values, pa.float64(), decimal=decimal, thousands=thousands)
-    if bad is None or not _is_exception(pc.sum(bad).as_py(), len(values)):
+    if bad is None or not _are_few_exceptions(pc.sum(bad).as_py(), len(values)):
         return _explain_dates(name, values, filled_places, text_hint)
-    kind = guess_type(values.filter(pc.invert(bad)), decimal=decimal, thousands=thousands)
+    kind = guess_column_type(values.filter(pc.invert(bad)), decimal=decimal, thousands=thousands)
     if kind == pa.string():  # names with leading zeros
         return None
     number_type = "float64"
@@ -115,7 +115,7 @@ def explain_doubt(
     number_count = len(values) - pc.sum(bad).as_py()
     message = (
         f"{number_count:,} of {len(values):,} values that were looked at are numbers, but not "
-        f"{_format_exceptions(filled_places, values, bad)}"
+        f"{_format_exceptional_values(filled_places, values, bad)}"
     )
     return message, f"say {null_hint}{aside}; or {text_hint}"
 
@@ -141,14 +141,14 @@ def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str
     samples = pc.unique(values)[:MAX_DATE_SAMPLES].to_pylist()
     forms, unparsed_words = detect_date_formats([str(word) for word in samples])
     strange = pc.is_in(values, value_set=pa.array(unparsed_words, pa.string()))
-    if not forms or (unparsed_words and not _is_exception(pc.sum(strange).as_py(), len(values))):
+    if not forms or (unparsed_words and not _are_few_exceptions(pc.sum(strange).as_py(), len(values))):
         return _explain_date_styles(name, values, text_hint)
     calls: list[str] = []
     for form in forms:
         if form:
-            calls.append(f"parse_time({quote_name(name)}, '{form}')")
+            calls.append(f"parse_time({quote_adql_name(name)}, '{form}')")
         else:
-            calls.append(f"parse_time({quote_name(name)})")
+            calls.append(f"parse_time({quote_adql_name(name)})")
     forms_text = " and ".join(form or "ISO 8601" for form in forms)
     message = f"its values are dates of the form {forms_text}"
     call = calls[0]
@@ -156,7 +156,7 @@ def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str
         message = f"its dates have {len(forms)} forms, {forms_text}"
         call = f"coalesce({', '.join(calls)})"
     if unparsed_words:
-        message = f"{message}, but not {_format_exceptions(places, values, strange)}"
+        message = f"{message}, but not {_format_exceptional_values(places, values, strange)}"
     return message, f"map it: {call}; or say {text_hint}"
 
 
@@ -167,7 +167,7 @@ def _explain_marked_numbers(name: str, values: pa.Array) -> tuple[str, str] | No
         marked = pc.match_substring_regex(values, form)
         if pc.any(marked).as_py() and pc.all(pc.or_(plain, marked)).as_py():
             first = values.filter(marked)[0].as_py()
-            expressions = f"{call} {second_column_hint}".replace("{0}", quote_name(name))
+            expressions = f"{call} {second_column_hint}".replace("{0}", quote_adql_name(name))
             return f"its values are {description}, as {first[:30]!r}", expressions
     return None
 
@@ -178,7 +178,7 @@ def _explain_date_styles(name: str, values: pa.Array, text_hint: str) -> tuple[s
     Digits of a single style (13/07/15) may mean anything.
     """
     like = pc.match_substring_regex(values, _DATE_LIKE_PATTERN)
-    if not _is_exception(len(values) - pc.sum(like).as_py(), len(values)):
+    if not _are_few_exceptions(len(values) - pc.sum(like).as_py(), len(values)):
         return None
     words = pc.unique(values.filter(like)).to_pylist()
     styles: set[str] = set()
@@ -192,19 +192,19 @@ def _explain_date_styles(name: str, values: pa.Array, text_hint: str) -> tuple[s
     if len(styles) > 1:
         description = "dates of several styles"
     examples_text = ", ".join(repr(word[:30]) for word in examples)
-    call = f"coalesce(parse_time({quote_name(name)}, '%d/%m/%Y'), parse_time({quote_name(name)}, ..))"
+    call = f"coalesce(parse_time({quote_adql_name(name)}, '%d/%m/%Y'), parse_time({quote_adql_name(name)}, ..))"
     return (
         f"its values look like {description}: {examples_text}",
         f"say the form of each, that of most first: {call}; or say {text_hint}",
     )
 
 
-def _is_exception(exception_count: int, value_count: int) -> bool:
+def _are_few_exceptions(exception_count: int, value_count: int) -> bool:
     """Check whether so few of the values are exceptions that the others decide."""
     return exception_count <= max(MAX_EXCEPTION_SHARE * value_count, min(MAX_EXAMPLES, value_count // 4))
 
 
-def _format_exceptions(places: pa.Array, values: pa.Array, odd: pa.Array) -> str:
+def _format_exceptional_values(places: pa.Array, values: pa.Array, odd: pa.Array) -> str:
     """Name the first odd values and their rows."""
     odd_places = places.filter(odd).to_pylist()
     odd_values = values.filter(odd).to_pylist()
@@ -215,7 +215,7 @@ def _format_exceptions(places: pa.Array, values: pa.Array, odd: pa.Array) -> str
     return examples_text
 
 
-def _find_number_signs(values: pa.Array, *, has_decimal_points: bool) -> str:
+def _find_separator_options(values: pa.Array, *, has_decimal_points: bool) -> str:
     """Find the options by which texts with commas are numbers: `1.234,5`, `1,234.5`; empty if there are none."""
     if not pc.any(pc.match_substring(values, ",")).as_py():
         return ""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import Ident
     from hven.model.table import Column
-    from hven.model.types import Type
+    from hven.model.types import ColumnType
     from hven.sources import SourceContext
 
 KIND_WHOLE = "whole number"
@@ -44,7 +44,7 @@ class ConditionWriter(Protocol):
         If `is_computed`, it is a term of a sum, in which it must neither overflow nor be rounded.
         """
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition that the column has no value."""
 
     def write_literal(self, value: object) -> str:
@@ -156,7 +156,7 @@ class WatermarkSource(ABC):
         """Select the rows whose watermark is `value` or larger, or null."""
 
     @abstractmethod
-    def _copy_part(self) -> Self:
+    def _copy_source(self) -> Self:
         """Return a copy that reads all that this source reads."""
 
     def can_filter_by(self, expression: str) -> bool:
@@ -178,7 +178,7 @@ class WatermarkSource(ABC):
                 remedy="leave `watermark` out: all rows are compared",
             )
         if watermark is None:
-            return self._copy_part()
+            return self._copy_source()
         return self._select_newer(parsed_watermark, watermark)
 
 
@@ -234,7 +234,7 @@ def _find_exact_name(ident: Ident, columns: Mapping[str, Column]) -> str:
     return candidates[0]
 
 
-def _classify_type(column_type: Type) -> str | None:
+def _classify_type(column_type: ColumnType) -> str | None:
     if column_type.is_array or column_type.is_boolean:
         return None
     if column_type.is_timestamp:
@@ -319,25 +319,25 @@ def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter
                 return "1 = 1", "1 = 0"
             return "1 = 0", "1 = 0"
         case _:
-            text = _write_sum(node, writer, is_computed=not isinstance(node, _SourceColumn))
+            text = _write_arithmetic_expression(node, writer, is_computed=not isinstance(node, _SourceColumn))
             reached = f"{text} >= {writer.write_literal(value)}"
             names = dict.fromkeys(part.name for part in walk_tree(node) if isinstance(part, _SourceColumn))
-            return reached, _join_with_or(map(writer.write_is_null, names))
+            return reached, _join_with_or(map(writer.write_null_condition, names))
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float))
 
 
-def _write_sum(node: Expr, writer: ConditionWriter, *, is_computed: bool) -> str:
+def _write_arithmetic_expression(node: Expr, writer: ConditionWriter, *, is_computed: bool) -> str:
     match node:
         case _SourceColumn(name=name):
             return writer.write_column(name, is_computed=is_computed)
         case Literal(value=value):
             return writer.write_literal(value)
         case BinaryOperation(op=sign, left=left, right=right):
-            left_text = _write_sum(left, writer, is_computed=True)
-            right_text = _write_sum(right, writer, is_computed=True)
+            left_text = _write_arithmetic_expression(left, writer, is_computed=True)
+            right_text = _write_arithmetic_expression(right, writer, is_computed=True)
             return f"({left_text} {sign} {right_text})"
         case _:
             raise _InexpressibleError

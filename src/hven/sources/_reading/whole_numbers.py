@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import Deviation, DeviationKind
+from hven.model import DeviationKind, ReadDeviation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,7 +35,7 @@ def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
     return low is not None and (low < MIN_INT64 or high > MAX_INT64)
 
 
-def convert_unsigned(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
+def convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
     """Convert unsigned 64-bit integers, and decimals without a fraction, to `int64` or to decimal text.
 
     Parameters
@@ -59,7 +59,7 @@ def convert_unsigned(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Arra
     return fitting_values.cast(arrow_type), np.asarray(is_beyond)
 
 
-def build_text_deviation(column: str, file: str) -> Deviation:
+def build_decimal_text_deviation(column: str, file: str) -> ReadDeviation:
     """Describe a column of whole numbers that is read as decimal text.
 
     Parameters
@@ -67,7 +67,7 @@ def build_text_deviation(column: str, file: str) -> Deviation:
     column, file
         Names.
     """
-    return Deviation(
+    return ReadDeviation(
         kind=DeviationKind.WHOLE_NUMBER,
         column=column,
         file=file,
@@ -80,7 +80,7 @@ __all__ = [
     "MAX_INT64",
     "MAX_UINT64_DIGITS",
     "MIN_INT64",
-    "build_text_deviation",
-    "convert_unsigned",
+    "build_decimal_text_deviation",
+    "convert_whole_numbers",
     "has_values_beyond_int64",
 ]

@@ -19,10 +19,10 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import Field
 
-from hven.model.errors import Place, SourceError
-from hven.sources._reading.json_records import JsonRecords
+from hven.model.errors import SourceError, TextPlace
+from hven.sources._reading.json_records import JsonRecordChunk
 from hven.sources._reading.json_rows import JsonFileSource, JsonOptions
-from hven.sources._reading.json_schema import JsonNode
+from hven.sources._reading.json_schema import JsonNodeSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,12 +76,12 @@ class XmlFieldOptions(JsonOptions):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class XmlRecords(JsonRecords):
+class XmlRecordChunk(JsonRecordChunk):
     """Records, each with its line."""
 
     line_numbers: Sequence[int] = ()
 
-    def find_line(self, record_index: int) -> int:
+    def find_record_line(self, record_index: int) -> int:
         """Return the line in which a record stands."""
         return self.line_numbers[record_index]
 
@@ -152,7 +152,7 @@ class XmlSource(JsonFileSource):
         if not several:
             raise SourceError(
                 "no records to see the columns from",
-                place=Place(file=file.name),
+                place=TextPlace(file=file.name),
                 remedy="`record:` names their element",
             )
         return min(several, key=lambda path: (len(path), -path_counts[path]))
@@ -166,7 +166,7 @@ class XmlSource(JsonFileSource):
             file.read_to_end()
         except etree.XMLSyntaxError as error:
             line, column = error.position
-            place = Place(file=file.name, line=line, column=column)
+            place = TextPlace(file=file.name, line=line, column=column)
             remedy = "mend the file, or `ignore:` it"
             raise SourceError(f"no XML: {error.msg}", place=place, remedy=remedy) from error
         finally:
@@ -244,7 +244,7 @@ class XmlSource(JsonFileSource):
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
-    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecordChunk]]:
         part_limit = RECORDS_PER_PART
         if row_limit is not None:
             part_limit = min(RECORDS_PER_PART, row_limit)
@@ -263,21 +263,21 @@ class XmlSource(JsonFileSource):
             if texts or first == 1:
                 yield file, _build_xml_records(texts, lines, first)
 
-    def _build_root_node(self) -> JsonNode:
+    def _build_root_node(self) -> JsonNodeSummary:
         # in the order in which the descriptor states them
-        keys = {name: JsonNode() for name in self._paths}
-        return JsonNode(keys=keys)
+        keys = {name: JsonNodeSummary() for name in self._paths}
+        return JsonNodeSummary(keys=keys)
 
-    def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
+    def _sample_file(self, file: DataFile, node: JsonNodeSummary) -> Iterator[int]:
         for element in self._iterate_records(file):
             for _, value in self._extract_records(element):
-                node.add_value(_convert_typed(value))
+                node.add_value(_convert_texts_to_values(value))
                 yield len(orjson.dumps(value))
 
 
-def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_number: int) -> XmlRecords:
+def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_number: int) -> XmlRecordChunk:
     lengths = np.array([len(text) for text in texts], np.int64)
-    return XmlRecords(
+    return XmlRecordChunk(
         texts=pa.array(texts, pa.binary()).cast(pa.string()),
         first_number=first_number,
         data=b"".join(texts),
@@ -310,7 +310,7 @@ def _check_not_truncated(element: Any, file: DataFile) -> None:
     if _find_element_name(root) == "VOTABLE":
         raise SourceError(
             "the VOTable was cut off (QUERY_STATUS=OVERFLOW): there are more rows",
-            place=Place(file=file.name, line=element.sourceline),
+            place=TextPlace(file=file.name, line=element.sourceline),
             remedy="ask its service for more rows (MAXREC), or for less at once",
         )
 
@@ -380,12 +380,12 @@ def _path_value_to_text(path_value: Any) -> Any:
     return next(iter(texts), None)
 
 
-def _convert_typed(value: Any) -> Any:
+def _convert_texts_to_values(value: Any) -> Any:
     """Convert texts to what they look like, as XML has only texts; ``00042`` is a name."""
     if isinstance(value, dict):
-        return {name: _convert_typed(item) for name, item in value.items()}
+        return {name: _convert_texts_to_values(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_convert_typed(item) for item in value]
+        return [_convert_texts_to_values(item) for item in value]
     if not isinstance(value, str):
         return value
     if value in {"true", "false"}:

@@ -8,8 +8,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
-from hven.sources._reading.file_listing import check_link
-from hven.sources._stores.file_facts import RemoteFileFacts, find_fixed_directory, is_pattern_match
+from hven.sources._reading.file_listing import refuse_escaping_link
+from hven.sources._stores.file_facts import RemoteFileFacts, find_directory_before_wildcard, is_pattern_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,8 +39,8 @@ class DirectoryStore:
         SourceError
             No file matches, or a link leads out of the roots.
         """
-        if all(map(find_fixed_directory, patterns)):
-            begin = os.path.commonpath([find_fixed_directory(glob) for glob in patterns])
+        if all(map(find_directory_before_wildcard, patterns)):
+            begin = os.path.commonpath([find_directory_before_wildcard(glob) for glob in patterns])
         else:
             begin = ""
         if any("**" in glob for glob in patterns):
@@ -52,7 +52,7 @@ class DirectoryStore:
             if is_pattern_match(path, patterns, ignore_patterns):
                 has_match = True
                 if link:
-                    check_link(self._directory / path, path, self._roots)
+                    refuse_escaping_link(self._directory / path, path, self._roots)
                 moment = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC).replace(tzinfo=None)
                 yield path, RemoteFileFacts(bytes=file_stat.st_size, modified=moment)
         if not has_match:

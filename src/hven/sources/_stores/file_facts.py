@@ -45,12 +45,12 @@ class NoRangesError(UpstreamError):
     """The server only sends whole files, and no parts of them."""
 
 
-def build_missing_error() -> UpstreamError:
+def build_missing_file_error() -> UpstreamError:
     """Build the error of a file that is gone."""
     return UpstreamError(MISSING_MESSAGE, remedy=OWNER_REMEDY)
 
 
-def build_changed_error() -> UpstreamError:
+def build_changed_file_error() -> UpstreamError:
     """Build the error of a file that has changed."""
     return UpstreamError(CHANGED_MESSAGE, remedy=LATER_REMEDY)
 
@@ -83,7 +83,7 @@ def _translate_sign(text: str) -> str:
     return re.escape(text)
 
 
-def find_fixed_directory(text: str) -> str:
+def find_directory_before_wildcard(text: str) -> str:
     """Return the directories that a pattern names before its first wildcard.
 
     Parameters

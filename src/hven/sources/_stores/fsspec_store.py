@@ -13,11 +13,11 @@ from hven.sources._stores.file_facts import (
     OWNER_REMEDY,
     REFUSED_MESSAGE,
     RemoteFileFacts,
-    build_changed_error,
-    build_missing_error,
+    build_changed_file_error,
+    build_missing_file_error,
     build_timeout_error,
     build_unreachable_error,
-    find_fixed_directory,
+    find_directory_before_wildcard,
     is_pattern_match,
 )
 
@@ -90,14 +90,14 @@ class FsspecStore:
         except Exception as error:  # each store has its own errors
             raise _translate_error(error) from error
 
-    def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
+    def fetch_facts_and_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
         """Request size and time, and no bytes yet."""
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
         """Read bytes, one MiB with each request; a change between two requests is noticed at the next look."""
         if self.fetch_facts(path) != fact:
-            raise build_changed_error()
+            raise build_changed_file_error()
         while start_offset < end_offset:
             until = min(start_offset + MEBIBYTE, end_offset)
             try:
@@ -105,7 +105,7 @@ class FsspecStore:
             except Exception as error:
                 raise _translate_error(error) from error
             if len(part) != until - start_offset:
-                raise build_changed_error()
+                raise build_changed_file_error()
             yield part
             start_offset = until
 
@@ -120,12 +120,16 @@ class FsspecStore:
             else:
                 deep = (
                     pattern.count("/")
-                    - (find_fixed_directory(pattern).count("/") + 1 if find_fixed_directory(pattern) else 0)
+                    - (
+                        find_directory_before_wildcard(pattern).count("/") + 1
+                        if find_directory_before_wildcard(pattern)
+                        else 0
+                    )
                     + 1
                 )
             try:
                 infos_by_name = self._filesystem.find(
-                    f"{self._root}/{find_fixed_directory(pattern)}".rstrip("/"), maxdepth=deep, detail=True
+                    f"{self._root}/{find_directory_before_wildcard(pattern)}".rstrip("/"), maxdepth=deep, detail=True
                 )
             except Exception as error:
                 raise _translate_error(error) from error
@@ -152,7 +156,7 @@ def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
         modified = None
     tag = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "checksum") if info.get(key)), None)
     if info.get("type") == "directory":
-        raise build_missing_error()
+        raise build_missing_file_error()
     return RemoteFileFacts(bytes=info.get("size"), modified=modified, tag=tag)
 
 
@@ -161,7 +165,7 @@ def _translate_error(error: Exception) -> Exception:
     if isinstance(error, UpstreamError | UserError):
         return error
     if isinstance(error, FileNotFoundError):
-        return build_missing_error()
+        return build_missing_file_error()
     if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
         return build_timeout_error()
     if isinstance(error, PermissionError):

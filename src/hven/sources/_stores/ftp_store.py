@@ -17,11 +17,11 @@ from hven.sources._stores.file_facts import (
     OWNER_REMEDY,
     REFUSED_MESSAGE,
     RemoteFileFacts,
-    build_changed_error,
-    build_missing_error,
+    build_changed_file_error,
+    build_missing_file_error,
     build_timeout_error,
     build_unreachable_error,
-    find_fixed_directory,
+    find_directory_before_wildcard,
     is_pattern_match,
 )
 
@@ -62,7 +62,7 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             return self._request_facts(ftp, f"{self._root}/{path}")
 
-    def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
+    def fetch_facts_and_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
         """Request size and time, and no bytes yet."""
         return self.fetch_facts(path), b""
 
@@ -71,7 +71,7 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             remote_path = f"{self._root}/{path}"
             if self._request_facts(ftp, remote_path) != fact:
-                raise build_changed_error()
+                raise build_changed_file_error()
             data = ftp.transfercmd(f"RETR {remote_path}", rest=start_offset or None)
             remaining_bytes = end_offset - start_offset
             with data:
@@ -92,7 +92,7 @@ class FtpStore:
                     deep = MAX_DEPTH
                 else:
                     deep = pattern.count("/")
-                self._walk_directories(ftp, find_fixed_directory(pattern), deep, facts_by_path)
+                self._walk_directories(ftp, find_directory_before_wildcard(pattern), deep, facts_by_path)
             yield from (
                 (path, fact)
                 for path, fact in sorted(facts_by_path.items())
@@ -120,7 +120,7 @@ class FtpStore:
         try:
             size = ftp.size(remote_path)
         except ftplib.error_perm as error:
-            raise build_missing_error() from error
+            raise build_missing_file_error() from error
         moment = None
         with contextlib.suppress(ftplib.error_perm):  # not every server knows
             moment = _parse_ftp_time(ftp.voidcmd(f"MDTM {remote_path}").partition(" ")[2])

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from urllib.parse import quote
 
-from hven.formats.media import RemoteFile
-from hven.model.errors import Place, SourceError, UpstreamError, UpstreamTimeoutError
+from hven.formats.media import RemotePath
+from hven.model.errors import SourceError, TextPlace, UpstreamError, UpstreamTimeoutError
 from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream
 from hven.sources._stores.file_facts import UNREACHABLE_MESSAGE, RemoteFileFacts, is_pattern_match
 
@@ -60,7 +60,7 @@ class _RemoteStat(NamedTuple):
 
 
 class _RemoteStore(Protocol):
-    def read_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
+    def fetch_facts_and_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
         """See `hven.sources.remote_stores.RemoteStore`."""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
@@ -72,7 +72,7 @@ class _RemoteStore(Protocol):
         """See `hven.sources.remote_stores.RemoteStore`."""
 
 
-class _BlockRanges:
+class _BlockwiseFileBytes:
     """The bytes of a remote file, in blocks."""
 
     def __init__(self, read: Callable[[int, int], bytes], length: int, first_bytes: bytes = b"") -> None:
@@ -132,13 +132,13 @@ class _RemoteDataFile(DataFile):
         super().__init__(path=key, name=name)
         self._url = url
 
-    def _open_ranges(self, path: str) -> _BlockRanges | None:
+    def _open_file_bytes(self, path: str) -> _BlockwiseFileBytes | None:
         raise NotImplementedError
 
     @property
-    def product_path(self) -> RemoteFile:
+    def product_path(self) -> RemotePath:
         """The file as readers of media open it."""
-        return RemoteFile(PurePosixPath(self.name), self._open_ranges)
+        return RemotePath(PurePosixPath(self.name), self._open_file_bytes)
 
     def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
         """Open the file to read parts of it, decompressed."""
@@ -195,7 +195,7 @@ class RangedRemoteFile(_RemoteDataFile):
         """The facts that the server states; a file with neither time nor tag always counts as changed."""
         if self._fact is None:
             try:
-                self._fact, self._first_bytes = self._store.read_beginning(self.name, BLOCK_BYTES)
+                self._fact, self._first_bytes = self._store.fetch_facts_and_beginning(self.name, BLOCK_BYTES)
             except UpstreamError as fault:
                 _raise_if_unreachable(fault, self._address)
                 raise OSError(2, f"{fault.message} ({self._url})") from fault
@@ -213,24 +213,24 @@ class RangedRemoteFile(_RemoteDataFile):
         device = zlib.crc32(self._address.encode())
         return cast("os.stat_result", _RemoteStat(fact.bytes, moment, version, device))
 
-    def describe_version(self) -> InputVersion:
+    def build_unread_version(self) -> InputVersion:
         """Describe the version of the file; without a time if the server states neither time nor tag."""
-        file_stat = super().describe_version()
+        file_stat = super().build_unread_version()
         if self.stat.st_mtime_ns:
             return file_stat
         return replace(file_stat, modified=None)
 
-    def _open_ranges(self, path: str) -> _BlockRanges | None:
+    def _open_file_bytes(self, path: str) -> _BlockwiseFileBytes | None:
         if path == self.name:
             size = self.stat.st_size
             range_reader = self._build_range_reader(path, self._fact or RemoteFileFacts())
-            return _BlockRanges(range_reader, size, self._first_bytes)
+            return _BlockwiseFileBytes(range_reader, size, self._first_bytes)
         try:
-            fact, begin = self._store.read_beginning(path, BLOCK_BYTES)
+            fact, begin = self._store.fetch_facts_and_beginning(path, BLOCK_BYTES)
         except UpstreamError as fault:
             _raise_if_unreachable(fault, self._address)
             return None
-        return _BlockRanges(self._build_range_reader(path, fact), fact.bytes or 0, begin)
+        return _BlockwiseFileBytes(self._build_range_reader(path, fact), fact.bytes or 0, begin)
 
     def _build_range_reader(self, path: str, fact: RemoteFileFacts) -> Callable[[int, int], bytes]:
         def read_range(start_offset: int, end_offset: int) -> bytes:
@@ -239,7 +239,7 @@ class RangedRemoteFile(_RemoteDataFile):
             except UpstreamError as fault:
                 _raise_if_unreachable(fault, self._address)
                 message = f"{fault.message} ({self._address}/{quote(path)})"
-                raise SourceError(message, place=Place(file=path), remedy=fault.remedy) from fault
+                raise SourceError(message, place=TextPlace(file=path), remedy=fault.remedy) from fault
 
         return read_range
 
@@ -276,24 +276,28 @@ class _Archive:
                 member_entries = _list_entries(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"is no archive that can be read: {error}", place=Place(file=self.name), remedy="get the file anew"
+                    f"is no archive that can be read: {error}",
+                    place=TextPlace(file=self.name),
+                    remedy="get the file anew",
                 ) from error
             if len(member_entries) > MAX_ARCHIVE_MEMBERS:
                 raise SourceError(
-                    f"has more than {MAX_ARCHIVE_MEMBERS:,} members", place=Place(file=self.name), remedy="unpack it"
+                    f"has more than {MAX_ARCHIVE_MEMBERS:,} members",
+                    place=TextPlace(file=self.name),
+                    remedy="unpack it",
                 )
-            self._members = {name: entry for name, entry in member_entries if _is_inner_path(name)}
+            self._members = {name: entry for name, entry in member_entries if _is_safe_member_path(name)}
         return self._members
 
-    def find_member_facts(self, name: str) -> tuple[int, int]:
+    def find_member_size_and_stamp(self, member_name: str) -> tuple[int, int]:
         """Return the size, and a number that identifies the content: of zip its checksum, of tar its time and place."""
-        entry = self.list_members()[name]
+        entry = self.list_members()[member_name]
         if isinstance(entry, zipfile.ZipInfo):
             return entry.file_size, entry.CRC
         return entry.size, int(entry.mtime * 1000) * 1_000_000 + entry.offset_data % 1_000_000
 
-    def open_ranges(self, name: str) -> _BlockRanges | None:
-        entry = self.list_members().get(name)
+    def open_member_bytes(self, member_name: str) -> _BlockwiseFileBytes | None:
+        entry = self.list_members().get(member_name)
         if entry is None:
             return None
 
@@ -309,10 +313,12 @@ class _Archive:
                         return bytes(file.read(end_offset - start_offset))
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"cannot be read in its archive: {error}", place=Place(file=name), remedy="get the file anew"
+                    f"cannot be read in its archive: {error}",
+                    place=TextPlace(file=member_name),
+                    remedy="get the file anew",
                 ) from error
 
-        return _BlockRanges(read_range, self.find_member_facts(name)[0])
+        return _BlockwiseFileBytes(read_range, self.find_member_size_and_stamp(member_name)[0])
 
 
 class ArchiveMemberFile(_RemoteDataFile):
@@ -326,15 +332,15 @@ class ArchiveMemberFile(_RemoteDataFile):
     def stat(self) -> os.stat_result:
         """Size, and the number of its content instead of a time in nanoseconds; people see the archive's time."""
         archive_stat = self._archive.file.stat
-        size, checksum = self._archive.find_member_facts(self.name.removeprefix(f"{self._archive.name}/"))
+        size, checksum = self._archive.find_member_size_and_stamp(self.name.removeprefix(f"{self._archive.name}/"))
         return cast("os.stat_result", _RemoteStat(size, archive_stat.st_mtime, checksum, archive_stat.st_dev))
 
     def refresh_stat(self) -> bool:
         """Check whether the archive is there."""
         return self._archive.file.refresh_stat()
 
-    def _open_ranges(self, path: str) -> _BlockRanges | None:
-        return self._archive.open_ranges(path.removeprefix(f"{self._archive.name}/"))
+    def _open_file_bytes(self, path: str) -> _BlockwiseFileBytes | None:
+        return self._archive.open_member_bytes(path.removeprefix(f"{self._archive.name}/"))
 
 
 def _list_entries(archive: zipfile.ZipFile | tarfile.TarFile) -> list[tuple[str, Any]]:
@@ -345,7 +351,7 @@ def _list_entries(archive: zipfile.ZipFile | tarfile.TarFile) -> list[tuple[str,
     return [(entry.name.removeprefix("./"), entry) for entry in archive if entry.isreg()]
 
 
-def _is_inner_path(name: str) -> bool:
+def _is_safe_member_path(name: str) -> bool:
     return not name.startswith("/") and ".." not in name.split("/")
 
 

@@ -18,7 +18,7 @@ from hven.sources._stores.file_facts import (
     OWNER_REMEDY,
     REDIRECTED_MESSAGE,
     RemoteFileFacts,
-    find_fixed_directory,
+    find_directory_before_wildcard,
     is_pattern_match,
 )
 from hven.sources._stores.web_store import WebStore, build_refusal_error
@@ -97,15 +97,15 @@ class S3Store(WebStore):
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
         """List the files that patterns match, a thousand with each request."""
         facts_by_path: dict[str, RemoteFileFacts] = {}
-        for below in {find_fixed_directory(pattern) for pattern in patterns}:
-            facts_by_path |= self._list_pages(f"{self._prefix}{below}/" if below else self._prefix)
+        for below in {find_directory_before_wildcard(pattern) for pattern in patterns}:
+            facts_by_path |= self._list_files_by_prefix(f"{self._prefix}{below}/" if below else self._prefix)
         yield from (
             (path, fact)
             for path, fact in sorted(facts_by_path.items())
             if is_pattern_match(path, patterns, ignore_patterns)
         )
 
-    def _list_pages(self, prefix: str) -> Iterator[tuple[str, RemoteFileFacts]]:
+    def _list_files_by_prefix(self, prefix: str) -> Iterator[tuple[str, RemoteFileFacts]]:
         from lxml import etree  # noqa: PLC0415  (for those who list)
 
         continuation_token: str | None = ""

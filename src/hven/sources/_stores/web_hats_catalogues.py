@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hven.formats import hats_catalogues as catalogues
 from hven.formats import hats_layout
-from hven.model.errors import HvenError, Place, SourceError, StorageError, UpstreamError, format_message
+from hven.model.errors import HvenError, SourceError, StorageError, TextPlace, UpstreamError, format_message
 from hven.sources._stores.file_facts import CHANGED_MESSAGE, NoRangesError, RemoteFileFacts
 from hven.sources._stores.web_store import WebStore
 
@@ -39,12 +39,12 @@ class WebHatsFolder:
     def read_file(self, name: str) -> bytes | None:
         """See `hats_catalogues.CatalogueFolder.read_file`."""
         try:
-            return self.store.read_whole(name, MAX_SMALL_FILE_BYTES)
+            return self.store.read_small_file(name, MAX_SMALL_FILE_BYTES)
         except HvenError as error:
             why = WebHatsClient.find_cause(error)
             raise SourceError(
                 format_message("a catalogue cannot be read: {why}", why.message),
-                place=Place(file=f"{self.address}/{name}"),
+                place=TextPlace(file=f"{self.address}/{name}"),
                 remedy=why.remedy or "look at the address",
             ) from error
 
@@ -52,10 +52,10 @@ class WebHatsFolder:
         """Return True: each file is requested when its footer is read."""
         return True
 
-    def list_files(self, name: str) -> list[str]:
-        """See `hats_catalogues.CatalogueFolder.list_files`."""
-        file = self.read_file(f"{name}/")
-        return catalogues.list_linked_files(file or b"", name)
+    def list_parquet_files(self, partition_directory: str) -> list[str]:
+        """See `hats_catalogues.CatalogueFolder.list_parquet_files`."""
+        file = self.read_file(f"{partition_directory}/")
+        return catalogues.list_linked_parquet_files(file or b"", partition_directory)
 
 
 class WebHatsClient:
@@ -114,7 +114,7 @@ class WebHatsClient:
         store = self._find_store(address)
         return store, f"{dataset[1:]}{name}"
 
-    def read_state(self, path: str) -> tuple[int, str]:
+    def request_file_state(self, path: str) -> tuple[int, str]:
         """Request the size of a file, and what tells that it changed.
 
         Parameters
@@ -143,12 +143,12 @@ class WebHatsClient:
             "" if fact.modified is None and fact.tag is None else f"{fact.modified or ''}|{fact.tag or ''}",
         )
 
-    def open_file(self, path: str, size: int, stamp: str) -> RangedWebFile:
-        """Open a file in the state that `read_state` returned.
+    def open_file(self, path: str, size: int, version_stamp: str) -> RangedWebFile:
+        """Open a file in the state that `request_file_state` returned.
 
         Parameters
         ----------
-        path, size, stamp
+        path, size, version_stamp
             Address of the file, and the state.
 
         Returns
@@ -157,7 +157,7 @@ class WebHatsClient:
             The file; its ranges are requested as they are read.
         """
         store, name = self._locate_file(path)
-        return RangedWebFile(store, name, path, size, stamp)
+        return RangedWebFile(store, name, path, size, version_stamp)
 
 
 class RangedWebFile(io.RawIOBase):

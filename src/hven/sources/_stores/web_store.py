@@ -22,8 +22,8 @@ from hven.sources._stores.file_facts import (
     REFUSED_MESSAGE,
     NoRangesError,
     RemoteFileFacts,
-    build_changed_error,
-    build_missing_error,
+    build_changed_file_error,
+    build_missing_file_error,
     build_timeout_error,
     build_unreachable_error,
 )
@@ -76,7 +76,7 @@ class WebStore:
                 answer.headers, range_match[3] if range_match else answer.headers.get("content-length", "")
             )
 
-    def read_beginning(self, path: str, size: int) -> tuple[RemoteFileFacts, bytes]:
+    def fetch_facts_and_beginning(self, path: str, size: int) -> tuple[RemoteFileFacts, bytes]:
         """Request size, time and tag with the first bytes; no facts, where the server sends no parts."""
         with self._request("GET", path, {"Range": f"bytes=0-{size - 1}"}) as answer:
             range_match = _CONTENT_RANGE_PATTERN.fullmatch(answer.headers.get("content-range", ""))
@@ -98,7 +98,7 @@ class WebStore:
             tag = {"If-Match": fact.tag}
         with self._request("GET", path, {"Range": f"bytes={start_offset}-{end_offset - 1}", **tag}) as answer:
             if answer.status in {412, 416}:
-                raise build_changed_error()
+                raise build_changed_file_error()
             if answer.status not in {200, 206}:
                 raise build_refusal_error(answer.status)
             length = answer.headers.get("content-length", "")
@@ -110,7 +110,7 @@ class WebStore:
             elif (start_offset, end_offset) != (0, fact.bytes):
                 raise NoRangesError(REFUSED_MESSAGE, remedy=OWNER_REMEDY)
             if _parse_headers(answer.headers, length) != fact:
-                raise build_changed_error()
+                raise build_changed_file_error()
             remaining_bytes = end_offset - start_offset
             for part in answer.parts:  # to its end, so that the connection stays open for the next
                 yield part[:remaining_bytes]
@@ -118,7 +118,7 @@ class WebStore:
                 if remaining_bytes < 0:
                     return
 
-    def read_whole(self, path: str, byte_limit: int) -> bytes | None:
+    def read_small_file(self, path: str, byte_limit: int) -> bytes | None:
         """Read a small file; None: there is no such file.
 
         Parameters
@@ -221,6 +221,6 @@ def _parse_headers(headers: Mapping[str, str], length: str) -> RemoteFileFacts:
 def build_refusal_error(status: int) -> UpstreamError:
     """Build the error of an answer without the file."""
     if status in {404, 410}:
-        return build_missing_error()
+        return build_missing_file_error()
     remedy = LATER_REMEDY if status >= 429 else OWNER_REMEDY
     return UpstreamError(f"{REFUSED_MESSAGE}: it answers {status}", remedy=remedy)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from hven.sources import AvailableTable, FileSignature
+from hven.sources import AvailableTable, FileKindSignature
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources.fits.card_rows import FitsCardSource
 from hven.sources.fits.header_rows import FitsHeaderSource
 from hven.sources.fits.table_rows import FitsTableSource, list_table_hdus
-from hven.sources.remote_stores import check_local_files, find_header_files
+from hven.sources.remote_stores import find_remote_or_archived_files, require_local_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 
-FILES = FileSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
+FILES = FileKindSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
 
 
 class Options(HeaderSourceOptions):
@@ -86,16 +86,16 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
             options,
             [] if options.hdu is None else options.hdu,
             context,
-            find_header_files(options, context, FILES.extensions),
+            find_remote_or_archived_files(options, context, FILES.extensions),
         )
     if options.mode == "header":
         return FitsHeaderSource(
             options,
             options.hdu,
             context,
-            find_header_files(options, context, FILES.extensions),
+            find_remote_or_archived_files(options, context, FILES.extensions),
             stonyhurst=options.longitudes == "stonyhurst",
             west_positive=options.longitudes == "west",
         )
-    check_local_files(options)
+    require_local_files(options)
     return FitsTableSource(options, options.hdu, context, options.null)

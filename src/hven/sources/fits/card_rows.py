@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hven.model.errors import SourceError
-from hven.model.table import Column, parse_columns
+from hven.model.table import Column, parse_column_lines
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow
-from hven.sources._reading.data_files import check_column_names, find_fact_type
+from hven.sources._reading.data_files import find_file_fact_type, resolve_column_names
 from hven.sources.fits.header_rows import BUFFER_BYTES, FitsHeaderSource
-from hven.sources.fits_headers import HduHeader, format_value, iterate_cards, read_header
+from hven.sources.fits_headers import HduHeader, format_value, iterate_cards, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_HDUS = 100_000  # of a file
 _CARD_DESCRIPTION = "Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others"
-CARD_COLUMNS = parse_columns(f"""
+CARD_COLUMNS = parse_column_lines(f"""
     file      | string  |  | meta.id;meta.file | Path of the file, relative to the descriptor
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0
     extension | string  |  | meta.id           | Name of the HDU
@@ -44,10 +44,10 @@ class FitsCardSource(FitsHeaderSource):
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the cards of one file after the other."""
-        names = check_column_names(column_names, [column.name for column in CARD_COLUMNS], "the cards")
+        names = resolve_column_names(column_names, [column.name for column in CARD_COLUMNS], "the cards")
         kinds = {column.name: column.type.arrow for column in CARD_COLUMNS}
         kinds[ROW_NUMBER_COLUMN] = pa.int64()
-        kinds |= {name: find_fact_type(name) for name in names if name in FILE_FACT_COLUMNS}
+        kinds |= {name: find_file_fact_type(name) for name in names if name in FILE_FACT_COLUMNS}
         rows = islice(self._iterate_cards(names), row_limit)
         while batch_rows := list(islice(rows, self.context.batch_row_limit)):
             arrays = [pa.array([row[name] for row in batch_rows], kinds[name]) for name in names]
@@ -90,7 +90,10 @@ class FitsCardSource(FitsHeaderSource):
         headers: list[HduHeader] = []
         stream = file.open_unhashed(BUFFER_BYTES)
         try:
-            while len(headers) < MAX_HDUS and (header := read_header(stream.read, len(headers), file.name)) is not None:
+            while (
+                len(headers) < MAX_HDUS
+                and (header := read_next_hdu_header(stream.read, len(headers), file.name)) is not None
+            ):
                 headers.append(header)
                 stream.skip_bytes(header.data_bytes)
         finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.model.errors import Place, SourceError
+from hven.model.errors import SourceError, TextPlace
 from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import HeaderSource, HeaderSourceOptions
-from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, Value, read_header
+from hven.sources._reading.header_rows import FileHeaderSource, HeaderSourceOptions
+from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, Value, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ _STRUCTURE_KEYWORDS = frozenset(
 BUFFER_BYTES = 4 * BLOCK_BYTES  # read at a time: most headers fit
 
 
-class FitsHeaderSource(HeaderSource):
+class FitsHeaderSource(FileHeaderSource):
     """The cards of many files, one row each."""
 
     cards_remedy = "look at another `hdu`; `mode: cards` lists the cards of all"
@@ -50,7 +50,7 @@ class FitsHeaderSource(HeaderSource):
         elif hdu is not None:
             self.hdus = [hdu]
 
-    def find_cache_key(self) -> str:
+    def build_cache_key(self) -> str:
         """Name the HDUs whose cards are read."""
         return f"fits {self.hdus}"
 
@@ -64,7 +64,7 @@ class FitsHeaderSource(HeaderSource):
         try:
             index = 0
             while all_needed or index <= last:
-                header = read_header(stream.read, index, file.name)
+                header = read_next_hdu_header(stream.read, index, file.name)
                 if header is None:
                     break
                 headers.append(header)
@@ -76,7 +76,7 @@ class FitsHeaderSource(HeaderSource):
             stream.close()
         if not headers:
             raise SourceError(
-                "has no header of FITS", place=Place(file=file.name), remedy="look what it is, or `ignore:` it"
+                "has no header of FITS", place=TextPlace(file=file.name), remedy="look what it is, or `ignore:` it"
             )
         if len(headers) == 1 and self.hdus == [0]:
             return FileHeader([headers[0].card_values], headers[0].comments)

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hven.model import Deviation, DeviationKind, plugins
-from hven.model.errors import HvenError, Place, SourceError
+from hven.model import DeviationKind, ReadDeviation, plugins
+from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.sources import RejectedRow, SourceContext
-from hven.sources._reading.cells import replace_null_values
+from hven.sources._reading.cells import replace_null_markers
 from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileRows
+from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.fits_columns import (
     FitsField,
     convert_ascii_column,
     convert_binary_column,
     convert_unsigned_words,
-    read_fields,
+    read_fits_fields,
 )
 from hven.sources._reading.text_rows import list_null_words
-from hven.sources._reading.whole_numbers import INT64_REASON, build_text_deviation, has_values_beyond_int64
-from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_header
+from hven.sources._reading.whole_numbers import INT64_REASON, build_decimal_text_deviation, has_values_beyond_int64
+from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ MAX_SCANNED_BYTES = 1 << 30  # of a table with unsigned 64-bit words, which are 
 _MAX_METADATA_BYTES = 16 << 20  # of a VOTable in the primary HDU
 
 
-class FitsTableSource(FileRows):
+class FitsTableSource(FileByFileSource):
     """A table HDU of one or more files."""
 
     def __init__(
@@ -69,23 +69,23 @@ class FitsTableSource(FileRows):
         file_name = self.files[0].name
         stream = self.files[0].open_stream()
         try:
-            header = self._find_table(stream, file_name)
-            fields = read_fields(header, file_name)
+            header = self._skip_to_table(stream, file_name)
+            fields = read_fits_fields(header, file_name)
             if not fields:
-                place = Place(file=file_name)
+                place = TextPlace(file=file_name)
                 raise SourceError("the table has no columns", place=place, remedy="choose another `hdu`")
             text_names = _find_columns_beyond_int64(stream, header, fields)
         finally:
             stream.close()
         for name in sorted(text_names):
-            self.context.report_deviation(build_text_deviation(name, file_name))
-        return [item.to_text_field() if item.name in text_names else item for item in fields]
+            self.context.report_deviation(build_decimal_text_deviation(name, file_name))
+        return [item.to_uint64_text_field() if item.name in text_names else item for item in fields]
 
     def _read_fits_plus_columns(self) -> list[Column]:
         """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
         stream = self.files[0].open_stream()
         try:
-            header = read_header(stream.read, 0, self.files[0].name)
+            header = read_next_hdu_header(stream.read, 0, self.files[0].name)
             if header is None or header.card_values.get("VOTMETA") is not True:
                 return []
             votable_bytes = min(header.read_integer("NAXIS1"), _MAX_METADATA_BYTES)
@@ -100,19 +100,19 @@ class FitsTableSource(FileRows):
         if read.is_truncated:
             raise SourceError(
                 "the table was cut off when it was written (QUERY_STATUS=OVERFLOW in its VOTable): there are more rows",
-                place=Place(file=self.files[0].name),
+                place=TextPlace(file=self.files[0].name),
                 remedy="ask its service for more rows (MAXREC), or for less at once",
             )
         return list(read.metadata.columns)
 
-    def _find_table(self, stream: DecompressedStream, file: str) -> HduHeader:
+    def _skip_to_table(self, stream: DecompressedStream, file: str) -> HduHeader:
         """Skip to the data of the wanted table."""
         tables: list[str] = []
         index = 0
         wanted_hdu = self.hdu
         if isinstance(wanted_hdu, list):
             wanted_hdu = wanted_hdu[0]
-        while (header := read_header(stream.read, index, file)) is not None:
+        while (header := read_next_hdu_header(stream.read, index, file)) is not None:
             if header.hdu_kind in {"BINTABLE", "TABLE"}:
                 if wanted_hdu is None or wanted_hdu == index or header.has_name(wanted_hdu):
                     return header
@@ -128,7 +128,7 @@ class FitsTableSource(FileRows):
         count_text = f"{index} HDUs"
         if index == 1:
             count_text = "1 HDU"
-        raise SourceError(f"{complaint} among {count_text}", place=Place(file=file), remedy=remedy)
+        raise SourceError(f"{complaint} among {count_text}", place=TextPlace(file=file), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
@@ -137,7 +137,7 @@ class FitsTableSource(FileRows):
         stream = file.open_stream()
         spool: BinaryIO | None = None
         try:
-            header = self._find_table(stream, file.name)
+            header = self._skip_to_table(stream, file.name)
             fields_by_name = self._read_same_fields(header, file, file_column_names)
             count = header.read_integer("NAXIS2")
             width = header.read_integer("NAXIS1")
@@ -163,7 +163,7 @@ class FitsTableSource(FileRows):
                     complete_rows = first + len(data) // max(width, 1)
                     raise SourceError(
                         f"ends after row {complete_rows} of {count}",
-                        place=Place(file=file.name),
+                        place=TextPlace(file=file.name),
                         remedy="get the file anew",
                     )
                 place = 0
@@ -175,7 +175,7 @@ class FitsTableSource(FileRows):
                 except SourceError as error:
                     if error.place.file:
                         raise
-                    raise SourceError(error.message, place=Place(file=file.name), remedy=error.remedy) from error
+                    raise SourceError(error.message, place=TextPlace(file=file.name), remedy=error.remedy) from error
                 yield batch
                 if spool:
                     spool.seek(place)
@@ -190,12 +190,12 @@ class FitsTableSource(FileRows):
         self, header: HduHeader, file: DataFile, file_column_names: Sequence[str]
     ) -> dict[str, FitsField]:
         """Read the columns of a file by name, and check that they are those of the first file."""
-        fields_by_name = {item.name: item for item in read_fields(header, file.name)}
+        fields_by_name = {item.name: item for item in read_fits_fields(header, file.name)}
         for first_field in self._fields:
             name = first_field.name
-            reads_text = first_field.is_unsigned and first_field.column.type.scalar.name == "string"
+            reads_text = first_field.is_unsigned and first_field.column.type.scalar_type.name == "string"
             if reads_text and name in fields_by_name and fields_by_name[name].is_unsigned:
-                fields_by_name[name] = fields_by_name[name].to_text_field()
+                fields_by_name[name] = fields_by_name[name].to_uint64_text_field()
         arrow_types = {item.name: item.column.type.arrow for item in self._fields}
         for name in file_column_names:
             difference = ""
@@ -206,7 +206,7 @@ class FitsTableSource(FileRows):
             if difference:
                 raise SourceError(
                     f"{difference} {name!r} than in {self.files[0].name}",
-                    place=Place(file=file.name),
+                    place=TextPlace(file=file.name),
                     remedy="`ignore:` it",
                 )
         self._check_same_units(file, [item.column for item in fields_by_name.values()], file_column_names)
@@ -224,7 +224,7 @@ class FitsTableSource(FileRows):
                 deviation = converter.describe_implied_decimals(name, row_bytes, np.flatnonzero(implied), first_row)
                 self.context.report_deviation(deviation)
             null_words = list_null_words(self.nulls, name)
-            arrays[name] = replace_null_values(values, null_words)
+            arrays[name] = replace_null_markers(values, null_words)
             if bad is None:
                 continue
             mask = np.asarray(bad) & ~is_rejected
@@ -243,7 +243,7 @@ class FitsTableSource(FileRows):
         if self.context.on_reject is None:
             raise SourceError(
                 f"row {reject.row}, column {reject.column}: {reject.value!r} is {reject.reason}",
-                place=Place(file=reject.file),
+                place=TextPlace(file=reject.file),
             )
         self.context.on_reject(reject)
 
@@ -296,7 +296,7 @@ class _BatchConverter:
 
     def describe_implied_decimals(
         self, name: str, row_bytes: np.ndarray, places: np.ndarray, first_row: int
-    ) -> Deviation:
+    ) -> ReadDeviation:
         """Describe numbers without a decimal point."""
         fits_field = self.fields_by_name[name]
         cell = _slice_cell(row_bytes[places[0]], fits_field)
@@ -304,7 +304,7 @@ class _BatchConverter:
         if fits_field.decimals == 1:
             digits = "digit is"
         tform = f"{fits_field.code}{fits_field.width}.{fits_field.decimals}"
-        return Deviation(
+        return ReadDeviation(
             kind=DeviationKind.TYPE,
             column=fits_field.name,
             count=len(places),
@@ -369,12 +369,12 @@ def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
     stream = file.open_unhashed(BUFFER_BYTES)
     try:
         index = 0
-        while (header := read_header(stream.read, index, file.name)) is not None:
+        while (header := read_next_hdu_header(stream.read, index, file.name)) is not None:
             if header.hdu_kind in {"BINTABLE", "TABLE"}:
                 rows = header.read_integer("NAXIS2")
                 is_axes = False
                 if rows == 1 and axes:
-                    is_axes = all(item.repeat in axes for item in read_fields(header, file.name))
+                    is_axes = all(item.repeat in axes for item in read_fits_fields(header, file.name))
                 hdus.append((index, header.name, rows, is_axes))
             else:
                 axis_count = header.read_integer("NAXIS")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import SourceError
-from hven.sources import FileSignature
+from hven.sources import FileKindSignature
 from hven.sources.sql.mariadb import URL_SCHEMES, MariadbSource
-from hven.sources.sql.odbc import OdbcSource, find_connection_line
+from hven.sources.sql.odbc import OdbcSource, extract_odbc_connection_string
 from hven.sources.sql.options import Options
 from hven.sources.sql.postgres import PostgresSource
 from hven.sources.sql.sqlalchemy_rows import SqlalchemySource
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hven.sources import AvailableTable, Source, SourceContext
 
 
-FILES = FileSignature(extensions=("sqlite", "sqlite3", "db"), leading_pattern=rb"SQLite format 3\0")
+FILES = FileKindSignature(extensions=("sqlite", "sqlite3", "db"), leading_pattern=rb"SQLite format 3\0")
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -60,7 +60,7 @@ def _open_database(
         if context.resolve_secret is None:
             raise SourceError(f"the secret {url} can't be resolved here", remedy="ingest it with `hven ingest`")
         url = context.resolve_secret(url)
-    line = find_connection_line(url)
+    line = extract_odbc_connection_string(url)
     if line is not None:
         return OdbcSource(options, line, context)
     scheme = url.partition(":")[0].partition("+")[0]
@@ -80,7 +80,7 @@ __all__ = [
     "PostgresSource",
     "SqlalchemySource",
     "SqliteSource",
-    "find_connection_line",
+    "extract_odbc_connection_string",
     "list_source_tables",
     "open",
 ]

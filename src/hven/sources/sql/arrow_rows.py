@@ -16,23 +16,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import Deviation, DeviationKind, build_duplicate_name_deviation
+from hven.model import DeviationKind, ReadDeviation, build_duplicate_name_deviation
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.cells import is_convertible_type, parse_cells, replace_nan
-from hven.sources._reading.data_files import build_source_batch, check_column_names
-from hven.sources._reading.delimited import explain_unparsed
-from hven.sources.sql.block_checksums import choose_block_bits, write_block_conditions
+from hven.sources._reading.cells import is_parsable_cell_type, parse_cells, replace_nan_with_null
+from hven.sources._reading.data_files import build_source_batch, resolve_column_names
+from hven.sources._reading.delimited import explain_unparsable_text
+from hven.sources.sql.block_checksums import choose_block_bits, write_block_conditions_sql
 from hven.sources.sql.database_rows import (
     SOURCE_ALIAS,
     KeyPagedDatabaseSource,
     SelectStatement,
     SqlCondition,
     SqlConditionWriter,
-    deduplicate_column_names,
+    rename_repeated_column_names,
     write_table_option,
 )
 from hven.sources.sql.dialects import (
@@ -82,13 +82,13 @@ class ResultField:
 class DatabaseSession(Protocol):
     """A connection, within one read-only transaction where the database has such transactions."""
 
-    def describe_statement(self, text: str) -> list[ResultField]:
+    def describe_statement(self, sql: str) -> list[ResultField]:
         """List the columns of a statement, with their names in the database."""
 
-    def query_rows(self, text: str) -> list[tuple[object, ...]]:
+    def query_rows(self, sql: str) -> list[tuple[object, ...]]:
         """Run a query that returns few rows."""
 
-    def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
+    def stream_batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a statement as they come; they are texts where the driver has no better type."""
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Columns with their names in the database, and their names here."""
         select = self._write_select(self.dialect.quote)
         with self._open_session() as session:
-            fields = self._add_descriptions(session, session.describe_statement(select))
+            fields = self._with_database_comments(session, session.describe_statement(select))
         if self._true_encoding:  # then bytes are texts, too
             for index, field in enumerate(fields):
                 if field.value_kind == KIND_BYTES:
@@ -126,7 +126,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         fold_name: Callable[[str], str] = str.lower
         if self.dialect is POSTGRESQL_DIALECT:
             fold_name = str
-        names = deduplicate_column_names([field.name for field in fields], fold_name)
+        names = rename_repeated_column_names([field.name for field in fields], fold_name)
         for field, name in zip(fields, names, strict=True):
             if name != field.name:
                 deviation = build_duplicate_name_deviation(field.name, name, self.source_name)
@@ -138,7 +138,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         fields, names = self._result_fields
         return dict(zip(names, fields, strict=True))
 
-    def _add_descriptions(self, session: DatabaseSession, fields: Sequence[ResultField]) -> list[ResultField]:
+    def _with_database_comments(self, session: DatabaseSession, fields: Sequence[ResultField]) -> list[ResultField]:
         """Add the comments of the database on the columns."""
         if not self.dialect.comments_sql:
             return list(fields)
@@ -163,7 +163,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def _describe_columns(self) -> list[Column]:
         columns: list[Column] = []
         for name, field in self._fields.items():
-            kind = type_from_arrow(field.arrow)
+            kind = build_type_from_arrow(field.arrow)
             columns.append(Column(name=name, type=kind, description=field.description))
         return columns
 
@@ -193,22 +193,22 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows as the database returns them, in one transaction."""
         statements = self._build_statements(row_limit)
-        batches = self._read_statements(statements, self._check_column_names(column_names))
+        batches = self._read_rows_of_statements(statements, self._resolve_column_names(column_names))
         yield from limit_rows(batches, row_limit)
 
-    def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
-        return check_column_names(columns, list(self._columns), self.source_name)
+    def _resolve_column_names(self, requested_names: Sequence[str] | None) -> list[str]:
+        return resolve_column_names(requested_names, list(self._columns), self.source_name)
 
-    def _read_statements(
+    def _read_rows_of_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
         real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
         if not real:
             real = list(self._columns)[:1]
-        items = ", ".join(map(self._write_sent_column, real))
+        items = ", ".join(map(self._write_selected_column_sql, real))
         with self._open_session() as session:
             for statement in statements:
-                text = f"{self._with_clause}SELECT {items} FROM {self._from_item}{statement.write_clause()}"
+                text = f"{self._with_clause}SELECT {items} FROM {self._from_item}{statement.write_clauses_after_from()}"
                 with closing(session.stream_batches(text)) as stream:  # type: ignore[type-var]
                     for received_batch in stream:
                         arrays, is_bad = self._convert_batch(real, received_batch, first_row_number)
@@ -231,7 +231,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             arrays[name], faults = self._convert_values(name, values)
             if faults is None:
                 continue
-            reason = explain_unparsed(arrays[name].type)
+            reason = explain_unparsable_text(arrays[name].type)
             for at in pc.indices_nonzero(faults).to_pylist():
                 if not is_bad[at]:
                     is_bad[at] = True
@@ -242,15 +242,15 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Convert the driver's values to the type of the column, and mark those that do not fit."""
         kind = self._columns[name].type.arrow
         if values.type == kind:
-            return replace_nan(values), None
+            return replace_nan_with_null(values), None
         if pa.types.is_binary(values.type):
             return _decode_utf8(values)
         if pa.types.is_decimal(values.type):  # by its digits: Arrow's own conversion to double is off by one bit
             values = values.cast(pa.string())
         try:  # what databases write needs no guess
-            return replace_nan(values.cast(kind)), None
+            return replace_nan_with_null(values.cast(kind)), None
         except pa.ArrowException:
-            if not is_convertible_type(kind):
+            if not is_parsable_cell_type(kind):
                 raise SourceError(
                     f"{self.source_name}, column {name}: values are not {self._columns[name].type}"
                 ) from None
@@ -267,7 +267,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         """Report dates that are no days."""
         for name, count in self._zero_date_counts.items():
             message = f"the database holds {ZERO_DATE}, which is no day: read as missing"
-            deviation = Deviation(
+            deviation = ReadDeviation(
                 kind=DeviationKind.NULL, column=name, count=count, file=self.source_name, message=message
             )
             self.context.report_deviation(deviation)
@@ -311,26 +311,26 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             return str(value)
         return self.dialect.time_template.format(f"{value:%Y-%m-%d %H:%M:%S.%f}")
 
-    def write_plain_column(self, name: str) -> str:
+    def write_column_sql(self, name: str) -> str:
         """Write a column; a text is recoded from its true encoding."""
         column = self.dialect.quote_name(name)
         if self._true_encoding and self._fields[name].value_kind == KIND_TEXT:
             return self.dialect.recoding_template.format(column, self._true_encoding)
         return column
 
-    def write_compared_column(self, name: str, *, is_computed: bool) -> str:
+    def write_compared_column_sql(self, name: str, *, is_computed: bool) -> str:
         """Write a column as it compares in the order of its values; `is_computed`: as a term of a sum."""
         kind = self._fields[name].value_kind
         template = self.dialect.comparison_templates.get(kind, "{}")
         if is_computed:
             template = self.dialect.sum_templates.get(kind) or template
-        return template.format(self.write_plain_column(name))
+        return template.format(self.write_column_sql(name))
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition that a column has no value."""
         kind = self._fields[name].value_kind
         template = self.dialect.null_templates.get(kind, "{0} IS NULL")
-        return template.format(self.write_plain_column(name))
+        return template.format(self.write_column_sql(name))
 
     @property
     def _true_encoding(self) -> str:
@@ -343,15 +343,15 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             return MARIADB_UTF8
         return encoding_option
 
-    def _write_sent_column(self, name: str) -> str:
+    def _write_selected_column_sql(self, name: str) -> str:
         kind = self._fields[name].value_kind
         if self._true_encoding == MARIADB_UTF8 and kind == KIND_TEXT:
             # Hven decodes it: the database would turn invalid bytes into `?`
             return f"CAST({self.dialect.quote_name(name)} AS BINARY)"
         template = self.dialect.sent_templates.get(kind, "{}")
-        return template.format(self.write_plain_column(name))
+        return template.format(self.write_column_sql(name))
 
-    def _build_writer(self) -> SqlConditionWriter:
+    def _build_condition_writer(self) -> SqlConditionWriter:
         return _ArrowSourceConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
@@ -364,13 +364,13 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             key_count = KEYS_PER_STATEMENT
         return max(1, key_count // column_count)
 
-    def _write_key_column(self, name: str) -> str:
+    def _write_key_column_sql(self, name: str) -> str:
         if self._fields[name].value_kind == KIND_TEXT:
-            return self.write_plain_column(name)
-        return self.write_compared_column(name, is_computed=False)
+            return self.write_column_sql(name)
+        return self.write_compared_column_sql(name, is_computed=False)
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        names = [self._write_key_column(name) for name in columns]
+        names = [self._write_key_column_sql(name) for name in columns]
         value_lists = [keys.column(name).to_pylist() for name in columns]
         rows = [[self.write_literal(value) for value in row] for row in zip(*value_lists, strict=True)]
         if len(names) == 1:
@@ -397,7 +397,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             return None
         if any(name not in self._columns for name in (*key_columns, *value_columns)):
             return None
-        source = f"FROM {self._from_item}{SelectStatement(conditions=self._conditions).write_clause()}"
+        source = f"FROM {self._from_item}{SelectStatement(conditions=self._conditions).write_clauses_after_from()}"
         with self._open_session() as session:
             cutting = "h"
             if len(key_columns) == 1 and self._fields[key_columns[0]].value_kind == KIND_WHOLE:
@@ -407,7 +407,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
                 )
                 cutting = choose_block_bits(_to_integer(low), _to_integer(high), int(str(rows)))
             summed_names = dict.fromkeys((*key_columns, *value_columns))
-            row_hash = summing.write_row_hash([self._write_summed_column(name) for name in summed_names])
+            row_hash = summing.write_row_hash([self._write_hashed_column_sql(name) for name in summed_names])
             block_rows = session.query_rows(
                 f"{self._with_clause}SELECT {summing.write_block_number(cutting, key_columns)}, COUNT(*), "
                 f"{summing.total_template.format(row_hash)} {source} GROUP BY 1"
@@ -430,19 +430,19 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             }
         )
 
-    def _write_summed_column(self, name: str) -> str:
+    def _write_hashed_column_sql(self, name: str) -> str:
         """Write a value with all of its digits."""
         if self._fields[name].value_kind in REAL_KINDS:
-            return self.write_compared_column(name, is_computed=False)
-        return self._write_sent_column(name)
+            return self.write_compared_column_sql(name, is_computed=False)
+        return self._write_selected_column_sql(name)
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Self:
         """Select the rows of some blocks."""
         summing = self.dialect.summing
         if summing is None:
             raise SourceError(f"{self.source_name} has no blocks", remedy="deletions: compare")
-        texts = write_block_conditions(key_columns, [str(block) for block in block_ids], summing)
-        return self._copy_part(portions=(SqlCondition(sql=text) for text in texts))
+        texts = write_block_conditions_sql(key_columns, [str(block) for block in block_ids], summing)
+        return self._copy_source(portions=(SqlCondition(sql=text) for text in texts))
 
 
 def _to_integer(value: object) -> int | None:
@@ -469,15 +469,15 @@ class _ArrowSourceConditionWriter(SqlConditionWriter):
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
         """Write a column as it compares."""
-        return self.rows.write_compared_column(name, is_computed=is_computed)
+        return self.rows.write_compared_column_sql(name, is_computed=is_computed)
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition that a value is read as missing."""
-        return self.rows.write_is_null(name)
+        return self.rows.write_null_condition(name)
 
     def write_plain_column(self, name: str) -> str:
         """Quote a column as the database does."""
-        return self.rows.write_plain_column(name)
+        return self.rows.write_column_sql(name)
 
     def write_literal(self, value: object) -> str:
         """Write a literal; texts are written as bytes, because their columns compare so."""

@@ -37,7 +37,7 @@ def choose_block_bits(min_key: int | None, max_key: int | None, row_count: int) 
     return str(max(MIN_BLOCK_BITS, (key_span // MAX_INTEGER_BLOCKS).bit_length()))
 
 
-def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
+def write_block_number_sql(block_bits: str, key_columns: Sequence[str]) -> str:
     """Write the number of the block of a row."""
     if block_bits != "h":
         return f"{quote_name(key_columns[0])}::bigint >> {block_bits}"
@@ -49,7 +49,7 @@ def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
     return f'hashtextextended({values} COLLATE "C", 0) & {HASHED_BLOCKS - 1}'
 
 
-def write_row_hash(columns: Sequence[str], hashable_columns: Collection[str], version: int) -> str:
+def write_row_hash_sql(columns: Sequence[str], hashable_columns: Collection[str], version: int) -> str:
     """Write a hash of a row; columns without a hash of their own (not in `hashable_columns`) are hashed as text."""
     if version < MIN_RECORD_HASH_VERSION:
         names = ", ".join(map(quote_name, columns))
@@ -63,12 +63,12 @@ def write_row_hash(columns: Sequence[str], hashable_columns: Collection[str], ve
     return f"hash_record_extended(ROW({', '.join(values)}), 0)"
 
 
-def _write_number_set(numbers: Sequence[int]) -> str:
+def _write_number_set_sql(numbers: Sequence[int]) -> str:
     return f"(SELECT unnest('{{{','.join(map(str, numbers))}}}'::bigint[]))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockChecksumWriter:
+class BlockChecksumDialect:
     """The SQL for blocks of one database.
 
     Attributes
@@ -92,12 +92,12 @@ class BlockChecksumWriter:
     write_number_set: Callable[[Sequence[int]], str]
 
 
-POSTGRESQL_CHECKSUMS = BlockChecksumWriter(
+POSTGRESQL_CHECKSUMS = BlockChecksumDialect(
     quote_name=quote_name,
-    write_block_number=write_block_number,
+    write_block_number=write_block_number_sql,
     write_row_hash=lambda row: f'hashtextextended(ROW({", ".join(row)})::text COLLATE "C", 0)',
     total_template="sum({})::text",
-    write_number_set=_write_number_set,
+    write_number_set=_write_number_set_sql,
 )
 
 
@@ -105,12 +105,12 @@ def _quote_with_backticks(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _write_md5_digest(row: Iterable[str]) -> str:
+def _write_md5_sql(row: Iterable[str]) -> str:
     """Write MariaDB's hash of values: all of its versions have MD5."""
     return f"MD5(CONCAT_WS(',', {', '.join(f'QUOTE(CAST({cell_value} AS BINARY))' for cell_value in row)}))"
 
 
-def _write_mariadb_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
+def _write_mariadb_block_number_sql(block_bits: str, key_columns: Sequence[str]) -> str:
     if (
         block_bits != "h"
     ):  # whole at each step: a quotient there is rounded to four decimals, and >> knows no negative numbers
@@ -118,22 +118,22 @@ def _write_mariadb_block_number(block_bits: str, key_columns: Sequence[str]) -> 
         size = 1 << int(block_bits)
         return f"({name} - ((({name} MOD {size}) + {size}) MOD {size})) DIV {size}"
     return (
-        f"CAST(CONV(RIGHT({_write_md5_digest(map(_quote_with_backticks, key_columns))}, 8), 16, 10) AS UNSIGNED) & "
+        f"CAST(CONV(RIGHT({_write_md5_sql(map(_quote_with_backticks, key_columns))}, 8), 16, 10) AS UNSIGNED) & "
         f"{HASHED_BLOCKS - 1}"
     )
 
 
-MARIADB_CHECKSUMS = BlockChecksumWriter(
+MARIADB_CHECKSUMS = BlockChecksumDialect(
     quote_name=_quote_with_backticks,
-    write_block_number=_write_mariadb_block_number,
-    write_row_hash=lambda row: f"CAST(CONV(LEFT({_write_md5_digest(row)}, 16), 16, 10) AS UNSIGNED)",
+    write_block_number=_write_mariadb_block_number_sql,
+    write_row_hash=lambda row: f"CAST(CONV(LEFT({_write_md5_sql(row)}, 16), 16, 10) AS UNSIGNED)",
     total_template="CAST(SUM({}) AS CHAR)",
     write_number_set=lambda numbers: f"({', '.join(map(str, numbers))})",
 )
 
 
-def write_block_conditions(
-    key_columns: Sequence[str], block_ids: Sequence[str], writer: BlockChecksumWriter = POSTGRESQL_CHECKSUMS
+def write_block_conditions_sql(
+    key_columns: Sequence[str], block_ids: Sequence[str], dialect: BlockChecksumDialect = POSTGRESQL_CHECKSUMS
 ) -> Iterator[str]:
     """Write the conditions for blocks: ranges of keys for a few, whose rows an index finds.
 
@@ -145,7 +145,7 @@ def write_block_conditions(
         It is no name of a block.
     """
     numbers: dict[str, list[int]] = {}
-    name = writer.quote_name(key_columns[0])
+    name = dialect.quote_name(key_columns[0])
     for block in block_ids:
         match = _BLOCK_ID_PATTERN.fullmatch(block)
         if match is None:
@@ -161,7 +161,7 @@ def write_block_conditions(
             conditions = [f"({name} >= {low << width} AND {name} < {(high + 1) << width})" for low, high in ranges]
             yield f"({' OR '.join(conditions)})"
         else:
-            yield f"({writer.write_block_number(cutting, key_columns)}) IN {writer.write_number_set(block_numbers)}"
+            yield f"({dialect.write_block_number(cutting, key_columns)}) IN {dialect.write_number_set(block_numbers)}"
 
 
 def _join_ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from hven.model.errors import SourceError
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
-from hven.sources._reading.cells import is_convertible_type, parse_cells
+from hven.sources._reading.cells import is_parsable_cell_type, parse_cells
 from hven.sources._reading.data_files import build_source_batch
 from hven.sources._reading.key_paging import KeyOrderedPager, PagingKey
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
@@ -57,7 +57,7 @@ class SelectStatement:
     order_by: tuple[str, ...] = ()
     row_limit: int | None = None
 
-    def write_clause(self) -> str:
+    def write_clauses_after_from(self) -> str:
         """Write everything behind FROM."""
         clause = ""
         if self.conditions:
@@ -99,16 +99,16 @@ class DatabaseSource(WatermarkSource):
     def _describe_columns(self) -> list[Column]:
         """Describe the columns as the database knows them."""
 
-    def _write_select(self, quote: str = '"') -> str:
+    def _write_select(self, quote_character: str = '"') -> str:
         if self.options.query is not None:
             return self.options.query.strip().rstrip(";")
         parts: list[str] = []
         for part in self.split_table_name(self.options.table):
-            if part.startswith(quote):
+            if part.startswith(quote_character):
                 parts.append(part)
             else:
-                escaped_part = part.replace(quote, quote * 2)
-                parts.append(f"{quote}{escaped_part}{quote}")
+                escaped_part = part.replace(quote_character, quote_character * 2)
+                parts.append(f"{quote_character}{escaped_part}{quote_character}")
         return f"SELECT * FROM {'.'.join(parts)}"
 
     @staticmethod
@@ -138,9 +138,9 @@ class DatabaseSource(WatermarkSource):
     # --- a part of the rows -----------------------------------------------------------------------------------
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        writer = self._build_writer()
+        writer = self._build_condition_writer()
         sql = watermark.write_condition(value, writer)
-        return self._copy_part(SqlCondition(sql=sql, values=tuple(writer.values)))
+        return self._copy_source(SqlCondition(sql=sql, values=tuple(writer.values)))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         watermark = parse_watermark(expression, self.list_columns())
@@ -160,7 +160,7 @@ class DatabaseSource(WatermarkSource):
                     f"{self.source_name} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}"
                 )
         portions = self._split_keys(key_columns, keys.select(list(key_columns)))
-        return self._copy_part(portions=portions)
+        return self._copy_source(portions=portions)
 
     def _split_keys(self, columns: Sequence[str], keys: pa.Table) -> Iterator[SqlCondition]:
         """Split keys into portions; keys with nulls have conditions of their own."""
@@ -172,14 +172,14 @@ class DatabaseSource(WatermarkSource):
         for place, name in enumerate(columns):
             is_null = keys.column(name).is_null().cast(pa.int64())
             patterns = pc.add(patterns, pc.multiply(is_null, pa.scalar(1 << place, pa.int64())))
-        writer = self._build_writer()
+        writer = self._build_condition_writer()
         for pattern in sorted(pc.unique(patterns).to_pylist()):
             pattern_keys = keys.filter(pc.equal(patterns, pattern))
             valued_columns: list[str] = []
             conditions: list[str] = []
             for place, name in enumerate(columns):
                 if pattern >> place & 1:
-                    conditions.append(writer.write_is_null(name))
+                    conditions.append(writer.write_null_condition(name))
                 else:
                     valued_columns.append(name)
             if not valued_columns:
@@ -199,7 +199,7 @@ class DatabaseSource(WatermarkSource):
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
         """Write the condition that `columns` are among `keys`, which have no nulls."""
 
-    def _copy_part(self, *conditions: SqlCondition, portions: Iterable[SqlCondition] | None = None) -> Self:
+    def _copy_source(self, *conditions: SqlCondition, portions: Iterable[SqlCondition] | None = None) -> Self:
         _ = self._columns  # cached for all parts
         part = copy.copy(self)
         part.read_count = 0
@@ -226,7 +226,7 @@ class DatabaseSource(WatermarkSource):
         return statements
 
     @abstractmethod
-    def _build_writer(self) -> SqlConditionWriter:
+    def _build_condition_writer(self) -> SqlConditionWriter:
         """Return the writer of conditions."""
 
     # --- values that don't fit ----------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class DatabaseSource(WatermarkSource):
             pass
         texts = [_to_text(value) for value in values]
         text = pa.array(texts, pa.string())
-        if not is_convertible_type(kind):
+        if not is_parsable_cell_type(kind):
             raise SourceError(f"{self.source_name}, column {name}: values are not {self._columns[name].type}")
         array, faults = parse_cells(text, kind)
         if faults is None:
@@ -298,7 +298,7 @@ class SqlConditionWriter(ABC):
     def write_column(self, name: str, *, is_computed: bool) -> str:
         """Write a column so that it compares as its values do in Hven."""
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition that there is no value."""
         return f"{self.write_plain_column(name)} IS NULL"
 
@@ -323,21 +323,21 @@ class KeyPagedDatabaseSource(DatabaseSource):
         Without a known key there are no tokens.
         """
         key = PagingKey.from_columns(self.context.key_columns, self._columns, self._is_comparable)
-        names = self._check_column_names(column_names)
+        names = self._resolve_column_names(column_names)
         if key is None or self._key_portions is not None:
             statements = self._build_statements()
-            for batch in self._read_statements(statements, names):
+            for batch in self._read_rows_of_statements(statements, names):
                 yield batch, ""
             return
         page_rows = self.context.page_row_limit or DEFAULT_PAGE_ROWS
         pager = KeyOrderedPager(key, names, page_rows, resume_token)
-        writer = self._build_writer()
+        writer = self._build_condition_writer()
         order = tuple(writer.write_column(name, is_computed=False) for name in key.names)
-        is_null_conditions = [writer.write_is_null(name) for name in key.names]
+        is_null_conditions = [writer.write_null_condition(name) for name in key.names]
         has_key = " AND ".join(f"NOT ({condition})" for condition in is_null_conditions)
         with_key = [*self._conditions, SqlCondition(sql=has_key)]
         if pager.last_key is not None:
-            key_writer = self._build_writer()
+            key_writer = self._build_condition_writer()
             behind = key.write_condition_after(pager.last_key, key_writer)
             with_key.append(SqlCondition(sql=behind, values=tuple(key_writer.values)))
         without_key = SqlCondition(sql=f"({' OR '.join(is_null_conditions)})")
@@ -345,15 +345,15 @@ class KeyPagedDatabaseSource(DatabaseSource):
             SelectStatement(conditions=tuple(with_key), order_by=order),
             SelectStatement(conditions=(*self._conditions, without_key)),
         ]
-        batches = self._read_statements(statements, pager.requested_names, pager.next_row_number)
+        batches = self._read_rows_of_statements(statements, pager.requested_names, pager.next_row_number)
         yield from pager.split_into_pages(batches)
 
     @abstractmethod
-    def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
+    def _resolve_column_names(self, requested_names: Sequence[str] | None) -> list[str]:
         """Check the wanted names."""
 
     @abstractmethod
-    def _read_statements(
+    def _read_rows_of_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
         """Execute one statement after the other on one state of the data; `first_row_number` is the first row's."""
@@ -364,7 +364,7 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def deduplicate_column_names(names: Sequence[str], normalize: Callable[[str], str] = str.lower) -> list[str]:
+def rename_repeated_column_names(names: Sequence[str], normalize: Callable[[str], str] = str.lower) -> list[str]:
     """Distinguish columns of one name: the first keeps it, the others become NAME_2, NAME_3 ..
 
     Two names are one if `normalize` makes them equal.

@@ -45,7 +45,7 @@ def quote_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def write_hex_text(value: str) -> str:
+def write_mariadb_hex_literal(value: str) -> str:
     """Write a text literal that all modes of MariaDB read alike: a backslash may be an escape or not."""
     return f"_utf8mb4 X'{value.encode().hex()}'"
 
@@ -93,7 +93,7 @@ class SqlSourceDialect:
     tables_sql: str = ""
     comments_sql: str = ""
     recoding_template: str = ""
-    summing: block_checksums.BlockChecksumWriter | None = None
+    summing: block_checksums.BlockChecksumDialect | None = None
 
     def quote_name(self, name: str) -> str:
         """Quote a name."""
@@ -127,7 +127,7 @@ MARIADB_DIALECT = SqlSourceDialect(
     },
     sum_templates={KIND_WHOLE: "CAST({} AS SIGNED)", KIND_BITS: "CAST({} AS SIGNED)"},
     null_templates={KIND_TIME: "({0} IS NULL OR {0} = 0)"},
-    write_text=write_hex_text,
+    write_text=write_mariadb_hex_literal,
     write_bytes=lambda value: f"X'{value.encode().hex()}'",
     has_tuples=True,
     tables_sql=(

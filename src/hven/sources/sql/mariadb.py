@@ -159,11 +159,11 @@ class MariadbSource(ArrowDatabaseSource):
             return error
         number = 0
         text = str(error)
-        if isinstance(error, mysql_rows.ServerError):
+        if isinstance(error, mysql_rows.MysqlServerError):
             packet = error.args[0]
             (number,) = struct.unpack_from("<H", packet, 1)
             text = packet[9 if packet[3:4] == b"#" else 3 :].decode("utf-8", "replace")
-        elif isinstance(error, (mysql_rows.ConnectionLostError, OSError)):
+        elif isinstance(error, (mysql_rows.MysqlConnectionLostError, OSError)):
             number = ERROR_CONNECTION_LOST
         elif len(error.args) > 1 and isinstance(error.args[0], int):
             number = error.args[0]
@@ -204,28 +204,28 @@ class _MariadbSession:
         link._read_packet()  # noqa: SLF001
         return statement, fields
 
-    def describe_statement(self, text: str) -> list[ResultField]:
+    def describe_statement(self, sql: str) -> list[ResultField]:
         """List the columns of a statement, with their names in the database."""
-        statement, fields = self._prepare_statement(text)
+        statement, fields = self._prepare_statement(sql)
         self.connection._execute_command(COM_STMT_CLOSE, struct.pack("<I", statement))  # noqa: SLF001
         return [_build_field(descriptor) for descriptor in fields]
 
-    def query_rows(self, text: str) -> list[tuple[object, ...]]:
+    def query_rows(self, sql: str) -> list[tuple[object, ...]]:
         """Run a query that returns few rows."""
         with self.connection.cursor() as cursor:
-            cursor.execute(text)
+            cursor.execute(sql)
             return list(cursor.fetchall())
 
-    def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
+    def stream_batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Yield rows as they come: the server sends no faster than they are read."""
         link = self.connection
-        statement, _ = self._prepare_statement(text)
+        statement, _ = self._prepare_statement(sql)
         link._execute_command(COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1))  # noqa: SLF001
         link._read_query_result(unbuffered=True)  # noqa: SLF001
         result = link._result  # noqa: SLF001  (whose rows PyMySQL would give one by one)
         try:
             columns = [(field.type_code, field.flags) for field in result.fields]
-            yield from mysql_rows.read_packet_rows(link._rfile, columns, 4 * CHUNK_BYTES)  # noqa: SLF001
+            yield from mysql_rows.read_mysql_packet_rows(link._rfile, columns, 4 * CHUNK_BYTES)  # noqa: SLF001
         except BaseException:
             self.close()  # in the midst of rows it is of no more use; the server ends the statement
             raise

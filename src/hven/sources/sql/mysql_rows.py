@@ -39,15 +39,17 @@ _TIME_TYPE_CODES = {7, 10, 12}
 _PACKET_HEADER = struct.Struct("<IB")
 
 
-class ServerError(Exception):
+class MysqlServerError(Exception):
     """The server ended the rows with an error: its packet."""
 
 
-class ConnectionLostError(Exception):
+class MysqlConnectionLostError(Exception):
     """The connection ended amid the rows, or what came cannot be read."""
 
 
-def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_bytes: int) -> Iterator[pa.RecordBatch]:
+def read_mysql_packet_rows(
+    stream: BinaryIO, columns: Sequence[tuple[int, int]], read_bytes: int
+) -> Iterator[pa.RecordBatch]:
     """Yield rows until their end: numbers, times (texts, where one is no day), texts (bytes, where one is no UTF-8).
 
     Parameters
@@ -61,9 +63,9 @@ def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_
 
     Raises
     ------
-    ServerError
+    MysqlServerError
         The server sends an error.
-    ConnectionLostError
+    MysqlConnectionLostError
         The connection is lost, a row has more than 16 MB, or the bytes do not follow the protocol.
     """
     data = bytearray()
@@ -77,7 +79,7 @@ def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_
             length = word & MAX_PACKET_BYTES
             end = offset + PACKET_HEADER_BYTES + length
             if length == MAX_PACKET_BYTES:
-                raise ConnectionLostError("a row has more than 16 MB")
+                raise MysqlConnectionLostError("a row has more than 16 MB")
             if end > size:
                 first = 0
                 break
@@ -96,11 +98,11 @@ def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_
                 continue
         if ended:
             if first == ERROR_MARK:
-                raise ServerError(bytes(data[offset + PACKET_HEADER_BYTES :]))
+                raise MysqlServerError(bytes(data[offset + PACKET_HEADER_BYTES :]))
             return
         chunk = stream.read1(read_bytes)  # type: ignore[attr-defined]
         if not chunk:
-            raise ConnectionLostError("the connection was lost amid the rows")
+            raise MysqlConnectionLostError("the connection was lost amid the rows")
         data += chunk
 
 
@@ -126,7 +128,7 @@ def _build_batch(
             arrays.append(_build_number_array(_read_at_offsets(raw, at, code), null))
             at = at + np.where(null, 0, code.itemsize)
             continue
-        start, length = _find_values(raw, at, null)
+        start, length = _find_length_prefixed_values(raw, at, null)
         at = start + length
         if (length < 0).any() or (at > ends).any():
             _raise_protocol_error()
@@ -141,7 +143,7 @@ def _build_batch(
 
 
 def _raise_protocol_error() -> NoReturn:
-    raise ConnectionLostError("a row came that is none of the protocol")
+    raise MysqlConnectionLostError("a row came that is none of the protocol")
 
 
 def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> Any:
@@ -151,7 +153,7 @@ def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> An
     return values_at_all_bytes[offsets]
 
 
-def _read_cells(packet_bytes: Any, offsets: Any, width: int) -> Any:
+def _read_bytes_at_offsets(packet_bytes: Any, offsets: Any, width: int) -> Any:
     """Read `width` bytes at each offset: an array of shape (offsets, width)."""
     cells = _read_at_offsets(packet_bytes, offsets, np.dtype(f"V{width}"))
     return cells.view(np.uint8).reshape(-1, width)
@@ -165,7 +167,7 @@ def _build_number_array(values: Any, is_null: Any) -> pa.Array:
     return pa.array(values, mask=is_null)
 
 
-def _find_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, Any]:
+def _find_length_prefixed_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, Any]:
     """Find where the values begin that stand behind their lengths, and how long they are."""
     first = packet_bytes[offsets]
     start = offsets + ~is_null
@@ -188,7 +190,7 @@ def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
     np.cumsum(length, out=offsets[1:])
     longest = int(length.max())
     if 0 < longest <= MAX_NARROW_BYTES:
-        cells = _read_cells(packet_bytes, start, longest)
+        cells = _read_bytes_at_offsets(packet_bytes, start, longest)
         values = cells[np.arange(longest) < length[:, None]]
     else:
         source_index = np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])
@@ -206,7 +208,7 @@ def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
 
 def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) -> pa.Array:
     """Read dates and times; if one of them is no day, all become texts."""
-    cells = _read_cells(packet_bytes, start, MAX_TIME_BYTES).astype(np.int64)
+    cells = _read_bytes_at_offsets(packet_bytes, start, MAX_TIME_BYTES).astype(np.int64)
     cells[np.arange(MAX_TIME_BYTES) >= length[:, None]] = 0  # bytes that are not sent are zero
     year = cells[:, 0] | cells[:, 1] << 8
     month = cells[:, 2]
@@ -235,4 +237,4 @@ def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
     return texts
 
 
-__all__ = ["ConnectionLostError", "ServerError", "read_packet_rows"]
+__all__ = ["MysqlConnectionLostError", "MysqlServerError", "read_mysql_packet_rows"]

@@ -54,7 +54,7 @@ _STREAMING_OPTIONS = (
 )
 
 
-def find_connection_line(text: str) -> str | None:
+def extract_odbc_connection_string(text: str) -> str | None:
     """Find a connection line of ODBC in a text: ``DRIVER={..};SERVER=..``, ``DSN=..``, also behind ``odbc:``.
 
     Return None if there is none.
@@ -152,14 +152,14 @@ class _OdbcSession:
         self.rows = rows
         self.link = link
 
-    def describe_statement(self, text: str) -> list[ResultField]:
+    def describe_statement(self, sql: str) -> list[ResultField]:
         """Describe the columns by a query for no row, or by the statement itself if its columns share names."""
         try:
-            result_schema = self._open_reader(f"SELECT * FROM ({text}\n) hven_source WHERE 1 = 0").schema
+            result_schema = self._open_reader(f"SELECT * FROM ({sql}\n) hven_source WHERE 1 = 0").schema
         except HvenError:
             raise
         except Exception:
-            result_schema = self._open_reader(text).schema
+            result_schema = self._open_reader(sql).schema
             names = [field.name.lower() for field in result_schema]
             if len(set(names)) == len(names):
                 raise
@@ -180,13 +180,13 @@ class _OdbcSession:
             fields.append(_build_field(schema_field, has_unknown_signs, origin))
         return fields
 
-    def query_rows(self, text: str) -> list[tuple[object, ...]]:
+    def query_rows(self, sql: str) -> list[tuple[object, ...]]:
         """Run a query that returns few rows."""
-        return _query_rows(self.link, text)
+        return _query_rows(self.link, sql)
 
-    def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
+    def stream_batches(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a statement as they come."""
-        for batch in self._open_reader(text):
+        for batch in self._open_reader(sql):
             if batch.num_rows:
                 yield batch
 
@@ -199,7 +199,7 @@ class _OdbcSession:
             max_binary_size=self.rows.options.longest,
             falliable_allocations=True,
             fetch_concurrently=False,
-            map_schema=_map_schema,
+            map_schema=_widen_requested_schema,
         )
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class _OdbcSession:
         self.link = None
 
 
-def _map_schema(schema: pa.Schema) -> pa.Schema:
+def _widen_requested_schema(schema: pa.Schema) -> pa.Schema:
     """Request all floating-point numbers in double precision, and all times in microseconds.
 
     Drivers call doubles FLOAT, and Debian's driver of MariaDB writes a single one over its neighbour.
@@ -275,4 +275,4 @@ def _choose_integer_type(arrow_type: pa.DataType, *, has_unknown_signs: bool) ->
     return arrow_type
 
 
-__all__ = ["OdbcSource", "find_connection_line"]
+__all__ = ["OdbcSource", "extract_odbc_connection_string"]

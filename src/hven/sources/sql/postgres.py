@@ -12,18 +12,18 @@ import pyarrow.compute as pc
 from hven.model import build_duplicate_name_deviation, plugins
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.cells import parse_cells, replace_nan
-from hven.sources._reading.data_files import CHUNK_BYTES, build_source_batch, check_column_names
-from hven.sources._reading.delimited import explain_unparsed
+from hven.sources._reading.cells import parse_cells, replace_nan_with_null
+from hven.sources._reading.data_files import CHUNK_BYTES, build_source_batch, resolve_column_names
+from hven.sources._reading.delimited import explain_unparsable_text
 from hven.sources.sql.block_checksums import (
     MIN_HASH_VERSION,
     choose_block_bits,
-    write_block_conditions,
-    write_block_number,
-    write_row_hash,
+    write_block_conditions_sql,
+    write_block_number_sql,
+    write_row_hash_sql,
 )
 from hven.sources.sql.database_rows import (
     SOURCE_ALIAS,
@@ -31,9 +31,9 @@ from hven.sources.sql.database_rows import (
     SelectStatement,
     SqlCondition,
     SqlConditionWriter,
-    deduplicate_column_names,
     quote_name,
     redact_url,
+    rename_repeated_column_names,
     write_table_option,
 )
 
@@ -99,7 +99,7 @@ class PostgresSource(KeyPagedDatabaseSource):
         comments = self._read_comments()
         columns: list[Column] = []
         for name, oid, _ in self._result_columns:
-            kind = type_from_arrow(_find_arrow_type(oid))
+            kind = build_type_from_arrow(_find_arrow_type(oid))
             columns.append(Column(name=name, type=kind, description=comments.get(name)))
         return columns
 
@@ -121,7 +121,7 @@ class PostgresSource(KeyPagedDatabaseSource):
                 type_names = dict(connection.execute(text, (type_oids,)).fetchall())
             except Exception as error:
                 raise self._translate_error(error) from error
-        names = deduplicate_column_names(database_names, str)
+        names = rename_repeated_column_names(database_names, str)
         self._renamed: list[str] = []
         if names != database_names:
             self._renamed = names
@@ -183,21 +183,21 @@ class PostgresSource(KeyPagedDatabaseSource):
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows as the server returns them, in one transaction (one state of the data)."""
-        names = self._check_column_names(column_names)
+        names = self._resolve_column_names(column_names)
         statements = self._build_statements(row_limit)
-        yield from limit_rows(self._read_statements(statements, names), row_limit)
+        yield from limit_rows(self._read_rows_of_statements(statements, names), row_limit)
 
-    def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
-        return check_column_names(columns, list(self._columns), self.source_name)
+    def _resolve_column_names(self, requested_names: Sequence[str] | None) -> list[str]:
+        return resolve_column_names(requested_names, list(self._columns), self.source_name)
 
-    def _read_statements(
+    def _read_rows_of_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
         real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
         if not real:
             real = list(self._columns)[:1]
-        head = f"SELECT {', '.join(map(self._write_selected_column, real))} FROM {self._from_item}"
-        texts = (f"{head}{statement.write_clause()}" for statement in statements)
+        head = f"SELECT {', '.join(map(self._write_selected_column_sql, real))} FROM {self._from_item}"
+        texts = (f"{head}{statement.write_clauses_after_from()}" for statement in statements)
         for received_batch in self._stream_statements(texts):
             row_count = received_batch.num_rows
             arrays, is_bad = self._convert_batch(real, received_batch, first_row_number)
@@ -225,14 +225,14 @@ class PostgresSource(KeyPagedDatabaseSource):
                 arrays[name], faults = _convert_values(values, self._columns[name].type.arrow)
             if faults is None:
                 continue
-            reason = explain_unparsed(arrays[name].type)
+            reason = explain_unparsable_text(arrays[name].type)
             for at in pc.indices_nonzero(faults).to_pylist():
                 if not is_bad[at]:
                     is_bad[at] = True
                     self._reject_row(first_row_number + at, name, str(values[at].as_py()), reason)
         return arrays, is_bad
 
-    def _write_selected_column(self, name: str) -> str:
+    def _write_selected_column_sql(self, name: str) -> str:
         """Write a column for the driver: types that it does not have are written as text by the server.
 
         A second column has the times that do not fit.
@@ -286,7 +286,7 @@ class PostgresSource(KeyPagedDatabaseSource):
             version = connection.info.server_version
             if version < MIN_HASH_VERSION:
                 return None
-            from_ = f"FROM {self._from_item}{SelectStatement(conditions=self._conditions).write_clause()}"
+            from_ = f"FROM {self._from_item}{SelectStatement(conditions=self._conditions).write_clauses_after_from()}"
             block_bits = "h"
             if len(key_columns) == 1 and self.oids[key_columns[0]] in INTEGER_OIDS:
                 name = quote_name(key_columns[0])
@@ -294,8 +294,8 @@ class PostgresSource(KeyPagedDatabaseSource):
                 block_bits = choose_block_bits(*limits)
             hashable = {name for name, oid in self.oids.items() if oid in {*_TYPES_BY_OID, *TEXT_OIDS}}
             summed_names = list(dict.fromkeys((*key_columns, *value_columns)))
-            row_hash = write_row_hash(summed_names, hashable, version)
-            block_number = write_block_number(block_bits, key_columns)
+            row_hash = write_row_hash_sql(summed_names, hashable, version)
+            block_number = write_block_number_sql(block_bits, key_columns)
             block_rows = self._query_rows(
                 f"SELECT {block_number}, count(*), sum({row_hash})::text {from_} GROUP BY 1", connection
             )
@@ -315,8 +315,8 @@ class PostgresSource(KeyPagedDatabaseSource):
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Self:
         """Select the rows of some blocks."""
-        conditions = write_block_conditions(key_columns, [str(block) for block in block_ids])
-        return self._copy_part(portions=(SqlCondition(sql=text) for text in conditions))
+        conditions = write_block_conditions_sql(key_columns, [str(block) for block in block_ids])
+        return self._copy_source(portions=(SqlCondition(sql=text) for text in conditions))
 
     def _query_rows(self, text: str, connection: Any) -> list[Any]:
         try:
@@ -327,7 +327,7 @@ class PostgresSource(KeyPagedDatabaseSource):
 
     # --- conditions ---------------------------------------------------------------------------------------------
 
-    def _build_writer(self) -> SqlConditionWriter:
+    def _build_condition_writer(self) -> SqlConditionWriter:
         return _PostgresConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
@@ -349,7 +349,7 @@ class PostgresSource(KeyPagedDatabaseSource):
                 compared_column = f"CAST({compared_column} AS double precision)"
                 kind = "double precision"
             elif oid in TEXT_OIDS:
-                compared_column = _write_trimmed(compared_column)
+                compared_column = _write_trimmed_text_sql(compared_column)
                 kind = "text"
             names.append(compared_column)
             array_literal = _quote_text(_write_array_text(keys.column(name)))
@@ -388,7 +388,7 @@ class _PostgresConditionWriter(SqlConditionWriter):
         if kind.is_string:
             text = f"CAST({plain} AS text)"
             if oid in TEXT_OIDS:
-                text = _write_trimmed(plain)
+                text = _write_trimmed_text_sql(plain)
             return f'{text} COLLATE "C"'
         if oid == NUMERIC_OID or (is_computed and not kind.is_integer and kind.is_numeric):
             return f"CAST({plain} AS double precision)"
@@ -396,12 +396,12 @@ class _PostgresConditionWriter(SqlConditionWriter):
             return f"CAST({plain} AS bigint)"
         return plain
 
-    def write_is_null(self, name: str) -> str:
+    def write_null_condition(self, name: str) -> str:
         """Write the condition of a missing value, which NaN and blank text are, too."""
         plain = quote_name(name)
         oid = self.rows.oids[name]
         if oid in TEXT_OIDS:
-            return f"({plain} IS NULL OR {_write_trimmed(plain)} = '')"
+            return f"({plain} IS NULL OR {_write_trimmed_text_sql(plain)} = '')"
         if oid in {700, 701, NUMERIC_OID, WHOLE_NUMERIC_CODE}:
             return f"({plain} IS NULL OR {plain} = 'NaN')"
         return f"{plain} IS NULL"
@@ -417,7 +417,7 @@ class _PostgresConditionWriter(SqlConditionWriter):
         return f"'{value:%Y-%m-%dT%H:%M:%S.%f}'::timestamp"
 
 
-def _write_trimmed(name: str) -> str:
+def _write_trimmed_text_sql(name: str) -> str:
     return f"btrim({name}::text, E' \\t\\r\\n\\v\\f')"
 
 
@@ -460,7 +460,7 @@ def _convert_values(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array
         return lists, None
     if pa.types.is_string(values.type):
         return parse_cells(values, arrow_type)
-    return (replace_nan(values), None)
+    return (replace_nan_with_null(values), None)
 
 
 def _find_arrow_type(oid: int) -> pa.DataType:

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import AvailableTable, SourceContext
-from hven.sources._reading.data_files import check_column_names
+from hven.sources._reading.data_files import resolve_column_names
 from hven.sources.sql.database_rows import (
     BATCH_ROWS,
     PLACEHOLDER,
@@ -68,7 +68,7 @@ class SqlalchemySource(DatabaseSource):
         else:
             columns = [()] * len(names)
         return [
-            Column(name=name, type=type_from_arrow(_guess_type(values, scale)))
+            Column(name=name, type=build_type_from_arrow(_guess_type(values, scale)))
             for name, values, scale in zip(names, columns, scales, strict=True)
         ]
 
@@ -78,7 +78,7 @@ class SqlalchemySource(DatabaseSource):
         """Yield rows in the order of the database."""
         import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
-        names = check_column_names(column_names, list(self._columns), self.source_name)
+        names = resolve_column_names(column_names, list(self._columns), self.source_name)
         number = 1
         try:
             with self.engine.connect() as connection:
@@ -115,11 +115,11 @@ class SqlalchemySource(DatabaseSource):
         text = self._write_select("".join(self.engine.dialect.identifier_preparer.initial_quote)).replace(":", "\\:")
         if statement is None or not statement.conditions:
             return text
-        head, *parts = statement.write_clause().replace(":", "\\:").split(PLACEHOLDER)
+        head, *parts = statement.write_clauses_after_from().replace(":", "\\:").split(PLACEHOLDER)
         clause = head + "".join(f":hven_{at}{part}" for at, part in enumerate(parts))
         return f"SELECT * FROM ({text}) {SOURCE_ALIAS}{clause}"  # without AS: Oracle has none there
 
-    def _build_writer(self) -> SqlConditionWriter:
+    def _build_condition_writer(self) -> SqlConditionWriter:
         return _SqlalchemyConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
@@ -131,7 +131,7 @@ class SqlalchemySource(DatabaseSource):
         return max(1, KEYS_PER_STATEMENT // column_count)
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        names = [self._build_writer().write_plain_column(name) for name in columns]
+        names = [self._build_condition_writer().write_plain_column(name) for name in columns]
         rows = list(zip(*(keys.column(name).to_pylist() for name in columns), strict=True))
         values = tuple(value for row in rows for value in row)
         if len(names) == 1:
@@ -165,6 +165,6 @@ def _guess_type(values: Sequence[Any], scale: int | None = None) -> pa.DataType:
     numbers = [number(value) if isinstance(value, decimal.Decimal) and value.is_finite() else value for value in values]
     try:
         kind = pa.array(numbers).type
-        return type_from_arrow(kind).arrow
+        return build_type_from_arrow(kind).arrow
     except (pa.ArrowException, ValueError):
         return pa.string()

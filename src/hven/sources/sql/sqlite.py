@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.model.table import Column
-from hven.model.types import type_from_arrow
+from hven.model.types import build_type_from_arrow
 from hven.sources import AvailableTable, InputVersion, SourceContext
-from hven.sources._reading.data_files import DataFile, check_column_names
+from hven.sources._reading.data_files import DataFile, resolve_column_names
 from hven.sources.sql.database_rows import (
     PLACEHOLDER,
     SAMPLE_ROWS,
@@ -66,7 +66,7 @@ class SqliteSource(KeyPagedDatabaseSource):
         columns: list[Column] = []
         for name, values in zip(names, value_lists, strict=True):
             kind = _choose_type(declared.get(name, ""), values)
-            columns.append(Column(name=name, type=type_from_arrow(kind)))
+            columns.append(Column(name=name, type=build_type_from_arrow(kind)))
         return columns
 
     def read_batches(
@@ -74,15 +74,15 @@ class SqliteSource(KeyPagedDatabaseSource):
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows as SQLite returns them."""
         statements = self._build_statements(row_limit)
-        names = self._check_column_names(column_names)
-        yield from self._read_statements(statements, names, limit=row_limit)
+        names = self._resolve_column_names(column_names)
+        yield from self._read_rows_of_statements(statements, names, limit=row_limit)
         if row_limit is None:
             self.file.compute_sha256()
 
-    def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
-        return check_column_names(columns, list(self._columns), self.source_name)
+    def _resolve_column_names(self, requested_names: Sequence[str] | None) -> list[str]:
+        return resolve_column_names(requested_names, list(self._columns), self.source_name)
 
-    def _read_statements(
+    def _read_rows_of_statements(
         self,
         statements: Sequence[SelectStatement],
         names: Sequence[str],
@@ -97,7 +97,7 @@ class SqliteSource(KeyPagedDatabaseSource):
             for statement in statements:
                 text = self._write_select()
                 if statement.conditions or statement.order_by:
-                    text = f"SELECT * FROM ({text}) AS {SOURCE_ALIAS}{statement.write_clause()}"
+                    text = f"SELECT * FROM ({text}) AS {SOURCE_ALIAS}{statement.write_clauses_after_from()}"
                     text = text.replace(PLACEHOLDER, "?")
                 cursor = self._execute_statement(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
@@ -151,9 +151,9 @@ class SqliteSource(KeyPagedDatabaseSource):
         try:
             return connection.execute(text, values)
         except sqlite3.Error as error:
-            raise self._describe_error(connection, error) from error
+            raise self._build_statement_error(connection, error) from error
 
-    def _describe_error(self, connection: sqlite3.Connection, error: sqlite3.Error) -> SourceError:
+    def _build_statement_error(self, connection: sqlite3.Connection, error: sqlite3.Error) -> SourceError:
         """Describe an error of a statement, with the tables of the file."""
         text = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
         names: list[str] = []
@@ -167,7 +167,7 @@ class SqliteSource(KeyPagedDatabaseSource):
             return SourceError(f"{self.path.name} is no SQLite file: {error}", remedy="look what it is")
         return SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(names)}")
 
-    def _build_writer(self) -> SqlConditionWriter:
+    def _build_condition_writer(self) -> SqlConditionWriter:
         return _SqliteConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
@@ -180,7 +180,7 @@ class SqliteSource(KeyPagedDatabaseSource):
         return MAX_VALUES_PER_STATEMENT // column_count
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        writer = self._build_writer()
+        writer = self._build_condition_writer()
         names: list[str] = []
         for name in columns:
             if self._has_text_affinity(name):
@@ -234,7 +234,7 @@ def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
     word = declared.upper()
     is_real = any(part in word for part in ("REAL", "FLOA", "DOUB"))
     if not kinds:
-        return _choose_declared_type(word, is_real=is_real)
+        return _parse_declared_type(word, is_real=is_real)
     if kinds == {int}:
         if "BOOL" in word and set(values) <= {0, 1, None}:
             return pa.bool_()
@@ -247,7 +247,7 @@ def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
     return pa.string()
 
 
-def _choose_declared_type(word: str, *, is_real: bool) -> pa.DataType:
+def _parse_declared_type(word: str, *, is_real: bool) -> pa.DataType:
     if "INT" in word:
         return pa.int64()
     if is_real:

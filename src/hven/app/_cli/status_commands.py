@@ -1,0 +1,367 @@
+"""``hven status`` and ``schedule``: show the state of the site, and when its collections follow their sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hven.app._cli import rule_history
+from hven.app._cli.context import (
+    format_command,
+    format_size,
+    format_time,
+    load_site_settings,
+    open_site,
+    print_json,
+    print_table,
+)
+from hven.engines import LiveRelation, Snapshot
+from hven.ingest import find_stale_table_warnings
+from hven.jobs.health import SiteHealthMonitor
+from hven.model.resource import format_duration
+from hven.site.server_processes import list_server_processes
+from hven.site.store import StateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from hven.jobs.health import CollectionStatus, HealthCheckResult, SiteStatus
+    from hven.model.table import Table
+    from hven.site import PublishedTable, Site
+    from hven.site.server_processes import ServerProcess
+    from hven.site.store import CollectionAlert, Lease, SyncScheduleRecord
+
+Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
+LEASE_PREFIXES = ("scheduler", "schedule ")  # leases with these names are not work on a collection
+
+schedule = typer.Typer(no_args_is_help=True)
+
+
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show what is published, how fresh it is, and what is wrong."""
+    with open_site(context) as site:
+        published_state = site.get_published_state()
+        tables = _list_published_table_facts(site)
+        health = SiteHealthMonitor(site)
+        engine_problems = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
+        site_status = health.get_status(wait_seconds=None)
+        checks = health.run_health_checks(site_status)
+        problems = list(dict.fromkeys([*site_status.problems, *engine_problems]))
+        hints = site.list_missing_indexes()
+        published_records = site.store.read_published_records()[1]
+        quality_by_table = rule_history.read_published_flag_statistics(published_records)
+        stale_tables = find_stale_table_warnings(published_records)
+        running = [
+            _lease_to_json(lease)
+            for lease in site.store.leases.list_leases()
+            if not lease.name.startswith(LEASE_PREFIXES)
+        ]
+    site_settings = load_site_settings(context)
+    servers = list_server_processes(site_settings)
+    if as_json:
+        print_json(
+            {
+                "tables": tables,
+                "collections": [item.to_json() for item in site_status.collections],
+                "problems": problems,
+                "checks": [_health_check_to_json(check) for check in checks],
+                "alerts": [_alert_to_json(item) for item in site_status.alerts],
+                "stale": stale_tables,
+                "hints": hints,
+                "quality": {name: quality.to_json() for name, quality in quality_by_table.items()},
+                "running": running,
+                "scheduler": site_status.scheduler,
+                "servers": [asdict(server_process) for server_process in servers],
+                "variant": site_settings.variant,
+                "version": published_state.version,
+            }
+        )
+        return
+    _print_published_tables(context, tables)
+    if any(item.timing is not None for item in site_status.collections):
+        print()
+        _print_scheduled_collections(site_status)
+    _print_sync_problems(site_status.collections)
+    lines = [
+        *_format_server_problem_lines(servers),
+        *rule_history.format_flag_statistics_lines(quality_by_table),
+        *(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}" for lease in running),
+        *_format_failed_check_lines(checks),
+        *(f"problem: {problem}" for problem in problems),
+        *(f"stale: {line}" for line in stale_tables),
+        *_format_undelivered_alert_lines(site_status.alerts),
+        *(f"hint: {hint}" for hint in hints),
+    ]
+    for line in lines:
+        print(line)
+
+
+def _lease_to_json(lease: Lease) -> dict[str, Any]:
+    return {
+        "name": lease.name,
+        "what": lease.what,
+        "holder": lease.holder,
+        "process": lease.display_holder,
+        "since": lease.since,
+    }
+
+
+def _health_check_to_json(check: HealthCheckResult) -> dict[str, Any]:
+    return {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason}
+
+
+def _format_failed_check_lines(checks: Iterable[HealthCheckResult]) -> Iterator[str]:
+    for check in checks:
+        if check.state != "ok":
+            yield f"{check.state}: {check.name}: {check.message or check.reason}"
+
+
+def _format_undelivered_alert_lines(alerts: Iterable[CollectionAlert]) -> Iterator[str]:
+    for alert in alerts:
+        if alert.delivery_problem:
+            yield f"alert not delivered: {alert.message} ({alert.delivery_problem})"
+
+
+def _format_server_problem_lines(servers: Iterable[ServerProcess]) -> Iterator[str]:
+    """Yield the problems of servers; processes of a server that have the same problem share a line."""
+    servers_by_problem = {(server.problem, server.waiting): server for server in servers}
+    for server in servers_by_problem.values():
+        if server.problem:
+            yield f"warning: {server.display_name}: {server.problem}"
+        if server.waiting:
+            changed_settings = ", ".join(server.waiting)
+            yield f"restart needed: {changed_settings} changed in hven.toml since {server.display_name} started"
+
+
+def _get_table_kind(published_table: PublishedTable) -> str:
+    if published_table.table.view:
+        return "view"
+    if isinstance(published_table.relation, LiveRelation):
+        return "live"
+    return "table"
+
+
+def _list_published_table_facts(site: Site) -> list[dict[str, Any]]:
+    published_tables = site.get_published_state().tables_by_name
+    ordered_tables = sorted(published_tables.values(), key=lambda item: item.table.qualified_name)
+    return [_published_table_to_json(item, published_tables) for item in ordered_tables]
+
+
+def _published_table_to_json(
+    published_table: PublishedTable, tables_by_name: Mapping[str, PublishedTable]
+) -> dict[str, Any]:
+    relation = published_table.relation
+    return {
+        "table": published_table.table.qualified_name,
+        "rows": published_table.rows,
+        "bytes": published_table.byte_count,
+        "updated": published_table.updated,
+        "access": describe_table_access(published_table, tables_by_name),
+        "engine": relation.engine if isinstance(relation, Snapshot | LiveRelation) else None,
+        "kind": _get_table_kind(published_table),
+        "estimate": relation.rows if isinstance(relation, LiveRelation) else None,
+    }
+
+
+_GROUP_CONDITION_PATTERN = re.compile(r"\s*'((?:[^']|'')+)'\s+in\s+groups\s*", re.IGNORECASE)
+
+
+def describe_table_access(published_table: PublishedTable, tables_by_name: Mapping[str, PublishedTable]) -> str:
+    """Describe in a few words who sees the rows of a table, besides the site's owner in the shell.
+
+    Parameters
+    ----------
+    published_table
+        The table.
+    tables_by_name
+        All published tables by qualified name. A view is restricted as the tables are that it reads.
+    """
+    access_texts = [_describe_row_access(published_table.table)]
+    for name in published_table.read_tables:
+        if name in tables_by_name and _describe_row_access(tables_by_name[name].table) != access_texts[0]:
+            access_texts.append(f"as {name}")
+    if access_texts[0] == "public" and len(access_texts) > 1:
+        del access_texts[0]
+    if published_table.resource is None:
+        access_texts.append("no descriptor, so no page")
+    return "; ".join(access_texts)
+
+
+def _describe_row_access(table: Table) -> str:
+    if table.access == "private":
+        return "nobody"
+    conditions = []
+    if table.access == "members":
+        conditions.append(f"members of {table.project}")
+    row_policy = table.policy
+    if row_policy is not None and row_policy.rows is not None:
+        group = _GROUP_CONDITION_PATTERN.fullmatch(row_policy.rows)
+        conditions.append(f"conditions: {row_policy.rows}" if group is None else f"group {group[1]}")
+    access_text = ", ".join(conditions) or "public"
+    file_condition = row_policy and (row_policy.take or row_policy.files)
+    if file_condition:
+        return f"{access_text}; files, conditions: {file_condition}"
+    return access_text
+
+
+def _print_published_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        new_command = format_command(context, "new NAME --from FILE")
+        ingest_command = format_command(context, "ingest NAME")
+        print(f"Nothing is published yet. {new_command} writes a descriptor; {ingest_command} publishes it.")
+        return
+    cells_by_row = [
+        (
+            row["table"] + _TABLE_KIND_SUFFIXES[row["kind"]],
+            _format_row_count(row),
+            format_size(row["bytes"]) if row["kind"] != "live" else "",
+            format_time(row["updated"]),
+            row["engine"] or "",
+            row["access"],
+        )
+        for row in rows
+    ]
+    print_table(["table", "rows", "size", "updated", "engine", "access"], cells_by_row)
+
+
+def _print_scheduled_collections(site_status: SiteStatus) -> None:
+    """Show the collections that follow their sources on a schedule, and whether a server runs it."""
+    rows = [_format_schedule_row(item) for item in site_status.collections if item.timing is not None]
+    if not rows:
+        return
+    print_table(["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"], rows)
+    if site_status.scheduler is None:
+        print("no server runs the schedule: start hven serve, or hven work")
+
+
+def _format_schedule_row(collection_status: CollectionStatus) -> tuple[object, ...]:
+    state = f"{collection_status.state}, running" if collection_status.running else collection_status.state
+    last_sync = "" if collection_status.lag is None else f"{format_duration(collection_status.lag)} ago"
+    if collection_status.held or collection_status.paused:
+        next_run = collection_status.state
+    else:
+        next_run = format_time(collection_status.next)
+    return (
+        collection_status.collection,
+        state,
+        last_sync,
+        collection_status.modified,
+        _format_elapsed_time(collection_status.read),
+        collection_status.timing,
+        next_run,
+    )
+
+
+def _print_sync_problems(collections: Iterable[CollectionStatus]) -> None:
+    """Print which collections do not follow their sources, and why."""
+    for collection in collections:
+        if collection.failures:
+            if collection.timing is None:
+                failure_text = f"the last run ({format_time(collection.ended or collection.started)})"
+            else:
+                failure_text = f"{collection.failures} in a row"
+            print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
+        if collection.held or collection.paused:
+            since = format_time(collection.held or collection.paused)
+            print(f"{collection.state}: {collection.collection}, since {since}: {collection.reason}")
+
+
+def _format_elapsed_time(timestamp: str | None) -> str:
+    """Format how long ago a time was; empty for None."""
+    if timestamp is None:
+        return ""
+    past_time = datetime.fromisoformat(timestamp)
+    if past_time.tzinfo is None:
+        past_time = past_time.replace(tzinfo=UTC)
+    elapsed_seconds = (datetime.now(UTC) - past_time).total_seconds()
+    return f"{format_duration(max(elapsed_seconds, 0.0))} ago"
+
+
+def _alert_to_json(alert: CollectionAlert) -> dict[str, Any]:
+    return {
+        "at": alert.at,
+        "collection": alert.collection,
+        "kind": alert.kind,
+        "message": alert.message,
+        "undelivered": alert.delivery_problem,
+    }
+
+
+_TABLE_KIND_SUFFIXES = {"view": " (view)", "live": " (live)", "table": ""}
+
+
+def _format_row_count(row: dict[str, Any]) -> object:
+    """Return the number of rows; for a live table, the estimate of its database."""
+    if row["estimate"] is None:
+        return row["rows"]
+    return f"about {row['estimate']:,}"
+
+
+@schedule.command("list")
+def list_schedule(context: typer.Context, as_json: Json = False) -> None:
+    """Show the schedule."""
+    with open_site(context) as site:
+        site_status = SiteHealthMonitor(site).get_status(wait_seconds=None)
+    scheduled_collections: list[CollectionStatus] = [
+        item for item in site_status.collections if item.timing is not None
+    ]
+    if as_json:
+        print_json([item.to_json() for item in scheduled_collections])
+        return
+    if not scheduled_collections:
+        print("No collection follows its source on a schedule: write `sync: {every: 1 h}` into a descriptor.")
+        return
+    _print_scheduled_collections(site_status)
+    _print_sync_problems(scheduled_collections)
+
+
+@schedule.command("run")
+def request_sync_now(context: typer.Context, collection_name: Name) -> None:
+    """Let the server synchronise a collection now, before its time."""
+    _update_schedule_record(context, collection_name, lambda row, now: replace(row, asked=now))
+    print(f"{collection_name} is next")
+
+
+@schedule.command("pause")
+def pause_schedule(context: typer.Context, name: Name) -> None:
+    """Pause a collection's schedule until `resume`.
+
+    A run that has begun continues.
+    """
+    _update_schedule_record(context, name, lambda row, now: replace(row, paused=now, asked=None))
+    print(f"{name} is paused")
+
+
+@schedule.command("resume")
+def resume_schedule(context: typer.Context, name: Name) -> None:
+    """Resume a collection's schedule after a pause or a rollback.
+
+    One run makes up for all that were missed.
+    """
+    _update_schedule_record(context, name, lambda row, _: replace(row, paused=None), is_resume=True)
+    print(f"{name} is scheduled again")
+
+
+def _update_schedule_record(
+    context: typer.Context,
+    collection_name: str,
+    change_record: Callable[[SyncScheduleRecord, float], SyncScheduleRecord],
+    *,
+    is_resume: bool = False,
+) -> None:
+    site_settings = load_site_settings(context)
+    store = StateStore(site_settings.var_directory, site_settings.store)
+    try:
+        if is_resume and store.end_hold(collection_name) and collection_name not in store.schedules.list_schedules()[1]:
+            return
+        store.schedules.get_schedule(collection_name)  # raises an error with the remedy if there is none
+        store.schedules.update_schedule(
+            collection_name, lambda row, now: (None if row is None else change_record(row, now), ())
+        )
+    finally:
+        store.close()
