@@ -154,7 +154,7 @@ def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
     if not own.is_file():
         pytest.skip("this machine does not share itself among sessions")
     (process,) = engine.list_helper_processes()
-    expected = 0 if deadlines.is_session_priority_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
+    expected = 0 if deadlines.is_autogroup_priority_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
     eventually(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
 
 

@@ -101,7 +101,7 @@ def test_a_date_alone_is_all_of_it(date: str) -> None:
         ((f"{date}..", ""), f"{date}.."),
     ):
         parts = [("seen", sent[0]), ("_to.seen", sent[1]), ("_pm.seen", ""), ("_as.seen", "min")]
-        assert search_fields.join_field_parts(parts) == ([("seen", condition)], True)
+        assert search_fields.join_form_field_parameters(parts) == ([("seen", condition)], True)
         assert (
             search_fields.write_field_condition(
                 search_fields.split_field_condition([condition], is_time=True), is_time=True
@@ -109,16 +109,19 @@ def test_a_date_alone_is_all_of_it(date: str) -> None:
             == condition
         ), "shown and sent again"
     assert search_fields.split_field_condition([f"{date}.."], is_time=True) == FormFieldParts(low=f"{date}..")
-    assert search_fields.join_field_parts([("size", "2012"), ("_to.size", "")]) == ([("size", "2012..")], True), (
-        "a number is none"
-    )
-    assert search_fields.join_field_parts(
+    assert search_fields.join_form_field_parameters([("size", "2012"), ("_to.size", "")]) == (
+        [("size", "2012..")],
+        True,
+    ), "a number is none"
+    assert search_fields.join_form_field_parameters(
         [("seen", date), ("_to.seen", "2013"), ("_pm.seen", ""), ("_as.seen", "min")]
     ) == (
         [("seen", f"{date}..2013")],
         True,
     )
-    assert search_fields.join_field_parts([("seen", date), ("_to.seen", ""), ("_pm.seen", "2"), ("_as.seen", "h")]) == (
+    assert search_fields.join_form_field_parameters(
+        [("seen", date), ("_to.seen", ""), ("_pm.seen", "2"), ("_as.seen", "h")]
+    ) == (
         [("seen", f"{date}~2 h")],
         True,
     )
@@ -192,7 +195,7 @@ def test_a_form_without_scripts_asks_for_the_same() -> None:
         ("target_name", ""),
         ("_every", ""),
     ]
-    pairs, parted = search_fields.join_field_parts(sent)
+    pairs, parted = search_fields.join_form_field_parameters(sent)
     assert parted
     assert pairs == [("size", "1000..2000 m"), ("_near", "05:31:00 +22:00:00,30 arcmin")]
     search = parse_search(pairs, TABLE)
@@ -201,7 +204,7 @@ def test_a_form_without_scripts_asks_for_the_same() -> None:
     assert (search.near.longitude, search.near.latitude, search.near.radius_degrees) == pytest.approx(
         (82.75, 22.0, 0.5)
     )
-    assert search_fields.join_field_parts([("size", "1..2")]) == ([("size", "1..2")], False)
+    assert search_fields.join_form_field_parameters([("size", "1..2")]) == ([("size", "1..2")], False)
 
 
 def test_kinds_and_units() -> None:

@@ -83,4 +83,4 @@ def test_whether_a_session_is_raised(text: str | None, *, expected: bool, monkey
         return text
 
     monkeypatch.setattr(Path, "read_text", read)
-    assert deadlines.is_session_priority_raised(123) is expected
+    assert deadlines.is_autogroup_priority_raised(123) is expected

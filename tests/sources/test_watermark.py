@@ -15,7 +15,7 @@ from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow, parse_type
 from hven.sources import SourceContext, sql
-from hven.sources._reading.adql_conditions import AdqlConditionWriter, quote_adql_table_name
+from hven.sources._reading.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
 from hven.sources._reading.watermarks import parse_watermark
 
 COLUMNS = [
@@ -146,7 +146,7 @@ def test_what_cannot_be_sent(expression):
     ],
 )  # fmt: skip
 def test_adql_that_every_service_understands(expression, value, condition):
-    assert parse_watermark(expression, COLUMNS).write_condition(value, AdqlConditionWriter({})) == condition
+    assert parse_watermark(expression, COLUMNS).write_condition(value, TapSourceConditionWriter({})) == condition
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_adql_that_every_service_understands(expression, value, condition):
 )
 def test_values_of_another_kind_are_refused(expression, value):
     with pytest.raises(SourceError, match=f"the watermark {expression} is a"):
-        parse_watermark(expression, COLUMNS).write_condition(value, AdqlConditionWriter({}))
+        parse_watermark(expression, COLUMNS).write_condition(value, TapSourceConditionWriter({}))
 
 
 def test_names_of_tables_elsewhere():

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hven.adql._expression_binder import ExpressionBinder
 from hven.adql._query_limits import MAX_EXPANDED_FROM_TABLES, MAX_FROM_TABLES
-from hven.adql.scope import NameScope, VisibleColumn, VisibleColumns, suggest_nearest_name
+from hven.adql.scope import NameScope, UnqualifiedColumn, VisibleColumns, suggest_nearest_name
 from hven.adql.syntax_tree import Comparison, Conjunction, Expr, FromItem, FunctionCall, Ident, Join, ValueMetadata
 from hven.adql.value_kinds import derive_meta, find_common_type, require_meta
 from hven.model.errors import format_message
@@ -81,7 +81,7 @@ class JoinBinder(ExpressionBinder, ABC):
     ) -> Expr | None:
         """Compare the columns of both sides and merge them in `visible_columns`; return the condition."""
         comparisons: list[Expr] = []
-        merged_columns: dict[str, VisibleColumn] = {}
+        merged_columns: dict[str, UnqualifiedColumn] = {}
         for name in names:
             left_column = self._find_join_column(node, name, left_columns, format_message("left"))
             right_column = self._find_join_column(node, name, right_columns, format_message("right"))
@@ -109,7 +109,9 @@ class JoinBinder(ExpressionBinder, ABC):
             return comparisons[0]
         return Conjunction(tuple(comparisons), text_offset=node.text_offset, meta=ValueMetadata(BOOLEAN))
 
-    def _find_join_column(self, node: Join, name: Ident, visible_columns: VisibleColumns, side: str) -> VisibleColumn:
+    def _find_join_column(
+        self, node: Join, name: Ident, visible_columns: VisibleColumns, side: str
+    ) -> UnqualifiedColumn:
         """Return the column of one side that a name of USING means; refuse an unknown or ambiguous name."""
         candidates = visible_columns.find_columns(name)
         if len(candidates) > 1:

@@ -255,7 +255,7 @@ def _is_alias(ident: Ident, alias: Ident) -> bool:
 
 
 @dataclass(slots=True)
-class VisibleColumn:
+class UnqualifiedColumn:
     """A column that a query can name without a qualifier.
 
     Attributes
@@ -303,10 +303,10 @@ class VisibleColumns:
     """
 
     sources: list[FromSource] = field(default_factory=list)
-    merged_columns: dict[str, VisibleColumn] = field(default_factory=dict)
+    merged_columns: dict[str, UnqualifiedColumn] = field(default_factory=dict)
     shadowed_columns: set[tuple[int, int]] = field(default_factory=set)
 
-    def find_columns(self, ident: Ident) -> list[VisibleColumn]:
+    def find_columns(self, ident: Ident) -> list[UnqualifiedColumn]:
         """Return all columns that an unqualified name may mean.
 
         Parameters
@@ -320,15 +320,15 @@ class VisibleColumns:
                 return [merged_column, *self._find_unmerged_columns(ident)]
         return self._find_unmerged_columns(ident)
 
-    def _find_unmerged_columns(self, ident: Ident) -> list[VisibleColumn]:
+    def _find_unmerged_columns(self, ident: Ident) -> list[UnqualifiedColumn]:
         return [
-            VisibleColumn(ident.name, source, index)
+            UnqualifiedColumn(ident.name, source, index)
             for source in self.sources
             for index in source.column_lookup.find_column_indexes(ident)
             if not self.shadowed_columns or (source.number, index) not in self.shadowed_columns
         ]
 
-    def list_star_columns(self) -> list[VisibleColumn]:
+    def list_star_columns(self) -> list[UnqualifiedColumn]:
         """List the columns of ``*``: first the merged ones, then the others in the order of FROM (SQL-92 section 7.5).
 
         Returns
@@ -340,7 +340,7 @@ class VisibleColumns:
         for source in self.sources:
             for index, column in enumerate(source.column_lookup.columns):
                 if (source.number, index) not in self.shadowed_columns and not column.hidden:
-                    star_columns.append(VisibleColumn(column.name, source, index))
+                    star_columns.append(UnqualifiedColumn(column.name, source, index))
         return star_columns
 
 

@@ -278,12 +278,12 @@ def _cast_to_boolean(tree: Expr, source_type: ColumnType) -> Expr:
     if not source_type.is_string:
         raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a boolean")
     word = FunctionCall("LOWER", (FunctionCall("TRIM", (tree,)),))
-    is_true_word = _build_word_test(word, ("true", "t", "yes", "y", "1"))
-    is_false_word = _build_word_test(word, ("false", "f", "no", "n", "0"))
+    is_true_word = _build_equals_any_condition(word, ("true", "t", "yes", "y", "1"))
+    is_false_word = _build_equals_any_condition(word, ("false", "f", "no", "n", "0"))
     return CaseExpression(None, ((is_true_word, Literal(True)), (is_false_word, Literal(False))), NULL_LITERAL)
 
 
-def _build_word_test(text: Expr, words: Sequence[str]) -> Expr:
+def _build_equals_any_condition(text: Expr, words: Sequence[str]) -> Expr:
     return Disjunction(tuple(Comparison("=", text, Literal(word)) for word in words))
 
 

@@ -90,15 +90,15 @@ class GranuleCompiler:
         self.first_granule = first_granule  # the first granule, which decides on types
         self.spec = expression_names.spec
         self.granule = granule
-        self.settings: dict[str, ColumnMapping] = {
+        self.settings_by_column: dict[str, ColumnMapping] = {
             setting.column: setting for setting in expression_names.spec.settings
         }
         self.defaults = expression_names.spec.defaults
         self.declared = {column.name: column for column in self.spec.table.columns}
         if granule is not None:
-            self.settings |= {setting.column: setting for setting in granule.settings}
-            if "granule_gid" in self.declared and "granule_gid" not in self.settings:
-                self.settings["granule_gid"] = ColumnMapping(
+            self.settings_by_column |= {setting.column: setting for setting in granule.settings}
+            if "granule_gid" in self.declared and "granule_gid" not in self.settings_by_column:
+                self.settings_by_column["granule_gid"] = ColumnMapping(
                     column="granule_gid", how="set", value=with_place(granule.gid, granule.place), place=granule.place
                 )
         self.column_order = self._order_columns()
@@ -114,7 +114,7 @@ class GranuleCompiler:
 
     def _order_columns(self) -> list[str]:
         """Order the columns: those of the source if the table follows it, in their places, then the others."""
-        names_by_lower_case = {name.lower(): name for name in (*self.settings, *self.declared)}
+        names_by_lower_case = {name.lower(): name for name in (*self.settings_by_column, *self.declared)}
         if self.spec.follows_source:
             source_column_names = [
                 names_by_lower_case.get(column.name.lower(), column.name)
@@ -122,7 +122,7 @@ class GranuleCompiler:
             ]
         else:
             source_column_names = []
-        return list(dict.fromkeys([*source_column_names, *self.declared, *self.settings]))
+        return list(dict.fromkeys([*source_column_names, *self.declared, *self.settings_by_column]))
 
     def compile_columns(self) -> None:
         """Compile every column; faults are collected."""
@@ -201,7 +201,7 @@ class GranuleCompiler:
 
     def _compile_value(self, name: str) -> Expr:
         names = self.expression_names
-        setting = self.settings.get(name)
+        setting = self.settings_by_column.get(name)
         if setting is None and name in self.defaults and self.expression_names.find_column(Ident(name)) is None:
             setting = self.defaults[name]
         column = self.declared.get(name)

@@ -64,7 +64,7 @@ class TargetColumns(Protocol):
     """The table's own columns, for ``target.x``."""
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings_by_column(self) -> Mapping[str, Any]:
         """The settings of the columns, by name."""
 
     def compile_column(self, name: str, reference_place: TextPlace | None, key_path: str) -> Expr:
@@ -366,7 +366,7 @@ class ExpressionNameResolver:
                 return expression_trees.build_column_ref(column.name, node.text_offset)
         known_names = [known_column.name for known_column in self.columns]
         if target_columns:
-            known_names += [f"target.{target_name}" for target_name in target_columns.settings]
+            known_names += [f"target.{target_name}" for target_name in target_columns.settings_by_column]
         hint = suggest_spelling(f"{prefix}.{name}", known_names)
         self.faults.add_error(f"{key_path}: no {prefix}.{name}", place, hint)
         raise FaultReportedError

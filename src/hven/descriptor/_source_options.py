@@ -106,11 +106,11 @@ def to_python_value(value: Any) -> Any:
     if isinstance(value, LocatedYamlList):
         return [to_python_value(item) for item in value]
     if isinstance(value, LocatedYamlScalar):
-        return _convert_scalar(value)
+        return _convert_yaml_scalar(value)
     return value
 
 
-def _convert_scalar(value: LocatedYamlScalar) -> str | int | float | bool | None:
+def _convert_yaml_scalar(value: LocatedYamlScalar) -> str | int | float | bool | None:
     text = str(value)
     if not value.is_plain and value.style != "made-plain":
         return text

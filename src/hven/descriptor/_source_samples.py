@@ -29,7 +29,7 @@ def read_first_rows(
     module: Any, options: Mapping[str, Any], context: SourceContext, columns: Sequence[Column]
 ) -> dict[str, pa.Array]:
     """Read the first rows."""
-    batches = list(_open_source_quietly(module, options, context).read_batches(None, SAMPLE_ROWS))
+    batches = list(_open_source_without_reject_reports(module, options, context).read_batches(None, SAMPLE_ROWS))
     arrays = {}
     for column in columns:
         if batches:
@@ -39,7 +39,7 @@ def read_first_rows(
     return arrays
 
 
-def _open_source_quietly(module: Any, options: Mapping[str, Any], context: SourceContext) -> Source:
+def _open_source_without_reject_reports(module: Any, options: Mapping[str, Any], context: SourceContext) -> Source:
     """Open a source whose rejected rows were reported before."""
     quiet_context = replace(context, on_reject=lambda _reject: None)
     source: Source = module.open(module.Options.model_validate(dict(options)), quiet_context)
@@ -133,7 +133,7 @@ def is_unique_column(
     """Return whether no value of a column is null or occurs twice; None: there are no rows, or too many."""
     import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
 
-    source = _open_source_quietly(module, options, context)
+    source = _open_source_without_reject_reports(module, options, context)
     if row_limit >= MAX_KEY_CHECK_ROWS:
         row_limit += 1  # one row more shows that there are too many
     arrays: list[pa.Array] = []
@@ -144,7 +144,7 @@ def is_unique_column(
     if row_count == 0 or row_count > MAX_KEY_CHECK_ROWS:
         return None
     values = pa.chunked_array(arrays)
-    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == row_count)
+    return bool(values.null_count == 0 and pc.count_distinct_places(values).as_py() == row_count)
 
 
 def find_remote_key_column(

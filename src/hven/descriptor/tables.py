@@ -353,7 +353,7 @@ class _TableReader:
             params=params,
             frames=frame_refs,
             enums=enums,
-            position=self._read_position(),
+            position=self._read_position_columns(),
             form=tuple(self._read_form_fields()),
             observation=self._read_observation_columns(),
             indexes=self._read_indexes(),
@@ -531,7 +531,7 @@ class _TableReader:
                 ucd=read_unstripped_text(group_fields, "ucd"),
             )
 
-    def _read_position(self) -> tuple[str, str] | None:
+    def _read_position_columns(self) -> tuple[str, str] | None:
         fields = self._fields
         if "position" not in fields:
             return find_position_columns(self._columns)

@@ -174,13 +174,13 @@ def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Co
 
 
 def _convert_arrow_batches(
-    parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit: int
+    parts: Iterator[pa.RecordBatch], columns: list[Column], batch_row_limit: int
 ) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([column.arrow_field for column in columns])
     try:
         for part in parts:
             part.validate(full=True)
-            for piece in _split_batch(part, row_limit):
+            for piece in _split_batch(part, batch_row_limit):
                 arrays = []
                 for number, column in enumerate(columns):
                     arrays.append(_convert_to_storage(piece.column(number), column))

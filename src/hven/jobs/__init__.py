@@ -6,6 +6,6 @@ A job type is a module of this package, or one that the entry-point group ``hven
 
 from __future__ import annotations
 
-from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobQuota, RunningJob
+from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobTypeLimits, RunningJob
 
-__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobQuota", "RunningJob"]
+__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobTypeLimits", "RunningJob"]

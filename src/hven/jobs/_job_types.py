@@ -38,7 +38,7 @@ class JobFailedError(UserError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobQuota:
+class JobTypeLimits:
     """The limits of the jobs of one type; None: only the limits of all jobs.
 
     Attributes
@@ -94,7 +94,7 @@ class JobDefinition:
     run: Callable[[RunningJob], None]
     check: Callable[[RequestParams, Collection[str]], None] | None = None
     on_drop: Callable[[Site, JobRecord, bool], None] | None = None
-    quota: JobQuota = JobQuota()
+    quota: JobTypeLimits = JobTypeLimits()
     access: str = "public"
     is_served: bool = False
 

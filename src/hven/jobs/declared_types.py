@@ -29,7 +29,7 @@ from hven.descriptor.written_yaml import (
     parse_yaml_file,
     read_yaml_file,
 )
-from hven.jobs._job_types import JobDefinition, JobQuota
+from hven.jobs._job_types import JobDefinition, JobTypeLimits
 from hven.jobs._program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
 from hven.jobs._remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.model import plugins
@@ -390,7 +390,7 @@ def _build_job_type(
     if runner is None:
         return None
     all_params = tuple(params.values())
-    quota = JobQuota(
+    quota = JobTypeLimits(
         running_limit=limits.get("running"),
         waiting_limit=limits.get("waiting"),
         duration_limit_seconds=limits.get("seconds"),

@@ -104,10 +104,10 @@ def check_row_rules(
     key = next((name for name in key_columns if name in field_names), "")
     used_aggregates = False
     condition_rules = [rule for rule in rules if rule.broken_condition]
-    judged_rules = _check_rules_by_sql(service, collector, row_sample, condition_rules, key)
+    judged_rules = _judge_rules_by_sql(service, collector, row_sample, condition_rules, key)
     if not row_sample.is_complete:
         distinct_rules = [rule for rule in rules if rule.is_by_distinct_value]
-        judged_rules += _check_rules_by_distinct_values(service, collector, row_sample, distinct_rules, key)
+        judged_rules += _judge_rules_by_distinct_values(service, collector, row_sample, distinct_rules, key)
         used_aggregates = bool(judged_rules)
         rules = [rule for rule in rules if rule not in judged_rules]
     for rule in rules:
@@ -174,7 +174,7 @@ def _add_rule_finding(
     )
 
 
-def _check_rules_by_sql(
+def _judge_rules_by_sql(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge by conditions over the whole table; return the rules that were judged.
@@ -229,7 +229,7 @@ def _check_rule_by_sql(
         _add_rule_finding(collector, row_sample, rule, records[0], count=count, keys=[key], is_sampled=False)
 
 
-def _check_rules_by_distinct_values(
+def _judge_rules_by_distinct_values(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
     """Judge columns of few values by these values; return the rules that were judged over the whole table."""

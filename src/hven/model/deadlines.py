@@ -246,7 +246,7 @@ def reduce_session_priority(niceness: int, process_id: int | str = "self") -> No
             time.sleep(0.05)
 
 
-def is_session_priority_raised(process_id: int | str) -> bool:
+def is_autogroup_priority_raised(process_id: int | str) -> bool:
     """Return whether the session of a process has a raised priority.
 
     Parameters

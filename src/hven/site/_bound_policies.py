@@ -128,7 +128,7 @@ class RowAccessRights:
         self._policy = table_policy
         self._query_rows = query_rows
 
-    def bind_to_table(self, table: Table) -> Table:
+    def attach_to_table(self, table: Table) -> Table:
         """Return the table with this policy bound.
 
         Columns that the policy hides may be null, and pages show in words which files a user may take.
@@ -402,7 +402,7 @@ class AccessPolicyBinder:
                 # comes, who then gets the error
                 with suppress(ServiceError):
                     rights.find_validity_period(EVERYBODY_PRINCIPAL)
-                table = rights.bind_to_table(table)
+                table = rights.attach_to_table(table)
             except HvenError as error:
                 problems.append(f"{name}: only the owner sees it, because its policy cannot be used: {error}")
                 table = table.copy_with(access="private", policy=None)

@@ -136,7 +136,7 @@ def record_sent_data(
         usage.files_by_collection = Counter(usage.files_by_collection or {}) + Counter(file_collections)
 
 
-class SentAnswer(NamedTuple):
+class CountedAnswerFacts(NamedTuple):
     """What is kept of a `CountedAnswer` after it was sent: the answer itself holds a query's plan."""
 
     tables: tuple[Table, ...]
@@ -211,7 +211,8 @@ class UsageCounter:
         """
         if request.usage.answers:
             request.usage.answers = [
-                SentAnswer(answer.tables, answer.row_count, answer.row_limit) for answer in request.usage.answers
+                CountedAnswerFacts(answer.tables, answer.row_count, answer.row_limit)
+                for answer in request.usage.answers
             ]
         self._pending_requests.append(request)
         if len(self._pending_requests) > MAX_PENDING_REQUESTS:

@@ -25,7 +25,7 @@ from hven.sources._reading.whole_numbers import (
     MAX_INT64,
     MAX_UINT64_DIGITS,
     MIN_INT64,
-    build_decimal_text_deviation,
+    build_int64_overflow_deviation,
     convert_whole_numbers,
     has_values_beyond_int64,
 )
@@ -200,7 +200,7 @@ class ParquetSource(FileByFileSource):
         is_whole_decimal = _is_whole_decimal(stored)
         is_uint64 = pa.types.is_uint64(stored)
         if (is_uint64 or is_whole_decimal) and _has_values_beyond_int64(opened, path):
-            report(build_decimal_text_deviation(name, file.name))
+            report(build_int64_overflow_deviation(name, file.name))
             digits = MAX_UINT64_DIGITS
             if not is_uint64:
                 digits = stored.precision + 1

@@ -246,7 +246,7 @@ def _build_moc_compiler(
     return compile_moc_operation
 
 
-def _compile_frame_transform(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
+def _compile_constant_shape_transform(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
     source, target = expression.args[:2]
     inner = compile_shape(expression.args[2], free_slots)
     if inner is None or not isinstance(source, Literal) or not isinstance(target, Literal):
@@ -335,8 +335,8 @@ _SHAPE_COMPILERS: dict[str, Callable[[FunctionCall, frozenset[int]], Maker | Non
     "MOC": _compile_moc,
     "GAVO_MOCUNION": _build_moc_compiler(lambda a, b: a | b),
     "GAVO_MOCINTERSECT": _build_moc_compiler(lambda a, b: a & b),
-    "IVO_GEOM_TRANSFORM": _compile_frame_transform,
-    "GAVO_TRANSFORM": _compile_frame_transform,
+    "IVO_GEOM_TRANSFORM": _compile_constant_shape_transform,
+    "GAVO_TRANSFORM": _compile_constant_shape_transform,
     "CENTROID": _compile_centroid,
     "IVO_HEALPIX_CENTER": _compile_healpix_center,
     "IVO_EPOCH_PROP_POS": _compile_proper_motion,

@@ -75,7 +75,7 @@ def load_mask_labels(directory: str, path: str, image_geometry: Any, grid_number
         file_state = (file_status.st_mtime_ns, file_status.st_size)
         return _read_mask_labels(str(full_path), file_state, _ImageGeometryKey(grid_numbers, image_geometry))
     except (OSError, ValueError):  # no such file, or no valid path
-        return _build_faulty_labels("no_file")
+        return _build_labels_of_faulty_image("no_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +107,14 @@ def _read_mask_labels(
                     continue
                 size = abs(hdu.header["BITPIX"]) // 8 * hdu.shape[0] * hdu.shape[1]
                 if size > MAX_IMAGE_BYTES:
-                    return _build_faulty_labels("too_large", size)
+                    return _build_labels_of_faulty_image("too_large", size)
                 pixels = np.asarray(hdu.data)
                 grid = image_key.grid or contours.build_solar_disc_image(hdu.header)
                 break
             else:
-                return _build_faulty_labels("no_labels")
+                return _build_labels_of_faulty_image("no_labels")
     except Exception:  # noqa: BLE001  (a damaged file may raise anything)
-        return _build_faulty_labels("no_labels")
+        return _build_labels_of_faulty_image("no_labels")
     if pixels.dtype.kind in "iub":
         integer_pixels = pixels.astype(np.int64)
     else:
@@ -122,8 +122,8 @@ def _read_mask_labels(
     values = np.unique(integer_pixels[integer_pixels != 0])  # usually of few pixels
     has_fractions = pixels.dtype.kind == "f" and (integer_pixels != np.nan_to_num(pixels)).any()
     if len(values) > MAX_LABELS or has_fractions:
-        return _build_faulty_labels("no_labels")
-    empty_labels = _build_faulty_labels("no_label")
+        return _build_labels_of_faulty_image("no_labels")
+    empty_labels = _build_labels_of_faulty_image("no_label")
     if not len(values):
         return empty_labels
     label_regions = contours.build_regions_from_labels(integer_pixels, values, grid)
@@ -131,7 +131,7 @@ def _read_mask_labels(
     return MaskLabels(values, all_regions)
 
 
-def _build_faulty_labels(fault_name: str, fault_number: int = 0) -> MaskLabels:
+def _build_labels_of_faulty_image(fault_name: str, fault_number: int = 0) -> MaskLabels:
     """Return the labels of an image that has none, with the fault."""
     recorder = contours.ContourFaultRecorder(1)
     recorder.mark_faulty_rows(fault_name, np.ones(1, np.bool_), fault_number)

@@ -139,7 +139,7 @@ def run_query_worker(socket_number: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")  # out of memory, this process ends first
     # queries get a smaller share of the processor than the process that answers; if that one has a raised priority, the
     # usual share is smaller, and admitted queries end sooner
-    is_raised = deadlines.is_session_priority_raised(os.getppid())
+    is_raised = deadlines.is_autogroup_priority_raised(os.getppid())
     deadlines.reduce_session_priority(0 if is_raised else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
     control = socket.socket(fileno=socket_number)

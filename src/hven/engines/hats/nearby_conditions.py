@@ -39,7 +39,7 @@ POSITION_BATCH_COUNT = 200_000  # positions at a time
 
 
 @dataclass(frozen=True, slots=True)
-class NearbyCondition:
+class NearMemoryRowsCondition:
     """A condition that the position of a row is near that of a row in memory.
 
     Attributes
@@ -92,7 +92,7 @@ class NearbyCondition:
 
 def match_nearby_condition(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
-) -> NearbyCondition | None:
+) -> NearMemoryRowsCondition | None:
     """Recognise a condition that the position of a table reference is near that of another one."""
     for first_position, second_position, size, required_one in _iterate_position_pairs(condition, free_slots):
         for table_position, memory_position in ((first_position, second_position), (second_position, first_position)):
@@ -105,7 +105,7 @@ def match_nearby_condition(
             if radius is None and radius_column is not None and radius_column.column is not None:
                 radius = radius_column.column.name if radius_column.source == centre.source else None
             if radius is not None:
-                return NearbyCondition(position, centre.table_name, centre.columns, radius, required_one)
+                return NearMemoryRowsCondition(position, centre.table_name, centre.columns, radius, required_one)
     return None
 
 
@@ -153,4 +153,4 @@ def _read_double_column(rows: pa.Table, column_name: str) -> npt.NDArray[np.floa
     return values
 
 
-__all__ = ["NearbyCondition", "match_nearby_condition"]
+__all__ = ["NearMemoryRowsCondition", "match_nearby_condition"]

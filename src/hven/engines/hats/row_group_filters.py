@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.engines._query_analysis.narrowable_selects import NarrowableSelect
     from hven.engines.hats.key_index import CatalogueKeyIndex
     from hven.engines.hats.manifest import CatalogueManifest
-    from hven.engines.hats.nearby_conditions import NearbyCondition
+    from hven.engines.hats.nearby_conditions import NearMemoryRowsCondition
     from hven.model.table import Column
 
     Rows = npt.NDArray[np.int64]
@@ -123,7 +123,7 @@ class ShapeRowGroupFilter:
 class NearbyRowGroupFilter:
     """The position is near that of a row in memory."""
 
-    nearby_condition: NearbyCondition
+    nearby_condition: NearMemoryRowsCondition
 
     def find_shape_cells(self, context: RowGroupLookupContext) -> Rows | None:
         """Return the cells around these rows."""

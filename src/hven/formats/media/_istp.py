@@ -62,7 +62,7 @@ def is_data_variable(attributes: Mapping[str, Any]) -> bool:
     return is_data and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"
 
 
-def clean_unit(text: str) -> str | None:
+def strip_unit_markup(text: str) -> str | None:
     """Return a unit without the markup of IDL; None if the word means that there is none."""
     plain = strip_idl_markup(text, is_unit=True).strip()
     if plain.lower() in _NO_UNIT_WORDS:

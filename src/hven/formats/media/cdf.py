@@ -83,7 +83,7 @@ class _CdfVariable:
 
     @property
     def unit(self) -> str | None:
-        return istp.clean_unit(str(self.attributes.get("UNITS") or ""))
+        return istp.strip_unit_markup(str(self.attributes.get("UNITS") or ""))
 
     @property
     def is_support(self) -> bool:

@@ -275,7 +275,7 @@ class _NetcdfVariable:
     def unit(self) -> str | None:
         """The unit; for variables with attributes of ISTP without markup, and None for words that mean none."""
         if istp.read_text_attribute(self.attributes, "VAR_TYPE"):
-            return istp.clean_unit(istp.read_text_attribute(self.attributes, "UNITS"))
+            return istp.strip_unit_markup(istp.read_text_attribute(self.attributes, "UNITS"))
         return self.read_text_attribute("units").strip() or None
 
     def read_arrow(self, start: int, stop: int, arrow_type: pa.DataType) -> pa.Array:

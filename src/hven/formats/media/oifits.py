@@ -94,7 +94,7 @@ def with_point_tables(fits_product: OpenProductFile) -> OpenProductFile | None:
         members = [table for table in tables if table.name.upper() == kind]
         if members:
             index = max(part.index for part in fits_product.parts) + 1 + len(views)
-            views.append(_create_point_table(kind, members, tables, index))
+            views.append(_create_spectral_point_table(kind, members, tables, index))
     if not any(table.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for table in tables):
         return None
     parts = (*views, *fits_product.parts)
@@ -135,7 +135,7 @@ def _read_wavelengths(
     return None
 
 
-def _create_point_table(
+def _create_spectral_point_table(
     table_kind: str, members: Sequence[TablePart], tables: Sequence[TablePart], index: int
 ) -> TablePart:
     columns = _list_point_columns(table_kind, members)

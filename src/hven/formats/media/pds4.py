@@ -199,7 +199,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     axis_elements = sorted(element.iterfind("Axis_Array"), key=lambda axis: _read_number(axis, "sequence_number", 1.0))
     names = [str(axis.findtext("axis_name") or "").strip() for axis in axis_elements]
     shape = tuple(int(_read_number(axis, "elements")) for axis in axis_elements)
-    title = _read_title(element)
+    title = _read_object_name(element)
     data_type = str(element.findtext("Element_Array/data_type") or "").strip()
     if data_type not in _NUMPY_TYPES or not shape or len(shape) > 16:
         raise SourceError(format_message("values of the type {kind} are not read", data_type or "-"))
@@ -244,7 +244,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     )
 
 
-def _read_title(element: Any) -> str:
+def _read_object_name(element: Any) -> str:
     title = element.findtext("name") or element.findtext("local_identifier") or element.tag
     return str(title).strip()
 
@@ -334,7 +334,7 @@ _DELIMITERS = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical
 
 
 def _create_table(element: Any, path: Place, index: int) -> TablePart:
-    title = _read_title(element)
+    title = _read_object_name(element)
     offset = int(_read_number(element, "offset", 0.0))
     count = int(_read_number(element, "records"))
     fields: list[RecordField] = []

@@ -192,7 +192,7 @@ def _check_tap_schema(service: ExaminedTapService, collector: FindingCollector) 
     if "columns" in rows and "tables" in rows:
         _check_schema_lists_itself(collector, rows)
         if not service.is_tap_1_0 and not service.schema_faults:
-            _check_declared_foreign_keys(service, collector)
+            _check_tap_schema_foreign_keys(service, collector)
 
 
 def _check_schema_table_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
@@ -360,7 +360,7 @@ def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[
             collector.add_finding("schema.std", table=str(record.get("table_name")), column=column, value=0)
 
 
-def _check_declared_foreign_keys(service: ExaminedTapService, collector: FindingCollector) -> None:
+def _check_tap_schema_foreign_keys(service: ExaminedTapService, collector: FindingCollector) -> None:
     for name, column, target in TAP_SCHEMA_KEYS:
         target_column = "table_name" if target == "tables" else column
         declared_keys = service.foreign_keys.get(f"tap_schema.{name}", ())

@@ -178,7 +178,7 @@ def _find_coordinate_conversions(
     conversions = []
     for feature in features:
         feature_crs = _find_feature_crs(feature) or document_crs
-        conversions.append(find_crs_conversion_factors(feature_crs) or (1.0, 1.0))
+        conversions.append(find_planetocentric_factors(feature_crs) or (1.0, 1.0))
     return np.array(conversions, np.float64).reshape(-1, 2).T
 
 
@@ -239,7 +239,7 @@ def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def find_crs_conversion_factors(crs: str | None) -> tuple[float, float] | None:
+def find_planetocentric_factors(crs: str | None) -> tuple[float, float] | None:
     """Return the factors that convert coordinates of a frame to longitudes to the east and planetocentric latitudes.
 
     Parameters

@@ -13,7 +13,7 @@ from hven.model.sky import _tfcat as tfcat
 from hven.model.sky._geojson import (
     GeoJsonError,
     GeoJsonFeatures,
-    find_crs_conversion_factors,
+    find_planetocentric_factors,
     parse_geojson,
     to_geojson_geometries,
     to_planetocentric_latitudes,
@@ -48,7 +48,7 @@ __all__ = [
     "ParsedRegions",
     "build_regions_from_shapes",
     "detect_region_format",
-    "find_crs_conversion_factors",
+    "find_planetocentric_factors",
     "parse_geojson",
     "parse_region_file",
     "parse_region_texts",

@@ -562,7 +562,7 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
             guesses[number] = (
                 None  # beside no column of the name behind it e_ may mean something else: energy, electron
             )
-        elif guesses[number] == "src.redshift" and _normalize_column_name(name) == "z" and _has_other_axes(names):
+        elif guesses[number] == "src.redshift" and _normalize_column_name(name) == "z" and _has_cartesian_axes(names):
             guesses[number] = None
     main_ucds: set[str] = set()
     for number, ucd in enumerate(guesses):
@@ -587,7 +587,7 @@ def _find_measured_column_name(name: str) -> str | None:
     return _normalize_column_name(match["after"] or match["before"])
 
 
-def _has_other_axes(names: set[str]) -> bool:
+def _has_cartesian_axes(names: set[str]) -> bool:
     """Check whether a column z stands beside x and y, or U, V, W of a velocity."""
     return any(pair <= names for pair in ({"x", "y"}, {"vx", "vy"}, {"u", "v", "w"}))
 

@@ -254,7 +254,7 @@ def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
     if address is not None:
         short = _find_service_name(text)
         if not short and not is_full and len(text) > MAX_ADDRESS_CHARACTERS:
-            short = _shorten_address(text)
+            short = _shorten_url(text)
         short = short or text
         title = text if short != text else ""
         is_picture = kind == "picture" and address[0].lower().startswith("http")
@@ -277,7 +277,7 @@ def _find_service_name(address: str) -> str:
     return ""
 
 
-def _shorten_address(address: str) -> str:
+def _shorten_url(address: str) -> str:
     """Shorten a long address to its file name, or to the host if it has a query."""
     base, query, _ = address.partition("?")
     if query:

@@ -326,7 +326,7 @@ def _search_features(
     if not is_exact and rows.num_rows < MAX_SUGGESTIONS:
         substring_test = _build_substring_condition(gazetteer.name_column, name_text)
         substring_condition = syntax_tree.join_conditions_with_and(substring_test, body_condition)
-        rows = _merge_rows(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
+        rows = _join_distinct_suggestions(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
     features = []
     for row in rows.to_pylist():
         name, body_name, lon, lat = (row[column_name] for column_name in columns[:4])
@@ -397,7 +397,7 @@ def _suggest_row_names(
         rows = _fetch_rows(table, columns, prefix_condition, runner)
         if rows.num_rows < MAX_SUGGESTIONS:
             substring_condition = _build_substring_condition(name, name_text)
-            rows = _merge_rows(rows, _fetch_rows(table, columns, substring_condition, runner))
+            rows = _join_distinct_suggestions(rows, _fetch_rows(table, columns, substring_condition, runner))
         for row in rows.to_pylist():
             coordinates = [row[coordinate_name] for coordinate_name in position or ()]
             if coordinates and None not in coordinates:
@@ -437,7 +437,7 @@ def _fetch_rows(
     return runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
 
-def _merge_rows(first: pa.Table, second: pa.Table) -> pa.Table:
+def _join_distinct_suggestions(first: pa.Table, second: pa.Table) -> pa.Table:
     all_rows = [*first.to_pylist(), *second.to_pylist()]
     distinct_rows = list(dict.fromkeys(tuple(row.items()) for row in all_rows))
     kept_rows = [dict(row) for row in distinct_rows[:MAX_SUGGESTIONS]]

@@ -110,7 +110,7 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
     return ()
 
 
-def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
+def join_form_field_parameters(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
     """Join the parts of fields; return also whether there were any."""
     parameters = list(pairs)
     own_parameters = {RADIUS_PARAMETER, RADIUS_UNIT_PARAMETER, CADENCE_COLUMN_PARAMETER}

@@ -110,7 +110,7 @@ def _read_form_conditions(page_context: PageContext) -> tuple[list[tuple[str, st
     page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
     query_items = page_context.request.query_params.multi_items()
     parameters = [(name, value) for name, value in query_items if name not in page_parameters]
-    return search_fields.join_field_parts(parameters)
+    return search_fields.join_form_field_parameters(parameters)
 
 
 def _parse_search(

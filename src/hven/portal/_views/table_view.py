@@ -110,7 +110,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
         *ignored_parameters,
     }
     pairs = [(name, value) for name, value in query_params.multi_items() if name not in page_parameters]
-    pairs, parted = search_fields.join_field_parts(pairs)
+    pairs, parted = search_fields.join_form_field_parameters(pairs)
     table_view = build_table_view(page_context, table)
     search = parse_table_search(table_view, page_context, pairs)
     state = _compute_table_state(page_context, table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from hven.formats.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
-from hven.jobs import JobDefinition, JobQuota
+from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model.errors import format_message
 from hven.model.params import Param
 from hven.model.types import INT64
@@ -106,5 +106,5 @@ JOB = JobDefinition(
     check=check_hips_job_params,
     access="private",
     is_served=True,
-    quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
+    quota=JobTypeLimits(running_limit=1, duration_limit_seconds=7 * 86_400),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from hven.jobs import JobDefinition, JobQuota
+from hven.jobs import JobDefinition, JobTypeLimits
 from hven.model import deadlines
 from hven.model.errors import format_message
 from hven.model.params import Param
@@ -108,5 +108,5 @@ JOB = JobDefinition(
     check=check_preparation_job_params,
     access="private",
     is_served=True,
-    quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
+    quota=JobTypeLimits(running_limit=1, duration_limit_seconds=7 * 86_400),
 )

@@ -82,7 +82,7 @@ class SyncStateStore:
                 table_watermarks = self._cached_watermarks.get((snapshot, updated))
                 if table_watermarks is None:
                     text = connection.execute(_build_state_query(snapshot)).scalar_one()
-                    table_watermarks = _parse_watermarks(text)
+                    table_watermarks = _parse_full_read_time_and_watermarks(text)
                 watermarks_by_table[table] = new_cache[snapshot, updated] = table_watermarks
         self._cached_watermarks = new_cache
         return watermarks_by_table
@@ -92,7 +92,7 @@ def _build_state_query(snapshot_id: str) -> sa.Select[Any]:
     return sa.select(sync_state.c.state).where(sync_state.c.snapshot == snapshot_id)
 
 
-def _parse_watermarks(state_text: str) -> tuple[str | None, list[Any]]:
+def _parse_full_read_time_and_watermarks(state_text: str) -> tuple[str | None, list[Any]]:
     """Return the time of the last full read, and the watermarks of the source entries."""
     state = json.loads(state_text)
     full_read_time = None

@@ -24,7 +24,7 @@ _QUALIFIED_NAME_PATTERN = re.compile(
 )
 
 
-class AdqlConditionWriter:
+class TapSourceConditionWriter:
     """The columns and values of a condition in ADQL (see `hven.sources._reading.watermarks.ConditionWriter`).
 
     Parameters

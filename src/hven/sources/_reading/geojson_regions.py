@@ -58,7 +58,7 @@ class GeometryFrames:
         notes: list[str] = []
         factors_by_word: list[tuple[float, float]] = []
         for word in words:
-            conversion = region_files.find_crs_conversion_factors(word)
+            conversion = region_files.find_planetocentric_factors(word)
             if conversion is None:
                 notes.append(
                     f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
@@ -417,11 +417,11 @@ def _wrap_longitudes(west: Any, east: Any) -> Any:
     return np.stack([low, high], axis=1)
 
 
-def _write_shape_texts(word: str, values: npt.NDArray[np.float64], bounds: Any) -> pa.Array:
-    texts = pa.array(values).cast(pa.string())
+def _write_shape_texts(shape_word: str, coordinates: npt.NDArray[np.float64], offsets: Any) -> pa.Array:
+    texts = pa.array(coordinates).cast(pa.string())
     texts = pc.replace_substring_regex(texts, r"^(-?\d+)\.0$", r"\1")
-    joined_texts = _join_texts(texts, bounds)
-    return pc.binary_join_element_wise(pa.scalar(word), joined_texts, " ")
+    joined_texts = _join_texts(texts, offsets)
+    return pc.binary_join_element_wise(pa.scalar(shape_word), joined_texts, " ")
 
 
 def _join_texts(texts: pa.Array, bounds: Any) -> pa.Array:

@@ -15,7 +15,7 @@ from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext
-from hven.sources._reading.adql_conditions import AdqlConditionWriter, quote_adql_table_name
+from hven.sources._reading.adql_conditions import TapSourceConditionWriter, quote_adql_table_name
 from hven.sources._reading.batch_slicing import split_batches
 from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import build_source_batch, resolve_column_names
@@ -146,7 +146,7 @@ class TapSource(WatermarkSource):
         if self.table is None:
             return []
         spellings = dict.fromkeys((self.table, self.table.replace('"', ""), quote_adql_table_name(self.table)))
-        literal_writer = AdqlConditionWriter({})
+        literal_writer = TapSourceConditionWriter({})
         table_literals = ", ".join(map(literal_writer.write_literal, spellings))
         text = (
             f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name "
@@ -184,7 +184,7 @@ class TapSource(WatermarkSource):
             return None
         text = (
             f"SELECT description FROM TAP_SCHEMA.tables WHERE table_name = "
-            f"{AdqlConditionWriter({}).write_literal(self.table)}"
+            f"{TapSourceConditionWriter({}).write_literal(self.table)}"
         )
         try:
             table = self.tap.query_page(text, 10, is_small=True).table
@@ -194,14 +194,14 @@ class TapSource(WatermarkSource):
         return next((str(description).strip() for description in descriptions if description), None)
 
     @cached_property
-    def _condition_writer(self) -> AdqlConditionWriter:
+    def _condition_writer(self) -> TapSourceConditionWriter:
         names_by_lower = {name.lower(): name for name in self._columns}
         spellings_by_name: dict[str, str] = {}
         for column, spelling in self._described_columns:
             name = names_by_lower.get(column.name.lower())
             if name is not None:
                 spellings_by_name[name] = spelling
-        return AdqlConditionWriter(spellings_by_name)
+        return TapSourceConditionWriter(spellings_by_name)
 
     @cached_property
     def paging_key(self) -> PagingKey | None:
@@ -393,13 +393,13 @@ class TapSource(WatermarkSource):
                     remedy="say `key`: an indexed column by which they can be asked for page by page",
                 )
 
-    def _read_rows_of_keys(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _read_rows_of_keys(self, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         waiting = list(reversed(self._key_portions or ()))
         number = 1
         while waiting:
             portion = waiting.pop()
             condition = self._condition_writer.join_key_conditions(self._picked_columns, portion)
-            select = self._write_select(names, further_conditions=[condition])
+            select = self._write_select(column_names, further_conditions=[condition])
             page = self.tap.query_page(select, UNLIMITED_MAXREC)
             if page.overflow:
                 if len(portion) == 1:
@@ -411,7 +411,7 @@ class TapSource(WatermarkSource):
                 waiting += [portion[half:], portion[:half]]
                 continue
             received_batches = page.table.to_batches()
-            yield from self._cast_batches(page.head.columns, received_batches, names, number)
+            yield from self._cast_batches(page.head.columns, received_batches, column_names, number)
             number += page.table.num_rows
 
     # --- queries ------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa
     return fitting_values.cast(arrow_type), np.asarray(is_beyond)
 
 
-def build_decimal_text_deviation(column: str, file: str) -> ReadDeviation:
+def build_int64_overflow_deviation(column: str, file: str) -> ReadDeviation:
     """Describe a column of whole numbers that is read as decimal text.
 
     Parameters
@@ -80,7 +80,7 @@ __all__ = [
     "MAX_INT64",
     "MAX_UINT64_DIGITS",
     "MIN_INT64",
-    "build_decimal_text_deviation",
+    "build_int64_overflow_deviation",
     "convert_whole_numbers",
     "has_values_beyond_int64",
 ]

@@ -24,7 +24,7 @@ from hven.sources._reading.fits_columns import (
     read_fits_fields,
 )
 from hven.sources._reading.text_rows import list_null_words
-from hven.sources._reading.whole_numbers import INT64_REASON, build_decimal_text_deviation, has_values_beyond_int64
+from hven.sources._reading.whole_numbers import INT64_REASON, build_int64_overflow_deviation, has_values_beyond_int64
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FitsTableSource(FileByFileSource):
         finally:
             stream.close()
         for name in sorted(text_names):
-            self.context.report_deviation(build_decimal_text_deviation(name, file_name))
+            self.context.report_deviation(build_int64_overflow_deviation(name, file_name))
         return [item.to_uint64_text_field() if item.name in text_names else item for item in fields]
 
     def _read_fits_plus_columns(self) -> list[Column]:
