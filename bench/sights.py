@@ -102,7 +102,7 @@ def gallery(connection: http.client.HTTPConnection) -> Journey:
         for shot in shots:
             parts = urlsplit(shot)
             if not got(f"{parts.path}?{parts.query}").startswith(b"\x89PNG"):
-                raise RuntimeError(f"{shot} is no picture")
+                raise RuntimeError(f"{shot} is not a picture")
 
     found = median(look, 5, 2) * 1e3
     return against(

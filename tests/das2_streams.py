@@ -47,7 +47,7 @@ class Plane:
             return np.dtype(TYPES[self.type]).itemsize
         found = re.fullmatch(r"(ascii|time)(\d+)", self.type)
         if not found or not int(found[2]):
-            raise StreamError(f"{self.type!r} is no type")
+            raise StreamError(f"{self.type!r} is not a type")
         return int(found[2])
 
     def read(self, raw: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ class Plane:
                 try:
                     return np.char.rstrip(stripped, b"Z").astype(str).astype("datetime64[us]").astype(np.int64)
                 except ValueError as error:
-                    raise StreamError(f"{stripped[0]!r} is no time: {error}") from None
+                    raise StreamError(f"{stripped[0]!r} is not a time: {error}") from None
             try:
                 found = stripped.astype(np.float64)
             except ValueError as error:
@@ -188,7 +188,7 @@ def _read_packet(raw: bytes, at: int) -> tuple[bytes, bytes, int]:
     head = raw[at : at + 10]
     length = head[4:10].strip()
     if len(head) < 10 or head[3:4] != b"]" or not length.isdigit():
-        raise StreamError(f"{head!r} is no head of a packet, at {at}")
+        raise StreamError(f"{head!r} is not a head of a packet, at {at}")
     end = at + 10 + int(length)
     if end > len(raw):
         raise StreamError(f"a packet of {int(length)} bytes breaks off, at {at}")
@@ -269,14 +269,14 @@ def find_das2c_faults(raw: bytes) -> list[str]:
                 if width and not 9 <= int(width[1]) <= 24:
                     faults.append(f"{one.get('name')}: {width[0]}")
                 if not all(map(_IDENTIFIER.fullmatch, filter(None, one.get("name", "").split(".")))):
-                    faults.append(f"{one.get('name')!r} is no identifier")
+                    faults.append(f"{one.get('name')!r} is not an identifier")
         elif root.tag == "dataset":
             for one in root.findall("data"):
                 roles = {each.get("use", "center") for each in one if each.tag in {"scalar", "vector"}}
                 faults += [] if "center" in roles else [f"{one.get('name')} has no center, which das2py is asked for"]
             for one in [*root.findall("coord"), *root.findall("data")]:
                 names = (one.get("physDim", ""), one.get("name", ""))
-                faults += [f"{name!r} is no identifier" for name in names if not _IDENTIFIER.fullmatch(name)]
+                faults += [f"{name!r} is not an identifier" for name in names if not _IDENTIFIER.fullmatch(name)]
                 faults += [f"use={each.get('use')!r}" for each in one if each.get("use", "center") not in _ROLES]
                 listed = (values for values in one.iter("values") if "valTerm" not in values.attrib)
                 faults += ["values with semicolons" for values in listed if ";" in (values.text or "")]
@@ -295,7 +295,7 @@ def _parse_stream_3(raw: bytes) -> Stream:
             continue
         head = _PACKET_HEAD_3.match(raw, at)
         if head is None:
-            raise StreamError(f"{raw[at : at + 12]!r} is no head of a packet, at {at}")
+            raise StreamError(f"{raw[at : at + 12]!r} is not a head of a packet, at {at}")
         kind, number, body = head[2], head[3].lstrip(b"0"), raw[head.end() : head.end() + int(head[4])]
         if len(body) < int(head[4]):
             raise StreamError(f"a packet of {int(head[4])} bytes breaks off, at {at}")
@@ -308,7 +308,7 @@ def _parse_stream_3(raw: bytes) -> Stream:
             root = _parse_xml(body)
             stream.version = root.get("version", "")
             if root.tag != "stream" or stream.version != "3.0" or root.get("type") != "das-basic-stream":
-                raise StreamError("the head is no stream of das 3.0")
+                raise StreamError("the head is not a stream of das 3.0")
             stream.properties = _read_properties_3(root)
         elif kind == b"Hx":
             current[number] = _read_dataset(_parse_xml(body))

@@ -140,7 +140,7 @@ def test_a_build_makes_the_pictures_and_asks_for_what_it_needs(
 def test_a_site_without_pictures_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(body_maps, "INSTALLED_DIRECTORY", tmp_path)
     assert not body_maps.has_installed_base_maps()
-    (tmp_path / "Mars-imagery.txt").write_text("a notice is no picture")
+    (tmp_path / "Mars-imagery.txt").write_text("a notice is not a picture")
     assert not body_maps.has_installed_base_maps()
     (tmp_path / "Mars-imagery.jpg").write_bytes(b"")
     assert body_maps.has_installed_base_maps()

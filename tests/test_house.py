@@ -195,7 +195,7 @@ def test_modules_are_short_and_say_what_they_are_for():
     ]
     first = {name(path): text(path).partition("\n")[0] for path in MODULES}
     dumb = [
-        f"the first line of {one} is no sentence about it: {line!r}"
+        f"the first line of {one} is not a sentence about it: {line!r}"
         for one, line in first.items()
         if not re.match(r'r?"""\S.{15,}', line)
     ]

@@ -86,8 +86,8 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
     ("path", "options", "error", "message"),
     [
         ("/none", {}, UserError, "answers 404"),
-        ("/around", {}, UserError, "leads on and on"),
-        ("/file", {}, UserError, "no http or https address"),
+        ("/around", {}, UserError, "redirects too often"),
+        ("/file", {}, UserError, "not an http or https address"),
         ("/short", {}, UserError, "broke off"),
         ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "more than 100"),
     ],
@@ -126,22 +126,22 @@ def test_addresses_that_are_not_public(address):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("ftp://x/y", "no http"),
-        ("nonsense", "no http"),
+        ("ftp://x/y", "not an http"),
+        ("nonsense", "not an http"),
         ("http://u:p@example.org/", "must not hold a password"),
         ("http://x.invalid/", "no machine"),
-        ("http://[", "no http"),
-        ("http://[::1", "no http"),
-        ("http://a]b/", "no http"),
-        ("http://host:99999/", "no http"),
-        ("http://host:port/", "no http"),
+        ("http://[", "not an http"),
+        ("http://[::1", "not an http"),
+        ("http://a]b/", "not an http"),
+        ("http://host:99999/", "not an http"),
+        ("http://host:port/", "not an http"),
         ("http://ho st/", "no"),
         ("http://host\x00/", "no"),
         ("http://host\n.example/", "no"),
         ("http://\u2028/", "no"),
         ("http://" + "a" * 70_000 + "/", "no"),
         ("http://" + "a" * 64 + ".org/", "no"),
-        ("http:///x", "no http"),
+        ("http:///x", "not an http"),
         ("http://..../", "no"),
         ("http://xn--\u00e9/", "no"),
     ],
@@ -197,7 +197,7 @@ def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
     with http_client.stream_answer("GET", site + "/none", allow_private=True) as answer:
         assert answer.status == 404
     with (
-        pytest.raises(UserError, match="leads on and on"),
+        pytest.raises(UserError, match="redirects too often"),
         http_client.stream_answer("GET", site + "/around", allow_private=True),
     ):
         pass
@@ -209,7 +209,10 @@ def test_streams_tell_every_status_and_follow_if_they_may(site, monkeypatch):
         http_client.stream_answer("GET", site + "/inside"),
     ):
         pass
-    with pytest.raises(UserError, match="no http or https address"), http_client.stream_answer("GET", site + "/file"):
+    with (
+        pytest.raises(UserError, match="not an http or https address"),
+        http_client.stream_answer("GET", site + "/file"),
+    ):
         pass
 
 

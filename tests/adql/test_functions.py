@@ -407,7 +407,7 @@ MISUSES = {
     "LOWER(1)": "must be a string",
     "AREA(1)": "must be a geometry",
     "POLYGON(1,2,3,4,5)": "POLYGON",
-    "ivo_to_jd('not a time')": "no timestamp",
+    "ivo_to_jd('not a time')": "not a timestamp",
     "POINT('a')": "POINT",
     "ATAN2(1)": "ATAN2 takes 2 arguments, and 1 is given",
 }
@@ -601,7 +601,7 @@ def test_spectra_as_astropy(one, two):
 
 def test_spectra_say_what_they_need():
     assert evaluate_expression("gavo_specconv(0, 'nm', 'Hz')") is None
-    for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is no unit", "gavo_specconv(ra, 'Hz')": "'deg' is no unit"}.items():  # fmt: skip
+    for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is not a unit", "gavo_specconv(ra, 'Hz')": "'deg' is not a unit"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
             bind_query(
                 parse_query(f"SELECT {text} FROM t"),

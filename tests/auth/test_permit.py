@@ -256,7 +256,7 @@ def test_private_tables_need_a_yes_and_no_no():
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
     assert not is_table_visible(SECRET, OWNER_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, ())
-    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (OddRowsHiddenPolicy("n"),)), "no opinion is no yes"
+    assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (OddRowsHiddenPolicy("n"),)), "no opinion is not a yes"
     assert not apply_access_control(bound(query(ref(SECRET)), SECRET), OWNER_PRINCIPAL, DEFAULT_POLICIES)[1].is_public
     assert ANONYMOUS_PRINCIPAL.is_anonymous
     assert not OWNER_PRINCIPAL.is_anonymous

@@ -72,7 +72,7 @@ def test_failures_are_told_ever_later_and_forgotten():
     assert pauses[: session.FREE_ACCOUNT_FAILURES] == [0.0] * session.FREE_ACCOUNT_FAILURES
     assert pauses[session.FREE_ACCOUNT_FAILURES : session.FREE_ACCOUNT_FAILURES + 5] == [0.5, 1.0, 2.0, 4.0, 8.0]
     assert set(pauses[session.FREE_ACCOUNT_FAILURES + 5 :]) == {session.MAX_DELAY_SECONDS}
-    assert fail("elsewhere", "anna") == session.MAX_DELAY_SECONDS, "the account, wherever it is tried"
+    assert fail("elsewhere", "anna") == session.MAX_DELAY_SECONDS, "the account, wherever it must be tried"
     assert fail("a", "bert") == session.MAX_DELAY_SECONDS, "the address, whatever it tries"
     assert fail("b", "bert") == 0.0
     clock[0] += session.FAILURE_WINDOW_SECONDS + 1

@@ -161,7 +161,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["half.csv.gz"], 1, "damaged or cut short"),
         (["half.xml"], 1, "not well-formed XML"),
         (["half.sqlite"], 1, "half.sqlite"),
-        (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); say which table with --table"),
+        (["two.sqlite"], 2, "tables and views: one (0 rows), two (0 rows); choose which table with --table"),
         (["two.sqlite", "--table", "three"], 1, "no such table: three; its tables are one, two"),
         (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
         (["nothing.csv"], 1, "no file nothing.csv"),
@@ -390,7 +390,7 @@ def test_ctrl_c_publishes_nothing(site: Path) -> None:
 
 
 def test_a_store_that_is_damaged(site: Path) -> None:
-    (site / "var/hven.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
+    (site / "var/hven.sqlite").write_bytes(b"this is not a database, whatever its name says" * 100)
     for extra in ("hven.sqlite-wal", "hven.sqlite-shm"):
         (site / "var" / extra).unlink(missing_ok=True)
     told = run_hven("status", "--site", site, expected_code=3).stderr

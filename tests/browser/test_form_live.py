@@ -37,7 +37,7 @@ def test_a_fault_stands_beside_its_field(tab: BrowserTab) -> None:
     page.wait_for_selector(".fault")
     assert page.get_attribute("input[name=vmag]", "aria-invalid") == "true"
     assert "no number" in page.inner_text("fieldset[data-ask=vmag] + .fault")
-    assert page.inner_text("[data-unused]").strip() == "Not used: vmag 'bright' is no number"
+    assert page.inner_text("[data-unused]").strip() == "Not used: vmag 'bright' is not a number"
     page.fill("input[name=vmag]", "..6")
     page.wait_for_selector(".fault", state="detached")
     assert not page.is_visible("[data-unused]")

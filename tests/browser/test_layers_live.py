@@ -202,7 +202,7 @@ def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: BrowserTab) -
     moved = page.evaluate("() => window.hven.body.globe.locateOnPage(355, -60)")
     assert abs(moved["x"] - at["x"] + 200) < 3, "and goes with it, over longitude 0, too"
     page.wait_for_function("() => Number(new URLSearchParams(location.search).get('_map')?.split(',')[2]) > 2")
-    assert "c1=" not in page.url, "what is dragged is no box"
+    assert "c1=" not in page.url, "what is dragged is not a box"
     page.focus("canvas.body")
     page.keyboard.press("0")
     page.wait_for_function("() => window.hven.body.globe.plane.zoom === 1")

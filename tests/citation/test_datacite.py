@@ -175,10 +175,10 @@ def test_identifiers_have_checksums() -> None:
     [
         ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, for '0000-0002-1825-0098' is none"),
         ('ror: "https://ror.org/02feahw73"}\n  - {', 'ror: "https://ror.org/02feahw74"}\n  - {', "warning psz2.yaml:6: creators: ror is left out"),
-        ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is no relation of DataCite"),
-        ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is no identifier of a work"),
+        ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is not a relation of DataCite"),
+        ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is not an identifier of a work"),
         ("role: DataCurator", "role: Curator", "error psz2.yaml:9: contributors.role must be one of"),
-        ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is no DOI"),
+        ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is not a DOI"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, told: str) -> None:

@@ -89,7 +89,7 @@ def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
     assert told[:5] == [
         f"{place}:12:27: the collection has no such file (any more) (row c); put the file back, or correct the template",
         f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); put it back, or ingest the collection again",
-        f"warning: {place}:16:9: #preview leads twice to https://vo.example/collections/maps/files/data/a.png (row a); say more precisely which rows belong to a row: where, if",
+        f"warning: {place}:16:9: #preview leads twice to https://vo.example/collections/maps/files/data/a.png (row a); write more precisely which rows belong to a row: where, if",
         f"{place}:17:36: {there}/lost: its server answers 404 (row d); correct the template, or the address",
         f"warning: {place}:17:36: {there}/sick: its server answers 500 (row e); correct the template, or the address",
     ]

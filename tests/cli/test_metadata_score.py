@@ -294,7 +294,7 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
     listed.write_text(json.dumps(DESISE) if form == "desise" else "# the UAT\nSolar physics\nsun\nold-word\n")
     told = run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path).stdout.splitlines()
     said = [line.partition("stars.yaml:")[2] for line in told if "subjects: '" in line]
-    assert said[0] == "3:27: subjects: 'solar-physiks' is no term of uat; did you mean 'solar-physics'?"
+    assert said[0] == "3:27: subjects: 'solar-physiks' is not a term of uat; did you mean 'solar-physics'?"
     assert said[1:] == (
         ["4:3: subjects: 'old word' is not used any more in uat; write sun"] if form == "desise" else []
     )
@@ -306,7 +306,7 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read: no such file"), ("", "has no terms"), ("{}", "is no list of terms in the IVOA's JSON"), ('{"terms": 3}', "is no list"), ("<rdf/>", "is no list"), ("\xff\xfe", "is no text")],
+    [(None, "cannot be read: no such file"), ("", "has no terms"), ("{}", "is not a list of terms in the IVOA's JSON"), ('{"terms": 3}', "is not a list"), ("<rdf/>", "is not a list"), ("\xff\xfe", "is neither a text")],
 )  # fmt: skip
 def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str) -> None:
     site_of(tmp_path, BARE, published=False)

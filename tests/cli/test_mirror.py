@@ -192,9 +192,9 @@ def test_how_it_is_followed(
     assert "sync" not in yaml.safe_load(path.read_text())
     # a descriptor that somebody else wrote stays as it is
     path.write_text(path.read_text().split("\n", 1)[1])
-    assert "is no mirror of" in run_hven("mirror", origin.url, "--site", copy, expected_code=1).stderr
+    assert "is not a mirror of" in run_hven("mirror", origin.url, "--site", copy, expected_code=1).stderr
     refused = run_hven("mirror", origin.url, "stars", "--site", copy, expected_code=1)
-    assert "is no mirror of" in refused.stderr
+    assert "is not a mirror of" in refused.stderr
     assert (
         "no public collection 'none'" in run_hven("mirror", origin.url, "none", "--site", copy, expected_code=1).stderr
     )

@@ -38,7 +38,7 @@ def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
     assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the Sun"
     told = done.stderr.splitlines()
     assert told[0].startswith(
-        f"hven: {hfc}: row 2: character 2 of the chain code is no digit from 0 to 7; correct the code"
+        f"hven: {hfc}: row 2: character 2 of the chain code is not a digit from 0 to 7; correct the code"
     )
     assert [line.partition(": row ")[2][:18] for line in told[1:4]] == [
         "3: the radius of t",

@@ -38,24 +38,24 @@ def test_what_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("registry", "said"),
     [
-        ("{id: 'a b'}", "registry.id: 'a b' is no identifier of a resource: it has ' '"),
+        ("{id: 'a b'}", "registry.id: 'a b' is not an identifier of a resource: it has ' '"),
         ("{id: 'a//b'}", "it has an empty part; letters, digits"),
         ("{id: 'a?b#c'}", "it has '#' '?'"),
-        ("{id: ivo://idok/x}", "registry.id: 'idok' is no authority of this site; did you mean 'idoc'?"),
+        ("{id: ivo://idok/x}", "registry.id: 'idok' is not an authority of this site; did you mean 'idoc'?"),
         ("{id: ivo://elsewhere.org/x}", "write authorities = [..] under [registry] in hven.toml"),
-        ("{id: ivo:x}", "is no authority of this site; write ivo://AUTHORITY/PATH"),
+        ("{id: ivo:x}", "is not an authority of this site; write ivo://AUTHORITY/PATH"),
         ("{id: ivo://idoc}", "it has an empty part"),
         ("{services: {mian.cone: x}}", "there is no table 'mian'; did you mean 'main'?"),
         ("{services: {main.sia-cut: x}}", "no face is called 'sia-cut'; did you mean 'sia-cutouts'?"),
         ("{services: {main.cine: x}}", "no face is called 'cine'; did you mean 'cone'?"),
         (
             "{services: {main.cone: {mirrors: [ftp://x.org]}}}",
-            "'ftp://x.org' is no address; write http://.. or https://..",
+            "'ftp://x.org' is not an address; write http://.. or https://..",
         ),
         ("{id: x, services: {main.cone: X}}", "registry: two records have the id ivo://idoc/x; give each its own"),
-        ("{also: [no uri]}", "registry.also: 'no uri' is no URI"),
-        ("{related: [{type: IsFriendOf}]}", "registry.related: 'IsFriendOf' is no relation"),
-        ("{related: [{type: IsPartOf, id: x}]}", "registry.related: 'x' is no identifier"),
+        ("{also: [no uri]}", "registry.also: 'no uri' is not a URI"),
+        ("{related: [{type: IsFriendOf}]}", "registry.related: 'IsFriendOf' is not a relation"),
+        ("{related: [{type: IsPartOf, id: x}]}", "registry.related: 'x' is not an identifier"),
         ("{related: [{title: x}]}", "lacks the key 'type'"),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_records_lack(tmp_path: Path) -> None:
     for said in ("no description", "no subjects", "no creators", "no licence", "there is no contact", "doi is left out, for 'mine' is none"):  # fmt: skip
         assert any(said in line for line in lines), (said, lines)
     lines = checked(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""))
-    assert any("nobody can write to the contact: it has no email" in line for line in lines), lines
+    assert any(" the contact: it has no email" in line for line in lines), lines
     assert checked(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""), toml=f'contact_email = "vo@x.org"\n{TOML}')[-1] == "1 descriptor: 0 errors, 0 warnings"  # fmt: skip
 
 

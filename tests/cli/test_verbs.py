@@ -48,10 +48,12 @@ def test_an_address_that_cannot_be_served_at(made: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert (
-            f"another program listens at 127.0.0.1:{port} already; stop it, or say --port N"
+            f"another program listens at 127.0.0.1:{port} already; stop it, or give --port N"
             in run_hven("serve", "--port", port, cwd=made, expected_code=2).stderr
         )
-    assert "no address of this machine" in run_hven("serve", "--host", "192.0.2.1", cwd=made, expected_code=2).stderr
+    assert (
+        "not an address of this machine" in run_hven("serve", "--host", "192.0.2.1", cwd=made, expected_code=2).stderr
+    )
     assert "no such address" in run_hven("serve", "--host", "nowhere.invalid", cwd=made, expected_code=2).stderr
     assert "--port" in run_hven("serve", "--port", 80000, cwd=made, expected_code=2).stderr
 
@@ -78,8 +80,8 @@ def test_the_site_is_the_one_we_are_in(made: Path, inside: str) -> None:
 
 
 def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
-    assert "no hven.toml here or above; say --site DIR" in run_hven("status", cwd=tmp_path, expected_code=2).stderr
-    assert f"{tmp_path} is no site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
+    assert "no hven.toml here or above; give --site DIR" in run_hven("status", cwd=tmp_path, expected_code=2).stderr
+    assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
 
 
 def test_a_site_is_not_made_twice(made: Path) -> None:
@@ -359,7 +361,7 @@ def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
     assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
     assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=made, expected_code=1).stderr
     assert (
-        "x.dat: no format has the extension .dat; say --format: arrow, csv"
+        "x.dat: no format has the extension .dat; give --format: arrow, csv"
         in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=made, expected_code=2).stderr
     )
     run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=made)

@@ -239,14 +239,14 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
         assert told["rows"] == [{"mag": 1.0, "stars": 1}]  # of what was found, whatever columns are shown
         assert told["faults"] == []
         assert "<th>Étoiles</th>" in ask(f"{here}/panes/counts", {"lang": "fr"}).text
-        assert "is no number" in ask(f"{here}/panes/counts", {"mag": "bright"}).text
+        assert "is not a number" in ask(f"{here}/panes/counts", {"mag": "bright"}).text
         assert ask(f"{here}/panes/none").status_code == ask("/collections/tiny/none/panes/counts").status_code == 404
 
 
 @pytest.mark.parametrize(
     ("was", "broken", "told"),
     [
-        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; mend it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
+        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct it: the plugin 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
         ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'"),
     ],
@@ -425,7 +425,7 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
         (Param(name="K", type=INT32, minimum=1, maximum=1000), "1001", "K=1001 is out of range"),
         (Param(name="K", type=INT64, maximum=5), "6", "K=6 is out of range"),
         (Param(name="FLAG", type=BOOLEAN), "maybe", "FLAG='maybe' is neither true nor false"),
-        (Param(name="WHEN", type=TIMESTAMP), "soon", "WHEN='soon' is no timestamp"),
+        (Param(name="WHEN", type=TIMESTAMP), "soon", "WHEN='soon' is not a timestamp"),
         (Param(name="K", type=INT32, many=True, maximum=5), "6", "K=6 is out of range"),
     ],
 )

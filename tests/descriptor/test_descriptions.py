@@ -202,7 +202,7 @@ def test_felis_reads_its_database(site, tmp_path, monkeypatch):
         ("datatype: int}", "datatypes: int}", r"tables\.Seen\.columns\.visit\.datatype: Field required"),
         ("primaryKey: [", "primaryKey: &a [", None),
         ('["#Object.id"]\n  columns:', '&a ["#Object.id"]\n  again: *a\n  columns:', "aliases"),
-        ("tap:table_index: 2", "tap:table_index: [2", "no YAML"),
+        ("tap:table_index: 2", "tap:table_index: [2", "not YAML"),
     ],
 )
 def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
@@ -297,7 +297,7 @@ def test_erddap(site, buoys):
     assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
     assert "jdbc:postgresql:db.example.org:5432/sea" in text
     assert "sesame" not in text
-    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read; a grid is no table" in text
+    assert "sst is left out: data sets of the type EDDGridFromNcFiles are not read; a grid is not a table" in text
     assert "old" not in made["tables"]
 
 

@@ -342,7 +342,7 @@ def test_lookups_by_several_keys(engine, directory, entries):
         ("{from: a, values: {x: 1}, low: k}", "'low' belongs to 'table'"),
         ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
         ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
-        ("{from: n, table: x.csv, default: none}", "'none' is no number"),
+        ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
         ("{from: [n, f], table: x.csv, key: [k, v], value: v}", "one of several keys is text or a whole number"),
     ],
 )

@@ -183,7 +183,7 @@ def test_codes_for_no_value_stand_apart(tmp_path, home):
     )
     (home / "a.csv").write_text("n,mag,count,x\n" + rows)
     text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
-    assert re.findall(r"# (\w+) reaches (\S+): .* say `(.*)`", text) == [
+    assert re.findall(r"# (\w+) reaches (\S+): .* write `(.*)`", text) == [
         ("mag", "99.99", "null: {mag: 99.99}"),
         ("x", "-999", "null: {x: -999}"),
     ]
@@ -285,8 +285,8 @@ def test_positions_of_oifits_and_codes_of_fits(home):
     fits.BinTableHDU.from_columns(columns, name="OI_TARGET").writeto(home / "a.fits")
     text = write_table_draft("x", "fits", {"files": "a.fits"}, home)
     assert read(text)["tables"]["main"]["position"] == ["raep0", "decep0"]
-    assert "say `null: {UD_DIAM: -1}` in the source" in text
-    assert "say `null: {TEFF: -2147483648}` in the source" in text
+    assert "write `null: {UD_DIAM: -1}` in the source" in text
+    assert "write `null: {TEFF: -2147483648}` in the source" in text
     options = {"files": "a.fits", "null": {"UD_DIAM": -1, "TEFF": -2147483648}}
     (batch,) = sources_fits.open(
         sources_fits.Options.model_validate(options), SourceContext(directory=home)
@@ -353,7 +353,7 @@ def test_a_database_of_several_tables_lists_them(tmp_path):
     site = Settings(directory=tmp_path)
     with pytest.raises(
         UsageError,
-        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); say which table with --table: --table b",
+        match=r"3 tables and views: a \(1 row\), b \(2 rows\), c \(view, 1 row\); choose which table with --table: --table b",
     ):
         create_descriptor(site, "db", str(tmp_path / "a.db"))
     path = create_descriptor(site, "db", str(tmp_path / "a.db"), table="c")
@@ -453,7 +453,8 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     (home / "a.csv").write_text("id,flux,seen,name\n" + "".join(lines).replace("13/01/2020", "2020-01-13"))
     text = write_table_draft("x", "csv", {"files": "a.csv"}, home)
     assert (
-        "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; say `null: {flux: ['3.4?']}`" in text
+        "99 of 100 values that were looked at are numbers, but not row 18 '3.4?'; write `null: {flux: ['3.4?']}`"
+        in text
     )
     assert (
         "its dates have 2 forms, %d/%m/%Y and ISO 8601; map it: coalesce(parse_time(seen, '%d/%m/%Y'), parse_time(seen))"
@@ -504,7 +505,7 @@ def test_refusals(tmp_path):
         ("two", "none.csv", SourceError, "no file none.csv"),
         ("two", str(tmp_path / "empty"), SourceError, "is a directory"),
         ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
-        ("two", str(tmp_path / "b.bin"), SourceError, "this is no text file"),
+        ("two", str(tmp_path / "b.bin"), SourceError, "this is not a text file"),
         ("two", "postgresql://u:p@h/db", UsageError, "belongs into a secret"),
     ]:
         with pytest.raises(error, match=message):
@@ -558,7 +559,7 @@ def test_chain_codes_of_hfc_become_regions(standard, tmp_path):
     assert [name for name, region in rows.items() if region is None] == ["ch_2"]
     # nine pixels wide and five high, west of the middle of the disc (longitude 147 then), a pixel is 0.15 degrees
     assert max(rows["ch_1"][::2]) - min(rows["ch_1"][::2]) == pytest.approx(9 * 0.155, abs=0.05)
-    assert "row 2: contour = character 3 of the chain code is no digit from 0 to 7" in report.format_text()
+    assert "row 2: contour = character 3 of the chain code is not a digit from 0 to 7" in report.format_text()
 
 
 def test_chain_codes_without_their_image_say_what_is_missing(tmp_path, home):

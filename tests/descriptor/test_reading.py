@@ -357,5 +357,5 @@ def test_only_descriptors_of_the_site_are_included(site, tmp_path_factory, file)
         f"collection: stars\ntitle: t\ninclude: {file.format(elsewhere=elsewhere)}\ntables: {{main: {{source: stars.csv}}}}\n",
     )
     said = "\n".join(map(str, check_descriptor(path, Settings(directory=site))))
-    assert "is no descriptor of this site" in said
+    assert "is not a descriptor of this site" in said
     assert "sesame" not in said

@@ -328,7 +328,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     there.tag = '"two"'
     with pytest.raises(StorageError, match="is another one now") as fault:
         run_on_snapshot(engine, snapshot, CONE)
-    assert "ingest the collection anew" in fault.value.remedy
+    assert "ingest the collection again" in fault.value.remedy
     assert "another one now" in (engine.find_missing_file(snapshot) or "")
     assert len(engine.verify_snapshot(snapshot, None, {}).faults) == 12
     there.tag = '"one"'

@@ -212,7 +212,7 @@ def test_without_a_root_it_is_said_what_would_serve_it(tmp_path: Path, site: Pat
     (site / "hven.toml").write_text("")
     text = create_descriptor(settings.load_settings(site), "far", str(catalogue(tmp_path / "far"))).read_text()
     assert "\n# engine: hats " in text
-    assert "say roots under [hats]" in text
+    assert "set roots under [hats]" in text
 
 
 def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, there: ServedFiles) -> None:
@@ -253,7 +253,7 @@ HARM = {
     "a gap": (lambda where: min(where.rglob("Npix=*.parquet")).unlink(), "has no file"),
     "another type": (_typed, "the column mag is float here, and double in"),
     "positions of other columns": (_swapped, "positions are not of its partition"),
-    "no catalogue": (lambda where: (where / "hats.properties").unlink(), "is no HATS catalogue"),
+    "no catalogue": (lambda where: (where / "hats.properties").unlink(), "is not a HATS catalogue"),
 }
 
 

@@ -58,7 +58,7 @@ def said(call) -> str:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"host": "no-such-host.invalid"}, ("no-such-host.invalid", "look at the host")),
+        ({"host": "no-such-host.invalid"}, ("no-such-host.invalid", "check the host")),
         ({"dbname": "nix"}, ('"nix" does not exist', "create it")),
         ({"user": "nobody"}, ("nobody", "user")),
     ],

@@ -171,7 +171,7 @@ def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
     monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(machines[1].url, user="guest", password="wrong"))
     (message,) = [message for (about, level, message) in levels(site) if about == "ops" and level == "error"]
     assert "refuses this user" in message
-    assert "look at url of [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
+    assert "check url of [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
 
 
 def test_changed_columns_are_told_and_mended(machines, site):
@@ -182,7 +182,7 @@ def test_changed_columns_are_told_and_mended(machines, site):
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
     assert "ALTER FOREIGN TABLE" in told["the column name is gone there: queries that read it fail"]
     assert "the column id is bigint there, and integer here" in told
-    assert "the column flux (real) is new there, and not to be seen here" in told
+    assert "the column flux (real) is new there, and not visible here" in told
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
 

@@ -418,9 +418,9 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
     ("said", "words"),
     [
         ("{by: time, column: tt}", "the table has no column 'tt'"),
-        ("{by: time, column: id}", "the column 'id' is no time but int32"),
+        ("{by: time, column: id}", "the column 'id' is not a time but int32"),
         ("{by: healpix}", "the table has no position"),
-        ("{by: time, column: t, every: 1 mnth}", "'1 mnth' is no length of time"),
+        ("{by: time, column: t, every: 1 mnth}", "'1 mnth' is not a duration"),
     ],
 )
 @pytest.mark.parametrize("columns", ["columns: {id: int32, t: timestamp}", "follow: true\n    columns: {t: timestamp}"])

@@ -316,7 +316,7 @@ def test_what_spark_does_not_compute_is_elsewhere():
 
 
 def test_no_address_is_refused_early():
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="not an address"):
         SparkCluster("http://head:15002")
 
 

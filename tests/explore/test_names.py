@@ -122,7 +122,7 @@ def test_places_of_a_body_are_completed(site: Site) -> None:
     assert mons.radius_degrees == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
     assert mons.radius_degrees >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
     assert "610" in mons.note
-    assert place_names.complete_place_name("o", CUBES, road, tables=every(site)) == [], "one letter is no beginning"
+    assert place_names.complete_place_name("o", CUBES, road, tables=every(site)) == [], "one letter is not a beginning"
     assert [one.name for one in place_names.complete_place_name("%", CUBES, road, tables=every(site))] == []
     assert [one.name for one in place_names.complete_place_name("100%_", CUBES, road, tables=every(site))] == [
         "100%_odd"
@@ -193,7 +193,7 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
         (fault,) = near(text, table).faults
         assert fault.message == (
-            "a radius of 200 km needs a known body" if text.endswith("km") else "'200 kHz' is no radius"
+            "a radius of 200 km needs a known body" if text.endswith("km") else "'200 kHz' is not a radius"
         )
 
 
@@ -204,7 +204,7 @@ def test_on_the_sky_the_rows_own_names_come_first(site: Site) -> None:
     assert offered[0].note == "101.287 -16.716", "the row's own; then what everybody knows, each name once"
     assert [one.name for one in offered].count("Sirius") == 1
     assert place_names.locate_place_name("M 31", STARS, road) == (10.6847, 41.269)
-    with pytest.raises(UserError, match="nobody knows the name 'Double'"):
+    with pytest.raises(UserError, match="no service knows the name 'Double'"):
         place_names.locate_place_name("Double", STARS, road)
     with pytest.raises(UserError, match="moves across the sky"):
         place_names.locate_place_name("Mars", STARS, road)

@@ -89,7 +89,7 @@ def test_a_word_is_no_date(site: Site) -> None:
         for one in parse_search(
             [("exp_mjd_end", "soon")], site.get_published_state().tables_by_name["night.main"].table
         ).faults
-    ] == ["'soon' is no date"]
+    ] == ["'soon' is not a date"]
 
 
 def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site: Site) -> None:

@@ -76,8 +76,8 @@ def test_partitions_are_read_back() -> None:
         (b"a,b\n1,2\n", "columns Norder and Npix"),
         (b"", "columns Norder and Npix"),
         (b"Norder,Npix\n1,2\n1,x\n", ":3"),
-        (b"Norder,Npix\n0,12\n", "no HEALPix order and pixel"),
-        (b"Norder,Npix\n30,0\n", "no HEALPix order and pixel"),
+        (b"Norder,Npix\n0,12\n", "not a HEALPix order and pixel"),
+        (b"Norder,Npix\n30,0\n", "not a HEALPix order and pixel"),
         (b"Norder,Npix\n1,4\n2,17\n", "Norder=1 Npix=4 and Norder=2 Npix=17 overlap"),
     ],
 )
@@ -106,7 +106,7 @@ def test_older_properties_have_the_names_of_today() -> None:
         "hats_nrows": "12",
         "obs_title": "two lines",
     }
-    with pytest.raises(SourceError, match="dataproduct_type is not said"):
+    with pytest.raises(SourceError, match="dataproduct_type is missing"):
         catalogues.parse_catalogue_properties(b"<html>")
 
 

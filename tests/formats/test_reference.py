@@ -66,7 +66,7 @@ def write_example(table_format: TableFormat, directory, monkeypatch: pytest.Monk
         text = data.decode().replace("\r\n", "\n").rstrip()
         assert text.count("\n") < MAX_SHOWN_LINES, "the example is too long for the page"
         return "\n".join([*lines, "```text", text, "```", ""])
-    assert table_format.reading_example, f"{table_format.name} is no text, and has no example of how it is read"
+    assert table_format.reading_example, f"{table_format.name} is not text, and has no example of how it is read"
     result = read_by_example(table_format, data, directory, monkeypatch)
     assert "Vega" in result
     file = f"answer.{table_format.extension}"

@@ -567,7 +567,7 @@ def test_rows_beyond_measure_are_looked_at_a_few_times(monkeypatch):
 
 
 def test_what_stands_among_rows_and_is_none():
-    with pytest.raises(SourceError, match="<FOO>, which is no row"):
+    with pytest.raises(SourceError, match="<FOO>, which is not a row"):
         values(table("<TABLEDATA><TR><TD>1</TD></TR><FOO/></TABLEDATA>"))
 
 

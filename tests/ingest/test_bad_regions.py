@@ -65,8 +65,8 @@ BAD = {
     "missing radius": ("chain", {"r_sun": None}, NO_REGION, "the radius of the disc is missing", "R_SUN or RSUN_OBS"),
     "missing date": ("chain", {"date_obs": None}, NO_REGION, "the point below the observer is missing", "give the date"),
     "no date": ("chain", {"date_obs": "soon"}, NO_REGION, "the point below the observer is missing", "give the date"),
-    "letter": ("chain", {"cc": f"44x{SQUARE}"}, NO_REGION, "contour = character 3 of the chain code is no digit", "correct the code"),
-    "never closes": ("chain", {"cc": "4" * 20}, NO_REGION, "contour = the contour ends 20 pixels from", "say the table of its steps"),
+    "letter": ("chain", {"cc": f"44x{SQUARE}"}, NO_REGION, "contour = character 3 of the chain code is not a digit", "correct the code"),
+    "never closes": ("chain", {"cc": "4" * 20}, NO_REGION, "contour = the contour ends 20 pixels from", "write the table of its steps"),
     "NaN start": ("chain", {"x": float("nan")}, NO_REGION, "a place of the contour is missing, or no number", "correct it"),
     "infinite start": ("chain", {"x": 1e308}, NO_REGION, "a place of the contour is missing, or no number", "correct it"),
     "another rotation": ("chain", {"c_rotation": 2081}, NO_REGION, "the rotation number is not that of the date", "correct the number or the date"),
@@ -92,7 +92,7 @@ BAD = {
     "all of it": ("geojson", ring([-180, -90], [180, -90], [180, 90], [-180, 90]), NO_REGION, "without an outline, for the region is all of the sphere", "s_region left empty"),
     "wrong shape": ("geojson", ring([0, 0], [0, 10], [10, 10], [10, 0]), STAYS, "", ""),
     "shape of many": ("geojson", ring(*MANY.tolist()), STAYS, "", ""),
-    "no shape": ("geojson", {"geometry": "{"}, NO_REGION, "the text is no geometry of GeoJSON", "give a Polygon or MultiPolygon"),
+    "no shape": ("geojson", {"geometry": "{"}, NO_REGION, "the text is not a geometry of GeoJSON", "give a Polygon or MultiPolygon"),
 }  # fmt: skip
 
 

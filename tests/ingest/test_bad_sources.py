@@ -154,7 +154,7 @@ def test_a_source_that_stops_midway(served):
         assert "data: the file ends in the middle of its last record" in served.refused()
         served.put("[" + text.strip().replace("\n", ",\n")[:-20])
         assert (
-            "data:200: the file ends within its list, in record 200; it was cut short: get it anew" in served.refused()
+            "data:200: the file ends within its list, in record 200; it was cut short: get it again" in served.refused()
         )
 
 

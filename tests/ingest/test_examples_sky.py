@@ -167,7 +167,7 @@ def features(site, base, reports):
     assert all(row["c1min"] > row["c1max"] for row in across)
     text = reports["hfc1ch"].format_text()
     assert f"{sum(row['region_quality'] == 'exact' for row in found.values())} rows with an exact region" in text
-    assert "row 26: contour = character 41 of the chain code is no digit from 0 to 7" in text
+    assert "row 26: contour = character 41 of the chain code is not a digit from 0 to 7" in text
     said = r"the contour ends \.\. pixels from where it begins, and does not close; correct .*: 1 row"
     assert re.search(said, reports["hfc1fi"].text())
     for row in rows(site, "SELECT * FROM hfc1fi.epn_core WHERE s_region IS NOT NULL"):

@@ -103,7 +103,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     assert sum(one.count for rule, one in table.findings.items() if rule.startswith("s_region: contour")) == 11
     text = report.format_text()
     assert "info: 4 rows with an exact region" in text
-    assert "rows.json row 7: contour = character 5 of the chain code is no digit from 0 to 7" in text
+    assert "rows.json row 7: contour = character 5 of the chain code is not a digit from 0 to 7" in text
     assert (
         "no region can be made of the contour: the rotation number is not that of the date; correct the number" in text
     )

@@ -174,9 +174,9 @@ def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: JobService) -
     theirs = made(desk, who=KEPLER, run=False)
     with pytest.raises(ForbiddenError):
         made(desk, theirs, who=TYCHO)
-    with pytest.raises(ParamError, match="DEPENDS_ON='nothing' is no job"):
+    with pytest.raises(ParamError, match="DEPENDS_ON='nothing' is not a job"):
         made(desk, DEPENDS_ON="nothing")
-    with pytest.raises(ParamError, match="PARENT='nothing' is no job"):
+    with pytest.raises(ParamError, match="PARENT='nothing' is not a job"):
         made(desk, PARENT="nothing")
 
 

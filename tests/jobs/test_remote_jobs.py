@@ -434,11 +434,11 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
         ([(200, {}, "<html><body>log in</body></html>")], "instead of a job"),
         ([(200, {}, "<!DOCTYPE html><html>")], "a page instead of a job"),
         ([(200, {}, '<!DOCTYPE a [<!ENTITY x "y">]><job>&x;</job>')], "a page instead of a job"),
-        ([(200, {}, "")], "something that is no XML"),
+        ([(200, {}, "")], "something that is not XML"),
         ([(500, {}, "<b>out of order</b>")], "has not answered for 0.5 seconds: 127.0.0.1 answers 500: out of order"),
         ([job("ABORTED")], "was aborted: it does not say why"),
         ([job("ERROR", "<uws:errorSummary><uws:message>no &lt;flux&gt;</uws:message></uws:errorSummary>")], "failed: no <flux>"),
-        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is no http or https address"),
+        ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="file:///etc/passwd"/></uws:results>')], "is not an http or https address"),
         ([job("COMPLETED", '<uws:results><uws:result id="r" xlink:href="{url}/missing"/></uws:results>')], "answers 404"),
     ],
 )  # fmt: skip

@@ -131,7 +131,7 @@ FAULTS = [
         C + "params: {A: {type: int32, default: x}}\n",
         "jobs/bad.yaml:3:27: params.A.default: A='x' is not a whole number",
     ),
-    (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is no regular expression"),
+    (C + "params: {A: {pattern: '['}}\n", "jobs/bad.yaml:3:14: params.A.pattern is not a regular expression"),
     (C + "params: {A: {file: true, default: x}}\n", "jobs/bad.yaml:3:26: params.A: a file has no 'default'"),
     (
         C + "results: {r: {file: /etc/passwd, type: text/plain}}\n",
@@ -186,7 +186,7 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     write(tmp_path, "late", C, p_py="")
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
-    assert "is no program that may be run; looked at jobs/./p.py; chmod +x" in str(
+    assert "is not a program that may be run; looked at jobs/./p.py; chmod +x" in str(
         declared_types.find_job_declaration_faults(settings(tmp_path))[0]
     )
     program.chmod(0o755)

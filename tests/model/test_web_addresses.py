@@ -12,7 +12,7 @@ WRONG = ["https://[", "http://[::1", "//[", "http://a]b/", "http://host:port/", 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(UserError, match="no http or https address"):
+    with pytest.raises(UserError, match="not an http or https address"):
         split_address(text)
     assert not split_address_or_empty(text).netloc
 

@@ -432,7 +432,7 @@ def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, 
         thread.join()
         (error,) = faults
         assert re.search(r"a file of the table: .*Npix=[37].parquet", error.message)
-        assert "adopt the catalogue anew" in error.remedy
+        assert "adopt the catalogue again" in error.remedy
         print_uncaptured(capsys, f"{name} while the query ran: {error.message}")
 
 

@@ -248,7 +248,7 @@ def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict
 def test_news_get_a_name_and_may_go(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
     root, who = here.settings.directory, people["paul"]
     answer = send(client, "/psup/edit/news/new", who, "publish", text__en="no title")
-    assert (answer.status, "the news have no title" in answer.text) == (400, True)
+    assert (answer.status, "the news item has no title" in answer.text) == (400, True)
     assert send(client, "/psup/edit/news/new", who, "publish", text__en="# A", day="yesterday").status == 400
     texts = {"text__en": "# Été of *maps*: 100 %!\n\nWords.", "text__1__fr": "# Été des cartes", "day": "2026-03-04"}
     answer = send(client, "/psup/edit/news/new", who, "publish", **texts)

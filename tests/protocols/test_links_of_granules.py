@@ -220,7 +220,7 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
 
 
 FAULTS = {
-    "{derived: target_name, text: a}": "links[1].derived.by: who observes the same target makes nothing of each other's data; add obs_id or the programme to `by`, or say within: 10 min",
+    "{derived: target_name, text: a}": "links[1].derived.by: who observes the same target makes nothing of each other's data; add obs_id or the programme to `by`, or write within: 10 min",
     "{derived: {by: obs}, text: a}": "links[1].derived: the table has no column 'obs'; did you mean 'obs_id'?",
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
@@ -229,7 +229,7 @@ FAULTS = {
     "{derived: {by: obs_id, other_time: [a, b]}, text: a}": "links[1].derived.other_time: the columns of another table where its rows begin and end; in: the other table, within: 10 min, other_time: [start, stop]",
     "{derived: {by: obs_id, in: maps, within: 1 h, other_time: [a, t_max]}, order: maps.name, text: a}": "links[1].derived: no column 'a' in maps",
     "{text: a}": "links[1]: one of semantics, derived and series says what it is to the row; semantics: preview; derived: {by: [obs_id]} for what rows were made from; series: the id of a data set",
-    "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: derived says it; leave one of them out",
+    "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: derived already says it; leave one of them out",
     "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",
 }  # fmt: skip
 

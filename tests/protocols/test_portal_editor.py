@@ -103,7 +103,7 @@ def test_what_is_private_is_not_told(client: Client, what: str) -> None:
     assert "no table" in answer.text
     near = client.get(f"/adql/{what}", QUERY="SELECT ra FROM secrt.main", _x="ra")
     assert near.status == 400
-    assert "secret" not in near.text, "no name of it is proposed"
+    assert "secret" not in near.text, "not a name of it is proposed"
 
 
 def test_how_a_query_would_be_run(client: Client) -> None:

@@ -164,7 +164,7 @@ def test_whatever_a_value_is_it_comes_through(value: str, other: str) -> None:
 @given(value=anything, number=st.integers() | st.floats(allow_nan=False))
 def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) -> None:
     message = format_message("in the view {table}: {message}", value, format_message("{value!r} rows", number))
-    error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="write it flatter")))
+    error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="use fewer nested parts")))
     for again in (
         pickle.loads(pickle.dumps(message)),
         error.message,
@@ -203,14 +203,14 @@ def test_texts_are_joined(several: list[str]) -> None:
 @pytest.mark.parametrize(
     ("english", "french"),
     [
-        (format_message("{text!r} is no length of time", "3 parsecs"), "'3 parsecs' n'est pas une durée"),
+        (format_message("{text!r} is not a duration", "3 parsecs"), "'3 parsecs' n'est pas une durée"),
         (
             format_message("{message} [request {request}]", str(ParseError(format_message("no column {name!r} in {tables}", "rra", "a.b"), text="SELECT rra", offset=7, remedy=suggest_spelling("rra", ["ra"]))), "ab-1"),
             "ligne 1, colonne 8 : il n'y a pas de colonne 'rra' dans a.b ; vouliez-vous dire 'ra' ? [demande ab-1]",
         ),
         (format_message("expected {expected}, found {found}", format_message("a comma or FROM"), format_message("the number {raw}", 5)), "attendu : une virgule ou FROM ; trouvé : le nombre 5"),
         (format_message("expected {expected}, found {found}", format_message("WHEN"), "'x'"), "attendu : WHEN ; trouvé : 'x'"),
-        (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is no number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
+        (join_messages("{one}; {other}", [format_message("{name}: {message}", name, format_message("{text!r} is not a number", "x")) for name in ("ra", "dec", "z")]), "ra : 'x' n'est pas un nombre ; dec : 'x' n'est pas un nombre ; z : 'x' n'est pas un nombre"),
         (UserError("there is no query", place=TextPlace(file="q.adql", line=2)), "q.adql:2 : il n'y a pas de requête"),
         ("there is no query", "il n'y a pas de requête"),
     ],
@@ -236,7 +236,7 @@ def test_messages_in_messages(english: str | UserError, french: str) -> None:
         format_message(
             "the upload {name!r} cannot be read: {message}",
             "x",
-            format_message("the reader of this format says that it is no table"),
+            format_message("the reader of this format says that it is not a table"),
         ),
         format_message("expected {expected}, found {found}", format_message("something else"), "x"),
         format_message("nobody has translated {this}", format_message("a table")),
@@ -247,7 +247,7 @@ def test_what_is_not_known_whole_stays_english(message: str) -> None:
 
 
 def test_errors_of_libraries_keep_what_was_said() -> None:
-    with pytest.raises(ValueError, match="is no unit") as caught:
+    with pytest.raises(ValueError, match="is not a unit") as caught:
         compute_unit_factor("kmm", "m")
     assert get_message_translator("fr")(format_message("{name}: {message}", "IN_UNIT", caught.value)) == (
         "IN_UNIT : 'kmm' n'est pas une unité : unité inconnue 'kmm', vouliez-vous dire 'um' ? (caractère 1)"

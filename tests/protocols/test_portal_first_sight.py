@@ -322,7 +322,7 @@ def test_one_line_says_what_the_table_is(made: Client) -> None:
     for language, kind in (("en", "spectral cubes, calibrated"), ("fr", "cubes spectraux, étalonné")):
         (line,) = words(page(made, f"{HERE}?lang={language}").xpath("//details[@class='sentence']/summary"))
         assert line == told.format(kind)
-    assert page(made, HERE).xpath("//details[@class='sentence']/p[@data-alike]"), "the rest is behind it"
+    assert page(made, HERE).xpath("//details[@class='sentence']/p[@data-alike]"), "the rest is after it"
     plain = page(made, "/collections/plain/main")
     assert not plain.xpath("//details[@class='sentence']"), "nothing is known of it"
     assert plain.xpath("//p[@data-alike]")

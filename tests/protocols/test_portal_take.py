@@ -158,7 +158,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     assert not [name for name in left if name.startswith((".", "-")) or "/" in name]
     assert {"plain.fits", "plain-2.fits", "a.fits", "A-2.FITS", "b.fits", "b-2.fits", "rf", "bashrc"} <= left
     text = answer.text
-    assert f"{len(REFUSED)} rows have an address that is no http" in text
+    assert f"{len(REFUSED)} rows have an address that is not an http" in text
     assert "10 MB and more" in text
     assert text.count("example.org/x\n") == 0
 
@@ -205,7 +205,7 @@ def test_lists_of_links(client: Client) -> None:
 def test_links_of_a_template_are_in_the_cart(client: Client, tmp_path: Path, program: str) -> None:
     told = json.loads(client.get("/collections/cat/linked/take").body)
     assert [one["name"] for one in told["links"]] == ["id"], (
-        "neither what is no address, nor what a hidden column would show"
+        "neither what is not an address, nor what a hidden column would show"
     )
     calls = fetched(client.get("/collections/cat/linked/script", _as=program, _sort="id").body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("https:")) for call in calls]

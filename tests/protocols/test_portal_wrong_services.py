@@ -79,9 +79,9 @@ WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is tol
     "error": (ERROR, "no table a.epn_core"),
     "failing": ((500, {}, b"Internal Server Error"), "answers 500"),
     "failing-well": ((500, {}, right("TAP_SCHEMA")), "answers 500"),
-    "around": ((302, {"Location": "/around/tap/sync"}, b""), "leads on and on"),
-    "astray": ((302, {"Location": "http://[bad"}, b""), "which is no address"),
-    "abroad": ((302, {"Location": "file:///etc/passwd"}, b""), "no http or https address"),
+    "around": ((302, {"Location": "/around/tap/sync"}, b""), "redirects too often"),
+    "astray": ((302, {"Location": "http://[bad"}, b""), "which is not an address"),
+    "abroad": ((302, {"Location": "file:///etc/passwd"}, b""), "not an http or https address"),
     "huge": (b"<VOTABLE>" + b" " * 1000, "more than 300,000 bytes"),  # sent for ever
     "packed": ((200, {"Content-Encoding": "gzip"}, b"no gzip at all"), "broke off"),
     "brotli": ((200, {"Content-Encoding": "br"}, b"x"), "was not asked for"),

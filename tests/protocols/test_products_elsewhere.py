@@ -173,7 +173,7 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     whole = client.get("/collections/far/as/fits/label.lbl")
     assert fits.open(io.BytesIO(whole.body))[0].data.shape == (3, 4)
     assert "CRVAL1" in client.get("/collections/far/headers/image.fits", RESPONSEFORMAT="csv").text
-    for ident, words in (("text", "of no kind"), ("empty", "is empty")):
+    for ident, words in (("text", "of no format"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
 
@@ -356,11 +356,11 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeyp
         with pytest.raises(UpstreamError, match="has it no more"):
             asked().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
-            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its owner"):
+            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its operators"):
                 asked(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
-            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its owner"):
+            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its operators"):
                 list(asked(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="no option 'acl' of S3"):
             asked(acl="x")

@@ -169,7 +169,7 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path)
         wait_until(lambda: ask("bob", "/collections/psz2/main").status == 404, timeout_seconds=5)
         assert (
-            "bob is no member"
+            "bob is not a member"
             in run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path, expected_code=1).stderr
         )
         wrong = run_hven(

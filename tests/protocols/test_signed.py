@@ -198,7 +198,7 @@ def test_who_may_sign_what(client: Client, token: str) -> None:
     for url in ("https://evil.example/x", "//evil.example/x", "javascript:alert(1)", "http://vo.example@evil.example/"):
         answer = request_signature(client, url, token)
         assert answer.status == 400, url
-        assert "is no address of this site" in answer.text
+        assert "is not an address of this site" in answer.text
     assert client.ask("GET", "/sign").status == 405
     # nobody signs by a signature
     assert client.ask("POST", made(client, "/sign", token), body=b"url=/").status == 403

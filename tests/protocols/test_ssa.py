@@ -116,13 +116,13 @@ def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str)
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
-        ("POS=M31", "POS='M31' is no position"),
-        ("POS=1,2;FK4", "POS='1,2;FK4' is no position"),
+        ("POS=M31", "POS='M31' is not a position"),
+        ("POS=1,2;FK4", "POS='1,2;FK4' is not a position"),
         ("POS=1,99", "the latitude 99.0 is not between -90 and 90 degrees"),
         ("SIZE=x", "SIZE='x' is not a number"),
-        ("BAND=red", "BAND='red' is no range of wavelengths; write metres, such as 4e-7/7e-7, or one of radio"),
+        ("BAND=red", "BAND='red' is not a range of wavelengths; write metres, such as 4e-7/7e-7, or one of radio"),
         ("BAND=2/1", "BAND='2/1' is empty"),
-        ("TIME=2001-02-30", "TIME='2001-02-30' is no time"),
+        ("TIME=2001-02-30", "TIME='2001-02-30' is not a time"),
         ("TIME=2002/2000", "TIME='2002/2000' is empty"),
         ("REQUEST=getData", "REQUEST='getData' is not known; write queryData"),
     ],

@@ -64,7 +64,7 @@ def test_columns_and_links_write_times_in_short(tmp_path: Path) -> None:
             assert f"https://x.example/{address}" in links
         second = html.unescape(client.ask("GET", "/datalink/sun.main", b"ID=2").text)
         assert "time.min=2013-01-01T00%3A00%3A00Z" in second
-        assert "a.html" not in second, "12 is no modified Julian date of these centuries: there is no such link"
+        assert "a.html" not in second, "12 is not a modified Julian date of these centuries: there is no such link"
         assert "x.example" not in client.ask("GET", "/datalink/sun.main", b"ID=3").text
 
 

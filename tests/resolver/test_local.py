@@ -140,7 +140,9 @@ def test_the_verb(directory: Path) -> None:
     text = run_hven("resolve", "m31", "--site", directory).stdout
     assert "10.68470833 +41.26875000" in text
     assert "other names    NGC 224, NAME Andromeda Galaxy" in text
-    assert "nobody knows the name 'M 999'" in run_hven("resolve", "M 999", "--site", directory, expected_code=1).stderr
+    assert (
+        "no service knows the name 'M 999'" in run_hven("resolve", "M 999", "--site", directory, expected_code=1).stderr
+    )
 
 
 # --- tables that are otherwise -------------------------------------------------------------------------------

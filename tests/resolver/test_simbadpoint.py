@@ -125,7 +125,7 @@ def test_a_kept_plan_follows_a_far_name_too(site: Site, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "said", "column"),
     [
-        ("SELECT ivo_simbadpoint('M 99999')", "nobody knows the name 'M 99999'", 24),
+        ("SELECT ivo_simbadpoint('M 99999')", "no service knows the name 'M 99999'", 24),
         ("SELECT ivo_simbadpoint('Mars')", r"Mars \(planet\) moves across the sky", 24),
         ("SELECT ivo_simbadpoint(name) FROM sky.objects", r"before the query runs, so it cannot take a string \(column name\)", 8),
         ("SELECT ivo_simbadpoint('M' || '31')", "cannot take a string; write one name in quotes", 8),

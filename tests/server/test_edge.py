@@ -211,7 +211,7 @@ def test_an_alias_holds_for_the_body_of_a_post_too() -> None:
     )
     assert json.loads(body) == {"RA": ["1"], "SR": ["0.5"], "DEC": ["2"], "VERB": ["3"]}
     _, _, body = ask(app, "/old", method="POST", body=b"verb=1", content_type="application/x-www-form-urlencoded")
-    assert json.loads(body) == {"VERB": ["1"]}, "what the reader says wins, and is no contradiction"
+    assert json.loads(body) == {"VERB": ["1"]}, "what the reader says wins, and is not a contradiction"
 
 
 def test_listed_origins_make_answers_vary() -> None:
@@ -291,6 +291,6 @@ def test_queries_are_counted_for_an_account_else_for_an_address(tmp_path: Path) 
     token = store.users.add_account("anna")
     app = RequestMiddleware(Starlette(routes=[Route("/", tell)]), Settings(directory=tmp_path), store)
     assert ask(app, "/")[2] == b"127.0.0.1"
-    assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is believed"
+    assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is accepted"
     assert ask(app, "/", x_forwarded_for="2001:db8::7:1")[2] == b"2001:db8::/64"
     assert ask(app, "/", x_forwarded_for="192.0.2.7", authorization=f"Bearer {token}")[2] == b"account anna"

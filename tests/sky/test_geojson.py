@@ -114,14 +114,14 @@ def test_the_other_hand_is_turned_and_told():
         (polygon([(0, 0), (10, 10), (10, 0), (0, 10)]), "self-intersection at 5.000000 5.000000"),
         (polygon([(0, 0), (1, 0), (1, 91)]), "a latitude is beyond 90 degrees: 91"),
         (polygon([(0, 0), (1, 0)]), "a ring has fewer than three vertices"),
-        (polygon([(None, 0), (1, 0), (1, 1)]), "a longitude or latitude is no number"),
-        (polygon([("a", 0), (1, 0), (1, 1)]), "a position is no pair of numbers"),
+        (polygon([(None, 0), (1, 0), (1, 1)]), "a longitude or latitude is not a number"),
+        (polygon([("a", 0), (1, 0), (1, 1)]), "a position is not a pair of numbers"),
         (polygon([(0, 0), (1e9, 0), (1, 1)]), "a longitude is beyond ten turns: 1e+09"),
         (polygon([(0, 0), (1, 0), (2, 0)]), "self-intersection"),
         ({"type": "Point", "coordinates": [1, 2]}, "a Point has no area"),
-        ({"type": "Polygon"}, "coordinates are no lists of lists of positions"),
-        ({"type": "Square"}, "'Square' is no geometry of GeoJSON"),
-        ({"type": "GeometryCollection"}, "geometries is no list, or lies too deep"),
+        ({"type": "Polygon"}, "coordinates are not lists of lists of positions"),
+        ({"type": "Square"}, "'Square' is not a geometry of GeoJSON"),
+        ({"type": "GeometryCollection"}, "geometries is not a list, or lies too deep"),
     ],
 )
 def test_what_is_no_region_is_said_by_row(geometry, fault):
@@ -138,10 +138,10 @@ def test_what_is_no_region_is_said_by_row(geometry, fault):
     ("text", "said"),
     [
         ("", "the document is empty"),
-        ("{", "the document is no JSON: unexpected end of data: line 1 column 2"),
+        ("{", "the document is not JSON: unexpected end of data: line 1 column 2"),
         ("[]", "the document's type is None, which GeoJSON does not know: FeatureCollection"),
         ('{"type": "x"}', "the document's type is 'x'"),
-        ('{"type": "FeatureCollection"}', "features is no list of objects"),
+        ('{"type": "FeatureCollection"}', "features is not a list of objects"),
     ],
 )
 def test_what_is_no_geojson_is_refused(text, said):

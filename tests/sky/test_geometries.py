@@ -107,7 +107,7 @@ def test_geometries_through_an_ingest(tmp_path):
     assert told in report
     assert [name for name, row in found.items() if row["coverage"]] == ["hole", "two", "eight"]
     assert (found["over"]["c1min"], found["over"]["c1max"]) == (pytest.approx(355), pytest.approx(5))
-    for text in ("a point or line has no area", "a latitude is above 90", "a place of the contour is missing, or no number", "no geometry of GeoJSON"):  # fmt: skip
+    for text in ("a point or line has no area", "a latitude is above 90", "a place of the contour is missing, or no number", "not a geometry of GeoJSON"):  # fmt: skip
         assert text in report
 
 

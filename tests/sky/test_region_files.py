@@ -77,7 +77,7 @@ def test_frames_of_the_sky_are_turned():
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("foo", "'foo' is no shape: Position, Circle"),
+        ("foo", "'foo' is not a shape: Position, Circle"),
         ("point 1 2", "a point has no area"),
         ("Position ICRS 1 2", "a point has no area"),
         ("polygon 0 0 10 10 10 0 0 10", "self-intersection at 5.000000 +5.057515"),
@@ -130,7 +130,7 @@ def test_what_is_no_moc():
             region_files.write_moc(Moc.parse("1/1")).replace(b"COORDSYS= 'C", b"COORDSYS= 'G"),
             "the MOC is in the frame 'G'",
         ),
-        (region_files.write_moc(Moc.parse("1/1")).replace(b"'SPACE", b"'TIME "), "no MOC of space"),
+        (region_files.write_moc(Moc.parse("1/1")).replace(b"'SPACE", b"'TIME "), "not a MOC of space"),
     ):
         with pytest.raises(ValueError, match=said):
             region_files.read_moc(data)

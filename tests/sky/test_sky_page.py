@@ -29,7 +29,7 @@ def test_its_shell_lines_run_in_an_empty_directory(tmp_path: Path):
         ["bash"], input=lines, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     assert "command not found" not in done.stderr
-    assert done.stderr.count("character 3 of the chain code is no digit") == 2
+    assert done.stderr.count("character 3 of the chain code is not a digit") == 2
     assert [bool(line) for line in done.stdout.splitlines()] == [True, False, False] * 2
     assert {one.name for one in place.iterdir()} == {"hfc.csv", "holes.json", "holes.moc.fits"}
     read = sky.read_regions(place / "holes.json")

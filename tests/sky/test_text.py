@@ -39,11 +39,11 @@ def test_points_and_infinite_ranges():
     ("kind", "words", "why", "offset"),
     [
         ("point", "1", "2 numbers", 0),
-        ("point", "1 a", "'a' is no number", 2),
+        ("point", "1 a", "'a' is not a number", 2),
         ("circle", "1 2 -3", "radius", 0),
         ("circle", "1 92 3", "latitude 92", 0),
         ("polygon", "1 2 3 4 5 6 7", "three pairs", 0),
-        ("shape", "Circle 1 2 3", "'Circle' is no shape", 0),
+        ("shape", "Circle 1 2 3", "'Circle' is not a shape", 0),
         ("shape", "circle 1 2 3 circle 1 2 3", "unexpected 'circle'", 13),
         ("pos", "ELLIPSE 1 2 3", "ELLIPSE", 0),
         ("multishape", "circle 1 2 3 range 1 2 3", "range needs 4", 13),
@@ -113,7 +113,7 @@ def test_stcs_box_is_adqls_box():
         ("Circle CARTESIAN3 1 2 3", "SPHERICAL2"),
         ("Circle ICRS 1 2 3 unit rad", "'rad'"),
         ("Circle ICRS 1 2 3 foo", "unexpected 'foo'"),
-        ("Blob 1 2 3", "'Blob' is no shape"),
+        ("Blob 1 2 3", "'Blob' is not a shape"),
         ("Circle ICRS fillfactor 1 2 3", "fillfactor"),
     ],
 )

@@ -153,10 +153,10 @@ def test_each_file_has_its_own_record_of_units(write):
     [
         (["1.5", "2", "n.m.", "4"], {}, "3 of 4 values that were looked at are numbers, but not row 3 'n.m.'"),
         (["1.5", "2", "n.m.", "x4"], {}, None),
-        (["1,5", "2", "3,25"], {}, "say `decimal: ','` in the source"),
+        (["1,5", "2", "3,25"], {}, "write `decimal: ','` in the source"),
         (["1,5", "2", "3,25"], {"pointed": 0.5}, None),
-        (["1,234", "12,345,678.5"], {}, "say `thousands: ','` in the source"),
-        (["1.234,5", "12.345.678"], {}, "say `decimal: ','` and `thousands: '.'` in the source"),
+        (["1,234", "12,345,678.5"], {}, "write `thousands: ','` in the source"),
+        (["1.234,5", "12.345.678"], {}, "write `decimal: ','` and `thousands: '.'` in the source"),
         (["3.4.2011", "30.4.2011"], {}, "dates of the form %d.%m.%Y; map it: parse_time(v, '%d.%m.%Y')"),
         (
             ["2011-02-03", "2011-02-04", "2011-02-05", "lost"],
@@ -314,7 +314,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
     [
         (b"", {}, r"a\.csv is empty"),
         (b"\n \n", {}, r"a\.csv is empty"),
-        (b"a,b\n1,\xe9\n", {}, r"a\.csv:2: byte 0xe9 \(byte 3 of the line\) is not UTF-8; say `encoding: latin-1`"),
+        (b"a,b\n1,\xe9\n", {}, r"a\.csv:2: byte 0xe9 \(byte 3 of the line\) is not UTF-8; write `encoding: latin-1`"),
         (b"a,b\n1,x\n", {"encoding": "klingon"}, "no encoding is called 'klingon'"),
         ("a,b\n1,x\n".encode("utf-16"), {}, "NUL bytes.*encoding: utf-16"),
         (b"a,b,c\n1,2,3\n4,5,6\n", {"delimiter": ";"}, "delimiter ';' finds a single column; comma would give 3"),
@@ -510,7 +510,7 @@ def test_numeric_null_words_meet_columns_of_every_type(write):
     assert [row["i"] for row in found] == [5, None, None]
     assert [row["f"] for row in found] == [1.5, None, None]
     assert [row["t"] for row in found] == [datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2021, 1, 1)]
-    assert [row["b"] for row in found] == [True, False, True], "1 is no code in a column of yes and no"
+    assert [row["b"] for row in found] == [True, False, True], "1 is not a code in a column of yes and no"
     assert [row["s"] for row in found] == ["x", None, "y"]
 
 
@@ -521,4 +521,4 @@ def test_seconds_of_sixty_carry_over(write):
         datetime(2016, 12, 31, 23, 59, 0, 500_000),
         datetime(2016, 12, 31, 0, 0, 1),
     ]
-    assert types(write("t\n2016-12-31T23:60:00\n")) == {"t": "string"}, "an hour of 60 minutes is no time"
+    assert types(write("t\n2016-12-31T23:60:00\n")) == {"t": "string"}, "an hour of 60 minutes is not a time"

@@ -483,10 +483,10 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ("{id: dp_id, columns: {a: A}}", "say either `url` or `file`"),
+        ("{id: dp_id, columns: {a: A}}", "write either `url` or `file`"),
         ("{url: 'https://{dp_id}/x', id: dp_id, columns: {a: A}}", "no column says which host"),
         ("{url: 'https://a.example/x', id: dp_id, columns: {a: A}}", "all rows would have one document"),
-        ("{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}", "no number, text or boolean"),
+        ("{file: '{dp_id}', id: dp_id, columns: {a: {key: A, type: point}}}", "not a number, text or boolean"),
         ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "has no option 'column'"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),
         ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "belongs into a secret"),

@@ -187,7 +187,7 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     assert read(open_source("elastic", url, context, index="nrh", query="query.json"), "_source.n") == [0, 3, 6]
     assert sum("left out" in one for one in told) == 2
     (tmp_path / "wrong.json").write_text('{\n "query": {"term": }\n}')
-    with pytest.raises(SourceError, match=r"wrong.json:2: the query is no JSON"):
+    with pytest.raises(SourceError, match=r"wrong.json:2: the query is not JSON"):
         open_source("elastic", url, context, index="nrh", query="wrong.json")
     with pytest.raises(SourceError, match="no 'qery'") as caught:
         open_source("elastic", url, context, index="nrh", query={"qery": {}})
@@ -219,9 +219,9 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
         open_source("elastic", url, index="nrh", query={"query_url": url, "query_data": {}, "size": 3})
     with pytest.raises(SourceError, match="no 'qery'"):
         open_source("elastic", url, index="nrh", query={"query_data": {"qery": {}}})
-    with pytest.raises(SourceError, match="query_data:1: the query is no JSON"):
+    with pytest.raises(SourceError, match="query_data:1: the query is not JSON"):
         open_source("elastic", url, index="nrh", query={"query_data": "{"})
-    with pytest.raises(SourceError, match="is no object"):
+    with pytest.raises(SourceError, match="is not an object"):
         open_source("elastic", url, index="nrh", query={"query_data": []})
 
 
@@ -296,7 +296,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (replaced(status=404, body=LOST), "has forgotten where we were at page 2"),
+        (replaced(status=404, body=LOST), "lost the place at page 2"),
         (edited(lambda page: page.update(timed_out=True)), "page 2 is not whole: it ran out of time"),
         (edited(lambda page: page["_shards"].update(failed=1)), "page 2 is not whole: 1 of its 1 shards failed"),
         (replaced(body=b"<html><script>x</script><h1>Log in</h1></html>"), "sends no JSON: Log in"),
@@ -386,7 +386,7 @@ def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: Ela
 
 
 def test_what_is_no_elasticsearch_or_no_index():
-    with serve(RestServer(rows=[])) as url, pytest.raises(SourceError, match="is no Elasticsearch"):
+    with serve(RestServer(rows=[])) as url, pytest.raises(SourceError, match="is not an Elasticsearch"):
         read(open_source("elastic", url, index="nrh"), "_id")
     with serve(ElasticServer(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
         read(open_source("elastic", url, index="nhr"), "_id")
@@ -448,7 +448,7 @@ def test_what_an_api_does_not_have_is_told():
         with pytest.raises(SourceError, match="no collection omgea") as caught:
             read(open_source("stac", url, collections="omgea"), "id")
         assert "omega" in str(caught.value.remedy)
-    with serve(RestServer(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is no STAC API"):
+    with serve(RestServer(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is not a STAC API"):
         read(open_source("stac", url), "id")
 
 

@@ -81,7 +81,7 @@ def test_types_and_values(maria, road):
     assert second["big"] == 9223372036854775807
     assert (second["day"], second["seen"], second["name"], second["chain"]) == (None, None, " ", "")
     assert [str(one) for one in told] == [
-        f"{name}: the database holds 0000-00-00, which is no day: read as missing (1 value, first: table kinds)"
+        f"{name}: the database holds 0000-00-00, which is not a day: read as missing (1 value, first: table kinds)"
         for name in ("day", "seen")
     ]
     first = rows(source, [name for name in types if name != "big"])[0]
@@ -381,7 +381,7 @@ def test_a_type_that_changes_midway(maria, road):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("mysql://hven:sesame@host:port/db", "no database URL"),
+        ("mysql://hven:sesame@host:port/db", "not a database URL"),
         ("mysql://hven:sesame@host/db?charste=utf8", "charste, which is not known"),
     ],
 )

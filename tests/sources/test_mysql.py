@@ -79,7 +79,7 @@ def test_days_that_are_none_under_strict_modes(maria):
             True,
         ]
         assert [str(one) for one in told] == [
-            "day: the database holds 0000-00-00, which is no day: read as missing (1 value, first: table strict_days)"
+            "day: the database holds 0000-00-00, which is not a day: read as missing (1 value, first: table strict_days)"
         ]
         newer = source.select_since("day", dt.datetime(2026, 3, 1))
         assert sorted(row["n"] for batch in newer.read_batches(["n"]) for row in batch.to_pylist()) == [2, 3]

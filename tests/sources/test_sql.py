@@ -80,9 +80,9 @@ def test_the_file_is_not_written_to(tmp_path):
     ("options", "message"),
     [
         ({"file": "none.db", "table": "t"}, r"no file none\.db"),
-        ({"file": "text.db", "table": "t"}, r"text\.db is no SQLite file"),
-        ({"url": "mickey", "table": "t"}, "no database URL"),
-        ({"url": "nosuch://user:sesame@host/db", "table": "t"}, "no database URL"),
+        ({"file": "text.db", "table": "t"}, r"text\.db is not an SQLite file"),
+        ({"url": "mickey", "table": "t"}, "not a database URL"),
+        ({"url": "nosuch://user:sesame@host/db", "table": "t"}, "not a database URL"),
         ({"url": "$HFC", "table": "t"}, r"the secret \$HFC can't be resolved here"),
         ({"url": "postgresql://hven:sesame@127.0.0.1:1/db", "table": "t"}, "table t: connection"),
     ],

@@ -237,7 +237,7 @@ def test_blocks_of_some_columns_do_not_see_the_others(cluster, postgres):
         before.to_pylist(), key=str
     )
     assert source.compute_block_checksums(["n"], ["nowhere"]) is None
-    with pytest.raises(SourceError, match="'x:1' is no block of this source"):
+    with pytest.raises(SourceError, match="'x:1' is not a block of this source"):
         source.select_blocks(["n"], ["x:1"])
     older = source.select_since("n", 400).compute_block_checksums(["n"], ["chain"])
     assert sum(older["rows"].to_pylist()) == 101

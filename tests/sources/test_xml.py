@@ -73,7 +73,7 @@ def test_paths_say_what_columns_are(tmp_path: Path):
         "night": "2020-01-01",
     }
     assert second["kind"] == "sky"
-    with pytest.raises(SourceError, match=r"fields\.a: 'name\[' is no XPath"):
+    with pytest.raises(SourceError, match=r"fields\.a: 'name\[' is not an XPath"):
         open_source(tmp_path, fields={"a": "name["})
 
 
@@ -89,17 +89,17 @@ UNDECLARED = '<r>\n<v:o v:id="1"><w:x>2</w:x></v:o>\n<v:o v:id="2"><w:x>3</w:x><
 
 @pytest.mark.parametrize("options", [{}, {"record": "o"}, {"record": "o", "fields": {"x": "x"}}])
 def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path, options: dict[str, Any]):
-    with pytest.raises(SourceError, match=r"log\.xml:2:\d+: no XML: Namespace prefix v .* is not defined"):
+    with pytest.raises(SourceError, match=r"log\.xml:2:\d+: not XML: Namespace prefix v .* is not defined"):
         rows(open_source(tmp_path, UNDECLARED, **options))
-    with pytest.raises(SourceError, match="no XML: Namespace prefix v"):
+    with pytest.raises(SourceError, match="not XML: Namespace prefix v"):
         xml.parse_flat_xml_records(UNDECLARED.encode())
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (TEXT[:-40], "no XML: "),
-        (TEXT.replace(b"</name>", b"</nome>", 1), r"log\.xml:5:\d+: no XML: .*name"),
+        (TEXT[:-40], "not XML: "),
+        (TEXT.replace(b"</name>", b"</nome>", 1), r"log\.xml:5:\d+: not XML: .*name"),
         (b"", "no XML"),
         (b"name,ra\n1,2\n", "no XML"),
         (b"<log/>", "no records"),

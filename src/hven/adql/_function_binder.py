@@ -428,7 +428,7 @@ class FunctionBinder(TypeChecker, ABC):
         if isinstance(literal, Literal) and isinstance(literal.value, str):
             reason = explain_invalid_region_literal(literal.value)
             if reason:
-                message = format_message("{text!r:.80} is no region: {reason}", literal.value, reason)
+                message = format_message("{text!r:.80} is not a region: {reason}", literal.value, reason)
                 remedy = "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2"
                 self.raise_bind_error(message, literal.text_offset, remedy)
             self.mark_literal_fixed(literal)

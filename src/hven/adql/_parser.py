@@ -525,4 +525,4 @@ def locate_parse_error(error: ParseError, start_place: TextPlace) -> TextPlace:
 
 def _build_depth_error(query_text: str, place: TextPlace | None) -> ParseError:
     message = format_message("nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH)
-    return ParseError(message, text=query_text, place=place, remedy="write it flatter")
+    return ParseError(message, text=query_text, place=place, remedy="use fewer nested parts")

@@ -110,7 +110,7 @@ _FOREIGN_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     "\\": ("a backslash is not ADQL", "a quote inside a string is doubled: 'it''s'"),
     "{": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
     "}": ("braces are not ADQL", "in a descriptor, templates with {names} belong under `text:`"),
-    "\0": ("the text has a NUL character", "take it out"),
+    "\0": ("the text has a NUL character", "remove it"),
 }
 _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(
@@ -143,7 +143,7 @@ def check_query_characters(query_text: str) -> None:
     """Refuse NUL and half surrogates anywhere in a text, in strings and comments too."""
     text_offset = query_text.find("\0")
     if text_offset >= 0:
-        raise ParseError("the text has a NUL character", text=query_text, offset=text_offset, remedy="take it out")
+        raise ParseError("the text has a NUL character", text=query_text, offset=text_offset, remedy="remove it")
     try:
         query_text.encode()
     except UnicodeEncodeError as fault:
@@ -220,7 +220,7 @@ def _explain_invalid_character(char: str) -> tuple[str, str]:
         message = format_message("the letter '{char}' may not stand in a name without quotes", char)
         return message, "names have A-Z, a-z, 0-9 and _; write others in double quotes"
     message = format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char))
-    return message, "take it out, or put it into quotes"
+    return message, "remove it, or put it into quotes"
 
 
 def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:

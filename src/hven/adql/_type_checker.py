@@ -192,7 +192,7 @@ class TypeChecker:
         text = str(literal.value)
         normalized_text = to_portable_time_text(text)
         if normalized_text is None:
-            message = format_message("{value!r} is no timestamp", literal.value)
+            message = format_message("{value!r} is not a timestamp", literal.value)
             self.raise_bind_error(message, literal.text_offset, "timestamps look like '2026-11-20T10:15:00'")
         if is_portable_time_text(text):
             if literal.slot >= 0 and not self.inline_depth:

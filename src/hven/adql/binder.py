@@ -107,7 +107,7 @@ def bind_query(
     try:
         bound, outputs = binder.bind_query(query, None)
     except RecursionError:
-        raise BindError("the query is nested too deeply", text=query.text, remedy="write it flatter") from None
+        raise BindError("the query is nested too deeply", text=query.text, remedy="use fewer nested parts") from None
     free_slots = frozenset(binder.free_slots - binder.fixed_slots)
     if len(free_slots) > MAX_PARAMETERS:
         free_slots = frozenset()
@@ -192,7 +192,7 @@ def _bind_standalone_expression(
             return binder.bind_condition(expr, scope)
         return binder.bind_expression(expr, scope)
     except RecursionError:
-        raise BindError("the expression is nested too deeply", text=text, remedy="write it flatter") from None
+        raise BindError("the expression is nested too deeply", text=text, remedy="use fewer nested parts") from None
 
 
 UPLOAD_SCHEMA = "TAP_UPLOAD"

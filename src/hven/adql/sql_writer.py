@@ -476,7 +476,7 @@ def write_sql(bound: BoundQuery, dialect: SqlDialect, table_sql: Mapping[str, st
     try:
         text = writer.write_query(bound.query)
     except RecursionError:
-        raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+        raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
     return SqlStatement(text, tuple(writer.parameter_slots))
 
 

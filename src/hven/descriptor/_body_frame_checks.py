@@ -66,7 +66,7 @@ def check_body_frame(
         known_names = [known_body.name for known_body in bodies.iterate_solar_system_bodies()]
         hint = suggest_spelling(body, known_names)
         remedy = hint or "right if it is a body of your own; its name is taken from the WKT"
-        faults.add_warning(f"{frame_label}.crs: nothing is known of a body {body!r}", place, remedy)
+        faults.add_warning(f"{frame_label}.crs: there are no facts about the body {body!r}", place, remedy)
     other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
     for key, other_body in other_bodies.items():
         if other_body is None:
@@ -76,7 +76,7 @@ def check_body_frame(
             faults.add_error(
                 f"{frame_label}.crs: the frame is of {body}, and {key} says {other_body}",
                 place,
-                "one of the two is another body's",
+                "correct the one that names the wrong body",
             )
     frame_description = constants_by_column.get("spatial_coordinate_description", "").lower()
     if frame.graphic:
@@ -88,7 +88,7 @@ def check_body_frame(
             f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and "
             f"spatial_coordinate_description says {frame_description!r:.60}",
             place,
-            "say the frame that the latitudes are in, or turn them: planetocentric(lat, 'Mars')",
+            "give the frame that the latitudes are in, or turn them: planetocentric(lat, 'Mars')",
         )
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)

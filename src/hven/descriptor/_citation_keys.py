@@ -226,7 +226,7 @@ def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> di
                 "as https://ror.org/02feahw73; look it up at ror.org",
             )
     if "doi" in fields and parse_doi(fields["doi"]) is None:
-        faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is no DOI", fields.places["doi"], "write 10.xxxx/..")
+        faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is not a DOI", fields.places["doi"], "write 10.xxxx/..")
     return citation_values
 
 
@@ -234,7 +234,7 @@ def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) ->
     relation = str(work_fields.get("relation", "IsSupplementTo"))
     if relation not in DATACITE_RELATIONS:
         faults.add_error(
-            f"related: {relation!r} is no relation of DataCite",
+            f"related: {relation!r} is not a relation of DataCite",
             work_fields.places["relation"],
             suggest_spelling(relation, DATACITE_RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom",
         )
@@ -242,7 +242,7 @@ def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) ->
     identifier = parse_work_identifier(work_fields["id"])
     if identifier is None:
         faults.add_error(
-            f"related: {str(work_fields['id'])!r:.80} is no identifier of a work",
+            f"related: {str(work_fields['id'])!r:.80} is not an identifier of a work",
             work_fields.places["id"],
             "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address",
         )

@@ -50,7 +50,7 @@ def check_column_name(
         reason = f"{text.upper()} is a reserved word of ADQL"
         remedy = "choose another name"
     else:
-        reason = f"{text!r} is no plain name"
+        reason = f"{text!r} is not a plain name"
         remedy = "begin with a letter, then letters, digits and _"
     if must_be_regular:
         faults.add_error(f"{reason}; it cannot be the name of {object_label}", name.place, remedy)

@@ -291,7 +291,7 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
     )
     subjects_reason = "nobody finds it by its subject; words of the Unified Astronomy Thesaurus"
     coverage_reason = "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."
-    contact_reason = "nobody answers questions; contact_email of hven.toml is of all collections"
+    contact_reason = "no server answers questions; contact_email of hven.toml is of all collections"
     return [
         _MetadataCriterion("title", "title", "title: ..", title_reason),
         _MetadataCriterion("description", "description", "description: ..", description_reason),

@@ -39,7 +39,9 @@ def expand_derived_link(
     place = link_fields.places["derived"]
     for key in ("semantics", "from", "where"):
         if key in link_fields:
-            faults.add_error(f"{key_path}.{key}: derived says it", link_fields.places[key], "leave one of them out")
+            faults.add_error(
+                f"{key_path}.{key}: derived already says it", link_fields.places[key], "leave one of them out"
+            )
             return
     shared_columns = [str(column_name) for column_name in derived_fields["by"]]
     begin, end, level = _find_link_columns(f"{key_path}.derived", shared_columns, derived_fields, column_names, faults)
@@ -112,9 +114,9 @@ def _find_link_columns(
     if {
         column_name.lower() for column_name in shared_columns
     } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
-        remedy = "add obs_id or the programme to `by`, or say within: 10 min"
+        remedy = "add obs_id or the programme to `by`, or write within: 10 min"
         faults.add_error(
-            f"{key_path}.by: who observes the same target makes nothing of each other's data",
+            f"{key_path}.by: observations of the same target are not made from each other's data",
             derived_fields.places["by"],
             remedy,
         )
@@ -138,7 +140,7 @@ def _find_link_columns(
             "them otherwise"
         )
         faults.add_error(
-            f"{key_path}.within: it is not said when a row begins and ends", derived_fields.places["within"], remedy
+            f"{key_path}.within: nothing says when a row begins and ends", derived_fields.places["within"], remedy
         )
         return "", "", ""
     if "other_time" in derived_fields and (

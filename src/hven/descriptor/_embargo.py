@@ -55,7 +55,7 @@ def read_embargo(
     if "type" not in given_attributes.get(name, ()):
         column = column.copy_with(type=TIMESTAMP)
     elif not column.type.is_timestamp:
-        faults.add_error(f"{where}: {name} is no time, but {column.type}", embargo_fields.place, "type: timestamp")
+        faults.add_error(f"{where}: {name} is not a time but {column.type}", embargo_fields.place, "type: timestamp")
     policy = EmbargoPolicy(
         column=name,
         start_expression=embargo_fields["from"],

@@ -158,7 +158,7 @@ class _EndpointReader:
         for key, required_kind in _KIND_BY_KEY.items():
             if key in self._fields and required_kind != self._kind:
                 message = f"{self._key_path}.{key}: it goes with like: {required_kind}"
-                self._faults.add_error(message, self._fields.places[key], "take it out, or say that")
+                self._faults.add_error(message, self._fields.places[key], "remove it, or write that")
 
     def _check_paths(self, page_columns: Sequence[str | None]) -> None:
         fields = self._fields
@@ -193,7 +193,7 @@ class _EndpointReader:
         if self._kind != "page":
             if not _PATH_PATTERN.fullmatch(path_text):
                 remedy = "the old address without its host: /search.votable"
-                self._faults.add_error(f"{key_path}: {str(path_text)!r} is no path", path_text.place, remedy)
+                self._faults.add_error(f"{key_path}: {str(path_text)!r} is not a path", path_text.place, remedy)
             return str(path_text), None
         match = _PAGE_PATH_PATTERN.fullmatch(path_text)
         if match is None:
@@ -221,7 +221,7 @@ class _EndpointReader:
             message = f"{key_path}: a parameter is one value, not {param_type}"
             self._faults.add_error(message, param_fields.places["type"], "leave the array out")
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
-            message = f"{key_path}: {str(name)!r} is no name"
+            message = f"{key_path}: {str(name)!r} is not a name"
             self._faults.add_error(message, name.place, "a letter, then letters, digits and _")
         if "in" in param_fields:
             self._check_target_unit(key_path, param_fields, param_type, constant.unit)
@@ -273,7 +273,7 @@ class _EndpointReader:
             texts.insert(0, ("default", param_fields["default"]))
         for key, text in texts:
             if not _is_valid_parameter_value(param_type, str(text)):
-                message = f"{key_path}.{key}: {str(text)!r} is no {param_type}"
+                message = f"{key_path}.{key}: {str(text)!r} is not a {param_type}"
                 self._faults.add_error(message, text.place, f"a value of the type {param_type}")
 
     def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:
@@ -297,7 +297,7 @@ class _EndpointReader:
             self._faults.add_error(f"{key_path}: {error.message}", written_text.place, error.remedy)
             return
         if " FROM " in written_text.upper() or ";" in written_text:
-            message = f"{key_path}: {str(written_text)!r} is no column"
+            message = f"{key_path}: {str(written_text)!r} is not a column"
             self._faults.add_error(message, written_text.place, "a name, or an expression and its name: x AS y")
         self._check_referenced_names(tree, written_text, key_path, self._param_names)
 

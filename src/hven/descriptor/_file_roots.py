@@ -75,7 +75,7 @@ def _read_path_prefix(file_fields: LocatedKeyValues, faults: FaultCollector) -> 
     path = PurePosixPath(str(file_fields.get("at", "")))
     is_printable = all(map(str.isprintable, path.parts))
     if path.is_absolute() or {"..", "~"} & {*path.parts} or not is_printable:
-        message = f"files.at: {path} is no path within the collection"
+        message = f"files.at: {path} is not a path within the collection"
         faults.add_error(message, file_fields.places["at"], "at: raw, or raw/2020")
         return None
     return str(path) if path.parts else ""
@@ -88,7 +88,7 @@ def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
         parts = urlsplit(address)
         parts.port  # noqa: B018  (it raises)
     except ValueError as error:
-        return f"{address[:80]!r} is no address: {error}", "https://host/path"
+        return f"{address[:80]!r} is not an address: {error}", "https://host/path"
     if "@" in parts.netloc or parts.query or parts.fragment or "::" in address:
         message = "an address of files has no password, ? or #"
         return message, "options: {user: .., password: $NAME}, and NAME in secrets.toml"
@@ -107,7 +107,7 @@ def write_file_listing_query(
     schema, _, name = str(file_fields["from"]).rpartition(".")
     if "path" not in file_fields:
         faults.add_error(
-            "files.from: it is not said what the files are called",
+            "files.from: nothing says what the files are called",
             file_fields.places["from"],
             "path: '{year}/{name}.fits'",
         )

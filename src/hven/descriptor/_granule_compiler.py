@@ -175,7 +175,7 @@ class GranuleCompiler:
             faults.add_error(
                 f"{key_path}: {name} is not known before all other columns are: rules set it",
                 reference_place,
-                "say the condition itself",
+                "write the condition itself",
             )
             raise FaultReportedError
         if name not in self.column_order:

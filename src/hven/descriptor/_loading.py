@@ -232,7 +232,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
             Fault(
                 message=message,
                 place=TextPlace(file=file, line=number, column=len(text_before) + 1),
-                remedy="write what is right and take the comment '# to fill' away",
+                remedy="write what is right and remove the comment '# to fill'",
                 severity="warning",
             )
         )
@@ -278,7 +278,7 @@ def _find_private_view_faults(resource: CollectionSpec) -> list[Fault]:
                 f"tables.{spec.table.name}: the view is public, but only those see it who may see "
                 f"{' and '.join(private_references)}"
             )
-            remedy = "say `access: private` here, or make that public"
+            remedy = "write `access: private` here, or make that public"
             warnings.append(Fault(message=message, place=spec.place, remedy=remedy, severity="warning"))
     return warnings
 
@@ -528,7 +528,7 @@ def _build_collection_resource(
         _check_services_of_table(spec, fields, faults)
     if fields.get("prepare") and files is None:
         message = "prepare: the collection has no files"
-        faults.add_error(message, fields.places["prepare"], "add 'files', or take it out")
+        faults.add_error(message, fields.places["prepare"], "add 'files', or remove it")
     engine = _read_engine_name(fields.get("engine"), faults)
     if not is_standard:
         _warn_missing_keys(name, fields, faults)
@@ -588,7 +588,7 @@ def _read_files_table(
     for spec in specs if files is None else (*specs, files):
         if spec.table.access == "members" and collection_context.project is None:
             message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
-            faults.add_error(message, spec.place, "say `project: NAME` of the collection")
+            faults.add_error(message, spec.place, "write `project: NAME` of the collection")
     if files is None:
         return None
     restricting_table = None
@@ -599,13 +599,13 @@ def _read_files_table(
             f"files: not everybody sees the rows of {restricting_table} that name them, so nobody is given them but "
             f"the site's owner"
         )
-        remedy = "say path: COLUMN under its access, the column with the file's path"
+        remedy = "write path: COLUMN under its access, the column with the file's path"
         faults.add_warning(message, fields.places["files"], remedy)
     elif not has_file_rules and any(policy.files or policy.take for policy in policies):
         message = (
             "access says who may take files, and not which of the collection's files is a row's: all of them are given"
         )
-        remedy = "say path: COLUMN under access, the column with the file's path"
+        remedy = "write path: COLUMN under access, the column with the file's path"
         faults.add_warning(message, fields.places["files"], remedy)
     if has_file_rules or restricting_table is not None:  # its rows tell which files there are
         files = replace(files, table=files.table.copy_with(access="private"))
@@ -644,13 +644,13 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     key_path = f"tables.{spec.table.name}"
     if spec.table.links and "datalink" not in services:
         message = f"{key_path}.links: nothing serves them: `services` does not name datalink"
-        faults.add_warning(message, services_place, "add it to services, or take them out")
+        faults.add_warning(message, services_place, "add it to services, or remove them")
     if spec.table.endpoints and "endpoints" not in services:
         message = f"{key_path}.endpoints: nothing answers them: `services` does not name endpoints"
-        faults.add_warning(message, services_place, "add it to services, or take them out")
+        faults.add_warning(message, services_place, "add it to services, or remove them")
     if spec.obscore is not None and OBSCORE_VIEW not in services:
         message = f"{key_path}.obscore: its rows are not in ivoa.obscore: `services` does not name it"
-        faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to services, or take them out")
+        faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to services, or remove them")
 
 
 def _warn_missing_keys(name: LocatedYamlScalar, fields: LocatedKeyValues, faults: FaultCollector) -> None:

@@ -295,7 +295,7 @@ def _build_default_literal(
     if not value_type.is_numeric:
         return Literal(str(text))
     if not DECIMAL_PATTERN.fullmatch(text):
-        faults.add_error(f"{key_path}.default: {str(text)!r} is no number", text.place)
+        faults.add_error(f"{key_path}.default: {str(text)!r} is not a number", text.place)
         return None
     return Literal(_parse_number(text))
 
@@ -346,7 +346,7 @@ def _read_written_lookup(
         elif DECIMAL_PATTERN.fullmatch(text):
             values.append(_parse_number(text))
         else:
-            faults.add_error(f"{key_path}.values: {str(text)!r} is no number", text.place)
+            faults.add_error(f"{key_path}.values: {str(text)!r} is not a number", text.place)
     if len(values) < len(texts):
         return None
     value_type = FLOAT64

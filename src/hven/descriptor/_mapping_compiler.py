@@ -357,7 +357,7 @@ class MappingCompiler:
             self.faults.add_error(
                 f"{self.key_path}.rules.{rule.name}: {flags.column} is made of what the rules say",
                 rule.place,
-                "say the condition itself",
+                "write the condition itself",
             )
 
     def _check_flag_groupings(self, table: Table) -> None:
@@ -522,7 +522,7 @@ class MappingCompiler:
                     invalid_values.append(f"{column.name} ({value})")
             if invalid_values:
                 message = f"{self.key_path}: the source's {label} are none: {format_name_list(invalid_values)}"
-                remedy = f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
+                remedy = f"write `{key}` under 'columns'; `{key}: \"\"` leaves it out"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
     def _list_needed_source_columns(

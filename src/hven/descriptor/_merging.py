@@ -151,7 +151,7 @@ def _find_included_file(
     is_allowed = any(resolved_path.is_relative_to(root.resolve()) for root in settings.allowed_directories)
     if not is_allowed or path.suffix not in DESCRIPTOR_EXTENSIONS:
         faults.add_error(
-            f"{include} is no descriptor of this site",
+            f"{include} is not a descriptor of this site",
             include.place,
             "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
         )
@@ -663,13 +663,15 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
             faults.add_error(f"{key_path}for.each.{name} must be a list of words", values.place)
             return []
         if not str(name).isidentifier():
-            faults.add_error(f"{key_path}for.each: {str(name)!r} is no name", name.place, "letters, digits and _")
+            faults.add_error(f"{key_path}for.each: {str(name)!r} is not a name", name.place, "letters, digits and _")
             return []
         lists[str(name)] = [str(item) for item in values]
     lengths = {len(values) for values in lists.values()}
     if len(lengths) > 1:
         counts = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
-        faults.add_error(f"{key_path}for.each: lists that go in step must have one length: {counts}", each.place)
+        faults.add_error(
+            f"{key_path}for.each: lists that are read together must have the same length: {counts}", each.place
+        )
         return []
     round_count = max(lengths)
     if round_count > MAX_LOOP_ROUNDS:

@@ -258,7 +258,7 @@ class ExpressionNameResolver:
             return self.grouping.replace_aggregate(node, text, key_path, offset)
         if node.name in MAPPING_AGGREGATES:
             message = f"{key_path}: {node.name.lower()} needs groups"
-            self.faults.add_error(message, place, "say group_by: [key] for the table")
+            self.faults.add_error(message, place, "give group_by: [key] for the table")
             raise FaultReportedError
         if node.name == "HEADER":
             return self.resolve_header_card(node, text, key_path, offset)

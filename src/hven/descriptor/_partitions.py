@@ -31,7 +31,7 @@ def read_partition(
                 faults.add_error(
                     f"{where}: pieces by healpix have no {key!r}",
                     partition_fields.places[key],
-                    "say order: 1, or by: time",
+                    "give order: 1, or by: time",
                 )
         order = int(partition_fields.get("order", 1))
         return PartitionScheme(by="healpix", order=order)
@@ -39,7 +39,7 @@ def read_partition(
         faults.add_error(
             f"{where}: pieces by time have no 'order'",
             partition_fields.places["order"],
-            "say every: 1 month, or by: healpix",
+            "give every: 1 month, or by: healpix",
         )
     if column is None:
         faults.add_error(
@@ -57,7 +57,7 @@ def read_partition(
     )
     if step_text is not None and table_partition.partition_length is None:
         faults.add_error(
-            f"{where}: {str(step_text)!r} is no length of time", step_text.place, "1 month, 1 year, 10 d, 6 h"
+            f"{where}: {str(step_text)!r} is not a duration", step_text.place, "1 month, 1 year, 10 d, 6 h"
         )
         return None
     return table_partition
@@ -74,7 +74,7 @@ def check_partition(
     if table_partition.by == "healpix":
         if table.position is None:
             faults.add_error(
-                f"{where}: the table has no position", place, "say position: [longitude, latitude], or cut it by time"
+                f"{where}: the table has no position", place, "give position: [longitude, latitude], or cut it by time"
             )
         return
     names = [column.name for column in table.columns]
@@ -95,7 +95,7 @@ def check_partition(
         else:
             column_description = str(column.type)
         hint = "a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS_PER_UNIT)
-        faults.add_error(f"{where}: the column {column.name!r} is no time but {column_description}", place, hint)
+        faults.add_error(f"{where}: the column {column.name!r} is not a time but {column_description}", place, hint)
     elif table_partition.partition_length is not None and table_partition.partition_length[1] in MONTHS_PER_UNIT:
         faults.add_error(
             f"{where}: months and years are not equally long, and {column.name!r} is a number", place, "every: 30 d"

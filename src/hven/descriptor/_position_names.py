@@ -77,7 +77,7 @@ def warn_about_position(
             f"{key_path}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions "
             f"on the sky",
             place.place,
-            "say which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, "
+            "state which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, "
             "pos.bodyrc.lat",
         )
 

@@ -181,7 +181,7 @@ def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bo
     faults.add_error(
         f"files: {pattern} does not stand below the descriptor's directory",
         pattern.place,
-        "put the files beside the descriptor, or say root: where they are",
+        "put the files beside the descriptor, or write root: where they are",
     )
     return True
 

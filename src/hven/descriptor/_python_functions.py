@@ -86,7 +86,7 @@ def _read_function_file(
         faults.add_error(
             f"functions: {file} has no function with a type for its result",
             file.place,
-            'annotate it, -> "float64", or say names: {function: float64}',
+            'annotate it, -> "float64", or write names: {function: float64}',
         )
     return functions
 

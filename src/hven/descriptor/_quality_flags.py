@@ -47,7 +47,7 @@ def read_quality_flags(
         if "flags" not in fields.places:
             for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
-                faults.add_error(message, rule.places["flag"], "say which one, beside rules: flags: quality_flags")
+                faults.add_error(message, rule.places["flag"], "choose which one, beside rules: flags: quality_flags")
         return None, None
     has_given_flags = bool(flag_fields.get("given", False))
     for name, rule in flagged_rules.items():
@@ -55,7 +55,7 @@ def read_quality_flags(
     rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
     if not flagged_rules:
         message = f"{key_path}.flags: no rule sets a bit of it"
-        faults.add_warning(message, flag_fields.place, "say flag: 0 beside the condition of a rule")
+        faults.add_warning(message, flag_fields.place, "write flag: 0 beside the condition of a rule")
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
     written_column = _find_flags_column(key_path, flag_fields, table_columns, faults)
@@ -106,13 +106,13 @@ def _check_flagged_rule(
         faults.add_error(
             f"{key_path}: the rows come with their flags (flags: given), and nothing is tested",
             rule_fields.place,
-            "take 'if' away, or 'given'",
+            "remove 'if', or 'given'",
         )
     elif not has_given_flags and not has_test:
         faults.add_error(
             f"{key_path} lacks the key 'if'",
             rule_fields.place,
-            "say the condition; or flags: {given: true} if the rows come with their flags",
+            "write the condition; or flags: {given: true} if the rows come with their flags",
         )
     if rule_fields.get("severity") == "error":
         faults.add_error(
@@ -122,9 +122,9 @@ def _check_flagged_rule(
         )
     if rule_fields.get("check") == "unique":
         faults.add_error(
-            f"{key_path}: which of two rows is the second one is no property of the row, so there is no flag for it",
+            f"{key_path}: whether a row repeats an earlier one is not a property of the row alone, so it has no flag",
             rule_fields.places["flag"],
-            "take 'flag' away: such rows are refused, or counted",
+            "remove 'flag': such rows are refused, or counted",
         )
 
 

@@ -197,7 +197,7 @@ class _RegistryIdentifierReader:
                 if authority:
                     known = ", ".join(self._authorities)
                     remedy = f"known: {known}; write authorities = [..] under [registry] in hven.toml"
-                message = f"{key_path}.id: {authority or text!r} is no authority of this site"
+                message = f"{key_path}.id: {authority or text!r} is not an authority of this site"
                 hint = suggest_spelling(authority, self._authorities)
                 self._faults.add_error(message, written_identifier.place, hint or remedy)
                 return None
@@ -207,7 +207,7 @@ class _RegistryIdentifierReader:
             if invalid_characters:
                 reason = f"has {' '.join(map(repr, invalid_characters))}"
             self._faults.add_error(
-                f"{key_path}.id: {text!r} is no identifier of a resource: it {reason}",
+                f"{key_path}.id: {text!r} is not an identifier of a resource: it {reason}",
                 written_identifier.place,
                 "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between",
             )
@@ -225,7 +225,7 @@ def _read_service_registration(
     mirrors = service_fields.get("mirrors", ())
     for url in mirrors:
         if not URL_PATTERN.fullmatch(url):
-            message = f"{key_path}.mirrors: {str(url)!r} is no address"
+            message = f"{key_path}.mirrors: {str(url)!r} is not an address"
             faults.add_error(message, url.place, "write http://.. or https://..")
     test = None
     if service_fields.get("test") is not None:
@@ -260,7 +260,7 @@ def _read_alternate_identifiers(registry_fields: LocatedKeyValues, faults: Fault
     for identifier in registry_fields.get("also", ()):
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+", identifier):
             remedy = "identifiers are URIs: ivo://.., doi:10.xxxx/.., https://.."
-            faults.add_error(f"registry.also: {str(identifier)!r} is no URI", identifier.place, remedy)
+            faults.add_error(f"registry.also: {str(identifier)!r} is not a URI", identifier.place, remedy)
         else:
             identifiers.append(str(identifier))
     return tuple(identifiers)
@@ -270,12 +270,12 @@ def _read_registry_relation(relation_fields: LocatedKeyValues, faults: FaultColl
     relation = OLD_RELATION_NAMES.get(relation_fields["type"], str(relation_fields["type"]))
     if relation not in VORESOURCE_RELATIONS:
         remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"known: {', '.join(VORESOURCE_RELATIONS)}"
-        faults.add_error(f"registry.related: {relation!r} is no relation", relation_fields["type"].place, remedy)
+        faults.add_error(f"registry.related: {relation!r} is not a relation", relation_fields["type"].place, remedy)
     identifier = None
     if "id" in relation_fields:
         identifier = str(relation_fields["id"])
         if not re.fullmatch(rf"ivo://{PATH_CHARACTERS}{{3,}}(/{PATH_CHARACTERS}+)*", identifier):
-            message = f"registry.related: {identifier!r} is no identifier"
+            message = f"registry.related: {identifier!r} is not an identifier"
             faults.add_error(message, relation_fields["id"].place, "write ivo://AUTHORITY/PATH")
     title = str(relation_fields.get("title", identifier or ""))
     return RelatedResource(kind=relation, title=title, id=identifier)
@@ -297,11 +297,11 @@ def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults:
     contact = fields.get("contact")
     if contact is not None and "email" not in contact and not settings.contact_email:
         faults.add_warning(
-            "registry: nobody can write to the contact: it has no email", fields.places["contact"], "add 'email'"
+            "registry: the contact cannot be reached: it has no email", fields.places["contact"], "add 'email'"
         )
     elif contact is None and not settings.contact_email:
         faults.add_warning(
-            "registry: nobody answers questions: there is no contact",
+            "registry: no server answers questions: there is no contact",
             place,
             "add 'contact', or contact_name and contact_email to hven.toml",
         )

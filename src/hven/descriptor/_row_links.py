@@ -70,7 +70,7 @@ def read_row_links(
             continue
         if "series" in item:  # which their faces lead to
             for key in item.keys() - {"series"}:
-                faults.add_error(f"{where}.{key}: series says it", item.places[key], "leave one of them out")
+                faults.add_error(f"{where}.{key}: series already says it", item.places[key], "leave one of them out")
             continue
         name = key_path.partition(".")[2]
         link_entries = (
@@ -171,7 +171,7 @@ def _read_row_link(
             return None
     if link_expressions.alias is not None and "where" not in link_fields:
         faults.add_error(
-            f"{key_path}.from: it is not said which of its rows go with a row",
+            f"{key_path}.from: nothing says which of its rows belong to a row",
             link_fields.places["from"],
             f"where: {link_expressions.alias}.obs_id = target.obs_id",
         )

@@ -118,6 +118,6 @@ def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | 
     return [
         (
             f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. "
-            f"{format_yaml_comment(missing_requirement)}: say roots under [{source.engine}] in hven.toml"
+            f"{format_yaml_comment(missing_requirement)}: set roots under [{source.engine}] in hven.toml"
         )
     ]

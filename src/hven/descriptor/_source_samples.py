@@ -99,7 +99,7 @@ def add_null_word_options(
 
 def _suggest_null_mapping(kind: str, guess: ColumnGuess, value: float) -> str:
     if kind in {"csv", "fixed", "json", "fits"}:
-        return f"say `null: {{{guess.source}: {format_number(value)}}}` in the source"
+        return f"write `null: {{{guess.source}: {format_number(value)}}}` in the source"
     return f"map it: `{guess.column.name}: CASE WHEN {guess.source} <> {format_number(value)} THEN {guess.source} END`"
 
 

@@ -83,7 +83,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise UsageError(
-                f"{path} is no list of terms: it has more than {MAX_LIST_BYTES >> 20} MB", remedy=TERM_LIST_REMEDY
+                f"{path} is not a list of terms: it has more than {MAX_LIST_BYTES >> 20} MB", remedy=TERM_LIST_REMEDY
             )
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -91,7 +91,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
             f"{path} cannot be read: {(error.strerror or str(error)).lower()}", remedy=TERM_LIST_REMEDY
         ) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no list of terms: it is no text", remedy=TERM_LIST_REMEDY) from None
+        raise UsageError(f"{path} is not a list of terms: it is not text", remedy=TERM_LIST_REMEDY) from None
     if not text.lstrip().startswith(("{", "[", "<")):
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
         replacement_hints: dict[str, str | None] = {normalize_subject_term(line): None for line in lines if line}
@@ -104,7 +104,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
-                f"{path} is no list of terms in the IVOA's JSON (desise)", remedy=TERM_LIST_REMEDY
+                f"{path} is not a list of terms in the IVOA's JSON (desise)", remedy=TERM_LIST_REMEDY
             ) from None
     if not replacement_hints:
         raise UsageError(f"{path} has no terms", remedy=TERM_LIST_REMEDY)
@@ -161,7 +161,7 @@ def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: Sub
         if replacement_hint:
             message_end = f"is not used any more in {terms.name}"
         else:
-            message_end = f"is no term of {terms.name}"
+            message_end = f"is not a term of {terms.name}"
         remedy = (
             replacement_hint
             or suggest_spelling(normalize_subject_term(word), terms.replacement_hints)

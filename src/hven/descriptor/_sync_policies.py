@@ -71,7 +71,7 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
             remedy = f"{match[1]} and one of {UNIT_LIST_TEXT}"
         else:
             remedy = "2 d, 1 h, 30 min"
-        faults.add_error(f"{key_path}: {str(value)!r} is no length of time", value.place, remedy)
+        faults.add_error(f"{key_path}: {str(value)!r} is not a duration", value.place, remedy)
         return None
     return float(match[1]) * SECONDS_BY_UNIT[unit]
 
@@ -124,7 +124,7 @@ def read_sync_policy(
         faults.add_error(
             f"{where}: 'overlap' means nothing without a watermark",
             sync_fields.places["overlap"],
-            "everything is read each time: remove it, or say watermark",
+            "everything is read each time: remove it, or give watermark",
         )
     if isinstance(deletions, str):
         deletion_method = deletions
@@ -132,9 +132,9 @@ def read_sync_policy(
         deletion_method = "column"
     if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
         faults.add_warning(
-            f"{where}: without a watermark everything is read, and rows that are not there any more go",
+            f"{where}: without a watermark everything is read, and rows that have disappeared are removed",
             sync_fields.places["deletions"],
-            "say watermark, or leave deletions out",
+            "give watermark, or leave deletions out",
         )
     if (
         watermark is not None
@@ -145,7 +145,7 @@ def read_sync_policy(
         faults.add_error(
             f"{where}: a table that is read in part needs a primary key",
             sync_fields.places["watermark"],
-            "say primary: [column, ..]",
+            "give primary: [column, ..]",
         )
     source_kinds = {
         str(source_entry.get("kind", ""))  # type: ignore[call-overload]
@@ -162,7 +162,7 @@ def read_sync_policy(
             f"{where}: an edit that leaves the watermark as it was is found when everything is read, and "
             f"nothing says how often",
             sync_fields.places["watermark"],
-            "say full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if "
+            "give full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if "
             "every write moves the watermark",
         )
     guard = sync_fields.get("guard", {})
@@ -214,7 +214,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
         if cron is None:
             faults.add_warning("sync.zone means nothing without cron", zone.place, "remove it")
     if sync_fields.get("every") == 0:
-        faults.add_error("sync.every is no time at all", sync_fields.places["every"], "every: 1 h")
+        faults.add_error("sync.every is zero", sync_fields.places["every"], "every: 1 h")
         return None
     interval_seconds = sync_fields.get("every")
     sync_schedule = SyncSchedule(
@@ -236,7 +236,7 @@ def read_sync_schedule(fields: LocatedKeyValues, faults: FaultCollector) -> Sync
             faults.add_error(
                 f"sync: {error}",
                 sync_fields.places["cron" if cron is not None else "every"],
-                "it must come to be some time",
+                "it must name a time that occurs",
             )
             return None
     return sync_schedule
@@ -276,7 +276,7 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
             ]
             if invalid_ends or (slash and (not step.isdigit() or int(step) == 0)):
                 faults.add_error(
-                    f"sync.cron: {item!r} is no {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
+                    f"sync.cron: {item!r} is not a {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
                 )
                 return
             if len(values) == 2 and values[0] is not None and values[1] is not None and values[0] > values[1]:

@@ -89,5 +89,5 @@ def _check_access_condition(condition_text: LocatedYamlScalar, key_path: str, fa
     if sees_all_rows:
         effect, plain_word = "everybody sees every row", "public"
     message = f"{key_path}: {effect} by this policy"
-    faults.add_warning(message, condition_text.place, f"write {plain_word}, or look at it again")
+    faults.add_warning(message, condition_text.place, f"write {plain_word}, or check it again")
     return True

@@ -241,7 +241,7 @@ class TableDrafter:
             if guessed_options:
                 self._options = {**self._options, **guessed_options}
                 guess_notes.append(
-                    "the record below the names holds units: they are taken, and it is no row (`units: true`)"
+                    "the record below the names holds units: they are taken, and it is not a row (`units: true`)"
                 )
         self._notes += guess_notes
 

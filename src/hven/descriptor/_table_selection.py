@@ -83,14 +83,14 @@ def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> Avai
     if not offers:
         raise UsageError(
             f"the {service_label} has no table that can be read",
-            remedy="look at the address and the rights of its user",
+            remedy="check the address and the rights of its user",
         )
     nonempty_offers = [offer for offer in offers if not offer.is_view and offer.row_count != 0]
     if len(nonempty_offers) != 1:
         largest_offer = max(nonempty_offers or offers, key=lambda offer: offer.row_count or 0)
         raise UsageError(
             f"the {service_label} has {len(offers)} tables and views: {_format_offer_names(offers)}",
-            remedy=f"say which table with --table: --table {largest_offer.option_value}",
+            remedy=f"choose which table with --table: --table {largest_offer.option_value}",
         )
     return nonempty_offers[0]
 

@@ -479,7 +479,7 @@ def _check_series_id(key_path: str, series_id: LocatedYamlScalar, faults: FaultC
     """Refuse a name that clients cannot send back (HAPI 3.3, section 3.5)."""
     has_forbidden_character = any(mark in series_id for mark in ",/\n\t ")
     if not series_id or has_forbidden_character or len(series_id) > MAX_SERIES_ID_CHARACTERS:
-        message = f"{key_path}.id: {str(series_id)!r} is no name of a data set"
+        message = f"{key_path}.id: {str(series_id)!r} is not a name of a data set"
         faults.add_error(message, series_id.place, "letters, digits, _ . - ~")
     return str(series_id)
 
@@ -533,7 +533,7 @@ def _read_bin_ranges(
             first_invalid_number = number
     if first_invalid_number is not None:
         faults.add_error(
-            f"{key_path}.ranges: item {first_invalid_number} is no lowest and highest value",
+            f"{key_path}.ranges: item {first_invalid_number} is not a lowest and highest value",
             bin_fields.places["ranges"],
             "[[10, 11], [11, 12]]",
         )
@@ -551,7 +551,7 @@ def _parse_numbers(key_path: str, texts: Sequence[LocatedYamlScalar], faults: Fa
     for text in texts:
         value = _parse_number(text)
         if value is None or not math.isfinite(value):
-            message = f"{key_path}: {str(text)!r} is no number"
+            message = f"{key_path}: {str(text)!r} is not a number"
             faults.add_error(message, text.place, "a number for each element, or one column")
         else:
             yield value

@@ -238,7 +238,7 @@ def _parse_remote_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
         if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
+        raise SourceError(f"{url} gives a descriptor of {name} that is not YAML", remedy="is that a Hven?") from error
     is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
     if not is_of_collection or not _COLLECTION_NAME_PATTERN.fullmatch(name):
         raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")

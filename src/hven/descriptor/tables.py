@@ -212,13 +212,13 @@ class _TableReader:
                     self._faults.add_error(
                         f"{self._key_path}: a view has no {key!r}",
                         fields.places[key],
-                        "say it in the view's query, or give the table a source",
+                        "write it in the view's query, or give the table a source",
                     )
         elif "source" not in fields.places and not self._collection_context.is_standard:
             self._faults.add_error(
                 f"{self._key_path} has neither 'source' nor 'view'",
                 fields.place,
-                "say where its rows come from: source: {kind: csv, files: ...}",
+                "name the source of its rows: source: {kind: csv, files: ...}",
             )
 
     def _check_settings(self, key_path: str, settings: tuple[ColumnMapping, ...]) -> None:
@@ -431,7 +431,7 @@ class _TableReader:
             self._faults.add_error(
                 f"{self._key_path}.access: a view shows the rows that its tables do",
                 fields.places.get("access", self._name.place),
-                "say it of the tables",
+                "write it for the tables",
             )
         return access, policy
 

@@ -161,7 +161,7 @@ def read_text(
         faults.add_error(f"{key_path} must be text, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null:
-        faults.add_error(f"{key_path} is empty", value.place, "say something, or remove the key")
+        faults.add_error(f"{key_path} is empty", value.place, "give it a value, or remove the key")
         return None
     yaml_reading = None if allow_retyped else detect_yaml_retyping(value)
     if yaml_reading is not None:
@@ -190,7 +190,7 @@ def read_localized_text(
     for key, item in value.items():
         if key not in PAGE_LANGUAGES:
             faults.add_error(
-                f"{key_path}: {str(key)!r} is no language of the pages",
+                f"{key_path}: {str(key)!r} is not a language of the pages",
                 key.place,
                 f"known: {', '.join(PAGE_LANGUAGES)}",
             )

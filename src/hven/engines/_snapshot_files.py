@@ -134,7 +134,7 @@ def raise_if_transient_read_error(path: Path, error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
         raise StorageUnavailableError(
-            message, remedy="see that the server may read it, and has files to open left"
+            message, remedy="check that the server may read it and may open more files"
         ) from error
 
 
@@ -181,7 +181,7 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
         if not isinstance(error, OSError):
             raise
         message = f"{activity} {path} failed: {error}"
-        raise StorageError(message, remedy="look at the disk and its rights") from error
+        raise StorageError(message, remedy="check the disk and its permissions") from error
 
 
 def build_table_directory_name(qualified_name: str) -> str:

@@ -72,7 +72,7 @@ def parse_catalogue_properties(data: bytes, file_name: str = hats_layout.PROPERT
     properties = parse_property_lines(data)
     if "dataproduct_type" not in properties:
         raise SourceError(
-            format_message("no HATS catalogue: dataproduct_type is not said"),
+            format_message("no HATS catalogue: dataproduct_type is missing"),
             place=TextPlace(file=file_name),
             remedy=hats_layout.READ_NOTE_REMEDY,
         )
@@ -357,7 +357,7 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
     if properties_file is None:
         raise SourceError(
             format_message(
-                "{directory} is no HATS catalogue: there is no hats.properties", f"{location}/{base}".rstrip("/")
+                "{directory} is not a HATS catalogue: there is no hats.properties", f"{location}/{base}".rstrip("/")
             ),
             remedy="name the directory that has hats.properties and dataset/ in it",
         )
@@ -555,7 +555,7 @@ def call_in_threads(
                 message = format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
                 slow_argument = next(iter(work.running.values()), arguments[0])
                 place = TextPlace(file=format_place(slow_argument))
-                raise SourceError(message, place=place, remedy="look at the mount, then try again")
+                raise SourceError(message, place=place, remedy="check the mount, then try again")
         if work.error is not None:
             raise work.error
     return [work.results[number] for number in range(len(arguments))]

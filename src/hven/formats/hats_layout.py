@@ -52,7 +52,7 @@ PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
 """Options of `pyarrow.parquet.ParquetWriter` for partitions."""
 
 _PARTITION_PATH_PATTERN = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
-REWRITE_REMEDY: Final = "get the catalogue anew, or write it anew with hats-import"
+REWRITE_REMEDY: Final = "get the catalogue again, or write it anew with hats-import"
 """Remedy for a damaged catalogue."""
 READ_NOTE_REMEDY: Final = (
     "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
@@ -258,7 +258,7 @@ def parse_partition_info(data: bytes, file_name: str = PARTITION_INFO_FILE) -> l
         except (ValueError, IndexError):
             order = pixel = -1
         if not 0 <= order <= healpix.MAX_ORDER or not 0 <= pixel < 12 << 2 * order:
-            message = format_message("{line!r} is no HEALPix order and pixel", ",".join(row))
+            message = format_message("{line!r} is not a HEALPix order and pixel", ",".join(row))
             raise SourceError(message, place=TextPlace(file=file_name, line=rows.line_num), remedy=READ_NOTE_REMEDY)
         cell_range = compute_cell_range(order, pixel)
         partitions.append((*cell_range, order, pixel))

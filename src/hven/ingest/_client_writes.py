@@ -140,7 +140,7 @@ class ClientWrite:
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
                 format_message("{collection} is held as a rollback left it", self.collection),
-                remedy="its owner ends that: hven schedule resume",
+                remedy="its owner can resume it: hven schedule resume",
             )
 
     def create_report(self, run: str) -> IngestReport:

@@ -103,7 +103,7 @@ class CollectionFileTarget:
                     leftover.unlink(missing_ok=True)
             delete_empty_directories(created_directories)
             raise StorageError(
-                f"the file cannot be kept: {error.strerror}", remedy="make room, or look at the rights of the directory"
+                f"the file cannot be kept: {error.strerror}", remedy="make room, or check the rights of the directory"
             ) from error
         try:
             if body is None:

@@ -255,7 +255,7 @@ class ClientFileWrite(ClientWrite):
         if write.expected_state is not None:
             is_expected = bool(target.digest) and is_if_match_met(write.expected_state, target.digest)
             if not is_expected:
-                raise PreconditionFailedError("the file is another one now", remedy="ask for it anew, and decide again")
+                raise PreconditionFailedError("the file has changed", remedy="request it again, and decide again")
         if write.action == POST_ACTION and target.digest:
             new_digest = compute_file_digest(body) if body is not None else ""
             if target.digest != new_digest:

@@ -215,13 +215,13 @@ class RowValidator:
         yield from _build_violation_if_any(
             find_out_of_bounds(latitude, -90.0, 90.0),
             f"{latitude_name}: sphere",
-            f"{latitude_name} is no latitude: outside -90 to 90 degrees",
+            f"{latitude_name} is not a latitude: outside -90 to 90 degrees",
             latitude_name,
         )
         yield from _build_violation_if_any(
             find_out_of_bounds(longitude, -180.0, 360.0),
             f"{longitude_name}: sphere",
-            f"{longitude_name} is no longitude: outside 0 to 360 (or -180 to 180) degrees",
+            f"{longitude_name} is not a longitude: outside 0 to 360 (or -180 to 180) degrees",
             longitude_name,
         )
 

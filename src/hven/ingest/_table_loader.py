@@ -212,7 +212,7 @@ def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table
                     f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one "
                     f"source and {column.type} in another",
                     place=entry.spec.place,
-                    remedy="say its type under columns:",
+                    remedy="give its type under columns:",
                 )
             origins = tuple(dict.fromkeys((*known_column.origins, *column.origins)))
             columns[column.name] = known_column.copy_with(origins=origins)
@@ -782,7 +782,7 @@ class TableLoader:
             raise ChangeLimitExceededError(
                 f"{report.table} would be empty: {reason}; nothing was published",
                 place=self.spec.place,
-                remedy="look at the source; if it is right, run it again with --accept",
+                remedy="check the source; if it is right, run it again with --accept",
             )
         raise DataError(
             f"{report.table} would be empty: {reason}",

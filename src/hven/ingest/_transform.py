@@ -132,7 +132,7 @@ class MappingTransform:
             return array.cast(call.type.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"the function {call.name} gave {array.type}, which is no {call.type}: {error}", place=call.place
+                f"the function {call.name} gave {array.type}, which is not a {call.type}: {error}", place=call.place
             ) from error
 
     def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:
@@ -206,7 +206,7 @@ class MappingTransform:
 
         def compute_piece(piece_start: int) -> pa.Table:
             if self._stop_event is not None and self._stop_event.is_set():
-                raise OperationCancelledError("nobody waits for these rows")
+                raise OperationCancelledError("these rows are no longer needed")
             piece = batch.slice(piece_start, piece_rows)
             return self.engine.evaluate_query(bound, {SOURCE_RELATION: piece, **self.mapping.lookups})
 

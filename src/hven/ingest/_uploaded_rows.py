@@ -157,7 +157,7 @@ def _detect_upload_format(path: Path) -> str:
             if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):
                 format_kind = "xml"
     if format_kind not in UPLOAD_KINDS:
-        raise SourceError("what was sent is no table that can be read", remedy=ACCEPTED_FORMATS_REMEDY)
+        raise SourceError("what was sent is not a table that can be read", remedy=ACCEPTED_FORMATS_REMEDY)
     return format_kind
 
 
@@ -170,7 +170,7 @@ def _parse_json_or_json_lines(data: bytes) -> Any:
             return [orjson.loads(line) for line in data.splitlines() if line.strip()]
         except ValueError:
             raise SourceError(
-                format_message("what was sent is no JSON: {message}", error), remedy=ACCEPTED_FORMATS_REMEDY
+                format_message("what was sent is not JSON: {message}", error), remedy=ACCEPTED_FORMATS_REMEDY
             ) from error
 
 
@@ -234,7 +234,7 @@ def add_address_values(
         values, value_faults = _cast_uploaded_values(text_column, columns[name], name)
         if value_faults:
             raise ParamError(
-                format_message("{text!r:.120}, as the address says {name}, is no {kind}", text, name, columns[name])
+                format_message("{text!r:.120}, as the address says {name}, is not a {kind}", text, name, columns[name])
             )
         if name in rows.column_names:
             if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():
@@ -326,7 +326,7 @@ def _cast_uploaded_values(
     if misfits is None:
         return cast_array, []
     misfit_positions = pc.indices_nonzero(pc.fill_null(misfits, False)).to_pylist()
-    reason = f"is no {target_type}"
+    reason = f"is not a {target_type}"
     faults = []
     for position in misfit_positions[:MAX_SHOWN_FAULTS]:
         value_text = str(source_array[position])

@@ -347,8 +347,8 @@ class _ClientRowWrite(ClientWrite):
             state = compute_row_state_digest(existing_rows)
         if not state or not is_if_match_met(expected_state, state):
             raise PreconditionFailedError(
-                "it was changed by somebody else meanwhile" if state else "there is no such row",
-                remedy="ask for it anew, and decide again",
+                "another client changed it in the meantime" if state else "there is no such row",
+                remedy="request it again, and decide again",
             )
 
 

@@ -156,7 +156,7 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     if alert_settings.smtp_password is not None:
         password = settings.resolve_secret_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
-        raise UserError("a password is not sent without encryption", remedy='say smtp_tls = "starttls" or "tls"')
+        raise UserError("a password is not sent without encryption", remedy='write smtp_tls = "starttls" or "tls"')
     host = alert_settings.smtp_host
     port = alert_settings.smtp_port or DEFAULT_SMTP_PORTS[alert_settings.smtp_tls]
     context = ssl.create_default_context()

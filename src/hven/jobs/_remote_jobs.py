@@ -341,7 +341,7 @@ def _parse_job_document(answer: HttpAnswer, host: str) -> ET.Element:
     try:
         root = ET.fromstring(text)  # noqa: S314  (see above)
     except ET.ParseError as error:
-        raise SourceError(f"{host} answers with something that is no XML: {error}") from error
+        raise SourceError(f"{host} answers with something that is not XML: {error}") from error
     if _strip_namespace(root.tag) != "job":
         raise SourceError(f"{host} answers with a document <{_strip_namespace(root.tag):.40}> instead of a job")
     return root

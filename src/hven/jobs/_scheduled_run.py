@@ -139,7 +139,9 @@ def _run_sync(
         return _run_sync_callback(settings, collection, synchronize)
     except RunStoppedError:  # from any part of the run, also from the handling of a failure
         return SyncRunOutcome(
-            kind=STOPPED_OUTCOME, phase=ABORTED_PHASE, message="the server was stopped; it goes on with the next one"
+            kind=STOPPED_OUTCOME,
+            phase=ABORTED_PHASE,
+            message="the server was stopped; the run continues on the next one",
         )
     finally:
         stop_handler.is_running = False

@@ -437,7 +437,7 @@ def _parse_param_sections(
             try:
                 patterns[name] = re.compile(section["pattern"])
             except re.error as error:
-                faults.add_error(f"{key_path}.pattern is no regular expression: {error}", section.places["pattern"])
+                faults.add_error(f"{key_path}.pattern is not a regular expression: {error}", section.places["pattern"])
         param = _build_declared_param(name, section)
         params_by_name[name] = param
         if param.default is not None:
@@ -579,7 +579,7 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
         path = (settings.directory / JOBS_DIRECTORY / str(program_word)).resolve()
         if path.is_file() and os.access(path, os.X_OK):
             return str(path)
-        reason = "is no program that may be run" if path.exists() else "does not exist"
+        reason = "is not a program that may be run" if path.exists() else "does not exist"
         faults.add_error(
             f"command: {program_word} {reason}",
             program_word.place,

@@ -233,7 +233,7 @@ class JobService:
                 self._check_access(job, requester)
             except NotFoundError:
                 raise ParamError(
-                    format_message("{role}={name!r:.80} is no job", parameter_name, job_id),
+                    format_message("{role}={name!r:.80} is not a job", parameter_name, job_id),
                     name=parameter_name,
                     remedy="give the id of a job, of any type",
                 ) from None
@@ -376,7 +376,7 @@ class JobService:
         for phase in phases:
             if phase not in JOB_PHASES:
                 raise ParamError(
-                    format_message("PHASE={phase!r:.40} is no phase", phase),
+                    format_message("PHASE={phase!r:.40} is not a phase", phase),
                     name="PHASE",
                     remedy=format_message("one of {names}", ", ".join(JOB_PHASES)),
                 )
@@ -648,7 +648,7 @@ def parse_time_parameter(text: str, parameter_name: str) -> datetime:
     time = None if match is None else _build_utc_time(*match.groups())
     if time is None:
         raise ParamError(
-            format_message("{name}={text!r:.60} is no time", parameter_name, text),
+            format_message("{name}={text!r:.60} is not a time", parameter_name, text),
             name=parameter_name,
             remedy="write 2026-11-20T10:30:00Z",
         )

@@ -376,7 +376,7 @@ class SyncScheduler(ForkingProcess):
         stopped_outcome = SyncRunOutcome(
             kind=STOPPED_OUTCOME,
             phase=ABORTED_PHASE,
-            message="the server was stopped; it goes on with the next one",
+            message="the server was stopped; the run continues on the next one",
         )
         try:
             store = self._get_store()

@@ -82,7 +82,7 @@ def read_adql_query(params: RequestParams) -> str:
     request = params.read_one("REQUEST")
     if request is not None and request.lower() != "doquery":
         raise ParamError(
-            f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or say REQUEST=doQuery"
+            f"REQUEST={request!r} is not known", name="REQUEST", remedy="leave it out, or write REQUEST=doQuery"
         )
     language = params.read_one("LANG") or "ADQL"
     if language.upper() not in QUERY_LANGUAGES:

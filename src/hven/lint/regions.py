@@ -95,7 +95,7 @@ def parse_region_shapes(region: object, xtype: str = "") -> list[RegionShape]:
             kind = lower_word
             numbers = []
         elif lower_word not in FRAME_WORDS and lower_word not in SET_OPERATORS:
-            raise ValueError(f"{word[:20]!r} is no shape and no frame")
+            raise ValueError(f"{word[:20]!r} is not a shape and no frame")
         elif numbers and lower_word in FRAME_WORDS:
             raise ValueError(f"{word[:20]!r} stands between numbers")
     if not kind:
@@ -127,7 +127,7 @@ def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:
         if len(numbers) < 6:
             raise ValueError(f"a polygon with {len(numbers) // 2} corners: it has three at least")
     elif expected_count is None:
-        raise ValueError(f"{shape_kind!r} is no shape")
+        raise ValueError(f"{shape_kind!r} is not a shape")
     elif len(numbers) != expected_count:
         raise ValueError(f"a {shape_kind} with {len(numbers)} numbers, not {expected_count}")
     if not all(map(math.isfinite, numbers)):
@@ -214,7 +214,7 @@ def _iterate_moc_cell_ranges(text: str) -> Iterator[tuple[int, int, int]]:
         head, slash, tail = word.rpartition("/")
         if slash:
             if not head.isdigit() or int(head) > 29:
-                raise ValueError(f"{head!r} is no order: 0 to 29")
+                raise ValueError(f"{head!r} is not an order: 0 to 29")
             order = int(head)
         if not tail:
             continue  # a trailing order/ gives the resolution
@@ -222,7 +222,7 @@ def _iterate_moc_cell_ranges(text: str) -> Iterator[tuple[int, int, int]]:
             raise ValueError(f"{word!r} has no order before it")
         first, dash, last = tail.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
-            raise ValueError(f"{tail!r} is no index and no range")
+            raise ValueError(f"{tail!r} is neither an index nor a range")
         low = int(first)
         high = int(last or first)
         if low > high:

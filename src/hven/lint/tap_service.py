@@ -125,7 +125,7 @@ class ExaminedTapService:
             try:
                 root = xml_documents.parse_xml(answer.body)
             except NotXmlError as error:
-                failed_urls.append(f"{candidate_url}/capabilities is no XML: {error}")
+                failed_urls.append(f"{candidate_url}/capabilities is not XML: {error}")
                 continue
             if get_local_name(root) == "capabilities":
                 return candidate_url, answer

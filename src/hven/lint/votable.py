@@ -142,9 +142,9 @@ def _parse_table_element(table: Any, document: VOTableDocument) -> None:
     for votable_field in document.fields:
         datatype, arraysize = votable_field.datatype, votable_field.arraysize
         if datatype not in DATATYPE_CODES:
-            document.anomalies.append(("datatype", votable_field.name, f"{datatype!r} is no datatype of VOTable"))
+            document.anomalies.append(("datatype", votable_field.name, f"{datatype!r} is not a datatype of VOTable"))
         if arraysize and not ARRAYSIZE_PATTERN.fullmatch(arraysize):
-            document.anomalies.append(("arraysize", votable_field.name, f"{arraysize!r} is no arraysize"))
+            document.anomalies.append(("arraysize", votable_field.name, f"{arraysize!r} is not an arraysize"))
     for data in _find_child_elements(table, "DATA")[:1]:
         for element in data:
             element_name = get_local_name(element)
@@ -182,7 +182,7 @@ def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
             try:
                 value = parse_tabledata_cell(cell_text, cell_field)
             except ValueError:
-                description = f"{cell_text[:60]!r} is no {cell_field.datatype}"
+                description = f"{cell_text[:60]!r} is not a {cell_field.datatype}"
                 document.anomalies.append(("cell", cell_field.name, description))
             values.append(value)
         document.rows.append(values)

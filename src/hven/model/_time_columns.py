@@ -106,7 +106,7 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
         else:
             word = f"{'modified ' * (guessed_epoch == MJD_EPOCH)}Julian dates ({EPOCH_LABELS[guessed_epoch]})"
         remedy = (
-            "say `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` "
+            "write `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` "
             "of the column"
         )
         warnings.append(

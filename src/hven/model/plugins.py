@@ -356,7 +356,7 @@ def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
         module: object = entry.load()
     except Exception as error:
         message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
-        raise UserError(message, remedy="mend it, or uninstall it") from error
+        raise UserError(message, remedy="correct it, or uninstall it") from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must name a module")
     record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))

@@ -707,7 +707,7 @@ class Recurrence:
         try:
             return iter(CronSim(" ".join(fields).upper(), instant.astimezone(self._zone_info)))
         except CronSimError as error:
-            raise ValueError(f"{self.cron!r} is no line of cron: {str(error).lower()}") from None
+            raise ValueError(f"{self.cron!r} is not a line of cron: {str(error).lower()}") from None
 
     def find_next_time(self, instant: datetime) -> datetime:
         """Return the next time after a moment, in UTC and without jitter.

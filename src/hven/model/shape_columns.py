@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INVALID_SHAPE_REASONS = {
     "CIRCLE": "a circle is a longitude, a latitude from -90 to 90 and a radius from 0 to 180 degrees",
     "POLYGON": "a polygon is three corners or more, with latitudes from -90 to 90 degrees",
-    "REGION": "it is no region",
+    "REGION": "it is not a region",
 }
 _NUMBER_PATTERN = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 # words stand in this order, each at most once, the shape first (the frames and positions that footprints have)

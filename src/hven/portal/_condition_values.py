@@ -248,7 +248,7 @@ def parse_number_and_unit(word: ConditionValue, text: str) -> tuple[int | float,
     number_match = _NUMBER_PATTERN.fullmatch(word.text)
     if number_match is None:
         _raise_parse_error(
-            format_message("{text!r} is no number", word.text),
+            format_message("{text!r} is not a number", word.text),
             text,
             word.text_offset,
             "a number, perhaps with a unit: 2.5, 1e14, 2um; ranges: 1/2, ..2um",
@@ -319,7 +319,7 @@ def _parse_date_with_margin(word: ConditionValue, text: str, *, as_timestamps: b
         unit = ""
     if not unit or value < 0:
         _raise_parse_error(
-            format_message("{text!r} is no length of time", context.strip()),
+            format_message("{text!r} is not a duration", context.strip()),
             text,
             text_offset,
             "write T~30 min; units: s, min, h, d, yr",
@@ -347,7 +347,7 @@ def _parse_date_period(word: ConditionValue, text: str) -> tuple[datetime, datet
         exact = datetime.fromisoformat(plain_time)
         return exact, exact
     remedy = "write 2004, 2004-01, 2004-01-31, 2004-031, 2004-01-31T12:00:00, a Julian date, or 53000mjd"
-    message = format_message("{text!r} is no date", word.text)
+    message = format_message("{text!r} is not a date", word.text)
     raise ParseError(message, text=text, offset=word.text_offset, remedy=remedy)
 
 

@@ -477,7 +477,7 @@ class _ConditionBuilder:
         self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
     ) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):
-            message = format_message("{name} is no number and no time here", clause.name)
+            message = format_message("{name} is neither a number nor a time here", clause.name)
             self._raise_parse_error(message, clause.text_offset)
         if _is_circular(name, first) and clause.op in {"=", "!="}:
             return self._build_circular_overlap(first, last, word, clause)
@@ -585,7 +585,7 @@ class _ConditionBuilder:
             if units.are_units_convertible(column_unit, "Hz"):
                 factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
-                    message = format_message("0 {unit} is no wavelength", unit)
+                    message = format_message("0 {unit} is not a wavelength", unit)
                     self._raise_parse_error(message, text_offset, "leave the end open: ..2um")
                 return (factor / value if inverse else factor * value), inverse
             units.compute_unit_factor(unit, column_unit)

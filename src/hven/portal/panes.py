@@ -80,7 +80,9 @@ class TablePane:
                     pane_template.render(pane=self, rows=rows, cut=result.overflow, faults=[])
             except Exception as error:  # noqa: BLE001  (code of an extension)
                 message = f"the pane {self.name!r} fails for {table.qualified_name}: {type(error).__name__}: {error}"
-                faults_found.append(Fault(message=message, remedy=f"mend it: {plugins.describe_error_origin(error)}"))
+                faults_found.append(
+                    Fault(message=message, remedy=f"correct it: {plugins.describe_error_origin(error)}")
+                )
         return faults_found
 
 

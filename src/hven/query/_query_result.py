@@ -135,7 +135,7 @@ class QueryResult:
             raise phrased_error from None if phrased_error is not error else error.__cause__
         except Exception as error:
             service_error = ServiceError(
-                "the rows broke off", remedy="this is a fault of the service; its owner finds it in the log"
+                "the rows broke off", remedy="this is a fault of the service; its operators find it in the log"
             )
             self.error = str(service_error)
             self.failure = error
@@ -225,7 +225,7 @@ class QueryResult:
             return self._explain_storage_error(error)
         if self.hides_rows and isinstance(error, EvaluationError):
             return EvaluationError(
-                "a value cannot be computed", remedy="look at the casts, divisions and functions of the query"
+                "a value cannot be computed", remedy="check the casts, divisions and functions of the query"
             )
         if isinstance(error, EvaluationError):
             return locate_evaluation_error(error, self._query_text, self._bound_query)

@@ -67,7 +67,8 @@ def detect_table_format(path: Path) -> str:
         )
     if detected_kind is None:
         raise SourceError(
-            "it is no table of a known kind", remedy="VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text"
+            "it is not a table of a known kind",
+            remedy="VOTable, FITS, Parquet, Arrow, TFCat, CSV or other delimited text",
         )
     return "csv"
 

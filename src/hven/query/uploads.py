@@ -122,7 +122,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             name, comma, uri = (part.strip() for part in text.partition(","))
             if not comma or not uri:
                 raise _build_upload_error(
-                    format_message("UPLOAD={text!r:.120} is no pair of name and address", text.strip()),
+                    format_message("UPLOAD={text!r:.120} is not a pair of name and address", text.strip()),
                     "UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
             _check_upload_table_name(name)
@@ -153,7 +153,7 @@ def _check_upload_table_name(name: str) -> None:
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
         raise _build_upload_error(
-            format_message("UPLOAD names its table {name!r:.120}, which is no ADQL identifier", name),
+            format_message("UPLOAD names its table {name!r:.120}, which is not an ADQL identifier", name),
             "a letter, then letters, digits and _",
         )
     if name.upper() in RESERVED_WORDS:

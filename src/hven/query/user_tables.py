@@ -345,7 +345,7 @@ def delete_user_table_leftovers(site: Site) -> None:
 def _require_owner(principal: Principal) -> str:
     if principal.name is None:
         raise UnauthenticatedError(
-            "only who has an account here can keep tables",
+            "only users with an account here can keep tables",
             remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
         )
     return principal.name

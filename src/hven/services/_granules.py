@@ -399,7 +399,7 @@ class DataSetFiles:
         is_countable = start > -NANOSECOND_LIMIT_MICROSECONDS and stop < NANOSECOND_LIMIT_MICROSECONDS
         if not layout.has_nanoseconds or is_countable:
             return layout
-        note = "times have digits below a microsecond, which are left out: some are before 1678 or behind 2261"
+        note = "times have digits below a microsecond, which are left out: some are before 1678 or after 2261"
         return replace(layout, has_nanoseconds=False, notes=(*layout.notes, note))
 
     # --- layouts of files --------------------------------------------------------------------------------------------
@@ -863,7 +863,7 @@ def _convert_to_data_set_column(array: pa.Array, file_column: Column, target_col
         return array.cast(target_type)
     except pa.ArrowInvalid as error:
         message = format_message(
-            "{name} of {path} is no {kind} as in the data set: {reason}",
+            "{name} of {path} is not a {kind} as in the data set: {reason}",
             target_column.name,
             path,
             str(target_column.type),

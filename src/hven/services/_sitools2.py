@@ -497,7 +497,7 @@ def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
             direction = str(entry.get("direction", "ASC")).upper()
             sort_entries.append((str(entry["field"]), direction))
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = format_message("{name}={value} is no order", "sort", sort_text[:60])
+        message = format_message("{name}={value} is not an order", "sort", sort_text[:60])
         remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
         raise ParamError(message, name="sort", remedy=remedy) from None
     return sort_entries
@@ -568,7 +568,7 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
     cadence_text = values[0] if values else ""
     cadence_match = _CADENCE_PATTERN.fullmatch(cadence_text.strip().replace("+", " "))
     if cadence_match is None or not float(cadence_match[1]):
-        message = format_message("{value} is no cadence", cadence_text[:60])
+        message = format_message("{value} is not a cadence", cadence_text[:60])
         raise ParamError(message, name=cadence_name[:60], remedy="12 sec, 1 min, 2 h, 1 day")
     seconds = float(cadence_match[1]) * SECONDS_PER_UNIT[cadence_match[2].lower()]
     seconds_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
@@ -585,10 +585,10 @@ def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
     """Parse a time as a literal for a comparison with a column."""
     parsed_time = parse_utc_time(text)
     if parsed_time is None:
-        message = format_message("{value} is no time", text[:60])
+        message = format_message("{value} is not a time", text[:60])
         raise ParamError(message, name=column.name, remedy="YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
-        message = format_message("{column} is no time", column.name)
+        message = format_message("{column} is not a time", column.name)
         raise ParamError(message, name=column.name, remedy="NUMERIC_BETWEEN compares numbers")
     return syntax_tree.Literal(parsed_time)
 
@@ -604,7 +604,7 @@ def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
         except ValueError:
             number = MAX_INT64 + 1
         if isinstance(number, int) and not -MAX_INT64 <= number <= MAX_INT64:
-            message = format_message("{value} is no number, or too large a one", text[:60])
+            message = format_message("{value} is not a number, or too large a one", text[:60])
             raise ParamError(message, name=column.name, remedy="a number")
         return syntax_tree.Literal(number)
     if column_type.is_boolean:

@@ -46,7 +46,7 @@ HTTP_STATUS_BY_ERROR: tuple[tuple[type[BaseException], int], ...] = (
 # the directories of an absolute path, without the file's name
 _DIRECTORY_PATTERN = re.compile(r"(?<![\w/.:])/(?:[^/\s:'\"]+/)+(?=[^/\s])|(?<=:)//+(?:[^/\s:'\"]+/)+")
 INTERNAL_ERROR_MESSAGE = (
-    "something went wrong; this is a fault of the service; its owner finds it in the log under the request's id"
+    "something went wrong; this is a fault of the service; its operators find it in the log under the request's id"
 )
 
 _RESOURCE_ERRNOS = {

@@ -483,7 +483,9 @@ class ServiceFace:
             catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
             table = find_table(request.path_params["table"], catalogue)
             if not self.applies(table):
-                raise NotFoundError(f"{table.qualified_name} has no {self.missing_requirement}", remedy="ask it by TAP")
+                raise NotFoundError(
+                    f"{table.qualified_name} has no {self.missing_requirement}", remedy="query it by TAP"
+                )
             return published_state, table
 
         async def answer_query(build_query: Ask, request: Request, params: RequestParams) -> Response:

@@ -226,7 +226,7 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
         if param.unit:
             unit_text = f" in {param.unit}"
         raise ParamError(
-            f"{param.name}={text!r:.60} is no interval",
+            f"{param.name}={text!r:.60} is not an interval",
             name=param.name,
             remedy=f"write two numbers{unit_text}, such as 1 2 or -Inf 2, or one",
         ) from None
@@ -254,7 +254,7 @@ def _parse_text_value(text: str, param: Param) -> Any:
         utc_time = parse_utc_time(text)
         if utc_time is None:
             remedy = "timestamps look like 2026-11-20T10:15:00"
-            raise ParamError(f"{param.name}={text!r:.60} is no timestamp", name=param.name, remedy=remedy)
+            raise ParamError(f"{param.name}={text!r:.60} is not a timestamp", name=param.name, remedy=remedy)
         return datetime.fromisoformat(utc_time)
     return text
 

@@ -264,7 +264,7 @@ class _RegistryRecordChecker:
         used_authorities = {ivoid.removeprefix("ivo://").partition("/")[0] for ivoid in id_counts}
         for name in sorted(used_authorities - managed_authorities):
             yield Fault(
-                message=f"RI3.1.4b: {name} is no authority of this registry, but records have it",
+                message=f"RI3.1.4b: {name} is not an authority of this registry, but records have it",
                 place=self._find_key_place("", "registry.authorities"),
                 remedy=f'under [registry]: authorities = ["{name}"]',
             )
@@ -308,7 +308,7 @@ class _RegistryRecordChecker:
                 if word not in terms:
                     remedy = suggest_spelling(word, terms) or f"known: {', '.join(terms)}"
                     yield Fault(
-                        message=f"{code}: {word!r} is no term of the vocabulary {vocabulary}",
+                        message=f"{code}: {word!r} is not a term of the vocabulary {vocabulary}",
                         place=self._find_key_place(collection, key),
                         remedy=remedy,
                         severity="warning",
@@ -409,7 +409,7 @@ def _find_record_violations(root: etree._Element, current_time: str) -> Iterator
         if relation_type.lower() not in known_types:
             yield RegistryRecordViolation(
                 "VR3.1.3a",
-                f"{relation_type!r} is no relation of the vocabulary",
+                f"{relation_type!r} is not a relation of the vocabulary",
                 "registry",
                 f"known: {', '.join(relation_types)}",
                 "error",
@@ -424,7 +424,7 @@ def _find_date_violations(root: etree._Element, current_time: str) -> Iterator[R
     for date_name, text in dates.items():
         if not text or not _is_date(text):
             yield RegistryRecordViolation(
-                "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
+                "VRdate", f"{date_name} is not a date: {text}", "created", "write created: 2026-11-20", "error"
             )
             continue
         seconds_text = text[:19]  # without fractions and zone

@@ -296,7 +296,8 @@ def _create_script_writer(
         result_status = finish()
         if comment_prefix and rejected_addresses:
             yield (
-                f"{comment_prefix}{len(rejected_addresses)} rows have an address that is no http, https or ftp link: "
+                f"{comment_prefix}{len(rejected_addresses)} rows have an address that is not an http, https or ftp "
+                "link: "
                 "left out\n"
             ).encode()
         if comment_prefix and result_status.overflow:

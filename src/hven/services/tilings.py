@@ -732,7 +732,7 @@ def find_tiled_table(
         table = find_table(table_or_collection, catalogue)
     if table.position is None:
         message = format_message("{table} has no positions by which it could be divided", table.qualified_name)
-        raise NotFoundError(message, remedy="ask it by TAP")
+        raise NotFoundError(message, remedy="query it by TAP")
     return table
 
 
@@ -777,9 +777,9 @@ def find_tiling(
         or not can_tile(published_table.table)
     ):
         message = format_message(
-            "{table} has no states that could be read file by file: it is no stored table", table_name
+            "{table} has no states that could be read file by file: it is not a stored table", table_name
         )
-        raise NotFoundError(message, remedy="ask it by TAP")
+        raise NotFoundError(message, remedy="query it by TAP")
     filters = collect_row_filters([published_table.table], principal, context.policies)
     is_public = published_table.table.policy is None and is_table_visible(
         published_table.table, ANONYMOUS_PRINCIPAL, context.policies

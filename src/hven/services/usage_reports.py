@@ -161,10 +161,10 @@ def read_usage_report(
     for name, month_text in {"from": first, "to": last}.items():
         if not MONTH_PATTERN.fullmatch(month_text):
             raise ParamError(
-                f"{month_text[:40]!r} is no month", name=name, remedy="a year and a month, such as 2026-03"
+                f"{month_text[:40]!r} is not a month", name=name, remedy="a year and a month, such as 2026-03"
             )
     if first > last:
-        raise ParamError(f"{first} is behind {last}", name="from", remedy="the first month comes first")
+        raise ParamError(f"{first} is after {last}", name="from", remedy="the first month comes first")
     all_uses = context.site.store.uses.read_usage_sums()
     uses = _select_uses_of_collections(all_uses, collections)
     sums = {}
@@ -199,7 +199,7 @@ def read_usage_report(
     removed_collections = sorted({key.collection for key in sums if key.collection} - known_names)
     if removed_collections:
         notes.append(
-            f"{', '.join(removed_collections)}: published no more, or under another name now; what was counted "
+            f"{', '.join(removed_collections)}: no longer published, or under another name now; what was counted "
             f"stays under the old one"
         )
     return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))

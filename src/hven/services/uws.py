@@ -381,7 +381,7 @@ class _UwsJobResources:
         if request.method == "PUT":
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"{name} is no parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=..."
+                    f"{name} is not a parameter of the job's work", name=name, remedy=f"POST it to the job: {name}=..."
                 )
             body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
             try:

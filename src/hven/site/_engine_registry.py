@@ -47,7 +47,7 @@ def _create_directory(directory: Path, site_directory: Path) -> None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         message = f"the directory {directory} cannot be made: {error.strerror}"
-        remedy = "look at the rights of the site's directory, and whether its disk is mounted"
+        remedy = "check the permissions of the site's directory, and whether its disk is mounted"
         raise StorageError(message, remedy=remedy) from error
 
 

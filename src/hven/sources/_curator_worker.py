@@ -132,7 +132,7 @@ def load_curator_function(path: str, name: str) -> Callable[..., Any]:
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location(f"hven_beside_{file.removesuffix('.py')}", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, place)
     try:

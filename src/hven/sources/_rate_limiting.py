@@ -87,9 +87,9 @@ class HostRateLimiter:
             pause = self._reserve_turn(host.lower(), 1 / rate, max_wait_seconds)
         if pause > max_wait_seconds:
             raise ServiceBusyError(
-                f"{host} is asked {rate:g} times a second at most, and others are before us for {pause:.0f} s",
+                f"{host} is asked {rate:g} times a second at most, and the next request would wait {pause:.0f} s",
                 pause,
-                remedy="try again later, or say another rate under [ceilings] in hven.toml",
+                remedy="try again later, or give another rate under [ceilings] in hven.toml",
             )
         if pause > 0:
             time.sleep(pause)
@@ -170,7 +170,7 @@ def retry_with_backoff(operation: Callable[[], T], max_attempts: int, end_time: 
             if number == max_attempts or wait >= remaining_seconds:
                 raise
             time.sleep(wait)
-    raise AssertionError("it is tried once at least")
+    raise AssertionError("it must be tried at least once")
 
 
 def parse_retry_after(text: str | None) -> float | None:

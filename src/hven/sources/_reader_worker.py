@@ -56,7 +56,7 @@ def load_reader_function(path: str, name: str) -> Callable[[str], Any]:
     place, file = os.path.split(path)
     spec = importlib.util.spec_from_file_location("hven_reader", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, place)
     spec.loader.exec_module(module)

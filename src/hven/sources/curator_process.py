@@ -264,7 +264,7 @@ class CuratorProcess:
         why = (
             ": the machine may have had no memory left"
             if name == "SIGKILL"
-            else ": a fault in compiled code, perhaps for want of memory"
+            else ": a fault in compiled code, perhaps because memory ran out"
         )
         return CuratorCodeError(f"its process died of {name}{why}")
 

@@ -102,7 +102,7 @@ class Das2Source(TimeWindowSource):
         if first is None or last is None:
             raise SourceError(
                 f"{self.source_name} does not say from when to when it has samples: validRange is {range_text!r:.80}",
-                remedy="say start and stop",
+                remedy="give start and stop",
             )
         return first, last
 
@@ -124,7 +124,7 @@ class Das2Source(TimeWindowSource):
                 for number, plane in enumerate(segment.planes[1:], 1):
                     variables.setdefault(_build_column_name(plane, number), plane)
             return variables
-        raise SourceError(f"{self.source_name} has no samples", remedy="say another start and stop")
+        raise SourceError(f"{self.source_name} has no samples", remedy="give another start and stop")
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
@@ -211,7 +211,7 @@ class Das2Source(TimeWindowSource):
         if stream is None:
             return []
         for name in stream.skipped_variables:
-            self._report_dropped_column(name, "the values are no numbers; they are left out")
+            self._report_dropped_column(name, "the values are not numbers; they are left out")
         tables = [self._build_table(segment, column_names) for segment in stream.segments]
         # packets of several types take turns
         if len(tables) > 1:
@@ -237,7 +237,7 @@ class Das2Source(TimeWindowSource):
                 raise SourceError(
                     f"{self.source_name}: the values of the {plane.item_count} items of {name} are others "
                     f"at {moment}Z than at first",
-                    remedy="say tags: true, which adds a column of them",
+                    remedy="give tags: true, which adds a column of them",
                 )
             if name in column_names:
                 plane_values = values

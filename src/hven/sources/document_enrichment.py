@@ -106,7 +106,7 @@ class DocumentColumn(BaseModel):
     def _check_type(cls, value: str) -> str:
         kind = parse_type(value)
         if kind.is_array or not (kind.is_numeric or kind.is_string or str(kind) == "boolean"):
-            raise ValueError(f"{value} is no number, text or boolean: a list of keys makes an array, `map` a time")
+            raise ValueError(f"{value} is not a number, text or boolean: a list of keys makes an array, `map` a time")
         return value
 
     @property
@@ -220,7 +220,7 @@ class DocumentEnrichmentOptions(BaseModel):
     @model_validator(mode="after")
     def _check_location(self) -> DocumentEnrichmentOptions:
         if (self.url is None) == (self.file is None):
-            raise ValueError("say either `url` or `file`")
+            raise ValueError("write either `url` or `file`")
         if self.url is not None and not _URL_HOST_PATTERN.match(self.url):
             raise ValueError("`url` begins with https://host/: no column says which host is asked")
         if not _PLACEHOLDER_PATTERN.search(self.template):

@@ -167,7 +167,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             version = greeting.get("version")
         if not isinstance(version, dict) or "number" not in version:
             raise SourceError(
-                f"{self.source_name} is no Elasticsearch: it does not say its version", remedy="look at the address"
+                f"{self.source_name} is not an Elasticsearch: it does not say its version", remedy="check the address"
             )
         numbers = re.findall(r"\d+", str(version["number"]))
         number = tuple(map(int, numbers[:2]))
@@ -261,7 +261,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         if product == "elasticsearch" and version >= PIT_MIN_VERSION:
             yield from self._read_point_in_time(resume_token)
         elif resume_token is not None:
-            raise SourceError(f"{self.source_name} cannot go on where it was", remedy="begin anew")
+            raise SourceError(f"{self.source_name} cannot go on where it was", remedy="begin again")
         else:
             yield from self._read_scroll()
 
@@ -318,7 +318,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         answer = self._request_document(method, url)
         if not isinstance(answer, dict) or not isinstance(answer.get(key), str):
             raise SourceError(
-                f"{self.source_name} opens no point in time: {str(answer)[:200]}", remedy="look at its version"
+                f"{self.source_name} opens no point in time: {str(answer)[:200]}", remedy="check its version"
             )
         return str(answer[key])
 
@@ -336,8 +336,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         except SourceError as error:
             if any(word in error.message for word in _LOST_CONTEXT_PHRASES):
                 raise SourceError(
-                    f"{self.source_name} has forgotten where we were at page {page_number:,}: its point in "
-                    f"time is over",
+                    f"{self.source_name} lost the place at page {page_number:,}: its point in time is over",
                     remedy="read smaller pages (`page`), or when it has less to do: nothing was published",
                 ) from error
             raise
@@ -451,7 +450,7 @@ def _parse_query(text: str, name: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = TextPlace(file=name, line=error.lineno)
-        raise SourceError(f"the query is no JSON: {error}", place=place, remedy="mend it there") from error
+        raise SourceError(f"the query is not JSON: {error}", place=place, remedy="correct it there") from error
 
 
 def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -471,7 +470,7 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
         search = _parse_query(search, QUERY_DATA_KEY)
     if not isinstance(search, dict) or not isinstance(address, str):
         raise SourceError(
-            f"{QUERY_DATA_KEY!r} of the query is no object, or {QUERY_URL_KEY!r} no text",
+            f"{QUERY_DATA_KEY!r} of the query is not an object, or {QUERY_URL_KEY!r} no text",
             remedy=f'write {{"{QUERY_DATA_KEY}": {{"query": {{"match_all": {{}}}}}}}}',
         )
     return search, address

@@ -241,7 +241,7 @@ class _ReaderProcess:
             if stream.is_ended:
                 reason = "it ended without an answer"
             else:
-                reason = f"what it writes is no Arrow stream: {fault}"
+                reason = f"what it writes is not an Arrow stream: {fault}"
             raise self._build_error(reason, end_time) from None
 
     def _build_error(self, complaint: str, end_time: float = 0.0) -> _ReaderError:
@@ -353,7 +353,7 @@ class _ReaderPool:
                 remaining_seconds = max(end_time - time.monotonic(), 0)
                 if not self._condition.wait(remaining_seconds) and time.monotonic() >= end_time:
                     message = format_message("the readers {name} are all at work", self.spec.name)
-                    remedy = format_message("come again; or more readers.{name}.processes", self.spec.name)
+                    remedy = format_message("try again later, or raise readers.{name}.processes", self.spec.name)
                     raise SourceError(message, remedy=remedy)
             while self._idle_processes:
                 process = self._idle_processes[-1]

@@ -121,7 +121,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         No such file.
     """
     if options.adql is None and not options.files:
-        raise SourceError("it is not said which files", remedy="files: data/*, or adql: and a query that names them")
+        raise SourceError("nothing says which files", remedy="files: data/*, or adql: and a query that names them")
     root = FileRoot(
         address=options.root, path_prefix=options.at, options=options.options, redirects_clients=options.direct
     )
@@ -167,7 +167,7 @@ class DirectoryFileSource(FilesAsRowsSource):
             stat_after = file.path.stat()
         except OSError as error:
             raise SourceError(
-                f"cannot be read: {error.strerror}", place=TextPlace(file=file.name), remedy="look at its permissions"
+                f"cannot be read: {error.strerror}", place=TextPlace(file=file.name), remedy="check its permissions"
             ) from error
         if (stat_after.st_size, stat_after.st_mtime_ns) != before:
             raise SourceError(

@@ -229,19 +229,19 @@ def read_next_hdu_header(read_bytes: Callable[[int], bytes], hdu_index: int, fil
             raise SourceError(
                 "not FITS: it does not begin with SIMPLE",
                 place=TextPlace(file=file),
-                remedy="look what it is, or `ignore:` it",
+                remedy="check what it is, or `ignore:` it",
             )
         if not cards and hdu_index > 0 and not block.startswith(b"XTENSION"):
             return None  # special records after the last HDU
         if len(block) < BLOCK_BYTES and b"END     " not in block and not block.rstrip(b" \0\n").endswith(b"END"):
             raise SourceError(
-                f"ends within the header of HDU {hdu_index}", place=TextPlace(file=file), remedy="get the file anew"
+                f"ends within the header of HDU {hdu_index}", place=TextPlace(file=file), remedy="get the file again"
             )
         if len(cards) * 80 >= MAX_HEADER_BYTES:
             raise SourceError(
                 f"the header of HDU {hdu_index} has more than {MAX_HEADER_BYTES:,} bytes without an END",
                 place=TextPlace(file=file),
-                remedy="get the file anew",
+                remedy="get the file again",
             )
         text = block.decode("latin-1")
         for at in range(0, len(text), 80):
@@ -266,13 +266,13 @@ def _refuse_absurd_sizes(header: HduHeader, file: str) -> HduHeader:
             raise SourceError(
                 f"HDU {header.index} says {key} = {value:.6g}, which cannot be",
                 place=TextPlace(file=file),
-                remedy="get the file anew",
+                remedy="get the file again",
             )
     if header.data_bytes > 1 << 56:
         raise SourceError(
             f"HDU {header.index} says axes of more bytes than any file has",
             place=TextPlace(file=file),
-            remedy="get the file anew",
+            remedy="get the file again",
         )
     return header
 

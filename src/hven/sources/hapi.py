@@ -166,11 +166,14 @@ class HapiSource(TimeWindowSource):
             parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
-                f"the info of {self.source_name} describes a parameter wrongly: {error!r}", remedy="tell its owners"
+                f"the info of {self.source_name} describes a parameter wrongly: {error!r}",
+                remedy="report this to its operators",
             ) from error
         first = next(iter(parameters), None)
         if first is None or parameters[first]["type"] != "isotime":
-            raise SourceError(f"the info of {self.source_name} does not begin with a time", remedy="tell its owners")
+            raise SourceError(
+                f"the info of {self.source_name} does not begin with a time", remedy="report this to its operators"
+            )
         wanted_names = self.options.columns
         if wanted_names is None:
             return parameters
@@ -255,7 +258,7 @@ class HapiSource(TimeWindowSource):
         except (KeyError, ValueError) as error:
             raise SourceError(
                 f"the info of {self.source_name} does not say from when to when it has samples",
-                remedy="tell its owners",
+                remedy="report this to its operators",
             ) from error
         return first, last
 
@@ -300,10 +303,10 @@ class HapiSource(TimeWindowSource):
             try:
                 document = json.loads(data)
             except ValueError as error:
-                raise BrokenAnswerError(f"/{endpoint} is no JSON: {error}") from error
+                raise BrokenAnswerError(f"/{endpoint} is not JSON: {error}") from error
             if not isinstance(document, dict):
                 raise SourceError(
-                    f"/{endpoint} of {self.service.host} is no JSON object",
+                    f"/{endpoint} of {self.service.host} is not a JSON object",
                     remedy="give the address that ends in /hapi",
                 )
             return document
@@ -320,7 +323,7 @@ class HapiSource(TimeWindowSource):
             return BrokenAnswerError(f"answers {answer.status}: {message or extract_error_text(data)}")
         return SourceError(
             f"{self.source_name}: the server answers {code or answer.status}: {message or extract_error_text(data)}",
-            remedy="look at its catalog and its info",
+            remedy="check its catalog and its info",
         )
 
     # --- samples -------------------------------------------------------------------------------------------------
@@ -350,9 +353,7 @@ class HapiSource(TimeWindowSource):
             if code == NO_DATA_STATUS:
                 return []
             if code is not None:
-                raise SourceError(
-                    f"{self.source_name}: the server answers {code}: {message}", remedy="look at its info"
-                )
+                raise SourceError(f"{self.source_name}: the server answers {code}: {message}", remedy="check its info")
         if not data:
             return []
         chosen = {name: self._parameters[name] for name in column_names}
@@ -368,7 +369,7 @@ class HapiSource(TimeWindowSource):
             fields.append((name, number_type, tuple(parameter.get("size") or ())))
         kind = np.dtype(fields)
         if len(data) % kind.itemsize:
-            raise BrokenAnswerError(f"{len(data):,} bytes are no whole number of records of {kind.itemsize}")
+            raise BrokenAnswerError(f"{len(data):,} bytes are not a whole number of records of {kind.itemsize}")
         rows = np.frombuffer(data, kind)
         arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
         return pa.table(arrays)
@@ -387,7 +388,8 @@ class HapiSource(TimeWindowSource):
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
                 raise SourceError(
-                    f"{self.source_name} sends as {name} what is no time: {error}", remedy="tell its owners"
+                    f"{self.source_name} sends as {name} a value that is not a time: {error}",
+                    remedy="report this to its operators",
                 ) from error
         if parameter["type"] == "string":
             return self._build_text_array(values, name, fill)
@@ -402,7 +404,7 @@ class HapiSource(TimeWindowSource):
             decoded_texts = texts.cast(pa.string())
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends as {name} what is no UTF-8", remedy="tell its owners"
+                f"{self.source_name} sends as {name} a value that is not UTF-8", remedy="report this to its operators"
             ) from error
         if fill is not None:
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
@@ -431,7 +433,8 @@ class HapiSource(TimeWindowSource):
             )
         except pa.ArrowInvalid as error:
             raise SourceError(
-                f"{self.source_name} sends lines that are not as its info says: {error}", remedy="tell its owners"
+                f"{self.source_name} sends lines that are not as its info says: {error}",
+                remedy="report this to its operators",
             ) from error
         self._check_overflow(data, list(types), csv_table)
         arrays_by_name = {}
@@ -476,7 +479,8 @@ class HapiSource(TimeWindowSource):
             if flags is not None:
                 value = written[int(flags.argmax())].as_py()
                 raise SourceError(
-                    f"{self.source_name} sends {value}, which is too large for a double", remedy="tell its owners"
+                    f"{self.source_name} sends {value}, which is too large for a double",
+                    remedy="report this to its operators",
                 )
 
 

@@ -286,9 +286,9 @@ class _RemoteCatalogueFolder:
                     return None
                 if answer.status != 200:
                     if answer.status == 401:
-                        let_in = "say `token` or `login`: a secret that lets us in"
+                        let_in = "write `token` or `login`: a secret that lets us in"
                     else:
-                        let_in = "look at the address"
+                        let_in = "check the address"
                     raise SourceError(
                         format_message("{url} answers {status}", service.url, answer.status), remedy=let_in
                     )

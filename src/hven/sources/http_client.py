@@ -179,7 +179,7 @@ def download_file(
         except OSError as error:
             raise StorageError(
                 f"{path.name} cannot be written: {error.strerror}",
-                remedy=f"look at the space and rights of {directory}",
+                remedy=f"check the space and rights of {directory}",
             ) from error
         finally:
             if unfinished is not None:
@@ -478,7 +478,9 @@ def stream_answer(
                 method = "GET"
                 body = {}
             url = answer.location
-    raise UserError(f"{_redact_url(start)} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address")
+    raise UserError(
+        f"{_redact_url(start)} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address"
+    )
 
 
 def _call_when_body_sent(callback: Callable[[], object], event_name: str, _: object) -> None:
@@ -570,7 +572,7 @@ class _DownloadAnswer:
                 raise UserError(message, remedy=remedy)
             return response, url
         raise UserError(
-            f"{_redact_url(self.url)} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address"
+            f"{_redact_url(self.url)} redirects too often ({MAX_REDIRECTS} redirects)", remedy="give the last address"
         )
 
     def _raise_if_late(self, event_name: str, _: object) -> None:
@@ -707,10 +709,10 @@ class HttpConnections:
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # another attempt would not help
                 raise UserError(
-                    f"{_redact_url(url)} is not believed: {error}", remedy=UNTRUSTED_CERTIFICATE_REMEDY
+                    f"{_redact_url(url)} is not trusted: {error}", remedy=UNTRUSTED_CERTIFICATE_REMEDY
                 ) from error
             raise UnreachableError(
-                f"{_redact_url(url)} cannot be reached: {error}", remedy="look at the address and the network"
+                f"{_redact_url(url)} cannot be reached: {error}", remedy="check the address and the network"
             ) from error
 
 
@@ -740,7 +742,7 @@ def _resolve_location(url: str, target: str) -> str:
         return str(httpx.URL(urljoin(url, target)))
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
-            f"{_redact_url(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner"
+            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address", remedy="ask its owner"
         ) from error
 
 
@@ -774,7 +776,7 @@ def resolve_url(url: str, *, allow_private: bool = False) -> tuple[str, str | No
     if not port:
         port = _DEFAULT_PORTS.get(parts.scheme, 80)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UserError(f"{_redact_url(url)} is no http or https address", remedy="https://host/path")
+        raise UserError(f"{_redact_url(url)} is not an http or https address", remedy="https://host/path")
     if parts.username or parts.password:
         raise UserError("an address must not hold a password", remedy="download the file yourself")
     is_proxied = _find_proxy(url) is not None
@@ -797,7 +799,7 @@ def _parse_url(url: str) -> httpx.URL:
         _ = urlsplit(url).port
         return httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:  # http://[
-        raise UserError(f"{url[:80]!r} is no http or https address", remedy="https://host/path") from error
+        raise UserError(f"{url[:80]!r} is not an http or https address", remedy="https://host/path") from error
 
 
 def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxied: bool = False) -> str | None:
@@ -829,7 +831,7 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
     except (OSError, UnicodeError, ValueError) as error:
         if is_proxied:
             return None
-        raise UserError(f"no machine is called {host}", remedy="look at the address and the network") from error
+        raise UserError(f"no machine is called {host}", remedy="check the address and the network") from error
     numbers = [_get_ip_address(address_info) for address_info in address_infos]
     private = [number for number in numbers if not _is_public(number)]
     if private and not allow_private:
@@ -838,7 +840,7 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
             host_text = host
         raise PrivateAddressError(
             f"{host_text} is not on the public internet",
-            remedy="download the file yourself, or say `allow_private = true` in hven.toml",
+            remedy="download the file yourself, or write `allow_private = true` in hven.toml",
         )
     return numbers[0]
 

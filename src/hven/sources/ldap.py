@@ -273,7 +273,7 @@ class LdapSource:
             "LDAPNoSuchObjectResult": hidden,
             "LDAPInsufficientAccessRightsResult": hidden,
             "LDAPInvalidCredentialsResult": f"does not let {self.options.bind} in: the name or the password is wrong",
-            "LDAPInvalidFilterError": f"cannot be asked for {self.options.filter!r}, which is no filter (RFC 4515)",
+            "LDAPInvalidFilterError": f"cannot be asked for {self.options.filter!r}, which is not a filter (RFC 4515)",
         }
         try:
             yield

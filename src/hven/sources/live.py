@@ -283,7 +283,7 @@ class LiveTableSource:
         if self._url.startswith("$"):
             if context.resolve_secret is None:
                 raise SourceError(
-                    f"the secret {self._url} can't be resolved here", remedy="set it, and look with `hven check`"
+                    f"the secret {self._url} can't be resolved here", remedy="set it, and check with `hven check`"
                 )
             self._url = context.resolve_secret(self._url)
         self._url = _SQLALCHEMY_DRIVER_PATTERN.sub("postgresql://", self._url)
@@ -301,7 +301,7 @@ class LiveTableSource:
         """Refuse: rows of such a table are never copied."""
         raise SourceError(
             f"{self.options.table} is read in place: there is nothing to ingest",
-            remedy="say `kind: sql` to copy its rows at each ingest",
+            remedy="write `kind: sql` to copy its rows at each ingest",
         )
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -370,16 +370,16 @@ class LiveTableSource:
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(
-                f"the database refuses this user: {text}", remedy="look at user and password of the url or its secret"
+                f"the database refuses this user: {text}", remedy="check user and password of the url or its secret"
             )
         if state == "3D000" or ("database" in text and "does not exist" in text):
-            return SourceError(f"the database is not there: {text}", remedy="look at the url or its secret")
+            return SourceError(f"the database is not there: {text}", remedy="check the url or its secret")
         if isinstance(error, psycopg.OperationalError):
             return StorageUnavailableError(
                 f"the database of {self.options.table} does not answer: {text}",
                 remedy="its tables are served again when it does",
             )
-        return SourceError(f"{self.options.table}: {text}", remedy="look at the url and the name of the table")
+        return SourceError(f"{self.options.table}: {text}", remedy="check the url and the name of the table")
 
 
 # --- the catalogue of the database -----------------------------------------------------------------------------
@@ -452,7 +452,7 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
             remedy=f"as its owner: GRANT {privilege} TO {_quote_name(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
-        raise SourceError(f"{table} is no table and no view")
+        raise SourceError(f"{table} is neither a table nor a view")
     table_id = {"oid": oid}
     column_rows = connection.execute(_COLUMNS_SQL, table_id).fetchall()
     columns = [_build_column_info(dict(zip(_COLUMN_FACTS, row, strict=True))) for row in column_rows]

@@ -133,7 +133,7 @@ class ParquetSource(FileByFileSource):
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
             message = f"cannot be read after row {first - 1}: {error}"
-            raise SourceError(message, place=TextPlace(file=file.name), remedy="get the file anew") from error
+            raise SourceError(message, place=TextPlace(file=file.name), remedy="get the file again") from error
         finally:
             opened.close()
         file.compute_sha256()
@@ -373,7 +373,7 @@ def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.
         return pq.ParquetFile(file.product_path, memory_map=False, pre_buffer=False, read_dictionary=columns)
     except (pa.ArrowException, OSError) as error:
         message = f"no readable Parquet file: {error}"
-        remedy = "get the file anew, or `ignore:` it"
+        remedy = "get the file again, or `ignore:` it"
         raise SourceError(message, place=TextPlace(file=file.name), remedy=remedy) from error
 
 

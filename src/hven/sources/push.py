@@ -96,7 +96,7 @@ class PushedRowSource:
         if not context.key_columns:
             raise SourceError(
                 "rows can be pushed into tables with a key alone",
-                remedy="say primary: with columns that are copied from those that are sent",
+                remedy="give primary: with columns that are copied from those that are sent",
             )
         return PushedRowSource(self.options, context)
 

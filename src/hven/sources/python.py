@@ -88,7 +88,7 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
     spec = importlib.util.spec_from_file_location(f"_hven_{path_digest[:12]}", path)
     if spec is None or spec.loader is None:
         raise SourceError(
-            f"{path.name} is no Python file", place=TextPlace(file=str(path)), remedy="its name must end in .py"
+            f"{path.name} is not a Python file", place=TextPlace(file=str(path)), remedy="its name must end in .py"
         )
     module = importlib.util.module_from_spec(spec)
     before = sys.dont_write_bytecode
@@ -253,7 +253,7 @@ class PythonFunctionSource:
         if first is None:
             message = f"{self.options.function}() yields no rows, so its columns are unknown"
             place = TextPlace(file=self.options.file)
-            raise SourceError(message, place=place, remedy="say `columns:` in the source")
+            raise SourceError(message, place=place, remedy="write `columns:` in the source")
         self._begun_stream = chain([first], stream)
         fields = [field for field in first.schema if field.name != ROW_NUMBER_COLUMN]
         return [Column(name=field.name, type=build_type_from_arrow(field.type)) for field in fields]
@@ -350,7 +350,7 @@ class FunctionRowReader:
             )
         names = declared_names or list(getattr(first_item, "_fields", ()))
         if not names:
-            remedy = "yield dictionaries, or say `columns:` in the source"
+            remedy = "yield dictionaries, or write `columns:` in the source"
             raise SourceError("tuples have no names", place=place, remedy=remedy)
         return names
 

@@ -245,7 +245,7 @@ def find_remote_or_archived_files(
         root = FileRoot(address=address, path_prefix="", options=options.options, redirects_clients=False)
         if root.scheme is None or not can_open_scheme(root.scheme):
             raise SourceError(
-                f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"
+                f"Hven cannot read from {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"
             )
         remote_store = open_remote_store(
             root,
@@ -288,5 +288,5 @@ def require_local_files(options: HeaderSourceOptions) -> None:
     ):
         raise SourceError(
             "rows of tables are read of files beside the descriptor",
-            remedy="`root` and `members` are for headers: take them out, or say the mode",
+            remedy="`root` and `members` are for headers: remove them, or write the mode",
         )

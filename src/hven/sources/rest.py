@@ -97,10 +97,10 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         paging_option for paging_option in ("cursor", "offset", "number") if getattr(options, paging_option)
     ]
     if len(paging_options) > 1:
-        raise SourceError(f"{' and '.join(paging_options)} are two ways from page to page", remedy="say one of them")
+        raise SourceError(f"{' and '.join(paging_options)} are two ways from page to page", remedy="use one of them")
     if options.cursor and not options.next:
         raise SourceError(
-            "`cursor` is sent what stands at `next`", remedy="say `next`: the path of the cursor in a page"
+            "`cursor` is sent what stands at `next`", remedy="write `next`: the path of the cursor in a page"
         )
     return RestSource(options, context)
 
@@ -172,7 +172,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
             number += 1
             data, answer = self._request(method, url, body)
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._cut_records_out_of_page(page, f"has no list {'.'.join(path)!r}", "say `records`")
+            document = self._cut_records_out_of_page(page, f"has no list {'.'.join(path)!r}", "write `records`")
             rows = sum(len(part.texts) for part in page.records or ())
             if options.count and self._stated_count is None:
                 self._stated_count = _require_integer(
@@ -240,8 +240,8 @@ class RestSource(PagedJsonSource, WatermarkSource):
                 )
         if next_link is not None and not isinstance(next_link, str):
             raise SourceError(
-                f"{self.source_name}: the link to the next page is no address: {str(next_link)[:100]}",
-                remedy="say `next`, or `cursor`",
+                f"{self.source_name}: the link to the next page is not an address: {str(next_link)[:100]}",
+                remedy="write `next`, or `cursor`",
             )
         if next_link:
             return self._resolve_next_url(answer.url, next_link)

@@ -107,7 +107,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         landing_page = self._request_document("GET", self._root)
         if not isinstance(landing_page, dict) or "stac_version" not in landing_page:
             raise SourceError(
-                f"{self.source_name} is no STAC API: its first page names no stac_version",
+                f"{self.source_name} is not a STAC API: its first page names no stac_version",
                 remedy="give the address of its landing page",
             )
         return landing_page
@@ -196,7 +196,9 @@ class StacSource(PagedJsonSource, WatermarkSource):
                 request = self._build_linked_request(link, search)
             data, answer = self._request(*request, headers=_find_link_headers(link or {}))
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._cut_records_out_of_page(page, "is no collection of features", "tell its owners")
+            document = self._cut_records_out_of_page(
+                page, "is not a collection of features", "report this to its operators"
+            )
             if number == 1:
                 self._stated_count = _find_stated_count(document)
             link = next(iter(_list_links(document, "next")), None)

@@ -314,8 +314,8 @@ class TfcatSource(FileByFileSource):
             return tfcat.TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
-                why = f"{feature.id!r:.60} is no whole number, as the first features have"
-                feature.faults.append(tfcat.TfcatFault("id", why, "say ids: string"))
+                why = f"{feature.id!r:.60} is not a whole number, as the first features have"
+                feature.faults.append(tfcat.TfcatFault("id", why, "give ids: string"))
         elif feature.id is not None and not isinstance(feature.id, str):
             feature.id = json.dumps(feature.id)
         return feature
@@ -381,7 +381,7 @@ def _add_faults_of_impossible_times(features: Sequence[tfcat.TfcatFeature], utc_
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
         if not feature.faults and not math.isnan(feature.times[0]):
-            feature.faults.append(tfcat.TfcatFault("geometry.coordinates", reason, "look at its times"))
+            feature.faults.append(tfcat.TfcatFault("geometry.coordinates", reason, "check its times"))
 
 
 def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
@@ -421,7 +421,7 @@ def _read_document_head(file: DataFile) -> _TfcatDocumentHead:
             fields = {}
     faults += tfcat.find_field_faults(fields)
     if properties is not None and not isinstance(properties, dict):
-        faults.append(tfcat.TfcatFault("properties", "it is no object", "an object: title, authors .."))
+        faults.append(tfcat.TfcatFault("properties", "it is not an object", "an object: title, authors .."))
     if faults or system is None:
         first = faults[0]
         further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])
@@ -444,7 +444,7 @@ def _parse_document(before: bytes, behind: bytes, behind_line: int, file: DataFi
         else:
             line_number = behind_line + text[len(before) :].count(b"\n")
         place = TextPlace(file=file.name, line=line_number)
-        raise SourceError(f"it is no JSON: {error.msg}", place=place, remedy="look at the file there") from None
+        raise SourceError(f"it is not JSON: {error.msg}", place=place, remedy="check the file there") from None
 
 
 def _is_int64(identifier: Any) -> bool:

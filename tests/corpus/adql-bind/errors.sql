@@ -77,7 +77,7 @@ SELECT * FROM stars WHERE POINT(ra, dec) = POINT(1, 2)
 
 --# no timestamp
 SELECT * FROM stars WHERE seen > 'J2451545'
---! line 1, column 34: 'J2451545' is no timestamp; timestamps look like '2026-11-20T10:15:00'
+--! line 1, column 34: 'J2451545' is not a timestamp; timestamps look like '2026-11-20T10:15:00'
 
 --# timestamp beside a number
 SELECT * FROM stars WHERE seen > 2451545.5
@@ -181,7 +181,7 @@ SELECT IN_UNIT(id, 'deg') FROM stars
 
 --# IN_UNIT to no unit
 SELECT IN_UNIT(ra, 'parsnip') FROM stars
---! line 1, column 20: IN_UNIT: 'parsnip' is no unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a unit that deg can be converted to, as VOUnits has it
+--! line 1, column 20: IN_UNIT: 'parsnip' is not a unit: unknown unit 'parsnip', did you mean 'pc'? (character 1); write a unit that deg can be converted to, as VOUnits has it
 
 --# CAST of a geometry
 SELECT CAST(POINT(ra, dec) AS INTEGER) FROM stars

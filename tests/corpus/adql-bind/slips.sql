@@ -362,7 +362,7 @@ SELECT ra FROM stars WHERE seen > DATE '2020-01-01'
 
 --# 92
 SELECT ra FROM stars WHERE seen > '01/02/2020'
---! line 1, column 35: '01/02/2020' is no timestamp; timestamps look like '2026-11-20T10:15:00'
+--! line 1, column 35: '01/02/2020' is not a timestamp; timestamps look like '2026-11-20T10:15:00'
 
 --# 93
 SELECT seen + INTERVAL '1 day' FROM stars
@@ -462,7 +462,7 @@ SELECT ra FROM stars WHERE ra >= 1,5
 
 --# 117
 SELECT ra FROM stars WHERE ra > 10°
---! line 1, column 35: the character '°' (U+00B0) is not ADQL; take it out, or put it into quotes
+--! line 1, column 35: the character '°' (U+00B0) is not ADQL; remove it, or put it into quotes
 
 --# 118
 SELECT ra FROM stars WHERE ra – dec > 3

@@ -101,7 +101,7 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
 
 def test_what_is_no_product(tmp_path):
     whole = shared("data/images/HorseHead.fits").read_bytes()
-    for name, body in {"zero.fits": b"", "words.fits": b"hello, this is no FITS", "cut.fits.gz": b"\x1f\x8b\x08\x00nothing"}.items():  # fmt: skip
+    for name, body in {"zero.fits": b"", "words.fits": b"hello, this is not a FITS", "cut.fits.gz": b"\x1f\x8b\x08\x00nothing"}.items():  # fmt: skip
         (tmp_path / name).write_bytes(body)
         with pytest.raises(SourceError) as fault:
             open_product(tmp_path / name)

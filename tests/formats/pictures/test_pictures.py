@@ -292,7 +292,7 @@ def test_what_is_of_one_colour_shows_nothing():
     disc[30:50, 40:60] = 200
     assert has_contrast(packed_png(disc))
     assert not has_contrast(packed_png(disc)[:100])
-    assert not has_contrast(b"no picture")
+    assert not has_contrast(b"not a picture")
 
 
 def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp_path):
@@ -397,7 +397,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
         with pytest.raises(SourceError, match="no star of these names: Vega"):
             told(stars=("Vega",))
     other = write_image(tmp_path, np.zeros((4, 4)))
-    with pytest.raises(SourceError, match="no OIFITS file"):
+    with pytest.raises(SourceError, match="not an OIFITS file"):
         draw_files([(other, "made.fits")], PictureStyle(show="transfer"))
 
 

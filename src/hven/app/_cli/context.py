@@ -34,14 +34,14 @@ def load_site_settings(context: typer.Context) -> Settings:
         directory = Path(site_directory)
         if not (directory / SITE_FILE).is_file():
             raise UsageError(
-                f"{directory} is no site: it has no {SITE_FILE}", remedy=f"make one with: hven init {directory}"
+                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"make one with: hven init {directory}"
             )
         return site_settings.load_settings(directory)
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):
         if (directory / SITE_FILE).is_file():
             return site_settings.load_settings(directory)
-    raise UsageError(f"no {SITE_FILE} here or above", remedy="say --site DIR, or make a site with: hven init DIR")
+    raise UsageError(f"no {SITE_FILE} here or above", remedy="give --site DIR, or make a site with: hven init DIR")
 
 
 def open_site(context: typer.Context) -> Site:

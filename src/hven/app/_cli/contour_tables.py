@@ -193,7 +193,7 @@ class _ContourTable:
         default_names = " or ".join(contours.HFC_COLUMN_NAMES[option])
         return UsageError(
             f"{self.path} has no column with the name {default_names}",
-            remedy=f"say --{option} NAME; it has {', '.join(self.names)}",
+            remedy=f"give --{option} NAME; it has {', '.join(self.names)}",
         )
 
     def read_number_arrays(self, option: str, count: int) -> list[Numbers]:
@@ -328,8 +328,8 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         column = column.cast(pa.list_(column.type.value_type))
     if not _is_list_type(column.type):
         raise UsageError(
-            f"{table.path} has no chain code, and {table.resolve_option_value(option)} is no list of pixels",
-            remedy=f"say --chain NAME; it has {', '.join(table.names)}",
+            f"{table.path} has no chain code, and {table.resolve_option_value(option)} is not a list of pixels",
+            remedy=f"give --chain NAME; it has {', '.join(table.names)}",
         )
     values = column.flatten()
     sizes = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
@@ -385,7 +385,7 @@ def _read_observer_positions(table: _ContourTable, options: ContourTableOptions)
         default_names = (*contours.HFC_COLUMN_NAMES["observer"], *contours.HFC_COLUMN_NAMES["date"])
         raise UsageError(
             f"{table.path} does not tell who saw the disc: no column is called {' or '.join(default_names)}",
-            remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
+            remedy="give --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
     if date in table.names:
         dates = table.table.column(date).to_pylist()
@@ -521,11 +521,11 @@ def _build_label_regions(
     )
     for option, cards, numbers in needed_numbers:
         if not np.isfinite(numbers).all():
-            raise UsageError(f"{path} has no card {cards}", remedy=f"say --{option} with numbers")
+            raise UsageError(f"{path} has no card {cards}", remedy=f"give --{option} with numbers")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} does not tell who saw the disc",
-            remedy="say --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
+            remedy="give --observer LON,LAT, or --date 2009-06-15T12:00 for observers at the Earth",
         )
     label_regions = contours.build_regions_from_labels(image, values, disc)
     return _build_parsed_regions(label_regions, [str(label) for label in values.tolist()])

@@ -230,7 +230,7 @@ def _record_link(
         dead_link = (
             place,
             f"{semantics} leads twice to {url}",
-            "say more precisely which rows belong to a row: where, if",
+            "write more precisely which rows belong to a row: where, if",
             False,
         )
         link_check.dead_links[dead_link].append(identifier)

@@ -53,7 +53,7 @@ def mirror(
     """
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is no address of a site", remedy="hven mirror https://host")
+        raise UsageError(f"{url!r} is not an address of a site", remedy="hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
         create_site_directory(Path(context.obj))
     results: list[dict[str, Any]] = []
@@ -162,7 +162,7 @@ def _mirror_descriptor(
         old_text = path.read_text(encoding="utf-8")
         if not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
-                f"{path} is no mirror of {base_url}", remedy="remove it first, or name the collections that you want"
+                f"{path} is not a mirror of {base_url}", remedy="remove it first, or name the collections that you want"
             )
     remote_text = response.body.decode("utf-8", "replace")
     files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))

@@ -63,7 +63,7 @@ def prepare(
             prepared_kinds = prepared_kinds or resource.prepare
             if not prepared_kinds:
                 raise UsageError(
-                    "it is not said what to prepare", remedy="--previews, --spectra, or prepare: in its descriptor"
+                    "nothing says what to prepare", remedy="--previews, --spectra, or prepare: in its descriptor"
                 )
         preparation_result = file_preparation.prepare_files(
             service_context,

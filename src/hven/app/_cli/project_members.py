@@ -97,11 +97,11 @@ def remove_member(context: typer.Context, project_name: Name, account: Account) 
         member_grants = _list_member_grants(site, project_name).get(account)
         if member_grants is None:
             raise NotFoundError(
-                f"{account} is no member of {project_name}", remedy=f"hven project show {project_name} lists them"
+                f"{account} is not a member of {project_name}", remedy=f"hven project show {project_name} lists them"
             )
         for grant in member_grants:
             site.store.grants.revoke_grant(grant.id, actor="owner")
-    print(f"{account} is no member of {project_name} any more")
+    print(f"{account} is not a member of {project_name} any more")
 
 
 def _find_project(site: Site, project_name: str) -> ProjectSettings:

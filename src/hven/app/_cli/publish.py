@@ -311,7 +311,7 @@ def remove(
     if as_json:
         print_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
         return
-    print(f"{', '.join(removed_tables) or name}: published no more")
+    print(f"{', '.join(removed_tables) or name}: no longer published")
     if purge_data:
         print(f"{len(deleted_snapshots)} snapshots deleted")
         for problem in problems:

@@ -255,7 +255,7 @@ def _choose_format_by_extension(output: Path | None) -> str:
         format_names = sorted(set(formats_by_extension.values()))
         raise UsageError(
             f"{output}: no format has the extension {output.suffix or '(none)'}",
-            remedy=f"say --format: {', '.join(format_names)}",
+            remedy=f"give --format: {', '.join(format_names)}",
         )
     return formats_by_extension[extension]
 

@@ -106,7 +106,7 @@ def _parse_end_time(text: str) -> float:
     try:
         end_time = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--until {text!r:.40} is no date", remedy="2027-01-31, or 2027-01-31T12:00") from None
+        raise UsageError(f"--until {text!r:.40} is not a date", remedy="2027-01-31, or 2027-01-31T12:00") from None
     if end_time.tzinfo is None:
         end_time = end_time.replace(tzinfo=UTC)
     is_day = len(text) <= len("2027-01-31")

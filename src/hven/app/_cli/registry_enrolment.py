@@ -96,7 +96,7 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
         return settings
     if not sys.stdin.isatty():
         raise UsageError(
-            "--write asks questions, and this is no terminal", remedy="hven register prints the lines to paste"
+            "--write asks questions, and this is not a terminal", remedy="hven register prints the lines to paste"
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():

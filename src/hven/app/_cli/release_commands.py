@@ -51,7 +51,7 @@ def add_release(
     """
     with open_site(context) as site:
         if parse_instant(label) is not None:
-            raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is none: R4, DR1.2")
+            raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is not: R4, DR1.2")
         used_names = _list_schema_names(site)
         for name in collections:
             schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
@@ -149,7 +149,7 @@ def remove_release(context: typer.Context, label: Label, collections: Names = No
     with open_site(context) as site:
         removed_releases = site.store.releases.remove_label(label, collections or ())
     names = ", ".join(release_record.collection for release_record in removed_releases)
-    print(f"{label} is no release of {names} any more")
+    print(f"{label} is not a release of {names} any more")
 
 
 @release.command("diff")

@@ -116,7 +116,7 @@ def _resolve_listen_address(host: str, port: int) -> str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
-                f"another program listens at {host}:{port} already", remedy="stop it, or say --port N"
+                f"another program listens at {host}:{port} already", remedy="stop it, or give --port N"
             ) from None
         if error.errno == errno.EACCES:
             raise UsageError(
@@ -124,7 +124,7 @@ def _resolve_listen_address(host: str, port: int) -> str:
             ) from None
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(
-                f"--host {host} is no address of this machine",
+                f"--host {host} is not an address of this machine",
                 remedy="127.0.0.1 is this machine alone, 0.0.0.0 all its networks",
             ) from None
         raise

@@ -153,7 +153,7 @@ class RequestAuthenticator:
             # A page shows that nobody is logged in. A program would take a public answer for a complete one.
             is_login_path = scope["path"].rstrip("/").endswith(("/login", "/logout"))
             if not is_login_path and not _is_page_request(scope):
-                raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
+                raise UnauthenticatedError("this session has ended", remedy="log in again, or send no cookie")
 
     async def _verify_credentials(self, scope: Scope, trusted_headers: Headers, proxy_account: str) -> Principal | None:
         """Verify the credentials of a request, and return whose they are.

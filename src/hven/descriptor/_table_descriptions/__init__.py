@@ -105,12 +105,12 @@ class TableDescriptionRequest:
                 data = file.read(MAX_DOCUMENT_BYTES + 1)
         except OSError as error:
             raise SourceError(
-                f"{self.path.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+                f"{self.path.name} cannot be read: {error.strerror}", remedy="check its permissions"
             ) from error
         if len(data) > MAX_DOCUMENT_BYTES:
             raise SourceError(
-                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB: it is no description of tables",
-                remedy="say --kind if it holds data",
+                f"{self.path.name} has more than {MAX_DOCUMENT_BYTES >> 20} MiB: it is not a description of tables",
+                remedy="give --kind if it holds data",
             )
         return data
 
@@ -247,11 +247,11 @@ def _select_tables(description: TableSetDescription, request: TableDescriptionRe
                 or f"it has {', '.join(table_names[:MAX_LISTED_TABLES])}",
             )
     if not tables:
-        raise SourceError(f"the {description.kind} describes no table", remedy="look at the file")
+        raise SourceError(f"the {description.kind} describes no table", remedy="check the file")
     if len(tables) > MAX_TABLES:
         raise UsageError(
             f"the {description.kind} describes {len(tables):,} tables, and a collection takes {MAX_TABLES} at once",
-            remedy="say which with --table 'NAME*'",
+            remedy="choose which with --table 'NAME*'",
         )
     return replace(description, tables=tables)
 

@@ -52,7 +52,7 @@ DATABASE_DATASET_TYPE = "EDDTableFromDatabase"
 # what is to be done with data sets that are no tables of files here
 UNSUPPORTED_TYPE_REMEDIES = {
     "Grid": (
-        "a grid is no table: `kind: product` makes a row for each of its files or variables, and `files:` "
+        "a grid is not a table: `kind: product` makes a row for each of its files or variables, and `files:` "
         "publishes them"
     ),
     "FromErddap": "it is another ERDDAP's: hven new takes the file that its tabledap gives as .csvp or .parquet",
@@ -113,7 +113,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     try:
         root = etree.fromstring(request.read_document(), parser)
     except etree.XMLSyntaxError as error:
-        raise SourceError(f"no XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)) from error
+        raise SourceError(f"not XML: {error.msg}", place=TextPlace(file=file_name, line=error.lineno)) from error
     tables: list[DescribedTable] = []
     notes: list[str] = []
     datasets = [dataset for dataset in root.iter("dataset") if dataset.get("active", "true") != "false"]
@@ -261,7 +261,7 @@ def _build_source_options(
 
 def _walk_directory(directory: Path, is_recursive: bool) -> Iterator[Path]:
     if not directory.is_dir():
-        raise SourceError(f"its fileDir {directory} is no directory of this machine")
+        raise SourceError(f"its fileDir {directory} is not a directory of this machine")
     for number, path in enumerate(directory.rglob("*") if is_recursive else directory.iterdir()):
         if number > 1_000_000:
             raise SourceError(f"{directory} has too many files to look at")

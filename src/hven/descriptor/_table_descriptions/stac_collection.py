@@ -83,7 +83,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
     try:
         collection = orjson.loads(request.read_document())
     except orjson.JSONDecodeError as error:
-        raise SourceError(f"no JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)) from error
+        raise SourceError(f"not JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)) from error
     links = [link for link in _list_maps(collection, "links") if isinstance(link.get("href"), str)]
     source_keys = _build_item_source_options(str(collection.get("id", "")), links, request)
     module: Any = plugins.load_plugin("sources", source_keys["kind"])

@@ -185,7 +185,7 @@ def _build_described_table(
     if main_id_column is not None:
         source["key"] = main_id_column
     else:
-        notes.append("no key is known by which its rows could be asked for page by page: say `key` if it is large")
+        notes.append("no key is known by which its rows could be asked for page by page: write `key` if it is large")
     return DescribedTable(
         name=_remove_schema_name(name),
         source=source,

@@ -35,7 +35,7 @@ def check_files_undamaged(directory: Path, manifest: SnapshotManifest, file_name
         file_fault = find_file_fault(directory / name, recorded, {}, lambda _: None)
         if file_fault is not None:
             message = f"the snapshot file {directory / name} is damaged: {file_fault}"
-            raise StorageError(message, remedy="ingest the collection anew")
+            raise StorageError(message, remedy="ingest the collection again")
 
 
 def verify_snapshot_files(

@@ -89,7 +89,7 @@ class DuckEngine(StorageEngine):
             directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
-            raise StorageError(message, remedy="look at the rights of the site's directory") from error
+            raise StorageError(message, remedy="check the permissions of the site's directory") from error
         self._spill_directory = directory / f".spill-{os.getpid()}"
         config = _build_duckdb_settings(self._memory_setting, thread_count, self._spill_directory)
         self._connection = deadlines.call_with_low_priority(
@@ -124,7 +124,7 @@ class DuckEngine(StorageEngine):
                 return AccessPolicyPlan(self, bound_query, where)
             return DuckPlan(self, bound_query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""

@@ -53,7 +53,7 @@ _MESSAGE_PATTERNS = (
     (re.compile(r"More than one row returned by a subquery"), "a subquery that stands for one value gave several rows"),
     (
         re.compile(r"invalid timestamp field format: \"(?P<v>[^\"]*)\"|[tT]imestamp .*\"(?P<w>[^\"]*)\""),
-        "'{v}{w}' is no timestamp",
+        "'{v}{w}' is not a timestamp",
     ),
 )
 _ADQL_TYPE_NAMES = {

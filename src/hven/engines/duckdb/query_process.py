@@ -370,7 +370,7 @@ class QueryProcessExecution(TimedExecution):
             return StorageUnavailableError("the process that computes queries ended")
         logger.error("the process that computed a query ended (%s)", code)
         return OverloadedError(
-            f"the process that computed the query ended ({code}), perhaps for want of memory",
+            f"the process that computed the query ended ({code}), perhaps because memory ran out",
             remedy=PROCESS_ENDED_REMEDY,
         )
 

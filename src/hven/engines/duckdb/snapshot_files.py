@@ -159,7 +159,7 @@ class SnapshotManifest:
             data = json.loads(path.read_text())
             if data["version"] > MANIFEST_VERSION:
                 message = f"{path} was written by a newer Hven"
-                raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
+                raise StorageError(message, remedy="upgrade Hven, or ingest the collection again")
             position = data["position"]
             primary = data.get("primary")
             checksums = data.get("checksums", {})
@@ -183,14 +183,14 @@ class SnapshotManifest:
             raise_if_transient_read_error(path, error)
             message = f"the snapshot in {path.parent} cannot be read: {path.name}: {error}"
             raise StorageError(
-                message, remedy="ingest the collection anew, or roll back to an older snapshot"
+                message, remedy="ingest the collection again, or roll back to an older snapshot"
             ) from error
 
 
 def build_damaged_file_error(path: Path, reason: object) -> StorageError:
     """Return the error for a file of a snapshot that is not as it was written."""
     message = f"the snapshot file {path} cannot be read: {reason}"
-    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+    return StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
 
 
 def map_part_batches(path: Path) -> list[pa.RecordBatch]:

@@ -78,7 +78,7 @@ def open(  # noqa: A001  (the contract's name)
 def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     hats_settings = get_hats_settings(settings)
     if not hats_settings.roots:
-        raise StorageError(NO_ROOTS_MESSAGE, remedy="say roots under [hats] in hven.toml")
+        raise StorageError(NO_ROOTS_MESSAGE, remedy="set roots under [hats] in hven.toml")
     spark_address = None
     if hats_settings.spark is not None:
         spark_address = settings.resolve_secret_address(hats_settings.spark)

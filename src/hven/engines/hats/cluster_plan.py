@@ -61,7 +61,7 @@ class SparkSqlWriter(SqlWriter):
         if not isinstance(node, Join) or node.on is None or node.kind.upper() in {"INNER", "CROSS"}:
             return text
         if list_functions_in_sql(self.write_expression(node.on)):
-            raise UnsupportedBySparkError("a function of ours in the condition of an outer join")
+            raise UnsupportedBySparkError("a function of Hven in the condition of an outer join")
         return text
 
 
@@ -96,7 +96,7 @@ class SparkQuery:
         try:
             sql = writer.write_query(bound_query.query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
         spreads = {
             dialect.view_names[match.spread_table.table.qualified_name]: match
             for match in dialect.spread_matches.values()

@@ -485,7 +485,7 @@ class SparkDialect(SparkShapeDialect):
         value, low, high = self.write_doubles(writer, node.args[:3])
         bins_literal = node.args[3]
         if not isinstance(bins_literal, Literal) or bins_literal.slot in writer.free_slots:
-            raise UnsupportedBySparkError("a histogram whose number of bins is no constant")
+            raise UnsupportedBySparkError("a histogram whose number of bins is not a constant")
         bins = int(bins_literal.value or 0)
         inner_bin = f"least(1 + CAST(floor(({value} - {low}) / ({high} - {low}) * {bins}) AS INT), {bins})"
         bin_sql = (

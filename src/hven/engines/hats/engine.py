@@ -119,7 +119,7 @@ class HatsEngine(StorageEngine):
         try:
             return HatsPlan(self, bound_query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="write it flatter") from None
+            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory."""
@@ -271,7 +271,7 @@ class HatsEngine(StorageEngine):
                 owner = self._write_owner_if_absent(owner_file)
         except OSError as error:
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
-            raise StorageError(message, remedy="look at the directory, its mount and its rights") from error
+            raise StorageError(message, remedy="check the directory, its mount and its permissions") from error
         if self._site_identity and owner and owner != self._site_identity:
             message = f"the root {root} of [hats] is another site's ({owner})"
             raise StorageError(

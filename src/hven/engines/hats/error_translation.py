@@ -133,7 +133,7 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     """Build the error of a server that does not answer."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not answer",
-        remedy="try again in some seconds; if it lasts, look at its Connect server (spark in [hats])",
+        remedy="try again in some seconds; if it lasts, check its Connect server (spark in [hats])",
     )
 
 
@@ -177,14 +177,14 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
     if is_session_lost(error) or is_operation_lost(error):
         return StorageUnavailableError(
             f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began "
-            f"anew, or this site was not heard of for a while",
-            remedy="ask again; if it lasts, look at the server's log, and at "
+            f"anew, or this site has been silent for a while",
+            remedy="ask again; if it lasts, check the server's log, and at "
             "spark.connect.execute.manager.detachedTimeout",
         )
     if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_format_server(server_name)} refuses this site",
-            remedy="look at the token of spark in [hats]",
+            remedy="check the token of spark in [hats]",
         )
     return None
 
@@ -225,7 +225,7 @@ def _translate_file_error(error_class: str, text: str) -> HvenError | None:
             return build_missing_file_error(name)
         return StorageError(
             f"the cluster cannot read a file of the table:{name and ' '}{name}",
-            remedy="hven verify says which files are damaged; ingest or adopt the catalogue anew",
+            remedy="hven verify says which files are damaged; ingest or adopt the catalogue again",
         )
     if "No space left on device" in text:
         return StorageError("the disk of a worker is full", remedy="give spark.local.dir more room")
@@ -274,7 +274,7 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
     if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
-        return UnsupportedBySparkError("a function of ours over two tables, where Spark knows none")
+        return UnsupportedBySparkError("a function of Hven over two tables, where Spark knows none")
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"

@@ -245,7 +245,7 @@ def _check_property_columns(
                     "{key}={name}, and there is no such column in {first}", key, name, _get_file_name(files[0].path)
                 ),
                 place=TextPlace(file=properties_file),
-                remedy="write the names of its columns there, or get the catalogue anew",
+                remedy="write the names of its columns there, or get the catalogue again",
             )
 
 
@@ -288,7 +288,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[ForeignCata
                 raise SourceError(
                     format_message("no column {name!r}", name),
                     place=TextPlace(file=found_file.path),
-                    remedy="leave it out of the descriptor, or get the file anew",
+                    remedy="leave it out of the descriptor, or get the file again",
                 )
             column_type = file_leaves[name][1]
             if _is_null_type(column_type):
@@ -425,7 +425,7 @@ def _check_positions_in_partition(found_file: ForeignCatalogueFile, lon: Any, la
                 found_file.pixel,
             ),
             place=TextPlace(file=found_file.path),
-            remedy="look at hats_col_ra and hats_col_dec in its properties, or get the catalogue anew",
+            remedy="look at hats_col_ra and hats_col_dec in its properties, or get the catalogue again",
         )
 
 

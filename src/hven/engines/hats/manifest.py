@@ -308,7 +308,7 @@ class CatalogueManifest:
             data = json.loads(self._group_table.schema.metadata[b"hven"])
             if data["version"] > MANIFEST_VERSION:
                 message = f"{path} was written by a newer Hven"
-                raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
+                raise StorageError(message, remedy="upgrade Hven, or ingest the collection again")
             data["files"] = tuple(ManifestFile(**item) for item in data["files"])
             for name in ("position", "primary"):
                 if data[name] is not None:
@@ -324,7 +324,7 @@ class CatalogueManifest:
             raise_if_transient_read_error(path, error)
             message = f"the snapshot in {directory} cannot be read: {MANIFEST_FILE_NAME}: {error}"
             raise StorageError(
-                message, remedy="ingest the collection anew, or roll back to an older snapshot"
+                message, remedy="ingest the collection again, or roll back to an older snapshot"
             ) from error
 
     @property

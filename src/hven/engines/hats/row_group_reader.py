@@ -324,7 +324,7 @@ def build_changed_file_error(path: str, size: int, written_bytes: int) -> Storag
     else:
         reason = "it was changed since it was looked at"
     message = f"the file {path} of a catalogue is another one now: {reason}"
-    return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+    return StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
 
 
 def build_file_read_error(path: str, error: BaseException) -> StorageError:
@@ -336,10 +336,10 @@ def build_file_read_error(path: str, error: BaseException) -> StorageError:
         )
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the file {path} cannot be read now: {os.strerror(error.errno).lower()}"
-        return StorageUnavailableError(message, remedy="see that the server may read it, and has files to open left")
+        return StorageUnavailableError(message, remedy="check that the server may read it and may open more files")
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
         reason = "it is not there any more"
     else:
         reason = str(error)
     message = f"the file {path} of a catalogue cannot be read: {reason}"
-    return StorageError(message, remedy="bring it back, ingest the collection anew, or roll back to an older snapshot")
+    return StorageError(message, remedy="bring it back, ingest the collection again, or roll back to an older snapshot")

@@ -164,7 +164,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         file_fault = find_file_fault(self._base_manifest.directory / file.path, written_state, {}, lambda _: None)
         if file_fault is not None:
             message = f"the file {path} of a catalogue is damaged: {file_fault}"
-            raise StorageError(message, remedy="ingest the collection anew")
+            raise StorageError(message, remedy="ingest the collection again")
         kept_rows = self._read_file_rows(path, self._schema.names)
         if is_removed.any():
             self._removed_rows.append(kept_rows.filter(pa.array(is_removed)))
@@ -238,7 +238,8 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         raise UnmergeableSnapshotError(f"{table.qualified_name} has no primary key", remedy="stage all rows")
     if base_manifest.head.foreign:
         raise UnmergeableSnapshotError(
-            f"{table.qualified_name}: the files of {base_manifest.head.foreign} are not ours", remedy="stage all rows"
+            f"{table.qualified_name}: the files of {base_manifest.head.foreign} were not written by Hven",
+            remedy="stage all rows",
         )
     if not base_manifest.schema.equals(table.arrow_schema):
         raise UnmergeableSnapshotError(

@@ -86,7 +86,7 @@ def open(  # noqa: A001  (the contract's name)
 def _build_engine_options(settings: Settings, read_identity: Callable[[], str]) -> dict[str, Any]:
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
-        raise StorageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres] in hven.toml")
+        raise StorageError(NO_DATABASE_MESSAGE, remedy="set url under [postgres] in hven.toml")
     read_url = None
     if postgres_settings.read_url is not None:
         read_url = settings.resolve_secret_address(postgres_settings.read_url)

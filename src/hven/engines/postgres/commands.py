@@ -39,11 +39,11 @@ def fdw(
 ) -> tuple[Any, bool]:
     """Make tables of another PostgreSQL foreign tables of ours."""
     if check and apply:
-        raise UsageError("--check and --apply are two things", remedy="--apply first, then --check")
+        raise UsageError("--check and --apply cannot be combined", remedy="--apply first, then --check")
     settings = caller.settings()
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
-        raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]: foreign tables are made there")
+        raise UsageError(NO_DATABASE_MESSAGE, remedy="set url under [postgres]: foreign tables are made there")
     url = settings.resolve_secret_address(postgres_settings.url)
     server_name = DatabaseConnector(url, schema="public", search_path="pg_catalog").server_name
     results: list[dict[str, Any]] = []
@@ -149,7 +149,7 @@ def adopt(
     settings = caller.settings()
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
-        raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]")
+        raise UsageError(NO_DATABASE_MESSAGE, remedy="set url under [postgres]")
     # Not as an engine connects: `adopt_schema` looks for the sessions of engines.
     server = DatabaseConnector(
         settings.resolve_secret_address(postgres_settings.url), schema="", search_path="pg_catalog", is_writable=True

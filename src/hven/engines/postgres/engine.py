@@ -341,7 +341,7 @@ class PostgresEngine(PostgresQueryEngine):
             ).fetchone()
         if comment is None or comment[0] is None:
             message = f"the snapshot {snapshot.path} is not in the database"
-            raise StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
+            raise StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
         return parse_table_comment(str(comment[0]))
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:

@@ -32,7 +32,7 @@ _MESSAGE_PATTERNS = (
         re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL),
         "the text '{v}' cannot be read as {t}",
     ),
-    (_INVALID_TIMESTAMP_PATTERN, "'{v}{w}' is no timestamp"),
+    (_INVALID_TIMESTAMP_PATTERN, "'{v}{w}' is not a timestamp"),
     (
         re.compile(
             r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|'
@@ -136,21 +136,21 @@ _SERVER_RULES = (
         re.compile(f"authentication failed|no password supplied|{_REFUSED_LOGIN_PATTERN.pattern}"),
         StorageError,
         "the database server{server} refuses this user: {line}",
-        "look at user and password of the engine's url in hven.toml or its secret",
+        "check user and password of the engine's url in hven.toml or its secret",
     ),
     _ErrorRule(
         frozenset(),
         re.compile("could not translate host name|Name or service not known|failed to resolve host"),
         StorageError,
         "there is no database server{server}: {line}",
-        "look at the host of the engine's url",
+        "check the host of the engine's url",
     ),
     _ErrorRule(
         frozenset({"3D000"}),
         re.compile('(?=.*database ").*does not exist'),
         StorageError,
         "the database is not there{server}: {line}",
-        "create it, or look at the engine's url",
+        "create it, or check the engine's url",
     ),
     _ErrorRule(
         frozenset({"42501"}),
@@ -259,12 +259,12 @@ def _build_server_error(error: Exception, line: str, server_name: str) -> HvenEr
     if is_connection_lost(error):
         return StorageError(
             f"the database server{_format_server(server_name)} went away or does not answer: {line}",
-            remedy="try again in some seconds; if it lasts, look at the server",
+            remedy="try again in some seconds; if it lasts, check the server",
         )
     if sqlstate == "42P01":
         return StorageError(
             f"a table is not in the database any more: {line}",
-            remedy="ask again; if it lasts, ingest the collection anew",
+            remedy="ask again; if it lasts, ingest the collection again",
         )
     if sqlstate == "58P01" or "could not access file" in line or is_extension_missing(error):
         return StorageError(
@@ -306,7 +306,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         )
     elif is_login_refused:
         reason = "refuses this user"
-        remedy = "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
+        remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
     elif is_changed:
         reason = "has changed"
         remedy = "hven fdw --check says what differs, hven fdw --apply imports the table anew"
@@ -315,7 +315,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         remedy = "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both"
     elif is_unreachable:
         reason = "cannot be reached"
-        remedy = "look at that server and the way to it; hven fdw --check says more"
+        remedy = "check that server and the way to it; hven fdw --check says more"
     else:
         reason = "could not do its part"
         remedy = "hven fdw --check says more"
@@ -328,7 +328,7 @@ def write_evaluation_error_message(line: str, number_words: str = NUMBER_WORDS) 
     if _TIMESTAMP_TYPE_PATTERN.search(line):
         quoted_value = re.search(r'"(.*)"', line)
         if quoted_value:
-            return f"a value cannot be computed: '{quoted_value.group(1)}' is no timestamp"
+            return f"a value cannot be computed: '{quoted_value.group(1)}' is not a timestamp"
         return line
     for pattern, template in _MESSAGE_PATTERNS:
         match = pattern.search(line)

@@ -222,7 +222,7 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="warning",
-                message=f"the column {name} ({column_type}) is new there, and not to be seen here",
+                message=f"the column {name} ({column_type}) is new there, and not visible here",
                 remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
                 f"{quote_identifier(name)} {column_type}",
             )
@@ -258,7 +258,7 @@ def _check_table_reading(
         yield ForeignSetupFinding(
             about=about,
             level="warning",
-            message=f"conditions on {', '.join(local_conditions)} are not sent there: all rows travel",
+            message=f"conditions on {', '.join(local_conditions)} are not sent there: all rows are transferred",
             remedy=remedy,
         )
     else:

@@ -154,7 +154,7 @@ def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> A
         if foreign_name:
             raise StorageError(
                 f"{foreign_name}: {translated.message}",
-                remedy=f"look at url of [[foreign]] {foreign_name} in hven.toml, or at its secret",
+                remedy=f"check url of [[foreign]] {foreign_name} in hven.toml, or at its secret",
             ) from error
         raise translated from error
 
@@ -384,7 +384,7 @@ def _execute_needed_statements(
         local_connection.execute(statement)
         executed.append(re.sub(r"password '(?:[^']|'')*'", "password ..", statement))
     if not set(target.tables) <= read_local_columns(local_connection, target).keys():
-        raise UserError(f"{target.name}: not all tables came")
+        raise UserError(f"{target.name}: not all tables were imported")
     return executed
 
 

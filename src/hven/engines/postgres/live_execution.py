@@ -234,7 +234,7 @@ def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableErr
         return StorageUnavailableError("the table is being altered in its database", remedy="ask again in some seconds")
     if sqlstate == "40001":
         return StorageUnavailableError(
-            f"the database that is read in place took the query back: {line}", remedy="ask again"
+            f"the database that is read in place cancelled the query: {line}", remedy="ask again"
         )
     if sqlstate == "42501":
         return StorageUnavailableError(

@@ -277,7 +277,7 @@ class TableMergeStaging(SharedTableStaging):
                 f"{self.table.qualified_name}: {marked_count:,} rows of the table {shared_state.base_table} go, and "
                 f"the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
             )
-            raise StorageError(message, remedy="ingest the table anew: something else wrote into Hven's schema")
+            raise StorageError(message, remedy="ingest the table again: something else wrote into Hven's schema")
         cursor.execute(
             f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "
             f"{column_list}, {shared_state.state_number} FROM {self._quoted_changes}"
@@ -442,14 +442,14 @@ def check_mergeable(
             f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged "
             f"into it"
         )
-        raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table anew")
+        raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table again")
     differing_part = _find_differing_part(table, base_record, has_cells=has_cells)
     if differing_part:
         message = (
             f"{table.qualified_name} has other {differing_part} than its snapshot {base_snapshot.id}: nothing can "
             f"be merged into that"
         )
-        raise UnmergeableSnapshotError(message, remedy="ingest the table anew")
+        raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 
 
 def _find_differing_part(table: Table, base_record: SnapshotTableRecord, *, has_cells: bool) -> str:

@@ -61,7 +61,7 @@ class _ReadLimitedFile:
     def read(self, size: int = -1) -> bytes:
         self.remaining_reads -= 1
         if self.remaining_reads < 0:
-            raise SourceError(format_message("its records lead in a circle"))
+            raise SourceError(format_message("its records refer to each other in a circle"))
         return self.file.read(size)
 
 

@@ -62,7 +62,7 @@ def unpack_cdf(path: Path, name: str) -> Path:
         record = _read_number(packed_file, 4)
         compression = _read_number(packed_file, 4)
         if kind != CCR_RECORD_TYPE or record != CPR_RECORD_TYPE or size < begin - 8:
-            raise SourceError(format_message("{name} is a damaged CDF: the record of its compression is none", name))
+            raise SourceError(format_message("{name} is a damaged CDF: it has no record of its compression", name))
         if compression not in {RLE_COMPRESSION, GZIP_COMPRESSION}:
             message = format_message("{name} is compressed in a way that is not read: {number}", name, compression)
             raise SourceError(message, remedy=format_message("unpack it with cdfconvert -compression none"))

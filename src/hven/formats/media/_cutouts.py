@@ -159,7 +159,7 @@ def join_hdus(primary_hdu: bytes, hdus: Sequence[CutoutHdu | StoredHdu], byte_li
         message = format_message(
             "the cut has {size} MB, and {most} MB at most are made at once", -(-size // 10**6), byte_limit // 10**6
         )
-        raise TooLargeError(message, remedy=format_message("ask for less of it"))
+        raise TooLargeError(message, remedy=format_message("request a smaller part"))
 
     def read_chunks() -> Iterator[bytes]:
         if primary_hdu:

@@ -467,7 +467,7 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} has times of {scale} before 1972, which UTC does not follow by whole seconds",
+                    "{file} has times of {scale} before 1972, when UTC and TAI did not differ by whole seconds",
                     self._name,
                     scale,
                 )
@@ -515,7 +515,7 @@ class FileTimeSamples:
         reference_text = _TIME_SCALE_SUFFIX.sub("", reference_text)
         scale = _find_unit_microseconds(unit_name)
         if scale is None:
-            message = format_message("the unit {unit!r} of {name} is none of time", unit, clock.name)
+            message = format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name)
             raise SourceError(message, remedy=format_message("time: {{of: {name}, unit: ms}}", clock.name))
         if column.epoch is not None and not reference_text:
             reference_days: float | None = UNIX_EPOCH_DAYS["JD"] - column.epoch
@@ -578,7 +578,7 @@ class FileTimeSamples:
             except pa.ArrowInvalid as fault:
                 reason = str(fault)[:120]
                 raise SourceError(
-                    format_message("{name} has texts that are no times: {reason}", name, reason)
+                    format_message("{name} has texts that are not times: {reason}", name, reason)
                 ) from None
         timestamps = cells.cast(pa.timestamp("us"), safe=False)
         micros = timestamps.cast(pa.int64())
@@ -595,7 +595,7 @@ class FileTimeSamples:
         scale = _find_unit_microseconds(unit_name)
         read = create_sequential_reader(added_variable)
         if scale is None:
-            raise SourceError(format_message("the unit {unit!r} of {name} is none of time", unit_name, name))
+            raise SourceError(format_message("the unit {unit!r} of {name} is not a unit of time", unit_name, name))
 
         def read_added_times(first: int, stop: int) -> tuple[Numbers, Numbers | None, npt.NDArray[np.bool_]]:
             cells = read(first, stop)
@@ -828,7 +828,7 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} has times before 1678 or behind 2261, which cannot be counted in nanoseconds as "
+                    "{file} has times before 1678 or after 2261, which cannot be counted in nanoseconds as "
                     "those of other files",
                     self._name,
                 )

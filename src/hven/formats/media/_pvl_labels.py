@@ -184,7 +184,9 @@ class _TokenReader:
 
     def create_error(self, word: str) -> SourceError:
         line = self.text.count("\n", 0, self.position) + 1
-        return SourceError(format_message("{name} is no label: line {line}, at {word!r}", self.name, line, word[:40]))
+        return SourceError(
+            format_message("{name} is not a label: line {line}, at {word!r}", self.name, line, word[:40])
+        )
 
     def read_token(self) -> tuple[str, str] | None:
         if self.peeked_token is not None:

@@ -195,7 +195,9 @@ def create_fixed_record_table(
         step_bytes = field.step_bytes or field.size
         last = field.offset + (field.item_count - 1) * step_bytes + field.size
         if field.offset < 0 or field.size < 1 or field.item_count < 1 or last > record_bytes:
-            raise SourceError(format_message("the field {field} of {name} ends behind its record", field.name, name))
+            raise SourceError(
+                format_message("the field {field} of {name} ends beyond the end of its record", field.name, name)
+            )
     columns = _make_names_distinct([field.column for field in fields])
     schema = pa.schema([column.arrow_field for column in columns])
 

@@ -92,7 +92,7 @@ def _parse_date(text: str, name: str) -> int:
         microseconds = int((match[10] or "").ljust(6, "0")[:6])
         return day_number * DAY_MICROSECONDS + second_of_day * 1_000_000 + microseconds
     except ValueError:
-        raise SourceError(format_message("{text!r} of {file} is no date", text[:50], name)) from None
+        raise SourceError(format_message("{text!r} of {file} is not a date", text[:50], name)) from None
 
 
 __all__ = ["DAY_MICROSECONDS", "UNIX_EPOCH_DAYS", "read_reference_time"]

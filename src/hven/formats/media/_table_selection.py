@@ -102,7 +102,7 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
         if byte_limit is not None and spool.tell() > byte_limit:
             raise TooLargeError(
                 format_message("the table has more than {most} MB", byte_limit // 10**6),
-                remedy=format_message("ask for less of it"),
+                remedy=format_message("request a smaller part"),
             )
     size = spool.tell()
 

@@ -199,7 +199,7 @@ def _read_value_scale(
 
 def _require_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
     if not values or any(isinstance(size, bool) or not isinstance(size, int) or size < minimum for size in values):
-        raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(values)[:60]))
+        raise SourceError(format_message("the sizes of {name} are not numbers: {sizes}", name, str(values)[:60]))
     return [int(size) for size in values]
 
 
@@ -253,7 +253,7 @@ def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -
     suffix_items = label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0]
     suffix_sizes = _require_sizes(suffix_items, name, 0)
     if len(suffix_sizes) != 3:
-        raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(suffix_sizes)))
+        raise SourceError(format_message("the sizes of {name} are not numbers: {sizes}", name, str(suffix_sizes)))
     core_bytes = int(label_object.find_number("CORE_ITEM_BYTES") or 0)
     suffix_bytes = int(label_object.find_number("SUFFIX_BYTES") or core_bytes)
     row = sizes[0] * core_bytes + suffix_sizes[0] * suffix_bytes

@@ -143,11 +143,11 @@ def _parse_label(file: Place) -> Any:
             root = etree.parse(source, parser).getroot()
     except etree.XMLSyntaxError as fault:
         reason = str(fault.msg)[:160]
-        raise SourceError(format_message("{name} is no label: {reason}", file.name, reason)) from None
+        raise SourceError(format_message("{name} is not a label: {reason}", file.name, reason)) from None
     for element in root.iter(etree.Element):
         element.tag = element.tag.rpartition("}")[2]
     if not root.tag.startswith("Product_"):
-        raise SourceError(format_message("{name} is no label: {reason}", file.name, root.tag[:60]))
+        raise SourceError(format_message("{name} is not a label: {reason}", file.name, root.tag[:60]))
     return root
 
 

@@ -159,7 +159,7 @@ def read_variable_cards(file: Place) -> Iterator[HeaderCard]:
             record_start = source.tell()
             next_record = low + (high << 32)
             if next_record < record_start:
-                raise SourceError(format_message("its records lead in a circle"))
+                raise SourceError(format_message("its records refer to each other in a circle"))
             body = source.read(min(next_record - record_start, _MAX_DESCRIBED_BYTES))
             if start[3] == 6:
                 body = zlib.decompressobj().decompress(body, _MAX_DESCRIBED_BYTES)

@@ -203,7 +203,7 @@ class _CubeTileWriter:
         if len(tile_numbers) * (high - low + 1) > MAX_FINEST_TILES:
             raise TooLargeError(
                 format_message("at order {order} it has more than {most} tiles", self.order, MAX_FINEST_TILES),
-                remedy=format_message("say a lower order, or leave out the finest images"),
+                remedy=format_message("choose a lower order, or leave out the finest images"),
             )
         sample = []
         written_tiles: set[tuple[int, int]] = set()

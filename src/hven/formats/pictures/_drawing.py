@@ -96,7 +96,7 @@ def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: PictureSty
         refuse_large_packed_file(path, name)
         with open_product(path, name) as product:
             if not interferometry.is_oifits(product):
-                raise SourceError(format_message("{name} is no OIFITS file", name))
+                raise SourceError(format_message("{name} is not an OIFITS file", name))
             calibrators += interferometry.read_calibrators(product, sizes, diameters_by_star)
     if look.stars and not calibrators:
         raise SourceError(format_message("no star of these names: {names}", ", ".join(look.stars)[:200]))

@@ -267,7 +267,7 @@ class _HipsBuilder:
             self.close_images()
             raise TooLargeError(
                 format_message("at order {order} it has more than {most} tiles", order, MAX_FINEST_TILES),
-                remedy=format_message("say a lower order, or leave out the finest images"),
+                remedy=format_message("choose a lower order, or leave out the finest images"),
             )
         for name, scale in scales.items():
             self.report_progress(0.05)

@@ -634,11 +634,11 @@ def _check_root_element(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(
-            "the document declares entities, which a VOTable has no use for", remedy="write the text itself"
+            "the document declares entities, which a VOTable does not need", remedy="write the text itself"
         )
     name = metadata_reader.read_local_name(element)
     if name != "VOTABLE":
-        message = f"the document is no VOTable: its root element is {name}"
+        message = f"the document is not a VOTable: its root element is {name}"
         raise SourceError(message)
 
 

@@ -164,7 +164,7 @@ def _unescape_column(column: pa.Array) -> pa.Array:
     for entity in ampersand_entities:
         column = pc.replace_substring(column, entity.decode(), mark)
     if pc.any(pc.match_substring(column, "&")).as_py():
-        raise SourceError("TABLEDATA holds an & that is no entity")
+        raise SourceError("TABLEDATA holds an & that does not begin an entity")
     return pc.replace_substring(column, mark, "&")
 
 
@@ -237,7 +237,7 @@ def _parse_row_elements(*pieces: bytes) -> Iterator[Any]:
                     yield element
                     root.remove(element)
     for trailing_element in parser.close():
-        message = f"TABLEDATA holds <{trailing_element.tag:.80}>, which is no row"
+        message = f"TABLEDATA holds <{trailing_element.tag:.80}>, which is not a row"
         raise SourceError(message)
 
 

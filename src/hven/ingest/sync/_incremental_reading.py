@@ -495,7 +495,7 @@ class IncrementalSourceReader:
         line_index = self.ledger_comparison.line_index
         key = self.ledger_comparison.ledger_writer.identity_columns[entry_number]
         if keys is not None and (keys.num_rows > MIN_MAPPED_ROWS_LIMIT or not isinstance(source, KeyLookupSource)):
-            raise FullReadNeededError(f"{keys.num_rows:,} rows came, or went, that the watermark does not tell of")
+            raise FullReadNeededError(f"{keys.num_rows:,} rows were added or removed without a new watermark")
         line_mask = self._entry_of_line == entry_number
         is_ambiguous = np.isin(self._line_identities, ambiguous_identities)
         line_index.release_lines(np.flatnonzero(line_mask & is_ambiguous & line_index.claimed_mask))

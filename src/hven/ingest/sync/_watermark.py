@@ -45,7 +45,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     if overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         unit_text = f"in {unit}" if unit else "without a unit"
         message = f"the watermark is a number {unit_text}, and the overlap is a time"
-        raise _build_overlap_error(sync_policy, message, "say overlap as a number in the watermark's own unit")
+        raise _build_overlap_error(sync_policy, message, "write overlap as a number in the watermark's own unit")
     return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]
 
 

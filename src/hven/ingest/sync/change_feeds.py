@@ -160,11 +160,11 @@ def create_change_feed_request(
     published_table = published_state.tables_by_name.get(name)
     relation = None if published_table is None else published_table.relation
     if not isinstance(relation, Snapshot):
-        raise NotFoundError(f"what changes in {name} is not known: it is no stored table", remedy="ask it by TAP")
+        raise NotFoundError(f"what changes in {name} is not known: it is not a stored table", remedy="query it by TAP")
     if not table.primary or {CHANGE_COLUMN, CHANGED_COLUMNS_COLUMN} & set(table.primary):
         raise NotFoundError(
             f"what changes in {name} cannot be told row by row: its rows have no key",
-            remedy="ask it by TAP",
+            remedy="query it by TAP",
         )
     row_conditions = collect_row_filters([table], principal, policies)
     private_tables = []

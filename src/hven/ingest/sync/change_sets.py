@@ -210,7 +210,7 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
     except NotFoundError as error:
         raise NotFoundError(
             f"what changed in {table} since {since} is not kept any more",
-            remedy="read the whole table, and begin anew from its present snapshot",
+            remedy="read the whole table, and begin again from its present snapshot",
         ) from error
     return compare_snapshot_records(site, old_record, new_record)[0]
 

@@ -357,7 +357,7 @@ def _check_data_set_info(collector: FindingCollector, data_set_id: str, info: di
         return False
     if is_backwards:
         collector.add_finding(
-            "hapi.info-key", "stopDate is not behind startDate", table=data_set_id, value=info["stopDate"]
+            "hapi.info-key", "stopDate is not after startDate", table=data_set_id, value=info["stopDate"]
         )
         return False
     if "cadence" in info and not hapi.parse_iso_duration(str(info["cadence"])):
@@ -440,7 +440,7 @@ def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, An
         for key in ("centers", "ranges"):
             bin_values = dimension_bins.get(key)
             if isinstance(bin_values, str) and bin_values not in parameters_by_name:
-                yield f"{key} is no parameter"
+                yield f"{key} is not a parameter"
             elif isinstance(bin_values, list) and len(bin_values) != count:
                 yield f"{len(bin_values)} {key} for {count} elements"
             elif (

@@ -455,7 +455,7 @@ class HealthSettings:
         False, "true: everybody sees everything on the health page; for a server that only a local network reaches"
     )
     see_as: bool = define_setting(
-        False, "true: these accounts may also look at the site as any other reader, on the page /access; this is logged"
+        False, "true: these accounts may also check the site as any other reader, on the page /access; this is logged"
     )
     verify_days: float = define_setting(
         7.0,

@@ -94,7 +94,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
         reason = f"it has no {SETTINGS_FILE}"
         if not directory.is_dir():
             reason = "there is no such directory"
-        message = f"{directory} is no site: {reason}"
+        message = f"{directory} is not a site: {reason}"
         raise UserError(message, remedy=f"hven init {directory}")
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
@@ -241,7 +241,7 @@ def _find_settings_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
         remedy = 'proxies = ["127.0.0.1"]'
-        faults.append(_build_settings_fault(file_text, "login.proxy_header", "is believed from nobody", remedy))
+        faults.append(_build_settings_fault(file_text, "login.proxy_header", "is accepted from no one", remedy))
     faults += _find_defaults_above_limits(data, file_text)
     faults += _find_portal_faults(data, file_text)
     faults += _find_remote_service_faults(data, file_text)

@@ -32,7 +32,7 @@ FAULT_MESSAGES = {
     "no_labels": "the file has no image of labels: two axes, and whole numbers, 100,000 of them at most",
     "too_large": "the image has {number:,} bytes: it must not have more than 536,870,912",
     "no_label": "no pixel of the image has this label",
-    "letter": "character {number} of the chain code is no digit from 0 to 7",
+    "letter": "character {number} of the chain code is not a digit from 0 to 7",
     "open": "the contour ends {number} pixels from where it begins, and does not close",
     "no_start": "a place of the contour is missing, or no number",
     "too_long": "the contour has {number:,} pixels, or is as wide: it must be fewer than 1,000,000",
@@ -43,7 +43,7 @@ FAULT_MESSAGES = {
     "off_disc": "the contour lies wholly beyond the limb",
     "round": "the contour goes all round a map whose pixels are no whole turn",
     "rotation": "the rotation number is not that of the date",
-    "no_geometry": "the text is no geometry of GeoJSON on a sphere",
+    "no_geometry": "the text is not a geometry of GeoJSON on a sphere",
     "no_area": "a point or line has no area",
     "no_wcs": (
         "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no "
@@ -53,26 +53,26 @@ FAULT_MESSAGES = {
     "singular": (
         "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line"
     ),
-    "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is no whole number from 0 to 9",
+    "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is not a whole number from 0 to 9",
     "no_place": "a part of the image's edge has no place in its projection",
 }
 """Names of faults -> their messages, with one number."""
 FAULT_REMEDIES = {
     "no_contour": "give it, or leave such rows out",
-    "no_file": "look at the path, which is relative to the descriptor",
+    "no_file": "check the path, which is relative to the descriptor",
     "no_labels": "give an image in which each region's pixels have a whole number of their own",
     "too_large": "cut or bin the image",
     "no_label": "labels are the values of pixels, whole and not 0",
-    "letter": "correct the code, or say the table of its steps (helio, freeman, or one of its own)",
+    "letter": "correct the code, or write the table of its steps (helio, freeman, or one of its own)",
     "open": (
-        "correct the code or its start, or say the table of its steps: the last pixel of a contour touches the first"
+        "correct the code or its start, or write the table of its steps: the last pixel of a contour touches the first"
     ),
     "no_start": "correct it, or leave such rows out",
     "too_long": "give fewer corners, or a coarser image",
     "no_radius": "give the radius of this very observation: R_SUN or RSUN_OBS",
     "no_scale": "give those of this very observation: CDELT1, CENTER_X and the like",
     "no_observer": "give the date, or CRLN_OBS and CRLT_OBS",
-    "latitude": "look whether longitude and latitude have changed places, or radians are no degrees",
+    "latitude": "check whether longitude and latitude have changed places, or radians are no degrees",
     "off_disc": "look at centre, scale, radius and origin: they have to be those of this very observation",
     "round": "make a pixel 360 degrees by a whole number",
     "rotation": "correct the number or the date; without a number the date is believed",

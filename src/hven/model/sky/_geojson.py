@@ -191,7 +191,7 @@ def _parse_geojson_document(document: str | bytes | Mapping[str, Any]) -> Mappin
         try:
             document = orjson.loads(document)
         except orjson.JSONDecodeError as error:
-            raise GeoJsonError(f"the document is no JSON: {error}") from None
+            raise GeoJsonError(f"the document is not JSON: {error}") from None
     if isinstance(document, dict):
         kind = document.get("type")
     else:
@@ -206,7 +206,7 @@ def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
     if document["type"] == "FeatureCollection":
         features = document.get("features")
         if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
-            raise GeoJsonError("features is no list of objects")
+            raise GeoJsonError("features is not a list of objects")
         yield from features
     elif document["type"] == "Feature":
         yield document
@@ -321,12 +321,12 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
         kind = None
     if kind == "GeometryCollection":
         if depth >= _MAX_COLLECTION_DEPTH or not isinstance(geometry.get("geometries"), list):
-            raise GeoJsonError("geometries is no list, or lies too deep")
+            raise GeoJsonError("geometries is not a list, or lies too deep")
         for member in geometry["geometries"]:
             yield from _iterate_polygons(member, depth + 1)
         return
     if kind not in _GEOMETRY_TYPES:
-        raise GeoJsonError(f"{kind!r:.40} is no geometry of GeoJSON: {', '.join(_GEOMETRY_TYPES)}")
+        raise GeoJsonError(f"{kind!r:.40} is not a geometry of GeoJSON: {', '.join(_GEOMETRY_TYPES)}")
     if kind not in {"Polygon", "MultiPolygon"}:
         raise GeoJsonError(f"a {kind} has no area")
     parts = geometry.get("coordinates")
@@ -337,7 +337,7 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
 
 def _require_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise GeoJsonError("coordinates are no lists of lists of positions")
+        raise GeoJsonError("coordinates are not lists of lists of positions")
     return value
 
 
@@ -358,9 +358,9 @@ def _parse_closed_ring(positions: Any) -> Numbers:
         pairs = [(position[0], position[1]) for position in _require_list(positions)]
         vertices = np.array(pairs, np.float64)
     except (TypeError, ValueError, IndexError, KeyError):
-        raise GeoJsonError("a position is no pair of numbers") from None
+        raise GeoJsonError("a position is not a pair of numbers") from None
     if not np.isfinite(vertices).all():
-        raise GeoJsonError("a longitude or latitude is no number")
+        raise GeoJsonError("a longitude or latitude is not a number")
     if len(vertices) and (vertices[0] != vertices[-1]).any():
         vertices = np.concatenate([vertices, vertices[:1]])
     if len(vertices) < 4:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FAULT_PHRASES = (
     ("latitude", "a latitude is beyond 90"),
     ("no_area", "has no area"),
-    ("no_start", "is no number"),
+    ("no_start", "is not a number"),
     ("no_start", "no pair of numbers"),
 )
 

@@ -40,7 +40,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
         The format is unknown.
     """
     if file_format not in {"fits", "json", "ascii"}:
-        message = f"a MOC is no {file_format!r} file: fits, json, ascii"
+        message = f"a MOC is not a {file_format!r} file: fits, json, ascii"
         raise ValueError(message)
     if file_format == "ascii":
         return str(moc).encode()
@@ -122,7 +122,9 @@ def _read_fits_moc(data: bytes) -> Moc:
         "NUNIQ": lambda: _build_moc_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
     }
     if dimension != "SPACE" or kind not in builders:
-        message = f"the FITS table is no MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
+        message = (
+            f"the FITS table is not a MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
+        )
         raise ValueError(message)
     frame = str(head.get("COORDSYS", "C")).strip()
     if frame not in {"C", ""} and len(frame) == 1:

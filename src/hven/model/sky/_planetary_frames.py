@@ -100,7 +100,7 @@ def parse_wkt_frame(text: str) -> BodyFrame:
     base = _find_first_wkt_node(tree, *_GEOGRAPHIC_NODES)
     shape = _find_first_wkt_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
     if base is None or shape is None:
-        raise ValueError("the text is no WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
+        raise ValueError("the text is not a WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
     a, b, c = _extract_ellipsoid_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
@@ -181,7 +181,7 @@ def parse_iau_frame_code(text: str) -> BodyFrame:
     """
     match = _IAU_CODE_PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r:.60} is no WKT, and no code of the IAU's frames")
+        raise ValueError(f"{text!r:.60} is neither WKT nor a code of the IAU's frames")
     naif, kind = divmod(int(match[2]), 100)
     body = find_solar_system_body(f"NAIF {naif}")
     if kind > 2:
@@ -216,7 +216,7 @@ def _parse_wkt(text: str) -> list[Any]:
     while text[position:].strip():
         match = _WKT_TOKEN_PATTERN.match(text, position)
         if match is None or len(stack) > 50:
-            raise ValueError(f"the text is no WKT: {text[position : position + 30]!r} at character {position + 1}")
+            raise ValueError(f"the text is not WKT: {text[position : position + 30]!r} at character {position + 1}")
         position = match.end()
         quoted, word, number, mark = match.groups()
         if mark is None:
@@ -229,9 +229,9 @@ def _parse_wkt(text: str) -> list[Any]:
         elif mark in "])":
             stack.pop()
             if not stack:
-                raise ValueError(f"the text is no WKT: a bracket too many at character {position}")
+                raise ValueError(f"the text is not a WKT: a bracket too many at character {position}")
     if len(stack) > 1:
-        raise ValueError("the text is no WKT: a bracket is not closed")
+        raise ValueError("the text is not a WKT: a bracket is not closed")
     return stack[0]
 
 

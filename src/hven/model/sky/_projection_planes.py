@@ -374,7 +374,7 @@ def find_vertex_faults(regions: R) -> list[tuple[str, Flags]]:
     is_half_turn = np.linalg.norm(xyz + after, axis=1) < 1e-12
     is_repeated = np.linalg.norm(xyz - after, axis=1) < 1e-15
     return [
-        ("a longitude or latitude is no number", ~np.isfinite(regions.lon + regions.lat)),
+        ("a longitude or latitude is not a number", ~np.isfinite(regions.lon + regions.lat)),
         ("a latitude is beyond 90 degrees", np.abs(regions.lat) > 90.0),
         ("an edge is half a turn long, so no arc is the shortest", is_half_turn),
         ("a ring has fewer than three vertices", is_too_short),

@@ -171,7 +171,7 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     if kind in {"point", "circle", "range", "polygon"}:
         numbers = reader.read_numbers()
         if reader.peek_word():
-            message = f"{reader.peek_word()!r} is no number"
+            message = f"{reader.peek_word()!r} is not a number"
             raise ShapeTextError(message, reader.offset)
         return _build_shape_from_numbers(kind, numbers, 0, side=side)
     if kind not in {"shape", "multishape", "pos"}:
@@ -184,14 +184,14 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
         name = word.lower() if kind == "pos" else word
         is_allowed = name in {"circle", "range", "polygon"} or (name == "point" and kind == "multishape")
         if not is_allowed:
-            message = f"{word!r} is no shape: circle, range or polygon"
+            message = f"{word!r} is not a shape: circle, range or polygon"
             raise ShapeTextError(message, offset)
         parts.append(_build_shape_from_numbers(name, reader.read_numbers(), offset, side=side))
         if kind != "multishape" and reader.peek_word():
             message = f"unexpected {reader.peek_word()!r} after the {name}"
             raise ShapeTextError(message, reader.offset)
     if not parts:
-        message = "an empty text is no shape"
+        message = "an empty text is not a shape"
         raise ShapeTextError(message, 0)
     if kind != "multishape":
         return parts[0]
@@ -263,10 +263,10 @@ def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedSh
     word = reader.take_word()
     kind = word.upper()
     if not word:
-        message = "an empty text is no region"
+        message = "an empty text is not a region"
         raise ShapeTextError(message, offset)
     if kind not in _STCS_SHAPES:
-        message = f"{word!r} is no shape: Position, Circle, Polygon, Box or Union"
+        message = f"{word!r} is not a shape: Position, Circle, Polygon, Box or Union"
         raise ShapeTextError(message, offset)
     if kind == "CONVEX" or kind in {"INTERSECTION", "NOT", "DIFFERENCE", "ELLIPSE", "POSITIONINTERVAL"}:
         message = f"the region {word} is not supported: write Position, Circle, Polygon, Box, AllSky or a Union of them"

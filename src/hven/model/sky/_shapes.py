@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def _check_position(lon: float, lat: float) -> None:
     if not (math.isfinite(lon) and math.isfinite(lat)):
-        message = f"({lon}, {lat}) is no position"
+        message = f"({lon}, {lat}) is not a position"
         raise ValueError(message)
     if abs(lat) > 90.0:
         message = f"the latitude {lat} is not between -90 and 90 degrees"

@@ -178,12 +178,12 @@ def parse_tfcat_feature(
     try:
         members_by_name = _parse_feature_members(text, feature)
     except RecursionError:
-        return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "look at its brackets")])
+        return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "check its brackets")])
     except ValueError as error:
         error_text = f": {error}"
         if isinstance(error, json.JSONDecodeError):
             error_text = f": {error.msg}, character {error.pos + 1:,}"
-        faults = [TfcatFault("", f"it is no JSON{error_text}", "look at the file there")]
+        faults = [TfcatFault("", f"it is not JSON{error_text}", "check the file there")]
         return TfcatFeature(faults=faults)
     _check_feature_type_and_id(members_by_name, feature)
     properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
@@ -196,7 +196,7 @@ def parse_tfcat_feature(
         feature.geometry.encode()
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        reason = "it holds half of a surrogate pair, which is no character"
+        reason = "it holds half of a surrogate pair, which is not a character"
         feature.faults.append(TfcatFault("", reason, "write the character itself"))
     return feature
 
@@ -221,7 +221,7 @@ def _check_feature_type_and_id(members_by_name: Mapping[str, tuple[Any, str]], f
     is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
     if feature.id is not None and not is_text_or_number:
         remedy = "a name or a number, another one for each feature"
-        feature.faults.append(TfcatFault("id", "it is no text and no number", remedy))
+        feature.faults.append(TfcatFault("id", "it is neither a text nor a number", remedy))
         feature.id = None
 
 
@@ -235,7 +235,7 @@ def _check_bounding_box(
     if has_four_items and (system.iso or all(_is_number(number) for number in box)):
         return
     remedy = "[time, frequency, time, frequency], least and greatest; or leave it out"
-    feature.faults.append(TfcatFault("bbox", "it is no list of four numbers", remedy))
+    feature.faults.append(TfcatFault("bbox", "it is not a list of four numbers", remedy))
 
 
 def _check_feature_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeature) -> None:
@@ -300,7 +300,7 @@ def _read_geometry_type(geometry: Any, json_path: str) -> str:
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
         remedy = f"one of {', '.join(GEOMETRY_TYPES)}"
-        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is no geometry of TFCat", remedy)
+        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a geometry of TFCat", remedy)
     return kind
 
 
@@ -308,7 +308,7 @@ def _list_geometries(collection: Mapping[str, Any], json_path: str, depth: int) 
     """Return the geometries of a collection at a depth of nesting."""
     geometries = collection.get("geometries")
     if not isinstance(geometries, list):
-        reason = "they are missing" if geometries is None else "it is no list"
+        reason = "they are missing" if geometries is None else "it is not a list"
         raise _GeometryError(f"{json_path}.geometries", reason, "a list of geometries")
     if depth == MAX_COLLECTION_DEPTH:
         reason = f"collections lie more than {MAX_COLLECTION_DEPTH} deep in one another"
@@ -324,8 +324,8 @@ def _iterate_position_lists(
         yield json_path, [_parse_position(coordinates, json_path, system)]
         return
     if not isinstance(coordinates, list):
-        reason = "it is missing" if coordinates is None else "it is no list"
-        remedy = "look at the brackets: their number says which kind it is"
+        reason = "it is missing" if coordinates is None else "it is not a list"
+        remedy = "check the brackets: their number says which kind it is"
         raise _GeometryError(json_path, reason, remedy)
     if depth == 1:
         positions = [
@@ -426,7 +426,7 @@ def _convert_feature_properties(
     if properties is None:
         return
     if not isinstance(properties, dict):
-        feature.faults.append(TfcatFault("properties", "it is no object", "an object: name -> value"))
+        feature.faults.append(TfcatFault("properties", "it is not an object", "an object: name -> value"))
         return
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"
@@ -442,7 +442,7 @@ def _convert_feature_properties(
             if isinstance(value, dict | list) and kind == "str":
                 property_value = _find_member_text(raw, name)
             else:
-                reason = f"{json.dumps(value):.60} is no {kind}"
+                reason = f"{json.dumps(value):.60} is not a {kind}"
                 remedy = "write such a value, or another datatype into the field"
                 feature.faults.append(TfcatFault(json_path, reason, remedy))
         feature.properties[name] = property_value

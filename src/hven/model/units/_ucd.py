@@ -74,7 +74,7 @@ def _find_ucd_word_problem(word: str, place: int) -> str | None:
         return "there is an empty word: two semicolons, or one at an end"
     match = _WORD_PATTERN.fullmatch(word)
     if match is None:
-        return f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them"
+        return f"{word!r} is not a word of a UCD: letters, digits, '-', '_' and dots between them"
     space, name = match.groups()
     if space is not None and space.lower() != "ivoa":
         return None  # the words of another community, which can check them

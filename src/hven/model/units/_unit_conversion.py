@@ -333,7 +333,7 @@ def _find_spectral_base(unit: str) -> tuple[float, float]:
     for base, hertz in _SPECTRAL_UNITS:
         if are_units_convertible(unit, base):
             return compute_unit_factor(unit, base), hertz
-    message = format_message("{unit!r} is no unit of wavelength, frequency, energy or wave number", unit)
+    message = format_message("{unit!r} is not a unit of wavelength, frequency, energy or wave number", unit)
     raise ValueError(message)
 
 

@@ -227,7 +227,7 @@ class _UnitParser:
             offset = len(self.text)
         return ValueError(
             format_message(
-                "{text!r} is no unit: {why} (character {number})", self.text, format_message(reason), offset + 1
+                "{text!r} is not a unit: {why} (character {number})", self.text, format_message(reason), offset + 1
             )
         )
 
@@ -590,7 +590,7 @@ def parse_unit(text: str | None) -> ParsedUnit:
         return ParsedUnit(1.0, parse_unit(symbol).factors, False, symbol)
     for pattern, reason in REJECTED_PATTERNS:
         if pattern.match(bare) and not _is_unit_symbol(bare):
-            message = format_message("{text!r} is no unit: {why}", text, format_message(reason))
+            message = format_message("{text!r} is not a unit: {why}", text, format_message(reason))
             raise ValueError(message)
     if bare.startswith("[") and bare.endswith("]"):  # CDS: the logarithm of what is inside
         inner = parse_unit(bare[1:-1])
@@ -600,19 +600,19 @@ def parse_unit(text: str | None) -> ParsedUnit:
             body = "'dex'"
         return ParsedUnit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
-        message = format_message("{text!r}... is no unit: {count} characters", bare[:40], len(bare))
+        message = format_message("{text!r}... is not a unit: {count} characters", bare[:40], len(bare))
         raise ValueError(message)
     if bare.count("(") > _MAX_PARENTHESES:
-        message = format_message("{text!r} is no unit: more than {most} parentheses", bare[:40], _MAX_PARENTHESES)
+        message = format_message("{text!r} is not a unit: more than {most} parentheses", bare[:40], _MAX_PARENTHESES)
         raise ValueError(message)
     parser = _UnitParser(str(text))
     try:
         scale, raw_factors = parser.parse_unit()
     except OverflowError:
-        message = format_message("{text!r} is no unit: a number too large", bare[:40])
+        message = format_message("{text!r} is not a unit: a number too large", bare[:40])
         raise ValueError(message) from None
     factors = combine_unit_factors(raw_factors)
     if not (scale > 0.0 and math.isfinite(scale)):
-        message = format_message("{text!r} is no unit: its scale is {scale:g}", text, scale)
+        message = format_message("{text!r} is not a unit: its scale is {scale:g}", text, scale)
         raise ValueError(message)
     return ParsedUnit(scale, factors, parser.is_strict, str(text) if parser.is_strict else write_unit(scale, factors))

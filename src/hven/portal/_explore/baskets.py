@@ -158,7 +158,7 @@ def parse_basket(text: str | bytes) -> Basket:
         parts = list(map(_parse_basket_part, basket_data["parts"]))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ParamError(
-            "this is no basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
+            "this is not a basket", name="BASKET", remedy="tick rows in a table, or open the link of a basket"
         ) from error
     basket = Basket()
     for part in parts:

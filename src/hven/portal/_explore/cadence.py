@@ -96,7 +96,7 @@ def parse_cadence(text: str, table: Table) -> Cadence:
         step = float(step_match[1])
         unit = step_match[2].lower()
     if step is None or unit is None or not 0 < step * UNIT_SECONDS[unit] <= 1e10:
-        raise UserError(format_message("{text!r} is no length of time", length[:40]), remedy=CADENCE_REMEDY)
+        raise UserError(format_message("{text!r} is not a duration", length[:40]), remedy=CADENCE_REMEDY)
     column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
     lacking = [name for name in each if name.lower() not in column_names]
     if lacking:

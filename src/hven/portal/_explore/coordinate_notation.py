@@ -114,7 +114,7 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
         value = math.nan
     if math.isnan(value):
         raise UserError(
-            format_message("{text!r} is no radius", text[:40]),
+            format_message("{text!r} is not a radius", text[:40]),
             remedy="write longitude,latitude,radius or name,radius; a radius is 0.5 (degrees), 30 arcmin, 10 arcsec",
         )
     if not 0 <= value <= 180:
@@ -150,7 +150,7 @@ def _convert_sexagesimal(
     degrees = [float(part or 0) for part in latitude_parts]
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
-            format_message("{text!r} is no position: minutes and seconds are less than 60", text[:60]),
+            format_message("{text!r} is not a position: minutes and seconds are less than 60", text[:60]),
             remedy="05:31:00 +22:00:00, or degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
@@ -162,7 +162,7 @@ def _convert_sexagesimal(
 def _check_position(longitude: float, latitude: float, text: str, *, max_longitude: float) -> tuple[float, float]:
     if not (-max_longitude <= longitude <= max_longitude and -90 <= latitude <= 90):
         raise UserError(
-            format_message("({lon:g}, {lat:g}) is no position: {text!r}", longitude, latitude, text[:60]),
+            format_message("({lon:g}, {lat:g}) is not a position: {text!r}", longitude, latitude, text[:60]),
             remedy="longitude 0 to 360, latitude -90 to 90 degrees",
         )
     return longitude % 360, latitude

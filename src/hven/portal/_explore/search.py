@@ -452,7 +452,7 @@ class _SearchParser:
                 longitude=place[0], latitude=place[1], radius_degrees=radius_degrees, radius_text=radius_text
             )
         if not name or self.locate is None:
-            message = format_message("{name!r} is no position", name)
+            message = format_message("{name!r} is not a position", name)
             raise UserError(message, remedy="write longitude,latitude,radius in degrees")
         lon, lat = self.locate(name)
         return SearchCircle(
@@ -587,7 +587,7 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     has_valid_numbers = all(map(math.isfinite, numbers))
     if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
         raise UserError(
-            format_message("{text!r} is no region: its numbers are too large", text[:60]),
+            format_message("{text!r} is not a region: its numbers are too large", text[:60]),
             remedy="degrees; the radius of a circle is 0 to 180",
         )
     literals = tuple(syntax_tree.Literal(number) for number in numbers)
@@ -604,7 +604,7 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
         point = syntax_tree.FunctionCall("POINT", literals)
         return _build_shape_predicate("CONTAINS", point, build_column_ref(region.name))
     raise UserError(
-        format_message("{text!r} is no region", text[:60]),
+        format_message("{text!r} is not a region", text[:60]),
         remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 

@@ -384,7 +384,7 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
     else:
         search_text = page_context.request.query_params.get("_like", "").strip()
         if search_text and not column.type.is_string:
-            raise ParamError(format_message("{name} is no text", column.name), name="_like", remedy="leave _like out")
+            raise ParamError(format_message("{name} is not text", column.name), name="_like", remedy="leave _like out")
         facet = facets.count_facet(
             table_view.search, column, table_view.runner, shown_count=MAX_FACET_CHOICES, search_text=search_text
         )

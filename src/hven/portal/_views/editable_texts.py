@@ -275,12 +275,12 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
         else:
             news_date = datetime.now(UTC).date()
     except ValueError:
-        message = format_message("{day!r} is no day", day[:40])
+        message = format_message("{day!r} is not a day", day[:40])
         raise ParamError(message, name="DAY", remedy="write it as 2026-11-20") from None
     first_part = text.parts[0]
     title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
-        raise UserError("the news have no title", remedy="the text begins with a line '# Title'")
+        raise UserError("the news item has no title", remedy="the text begins with a line '# Title'")
     words = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:60].rstrip("-") or "news"
     name = f"{news_date.isoformat()}-{slug}"

@@ -73,7 +73,7 @@ def fetch_remote_thumbnail(url: str, signature: str, context: ServiceContext) ->
         kind = next((kind for begin, kind in PICTURE_SIGNATURES if body.startswith(begin)), "")
         if not kind:
             raise NotFoundError(
-                format_message("{url} is no picture", url[:200]), remedy="open the address in the browser"
+                format_message("{url} is not a picture", url[:200]), remedy="open the address in the browser"
             )
         with tempfile.TemporaryDirectory(prefix="hven-picture-") as directory:
             file = Path(directory) / f"picture.{kind}"

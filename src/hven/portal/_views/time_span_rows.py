@@ -150,7 +150,7 @@ def _parse_time_parameter(text: str, name: str) -> str:
     try:
         return format_instant(parse_time_as_microseconds(text))
     except ValueError:
-        message = format_message("{name}={text!r:.60} is no time", name, text)
+        message = format_message("{name}={text!r:.60} is not a time", name, text)
         raise ParamError(message, name=name, remedy="2003-10-28T11:00") from None
 
 

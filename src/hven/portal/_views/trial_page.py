@@ -62,7 +62,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if not is_curator_or_operator(page_context.principal, context):
             raise ForbiddenError(
-                "only curators try files here",
+                "only curators may try files here",
                 remedy="health.operators of hven.toml, and the roles of projects, name them",
             )
 

@@ -201,7 +201,7 @@ class _LoginEndpoints:
         try:
             days = float(form_values.get("days") or DEFAULT_TOKEN_DAYS)
         except ValueError:
-            message = format_message("{days!r:.40} is no number of days", form_values["days"])
+            message = format_message("{days!r:.40} is not a number of days", form_values["days"])
             raise ParamError(message, name="days") from None
         make_token = partial(
             create_personal_token,
@@ -334,7 +334,7 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
         message = format_message("the body is not JSON: {message}", error)
         raise ParamError(message, remedy='{"name": "anna", "token": "..."}') from None
     if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
-        raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
+        raise ParamError("the body is not a JSON object of texts", remedy='{"name": "anna", "token": "..."}')
     return json_values
 
 

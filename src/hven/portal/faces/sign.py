@@ -58,7 +58,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         url = sign_url(original_url)
         if url == original_url:
             raise ParamError(
-                f"{url!r:.200} is no address of this site", name="URL", remedy=f"one that begins with {base}/"
+                f"{url!r:.200} is not an address of this site", name="URL", remedy=f"one that begins with {base}/"
             )
         signature = url.rpartition("=")[2]
         expiry_time = datetime.fromtimestamp(int(signature.partition(".")[0]), UTC)

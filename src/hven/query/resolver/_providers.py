@@ -131,7 +131,9 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
             remedy = format_message(provider.remedy)
             remedies.append(format_message("the site's owner can {remedy}", remedy))
     return UnresolvedNameError(
-        format_message("nobody knows the name {name!r}; asked: {places}", name, place_list or format_message("nobody")),
+        format_message(
+            "no service knows the name {name!r}; asked: {places}", name, place_list or format_message("nobody")
+        ),
         remedy=join_messages("{one}; {other}", remedies),
     )
 

@@ -140,7 +140,7 @@ def _build_resolved_name(
     source_name: str,
 ) -> ResolvedName:
     if not (0 <= position[0] <= 360 and -90 <= position[1] <= 90):
-        raise _build_sesame_error(format_message("a position that cannot be: {lon} {lat}", *position))
+        raise _build_sesame_error(format_message("an impossible position: {lon} {lat}", *position))
     main_name = " ".join(main_name.split())
     source_name = source_name.partition("=")[2] or source_name
     return ResolvedName(
@@ -195,7 +195,7 @@ PROVIDER = NameProvider(
     order=50,
     offered=_is_provider_enabled,
     place=_describe_name_source,
-    remedy="let SIMBAD be asked too: resolver.remote = true in hven.toml",
+    remedy="allow requests to SIMBAD: resolver.remote = true in hven.toml",
     find=query_sesame,
     remote=True,
 )

@@ -82,7 +82,7 @@ def build_user_table_routes(context: ServiceContext) -> Sequence[Route]:
         principal = context.identify_principal(request)
         if principal.name is None:
             raise UnauthenticatedError(
-                "only who has an account here can keep tables",
+                "only users with an account here can keep tables",
                 remedy="send the header Authorization: Bearer TOKEN, or log in at /login",
             )
         return principal

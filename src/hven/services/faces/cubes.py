@@ -94,7 +94,7 @@ def build_cube_routes(context: ServiceContext) -> Sequence[Route]:
             original_file = find_file(request)
             medium = detect_product_file_format(original_file.name)
             if medium is None:
-                raise SourceError(format_message("{name} is of no kind that can be looked into", original_file.name))
+                raise SourceError(format_message("{name} has no format that can be explored", original_file.name))
             copy_bytes = 0
             if context.is_operator(context.identify_principal(request)):
                 copy_bytes = rotations.estimate_copy_bytes(original_file)
@@ -205,7 +205,7 @@ def _describe_part(array: ArrayPart) -> dict[str, Any]:
 def _parse_axis_pixel(text: str) -> tuple[int, int]:
     axis, _, pixel = text.partition(":")
     if not (axis.isascii() and axis.isdigit() and pixel.isascii() and pixel.isdigit() and len(text) < 20):
-        raise ParamError(format_message("AT={text} is no axis and pixel", text[:40]), name="AT", remedy="4:1")
+        raise ParamError(format_message("AT={text} is not an axis and pixel", text[:40]), name="AT", remedy="4:1")
     return int(axis), int(pixel)
 
 
@@ -255,7 +255,7 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
         is_valid = len(numbers) % 2 == 0 and 6 <= len(numbers) <= 2 * MAX_POLYGON_CORNERS
     if not is_valid:
         raise ParamError(
-            format_message("MEAN={text} is no region", text[:60]),
+            format_message("MEAN={text} is not a region", text[:60]),
             name="MEAN",
             remedy=format_message("box x1 x2 y1 y2, circle x y radius, or polygon with three corners or more"),
         )

@@ -381,7 +381,7 @@ def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> 
         except ValueError:
             resolution_seconds = -1.0
     if not 0 <= resolution_seconds < 1e12:
-        raise _build_param_error("resolution", "is no number of seconds", "write 60, or leave it out")
+        raise _build_param_error("resolution", "is not a number of seconds", "write 60, or leave it out")
     return reductions.choose_bin_width(int(resolution_seconds * SECOND_MICROSECONDS), cadence_microseconds)
 
 
@@ -401,9 +401,7 @@ def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
     version = params.get("format.version") or "2"
     serialization = params.get("format.serial") or "binary"
     if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
-        raise _build_param_error(
-            "format", "is none that there is", "format.version=2 or 3, format.serial=binary or text"
-        )
+        raise _build_param_error("format", "does not exist", "format.version=2 or 3, format.serial=binary or text")
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
     wants_compression = params.get("compress", "").lower() in TRUE_WORDS
     is_compressed = wants_compression and version[0] == "2"
@@ -788,7 +786,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         answer = SERVER_REQUESTS.get(query_params.get("server", ""))
         if answer is None:
             raise _build_param_error(
-                "server", "is no kind of request", f"server= {', '.join(filter(None, SERVER_REQUESTS))}"
+                "server", "is not a kind of request", f"server= {', '.join(filter(None, SERVER_REQUESTS))}"
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
         if isinstance(server_answer, tuple):

@@ -216,7 +216,7 @@ def _read_value(params: RequestParams, param: Param) -> Any:
         return parse_value(params, param)
     parsed_time = parse_utc_time(value_text)
     if parsed_time is None:
-        message = format_message("{name}={value} is no time", param.name, value_text[:60])
+        message = format_message("{name}={value} is not a time", param.name, value_text[:60])
         raise ParamError(message, name=param.name, remedy="2026-11-20T10:15:00, with a zone or without")
     return parsed_time
 

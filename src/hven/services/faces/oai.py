@@ -294,7 +294,7 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
 def _parse_metadata_prefix(arguments: Mapping[str, str]) -> str:
     prefix = arguments["metadataPrefix"]
     if not re.fullmatch(NAME_PATTERN, prefix):
-        raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is no name of a format")
+        raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is not a name of a format")
     if prefix not in METADATA_FORMATS:
         raise OaiError(
             "cannotDisseminateFormat", f"there is no format {prefix[:40]}; known: {', '.join(METADATA_FORMATS)}"
@@ -308,7 +308,9 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
     until = arguments.get("until")
     for name, value in (("from", since), ("until", until)):
         if value is not None and not _is_time(value):
-            raise OaiError("badArgument", f"{name}={value[:40]!r} is no time: write 2026-11-24 or 2026-11-24T01:02:03Z")
+            raise OaiError(
+                "badArgument", f"{name}={value[:40]!r} is not a time: write 2026-11-24 or 2026-11-24T01:02:03Z"
+            )
     if since and until:
         if len(since) != len(until):
             raise OaiError("badArgument", "from and until must both be days, or both have a time of day")
@@ -317,7 +319,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
     set_name = arguments.get("set")
     if set_name is not None:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
-            raise OaiError("badArgument", f"set={set_name[:40]!r} is no name of a set")
+            raise OaiError("badArgument", f"set={set_name[:40]!r} is not a name of a set")
         if set_name != MANAGED_SET:
             raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; known: {MANAGED_SET}")
     return _OaiListRequest(

@@ -169,7 +169,7 @@ def _parse_position_and_size(values: Mapping[str, Any]) -> tuple[float, float, s
     sizes = _parse_numbers(values, "SIZE", max_count=2, low=0, high=360)
     if len(latitudes) != 1 or not -90 <= latitudes[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
-        raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
+        raise ParamError(f"POS={values['POS']!r:.60} is not a position", name="POS", remedy=remedy)
     lat = latitudes[0]
     half_width = sizes[0] / 2
     half_height = sizes[-1] / 2
@@ -277,7 +277,7 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
     table = services.find_table(request.path_params["table"], catalogue)
     if not CUTOUTS_FACE.applies(table):
         message = f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}"
-        raise NotFoundError(message, remedy="ask it by TAP")
+        raise NotFoundError(message, remedy="query it by TAP")
     parsed_values = parse_values(params, SIA_PARAMS)
     format_text = str(parsed_values["FORMAT"]).strip().lower()
     is_metadata_request = format_text == "metadata"

@@ -135,7 +135,7 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
         high = float(high_text) if high_text or not slash else math.inf
     except ValueError:
         remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
-        raise ParamError(f"{name}={text!r:.60} is no range of wavelengths", name=name, remedy=remedy) from None
+        raise ParamError(f"{name}={text!r:.60} is not a range of wavelengths", name=name, remedy=remedy) from None
     if not low <= high:
         raise ParamError(f"{name}={text!r:.60} is empty: its end is before its beginning", name=name)
     return low, high
@@ -161,7 +161,7 @@ def _parse_time_span(time_text: str, range_text: str) -> tuple[float, float]:
     """Return begin and end of a time: a year lasts a year, a second no time."""
     time_match = _TIME_PATTERN.fullmatch(time_text)
     remedy = "write UTC as 2003, 2003-05-21 or 2003-05-21T10:30:00, ranges with a slash"
-    time_error = ParamError(f"TIME={range_text!r:.60} is no time", name="TIME", remedy=remedy)
+    time_error = ParamError(f"TIME={range_text!r:.60} is not a time", name="TIME", remedy=remedy)
     if time_match is None:
         raise time_error
     year, month, day, hour, minute = (int(part) if part else None for part in time_match.groups()[:5])
@@ -224,7 +224,7 @@ def _write_position_condition(pos: str, size: float | None) -> str:
     coordinates = position.replace(",", " ").split()
     if len(coordinates) != 2 or frame.strip().upper() not in {"", "ICRS"}:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
-        raise ParamError(f"POS={pos!r:.60} is no position", name="POS", remedy=remedy)
+        raise ParamError(f"POS={pos!r:.60} is not a position", name="POS", remedy=remedy)
     lon, lat = coordinates
     with suppress(ValueError):  # the parser of regions reports it
         lon = repr(wrap_angle(float(lon), 0, 360))

@@ -121,7 +121,7 @@ class OpenIdProvider:
         state, _, nonce_and_verifier = login_state.partition(".")
         nonce, _, verifier = nonce_and_verifier.partition(".")
         if not verifier or not hmac.compare_digest(state.encode(), callback_params.get("state", "").encode()):
-            message = "this browser did not begin this log-in, or it is over"
+            message = "this browser did not begin this log-in, or the log-in has expired"
             raise UnauthenticatedError(message, remedy="begin again at /login")
         issuer = callback_params.get("iss", provider_settings.issuer)
         if issuer != provider_settings.issuer or not callback_params.get("code"):

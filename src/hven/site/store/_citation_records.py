@@ -135,7 +135,7 @@ class CitedResultStore:
             own_count = int(connection.execute(count_query.where(results.c.maker == maker_digest)).scalar_one())
         if total >= result_limit:
             message = format_message("no more addresses of results are kept here: there are {count:,}", total)
-            raise TooLargeError(message, remedy="ask whoever runs this site: results.keep in hven.toml")
+            raise TooLargeError(message, remedy="ask the operators of this site: results.keep in hven.toml")
         if own_count >= daily_limit:
             message = format_message(
                 "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit

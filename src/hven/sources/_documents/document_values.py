@@ -69,7 +69,7 @@ def _split_header_lines(body: bytes) -> list[str]:
         raise InvalidDocumentError("it ends within the header")
     text = body.decode("utf-8", "replace")
     is_page = _HTML_PATTERN.match(body) is not None
-    complaint = "it is no header"
+    complaint = "it is not a header"
     if is_page:
         complaint = "it is a page without a header"
         preformatted_text = _HTML_TAG_PATTERN.sub("", _extract_pre_sections(text))
@@ -115,12 +115,12 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
     try:
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
-        complaint = f"it is no JSON: {error}"
+        complaint = f"it is not JSON: {error}"
         if _HTML_PATTERN.match(body):
             complaint = "it is a page, and no JSON"
         raise InvalidDocumentError(complaint) from None
     if not isinstance(record, dict):
-        raise InvalidDocumentError("it is no object of JSON")
+        raise InvalidDocumentError("it is not an object of JSON")
 
     def find_value(key: str) -> object:
         if key in record:
@@ -155,7 +155,7 @@ def _create_xml_lookup(body: bytes, paths: Collection[str]) -> Callable[[str], o
         parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
         root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
-        complaint = f"it is no XML: {error}"
+        complaint = f"it is not XML: {error}"
         if _HTML_PATTERN.match(body):
             complaint = "it is a page, and no XML"
         raise InvalidDocumentError(complaint) from None

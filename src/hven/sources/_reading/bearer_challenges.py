@@ -75,7 +75,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         token_text = answer.headers.get("x-vo-bearer", "").strip()
         if answer.status != 200 or not token_text or not token_text.isprintable():
             raise SourceError(
-                f"{host} gives no token: it answers {answer.status}", remedy="look at user and password of `login`"
+                f"{host} gives no token: it answers {answer.status}", remedy="check user and password of `login`"
             )
         return f"Bearer {token_text}"
     return None

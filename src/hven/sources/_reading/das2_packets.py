@@ -70,7 +70,9 @@ class PacketVariable:
             return np.dtype(NUMPY_TYPES[self.type])
         match = _TEXT_TYPE_PATTERN.fullmatch(self.type)
         if match is None:
-            raise SourceError(f"the stream has values of the type {self.type!r:.40}", remedy="tell its owners")
+            raise SourceError(
+                f"the stream has values of the type {self.type!r:.40}", remedy="report this to its operators"
+            )
         return np.dtype(f"S{match[1]}")
 
     @property
@@ -122,12 +124,12 @@ def parse_das2_stream(stream_bytes: bytes) -> Das2Stream:
     """
     if stream_bytes[:4] != b"[00]":
         raise SourceError(
-            f"it is no stream of das2 2: it begins with {stream_bytes[:20]!r}",
+            f"it is not a stream of das2 2: it begins with {stream_bytes[:20]!r}",
             remedy="give the address that ends in /server",
         )
     root, at = _read_packet_header(stream_bytes, 0)
     if root.tag != "stream":
-        raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="tell its owners")
+        raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="report this to its operators")
     if root.get("compression", "none") == "deflate":
         stream_bytes = _decompress(stream_bytes[at:])
         at = 0
@@ -188,13 +190,13 @@ class _PacketReader:
             else:
                 packet_start = data[offset : offset + 12]
                 message = f"at byte {offset:,} of the stream stands {packet_start!r}, no packet: a length is wrong"
-                raise SourceError(message, remedy="tell its owners")
+                raise SourceError(message, remedy="report this to its operators")
 
     def _read_samples(self, number: bytes, offset: int) -> int:
         """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
         if number not in self._types_by_number:
             message = f"the stream has samples of the packet {number!r}, which it does not describe"
-            raise SourceError(message, remedy="tell its owners")
+            raise SourceError(message, remedy="report this to its operators")
         packet_type = self._types_by_number[number]
         sample_bytes = packet_type.row.itemsize
         mark = self.stream_bytes[offset : offset + 4]
@@ -303,12 +305,14 @@ def parse_header_xml(text: bytes) -> ET.Element:
         The header is no XML, or declares entities.
     """
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise SourceError("a header of the stream declares entities", remedy="tell its owners")
+        raise SourceError("a header of the stream declares entities", remedy="report this to its operators")
     xml_text = _ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace"))
     try:
         root = ET.fromstring(xml_text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
-        raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
+        raise SourceError(
+            f"a header of the stream is not XML: {error}", remedy="report this to its operators"
+        ) from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
@@ -329,7 +333,7 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise SourceError("a packet of the stream has no x", remedy="tell its owners")
+        raise SourceError("a packet of the stream has no x", remedy="report this to its operators")
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
@@ -346,11 +350,12 @@ def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str])
             item_values = _read_item_values(element, item_count)
         except ValueError as error:
             raise SourceError(
-                f"a packet of the stream is described wrongly: {error}", remedy="tell its owners"
+                f"a packet of the stream is described wrongly: {error}", remedy="report this to its operators"
             ) from None
     if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
         raise SourceError(
-            f"a packet of the stream has {item_count} items and {len(item_values)} tags", remedy="tell its owners"
+            f"a packet of the stream has {item_count} items and {len(item_values)} tags",
+            remedy="report this to its operators",
         )
     return PacketVariable(
         name=element.get("name") or element.get("group") or "",
@@ -399,7 +404,9 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
         try:
             return parse_instants(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
-            raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
+            raise SourceError(
+                f"the stream has a value that is not a time: {error}", remedy="report this to its operators"
+            ) from None
     if units == "tt2000":
         nanoseconds = _to_floats(cells, keeps_integers=True).astype(np.int64)
         return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
@@ -420,7 +427,9 @@ def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
     try:
         return cells.astype(np.float64)
     except ValueError as error:
-        raise SourceError(f"the stream has what is no number: {error}", remedy="tell its owners") from None
+        raise SourceError(
+            f"the stream has a value that is not a number: {error}", remedy="report this to its operators"
+        ) from None
 
 
 def to_numbers(plane: PacketVariable, cells: Array) -> Array:

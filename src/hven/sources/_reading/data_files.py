@@ -152,7 +152,7 @@ class DataFile:
             self._raw = _HashingReader(self.path)
         except OSError as error:
             raise SourceError(
-                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+                f"{self.name} cannot be read: {error.strerror}", remedy="check its permissions"
             ) from error
         return DecompressedStream(self, self._raw)
 
@@ -192,7 +192,7 @@ class DataFile:
             return DecompressedStream(self, io.FileIO(self.path), buffer_bytes)
         except OSError as error:
             raise SourceError(
-                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+                f"{self.name} cannot be read: {error.strerror}", remedy="check its permissions"
             ) from error
 
     @property
@@ -299,7 +299,7 @@ class DataFile:
             file_stat = self.stat
         except OSError as error:
             raise SourceError(
-                f"{self.name} cannot be read: {error.strerror}", remedy="look at its permissions"
+                f"{self.name} cannot be read: {error.strerror}", remedy="check its permissions"
             ) from error
         seconds, nanoseconds = divmod(file_stat.st_mtime_ns, 1_000_000_000)
         moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
@@ -400,7 +400,7 @@ class DecompressedStream(io.BufferedIOBase):
             damage = f"damaged or cut short ({self.compression})"
         else:
             damage = "unreadable"
-        return SourceError(f"{self.file.name} is {damage}: {error}", remedy="get the file anew")
+        return SourceError(f"{self.file.name} is {damage}: {error}", remedy="get the file again")
 
 
 def _open_decompressor(raw_stream: io.BufferedIOBase, compression: str | None) -> BinaryIO:

@@ -222,7 +222,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
             raise SourceError(
                 f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
                 place=place,
-                remedy=f"say `delimiter: {word}` if that is right, `skip:` what stands above the table; "
+                remedy=f"write `delimiter: {word}` if that is right, `skip:` what stands above the table; "
                 "columns at fixed bytes: `{kind: fixed, files: ..., fields: {name: 1-9, mag: 11-16}}`, "
                 "bytes counted from 1 (`hven new ... --kind fixed` drafts them)",
             )
@@ -466,7 +466,7 @@ def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Tex
         raise SourceError(
             f"a record of {len(rows[0]):,} fields",
             place=place,
-            remedy=f"this is no table, or the delimiter is not {delimiter!r}",
+            remedy=f"this is not a table, or the delimiter is not {delimiter!r}",
         )
     return Counter(map(len, rows)).most_common(1)[0][0]
 

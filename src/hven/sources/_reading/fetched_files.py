@@ -139,9 +139,9 @@ class FetchedFile(DataFile):
             raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
             remedy = {
-                401: "say `token` or `login`: a secret that lets us in",
+                401: "write `token` or `login`: a secret that lets us in",
                 403: "ask its owners",
-                404: "look at the address",
+                404: "check the address",
             }
             raise SourceError(
                 f"{self.name} answers {answer.status}: {extract_error_text(answer) or 'it does not say why'}",

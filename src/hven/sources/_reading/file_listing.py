@@ -119,7 +119,7 @@ class FileListing(Sequence[DataFile]):
         except OSError as error:
             raise SourceError(
                 f"{str(error.filename).removeprefix(self._path_prefix)} cannot be read: {error.strerror}",
-                remedy="look at its permissions",
+                remedy="check its permissions",
             ) from error
         refreshed: list[_ListedFile] = []
         for listed_file, state in zip(self._listed_files, states, strict=True):
@@ -293,7 +293,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
     except OSError as error:  # a file that is not listed need not be gone
         raise SourceError(
             f"{error.filename or pattern} cannot be listed: {error.strerror}",
-            remedy="look at its permissions, and whether its disk is there",
+            remedy="check its permissions, and whether its disk is there",
         ) from error
     if not matches:
         raise SourceError(

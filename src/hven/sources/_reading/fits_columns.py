@@ -122,7 +122,7 @@ def read_fits_fields(header: HduHeader, file: str) -> list[FitsField]:
         match = tform_pattern.match(form)
         if match is None:
             raise SourceError(
-                f"TFORM{number} = {form!r} is no FITS format", place=TextPlace(file=file), remedy="repair the header"
+                f"TFORM{number} = {form!r} is not a FITS format", place=TextPlace(file=file), remedy="repair the header"
             )
         if is_ascii_table:
             parsed_field = _build_ascii_field(header, number, name, match)
@@ -467,7 +467,7 @@ def _check_heap_descriptors(fits_field: FitsField, lengths: np.ndarray, starts: 
     if is_negative or is_too_far or is_too_long:
         raise SourceError(
             f"column {fits_field.name}: the descriptors of its variable-length arrays make no sense",
-            remedy="get the file anew",
+            remedy="get the file again",
         )
 
 
@@ -486,7 +486,7 @@ def _gather_heap_bytes(
     if len(heap_bytes) < high - low:
         raise SourceError(
             f"column {fits_field.name}: variable-length arrays lie beyond the end of the file",
-            remedy="get the file anew",
+            remedy="get the file again",
         )
     ends = np.cumsum(sizes)
     total = int(ends[-1])

@@ -78,7 +78,7 @@ _SPREADSHEET_MARKS = (  # what stands in the first bytes of an archive, or where
 _SPREADSHEET_REMEDY = (
     "save the sheet as CSV UTF-8 in the program that made it, or "
     "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, "
-    "and look whether dates and long numbers are what the sheet shows"
+    "and check whether dates and long numbers are what the sheet shows"
 )
 _CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
 _KEY_VALUE_LINE_PATTERN = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")
@@ -150,10 +150,10 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
             rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
         )
         if is_utf16:
-            remedy = "say `encoding: utf-16`"
+            remedy = "write `encoding: utf-16`"
         else:
             remedy = (
-                f"this is no text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? "
+                f"this is not a text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? "
                 f"{_OTHER_KINDS_REMEDY}"
             )
         raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
@@ -211,6 +211,6 @@ def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: Text
             raise SourceError(
                 f"no delimiter cuts the lines: this looks like {content}, not like a table",
                 place=place,
-                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or say its "
+                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or write its "
                 f"`delimiter:`",
             )

@@ -262,7 +262,7 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
     except OSError as error:
         reason = error.strerror or type(error).__name__
         place = TextPlace(file=file.name)
-        return SourceError(f"cannot be read: {reason}", place=place, remedy="look at its permissions")
+        return SourceError(f"cannot be read: {reason}", place=place, remedy="check its permissions")
     except SourceError as error:
         return error
     except TooLargeError as error:

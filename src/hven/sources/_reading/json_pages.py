@@ -248,7 +248,7 @@ class PagedJsonSource(JsonSource):
             raise SourceError(
                 f"{self.source_name} says that there are {self._stated_count:,} records, and gave "
                 f"{self._record_count:,}",
-                remedy="look at its pages: nothing was published",
+                remedy="check its pages: nothing was published",
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
@@ -315,7 +315,7 @@ class PagedJsonSource(JsonSource):
                 answer_text = extract_error_text(data) or "nothing"
                 raise SourceError(
                     f"{self.source_name} sends no JSON: {answer_text}",
-                    remedy="look at the address: is it the service, or its log-in page?",
+                    remedy="check the address: is it the service, or its log-in page?",
                 )
             if data.rstrip()[-1:] not in {b"}", b"]"}:
                 raise BrokenAnswerError(f"{self.source_name}: the answer breaks off after {len(data):,} bytes")
@@ -340,9 +340,9 @@ class PagedJsonSource(JsonSource):
 
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
         remedies = {
-            401: "say `login` or `token`: a secret that lets us in",
+            401: "write `login` or `token`: a secret that lets us in",
             403: "the secret does not let us read this: ask its owners",
-            404: "look at the address",
+            404: "check the address",
         }
         remedy = remedies.get(status, "look at what is asked for")
         return SourceError(f"{self.source_name} answers {status}: {answer_text}", remedy=remedy)

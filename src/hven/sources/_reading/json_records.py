@@ -139,7 +139,7 @@ def detect_record_layout(file: JsonDocument, path: Sequence[str] | None) -> Json
         raise SourceError(
             f"JSON begins with {{ or [, not with {shown_text!r}",
             place=TextPlace(file=file.name, line=1),
-            remedy="look at the file's kind",
+            remedy="check the file's kind",
         )
     if path is not None:
         if path:
@@ -200,7 +200,7 @@ def split_document_at_records(
     if len(behind) > MAX_RECORD_BYTES:
         complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB behind the list {'.'.join(path)!r}"
         place = TextPlace(file=file.name, line=cutter.line)
-        raise SourceError(complaint, place=place, remedy="look at the file")
+        raise SourceError(complaint, place=place, remedy="check the file")
     return cutter.text_before, behind, cutter.line, records_found
 
 
@@ -381,11 +381,11 @@ class _RecordCutter:
         if path:
             complaint = f"has no list {path!r}"
         else:
-            complaint = "is no list"
+            complaint = "is not a list"
         if list_paths:
             remedy = f"`records:` names one of {', '.join(list_paths[:8])}"
         else:
-            remedy = "look at the file"
+            remedy = "check the file"
         raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
@@ -425,7 +425,7 @@ class _RecordCutter:
             raise SourceError(
                 f"the file ends in the middle of its last record: {end_text!r}",
                 place=TextPlace(file=self.file.name),
-                remedy="it was cut short: get it anew",
+                remedy="it was cut short: get it again",
             )
 
     def _cut_by_structure(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:
@@ -436,12 +436,12 @@ class _RecordCutter:
             if is_end and not self.is_over:
                 raise self._build_error(
                     f"the file ends within its list, in record {self.number + len(ends):,}",
-                    "it was cut short: get it anew",
+                    "it was cut short: get it again",
                 )
             next_starts = ends + 1
         else:
             if len(depth) and depth.min() < 0:
-                raise self._build_error("a bracket is closed that was not opened", "look at the file")
+                raise self._build_error("a bracket is closed that was not opened", "check the file")
             ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
             next_starts = ends
         starts = np.zeros(0, np.int64)
@@ -453,7 +453,7 @@ class _RecordCutter:
         if is_cut_short:
             raise self._build_error(
                 f"the file ends in the middle of record {self.number + len(ends):,}",
-                "it was cut short: get it anew",
+                "it was cut short: get it again",
             )
         self.remainder = data[consumed:]
         if self.is_over:

@@ -280,7 +280,7 @@ class JsonSource(ABC):
                 column=leaf.name,
                 file=group[0][0].name,
                 message="the key was not in the sample, and is not read",
-                remedy=f"say types: {{{leaf.name}: {kind}}}",
+                remedy=f"give types: {{{leaf.name}: {kind}}}",
             )
             self._report_once(deviation)
 
@@ -338,7 +338,7 @@ class JsonSource(ABC):
                 kind=DeviationKind.TYPE,
                 column=leaf.name,
                 message="its numbers are written as texts: they are read as numbers",
-                remedy=f"say types: {{{leaf.name}: string}} if it is text",
+                remedy=f"give types: {{{leaf.name}: string}} if it is text",
             )
             self._report_once(deviation)
 

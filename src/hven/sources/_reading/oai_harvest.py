@@ -365,10 +365,10 @@ class _OaiRepository:
             if token is not None and (size := token.get("completeListSize", "")).isdigit():
                 self.stated_record_count = int(size)
             if text in tokens:
-                raise self._build_invalid_answer_error("it leads round and round: a token comes again")
+                raise self._build_invalid_answer_error("its pages repeat: a resumption token comes twice")
             tokens.add(text)
             arguments = {"verb": "ListRecords", "resumptionToken": text}
-        raise self._build_invalid_answer_error(f"its list has no end after {MAX_ANSWERS:,} answers")
+        raise self._build_invalid_answer_error(f"its list does not end after {MAX_ANSWERS:,} answers")
 
     def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
         header = element.find(f"{OAI_NAMESPACE}header")
@@ -415,7 +415,7 @@ class _OaiRepository:
                 if answer.status != 200:
                     raise SourceError(
                         f"{self.url} answers {answer.status}: {extract_error_text(answer)}",
-                        remedy=f"look at its address; {UNCHANGED_REMARK}",
+                        remedy=f"check its address; {UNCHANGED_REMARK}",
                     )
                 return self.budget.read_answer(answer.parts, MAX_ANSWER_BYTES)
 
@@ -424,16 +424,16 @@ class _OaiRepository:
             root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
         except etree.XMLSyntaxError as error:
             raise self._build_invalid_answer_error(
-                f"its answer to {arguments['verb']} is no XML: {error.msg}: {extract_error_text(data)[:200]}"
+                f"its answer to {arguments['verb']} is not XML: {error.msg}: {extract_error_text(data)[:200]}"
             ) from error
         if root.tag != f"{OAI_NAMESPACE}OAI-PMH":
-            raise self._build_invalid_answer_error(f"its answer to {arguments['verb']} is no OAI-PMH, but {root.tag}")
+            raise self._build_invalid_answer_error(f"its answer to {arguments['verb']} is not OAI-PMH, but {root.tag}")
         return root
 
     def _build_invalid_answer_error(self, why: str) -> SourceError:
         return SourceError(
             f"{self.url} is not harvested: {why}",
-            remedy=f"look at its address, and tell its owners; {UNCHANGED_REMARK}",
+            remedy=f"check its address, and report this to its operators; {UNCHANGED_REMARK}",
         )
 
 

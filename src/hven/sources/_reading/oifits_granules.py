@@ -216,7 +216,7 @@ class OifitsGranuleSource(FileHeaderSource):
             raise SourceError(
                 f"has no data of OIFITS: {table_names}",
                 place=TextPlace(file=file.name),
-                remedy="look what it is, or `ignore:` it",
+                remedy="check what it is, or `ignore:` it",
             )
         cards = self.cards or ()
         card_values = {key: primary.card_values.get(key) for key in cards}
@@ -261,7 +261,7 @@ def _read_columns(
     body = stream.read(width * count)
     stream.skip_bytes(data_bytes - width * count)
     if len(body) < width * count:
-        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="get the file anew")
+        raise SourceError(f"ends within {header.name}", place=TextPlace(file=file), remedy="get the file again")
     rows = np.frombuffer(body, np.uint8).reshape(count, width)
     columns_by_name: dict[str, Any] = {}
     for name in wanted_columns:
@@ -314,7 +314,7 @@ def _parse_tform(text: str) -> tuple[int, str, int]:
     """Parse a TFORM: repeat count, letter, bytes."""
     match = _TFORM_PATTERN.match(text.upper())
     if match is None:
-        raise SourceError(f"TFORM = {text!r} is no FITS format", remedy="repair the header")
+        raise SourceError(f"TFORM = {text!r} is not a FITS format", remedy="repair the header")
     repeat = int(match[1] or 1)
     code = match[2]
     if code == "X":
@@ -358,7 +358,7 @@ class _GranuleBuilder:
                 self._add_table_rows(table)
         if not self.granules:
             raise SourceError(
-                "has no row of data", place=TextPlace(file=file), remedy="look what it is, or `ignore:` it"
+                "has no row of data", place=TextPlace(file=file), remedy="check what it is, or `ignore:` it"
             )
         common_values = self._build_common_values()
         polarised_modes = {table.find_keyword("INSNAME").strip() for table in self._list_tables("OI_INSPOL")}

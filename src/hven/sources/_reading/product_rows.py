@@ -324,7 +324,7 @@ class ProductTableSource(FileByFileSource):
                     column=other.name or str(other.index),
                     file=file,
                     message=f"this table of {other.row_count:,} rows is not read",
-                    remedy=f"say part: {other.index} to read it",
+                    remedy=f"give part: {other.index} to read it",
                 )
                 self.context.report_deviation(deviation)
 
@@ -341,7 +341,7 @@ class ProductTableSource(FileByFileSource):
         complaint = "no table in it"
         if self._part is not None:
             selected = product.find_part(self._part)
-            complaint = f"part {self._part} is no table"
+            complaint = f"part {self._part} is not a table"
         if isinstance(selected, TablePart):
             return selected
         tables_text = ", ".join(f"{table.index} {table.name}".strip() for table in tables)

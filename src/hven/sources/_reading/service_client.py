@@ -167,12 +167,12 @@ class RunBudget:
         if self.byte_count > self.options.bytes:
             raise TooLargeError(
                 f"{self.source_name} sends more than {self.options.bytes:,} bytes",
-                remedy=f"say more `bytes`, {self.remedy}",
+                remedy=f"write more `bytes`, {self.remedy}",
             )
         if time.monotonic() - self._start_time > self.options.total:
             raise SourceError(
                 f"{self.source_name} is not read within {self.options.total:g} s",
-                remedy="say a longer `total`, or sync again: what can be gone on with goes on where it was",
+                remedy="set a longer `total`, or sync again: a sync that can be resumed continues where it stopped",
             )
 
 
@@ -290,7 +290,7 @@ class ServiceClient:
                         message = f"{self.host}: {error.message}{retry_text}"
                     raise SourceError(message, remedy="what was published stays; try again later") from error
                 self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
-        raise AssertionError("a service is tried once at least")
+        raise AssertionError("a service must be tried at least once")
 
     def _wait(self, duration_seconds: float) -> None:
         if self.on_wait is not None:

@@ -225,8 +225,8 @@ class TapClient:
         """Find the error message of the service in a failed answer."""
         if answer.status in {401, 403}:
             return SourceError(
-                f"{self.service.host} lets nobody in like this ({answer.status})",
-                remedy="say `token` or `login`, the names of secrets",
+                f"{self.service.host} refuses this access ({answer.status})",
+                remedy="write `token` or `login`, the names of secrets",
             )
         if answer.status == 404:
             return SourceError(
@@ -264,7 +264,7 @@ class TapClient:
                 slow = "its /sync takes too long for this query" if self.mode == "auto" else "`mode: async` needs it"
                 raise SourceError(
                     f"{self.service.host} runs no jobs ({self.service.url}/async answers {answer.status}), and {slow}",
-                    remedy="ask for less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
+                    remedy="request less at a time with `page:`, or wait longer with `mode: sync` and `seconds:`",
                 )
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
                 raise (
@@ -272,7 +272,7 @@ class TapClient:
                     if answer.status != 200
                     else SourceError(
                         f"{self.service.host} makes no job: it answers 200, and says not where it is",
-                        remedy="say `mode: sync`",
+                        remedy="write `mode: sync`",
                     )
                 )
             job_url = self._restore_https(answer.location.rstrip("/"))
@@ -302,7 +302,7 @@ class TapClient:
             return job_url
         if job_parts.hostname != service_parts.hostname:
             raise ForbiddenError(
-                f"{self.service.host} makes a job at {job_parts.hostname}, without https", remedy="say `mode: sync`"
+                f"{self.service.host} makes a job at {job_parts.hostname}, without https", remedy="write `mode: sync`"
             )
         return urlunsplit((service_parts.scheme, service_parts.netloc, *job_parts[2:]))
 

@@ -325,7 +325,8 @@ class TapSource(WatermarkSource):
             if not row_count:
                 if page.overflow:
                     raise SourceError(
-                        f"{self.source_name} gives no row, and says that there are more", remedy="say a smaller `page`"
+                        f"{self.source_name} gives no row, and says that there are more",
+                        remedy="write a smaller `page`",
                     )
                 return
             table = self._cast_key_columns(page.table.rename_columns(requested_names), key)
@@ -340,7 +341,7 @@ class TapSource(WatermarkSource):
                 if row_count < size:
                     raise SourceError(
                         f"{self.source_name} has more rows of one key than the {row_count:,} that it gives at once",
-                        remedy=f"say another `key` than {', '.join(key.names)}: one whose values differ",
+                        remedy=f"give another `key` than {', '.join(key.names)}: one whose values differ",
                     )
                 size *= 2
                 continue
@@ -390,7 +391,7 @@ class TapSource(WatermarkSource):
             if has_overflow(read.metadata):
                 raise SourceError(
                     f"{self.source_name} gives {first_row_number - 1:,} rows at most, and there are more",
-                    remedy="say `key`: an indexed column by which they can be asked for page by page",
+                    remedy="write `key`: an indexed column by which they can be asked for page by page",
                 )
 
     def _read_rows_of_keys(self, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -497,7 +498,7 @@ class TapSource(WatermarkSource):
             return
         text = f"{self.source_name} counts {received_count + missing_count:,} rows and gave {received_count:,}"
         if missing_count > max(ROUND_ROW_COUNT, received_count // ROWS_PER_CHANGED_ROW):
-            raise SourceError(text, remedy="say a smaller `page`; the service may cut its answers without saying so")
+            raise SourceError(text, remedy="write a smaller `page`; the service may cut its answers without saying so")
         if self.context.on_notice is not None:
             self.context.on_notice(f"{text}: it may have changed meanwhile")
 
@@ -528,6 +529,6 @@ def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
             f"{source_name}: the column {name} is {arrow_type} at first, and {values.type} later",
-            remedy="sync again; tell the service's owners",
+            remedy="sync again; report this to the service's operators",
         ) from error
     return cast_values

@@ -123,7 +123,7 @@ class TextBlockReader:
         head = self.peek_head()
         if not head.strip():
             self.close()
-            raise SourceError(f"{self.file.name} is empty", remedy="get the file anew, or `ignore:` it")
+            raise SourceError(f"{self.file.name} is empty", remedy="get the file again, or `ignore:` it")
         try:
             refuse_binary_file(head, self.file.name)
         except SourceError:
@@ -155,7 +155,7 @@ class TextBlockReader:
                         if self.quote
                         else "a line is longer than 64 MB",
                         place=TextPlace(file=self.file.name, line=self.line),
-                        remedy='say `quote: ""` if quotes are ordinary characters in this file',
+                        remedy='write `quote: ""` if quotes are ordinary characters in this file',
                     )
                 self.remainder += self._read_more(
                     max(BLOCK_BYTES, len(self.remainder))
@@ -267,7 +267,7 @@ class TextBlockReader:
         raise SourceError(
             "a quoted value opens here and does not close before the file ends",
             place=TextPlace(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, start)),
-            remedy='close it, or say `quote: ""` if quotes are ordinary characters in this file',
+            remedy='close it, or write `quote: ""` if quotes are ordinary characters in this file',
         )
 
     def _read_more(self, size: int) -> bytes:
@@ -324,5 +324,5 @@ def check_utf8(block: TextBlock, name: str) -> None:
         raise SourceError(
             f"byte 0x{block.data[error.start]:02x} (byte {column} of the line) is not UTF-8",
             place=TextPlace(file=name, line=line),
-            remedy="say `encoding: latin-1`, or whichever the file has",
+            remedy="write `encoding: latin-1`, or whichever the file has",
         ) from error

@@ -373,7 +373,7 @@ def _parse_calendar_times(texts: npt.NDArray[np.bytes_], stated_texts: npt.NDArr
     parsed_times = cells.astype("M8[us]")
     is_no_time = np.isnat(parsed_times)
     if is_no_time.any():
-        raise ValueError(f"{stated_texts[is_no_time][0]!r} is no time")
+        raise ValueError(f"{stated_texts[is_no_time][0]!r} is not a time")
     return np.asarray(parsed_times.astype(np.int64) + extra)
 
 

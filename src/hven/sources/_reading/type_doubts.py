@@ -95,7 +95,7 @@ def explain_type_doubt(
         if signs:
             first = values.filter(pc.match_substring(values, ","))[0].as_py()
             message = f"its values are numbers with commas, as {first[:30]!r}"
-            return message, f"say {signs} in the source, with `type: float64` for the column; or {text_hint}"
+            return message, f"write {signs} in the source, with `type: float64` for the column; or {text_hint}"
     marked = _explain_marked_numbers(name, values)
     if marked is not None:
         message, call = marked
@@ -117,7 +117,7 @@ def explain_type_doubt(
         f"{number_count:,} of {len(values):,} values that were looked at are numbers, but not "
         f"{_format_exceptional_values(filled_places, values, bad)}"
     )
-    return message, f"say {null_hint}{aside}; or {text_hint}"
+    return message, f"write {null_hint}{aside}; or {text_hint}"
 
 
 def _build_null_hint(name: str, odd_values: pa.Array) -> str:
@@ -195,7 +195,7 @@ def _explain_date_styles(name: str, values: pa.Array, text_hint: str) -> tuple[s
     call = f"coalesce(parse_time({quote_adql_name(name)}, '%d/%m/%Y'), parse_time({quote_adql_name(name)}, ..))"
     return (
         f"its values look like {description}: {examples_text}",
-        f"say the form of each, that of most first: {call}; or say {text_hint}",
+        f"write the form of each, that of most first: {call}; or say {text_hint}",
     )
 
 

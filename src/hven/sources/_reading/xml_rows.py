@@ -110,7 +110,7 @@ class XmlSource(JsonFileSource):
         if self._paths_with_variables and self._each is None:
             raise SourceError(
                 f"fields.{min(self._paths_with_variables)}: $found and $path are of what `each` finds",
-                remedy="say `each`, too",
+                remedy="write `each`, too",
             )
 
     def _compile_xpath(self, option_name: str, path: str, *, smart_strings: bool = False) -> etree.XPath:
@@ -119,7 +119,7 @@ class XmlSource(JsonFileSource):
             return etree.XPath(path, namespaces=namespaces, smart_strings=smart_strings)
         except etree.XPathError as error:
             raise SourceError(
-                f"{option_name}: {path!r} is no XPath: {error}", remedy="a path from the record: position/ra, @id"
+                f"{option_name}: {path!r} is not an XPath: {error}", remedy="a path from the record: position/ra, @id"
             ) from error
 
     # --- elements ------------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ class XmlSource(JsonFileSource):
         except etree.XMLSyntaxError as error:
             line, column = error.position
             place = TextPlace(file=file.name, line=line, column=column)
-            remedy = "mend the file, or `ignore:` it"
-            raise SourceError(f"no XML: {error.msg}", place=place, remedy=remedy) from error
+            remedy = "correct the file, or `ignore:` it"
+            raise SourceError(f"not XML: {error.msg}", place=place, remedy=remedy) from error
         finally:
             stream.close()
 

@@ -69,7 +69,7 @@ class DirectoryStore:
         except OSError as error:
             raise SourceError(
                 f"{subdirectory or self._directory.name} cannot be listed: {error.strerror}",
-                remedy="look at its permissions",
+                remedy="check its permissions",
             ) from error
         for entry in entries:
             path = begin + entry.name

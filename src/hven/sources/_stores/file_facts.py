@@ -21,7 +21,7 @@ REFUSED_MESSAGE = "the server that keeps it does not give it"
 CHANGED_MESSAGE = "it was changed while it was read"
 REDIRECTED_MESSAGE = "the server that keeps it sends us somewhere else"
 _PATTERN_SIGN_PATTERN = re.compile(r"\[[^\]/]+\]|.", re.DOTALL)
-LATER_REMEDY, OWNER_REMEDY = "try again later", "tell its owner"
+LATER_REMEDY, OWNER_REMEDY = "try again later", "report this to its operators"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ class _BlockwiseFileBytes:
                     )
                 body = self._read(first, last)
                 if len(body) < last - first:
-                    raise SourceError("ends too early", remedy="get the file anew")
+                    raise SourceError("ends too early", remedy="get the file again")
                 self._blocks |= _cut_blocks(body, lacking[0])
             block_bytes = b"".join(self._blocks[number] for number in numbers)
             blocks_start = numbers.start * BLOCK_BYTES
@@ -276,9 +276,9 @@ class _Archive:
                 member_entries = _list_entries(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
-                    f"is no archive that can be read: {error}",
+                    f"is not an archive that can be read: {error}",
                     place=TextPlace(file=self.name),
-                    remedy="get the file anew",
+                    remedy="get the file again",
                 ) from error
             if len(member_entries) > MAX_ARCHIVE_MEMBERS:
                 raise SourceError(
@@ -315,7 +315,7 @@ class _Archive:
                 raise SourceError(
                     f"cannot be read in its archive: {error}",
                     place=TextPlace(file=member_name),
-                    remedy="get the file anew",
+                    remedy="get the file again",
                 ) from error
 
         return _BlockwiseFileBytes(read_range, self.find_member_size_and_stamp(member_name)[0])
@@ -390,7 +390,7 @@ def expand_archives(
 def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> SourceError:
     """Build the error for archives without a member that the patterns match."""
     if not members:
-        return SourceError("the archive is empty", remedy="look at it with `tar -t` or `unzip -l`")
+        return SourceError("the archive is empty", remedy="check it with `tar -t` or `unzip -l`")
     patterns_text = ", ".join(patterns[:MAX_NAMED_EXAMPLES])
     if len(patterns) > MAX_NAMED_EXAMPLES:
         patterns_text += f" and {len(patterns) - MAX_NAMED_EXAMPLES} more"
@@ -403,7 +403,7 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
         ending = endings.most_common(1)[0][0]
     return SourceError(
         f"none of the {len(members):,} members of the archive ({members_text}) is of {patterns_text}",
-        remedy=f"unpack it and name its files, or say which of them are products: members: ['**/*{ending}']",
+        remedy=f"unpack it and name its files, or choose which of them are products: members: ['**/*{ending}']",
     )
 
 
@@ -431,5 +431,5 @@ def list_remote_files(
     except UpstreamError as fault:
         raise SourceError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
     if not listed_files:
-        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="look what is there")
+        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="check what is there")
     return [*files, *listed_files]

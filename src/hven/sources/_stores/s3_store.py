@@ -52,7 +52,7 @@ class S3Store(WebStore):
             raise UserError(f"there is no option {strange!r} of S3", remedy=f"there are {', '.join(S3_OPTIONS)}")
         parts = split_address(address)
         if not _BUCKET_PATTERN.fullmatch(parts.netloc):
-            raise UserError("that is no name of a bucket", remedy="write s3://bucket or s3://bucket/path")
+            raise UserError("that is not a name of a bucket", remedy="write s3://bucket or s3://bucket/path")
         self._region = options.get("region") or "us-east-1"
         base = options.get("endpoint_url", "").rstrip("/")
         if not base and "." not in parts.netloc:
@@ -120,12 +120,12 @@ class S3Store(WebStore):
                 for part in answer.parts:
                     body += part
                     if len(body) > MAX_LIST_PAGE_BYTES:
-                        raise UpstreamError("the list of its files has no end", remedy=OWNER_REMEDY)
+                        raise UpstreamError("the list of its files does not end", remedy=OWNER_REMEDY)
             parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
             try:
                 page = etree.fromstring(bytes(body), parser)
             except etree.XMLSyntaxError as error:
-                raise UpstreamError("what it says of its files is no list of S3", remedy=OWNER_REMEDY) from error
+                raise UpstreamError("what it says of its files is not a list of S3", remedy=OWNER_REMEDY) from error
             plain = unquote_plus if page.findtext("{*}EncodingType") == "url" else str
             for entry in page.iterfind("{*}Contents"):
                 path = plain(entry.findtext("{*}Key") or "")

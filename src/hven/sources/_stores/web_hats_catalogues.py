@@ -25,7 +25,7 @@ RANGES_REMEDY = (
 )
 SLOW_MESSAGE = "{path}: its server sends too slowly"
 CHANGED_FILE_MESSAGE = "the file {path} of a catalogue is another one now: its server tells another size, time or ETag"
-REINGEST_REMEDY = "ingest the collection anew, or roll back to an older snapshot"
+REINGEST_REMEDY = "ingest the collection again, or roll back to an older snapshot"
 TRUNCATED_MESSAGE = "{path} ends too early"
 
 
@@ -45,7 +45,7 @@ class WebHatsFolder:
             raise SourceError(
                 format_message("a catalogue cannot be read: {why}", why.message),
                 place=TextPlace(file=f"{self.address}/{name}"),
-                remedy=why.remedy or "look at the address",
+                remedy=why.remedy or "check the address",
             ) from error
 
     def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)

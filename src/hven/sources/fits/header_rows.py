@@ -76,7 +76,7 @@ class FitsHeaderSource(FileHeaderSource):
             stream.close()
         if not headers:
             raise SourceError(
-                "has no header of FITS", place=TextPlace(file=file.name), remedy="look what it is, or `ignore:` it"
+                "has no header of FITS", place=TextPlace(file=file.name), remedy="check what it is, or `ignore:` it"
             )
         if len(headers) == 1 and self.hdus == [0]:
             return FileHeader([headers[0].card_values], headers[0].comments)

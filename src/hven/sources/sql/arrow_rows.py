@@ -170,7 +170,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def list_available_tables(self) -> list[AvailableTable]:
         """List the tables that this user may read; numbers of rows are estimates."""
         if not self.dialect.tables_sql:
-            raise SourceError("this database is not known to list its tables", remedy="say which one: --table NAME")
+            raise SourceError("this database is not known to list its tables", remedy="choose which one: --table NAME")
         with self._open_session() as session:
             rows = session.query_rows(self.dialect.tables_sql)
         tables: list[AvailableTable] = []
@@ -266,7 +266,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def _report_zero_dates(self) -> None:
         """Report dates that are no days."""
         for name, count in self._zero_date_counts.items():
-            message = f"the database holds {ZERO_DATE}, which is no day: read as missing"
+            message = f"the database holds {ZERO_DATE}, which is not a day: read as missing"
             deviation = ReadDeviation(
                 kind=DeviationKind.NULL, column=name, count=count, file=self.source_name, message=message
             )

@@ -72,28 +72,29 @@ _WIDER_TYPES = {pa.int16(): pa.int32(), pa.int32(): pa.int64(), pa.int64(): pa.i
 # what the server's own numbers of errors need beside its words
 _REMEDIES_BY_ERROR = {
     1045: (
-        "look at user and password, and from which hosts the server lets this user in; of a view: whether its "
+        "check user and password, and from which hosts the server lets this user in; of a view: whether its "
         "definer has an account (SHOW CREATE VIEW)"
     ),
     1044: "GRANT SELECT ON the database TO its user",
-    1049: "look at the name of the database in the address",
+    1049: "check the name of the database in the address",
     1115: (
-        "say one that SHOW CHARACTER SET lists there, as `encoding`, or `?charset=utf8` in the address of an old server"
+        "write one that SHOW CHARACTER SET lists there, as `encoding`, or `?charset=utf8` in the address of an "
+        "old server"
     ),
     1142: "GRANT SELECT ON the table TO its user",
     1143: "GRANT SELECT ON the table TO its user",
-    1146: "look at the name: letters' case counts in most installations; `hven new` lists what is there",
+    1146: "check the name: letters' case counts in most installations; `hven new` lists what is there",
     1356: "the view names what is gone, or what its definer may not read: whoever owns it makes it anew",
     1449: (
         "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes "
         "it SQL SECURITY INVOKER"
     ),
     ERROR_CONNECTION_LOST: (
-        "look at the server and its log; `seconds` says how long it may be silent; the next run begins again"
+        "check the server and its log; `seconds` says how long it may be silent; the next run begins again"
     ),
     2003: "look at host and port, and whether the server listens there",
     ERROR_NOT_ENCRYPTED: (
-        "have the server encrypt (its ssl_cert and ssl_key), or say `?tls=off` in the address, if nobody else "
+        "have the server encrypt (its ssl_cert and ssl_key), or write `?tls=off` in the address, if nobody else "
         "listens on the network between"
     ),
     ERROR_UNTRUSTED: (
@@ -107,7 +108,7 @@ NATIVE_DIALECT = replace(
         kind: how for kind, how in MARIADB_DIALECT.sent_templates.items() if kind not in {KIND_TIME, KIND_WHOLE}
     },
 )
-_DEFAULT_REMEDY = "look at the address, the rights of its user, and the name"
+_DEFAULT_REMEDY = "check the address, the rights of its user, and the name"
 
 
 class MariadbSource(ArrowDatabaseSource):
@@ -284,7 +285,7 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
         }
     except ValueError as error:
         raise SourceError(
-            "the address is no database URL (it is not shown, it may hold a password)",
+            "the address is not a database URL (it is not shown, it may hold a password)",
             remedy="mysql://user@host/database",
         ) from error
     socket = url_parameters.pop("unix_socket", "")

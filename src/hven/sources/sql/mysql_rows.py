@@ -143,7 +143,7 @@ def _build_batch(
 
 
 def _raise_protocol_error() -> NoReturn:
-    raise MysqlConnectionLostError("a row came that is none of the protocol")
+    raise MysqlConnectionLostError("a row came that is not part of the protocol")
 
 
 def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> Any:

@@ -134,11 +134,11 @@ class OdbcSource(ArrowDatabaseSource):
                 for secret in filter(None, (value, value.strip("{}").replace("}}", "}"))):
                     text = text.replace(secret, "***")
         if "without truncation" in text:
-            remedy = f"say `longest` (it is {self.options.longest:,}), or leave the column out by `query`"
+            remedy = f"write `longest` (it is {self.options.longest:,}), or leave the column out by `query`"
         elif "file not found" in text or "IM002" in text or "Can't open lib" in text:
-            remedy = "look at the driver's name: `odbcinst -q -d` lists those that are installed"
+            remedy = "check the driver's name: `odbcinst -q -d` lists those that are installed"
         else:
-            remedy = "look at the connection line, the rights of its user, and the name"
+            remedy = "check the connection line, the rights of its user, and the name"
         location = f"{self.source_name}: "
         if self.read_count:
             location = f"{location}after {self.read_count:,} rows: "

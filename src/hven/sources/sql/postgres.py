@@ -370,7 +370,7 @@ class PostgresSource(KeyPagedDatabaseSource):
             return error
         return SourceError(
             f"{self.source_name}: {redact_url(str(error), self.url)}",
-            remedy="look at the address, the rights of its user, and the name",
+            remedy="check the address, the rights of its user, and the name",
         )
 
 

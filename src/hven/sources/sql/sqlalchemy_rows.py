@@ -48,7 +48,7 @@ class SqlalchemySource(DatabaseSource):
             raise SourceError(f"the driver {error.name} is not installed", remedy=f"install {error.name}") from error
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
             raise SourceError(
-                "the address is no database URL (it is not shown, it may hold a password)",
+                "the address is not a database URL (it is not shown, it may hold a password)",
                 remedy="dialect+driver://user@host/database",
             ) from error
 
@@ -143,7 +143,7 @@ class SqlalchemySource(DatabaseSource):
         text = str(getattr(error, "orig", None) or error)
         return SourceError(
             f"{self.source_name}: {redact_url(text, self.url)}",
-            remedy="look at the address, the rights of its user, and the name",
+            remedy="check the address, the rights of its user, and the name",
         )
 
 

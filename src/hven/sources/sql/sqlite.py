@@ -164,7 +164,7 @@ class SqliteSource(KeyPagedDatabaseSource):
                 else:
                     names.append(name)
         except sqlite3.Error:
-            return SourceError(f"{self.path.name} is no SQLite file: {error}", remedy="look what it is")
+            return SourceError(f"{self.path.name} is not an SQLite file: {error}", remedy="check what it is")
         return SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(names)}")
 
     def _build_condition_writer(self) -> SqlConditionWriter:
