@@ -21,7 +21,7 @@ ODD_EXPRESSIONS = {
     r"\bnobody\b": "name the program or the user",
     r"^say\b": "name the action: write, set, give",
     r"^look at (its|the)\b": "write 'check', 'read' or 'open'",
-    r"\bits owners?\b": "name the operators of the server",
+    r"(?<!as )\bits owners?\b(?! must GRANT)": "name the operator of the server or the curator of the collection",
     r"^who (?!is\b)": "name the user",
     r"\S  +\S": "one space between words",
 }

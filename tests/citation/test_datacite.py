@@ -173,7 +173,7 @@ def test_identifiers_have_checksums() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, for '0000-0002-1825-0098' is none"),
+        ("orcid: 0000-0002-1825-0097", "orcid: 0000-0002-1825-0098", "warning psz2.yaml:6: creators: orcid is left out, for '0000-0002-1825-0098' is not valid"),
         ('ror: "https://ror.org/02feahw73"}\n  - {', 'ror: "https://ror.org/02feahw74"}\n  - {', "warning psz2.yaml:6: creators: ror is left out"),
         ("relation: Cites", "relation: Cite", "error psz2.yaml:12: related: 'Cite' is not a relation of DataCite"),
         ('"arXiv:1502.01598"', '"1502.01598"', "error psz2.yaml:12: related: '1502.01598' is not an identifier of a work"),

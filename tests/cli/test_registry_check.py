@@ -66,7 +66,7 @@ def test_what_is_wrong(tmp_path: Path, registry: str, said: str) -> None:
 
 def test_what_records_lack(tmp_path: Path) -> None:
     lines = checked(tmp_path, "{}", about="title: T\ndoi: mine\n")
-    for said in ("no description", "no subjects", "no creators", "no licence", "there is no contact", "doi is left out, for 'mine' is none"):  # fmt: skip
+    for said in ("no description", "no subjects", "no creators", "no licence", "there is no contact", "doi is left out, for 'mine' is not valid"):  # fmt: skip
         assert any(said in line for line in lines), (said, lines)
     lines = checked(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""))
     assert any(" the contact: it has no email" in line for line in lines), lines

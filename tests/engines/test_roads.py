@@ -281,7 +281,7 @@ def test_a_plan_serves_other_literals(engine, relations):
 def test_small(engine, relations, text, small):
     bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
-    assert (prepared.is_quick and execution.is_quick) is small
+    assert (prepared.is_quick and execution.small) is small
     execution.close()
 
 
@@ -294,7 +294,7 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
     )
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert prepared.is_quick
-    assert not execution.is_quick
+    assert not execution.small
     execution.close()
 
 

@@ -83,7 +83,7 @@ def test_unions(engine, relations, condition, items, top):
 def test_small(engine, relations, text, small):
     bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
-    assert (prepared.is_quick and execution.is_quick) is small
+    assert (prepared.is_quick and execution.small) is small
     execution.close()
 
 

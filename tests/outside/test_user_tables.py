@@ -96,7 +96,7 @@ def votable(**columns: object) -> io.BytesIO:
 
 def test_a_table_through_pyvo(place: Place) -> None:
     mine = place.service(place.anna)
-    mine.create_table_part("tap_user.mine", votable(name=["s1", "s2"], note=[1, 2]), format="VOTable")
+    mine.create_table("tap_user.mine", votable(name=["s1", "s2"], note=[1, 2]), format="VOTable")
     for _ in range(10):  # whichever process answers
         assert len(mine.search(ALL)) == 2
     mine.load_table("tap_user.mine", io.BytesIO(b"name\tnote\ns3\t3\n"), format="tsv")
@@ -128,7 +128,7 @@ def test_a_table_through_pyvo(place: Place) -> None:
 def test_a_vosi_table_of_our_own_is_made_again_by_pyvo(place: Place) -> None:
     mine = place.service(place.anna)
     described = place.session(None).get(f"{place.server.url}/tap/tables/stars.main", timeout=30).content
-    mine.create_table_part("tap_user.like_stars", io.BytesIO(described), format="VOSITable")
+    mine.create_table("tap_user.like_stars", io.BytesIO(described), format="VOSITable")
     assert len(mine.search("SELECT name, ra FROM tap_user.like_stars")) == 0
     mine.load_table("tap_user.like_stars", io.BytesIO(b"name,ra,dec\n0042,10,20\n"), format="csv")
     assert mine.search("SELECT name FROM tap_user.like_stars").to_table()["name"][0] == "0042", (
@@ -143,7 +143,7 @@ def test_a_vosi_table_of_our_own_is_made_again_by_pyvo(place: Place) -> None:
 
 def test_an_index_through_pyvo(place: Place) -> None:
     mine = place.service(place.anna)
-    mine.create_table_part("tap_user.mine", votable(name=["s1", "s2", "s2"], note=[1, 2, 3]), format="VOTable")
+    mine.create_table("tap_user.mine", votable(name=["s1", "s2", "s2"], note=[1, 2, 3]), format="VOTable")
     session = place.session(place.anna)
 
     def plan(text: str) -> str:
@@ -252,7 +252,7 @@ def test_what_the_capabilities_say_is_enough_for_pyvo_to_log_in(place: Place) ->
     session = pyvo.auth.AuthSession()
     session.credentials.set_password("anna", place.anna)
     service = pyvo.dal.TAPService(f"{place.server.url}/tap", session=session)
-    service.create_table_part("tap_user.mine", votable(name=["s1"]), format="VOTable")
+    service.create_table("tap_user.mine", votable(name=["s1"]), format="VOTable")
     try:
         assert len(service.search(ALL)) == 1
     finally:
@@ -380,7 +380,7 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     carl = run_hven("user", "add", "carl", *here).stdout.strip()
     service = place.service(carl)
     for name in ("one", "two", "three"):
-        service.create_table_part(f"tap_user.{name}", votable(name=["s1"], ra=[1.0], dec=[2.0]), format="VOTable")
+        service.create_table(f"tap_user.{name}", votable(name=["s1"], ra=[1.0], dec=[2.0]), format="VOTable")
     told = json.loads(run_hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
     assert [column["index"] for column in told["columns"]] == [None, "position", "position"]
     assert "tap_user.one of carl: 1 rows" in run_hven("tables", "show", "carl", "one", *here).stdout

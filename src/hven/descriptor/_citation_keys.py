@@ -175,7 +175,9 @@ def _read_person_identifiers(fields: LocatedKeyValues, key_path: str, faults: Fa
             identifiers[key] = parse_identifier(fields[key])
             if identifiers[key] is None:
                 faults.add_warning(
-                    f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], remedy
+                    f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is not valid",
+                    fields.places[key],
+                    remedy,
                 )
     return identifiers
 
@@ -221,7 +223,7 @@ def read_citation_fields(fields: LocatedKeyValues, faults: FaultCollector) -> di
         citation_values["publisher_ror"] = parse_ror(fields["publisher_ror"])
         if citation_values["publisher_ror"] is None:
             faults.add_warning(
-                f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is none",
+                f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is not valid",
                 fields.places["publisher_ror"],
                 "as https://ror.org/02feahw73; look it up at ror.org",
             )

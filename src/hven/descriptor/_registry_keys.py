@@ -290,7 +290,7 @@ def _warn_missing_metadata(fields: LocatedKeyValues, settings: Settings, faults:
     for key, form in VALUE_PATTERNS.items():
         if key in fields and not re.fullmatch(form, fields[key].strip(), re.IGNORECASE):
             faults.add_warning(
-                f"registry: {key} is left out, for {str(fields[key])!r:.60} is none",
+                f"registry: {key} is left out, for {str(fields[key])!r:.60} is not valid",
                 fields.places[key],
                 "write 10.xxxx/.." if key == "doi" else "write https://..",
             )

@@ -144,7 +144,7 @@ def is_unique_column(
     if row_count == 0 or row_count > MAX_KEY_CHECK_ROWS:
         return None
     values = pa.chunked_array(arrays)
-    return bool(values.null_count == 0 and pc.count_distinct_places(values).as_py() == row_count)
+    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == row_count)
 
 
 def find_remote_key_column(

@@ -140,7 +140,7 @@ class ClientWrite:
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
                 format_message("{collection} is held as a rollback left it", self.collection),
-                remedy="its owner can resume it: hven schedule resume",
+                remedy="the operator can resume it: hven schedule resume",
             )
 
     def create_report(self, run: str) -> IngestReport:
@@ -186,7 +186,7 @@ class ClientWrite:
         except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
                 format_message("{collection} cannot be published now: {message}", self.collection, error.message),
-                remedy="its owner should run hven check and hven ingest",
+                remedy="the operator should run hven check and hven ingest",
             ) from error
         except DataError as error:
             if isinstance(error, RowsRefusedError):

@@ -71,7 +71,7 @@ class PushedRows:
         except (SourceError, DescriptorError) as error:
             raise StorageUnavailableError(
                 format_message("{table} takes no rows now: {message}", spec.table.qualified_name, error.message),
-                remedy="its owner should run hven check",
+                remedy="the operator should run hven check",
             ) from error
         table = entry.mapping.table
         origins_by_column = {column.name: column.origins for column in table.columns}

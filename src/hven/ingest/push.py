@@ -229,7 +229,7 @@ class _ClientRowWrite(ClientWrite):
         record = published_records.get(self.table)
         if record is None:
             raise NotFoundError(
-                format_message("{table} is not published yet", self.table), remedy="its owner publishes it: hven ingest"
+                format_message("{table} is not published yet", self.table), remedy="publish it: hven ingest"
             )
         push = self._build_push(pushed_rows, record.snapshot.statistics)
         report = self.create_report(push.run)

@@ -471,7 +471,7 @@ def _check_unique_columns(site: Site, table: Table, snapshot: Snapshot) -> None:
         batches = site.embedded_engine.read_rows(snapshot, [column.name])
         chunks = [batch.column(0) for batch in batches]
         values = pa.chunked_array(chunks, column.type.arrow).drop_null()
-        if pc.count_distinct_places(values).as_py() == len(values):
+        if pc.count_distinct(values).as_py() == len(values):
             continue
         counts = pc.value_counts(values)
         is_repeated = pc.greater(counts.field("counts"), 1)

@@ -623,7 +623,7 @@ def _build_evicted_error() -> StorageError:
 def _build_storage_error(error: OSError) -> StorageError:
     return StorageError(
         format_message("blocks of files cannot be stored: {reason}", str(error.strerror).lower()),
-        remedy="its owner must make room on the disk",
+        remedy="the operator must free space on the disk",
     )
 
 

@@ -835,12 +835,12 @@ def _locate_file(
     except (OSError, ValueError):
         raise StorageUnavailableError(
             f"the file {row['path']} is not there now",
-            remedy="its owner must put it back, or ingest the collection again",
+            remedy="restore it, or ingest the collection again",
         ) from None
     if not is_inside:
         raise StorageUnavailableError(
             f"the file {row['path']} is not there now",
-            remedy="its owner must put it back: a link leads out of the site",
+            remedy="restore it: a link leads out of the site",
         )
     return place, file_stat
 

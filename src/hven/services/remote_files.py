@@ -237,5 +237,5 @@ def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:
     """Build the error of a file that was changed after it was published."""
     return StorageUnavailableError(
         f"the file {row['path']} was changed since it was published",
-        remedy="its owner must ingest the collection again",
+        remedy="ingest the collection again",
     )

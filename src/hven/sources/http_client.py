@@ -742,7 +742,7 @@ def _resolve_location(url: str, target: str) -> str:
         return str(httpx.URL(urljoin(url, target)))
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
-            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address", remedy="ask its owner"
+            f"{_redact_url(url)} leads to {target[:80]!r}, which is not an address", remedy="ask its operator"
         ) from error
 
 
@@ -900,7 +900,7 @@ def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> 
     if not is_raw and content_encoding not in supported_encodings:
         raise SourceError(
             f"{_redact_url(url)} is sent with the encoding {content_encoding!r:.40}, which was not asked for",
-            remedy="ask its owner",
+            remedy="ask its operator",
         )
     is_uncompressed = content_encoding in {"identity", ""}
     try:

@@ -216,7 +216,7 @@ def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"{item.name} was pushed as {pushed_type}, and values of it are no "
+                f"{item.name} was pushed as {pushed_type}, and its values are not "
                 f"{options.columns[item.name]}: {error}",
                 remedy="declare it as it was, or correct the rows first",
             ) from error

@@ -39,7 +39,7 @@ def verify(
         verified_count += 1
         if sys.stderr.isatty() and not as_json:
             size_text = format_size(verification.bytes)
-            print(f"{verified_count}/{len(records)}  {verification.table}  {size_text}", file=sys.stderr)
+            print(f"{verified_count}/{len(records)} {verification.table} {size_text}", file=sys.stderr)
 
     with open_site(context) as site:
         site.get_published_state()

@@ -16,7 +16,7 @@ def build_missing_file_error(path: str) -> StorageError:
     return StorageError(
         message,
         remedy="mount the roots of [hats] at the same path on all nodes; if it was removed, ingest or adopt the "
-        "catalogue anew",
+        "catalogue again",
     )
 
 

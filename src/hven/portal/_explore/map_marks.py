@@ -65,7 +65,7 @@ def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
     if column is None or column.name not in rows.column_names or not rows.num_rows:
         return ()
     texts = pc.utf8_slice_codeunits(rows.column(column.name).cast(pa.string()), 0, MAX_NAME_CHARACTERS)
-    if rows.num_rows > 1 and pc.count_distinct_places(texts).as_py() < 2:
+    if rows.num_rows > 1 and pc.count_distinct(texts).as_py() < 2:
         return ()
     return tuple(pc.fill_null(texts, "").to_pylist())
 
@@ -85,7 +85,7 @@ def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
 def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColouring:
     """Choose the colours of rows: along a scale for numbers, or one for each of the most frequent values."""
     values = rows.column(column.name).combine_chunks()
-    if column.type.is_numeric and not column.enum and pc.count_distinct_places(values).as_py() > MAX_COLOURS:
+    if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > MAX_COLOURS:
         numbers = values.cast(pa.float64())
         finite = pc.if_else(pc.is_finite(numbers), numbers, None)
         ends = pc.min_max(finite).as_py()

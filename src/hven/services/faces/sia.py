@@ -155,7 +155,9 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
             "POS": "write right ascension and declination in degrees, ICRS: 83.63,22.01",
             "SIZE": "write degrees: 0.5, or 0.5,0.25",
         }[name]
-        raise ParamError(f"{name}={text!r:.60} is none" if text else f"{name} is missing", name=name, remedy=remedy)
+        raise ParamError(
+            f"{name}={text!r:.60} is not valid" if text else f"{name} is missing", name=name, remedy=remedy
+        )
     return parsed_numbers
 
 

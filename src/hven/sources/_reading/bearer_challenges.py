@@ -53,7 +53,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         if split_address(url).scheme != "https" and not allow_private:
             raise SourceError(
                 f"the service sends us to {host} for a token, over http, where all can read the password",
-                remedy="ask its owner for an https address, or for a token of your own: `token: $NAME`",
+                remedy="ask its operator for an https address, or for a token of your own: `token: $NAME`",
             )
         user, _, password = login.partition(":")
         if standard == TLS_WITH_PASSWORD:

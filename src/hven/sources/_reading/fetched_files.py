@@ -140,7 +140,7 @@ class FetchedFile(DataFile):
         if answer.status != 200:
             remedy = {
                 401: "write `token` or `login`: a secret that lets us in",
-                403: "ask its owners",
+                403: "ask its operators",
                 404: "check the address",
             }
             raise SourceError(

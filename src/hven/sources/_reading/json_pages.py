@@ -341,7 +341,7 @@ class PagedJsonSource(JsonSource):
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
         remedies = {
             401: "write `login` or `token`: a secret that lets us in",
-            403: "the secret does not let us read this: ask its owners",
+            403: "the secret does not let us read this: ask its operators",
             404: "check the address",
         }
         remedy = remedies.get(status, "look at what is asked for")

@@ -218,7 +218,7 @@ class TimeWindowSource(WatermarkSource):
                 tables = self.service.retry(request)
             except WindowTooLongError as error:
                 if end - start <= MIN_WINDOW_MICROSECONDS:
-                    raise SourceError(f"{self.source_name}: {error}", remedy="ask its owners") from error
+                    raise SourceError(f"{self.source_name}: {error}", remedy="ask its operators") from error
                 step = (end - start) // 2
                 continue
             first_number = number
