@@ -156,5 +156,5 @@ def test_what_cannot_be_is_said_where(compute, text, message):
 def test_a_contour_is_no_value_of_a_column():
     bound = bind_expression(parse_expression("box_contour(0, 0, 9, 4, chart(0, 0, 0.1, 0.1, 30, 0))"), [])
     for kind in ("adql:REGION", "polygon", "string", "float64"):
-        with pytest.raises(UnsupportedCastError, match="no value of a column"):
+        with pytest.raises(UnsupportedCastError, match="cannot be the value of a column"):
             cast_to_type(bound, bound.meta, parse_type(kind))

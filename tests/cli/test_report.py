@@ -76,7 +76,7 @@ def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
     [
         (("stras",), 1, "stars"),
         (("--from", "2026-13"), 1, "is not a month"),
-        (("--from", "2026-05", "--to", "2026-04"), 1, "is behind"),
+        (("--from", "2026-05", "--to", "2026-04"), 1, "is after"),
         (("--format", "xls"), 2, "there is no format 'xls'"),
         (("--by", "weather"), 2, "--by collection"),
         (("--private",), 2, "--private belongs to"),

@@ -326,7 +326,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     ):
         create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")
-    with pytest.raises(SourceError, match="no XML"):
+    with pytest.raises(SourceError, match="not XML"):
         create_descriptor(site, "x", str(path))
 
 
@@ -355,7 +355,7 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
     assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
     for kind, words in (
         ("EDDTableFromErddap", "another ERDDAP's"),
-        ("EDDGridFromDap", "no table"),
+        ("EDDGridFromDap", "not a table"),
         ("EDDTableFromSOS", "not read"),
     ):
         path.write_text(text.replace("EDDTableFromNcFiles", kind))

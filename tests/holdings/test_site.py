@@ -294,14 +294,14 @@ def test_a_store_that_fails_later_keeps_the_last_state_and_says_so(site, monkeyp
     def broken() -> int:
         raise StorageError("the disk is gone")
 
-    monkeypatch.setattr(site.store, "get_phase_change_count", broken)
+    monkeypatch.setattr(site.store, "get_version", broken)
     holdings = site.refresh_published_state()
     assert holdings.tables_by_name.keys() == good.tables_by_name.keys()
     assert any("the disk is gone" in problem for problem in holdings.problems)
     monkeypatch.undo()
     assert site.refresh_published_state().problems == ()
     with Site(site.settings) as other:
-        monkeypatch.setattr(other.store, "get_phase_change_count", broken)
+        monkeypatch.setattr(other.store, "get_version", broken)
         with pytest.raises(StorageError):
             other.get_published_state()
 

@@ -307,7 +307,7 @@ def test_trend(tmp_path):
         (("flag: 15", "flag: 1, severity: error"), "rows that are refused have no flag"),
         (("flag: 15", "flag: 0"), "bit 0 is that of one"),
         (("if: y > 1", "if: q = 0"), "q is made of what the rules say"),
-        (("if: y > 1", "check: unique, columns: y"), "it has no flag for it"),
+        (("if: y > 1", "check: unique, columns: y"), "so it has no flag"),
         (("source: {kind: csv, files: a.csv}", "view: SELECT 1 AS a FROM small.x"), "a view has no 'flags'"),
     ],
 )

@@ -140,4 +140,4 @@ def test_what_is_wrong_in_obscore_is_shown_with_its_value(tmp_path) -> None:
     ) as site:
         report = ingest_collection(site, "obs")
     found = next(finding for finding in report.tables["obs.main"].findings.values() if "access_url" in finding.message)
-    assert [(one.row, one.column, one.value) for one in found.offenders] == [(3, "access_url", "not an address")]
+    assert [(one.row, one.column, one.value) for one in found.offenders] == [(3, "access_url", "no address")]
