@@ -324,7 +324,7 @@ FAULTS = {
     "{semantics: proc, service: {url: a, params: {b: '{target.fit}'}}}": "tables.main.links[1].service.params.b.value: the table has no column 'fit'; did you mean 'fits'?",
     "{semantics: proc, service: {url: a, params: {b: {type: flot}}}}": "tables.main.links[1].service.params.b: there is no type 'flot'; did you mean 'float'?",
     "{semantics: this, text: a, where: x.a = 1}": "tables.main.links[1].where: it goes with 'from'; name the other table: from: previews",
-    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: it is not said which of its rows belong to a row; where: previews.obs_id = target.obs_id",
+    "{semantics: this, from: previews, text: a}": "tables.main.links[1].from: nothing says which of its rows belong to a row; where: previews.obs_id = target.obs_id",
     '{semantics: this, from: previews, where: "prevews.obs = obs_id", text: a}': "tables.main.links[1].where: no 'prevews' here; there is target and previews; did you mean 'previews'?",
     "{semantics: preview, from: previewz, where: previewz.obs = obs_id, text: a}": "tables.main.links[1].from: maps has no table 'previewz'; did you mean 'previews'?",
     "{semantics: preview, from: raw.maps, where: maps.obs = obs_id, text: a}": "tables.main.links[1].from: there is no collection 'raw'; name a table as collection.table",

@@ -294,7 +294,7 @@ def test_what_an_embargo_may_say(tmp_path: Path, embargo: str, dates: list[datet
         ("embargo: {from: t_end, months: 1, exempt: sort = 'a'}", "the source has no column 'sort'"),
         (
             "embargo: {from: t_end, months: 1}\n    columns: {obs_release_date: {type: string}}",
-            "is no time but string",
+            "is not a time but string",
         ),
         ("embargo: {from: t_end > t_end, months: 1}", "tables.main.embargo.from"),
     ],

@@ -247,7 +247,7 @@ def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
         ("param.radius", "param.radus", "there is no parameter 'radus'"),
         ("exp_date_updated >= param", "exp_date_update >= param", "exp_date_update"),
         ("in: deg", "in: m", "radius.in"),
-        ("default: 30", "default: thirty", "'thirty' is not a float64"),
+        ("default: 30", "default: thirty", "'thirty' is not of type float64"),
         ("interferometer_name = param", "target_ra = param", "endpoints.search.params.interferometer.where: "),
         ("2 * target_ra AS", "2 * target_name AS", "endpoints.table.columns: "),
         ("format: csv", "format: cvs", "no format is called 'cvs'"),

@@ -220,7 +220,7 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
 
 
 FAULTS = {
-    "{derived: target_name, text: a}": "links[1].derived.by: who observes the same target makes nothing of each other's data; add obs_id or the programme to `by`, or write within: 10 min",
+    "{derived: target_name, text: a}": "links[1].derived.by: observations of the same target are not made from each other's data; add obs_id or the programme to `by`, or write within: 10 min",
     "{derived: {by: obs}, text: a}": "links[1].derived: the table has no column 'obs'; did you mean 'obs_id'?",
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",

@@ -173,7 +173,7 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
     whole = client.get("/collections/far/as/fits/label.lbl")
     assert fits.open(io.BytesIO(whole.body))[0].data.shape == (3, 4)
     assert "CRVAL1" in client.get("/collections/far/headers/image.fits", RESPONSEFORMAT="csv").text
-    for ident, words in (("text", "of no format"), ("empty", "is empty")):
+    for ident, words in (("text", "no format"), ("empty", "is empty")):
         bad = cut(client, ident, PIXELS_1="1 2")
         assert (bad.status, words in bad.text) == (400, True), bad.text
 

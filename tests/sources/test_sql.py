@@ -51,6 +51,14 @@ def test_a_real_catalogue():
     assert source.list_input_versions()[0].detail == 'SELECT * FROM "cat"'
 
 
+def test_declared_types_of_a_table_with_a_dot_in_its_name(tmp_path):
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute('CREATE TABLE "b.c" (n INTEGER, x REAL)')  # no row shows the types
+    connection.close()
+    source = open_source(tmp_path, file="a.db", table='"b.c"')
+    assert [str(column.type.arrow) for column in source.list_columns()] == ["int64", "double"]
+
+
 def test_values_of_other_types_are_kept_aside(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("CREATE TABLE t (n INTEGER, x REAL, s TEXT, b BOOLEAN, e INTEGER)")

@@ -152,7 +152,7 @@ def test_every_jovian_polygon_is_a_row_or_a_reject(tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "words"),
     [
-        ("bad_doc-example_trailing-comma.tfcat", 31, ["no JSON"]),
+        ("bad_doc-example_trailing-comma.tfcat", 31, ["not JSON"]),
         ("jupiter-obs.tfcat", None, ["crs.type", "'Cartesian'", "spectral_coords.type", "ref_position_id"]),
         ("space_tool_polygonData.tfcat.json", None, ["crs", "fields: the document has none"]),
     ],
@@ -300,16 +300,16 @@ for _ in range(10):
         (feature(DEEP), "geometry", "deep"),
         (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "not that of the document"),
         (feature(polygon(SQUARE), {"colour": "red"}), "properties.colour", "no field describes it"),
-        (feature(polygon(SQUARE), {"quality": 1.5}), "properties.quality", "1.5 is not a int"),
-        (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is no int"),
-        (feature(polygon(SQUARE), {"flux": "strong"}), "properties.flux", '"strong" is not a float'),
-        (feature(polygon(SQUARE), {"seen": 1}), "properties.seen", "1 is not a bool"),
-        (feature(polygon(SQUARE), id=[1]), "id", "no text nor a number"),
+        (feature(polygon(SQUARE), {"quality": 1.5}), "properties.quality", "1.5 is not of type int"),
+        (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is not of type int"),
+        (feature(polygon(SQUARE), {"flux": "strong"}), "properties.flux", '"strong" is not of type float'),
+        (feature(polygon(SQUARE), {"seen": 1}), "properties.seen", "1 is not of type bool"),
+        (feature(polygon(SQUARE), id=[1]), "id", "neither a text nor a number"),
         (feature(polygon(SQUARE), bbox=[1, 2]), "bbox", "four numbers"),
         (feature(polygon(SQUARE), {"name": "\ud800"}), None, "surrogate"),
         ({"type": "Point"}, "type", "'Point' stands where a Feature does"),
-        (7, None, "no JSON"),
-        ([], None, "no JSON"),
+        (7, None, "not JSON"),
+        ([], None, "not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_features(tmp_path, given, where, words):
@@ -329,10 +329,10 @@ def test_what_is_wrong_with_features(tmp_path, given, where, words):
     [
         ('"geometry":{"type":"Point","coordinates":[1,2]},"geometry":{"type":"Point","coordinates":[1,2]}', "stands there twice"),
         ('"geometry":{"type":"Point","coordinates":' + "[" * 3000 + "]" * 3000 + "}", "nested too deeply"),
-        ('"geometry":{"type":"Point","coordinates":[1,' + "9" * 5000 + "]}", "no JSON"),
-        ('"geometry":{"type":"Point","coordinates":[1,,2]}', "no JSON"),
-        ('"geometry":{"type":"Point","coordinates":[1 2]}', "no JSON"),
-        ('"geometry" {}', "no JSON"),
+        ('"geometry":{"type":"Point","coordinates":[1,' + "9" * 5000 + "]}", "not JSON"),
+        ('"geometry":{"type":"Point","coordinates":[1,,2]}', "not JSON"),
+        ('"geometry":{"type":"Point","coordinates":[1 2]}', "not JSON"),
+        ('"geometry" {}', "not JSON"),
     ],
 )  # fmt: skip
 def test_texts_that_are_no_features(tmp_path, cut, words):

@@ -273,7 +273,7 @@ class _EndpointReader:
             texts.insert(0, ("default", param_fields["default"]))
         for key, text in texts:
             if not _is_valid_parameter_value(param_type, str(text)):
-                message = f"{key_path}.{key}: {str(text)!r} is not a {param_type}"
+                message = f"{key_path}.{key}: {str(text)!r} is not of type {param_type}"
                 self._faults.add_error(message, text.place, f"a value of the type {param_type}")
 
     def _read_condition(self, fields: LocatedKeyValues, key_path: str) -> str | None:

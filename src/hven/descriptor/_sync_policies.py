@@ -276,7 +276,7 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
             ]
             if invalid_ends or (slash and (not step.isdigit() or int(step) == 0)):
                 faults.add_error(
-                    f"sync.cron: {item!r} is not a {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
+                    f"sync.cron: {item!r} is not a valid {name}", place, f"{low} to {high}, *, */2, {low}-{low + 3}"
                 )
                 return
             if len(values) == 2 and values[0] is not None and values[1] is not None and values[0] > values[1]:

@@ -234,7 +234,7 @@ def add_address_values(
         values, value_faults = _cast_uploaded_values(text_column, columns[name], name)
         if value_faults:
             raise ParamError(
-                format_message("{text!r:.120}, as the address says {name}, is not a {kind}", text, name, columns[name])
+                format_message("{text!r:.120}, as the address says {name}, is not of type {kind}", text, name, columns[name])
             )
         if name in rows.column_names:
             if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():
@@ -326,7 +326,7 @@ def _cast_uploaded_values(
     if misfits is None:
         return cast_array, []
     misfit_positions = pc.indices_nonzero(pc.fill_null(misfits, False)).to_pylist()
-    reason = f"is not a {target_type}"
+    reason = f"is not of type {target_type}"
     faults = []
     for position in misfit_positions[:MAX_SHOWN_FAULTS]:
         value_text = str(source_array[position])

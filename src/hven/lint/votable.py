@@ -182,7 +182,7 @@ def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
             try:
                 value = parse_tabledata_cell(cell_text, cell_field)
             except ValueError:
-                description = f"{cell_text[:60]!r} is not a {cell_field.datatype}"
+                description = f"{cell_text[:60]!r} is not of type {cell_field.datatype}"
                 document.anomalies.append(("cell", cell_field.name, description))
             values.append(value)
         document.rows.append(values)

@@ -863,7 +863,7 @@ def _convert_to_data_set_column(array: pa.Array, file_column: Column, target_col
         return array.cast(target_type)
     except pa.ArrowInvalid as error:
         message = format_message(
-            "{name} of {path} is not a {kind} as in the data set: {reason}",
+            "{name} of {path} is not of type {kind} as in the data set: {reason}",
             target_column.name,
             path,
             str(target_column.type),

@@ -442,7 +442,7 @@ def _convert_feature_properties(
             if isinstance(value, dict | list) and kind == "str":
                 property_value = _find_member_text(raw, name)
             else:
-                reason = f"{json.dumps(value):.60} is not a {kind}"
+                reason = f"{json.dumps(value):.60} is not of type {kind}"
                 remedy = "write such a value, or another datatype into the field"
                 feature.faults.append(TfcatFault(json_path, reason, remedy))
         feature.properties[name] = property_value

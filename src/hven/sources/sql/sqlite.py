@@ -141,7 +141,9 @@ class SqliteSource(KeyPagedDatabaseSource):
         if not self.options.table:
             return {}
         with self._open_connection() as connection:
-            name = self.options.table.rpartition(".")[2].strip('"')
+            name = self.split_table_name(self.options.table)[-1]
+            if name.startswith('"'):
+                name = name[1:-1].replace('""', '"')
             rows = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,)).fetchall()
         return {str(name): str(kind) for name, kind in rows}
 
