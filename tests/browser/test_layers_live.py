@@ -69,7 +69,7 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> No
     page.route("**/collections/stars/main?_map=*", surveyed)
     tab.expected = ("404",)
     drawn(tab, "/collections/stars/main?_map=80,0,60")
-    page.wait_for_selector(".map .lacking:has-text('nothing cannot be had')")
+    page.wait_for_selector(".map .lacking:has-text('nothing cannot be read')")
     page.wait_for_selector(".map .told:has-text('rows')")  # the one takes nothing from the other, whichever comes first
     page.click(".layers > summary")
     assert page.locator(".layers select option").count() == 3

@@ -80,7 +80,7 @@ def test_a_header_that_is_sent_twice(site: Site) -> None:
 
 def test_settings_that_cannot_be_meant(tmp_path: Path) -> None:
     for line, why in (
-        ('proxy_header = "X-Remote-User"', "believed from no one"),
+        ('proxy_header = "X-Remote-User"', "accepted from no one"),
         ('proxies = ["10.0.0.1/8"]', "host bits"),
         ('proxies = ["somewhere"]', "somewhere"),
         ('proxy_header = "X Remote"', "name of a header"),

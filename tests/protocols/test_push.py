@@ -189,7 +189,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
     [
         (b"", "application/json", "nothing was sent"),
         (b"[]", "application/json", "no rows"),
-        (b"{", "application/json", "no JSON"),
+        (b"{", "application/json", "not JSON"),
         (b"[1, 2]", "application/json", "no list of objects"),
         (b'{"tme": "2026-11-23"}', "application/json", "no column 'tme'"),
         (b'{"time": "2026-11-23", "seeing": "much"}', "application/json", "seeing"),
@@ -198,7 +198,7 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         (b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", "text/csv", "would be kept aside"),
         (b"time,seeing,seeing\n2026-11-23,1,2\n", "text/csv", "seeing"),
         (b"time,seeing\n2026-11-23\n2026-11-23,1,3\n", "text/csv", "cannot be read|row"),
-        (b"\x00\x01\x02\xff" * 400, "", "no table"),
+        (b"\x00\x01\x02\xff" * 400, "", "not a table"),
         (b"<html><body>no</body></html>", "", "no column 'body'"),
         (b"<VOTABLE><RES", "application/x-votable+xml", "cannot be read"),
         (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "one key"),

@@ -193,8 +193,8 @@ def test_the_columns_alone(client: Client) -> None:
     [
         ([], "POS is missing"),
         (["POS=10,5"], "SIZE is missing"),
-        (["POS=10", "SIZE=1"], "is no position"),
-        (["POS=10,95", "SIZE=1"], "is no position"),
+        (["POS=10", "SIZE=1"], "is not a position"),
+        (["POS=10,95", "SIZE=1"], "is not a position"),
         (["POS=a,b", "SIZE=1"], "write right ascension and declination"),
         (["POS=10,5", "SIZE=-1"], "SIZE='-1' is not valid"),
         (["POS=10,5", "SIZE=nan"], "SIZE='nan' is not valid"),

@@ -261,7 +261,7 @@ def test_a_file_is_given_whether_packed_or_not(client: Client) -> None:
         ("/count", {"p[0]": "DATE_BETWEEN|date__obs|lately|2012-08-11"}, 400, "lately"),
         ("/count", {"p[0]": "DATE_BETWEEN|date__obs|2012-08-12|2012-08-11"}, 400, "before"),
         ("/count", {"p[0]": "DATE_BETWEEN|date__obs|2012-08-12"}, 400, "lacks a value"),
-        ("/count", {"p[0]": "DATE_BETWEEN|recnum|2012-08-10|2012-08-11"}, 400, "is no time"),
+        ("/count", {"p[0]": "DATE_BETWEEN|recnum|2012-08-10|2012-08-11"}, 400, "is not a time"),
         ("/count", {"p[0]": "NUMERIC_BETWEEN|recnum|a|b"}, 400, "is not a number"),
         ("/count", {"p[0]": "CONE_SEARCH|recnum|1"}, 400, "CONE_SEARCH"),
         ("/count", {"p[0]": "CADENCE|mask_cadence|often"}, 400, "often"),

@@ -240,7 +240,7 @@ BAD = {
     "HTML": (b"<!DOCTYPE html><html><body>log in</body></html>", 400, "HTML page"),
     "JSON": (b'{"a": 1}', 400, "JSON"),
     "a ZIP archive": (zipped(), 400, "ZIP"),
-    "noise": (bytes(range(256)) * 4, 400, "no table"),
+    "noise": (bytes(range(256)) * 4, 400, "not a table"),
     "a truncated VOTable": (votable(described())[:100_000], 400, "cannot be read"),
     "a truncated FITS file": (fits()[:30_000], 400, "cannot be read"),
     "a truncated Parquet file": (parquet()[:30_000], 400, "Parquet"),

@@ -157,7 +157,7 @@ def test_literals_are_refused(site, text, right):
         with query.run_query(asked.format(text), OWNER_PRINCIPAL, site=site) as result:
             assert next(iter(result.iterate_batches())).to_pylist()[0]["r"] is not None
         return
-    with pytest.raises(UserError, match="is no region"):
+    with pytest.raises(UserError, match="is not a region"):
         query.run_query(asked.format(text), OWNER_PRINCIPAL, site=site)
 
 

@@ -122,7 +122,7 @@ export class SurveyBackground {
     if (ownNumber !== this.requestNumber) return;
     this.aladin.setBaseImageLayer(createDrawnSky(this.A, this.sky));
     if (this.surveySelect) this.surveySelect.value = "";
-    this.faultElement.textContent = this.t("The survey {name} cannot be had: the drawn sky is shown", { name });
+    this.faultElement.textContent = this.t("The survey {name} cannot be read: the drawn sky is shown", { name });
   }
 }
 
