@@ -36,7 +36,7 @@ def test_a_fault_stands_beside_its_field(tab: BrowserTab) -> None:
     page.fill("input[name=vmag]", "bright")
     page.wait_for_selector(".fault")
     assert page.get_attribute("input[name=vmag]", "aria-invalid") == "true"
-    assert "no number" in page.inner_text("fieldset[data-ask=vmag] + .fault")
+    assert "not a number" in page.inner_text("fieldset[data-ask=vmag] + .fault")
     assert page.inner_text("[data-unused]").strip() == "Not used: vmag 'bright' is not a number"
     page.fill("input[name=vmag]", "..6")
     page.wait_for_selector(".fault", state="detached")

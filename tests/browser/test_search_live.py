@@ -125,7 +125,7 @@ def test_without_scripts(scriptless_tab: BrowserTab) -> None:
     found = parse_address_query(page.url)
     assert found == {"vmag": ["4..5"], "_near": ["82.75,22.0,60.0"], "dec": ["south"]}
     assert page.input_value("input[name=dec]") == "south"
-    assert "no number" in page.inner_text(".fault")
+    assert "not a number" in page.inner_text(".fault")
     assert page.input_value("input[name='_to.vmag']") == "5"
     scriptless_tab.follow_link("[data-chips] a[data-name=vmag]")
     assert "vmag" not in parse_address_query(page.url)

@@ -135,7 +135,7 @@ EXPECTATIONS = {
             (4, "Polygon UNKNOWNFrame 0 0 1 0 1 1"),
         ],
         rejected={
-            "CIRCLE NaN NaN NaN": "is no position",
+            "CIRCLE NaN NaN NaN": "is not a position",
             "Polygon 1 2 3 4": "three pairs of numbers",
             "Ellipse ICRS 1 2 3 1 0": "Ellipse is not supported",
         },

@@ -105,7 +105,7 @@ def test_codes_of_the_iau_are_projs():
             assert found.axes[0] == pytest.approx(crs.ellipsoid.semi_major_metre, rel=2e-3)
 
 
-@pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "no code"), ("EPSG:4326", "no code"), ("IAU_2015:99999900", "nothing is known")])  # fmt: skip
+@pytest.mark.parametrize(("code", "why"), [("IAU_2015:49910", "projection"), ("IAU_2015:x", "nor a code"), ("EPSG:4326", "nor a code"), ("IAU_2015:99999900", "nothing is known")])  # fmt: skip
 def test_what_is_no_code_is_told(code, why):
     with pytest.raises(ValueError, match=why):
         planetary_frames.parse_iau_frame_code(code)

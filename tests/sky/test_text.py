@@ -50,7 +50,7 @@ def test_points_and_infinite_ranges():
         ("shape", "", "empty", 0),
         ("blob", "1", "blob", 0),
         ("point", "0x1 2", "0x1", 0),
-        ("circle", "nan 1 2", "no position", 0),
+        ("circle", "nan 1 2", "not a position", 0),
     ],
 )
 def test_faults_say_what_and_where(kind, words, why, offset):

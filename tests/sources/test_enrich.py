@@ -81,8 +81,8 @@ def test_a_header_is_read_in_whatever_form_it_comes(form):
         (FORMS["a page"].partition(b"</pre>")[0], "ends within"),
         (b"<html><form>Please log in</form></html>", "a page without a header"),
         (b"<!doctype html><pre>nothing here</pre>", "a page without a header"),
-        (b"", "no header"),
-        (b"\x00\xff" * 500, "no header"),
+        (b"", "not a header"),
+        (b"\x00\xff" * 500, "not a header"),
     ],
 )
 def test_what_is_no_header_is_told(body, why):

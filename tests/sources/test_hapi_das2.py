@@ -198,7 +198,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
         (
             "csv",
             set_to(body=lambda raw: raw.replace(b"2003-10-28T00:00:04", b"2003-13-28T00:00:04")),
-            "a value that is no time",
+            "a value that is not a time",
         ),
         ("csv", set_to(status=404, body=b'{"HAPI": "3.3", "status": {"code": 1406, "message": "gone"}}'), "1406: gone"),
         ("csv", set_to(body=b'{"HAPI": "3.3", "status": {"code": 1500, "message": "trouble"}}'), "1500: trouble"),

@@ -192,7 +192,7 @@ RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
     "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refuses: badArgument what\\?"),
     "another version": (spoilt(swapped(b">2.0<", b">1.1<"), "Identify", 1), "version 1.1"),
     "no identity": (spoilt(swapped(b"Identify>", b"Other>"), "Identify", 1), "what it is"),
-    "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "round and round"),
+    "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "its pages repeat"),
 }  # fmt: skip
 
 

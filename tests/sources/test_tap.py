@@ -422,7 +422,7 @@ def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match="gives no table: the document is not a VOTable"):
         open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("no entry", status=401)]
-    with pytest.raises(SourceError, match=r"lets nobody in like this \(401\); write `token`"):
+    with pytest.raises(SourceError, match=r"refuses this access \(401\); write `token`"):
         open_source(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
         open_source(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
@@ -557,7 +557,7 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
     source = open_source(proxy.url, table="far.stars", token="$KEY", secret=secret)
     proxy.coming_changes += [refuse_as_busy(), replace_answer("no", status=401)]
-    with pytest.raises(SourceError, match="lets nobody in") as caught:
+    with pytest.raises(SourceError, match="refuses this access") as caught:
         source.list_columns()
     assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
     assert "sesame" not in str(caught.value)

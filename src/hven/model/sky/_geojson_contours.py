@@ -16,7 +16,7 @@ _FAULT_PHRASES = (
     ("latitude", "a latitude is beyond 90"),
     ("no_area", "has no area"),
     ("no_start", "is not a number"),
-    ("no_start", "no pair of numbers"),
+    ("no_start", "not a pair of numbers"),
 )
 
 
