@@ -56,7 +56,11 @@ CASES = {
     "half a turn": ([[[(0, 0), (180, 0), (90, 80)]]], "half a turn", 0.0),
     "beyond a pole": ([[[(0, 91), (180, 0), (90, 80)]]], "beyond 90 degrees", 0.0),
     "no number": ([[[(0, nan), (180, 0), (90, 80)]]], "not a number", 0.0),
-    "no number in one of two parts": ([[SQUARE], [[(0, nan), (180, 0), (90, 80)]]], "not a number", 0.030382156674602433),
+    "no number in one of two parts": (
+        [[SQUARE], [[(0, nan), (180, 0), (90, 80)]]],
+        "not a number",
+        0.030382156674602433,
+    ),
     "a corner beside the end of a long edge": (
         [[[(0, -60), (0, 60), (359.9999995, 59.9999999), (240, 60), (120, 60), (120, -60), (240, -60)]]],
         "",

@@ -147,7 +147,7 @@ def _moved(where: Path) -> None:
 
 
 HARM = {
-    "no catalogue": (lambda where: (where / "hats.properties").unlink(), "no HATS catalogue"),
+    "no catalogue": (lambda where: (where / "hats.properties").unlink(), "not a HATS catalogue"),
     "a margin": (lambda where: (where / "hats.properties").write_text("dataproduct_type=margin\n"), "type 'margin'"),
     "fewer rows": (lambda where: catalogue(where, hats_nrows="3000"), "hats_nrows=3000"),
     "no partitions": (lambda where: (where / "partition_info.csv").unlink(), "cannot be read"),
@@ -307,7 +307,7 @@ BAD = {
     "breaks off": (_breaking_off, "broke off"),
     "leads elsewhere": (_led_away, "somewhere else"),
     "a gap": (_lacking, "has it no more"),
-    "nothing": (lambda there: there.files.clear(), "no HATS catalogue"),
+    "nothing": (lambda there: there.files.clear(), "not a HATS catalogue"),
 }
 
 

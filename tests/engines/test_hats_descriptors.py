@@ -419,7 +419,7 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
         assert list((tmp_path / "root" / "far.stars").iterdir()) == []
         if what == "properties":
             with pytest.raises(SourceError, match="does not answer"):
-                kind.find_catalogue_root(str(where), SourceContext())
+                kind.find_hats_catalogue_root(str(where), SourceContext())
     finally:
         back.set()
 

@@ -221,7 +221,7 @@ def same(own, table, merged, anew) -> None:
 
 
 def linked(engine, snapshot) -> set[tuple[int, int]]:
-    return set(engine.open_snapshot(snapshot).files)
+    return set(engine.open_snapshot(snapshot).part_names_by_inode)
 
 
 def test_parts_that_no_change_touches_are_shared(own):
@@ -400,7 +400,7 @@ def test_a_full_disk_leaves_the_base(tmp_path):
             staging.finish()
         except StorageError as error:
             print(error)
-        engine.note_published(base)
+        engine.note_published_snapshot(base)
         print(engine.remove_leftovers({{base.path}}), sum(batch.num_rows for batch in engine.read_rows(base)), len(list(Path({str(tmp_path)!r}).glob("*/*"))))
         """
     )

@@ -171,7 +171,10 @@ def test_a_frame_of_an_unknown_body_is_told_in_the_report(tmp_path):
     wkt = 'GEOGCS["GCS_Vulcan",DATUM["D_Vulcan",SPHEROID["Vulcan",2439700.0,0.0]],PRIMEM["Reference_Meridian",0.0],UNIT["Degree",0.0174532925199433]]'
     with vulcan(tmp_path, wkt) as site:
         report = ingest_collection(site, "spots")
-    assert "place.crs: there are no facts about the body 'Vulcan'; right if it is a body of your own" in report.format_text()
+    assert (
+        "place.crs: there are no facts about the body 'Vulcan'; right if it is a body of your own"
+        in report.format_text()
+    )
     assert report.row_count == 1
 
 

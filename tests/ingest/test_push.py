@@ -255,7 +255,7 @@ def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.Monkey
 # each child counts the calls of a push, and kills itself at one of them
 CHILDREN = """
 import json, os, pathlib, signal, sys, threading
-from hven.ingest.push import WriteRequest, execute_write
+from hven.ingest.push import ClientWriteRequest, execute_client_write
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.auth import Principal
@@ -269,8 +269,8 @@ def work(order):
     with Site(Settings(directory=pathlib.Path(order["site"]))) as site:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        write = WriteRequest(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), idempotency_key=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
-        done = execute_write(site, order.get("table", "night.lines"), write, Principal(name="anna"))
+        write = ClientWriteRequest(action=order.get("action", "POST"), body=pathlib.Path(order["body"]), idempotency_key=order["token"], key=tuple(order["key"]) if "key" in order else None, dry_run="dry_run" in order)
+        done = execute_client_write(site, order.get("table", "night.lines"), write, Principal(name="anna"))
         sys.setprofile(None)
         threading.setprofile(None)
     return {"calls": count[0], "ids": list(done.ids)}

@@ -188,5 +188,7 @@ def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableC
         "is in the past"
         in run_hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", expected_code=2).stderr
     )
-    assert "not a date" in run_hven("referee", "add", "--site", place, "night", "--until", "soon", expected_code=2).stderr
+    assert (
+        "not a date" in run_hven("referee", "add", "--site", place, "night", "--until", "soon", expected_code=2).stderr
+    )
     assert "no referee" in run_hven("referee", "end", "--site", place, "xx", expected_code=1).stderr

@@ -166,7 +166,7 @@ def running(directory: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("rubbish", "it writes not an Arrow stream"),
+        ("rubbish", "it writes no Arrow stream"),
         ("numbers", "not an Arrow stream"),
         ("dies", "it ended with exit code 3; it said: ValueError: no such record in x_1.npy"),
         ("killed", "it ended by signal 9: it was killed, probably for its memory"),

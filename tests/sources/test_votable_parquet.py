@@ -224,7 +224,7 @@ def test_what_it_says_before_it_is_read_is_asked_by_head(far):
         ({}, {"path": "/b.vot"}, "answers 404"),
         ({}, {"bytes": 100}, "more than 100 bytes"),
         ({}, {"private": False}, "not on the public internet"),
-        ({"files": {"/a.vot": b"<html><body>Log in</body></html>"}}, {}, "no VOTable"),
+        ({"files": {"/a.vot": b"<html><body>Log in</body></html>"}}, {}, "not a VOTable"),
         ({"files": {"/a.vot": document(1, 2, 3)[:-40]}}, {}, "(?i)break|end|well-formed"),
     ],
 )  # fmt: skip

@@ -100,8 +100,8 @@ def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path
     [
         (TEXT[:-40], "not XML: "),
         (TEXT.replace(b"</name>", b"</nome>", 1), r"log\.xml:5:\d+: not XML: .*name"),
-        (b"", "no XML"),
-        (b"name,ra\n1,2\n", "no XML"),
+        (b"", "not XML"),
+        (b"name,ra\n1,2\n", "not XML"),
         (b"<log/>", "no records"),
     ],
 )

@@ -132,7 +132,7 @@ class MappingTransform:
             return array.cast(call.type.arrow)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"the function {call.name} gave {array.type}, which is not of type {call.type}: {error}", place=call.place
+                f"the function {call.name} gave {array.type}, not {call.type}: {error}", place=call.place
             ) from error
 
     def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:

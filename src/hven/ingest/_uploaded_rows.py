@@ -234,7 +234,9 @@ def add_address_values(
         values, value_faults = _cast_uploaded_values(text_column, columns[name], name)
         if value_faults:
             raise ParamError(
-                format_message("{text!r:.120}, as the address says {name}, is not of type {kind}", text, name, columns[name])
+                format_message(
+                    "{text!r:.120}, as the address says {name}, is not of type {kind}", text, name, columns[name]
+                )
             )
         if name in rows.column_names:
             if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():

@@ -185,7 +185,7 @@ class QueryProcess:
                 number = child_socket.fileno()
                 program = (
                     f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from "
-                    f"hven.engines.duckdb.query_worker import run_worker; run_worker({number})"
+                    f"hven.engines.duckdb.query_worker import run_query_worker; run_query_worker({number})"
                 )
                 process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own module)
                     [sys.executable, "-P", "-c", program],
