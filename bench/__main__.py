@@ -12,7 +12,7 @@ from types import ModuleType
 
 import bench
 from bench.measure import Journey, show
-from bench.needs import Lacking, asked, need
+from bench.needs import Lacking, list_needs, need
 
 GROUPS = (
     "foundation",
@@ -56,7 +56,7 @@ def main() -> int:
     for group in options.groups or there:
         try:
             groups.append(importlib.import_module(f"bench.{group}"))
-            need(group, asked(getattr(groups[-1], "NEEDS", {}), options.only or ""))
+            need(group, list_needs(getattr(groups[-1], "NEEDS", {}), options.only or ""))
         except Lacking as error:
             lacking.append(str(error))
     if lacking:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, pairs, pss, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, pairs, pss, serve_site
 
 SITE = CACHE / "site-archives"
 LARGE, SMALL = 4, 10_000
@@ -31,7 +31,7 @@ tables:
 """
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once: four files of 256 MiB, and 10,000 of 20 kB."""
     if (SITE / "done").exists():
         return
@@ -53,10 +53,10 @@ def run(*, only: str = "") -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only and not any(only in name for name in NAMES):
         return
-    made()
+    make_site()
     sender, port = _sender([str(path) for path in sorted((SITE / "collections/large").glob("*.dat"))])
     try:
-        with served(SITE) as server:
+        with serve_site(SITE) as server:
             for name in NAMES:
                 if only in name:
                     yield _journey(name, server, port)
@@ -80,14 +80,14 @@ def _journey(name: str, server: Server, port: int) -> Journey:
     query = "SELECT access_url FROM {}.main ORDER BY id"
     if what == "begins":
         path = "/archive?" + urlencode({"QUERY": query.format("small"), "FORMAT": "tar"})
-        found = sorted(_taken(server.port, path, most=1)[1] for _ in range(9))[4]
+        found = sorted(_measure_download(server.port, path, most=1)[1] for _ in range(9))[4]
         return against(name, found * 1000, 200.0, 1.0, unit="ms", note=f"{SMALL:,} files: until the first byte")
     if what == "memory":
         path = "/archive?" + urlencode({"QUERY": query.format("large"), "FORMAT": "zip"})
         before = pss(server.pids)
-        slow = [_opened(server.port, path) for _ in range(8)]
+        slow = [_send_request(server.port, path) for _ in range(8)]
         time.sleep(2)
-        _taken(server.port, path)
+        _measure_download(server.port, path)
         after = pss(server.pids)
         for one in slow:
             one.close()
@@ -110,7 +110,7 @@ def _journey(name: str, server: Server, port: int) -> Journey:
 
     def rate(port: int, path: str, headers: str = "") -> float:
         begun = time.perf_counter()
-        got = _taken(port, path, headers)[0]
+        got = _measure_download(port, path, headers)[0]
         if got < size - 2000:
             raise RuntimeError(f"{name}: {got} bytes")
         return got / (time.perf_counter() - begun) / 2**20
@@ -129,16 +129,16 @@ def _journey(name: str, server: Server, port: int) -> Journey:
     )
 
 
-def _opened(port: int, path: str, headers: str = "") -> socket.socket:
+def _send_request(port: int, path: str, headers: str = "") -> socket.socket:
     found = socket.create_connection(("127.0.0.1", port))
     found.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Connection: close\r\n\r\n".encode())
     return found
 
 
-def _taken(port: int, path: str, headers: str = "", most: int = 0) -> tuple[int, float]:
+def _measure_download(port: int, path: str, headers: str = "", most: int = 0) -> tuple[int, float]:
     """Take an answer; return how many bytes came, and after how many seconds the first of its body."""
     begun, room, got = time.perf_counter(), bytearray(2**20), 0
-    with _opened(port, path, headers) as found:
+    with _send_request(port, path, headers) as found:
         first = found.recv(2**16)
         while b"\r\n\r\n" not in first:
             first += found.recv(2**16)

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, pairs, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, pairs, serve_site
 
 SITE = CACHE / "site-bulk"
 ROWS = 2_500_000
@@ -49,9 +49,9 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     names = ("bulk.http.cone", "bulk.http.partition", "bulk.http.first_byte")
     if not any(only in name for name in names):
         return
-    made()
+    make_site()
     shutil.rmtree(SITE / "var" / "tiles", ignore_errors=True)
-    with served(SITE, workers=1) as server:
+    with serve_site(SITE, workers=1) as server:
         state, pixels = catalogue(server)
         if only in names[0]:
             moved = [cone(server, state, lon, lat) for lon, lat in ((83.63, 22.01), (0.0, 0.0), (200.0, -60.0))]
@@ -72,7 +72,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             yield against(names[2], statistics.median(cold), statistics.median(warm), 200.0, unit="s", note=note)
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site, once."""
     folder = SITE / "collections" / "stars"
     if (SITE / "var" / "snapshots").is_dir():

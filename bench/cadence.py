@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import duckdb
 
-from bench.measure import CACHE, HVEN, Journey, against, ask, median, served
+from bench.measure import CACHE, HVEN, Journey, against, ask, median, serve_site
 
 SITE = CACHE / "site-cadence"
 ROWS = 5_000_000
@@ -28,7 +28,7 @@ tables:
 """
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / "done").exists():
         return
@@ -51,9 +51,9 @@ def run(*, only: str = "") -> Iterator[Journey]:
     name = "products.cadence.year"
     if only not in name:
         return
-    made()
+    make_site()
     count = [0]
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         connection = server.connect()
 
         def rows(every: str) -> None:

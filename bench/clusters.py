@@ -65,7 +65,7 @@ def write(directory: Path, rows: int) -> list[str]:
     return paths
 
 
-def paired(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> tuple[float, float, float]:
+def measure_pair(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> tuple[float, float, float]:
     """Measure two calls in turn; median seconds of each, and the median of their ratios."""
     ours(), theirs(), ours(), theirs()
     found = []
@@ -99,7 +99,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         session = far.get_session()
         columns = {"_healpix_29": "BIGINT", "id": "BIGINT", "ra": "DOUBLE", "dec": "DOUBLE", "mag": "DOUBLE", "band": "BIGINT"}  # fmt: skip
 
-        def asked(text: str, paths: dict[str, list[str]]) -> Callable[[], int]:
+        def prepare_query(text: str, paths: dict[str, list[str]]) -> Callable[[], int]:
             bound = bind_query(parse_query(text), StaticTableCatalogue([POINTS, OBJECTS]))
             plan = SparkClusterPlan(far, bound)
             memory = {"TAP_UPLOAD.objects": MemoryRelation(objects)}
@@ -130,20 +130,20 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
         for work, (adql, sql) in WORK.items():
             if only in f"hats.far.{work}":
-                ours, theirs = asked(adql, files), plain(sql, files["sky.points"])
+                ours, theirs = prepare_query(adql, files), plain(sql, files["sky.points"])
                 assert ours() == theirs()
-                took, raw, ratio = paired(ours, theirs, 7)
+                took, raw, ratio = measure_pair(ours, theirs, 7)
                 yield Journey(name=f"hats.far.{work}", value=took, unit="s", reference=raw, ratio=ratio, target=1.15, note=f"{rows:,} rows; Spark's own time for the SQL")  # fmt: skip
         if only in "hats.far.overhead":
             one = {"sky.points": files["sky.points"][:1]}
-            took, raw, _ = paired(asked("SELECT MAX(mag) AS m FROM sky.points", one), plain("SELECT max(mag) AS m FROM r", one["sky.points"]), 25)  # fmt: skip
+            took, raw, _ = measure_pair(prepare_query("SELECT MAX(mag) AS m FROM sky.points", one), plain("SELECT max(mag) AS m FROM r", one["sky.points"]), 25)  # fmt: skip
             yield against("hats.far.overhead", 1e3 * (took - raw), 30.0, 1.0, unit="ms", note=f"one file: {1e3 * took:.0f} ms, Spark's own {1e3 * raw:.0f}")  # fmt: skip
         if only in "hats.far.cancel":
-            yield cancelled(far, files, spark)
+            yield measure_cancellation(far, files, spark)
         far.close()
 
 
-def cancelled(far: SparkCluster, files: dict[str, list[str]], spark: object) -> Journey:
+def measure_cancellation(far: SparkCluster, files: dict[str, list[str]], spark: object) -> Journey:
     """Measure how long a cancelled query keeps the cluster: until a short one is answered, which alone takes `short`."""
     bound = bind_query(parse_query("SELECT SUM(SQRT(a.mag + b.mag)) AS s FROM sky.points AS a JOIN sky.points AS b ON a.band = b.band"), StaticTableCatalogue([POINTS]))  # fmt: skip
     small = bind_query(parse_query("SELECT MAX(mag) AS m FROM sky.points"), StaticTableCatalogue([POINTS]))
@@ -154,7 +154,7 @@ def cancelled(far: SparkCluster, files: dict[str, list[str]], spark: object) -> 
     list(quick.execute(small.literal_values, {}, ExecutionLimits(), one))
     short = time.perf_counter() - begin
     execution = SparkClusterPlan(far, bound).execute(bound.literal_values, {}, ExecutionLimits(), files)
-    thread = threading.Thread(target=lambda: _swallowed(execution))
+    thread = threading.Thread(target=lambda: _drain_cancelled_query(execution))
     thread.start()
     threading.Event().wait(4)
     begin = time.perf_counter()
@@ -165,6 +165,6 @@ def cancelled(far: SparkCluster, files: dict[str, list[str]], spark: object) -> 
     return against("hats.far.cancel", took, 1.0, 1.0, unit="s", note="until the next query has the cluster for itself")
 
 
-def _swallowed(execution: QueryExecution) -> None:
+def _drain_cancelled_query(execution: QueryExecution) -> None:
     with contextlib.suppress(OperationCancelledError):
         list(execution)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, serve_site
 
 DESCRIPTOR = 'collection: cubes\ntitle: Cubes\nfiles: ["*.fits"]\n'
 PATH = "/collections/cubes/cube/cube.fits"
@@ -30,7 +30,7 @@ def shape(big: bool) -> tuple[int, int, int]:
     return (4000, 800, 800) if big else (400, 400, 400)
 
 
-def made(big: bool) -> Path:
+def make_site(big: bool) -> Path:
     """Make the site once: real bytes, no holes."""
     from astropy.io import fits
 
@@ -67,11 +67,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     names = [f"products.cube.{name}" for name in (*TARGETS, *COPIED, "copy.size", "copy.made", "copy.memory", "memory")]
     if not any(only in name for name in names):
         return
-    site = made(big)
+    site = make_site(big)
     file = site / "collections/cubes/cube.fits"
     for place in ("cubes", "prepared"):
         shutil.rmtree(site / "var" / place, ignore_errors=True)
-    with served(site) as server:
+    with serve_site(site) as server:
         for _ in range(8):  # what reads files is loaded then
             ask(server.connect(), PATH)
         before = _peak(server.pids)
@@ -79,15 +79,15 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         known = {}
         for name in TARGETS:
             if only in f"products.cube.{name}" or name in {one.replace(".copy", "") for one in wanted}:
-                row = _one(name, server, file, shape(big))
+                row = _measure_cutout(name, server, file, shape(big))
                 known[name] = row.value
                 if only in row.name:
                     yield row
         if any(only in name for name in names if ".copy" in name):
-            yield from (row for row in _copied(site, file) if only in row.name)
+            yield from (row for row in _measure_copy(site, file) if only in row.name)
             for name in wanted:
                 plain = name.replace(".copy", "")
-                value = _one(plain, server, file, shape(big)).value
+                value = _measure_cutout(plain, server, file, shape(big)).value
                 yield against(f"products.cube.{name}", value, known[plain], COPIED[name], unit="ms", note="beside the same without")  # fmt: skip
         if only in names[-1]:
             grown = _peak(server.pids) - before
@@ -96,7 +96,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             )
 
 
-def _copied(site: Path, file: Path) -> Iterator[Journey]:
+def _measure_copy(site: Path, file: Path) -> Iterator[Journey]:
     """Make the rotated copy, beside a plain copy of the file."""
     plain = site / "plain"
     begin, size = time.perf_counter(), file.stat().st_size
@@ -139,7 +139,7 @@ def _raw(file: Path, size: tuple[int, int, int], take: Callable[[np.memmap], obj
     take(np.memmap(file, ">f4", "r", start, size))
 
 
-def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> Journey:
+def _measure_cutout(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> Journey:
     depth, height, width = size
     connection, count = server.connect(), [0]
     what, _, cold = name.partition(".")
@@ -168,7 +168,7 @@ def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> J
             with one.open("rb") as open_file:
                 os.posix_fadvise(open_file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def asked() -> float:
+    def measure_request() -> float:
         count[0] += 1
         forget()
         connection = server.connect()  # what it is compared with may take so long that a server closes an idle one
@@ -184,7 +184,7 @@ def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> J
             raise RuntimeError(f"{name}: other values than numpy.memmap reads")
         return took
 
-    def beside() -> float:
+    def measure_raw_read() -> float:
         count[0] += 1
         forget()
         begin = time.perf_counter()
@@ -192,10 +192,10 @@ def _one(name: str, server: Server, file: Path, size: tuple[int, int, int]) -> J
         return time.perf_counter() - begin
 
     times = 5 if cold or what == "mean" else 15
-    asked()
-    value = float(np.median([asked() for _ in range(times)]))
+    measure_request()
+    value = float(np.median([measure_request() for _ in range(times)]))
     empty = median(lambda: ask(connection, "/health/live"), 20)
-    reference = float(np.median([beside() for _ in range(times)])) + empty
+    reference = float(np.median([measure_raw_read() for _ in range(times)])) + empty
     return against(
         f"products.cube.{name}",
         value * 1000,

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, pss, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, pss, serve_site
 
 DESCRIPTOR = """\
 collection: cuts
@@ -31,7 +31,7 @@ def sizes(big: bool) -> dict[str, tuple[int, ...]]:
     return {"image": (10_000, 10_000), "cube": (100, 5_000, 5_000) if big else (100, 1_500, 1_500)}
 
 
-def made(big: bool) -> Path:
+def make_site(big: bool) -> Path:
     """Make the site once."""
     from astropy.io import fits
 
@@ -66,8 +66,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only and not any(only in name for name in NAMES):
         return
-    site = made(big)
-    with served(site) as server:
+    site = make_site(big)
+    with serve_site(site) as server:
         for name in NAMES:
             if only in name and name != "products.cut.memory":
                 yield _cut(name, server, site)
@@ -86,7 +86,7 @@ def _cut(name: str, server: Server, site: Path) -> Journey:
     more = {"image": "", "cube": "&BAND=5.1e-7+5.19e-7", "spectrum": ""}[what]
     connection, count = server.connect(), [0]
 
-    def asked() -> None:
+    def request_cutout() -> None:
         count[0] += 1
         lon, lat = _place(count[0], reach)
         status, body = ask(connection, f"/soda/sync?TABLE=cuts.main&ID={file}&CIRCLE={lon}+{lat}+{radius}{more}")
@@ -94,7 +94,7 @@ def _cut(name: str, server: Server, site: Path) -> Journey:
         if status != 200 or len(body) < fewest:
             raise RuntimeError(f"{name}: {status}, {len(body)} bytes: {body[:100]!r}")
 
-    value = median(asked, 30, warm=5)
+    value = median(request_cutout, 30, warm=5)
     beside = median(_astropy(site / f"collections/cuts/{file}.fits", what, reach, radius, count), 30, warm=5)
     return against(
         name, value * 1000, beside * 1000, 2.0, unit="ms", note="beside astropy: open, find the pixels, read, write"

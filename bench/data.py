@@ -31,14 +31,14 @@ def tycho_csv() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=CACHE) as name:
-            _from_package(Path(name), target)
+            _extract_from_package(Path(name), target)
     except (OSError, subprocess.CalledProcessError, StopIteration) as error:
         print(f"Tycho-2 cannot be had ({error}); generating stars of the same form", file=sys.stderr)
-        _generated(target)
+        _generate_table(target)
     return target
 
 
-def _from_package(work: Path, target: Path) -> None:
+def _extract_from_package(work: Path, target: Path) -> None:
     for part in ("parts", "lists/partial", "cache/archives/partial"):
         (work / part).mkdir(parents=True)
     parts = subprocess.run(
@@ -72,7 +72,7 @@ def _from_package(work: Path, target: Path) -> None:
     Path(f"{target}.part").replace(target)
 
 
-def _generated(target: Path) -> None:
+def _generate_table(target: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute("SELECT setseed(0.5)")
         connection.execute(

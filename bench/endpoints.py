@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from bench.measure import Journey, Server, against, pairs, served
+from bench.measure import Journey, Server, against, pairs, serve_site
 from hven.ingest import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 
@@ -58,7 +58,7 @@ def journeys() -> Iterator[Journey]:
             pa.parquet.write_table(_exposures(places), Path(place) / "collections/logs/d.parquet")
             ingest_collection(site, "logs")
         (Path(place) / "hven.toml").write_text('name = "bench"\n')
-        with served(Path(place)) as server:
+        with serve_site(Path(place)) as server:
             by_post, by_tap = _Asking(server, places), _Asking(server, places)
             for _ in range(20):
                 by_post.old()

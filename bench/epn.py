@@ -102,7 +102,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     if not only or any(only in name for name in ("epn.granules", "epn.against_plain", "epn.checks", "epn.memory")):
         yield from granules()
     if not only or any(only in name for name in NEEDS["root"]):
-        yield from of_postgres()
+        yield from measure_postgres()
     if not only or only in "epn.area":
         yield from areas()
     if not only or any(
@@ -113,8 +113,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
 def granules(rows: int = ROWS) -> Iterator[Journey]:
     """Ingest the rows as granules; beside it the same rows as they are, and the time that the checks alone take."""
-    site = made(rows)
-    peak, cpu = ingested(site, "cubes")
+    site = make_site(rows)
+    peak, cpu = measure_ingest(site, "cubes")
     tables = newest(site)["tables"]
     spent = sum(tables["cubes.epn_core"]["seconds"].values())
     plain = sum(tables["cubes.plain"]["seconds"].values())
@@ -137,18 +137,18 @@ def granules(rows: int = ROWS) -> Iterator[Journey]:
     yield against("epn.memory", peak, 1024, 1.0, unit="MiB", note="anonymous memory at its peak")
 
 
-def of_postgres(rows: int = ROWS) -> Iterator[Journey]:
+def measure_postgres(rows: int = ROWS) -> Iterator[Journey]:
     """The same rows from PostgreSQL, whose server works on the same machine."""
-    site = made(rows)
-    with served(site, rows):
-        peak, cpu = ingested(site, "served")
+    site = make_site(rows)
+    with serve_postgres(site, rows):
+        peak, cpu = measure_ingest(site, "served")
     table = newest(site)["tables"]["served.epn_core"]
     note = f"{steps(table)}; CPU without the server's {cpu:.1f} s"
     yield against("epn.postgres.granules", rate(table), 100_000, 1.0, unit="rows/s", higher=True, note=note)
     yield against("epn.postgres.memory", peak, 1024, 1.0, unit="MiB", note="anonymous memory at its peak")
 
 
-def ingested(site: Path, name: str) -> tuple[float, float]:
+def measure_ingest(site: Path, name: str) -> tuple[float, float]:
     """Ingest a collection; gives its memory at its peak (MiB) and its seconds of CPU."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     peak = 0.0
@@ -173,7 +173,7 @@ def steps(table: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def served(site: Path, rows: int) -> Iterator[None]:
+def serve_postgres(site: Path, rows: int) -> Iterator[None]:
     """Run a PostgreSQL that has the rows, with default settings, and make the collection that reads them."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
     account = pwd.getpwnam(peer.OWNER)
@@ -188,11 +188,11 @@ def served(site: Path, rows: int) -> Iterator[None]:
     port = free_port()
     with peer.cluster(SCRATCH, port):
         os.environ[DATABASE] = f"postgresql://{peer.OWNER}@127.0.0.1:{port}/postgres"
-        filled(site, rows)
+        fill_postgres(site, rows)
         yield
 
 
-def filled(site: Path, rows: int) -> None:
+def fill_postgres(site: Path, rows: int) -> None:
     """Copy the rows from SQLite, unless they are there."""
     import psycopg
 
@@ -211,7 +211,7 @@ def filled(site: Path, rows: int) -> None:
         connection.execute("VACUUM ANALYZE cubes")
 
 
-def made(rows: int) -> Path:
+def make_site(rows: int) -> Path:
     """Make the site with its SQLite file; the numbers are of a fixed seed."""
     place = SITE / "collections" / "cubes"
     if not (SITE / "hven.toml").exists():
@@ -285,7 +285,7 @@ def observations() -> Iterator[Journey]:
     from hven.model import settings
     from hven.site import Site
 
-    observed()
+    make_observation_site()
     with Site(settings.load_settings(OBSERVED), watch_for_changes=False) as site:
 
         def ask(text: str) -> pa.Table:
@@ -404,7 +404,7 @@ def spent(call: Callable[[int], object], times: int = 150) -> float:
     return statistics.median(found)
 
 
-def observed() -> None:
+def make_observation_site() -> None:
     """Make the site with its collections; each has a strip of the sky of its own."""
     if (OBSERVED / "ready").exists():
         return

@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.cuts import made as local
+from bench.cuts import make_site as local
 from bench.cuts import sizes
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, free_port, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, free_port, serve_site
 from bench.wholefiles import bare
 
 SITE = CACHE / "site-farcuts"
@@ -63,14 +63,14 @@ def _journey(name: str, folder: Path, *, big: bool) -> Journey:
         (collection / "rows.csv").write_text("id\n" + "".join(f"{what}{n}\n" for n in range(TIMES + 1)))
         (SITE / "hven.toml").write_text('name = "far"\nallow_private = true\n')
         subprocess.run([HVEN, "ingest", "far", "--site", SITE], check=True, stdout=subprocess.DEVNULL)
-        with served(SITE, workers=1) as server:
-            return _measured(name, what, sizes(big)[file], server, port, counts)
+        with serve_site(SITE, workers=1) as server:
+            return _measure_cutouts(name, what, sizes(big)[file], server, port, counts)
     finally:
         sender.terminate()
         sender.join()
 
 
-def _measured(name: str, what: str, shape: tuple[int, ...], server: Server, port: int, counts: Any) -> Journey:
+def _measure_cutouts(name: str, what: str, shape: tuple[int, ...], server: Server, port: int, counts: Any) -> Journey:
     connection, last = server.connect(), FIRST + SIDE - 1
     pixels = {
         "image": f"PIXELS_1={FIRST}+{last}&PIXELS_2={FIRST}+{last}",
@@ -85,7 +85,7 @@ def _measured(name: str, what: str, shape: tuple[int, ...], server: Server, port
         if status != 200 or len(body) < (2880 if what == "spectrum" else 4 * SIDE * SIDE):
             raise RuntimeError(f"{name}: {status}, {len(body)} bytes: {body[:200]!r}")
         steps.append((time.perf_counter(), *counts))
-        _taken(port, every)
+        _fetch_ranges(port, every)
         steps.append((time.perf_counter(), *counts))
         told = [[after - before for before, after in zip(*pair, strict=True)] for pair in pairwise(steps)]
         if number:  # modules are loaded by the first
@@ -113,7 +113,7 @@ def _ranges(what: str, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(first, first + 4 * ((SIDE - 1) * width + SIDE))]
 
 
-def _taken(port: int, every: list[tuple[int, int]]) -> None:
+def _fetch_ranges(port: int, every: list[tuple[int, int]]) -> None:
     """Ask for a file's facts, its header, and these ranges, several at once over connections that stay open."""
     first = HTTPConnection("127.0.0.1", port, timeout=60)
     first.request("HEAD", "/plain.fits")

@@ -31,14 +31,14 @@ tables:
 """
 
 
-def made(ids: np.ndarray) -> pa.Table:
+def build_rows(ids: np.ndarray) -> pa.Table:
     """Twenty numbers and five texts for each id."""
     numbers = {f"v{k}": pa.array(np.sin(ids * (k + 1.0))) for k in range(20)}
     texts = {f"s{k}": pa.array(np.char.add("name", (ids % 9973).astype(str))) for k in range(5)}
     return pa.table({"id": pa.array(ids), **numbers, **texts})
 
 
-def sent(site: Path, before: int) -> tuple[int, int, int]:
+def count_sent_bytes(site: Path, before: int) -> tuple[int, int, int]:
     """Count the bytes of rows and of the feed that a site gave since a line of its log, and the lines."""
     lines = (site / "serve.log").read_text().splitlines()
     found = [json.loads(line) for line in lines[before:] if line.startswith("{")]
@@ -66,7 +66,7 @@ def main() -> None:
         place.mkdir()
         (place / "ar.yaml").write_text(TEXT)
         ids = np.arange(ROWS)
-        table = made(ids)
+        table = build_rows(ids)
         pq.write_table(table, place / "a.parquet")
         run_hven("ingest", "ar", "--site", site)
         with serve_site(site) as server:
@@ -80,17 +80,17 @@ def main() -> None:
                     now = pa.concat_tables(
                         [
                             table.set_column(1, "v0", pa.array(values)).filter(pa.array(stays)),
-                            made(np.arange(ROWS, ROWS + NEW)),
+                            build_rows(np.arange(ROWS, ROWS + NEW)),
                         ]
                     )
                     pq.write_table(now, place / "a.parquet")
                     before = state(server)
                     run_hven("sync", "ar", "--site", site)
                     wait_until(lambda before=before: state(server) != before)
-                seen = sent(site, seen)[2]
+                seen = count_sent_bytes(site, seen)[2]
                 begin = time.perf_counter()
                 run_hven("mirror", server.url, "--site", copy)
-                rows, feed, seen = sent(site, seen)
+                rows, feed, seen = count_sent_bytes(site, seen)
                 print(
                     f"{what}: {time.perf_counter() - begin:.1f} s, {rows:,} bytes of rows, {feed:,} of the feed",
                     flush=True,

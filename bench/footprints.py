@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import CACHE, HVEN, Journey, Server, pairs, served, tap
+from bench.measure import CACHE, HVEN, Journey, Server, pairs, serve_site, tap
 
 SITE = CACHE / "site-footprints"
 ROWS, POINTS, CORNERS = 1_000_000, 10_000, 6
@@ -39,7 +39,7 @@ CONE = "SELECT id, ABS(dec) AS b FROM sky.fields WHERE 1 = CONTAINS(POINT(ra, de
 UPLOADED = "SELECT COUNT(*) AS n FROM TAP_UPLOAD.u AS u JOIN sky.fields AS f ON 1 = CONTAINS(POINT(u.ra, u.dec), {})"
 
 
-def drawn() -> Path:
+def draw_polygons() -> Path:
     """Draw the polygons once: hexagons of 0.006 to 1.6 degrees, everywhere."""
     folder = SITE / "collections" / "sky"
     if (folder / "fields.parquet").exists():
@@ -58,11 +58,11 @@ def drawn() -> Path:
     return (folder / "fields.part").rename(folder / "fields.parquet")
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / "var").exists():
         return
-    folder = drawn().parent
+    folder = draw_polygons().parent
     (SITE / "hven.toml").write_text('name = "footprints"\n')
     (folder / "sky.yaml").write_text(DESCRIPTOR)
     try:
@@ -81,9 +81,9 @@ def journeys(only: str) -> Iterator[Journey]:
     """Ask for footprints and for positions, in turn."""
     if not any(only in f"regions.{name}" for name in ("point", "circle", "upload")):
         return
-    made()
+    make_site()
     rng = np.random.default_rng(5)
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         connection = server.connect()
         places = itertools.starmap(lambda ra, dec: {"ra": f"{ra:.5f}", "dec": f"{dec:.5f}"}, zip(*positions(rng, 10_000), strict=True))  # fmt: skip
 
@@ -109,13 +109,13 @@ def journeys(only: str) -> Iterator[Journey]:
             )
             regions, circles = (UPLOADED.format(shape) for shape in ("f.s_region", "CIRCLE(f.ra, f.dec, 0.32)"))
             for one in (regions, circles):
-                uploaded(server, one, text)
-            value, reference, ratio = pairs(lambda: uploaded(server, regions, text), lambda: uploaded(server, circles, text), 7)  # fmt: skip
+                measure_upload(server, one, text)
+            value, reference, ratio = pairs(lambda: measure_upload(server, regions, text), lambda: measure_upload(server, circles, text), 7)  # fmt: skip
             yield Journey(name="regions.upload", value=value, unit="s", reference=reference, ratio=ratio, target=2.0,
                           note=f"{POINTS:,} points (1 s); reference: as many pairs with circles around positions")  # fmt: skip
 
 
-def uploaded(server: Server, query: str, text: str) -> float:
+def measure_upload(server: Server, query: str, text: str) -> float:
     """Send points and a query; return seconds."""
     connection = server.connect()
     bound = "points"
@@ -135,4 +135,4 @@ def uploaded(server: Server, query: str, text: str) -> float:
     return taken
 
 
-__all__ = ["CORNERS", "ROWS", "drawn", "journeys", "positions"]
+__all__ = ["CORNERS", "ROWS", "draw_polygons", "journeys", "positions"]

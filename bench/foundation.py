@@ -27,12 +27,12 @@ from bench.measure import (
     against,
     anonymous_peak,
     ask,
+    measure_seconds,
     median,
     pairs,
     pss,
-    served,
+    serve_site,
     tap,
-    timed,
 )
 
 SITE = CACHE / "site"
@@ -106,7 +106,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     groups = [
         (ingest, ("foundation.ingest",)),
         (words, ("foundation.words.new", "foundation.words.seen")),
-        (over_http, NEEDS["wrk"]),
+        (measure_http, NEEDS["wrk"]),
         (start, ("foundation.start", "foundation.idle")),
     ]
     if big:
@@ -129,7 +129,7 @@ def site_of(directory: Path, name: str, descriptor: str, file: Path) -> None:
     (folder / f"{name}.yaml").write_text(descriptor.format(file=file))
 
 
-def ingested(directory: Path, name: str) -> float:
+def measure_ingest(directory: Path, name: str) -> float:
     """Ingest a collection; give seconds of the whole process."""
     begun = time.perf_counter()
     subprocess.run([HVEN, "ingest", name, "--site", directory], check=True, capture_output=True)
@@ -143,13 +143,13 @@ def ingest() -> Iterator[Journey]:
 
     def ours() -> float:
         shutil.rmtree(SITE / "var", ignore_errors=True)
-        return ingested(SITE, "tycho")
+        return measure_ingest(SITE, "tycho")
 
     def theirs() -> float:
         target = CACHE / "reference.duckdb"
         target.unlink(missing_ok=True)
         with duckdb.connect(str(target)) as connection:
-            return timed(lambda: connection.execute(f"CREATE TABLE stars AS SELECT * FROM read_csv('{csv}')"))
+            return measure_seconds(lambda: connection.execute(f"CREATE TABLE stars AS SELECT * FROM read_csv('{csv}')"))
 
     value, reference, ratio = pairs(ours, theirs, 3)
     yield Journey(
@@ -170,7 +170,7 @@ def ready() -> None:
         [HVEN, "status", "--json", "--site", SITE], check=True, capture_output=True, text=True
     ).stdout
     if '"tycho.main"' not in status:
-        ingested(SITE, "tycho")
+        measure_ingest(SITE, "tycho")
 
 
 # --- words ---------------------------------------------------------------------------------------------------
@@ -238,18 +238,18 @@ def engine_cone() -> float:
     with Site(settings.load_settings(SITE)) as site:
         places = iter(cones(500) * 2)
 
-        def one() -> None:
+        def query_cone() -> None:
             ra, dec = next(places)
             with query.run_query(text.format(ra, dec), site=site) as result:
                 list(result.iterate_batches())
 
-        return median(one, 400, warm=50)
+        return median(query_cone, 400, warm=50)
 
 
-def over_http() -> Iterator[Journey]:
+def measure_http() -> Iterator[Journey]:
     ready()
     alone = engine_cone() * 1e3
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         connection = server.connect()
         for name, address in (
             (
@@ -271,7 +271,7 @@ def over_http() -> Iterator[Journey]:
                 target=1.5,
                 note="ratio: ms more than the engine call",
             )
-        yield _many(server)
+        yield _measure_crowd(server)
         trivial = median(lambda: _good(ask(connection, tap("SELECT TOP 1 tyc FROM tycho.main"))), 300, warm=50) * 1e3
         health = median(lambda: _good(ask(connection, "/health/live")), 300, warm=50) * 1e3
         yield against(
@@ -290,7 +290,7 @@ def _good(answer: tuple[int, bytes]) -> None:
         raise RuntimeError(f"HTTP {answer[0]}: {answer[1][:500]!r}")
 
 
-def _many(server: Server) -> Journey:
+def _measure_crowd(server: Server) -> Journey:
     """32 clients of mixed cones: wrk with a table of places."""
     script = CACHE / "cones.lua"
     lines = ",\n".join(f'"/cone/tycho.main?RA={ra}&DEC={dec}&SR=0.1"' for ra, dec in cones(5000))
@@ -341,7 +341,7 @@ def _dumps(server: Server, connection: http.client.HTTPConnection) -> Iterator[J
         return time.perf_counter() - begun
 
     def theirs() -> float:
-        return timed(lambda: pacsv.write_csv(table, io.BytesIO()))
+        return measure_seconds(lambda: pacsv.write_csv(table, io.BytesIO()))
 
     goals = (("votable", 0.5), ("csv", 0.5), ("votable/td", 0.25), ("fits", 0.25), ("parquet", 0.25), ("arrow", 0.5))
     for form, goal in goals:
@@ -385,12 +385,12 @@ def start() -> Iterator[Journey]:
         )
         site_of(directory, name, text, small)
         if not (directory / "var" / f".done-{name}").exists():
-            ingested(directory, name)
+            measure_ingest(directory, name)
             (directory / "var" / f".done-{name}").touch()
     seconds = []
     idle = 0.0
     for number in range(3):
-        with served(directory) as server:
+        with serve_site(directory) as server:
             seconds.append(server.seconds)
             if number == 2:
                 connection = server.connect()
@@ -445,7 +445,9 @@ def fifty_million() -> Iterator[Journey]:
     radius = 0.1 * (data.TYCHO_ROWS / 50_000_000) ** 0.5
     with Site(settings.load_settings(SITE)) as small, Site(settings.load_settings(BIG_SITE)) as large:
 
-        def one(site: Site, table: str, columns: str, sr: float, places: Iterator[tuple[float, float]]) -> float:
+        def measure_cone(
+            site: Site, table: str, columns: str, sr: float, places: Iterator[tuple[float, float]]
+        ) -> float:
             ra, dec = next(places)
 
             def call() -> None:
@@ -455,14 +457,16 @@ def fifty_million() -> Iterator[Journey]:
                 ) as result:
                     list(result.iterate_batches())
 
-            return timed(call)
+            return measure_seconds(call)
 
         a, b = iter(cones(1200)), iter(cones(1200))
         for _ in range(100):
-            one(large, "big.main", "*", radius, a)
-            one(small, "tycho.main", EIGHT, 0.1, b)
+            measure_cone(large, "big.main", "*", radius, a)
+            measure_cone(small, "tycho.main", EIGHT, 0.1, b)
         value, reference, ratio = pairs(
-            lambda: one(large, "big.main", "*", radius, a), lambda: one(small, "tycho.main", EIGHT, 0.1, b), 1000
+            lambda: measure_cone(large, "big.main", "*", radius, a),
+            lambda: measure_cone(small, "tycho.main", EIGHT, 0.1, b),
+            1000,
         )
     yield Journey(
         name="foundation.big.cone",

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 
 from bench import data
-from bench.foundation import SITE, STARS, cones, ingested, site_of
-from bench.measure import CACHE, HVEN, Journey, pairs, served
+from bench.foundation import SITE, STARS, cones, measure_ingest, site_of
+from bench.measure import CACHE, HVEN, Journey, pairs, serve_site
 
 UNGUARDED = (sys.executable, "-m", "bench.unguarded")
 ROUNDS = 7
@@ -20,7 +20,7 @@ NEEDS = {"wrk": ("guards.cones",)}
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
-    for journey, name in ((ingest, "guards.ingest"), (many, "guards.cones")):
+    for journey, name in ((ingest, "guards.ingest"), (measure_crowd, "guards.cones")):
         if only in name:
             yield from journey()
 
@@ -31,13 +31,13 @@ def ingest() -> Iterator[Journey]:
     csv.read_bytes()  # into the page cache
     site_of(SITE, "tycho", STARS, csv)
 
-    def of(*program: object) -> float:
+    def measure_ingest(*program: object) -> float:
         shutil.rmtree(SITE / "var", ignore_errors=True)
         begun = time.perf_counter()
         subprocess.run([*program, "ingest", "tycho", "--site", SITE], check=True, capture_output=True)
         return time.perf_counter() - begun
 
-    plain, guarded = (lambda: of(*UNGUARDED)), (lambda: of(HVEN))
+    plain, guarded = (lambda: measure_ingest(*UNGUARDED)), (lambda: measure_ingest(HVEN))
     value, reference, ratio = pairs(guarded, plain, ROUNDS)
     guarded()  # those after this find true checksums
     yield Journey(
@@ -51,11 +51,11 @@ def ingest() -> Iterator[Journey]:
     )
 
 
-def many() -> Iterator[Journey]:
+def measure_crowd() -> Iterator[Journey]:
     """32 clients of cones, of a server of one worker: the rest of the machine is the clients'."""
     if not (SITE / "var").exists():
         site_of(SITE, "tycho", STARS, data.tycho_csv())
-        ingested(SITE, "tycho")
+        measure_ingest(SITE, "tycho")
     script = CACHE / "guards.lua"
     lines = ",\n".join(f'"/cone/tycho.main?RA={ra}&DEC={dec}&SR=0.1"' for ra, dec in cones(5000))
     script.write_text(
@@ -69,7 +69,7 @@ def many() -> Iterator[Journey]:
             raise RuntimeError(text)
         return float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))  # type: ignore[union-attr]
 
-    with served(SITE, workers=1) as guarded, served(SITE, workers=1, program=UNGUARDED) as plain:
+    with serve_site(SITE, workers=1) as guarded, serve_site(SITE, workers=1, program=UNGUARDED) as plain:
         for server in (guarded, plain):
             rate(server.port)
         value, reference, ratio = pairs(lambda: rate(guarded.port), lambda: rate(plain.port), ROUNDS)

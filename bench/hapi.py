@@ -57,7 +57,7 @@ ONE = """\
 NAMES = ("a", "b", "c")
 
 
-class Around:
+class SampleReadingContext:
     """What the reading of samples asks of a site."""
 
     def __init__(self, site: Site) -> None:
@@ -74,7 +74,7 @@ def best(work: Callable[[], object], tries: int = 3) -> float:
     return min(found)
 
 
-def taken(*works: Callable[[Any], None], tries: int = 5) -> list[float]:
+def measure_cpu_seconds(*works: Callable[[Any], None], tries: int = 5) -> list[float]:
     """Measure the processor's seconds that each needs to write to a pipe that another process empties: in turn, the fastest of several."""
     found: list[list[float]] = [[] for _ in works]
     for _ in range(tries):
@@ -90,19 +90,19 @@ def taken(*works: Callable[[Any], None], tries: int = 5) -> list[float]:
 def libraries(paths: list[Path], names: tuple[str, ...]) -> dict[str, Callable[[Any], None]]:
     """Read arrays with the CDF libraries that there are, and write their bytes."""
 
-    def by_cdflib(sink: Any) -> None:
+    def write_with_cdflib(sink: Any) -> None:
         for path in paths:
             file = cdflib.CDF(str(path))
             for name in names:
                 sink.write(np.ascontiguousarray(file.varget(name)).data)
 
-    def by_pycdfpp(sink: Any) -> None:
+    def write_with_pycdfpp(sink: Any) -> None:
         for path in paths:
             file = pycdfpp.load(str(path))
             for name in names:
                 sink.write(np.ascontiguousarray(file[name].values).data)
 
-    return {"cdflib": by_cdflib, **({"pycdfpp": by_pycdfpp} if pycdfpp is not None else {})}
+    return {"cdflib": write_with_cdflib, **({"pycdfpp": write_with_pycdfpp} if pycdfpp is not None else {})}
 
 
 def binaries(
@@ -110,7 +110,7 @@ def binaries(
 ) -> Iterator[Journey]:
     """Compare HAPI's binary with the CDF libraries."""
     known = libraries(paths, names)
-    mine, *others = taken(ours, *known.values())
+    mine, *others = measure_cpu_seconds(ours, *known.values())
     for library, other in zip(known, others, strict=True):
         note = f"{rows:,} samples of {len(names) - 1} doubles and times as texts; {library} reads the same arrays and writes their bytes"
         word = name if library == "cdflib" else f"{name}-{library}"
@@ -128,7 +128,7 @@ def private() -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def asked(app: Any, path: str, query: str) -> bytes:
+def request_from_app(app: Any, path: str, query: str) -> bytes:
     """Ask the application in this process."""
     sent: list[dict[str, Any]] = []
 
@@ -195,12 +195,12 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
     file.close()
     sink = Path(os.devnull).open("wb")  # noqa: SIM115  (closed below)
 
-    def by_arrow() -> None:
+    def write_with_arrow() -> None:
         pv.write_csv(table, sink, pv.WriteOptions(include_header=False))
 
     with sink, Site(settings.load_settings(directory), watch_for_changes=False) as site:
         ingest_collection(site, "samples")
-        around: Any = Around(site)
+        around: Any = SampleReadingContext(site)
         holdings = site.get_published_state()
         one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["samples_t0"]
         span = series.find_time_extent(around, ANONYMOUS_PRINCIPAL, one, holdings)
@@ -224,13 +224,13 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
         if only in "series.hapi-csv" or only in "series.hapi-memory":
             mine = best(lambda: ours("csv")(sink), 1)
             note = f"{rows:,} samples of 3 doubles; the reference is the CSV writer of Arrow, of arrays in memory"
-            yield against("series.hapi-csv", rows / mine / 1e6, rows / best(by_arrow, 1) / 1e6, 0.5, unit="M/s", higher=True, note=note)  # fmt: skip
+            yield against("series.hapi-csv", rows / mine / 1e6, rows / best(write_with_arrow, 1) / 1e6, 0.5, unit="M/s", higher=True, note=note)  # fmt: skip
         if only in "series.hapi-relations":
             app = create_application(site)
-            linked = json.loads(asked(app, "/hapi/info", "dataset=samples_t0"))["x_relations"][-1]
-            info = json.loads(asked(app, "/hapi/info", f"dataset={linked['id']}"))
+            linked = json.loads(request_from_app(app, "/hapi/info", "dataset=samples_t0"))["x_relations"][-1]
+            info = json.loads(request_from_app(app, "/hapi/info", f"dataset={linked['id']}"))
             query = f"dataset={linked['id']}&start={info['startDate']}&stop={info['stopDate']}&format=binary"
-            size, whole = len(asked(app, "/hapi/data", query)), rows * (27 + 8 * len(NAMES))
+            size, whole = len(request_from_app(app, "/hapi/data", query)), rows * (27 + 8 * len(NAMES))
             note = f"{linked['cadence']} instead of all {rows:,} samples"
             yield against("series.hapi-relations", size / 1e6, whole / 1e6, 0.01, unit="MB", note=note)
         if only in "series.hapi-memory":
@@ -261,8 +261,8 @@ def _documents(directory: Path, only: str) -> Iterator[Journey]:
             ("series.hapi-catalog", "/hapi/catalog", "", 50.0),
         ):
             if only in name:
-                size = len(asked(app, path, query))
-                mine = best(lambda path=path, query=query: asked(app, path, query), 10) * 1000  # type: ignore[misc]
+                size = len(request_from_app(app, path, query))
+                mine = best(lambda path=path, query=query: request_from_app(app, path, query), 10) * 1000  # type: ignore[misc]
                 yield against(name, mine, most, 1.0, unit="ms", note=f"{size:,} bytes, of {SETS:,} data sets; the reference is what it may take")  # fmt: skip
 
 

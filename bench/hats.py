@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import CACHE, HVEN, Journey, against, median, pairs, served, timed
-from bench.tapjourneys import hammered
+from bench.measure import CACHE, HVEN, Journey, against, measure_seconds, median, pairs, serve_site
+from bench.tapjourneys import run_wrk
 
 ROWS, BIG = 5_000_000, 50_000_000
 GROUPS = 610_000  # row groups of a manifest of 10^10 rows
@@ -63,7 +63,7 @@ def batches(rows: int) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([pa.array(one) for one in columns], schema=schema)
 
 
-def opened(home: Path) -> Any:
+def open_engine(home: Path) -> Any:
     from hven.engines import hats
 
     home.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     rows = BIG if big else ROWS
     home = CACHE / f"hats-{rows}"
     shutil.rmtree(home, ignore_errors=True)
-    engine = opened(home)
+    engine = open_engine(home)
     try:
         given = list(batches(rows)) if not big else batches(rows)
         begun = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
@@ -91,8 +91,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         cpu = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - begun[1]
         del given
         yield against("hats.staging", took, 60 * rows / BIG, 1.0, unit="s", note=f"{rows:,} rows; {cpu:.1f} s of CPU")  # fmt: skip
-        yield from near(engine, snapshot, rows)
-        yield from over_http(home, rows)
+        yield from measure_selective_queries(engine, snapshot, rows)
+        yield from measure_http(home, rows)
         yield from scale(home)
         yield from adopting(home, engine)
     finally:
@@ -122,7 +122,7 @@ def asker(engine: Any, snapshot: Any) -> Callable[..., Any]:
     return ask
 
 
-def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
+def measure_selective_queries(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
     """Measure queries that touch few row groups."""
     from hven.engines import ExecutionLimits
 
@@ -132,15 +132,15 @@ def near(engine: Any, snapshot: Any, rows: int) -> Iterator[Journey]:
     spots = [(places.uniform(0, 360), places.uniform(-20, 20)) for _ in range(400)]
     turn = itertools.cycle(spots)
 
-    def one() -> None:
+    def query_cone() -> None:
         lon, lat = next(turn)
         cone([lon if value == 10.0 else lat if value == 20.0 else value for value in cone.slots])  # type: ignore[attr-defined]
 
     files = [str(engine.find_snapshot_directory(snapshot.path) / name) for name, _ in snapshot.parts]
-    found = median(one, 400, 50) * 1e3
+    found = median(query_cone, 400, 50) * 1e3
     yield against("hats.cone", found, 2.0, 1.0, unit="ms", note="0.1 deg, all columns")
-    plainly = _plainly(cone, turn, snapshot)
-    mine, raw, ratio = pairs(lambda: _spent(one, 20), lambda: _spent(plainly, 20), 15)
+    plainly = _build_plain_reader(cone, turn, snapshot)
+    mine, raw, ratio = pairs(lambda: _spent(query_cone, 20), lambda: _spent(plainly, 20), 15)
     yield against("hats.cone.of_pyarrow", mine * 1e3, raw * 1e3, 2.5, unit="ms", note=f"processor time of a cone, beside pyarrow that reads the same row groups; median of ratios {ratio:.2f}")  # fmt: skip
     key = ask("SELECT * FROM sky.stars WHERE id = 5")
     keys = itertools.cycle([(places.randrange(rows) * 2_654_435_761) % 2**40 for _ in range(200)])
@@ -188,7 +188,7 @@ tables:
 """
 
 
-def over_http(home: Path, rows: int) -> Iterator[Journey]:
+def measure_http(home: Path, rows: int) -> Iterator[Journey]:
     """Measure cones of 32 clients over HTTP, beside the same table that the embedded engine keeps."""
     site, stars = home / "site", home / "stars.parquet"
     with pq.ParquetWriter(stars, table().arrow) as writer:
@@ -203,16 +203,16 @@ def over_http(home: Path, rows: int) -> Iterator[Journey]:
         subprocess.run([HVEN, "--site", site, "ingest", engine], check=True, capture_output=True)
     places = random.Random(6)
     spots = [(places.uniform(0, 360), places.uniform(-20, 20)) for _ in range(4000)]
-    with served(site) as server:
+    with serve_site(site) as server:
         rates: dict[str, list[float]] = {"hats": [], "duckdb": []}
         notes: list[str] = []
         for turn in range(6):
             for engine, found in rates.items():
                 paths = [f"/cone/{engine}.main?RA={ra:.5f}&DEC={dec:.5f}&SR=0.1" for ra, dec in spots]
                 if turn == 0:  # each worker meets each row group for the first time
-                    hammered(f"http://127.0.0.1:{server.port}", paths, 32, 5)
+                    run_wrk(f"http://127.0.0.1:{server.port}", paths, 32, 5)
                     continue
-                rate, p50, p95, errors = hammered(f"http://127.0.0.1:{server.port}", paths, 32, 5)
+                rate, p50, p95, errors = run_wrk(f"http://127.0.0.1:{server.port}", paths, 32, 5)
                 found.append(rate)
                 notes.append(f"{engine} {rate:.0f}/s, p50 {p50:.1f} ms, p95 {p95:.1f}, {errors} errors")
     mine, embedded = (statistics.median(found) for found in rates.values())
@@ -230,7 +230,7 @@ def _spent(call: Callable[[], object], times: int) -> float:
     return (time.process_time() - begun) / times
 
 
-def _plainly(cone: Any, turn: Iterator[tuple[float, float]], snapshot: Any) -> Callable[[], object]:
+def _build_plain_reader(cone: Any, turn: Iterator[tuple[float, float]], snapshot: Any) -> Callable[[], object]:
     """Read the row groups of the next cone with pyarrow, which knows the footers."""
     footers: dict[str, Any] = {}
 
@@ -309,9 +309,9 @@ def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     def adopt() -> None:
         engine.stage_snapshot(table(), "adopted").adopt(str(where))
 
-    took = timed(adopt)
+    took = measure_seconds(adopt)
     files = [str(where / hats_layout.format_partition_path(5, pixel)) for pixel in range(0, count, 20)]
-    plain = timed(lambda: [pq.read_metadata(name) for name in files]) * 20
+    plain = measure_seconds(lambda: [pq.read_metadata(name) for name in files]) * 20
     yield against(
         "hats.adopting", took, 15.0, 1.0, unit="s", note=f"{count:,} files; their footers alone take {plain:.1f} s"
     )

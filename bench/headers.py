@@ -66,10 +66,10 @@ def journey() -> Journey:
         words = [sys.executable, "-m", __spec__.name, url, directory]
         begun, before = time.monotonic(), _spent()
         with subprocess.Popen(words) as first:
-            while _stored(Path(directory)) < PART * DOCUMENTS and first.poll() is None:
+            while _count_documents(Path(directory)) < PART * DOCUMENTS and first.poll() is None:
                 time.sleep(0.5)
             os.kill(first.pid, signal.SIGKILL)
-        killed = _stored(Path(directory))
+        killed = _count_documents(Path(directory))
         subprocess.run(words, check=True)
         seconds, spent = time.monotonic() - begun, _spent() - before
         server.stdin.close()
@@ -85,7 +85,7 @@ def _spent() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _stored(directory: Path) -> int:
+def _count_documents(directory: Path) -> int:
     for path in directory.glob("*.sqlite"):
         with contextlib.suppress(sqlite3.OperationalError), sqlite3.connect(path, timeout=60) as file:
             return int(file.execute("SELECT count(*) FROM documents").fetchone()[0])

@@ -86,7 +86,7 @@ def day(base: sqlite3.Connection, rows: int, changed: int) -> tuple[int, int, in
     return new, gone, edited
 
 
-def timed(work: Callable[[Site, str], Any], site: Site) -> tuple[Any, float, float]:
+def measure_call(work: Callable[[Site, str], Any], site: Site) -> tuple[Any, float, float]:
     """Return what came of it, seconds, and seconds of CPU."""
     begun, spent = time.perf_counter(), time.process_time()
     return work(site, "holes"), time.perf_counter() - begun, time.process_time() - spent
@@ -98,11 +98,11 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
         rows = ALL if big else ROWS
         with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), POLYGONS) as site:
             base = fill(Path(home) / "collections/holes/holes.sqlite", rows, codes)
-            _, took, spent = timed(ingest_collection, site)
+            _, took, spent = measure_call(ingest_collection, site)
             note = f"{rows:,} codes from SQLite to a published and indexed table, {1e6 * spent / rows:.0f} microseconds of CPU a row; goal 8,000; the reference mends plain rings in two processes"
             yield against("regions.ingest", rows / took, rings(), 1.22, unit="rows/s", higher=True, note=note)
             new, gone, edited = day(base, rows, CHANGED)
-            report, later, spent = timed(sync_collection, site)
+            report, later, spent = measure_call(sync_collection, site)
             base.close()
         change = report.changes["holes.epn_core"]
         counts = (change.added, change.removed, change.changed)
@@ -114,7 +114,7 @@ def journeys(only: str, codes: Codes, rings: Callable[[], float], *, big: bool) 
     if only in "regions.covered":
         with TemporaryDirectory() as home, open_site_with_descriptor(Path(home), MOCS) as site:
             fill(Path(home) / "collections/holes/holes.sqlite", COVERED, codes).close()
-            _, took, spent = timed(ingest_collection, site)
+            _, took, spent = measure_call(ingest_collection, site)
             site.refresh_published_state()
             with query.run_query("SELECT s_region, coverage FROM holes.epn_core", OWNER_PRINCIPAL, site=site) as result:
                 found = [row for row in result.read_table().to_pylist() if row["s_region"] is not None]

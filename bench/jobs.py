@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, descendants, median, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, descendants, median, serve_site
 from hven.site.store import StateStore
 from hven.site.store import _database as db
 
@@ -42,7 +42,7 @@ ABORT = 1.0  # seconds from ABORT to a worker that does nothing
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Give the journeys whose name has `only`."""
     site = _site()
-    with served(site, workers=1) as server:
+    with serve_site(site, workers=1) as server:
         if any(only in f"jobs.{name}" for name in TARGETS):
             yield from _lists(site, server, only)
         if only in "jobs.abort":
@@ -120,11 +120,11 @@ def _lists(site: Path, server: Server, only: str) -> Iterator[Journey]:
             raise RuntimeError(f"{path}: status {status}, {found} jobs")
         seconds = median(lambda path=path: ask(connection, path), 3 if name == "whole" else 40)  # type: ignore[misc]
         note = f"{found:,} of {JOBS:,} jobs; {len(body):,} bytes"
-        beside = _selected(site) if name == "whole" else trivial
+        beside = _measure_select(site) if name == "whole" else trivial
         yield against(f"jobs.{name}", seconds * 1000, beside * 1000, TARGETS[name], unit="ms", note=note)
 
 
-def _selected(site: Path) -> float:
+def _measure_select(site: Path) -> float:
     """Measure how long sqlite3 takes for the rows of the whole list."""
     text = (
         "SELECT id, phase, created, owner, run_id FROM jobs WHERE queue = 'address 127.0.0.1' AND type = 'tap' AND phase NOT IN ('ARCHIVED') "

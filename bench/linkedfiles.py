@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, spent, tap
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, serve_site, spent, tap
 
 SITE = CACHE / "site-linkedfiles"
 ROWS = 20_000
@@ -31,7 +31,7 @@ tables:
 """
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once: small images of the sky, two for each of ten thousand rows."""
     if (SITE / "done").exists():
         return
@@ -60,8 +60,8 @@ def run(*, only: str = "") -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only and not any(only in name for name in NAMES):
         return
-    made()
-    with served(SITE, workers=1) as server:
+    make_site()
+    with serve_site(SITE, workers=1) as server:
         for name in NAMES:
             if only in name:
                 yield _journey(server, name)
@@ -88,7 +88,7 @@ def _journey(server: Server, name: str) -> Journey:
             "csv",
         )
 
-    def asked(make: Callable[[], str], least: int) -> Callable[[], None]:
+    def build_request(make: Callable[[], str], least: int) -> Callable[[], None]:
         def call() -> None:
             status, body = ask(connection, make())
             if status != 200 or body.count(b"\n") < least:
@@ -99,7 +99,7 @@ def _journey(server: Server, name: str) -> Journey:
     times = 200 if many == 1 else 15
     found, cpu = [], []
     for make, least in ((links, 6 * many), (rows, many)):
-        call = asked(make, least)
+        call = build_request(make, least)
         median(call, 1, warm=5)
         before = spent(server.pids)
         found.append(median(call, times, warm=0))

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from bench.measure import CACHE, Journey, against, served
+from bench.measure import CACHE, Journey, against, serve_site
 
 SITE = CACHE / "site-maps"
 OUTLINES = 100_000
@@ -50,8 +50,8 @@ def run(*, only: str = "") -> Iterator[Journey]:
         return
     from playwright.sync_api import sync_playwright
 
-    made()
-    with served(SITE) as server, sync_playwright() as playwright:
+    make_site()
+    with serve_site(SITE) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         address = f"http://127.0.0.1:{server.port}/collections/places/main?_map=1"
         with_all, with_none = zip(
@@ -101,7 +101,7 @@ def outlines(number: int) -> str:
     })  # fmt: skip
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / "made-1").exists():
         return

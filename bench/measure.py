@@ -96,7 +96,7 @@ def pairs(first: Callable[[], float], second: Callable[[], float], times: int) -
     return statistics.median(a), statistics.median(b), statistics.median(x / y for x, y in zip(a, b, strict=True))
 
 
-def timed(call: Callable[[], object]) -> float:
+def measure_seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
@@ -128,7 +128,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,)) -> Iterator[Server]:
+def serve_site(site: Path, *, workers: int = 2, program: Sequence[object] = (HVEN,)) -> Iterator[Server]:
     """Run ``hven serve`` until the block ends; waits for the first answer."""
     port = free_port()
     begun = time.perf_counter()
@@ -185,11 +185,11 @@ def pss(pids: list[int]) -> float:
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1])
-            total -= _mapped(pid)
+            total -= _read_mapped_kilobytes(pid)
     return total / 1024
 
 
-def _mapped(pid: int) -> int:
+def _read_mapped_kilobytes(pid: int) -> int:
     """PSS of mapped snapshot files, kB."""
     inside = False
     found = 0

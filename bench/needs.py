@@ -29,7 +29,7 @@ class Lacking(SystemExit):
     """Something is missing; the text says what, and the remedy."""
 
 
-def there(what: str) -> bool:
+def is_available(what: str) -> bool:
     """Tell whether this machine has it."""
     if what == "root":
         return os.geteuid() == 0
@@ -41,12 +41,12 @@ def there(what: str) -> bool:
 
 def need(group: str, things: Iterable[str]) -> None:
     """End with a sentence if anything is missing."""
-    missing = [f"{what} ({THINGS[what]})" for what in things if not there(what)]
+    missing = [f"{what} ({THINGS[what]})" for what in things if not is_available(what)]
     if missing:
         raise Lacking(f"bench {group} needs {', '.join(missing)}")
 
 
-def asked(needs: Mapping[str, tuple[str, ...]], only: str) -> list[str]:
+def list_needs(needs: Mapping[str, tuple[str, ...]], only: str) -> list[str]:
     """Give what the journeys need whose name has a word in it; (): all of a group do."""
     return [
         what for what, journeys in needs.items() if not only or not journeys or any(only in name for name in journeys)

@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 
 from bench import footprints, peer, postgres, tapclient
-from bench.measure import CACHE, Journey, against, served
+from bench.measure import CACHE, Journey, against, serve_site
 
 SITE = CACHE / "site-postgres-footprints"
 NAMESPACE = "bench_outlines"
@@ -50,16 +50,16 @@ CREATE INDEX ON raw.polygons USING gist (s_region);
 """
 
 
-def asked(only: str) -> bool:
+def is_selected(only: str) -> bool:
     """Tell whether one of these journeys is meant."""
     return any(only in name for name in NAMES)
 
 
 def journeys(port: int, only: str) -> Iterator[Journey]:
     """Ask for footprints: the service, psql and ``/health`` in turns; both must know the same."""
-    file = footprints.drawn()
-    postgres.published(SITE, {"fields": (DESCRIPTOR, file, "postgres")}, NAMESPACE)
-    loaded(port, file)
+    file = footprints.draw_polygons()
+    postgres.publish_collections(SITE, {"fields": (DESCRIPTOR, file, "postgres")}, NAMESPACE)
+    load_polygons(port, file)
     lon, lat = footprints.positions(np.random.default_rng(7), 5_000)
     some = np.abs(lat) < 80.0
     places = itertools.cycle(zip(lon[some].tolist(), lat[some].tolist(), strict=True))
@@ -67,7 +67,7 @@ def journeys(port: int, only: str) -> Iterator[Journey]:
         ("fields.main", BOTH.format("fields.main")),
         ("raw.polygons", BOTH.format("raw.polygons")),
     )
-    with served(SITE) as server, contextlib.closing(postgres.Psql(port, NAMESPACE, "s_region")) as psql:
+    with serve_site(SITE) as server, contextlib.closing(postgres.Psql(port, NAMESPACE, "s_region")) as psql:
         client = tapclient.Client(f"http://127.0.0.1:{server.port}/tap")
         there = tapclient.Client(f"http://127.0.0.1:{server.port}")
         for name, (query, table), (raw, other) in (
@@ -77,8 +77,8 @@ def journeys(port: int, only: str) -> Iterator[Journey]:
         ):
             if only not in name:
                 continue
-            rows = same(client, psql, lambda place: query.format(table, *place), lambda place: raw.format(other, *place), list(itertools.islice(places, 60)))  # noqa: B023  # fmt: skip
-            took, known, health = postgres.in_turns(
+            rows = compare_answers(client, psql, lambda place: query.format(table, *place), lambda place: raw.format(other, *place), list(itertools.islice(places, 60)))  # noqa: B023  # fmt: skip
+            took, known, health = postgres.measure_in_turns(
                 [
                     lambda: client.sync(query.format(table, *next(places)), "csv"),  # noqa: B023
                     lambda: psql.copy(raw.format(other, *next(places))),  # noqa: B023
@@ -89,7 +89,7 @@ def journeys(port: int, only: str) -> Iterator[Journey]:
             yield against(name, took, known + health, GOALS[name] / KNOWN, unit="ms", note=note)
 
 
-def same(
+def compare_answers(
     client: tapclient.Client,
     psql: postgres.Psql,
     query: Callable[[tuple[float, float]], str],
@@ -110,7 +110,7 @@ def same(
     return f"{rows / len(places):.1f} rows, the same ones but for {len(without)} polygons that pgSphere refuses"
 
 
-def loaded(port: int, file: Path) -> None:
+def load_polygons(port: int, file: Path) -> None:
     """Load the polygons into a table of pgSphere's, once."""
     psql = [peer.BINARIES / "psql", "-h", "127.0.0.1", "-p", str(port), "-U", peer.OWNER, "-d", "hven", "-qX", "-v", "ON_ERROR_STOP=1"]  # fmt: skip
     if peer.did([*psql, "-Atc", "SELECT to_regclass('raw.polygons')"], 60).strip():
@@ -129,4 +129,4 @@ def loaded(port: int, file: Path) -> None:
     texts.unlink()
 
 
-__all__ = ["NAMES", "asked", "journeys"]
+__all__ = ["NAMES", "is_selected", "journeys"]

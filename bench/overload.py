@@ -27,7 +27,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 
-from bench.measure import CACHE, Journey, against, served
+from bench.measure import CACHE, Journey, against, serve_site
 from hven.model import deadlines
 from hven.testing.site import build_table_from_arrow, open_tiny_site
 
@@ -41,10 +41,10 @@ ROUNDS = 3
 TIMES = 6.0  # as many dear queries as the service can answer
 IDLE = 10_000  # connections
 PARTS = {
-    "beside": ("overload.cones", "overload.cheap", "overload.told", "overload.broken", "overload.fair"),
-    "among": ("overload.idle",),
-    "quiet": ("overload.quiet.accepted", "overload.quiet.refused", "overload.quiet.closed"),
-    "foreign": (
+    "measure_fairness": ("overload.cones", "overload.cheap", "overload.told", "overload.broken", "overload.fair"),
+    "measure_among_idle": ("overload.idle",),
+    "measure_quiet_clients": ("overload.quiet.accepted", "overload.quiet.refused", "overload.quiet.closed"),
+    "measure_beside_foreign_load": (
         "overload.foreign.accepted",
         "overload.foreign.refused",
         "overload.foreign.closed",
@@ -110,16 +110,16 @@ async def ask(port: int, path: str, heard: Heard, *, address: str = "127.0.0.1")
     return status
 
 
-async def closed(port: int, path: Callable[[], str], *, clients: int, seconds: float) -> tuple[float, Heard]:
+async def run_closed_loop(port: int, path: Callable[[], str], *, clients: int, seconds: float) -> tuple[float, Heard]:
     """Ask with so many clients that wait for their answers; give answers a second: the capacity."""
     heard = Heard()
     begun = time.perf_counter()
 
-    async def one() -> None:
+    async def ask_until_end() -> None:
         while time.perf_counter() - begun < seconds:
             await ask(port, path(), heard)
 
-    await asyncio.gather(*(one() for _ in range(clients)))
+    await asyncio.gather(*(ask_until_end() for _ in range(clients)))
     return heard.count(200) / (time.perf_counter() - begun), heard
 
 
@@ -149,7 +149,7 @@ async def idle(port: int, number: int) -> AsyncIterator[list[tuple[asyncio.Strea
     held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     slots = asyncio.Semaphore(64)
 
-    async def one(n: int) -> None:
+    async def hold_connection(n: int) -> None:
         async with slots:
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
                 async with asyncio.timeout(PATIENCE):
@@ -160,7 +160,7 @@ async def idle(port: int, number: int) -> AsyncIterator[list[tuple[asyncio.Strea
                     await pair[0].readuntil(b"\r\n\r\n")
                     held.append(pair)
 
-    await asyncio.gather(*(one(n) for n in range(number)))
+    await asyncio.gather(*(hold_connection(n) for n in range(number)))
     try:
         yield held
     finally:
@@ -217,7 +217,7 @@ async def manners(port: int, seconds: float) -> Heard:
     return heard
 
 
-def told(name: str, heard: Heard) -> None:
+def print_outcome(name: str, heard: Heard) -> None:
     """Print what came of the requests of one kind."""
     answered, refused = heard.seconds.get(200, [math.nan]), heard.seconds.get(REFUSED, [math.nan])
     print(
@@ -259,17 +259,17 @@ def dear_client() -> Iterator[Callable[[int, float, float], Awaitable[Heard]]]:
         )
 
 
-async def beside(port: int) -> AsyncIterator[Journey]:
+async def measure_fairness(port: int) -> AsyncIterator[Journey]:
     """Measure cheap requests alone and beside a crowd of dear ones, and what the crowd is told."""
     with reader() as cones_of:
-        async for journey in _beside(port, cones_of):
+        async for journey in _measure_fairness(port, cones_of):
             yield journey
 
 
-async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]]) -> AsyncIterator[Journey]:
+async def _measure_fairness(port: int, cones_of: Callable[[int, float], Awaitable[Heard]]) -> AsyncIterator[Journey]:
     await cones_of(port, 2)
-    capacity, heard = await closed(port, dear, clients=4, seconds=SECONDS)
-    told(f"dear, {capacity:.1f}/s", heard)
+    capacity, heard = await run_closed_loop(port, dear, clients=4, seconds=SECONDS)
+    print_outcome(f"dear, {capacity:.1f}/s", heard)
     rate = max(capacity, 1.0) * TIMES
     rounds, every = list[tuple[float, float]](), [heard]
     probes, dears = Heard(), Heard()
@@ -286,7 +286,7 @@ async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]])
             ("cheap beside", others),
             (f"dear, {rate:.0f}/s", crowded),
         ):
-            told(name, each)
+            print_outcome(name, each)
         rounds.append((cones.at(0.95) * 1e3, alone.at(0.95) * 1e3))
         every += alone, cones, others, crowded
         probes.add(others)
@@ -309,7 +309,7 @@ async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]])
         manners(port, SECONDS),
     )
     for name, each in (("dear, modest", modest), ("dear, greedy", greedy), ("on and off", polite)):
-        told(name, each)
+        print_outcome(name, each)
     every += modest, greedy, polite
     broken = sum(each.count(RESET) + each.count(LATE) + each.untold for each in every)
     yield against(
@@ -332,7 +332,7 @@ async def _beside(port: int, cones_of: Callable[[int, float], Awaitable[Heard]])
     )
 
 
-async def among(port: int) -> AsyncIterator[Journey]:
+async def measure_among_idle(port: int) -> AsyncIterator[Journey]:
     """Measure cones beside idle connections, between two measures without them."""
     before = await crowd(port, cone, rate=20, seconds=SECONDS)
     async with idle(port, IDLE) as held:
@@ -340,7 +340,7 @@ async def among(port: int) -> AsyncIterator[Journey]:
         number = len(held)
     after = await crowd(port, cone, rate=20, seconds=SECONDS)
     for name, heard in (("cones before", before), (f"{number} idle", cones), ("cones after", after)):
-        told(name, heard)
+        print_outcome(name, heard)
     alone = statistics.mean((before.at(0.95), after.at(0.95)))
     yield against(
         "overload.idle", cones.at(0.95) * 1e3, alone * 1e3, 1.2, unit="ms", note=f"p95 beside {number} idle connections"
@@ -360,7 +360,7 @@ def foreign_load(number: int, seconds: float) -> Iterator[None]:
             process.wait()
 
 
-async def _under_crowd(
+async def _run_under_crowd(
     port: int,
     cones_of: Callable[[int, float], Awaitable[Heard]],
     dears_of: Callable[[int, float, float], Awaitable[Heard]],
@@ -368,42 +368,40 @@ async def _under_crowd(
 ) -> tuple[Heard, Heard]:
     """Send six times the dear queries that were answered, and cones beside them."""
     cones, dears = await asyncio.gather(cones_of(port, SECONDS), dears_of(port, max(capacity, 1.0) * TIMES, SECONDS))
-    told("cones beside", cones)
-    told("dear", dears)
+    print_outcome("cones beside", cones)
+    print_outcome("dear", dears)
     return cones, dears
 
 
-def _closed_without_answer(*every: Heard) -> int:
+def _count_unanswered(*every: Heard) -> int:
     return sum(each.count(RESET) + each.count(LATE) + each.untold for each in every)
 
 
-async def quiet(port: int) -> AsyncIterator[Journey]:
+async def measure_quiet_clients(port: int) -> AsyncIterator[Journey]:
     """Measure what is accepted and what is refused with nothing else on the machine."""
     with reader() as cones_of, dear_client() as dears_of:
         await asyncio.gather(cones_of(port, 2), dears_of(port, 1, 2))
-        capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
+        capacity, _ = await run_closed_loop(port, dear, clients=4, seconds=SECONDS / 2)
         idle_cones = await cones_of(port, SECONDS)
-        cones, dears = await _under_crowd(port, cones_of, dears_of, capacity)
+        cones, dears = await _run_under_crowd(port, cones_of, dears_of, capacity)
     yield against(
         "overload.quiet.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 3.0, unit="ms",
         note="p95 of cones beside 6 times the dear queries, against those without",
     )  # fmt: skip
     yield against("overload.quiet.refused", dears.at(0.95, REFUSED) * 1e3, 100.0, 1.0, unit="ms", note="p95 of the 503")
-    yield against(
-        "overload.quiet.closed", _closed_without_answer(cones, dears), 1.0, 0.0, unit="", note="without an answer"
-    )
+    yield against("overload.quiet.closed", _count_unanswered(cones, dears), 1.0, 0.0, unit="", note="without an answer")
 
 
-async def foreign(port: int) -> AsyncIterator[Journey]:
+async def measure_beside_foreign_load(port: int) -> AsyncIterator[Journey]:
     """Measure the same beside 16 busy processes of somebody else. The idle figure is taken before they begin."""
     log = CACHE / "server.log"
     before = log.read_text(errors="replace").count(KILLED)
     with reader() as cones_of, dear_client() as dears_of:
         await asyncio.gather(cones_of(port, 2), dears_of(port, 1, 2))
-        capacity, _ = await closed(port, dear, clients=4, seconds=SECONDS / 2)
+        capacity, _ = await run_closed_loop(port, dear, clients=4, seconds=SECONDS / 2)
         idle_cones = await cones_of(port, SECONDS)
         with foreign_load(FOREIGN, LONGEST):
-            cones, dears = await _under_crowd(port, cones_of, dears_of, capacity)
+            cones, dears = await _run_under_crowd(port, cones_of, dears_of, capacity)
     yield against(
         "overload.foreign.accepted", cones.at(0.95) * 1e3, idle_cones.at(0.95) * 1e3, 5.0, unit="ms",
         note=f"p95 of cones beside 6 times the dear queries and {FOREIGN} busy processes, against those without",
@@ -412,7 +410,7 @@ async def foreign(port: int) -> AsyncIterator[Journey]:
         "overload.foreign.refused", dears.at(0.95, REFUSED) * 1e3, 1000.0, 1.0, unit="ms", note="p95 of the 503"
     )
     yield against(
-        "overload.foreign.closed", _closed_without_answer(cones, dears), 1.0, 0.0, unit="", note="without an answer"
+        "overload.foreign.closed", _count_unanswered(cones, dears), 1.0, 0.0, unit="", note="without an answer"
     )
     killed = log.read_text(errors="replace").count(KILLED) - before
     yield against("overload.foreign.killed", killed, 1.0, 0.0, unit="", note="workers that were killed")
@@ -442,11 +440,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         with open_tiny_site(Path(directory), {"big.main": (table, rows)}):
             pass
         (Path(directory) / "hven.toml").write_text('name = "overload"\n')
-        with served(Path(directory)) as server:
-            for part in (beside, among, quiet, foreign):
+        with serve_site(Path(directory)) as server:
+            for part in (measure_fairness, measure_among_idle, measure_quiet_clients, measure_beside_foreign_load):
                 if not only or any(only in name for name in PARTS[part.__name__]):
-                    yield from asyncio.run(_all(part(server.port)))
+                    yield from asyncio.run(_collect_journeys(part(server.port)))
 
 
-async def _all(journeys: AsyncIterator[Journey]) -> list[Journey]:
+async def _collect_journeys(journeys: AsyncIterator[Journey]) -> list[Journey]:
     return [journey async for journey in journeys]

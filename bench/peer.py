@@ -26,9 +26,9 @@ from pathlib import Path
 import duckdb
 
 from bench import data, tap, tapclient, tapjourneys
-from bench.foundation import SITE, STARS, ingested, ready, site_of
-from bench.measure import CACHE, HVEN, descendants, free_port, served
-from bench.needs import asked, need
+from bench.foundation import SITE, STARS, measure_ingest, ready, site_of
+from bench.measure import CACHE, HVEN, descendants, free_port, serve_site
+from bench.needs import list_needs, need
 
 # python3-gavo has all of DaCHS; gavodachs2-server only adds an init script, and a postinst that needs a running system PostgreSQL
 PACKAGES = ("python3-gavo", "postgresql-15-pgsphere", "postgresql-15-q3c")
@@ -331,9 +331,9 @@ def ours(csv: Path, rows: int) -> Iterator[tapclient.Service]:
             [HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True
         ).stdout
         if '"tycho.main"' not in status:
-            ingested(site, "tycho")
-    with served(site) as server:
-        yield tap.of_server(server)
+            measure_ingest(site, "tycho")
+    with serve_site(site) as server:
+        yield tap.build_service(server)
 
 
 def main() -> int:
@@ -355,7 +355,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="remove the scratch directory first")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
-    need("peer", ["root", *asked(tap.NEEDS, options.only)])
+    need("peer", ["root", *list_needs(tap.NEEDS, options.only)])
     csv = data.tycho_csv()
     CACHE.mkdir(parents=True, exist_ok=True)
     if options.fresh:
@@ -367,7 +367,7 @@ def main() -> int:
             us = [stack.enter_context(ours(csv, options.rows))]
             if options.postgres:
                 us.append(stack.enter_context(ours_there(csv, options.rows, peer.database, options.scratch)))
-            found = compared(us, peer, options)
+            found = compare_services(us, peer, options)
     except (PeerError, tapclient.TapError) as error:
         print(f"the peer cannot be measured here: {error}", file=sys.stderr)
         return 2
@@ -390,18 +390,20 @@ def ours_there(csv: Path, rows: int, port: int, scratch: Path) -> Iterator[tapcl
     site, file = postgres.SITE, csv
     if rows != data.TYCHO_ROWS:
         site, file = CACHE / f"site-postgres-{rows}", CACHE / f"tycho2-{rows}.csv"
-    postgres.published(
+    postgres.publish_collections(
         site, {"tycho": (STARS, file, "postgres")}, "bench_postgres" if rows == data.TYCHO_ROWS else f"bench_{rows}"
     )
-    with served(site) as server:
-        here = tap.of_server(server)
+    with serve_site(site) as server:
+        here = tap.build_service(server)
         postmaster = int((scratch / "cluster" / "postmaster.pid").read_text().split()[0])
         yield dataclasses.replace(
             here, name="Hven on PostgreSQL", pids=lambda: [*server.pids, postmaster, *descendants(postmaster)]
         )
 
 
-def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Namespace) -> dict[str, dict[str, object]]:
+def compare_services(
+    us: Sequence[tapclient.Service], peer: Peer, options: argparse.Namespace
+) -> dict[str, dict[str, object]]:
     """Run each journey on all, one after the other, and print a row per figure."""
     them = tapclient.Service(url=f"http://127.0.0.1:{peer.port}/tap", name="DaCHS", pids=peer.everybody)
     print(
@@ -414,14 +416,14 @@ def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Name
     )
     rows: dict[str, dict[str, object]] = {}
     sides = (*us, them)
-    plans = [tapjourneys.planned(side, quick=options.quick) for side in sides]
+    plans = [tapjourneys.plan_journeys(side, quick=options.quick) for side in sides]
     if len({plan.rows for plan in plans}) > 1:
         raise PeerError(
             "; ".join(f"{side.name} has {plan.rows:,} stars" for side, plan in zip(sides, plans, strict=True))
         )
     memories = [tapjourneys.Memory(side.pids) for side in sides]
     for journey in tapjourneys.JOURNEYS:
-        if not tapjourneys.wanted(journey, options.only):
+        if not tapjourneys.is_wanted(journey, options.only):
             continue
         found = []
         for side, memory in zip(sides, memories, strict=True):
@@ -429,7 +431,7 @@ def compared(us: Sequence[tapclient.Service], peer: Peer, options: argparse.Name
             found.append(
                 {
                     figure.name: figure
-                    for figure in tapjourneys.measured(journey, side, plans[0], memory)
+                    for figure in tapjourneys.run_journey(journey, side, plans[0], memory)
                     if options.only in figure.name
                 }
             )
@@ -452,7 +454,7 @@ def _rows(sides: Sequence[dict[str, tapclient.Figure]], rows: dict[str, dict[str
             for side in mine
         ]
         ahead = None if any(math.isnan(ratio) for ratio in ratios) else all((ratio > 1) == higher for ratio in ratios)
-        shown = " ".join(_shown(side, name) for side in sides)
+        shown = " ".join(_format_figure(side, name) for side in sides)
         notes = "  |  ".join(dict.fromkeys(figure.note for figure in known if figure.note))
         print(f"{name:<18} {shown} {unit:<4} {' '.join(f'{ratio:>10.3g}' for ratio in ratios)}  {notes}", flush=True)
         rows[name] = {
@@ -466,7 +468,7 @@ def _rows(sides: Sequence[dict[str, tapclient.Figure]], rows: dict[str, dict[str
             }
 
 
-def _shown(side: dict[str, tapclient.Figure], name: str) -> str:
+def _format_figure(side: dict[str, tapclient.Figure], name: str) -> str:
     """Write a figure; what failed took the rest of its journey with it."""
     if name in side and side[name].known is not None:
         return f"{side[name].value:>11.4g}"

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from bench import finding, maps, sights
-from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served, timed
+from bench.measure import CACHE, HVEN, Journey, Server, against, measure_seconds, median, pairs, serve_site
 from bench.strips import strips
 
 SITE = CACHE / "site-portal"
@@ -107,19 +107,19 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         return
     if only and only.startswith(("portal.strip", "strip")):
         return
-    made(SITE)
+    make_site(SITE)
     if not only or only in "portal.tree.counting":
-        yield counted()
-    with served(SITE) as server:
+        yield measure_tree_count()
+    with serve_site(SITE) as server:
         connection = server.connect()
         until_counted(connection)
         yield from alone(server, connection, only)
-        yield from seen(server, only)
-        yield from together(server, only)
+        yield from measure_pages_in_chromium(server, only)
+        yield from measure_visitors(server, only)
     yield from sights.run(only=only)
 
 
-def made(site: Path) -> None:
+def make_site(site: Path) -> None:
     """Make the site once: regions, and records of seven missions, which are as uneven as real ones."""
     if (site / STATE).exists():
         return
@@ -155,16 +155,16 @@ def made(site: Path) -> None:
     (site / STATE).write_text("")
 
 
-def got(connection: http.client.HTTPConnection, path: str) -> Any:
+def fetch_page(connection: http.client.HTTPConnection, path: str) -> Any:
     """Ask and check: an answer that is an error is no answer, however quick."""
     accepted = "application/json" if "/collections/regions/main/" in path or path == "/tree" else "text/html"
-    status, body = _got(connection, path, {"accept-encoding": "gzip", "accept": accepted})
+    status, body = _send_request(connection, path, {"accept-encoding": "gzip", "accept": accepted})
     if status != 200:
         raise RuntimeError(f"{path}: {status} {body[:300]!r}")
     return body
 
 
-def _got(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+def _send_request(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
     """Ask; the server closes connections that were idle for long, as this one was while DuckDB was asked."""
     try:
         connection.request("GET", path, headers=headers)
@@ -178,8 +178,8 @@ def _got(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
     return answer.status, answer.read()
 
 
-def told(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
-    status, body = _got(connection, path, {"accept": "application/json"})
+def fetch_json(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
+    status, body = _send_request(connection, path, {"accept": "application/json"})
     found: dict[str, Any] = json.loads(body)
     if status != 200:
         raise RuntimeError(f"{path}: {status} {found}")
@@ -189,7 +189,7 @@ def told(connection: http.client.HTTPConnection, path: str) -> dict[str, Any]:
 def until_counted(connection: http.client.HTTPConnection) -> None:
     """Wait until the server has counted its tree, which it does by itself when it starts; and see that the tree is whole."""
     for _ in range(4):  # both processes
-        found = told(connection, "/tree")
+        found = fetch_json(connection, "/tree")
         if found["rows"] != ROWS + RECORDS:
             raise RuntimeError(f"the tree has {found['rows']} rows")
 
@@ -230,11 +230,11 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
             continue
         _right(connection, name, path())
         begun = _cpu(server)
-        found = median(lambda path=path: got(connection, path()), 17, 3) * 1e3
+        found = median(lambda path=path: fetch_page(connection, path()), 17, 3) * 1e3
         cpu = (_cpu(server) - begun) / 20 * 1e3
         yield against(f"portal.{name}", found, MS[name], 1.0, unit="ms", note=f"{cpu:.0f} ms of processors")
         if name in OF_HEALTH:
-            health = median(lambda: got(connection, "/health/live"), 30, 5) * 1e3
+            health = median(lambda: fetch_page(connection, "/health/live"), 30, 5) * 1e3
             yield against(
                 f"portal.{name}.beside", found, health, OF_HEALTH[name], unit="ms", note="beside /health/live"
             )
@@ -248,7 +248,7 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
                 note="of processors, beside DuckDB over a table of its own",
             )
     if not only or only in "portal.tree":
-        found = median(lambda: got(connection, "/tree"), 15, 3) * 1e3
+        found = median(lambda: fetch_page(connection, "/tree"), 15, 3) * 1e3
         yield against(
             "portal.tree",
             found,
@@ -261,10 +261,11 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
         limits = itertools.count(20_000)
         begun = _cpu(server)
         found = (
-            median(lambda: got(connection, f"/collections/archive/records/facets?size=..{next(limits)}"), 7, 3) * 1e3
+            median(lambda: fetch_page(connection, f"/collections/archive/records/facets?size=..{next(limits)}"), 7, 3)
+            * 1e3
         )
         cpu = (_cpu(server) - begun) / 10 * 1e3
-        answer = told(connection, f"/collections/archive/records/facets?size=..{next(limits)}")["facets"]
+        answer = fetch_json(connection, f"/collections/archive/records/facets?size=..{next(limits)}")["facets"]
         if len(answer) != 3 or any(one["exact"] for one in answer):
             raise RuntimeError(f"choices of 21.7 M rows: {[(one['column'], one['exact']) for one in answer]}")
         yield against(
@@ -276,8 +277,8 @@ def alone(server: Server, connection: http.client.HTTPConnection, only: str) -> 
             note=f"{cpu:.0f} ms of processors; two thirds of the rows; marked as estimates",
         )
         rare = (f"size={next(limits) % 30_000}" for _ in itertools.count())
-        found = median(lambda: got(connection, f"/collections/archive/records/facets?{next(rare)}"), 7, 3) * 1e3
-        answer = told(connection, f"/collections/archive/records/facets?{next(rare)}")["facets"]
+        found = median(lambda: fetch_page(connection, f"/collections/archive/records/facets?{next(rare)}"), 7, 3) * 1e3
+        answer = fetch_json(connection, f"/collections/archive/records/facets?{next(rare)}")["facets"]
         if not all(one["exact"] for one in answer):
             raise RuntimeError("few rows were not counted exactly")
         yield against(
@@ -302,7 +303,7 @@ def _cpu(server: Server) -> float:
 def _right(connection: http.client.HTTPConnection, name: str, path: str) -> None:
     """Check an answer before it is timed."""
     if name.startswith("rows"):
-        found = told(connection, path)
+        found = fetch_json(connection, path)
         if (
             len(found["rows"]) != 100
             or found["faults"]
@@ -311,10 +312,10 @@ def _right(connection: http.client.HTTPConnection, name: str, path: str) -> None
         ):
             raise RuntimeError(f"{path}: {len(found['rows'])} rows of {found['total']}, {found['faults']}")
     elif name == "facets":
-        found = told(connection, path)
+        found = fetch_json(connection, path)
         if len(found["facets"]) < 3:
             raise RuntimeError(f"{path}: {[one['column'] for one in found['facets']]}")
-    elif name == "histogram" and sum(told(connection, path)["counts"]) < 1000:
+    elif name == "histogram" and sum(fetch_json(connection, path)["counts"]) < 1000:
         raise RuntimeError(f"{path}: no rows")
 
 
@@ -349,7 +350,7 @@ class Raw:
         return (time.process_time() - begun) / times * 1e3
 
 
-def counted() -> Journey:
+def measure_tree_count() -> Journey:
     """Count the tree in this process, from nothing."""
     from hven.model import settings
     from hven.portal._explore.count_trees import CountTreeCache
@@ -388,7 +389,7 @@ def counted() -> Journey:
                 ).fetchall()
 
             count(), raw()
-            found, beside, ratio = pairs(lambda: timed(count) * 1e3, lambda: timed(raw) * 1e3, 3)
+            found, beside, ratio = pairs(lambda: measure_seconds(count) * 1e3, lambda: measure_seconds(raw) * 1e3, 3)
     return Journey(
         name="portal.tree.counting",
         value=found,
@@ -421,7 +422,7 @@ def _first(tables: list[Any]) -> Any:
 # --- a browser -------------------------------------------------------------------------------------------------
 
 
-def seen(server: Server, only: str) -> Iterator[Journey]:
+def measure_pages_in_chromium(server: Server, only: str) -> Iterator[Journey]:
     """Open pages in Chromium with nothing remembered: bytes over the wire, and first contentful paint."""
     if only and not any(only in name for name in NEEDS["chromium"] if name != "portal.map.moving"):
         return
@@ -467,7 +468,7 @@ ROUNDS = 4
 LEAST = 20.0  # ms: a step that is quicker counts as this long, nobody sees less
 
 
-def together(server: Server, only: str) -> Iterator[Journey]:
+def measure_visitors(server: Server, only: str) -> Iterator[Journey]:
     """Let ten visitors do what one does: medians of each step beside those of a visitor who is alone before and after; the worst counts."""
     if only and only not in "portal.visitors":
         return
@@ -505,7 +506,7 @@ def visits(server: Server, number: int, seed: int) -> dict[str, list[float]]:
             for turn in range(ROUNDS + 1):
                 for name, path in doing.items():
                     begun = time.perf_counter()
-                    got(connection, path())
+                    fetch_page(connection, path())
                     if turn:  # the first round warms up
                         times.setdefault(name, []).append((time.perf_counter() - begun) * 1e3)
                     time.sleep(pause.uniform(*PAUSE) if number > 1 else 0.05)

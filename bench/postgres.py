@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 
 from bench import data, foundation, peer, tap, tapclient, tapjourneys
-from bench.measure import CACHE, HVEN, Journey, against, free_port, served
+from bench.measure import CACHE, HVEN, Journey, against, free_port, serve_site
 
 SITE = CACHE / "site-postgres"
 MIXED = CACHE / "site-mixed"
@@ -145,7 +145,7 @@ def prepare(port: int) -> None:
     os.environ[DATABASE] = f"postgresql://{peer.OWNER}@127.0.0.1:{port}/hven"
 
 
-def published(site: Path, collections: dict[str, tuple[str, Path, str]], namespace: str) -> dict[str, float]:
+def publish_collections(site: Path, collections: dict[str, tuple[str, Path, str]], namespace: str) -> dict[str, float]:
     """Make a site and ingest what is not published yet: collection -> (descriptor, file, engine); gives seconds of each ingest."""
     for name, (text, file, engine) in collections.items():
         said = f"engine: {engine}\n"
@@ -159,7 +159,7 @@ def published(site: Path, collections: dict[str, tuple[str, Path, str]], namespa
     status = subprocess.run(
         [HVEN, "status", "--json", "--site", site], check=True, capture_output=True, text=True
     ).stdout
-    return {name: foundation.ingested(site, name) for name in collections if f'"{name}.main"' not in status}
+    return {name: foundation.measure_ingest(site, name) for name in collections if f'"{name}.main"' not in status}
 
 
 def sites() -> dict[str, Path]:
@@ -177,7 +177,7 @@ def sites() -> dict[str, Path]:
             engines,
             strict=True,
         )
-        published(site, {word: (text, file, engine) for word, text, file, engine in files}, f"bench_{name}")
+        publish_collections(site, {word: (text, file, engine) for word, text, file, engine in files}, f"bench_{name}")
         found[name] = site
     return found
 
@@ -231,7 +231,7 @@ class Psql:
         self._process.wait(10)
 
 
-class Beside:
+class PsqlReference:
     """The work of the journeys, done by psql.
 
     Attributes
@@ -258,7 +258,7 @@ Work = Callable[[], object]
 ROUNDS, EACH = 40, 10  # of what is asked in turns
 
 
-def in_turns(works: Sequence[Work]) -> list[float]:
+def measure_in_turns(works: Sequence[Work]) -> list[float]:
     """Do each work some times, then the next; give the median ms of each."""
     for work in works:
         tapjourneys.median_of(work, 1, 20)
@@ -298,9 +298,9 @@ def works(
 
     @functools.cache
     def hundred_thousand() -> Work:
-        return uploading(tapjourneys.with_stars(service, plan, tapjourneys.MANY))
+        return uploading(tapjourneys.choose_stars(service, plan, tapjourneys.MANY))
 
-    def many() -> None:
+    def query_many() -> None:
         hundred_thousand()()
 
     def upload(rows: bytes) -> None:
@@ -325,7 +325,7 @@ def works(
         "group": (lambda: psql.copy(f"SELECT {service.group}, count(*) FROM {table} GROUP BY {service.group}"), 9, 2),
         "top10.unindexed": (lambda: psql.copy(top(service.unindexed)), 9, 2),
         "upload": (uploading(plan), 5, 1),
-        "upload.many": (many, 3, 1),
+        "upload.many": (query_many, 3, 1),
         "dump": (
             lambda: psql.copy(f"SELECT {service.columns} FROM {table} LIMIT {min(tapjourneys.DUMPED, plan.rows)}"),
             5,
@@ -352,7 +352,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         return
     word = only.removeprefix("postgres.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped
-    if outlines.asked(only):
+    if outlines.is_selected(only):
         with database() as port:
             yield from outlines.journeys(port, only)
     if only and not any(only in name for name in NEEDS["root"] if name not in outlines.NAMES):
@@ -371,18 +371,18 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 
 def journeys(site: Path, port: int, only: str) -> Iterator[Journey]:
     """Run the TAP journeys over PostgreSQL, each beside psql, or beside what `bench tap` has where psql does nothing alike."""
-    with served(site) as server, contextlib.ExitStack() as stack:
-        service = tap.of_server(server)
-        plan = tapjourneys.planned(service)
+    with serve_site(site) as server, contextlib.ExitStack() as stack:
+        service = tap.build_service(server)
+        plan = tapjourneys.plan_journeys(service)
         psql = stack.enter_context(contextlib.closing(Psql(port, "bench_postgres")))
-        beside = Beside(psql, service, plan)
+        beside = PsqlReference(psql, service, plan)
         there = tapclient.Client(f"http://127.0.0.1:{server.port}")
         found = {"bound": tap.BOUND_MIB, "slow.bound": tap.SLOW_MIB + STREAMS_MIB}
         references = tap.References(service, plan, site, data.tycho_csv(), found)
         for figure in tapjourneys.figures(service, plan, only=only):
             # its answer is known to be right: now in turns
             if figure.known is not None and figure.name in beside.small:
-                ours, theirs, health = in_turns([*beside.small[figure.name], lambda: there.get(service.health)])
+                ours, theirs, health = measure_in_turns([*beside.small[figure.name], lambda: there.get(service.health)])
                 note = f"psql {theirs:.2f} ms + /health {health:.2f} ms, in turns"
                 yield against(f"postgres.{figure.name}", ours, theirs + health, TWICE, unit="ms", note=note)
             elif figure.name in PSQL:
@@ -417,7 +417,7 @@ def journeys(site: Path, port: int, only: str) -> Iterator[Journey]:
                     note=f"beside {CONES:.0f}/s; {figure.note}",
                 )
             else:
-                journey = tap.judged(figure, references, found)
+                journey = tap.judge_figure(figure, references, found)
                 if journey is not None and not figure.name.startswith("cones."):
                     yield against(
                         f"postgres.{figure.name}", journey.value, journey.reference, journey.target, unit=journey.unit, higher=journey.higher, note=journey.note
@@ -430,7 +430,7 @@ def joins(places: dict[str, Path]) -> Iterator[Journey]:
     centres = [(round(draw.uniform(0, 360), 4), round(draw.uniform(-60, 60), 4)) for _ in range(40)]
     answers: dict[str, list[bytes]] = {}
     for name, site in places.items():
-        with served(site) as server:
+        with serve_site(site) as server:
             client = tapclient.Client(f"http://127.0.0.1:{server.port}/tap")
             answers[name] = [
                 b"\n".join(sorted(client.sync(JOIN.format(*centre), "csv").split(b"\n"))) for centre in centres
@@ -456,7 +456,9 @@ def load(port: int) -> Journey:
     psql = [peer.BINARIES / "psql", *place, "-qX", "-v", "ON_ERROR_STOP=1"]
     shutil.rmtree(site, ignore_errors=True)
     peer.did([*psql, "-c", "DROP SCHEMA IF EXISTS bench_loading CASCADE"], 60)  # of a run that was stopped
-    ours = published(site, {"tycho": (foundation.STARS, data.tycho_csv(), "postgres")}, "bench_loading")["tycho"]
+    ours = publish_collections(site, {"tycho": (foundation.STARS, data.tycho_csv(), "postgres")}, "bench_loading")[
+        "tycho"
+    ]
     named = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'bench_loading' AND tablename LIKE 's\\_%'"
     table = peer.did([*psql, "-Atc", named], 60).strip()
     indexes = peer.did(
@@ -497,13 +499,13 @@ def _nameless(indexes: str, table: str) -> list[str]:
 
 def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
     """Restart PostgreSQL while 8 clients ask; seconds from when it is up again until every client has its answers. An error must be a document."""
-    with served(site) as server:
-        service = tap.of_server(server)
-        plan = tapjourneys.planned(service, quick=True)
+    with serve_site(site) as server:
+        service = tap.build_service(server)
+        plan = tapjourneys.plan_journeys(service, quick=True)
         over = threading.Event()
         said: list[tuple[float, int, bool]] = []
 
-        def one(number: int) -> None:
+        def send_queries(number: int) -> None:
             client = tapclient.Client(service.url, seconds=30)
             at = number * 37
             while not over.is_set():
@@ -515,7 +517,7 @@ def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
                 )
                 said.append((time.perf_counter(), answer.status, clean))
 
-        clients = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(8)]
+        clients = [threading.Thread(target=send_queries, args=(number,), daemon=True) for number in range(8)]
         for client in clients:
             client.start()
         time.sleep(2)
@@ -558,4 +560,4 @@ def restart(site: Path, port: int, seconds: float = 12.0) -> Journey:
     )
 
 
-__all__ = ["database", "prepare", "published", "run", "sites"]
+__all__ = ["database", "prepare", "publish_collections", "run", "sites"]

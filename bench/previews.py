@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.measure import CACHE, HVEN, Journey, against, ask, median, pss, served
+from bench.measure import CACHE, HVEN, Journey, against, ask, median, pss, serve_site
 
 SITE = CACHE / "site-previews"
 DESCRIPTOR = """\
@@ -19,7 +19,7 @@ files: ["*.fits", "*.png"]
 NAMES = ("products.preview.warm", "products.preview.cold", "products.preview.large", "products.preview.memory")
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / "done").exists():
         return
@@ -43,13 +43,13 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only and not any(only in name for name in NAMES):
         return
-    made()
+    make_site()
     shutil.rmtree(SITE / "var/previews", ignore_errors=True)
     folder = SITE / "collections/pictures"
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         connection, count = server.connect(), [0]
 
-        def asked(path: str, anew: str = "") -> None:
+        def request_preview(path: str, anew: str = "") -> None:
             count[0] += 1
             status, body = ask(connection, path + (f"&percentile={count[0] * 1e-3:.3f}+99.5" if anew else ""))
             if status != 200 or len(body) < 300:
@@ -63,16 +63,16 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             if only not in name:
                 continue
             if name.endswith("warm"):
-                value = median(lambda: asked(address.format("small.fits")), 200, warm=20)
-                beside = median(lambda: asked("/collections/pictures/files/same.png"), 200, warm=20)
+                value = median(lambda: request_preview(address.format("small.fits")), 200, warm=20)
+                beside = median(lambda: request_preview("/collections/pictures/files/same.png"), 200, warm=20)
                 yield against(name, value * 1000, beside * 1000, 2.0, unit="ms", note="beside a file of its size")
             elif name.endswith("memory"):
                 before = pss(server.pids)
                 for _ in range(10):
-                    asked(address.format("large.fits"), "anew")
+                    request_preview(address.format("large.fits"), "anew")
                 grown = pss(server.pids) - before
                 yield against(name, grown, 200.0, 1.0, unit="MiB", note="of ten thumbnails of 400 MB; at most 200 MiB")
             else:
                 file = "small.fits" if name.endswith("cold") else "large.fits"
-                value = median(lambda file=file: asked(address.format(file), "anew"), 15, warm=3)  # type: ignore[misc]
+                value = median(lambda file=file: request_preview(address.format(file), "anew"), 15, warm=3)  # type: ignore[misc]
                 yield against(name, value * 1000, read(file) * 1000, 6.0, unit="ms", note="beside a raw read")

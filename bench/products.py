@@ -10,7 +10,7 @@ from urllib.parse import quote
 import duckdb
 
 from bench import archives, cadence, cubes, cuts, farcuts, linkedfiles, previews, wholefiles
-from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, served, tap
+from bench.measure import CACHE, HVEN, Journey, Server, against, ask, median, serve_site, tap
 
 SITE = CACHE / "site-products"
 ROWS = 1_000_000
@@ -44,7 +44,7 @@ tables:
 """
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once: a million images, each with two raw files."""
     if (SITE / "done").exists():
         return
@@ -76,11 +76,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     yield from cubes.run(only=only, big=big)
     yield from wholefiles.run(only=only)
     yield from linkedfiles.run(only=only)
-    made()
-    with served(SITE) as server:
+    make_site()
+    with serve_site(SITE) as server:
         for name, path, reference, target, rows in journeys():
             if only in name:
-                yield one(server, name, path, reference, target, rows)
+                yield measure_request(server, name, path, reference, target, rows)
 
 
 def journeys() -> Iterator[tuple[str, Callable[[int], str], Callable[[int], str], float, int]]:
@@ -92,7 +92,7 @@ def journeys() -> Iterator[tuple[str, Callable[[int], str], Callable[[int], str]
     def links(n: int) -> str:
         return f"/datalink/images.main?RESPONSEFORMAT=csv&ID={key(n)}"
 
-    def many(n: int) -> str:
+    def build_many_path(n: int) -> str:
         return "/datalink/images.main?RESPONSEFORMAT=csv&" + "&".join(f"ID={key(n * 1000 + at)}" for at in range(1000))
 
     def row(n: int) -> str:
@@ -129,20 +129,20 @@ def journeys() -> Iterator[tuple[str, Callable[[int], str], Callable[[int], str]
         return tap(f"SELECT * FROM ivoa.obscore WHERE instrument_name = 'camera {n * 31 % 50000}'", "csv")
 
     yield "products.links.one", links, row, 3.0, 5  # two queries: the row, and those of the other table
-    yield "products.links.thousand", many, rows, 3.0, 4000
+    yield "products.links.thousand", build_many_path, rows, 3.0, 4000
     yield "products.sia2.position", images, circle, 2.0, 2
     yield "products.sia2.time", hour, times, 1.5, 50
     yield "products.sia2.instrument", camera, instrument, 1.5, 2
 
 
-def one(
+def measure_request(
     server: Server, name: str, path: Callable[[int], str], reference: Callable[[int], str], target: float, lines: int
 ) -> Journey:
     """Ask another one in each call; a wrong answer ends the run."""
     connection = server.connect()
     count = [0]
 
-    def asked(make: Callable[[int], str]) -> Callable[[], object]:
+    def build_request(make: Callable[[int], str]) -> Callable[[], object]:
         def call() -> None:
             count[0] += 1
             status, body = ask(connection, make(count[0]))
@@ -153,5 +153,5 @@ def one(
         return call
 
     times = 10 if "thousand" in name else 60
-    value, beside = median(asked(path), times, warm=5), median(asked(reference), times, warm=5)
+    value, beside = median(build_request(path), times, warm=5), median(build_request(reference), times, warm=5)
     return against(name, value * 1000, beside * 1000, target, unit="ms", note="beside the same rows by TAP")

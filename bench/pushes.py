@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.measure import Journey, Server, against, served
+from bench.measure import Journey, Server, against, serve_site
 from hven.ingest import ingest_collection
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
@@ -50,11 +50,11 @@ def run(only: str) -> Iterator[Journey]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         with open_site_with_descriptor(place, TEXT) as site:
-            token = _opened(site)
+            token = _prepare_site(site)
         (place / "hven.toml").write_text('name = "Night"\n')
-        with served(place) as server:
+        with serve_site(place) as server:
             writer = _Writer(server, token)
-            first, second = (writer.sent(_rows(number), "text/csv") for number in range(2))
+            first, second = (writer.measure_post(_rows(number), "text/csv") for number in range(2))
             if only in "sources.push.rows":
                 note = f"{ROWS:,} rows of 8 columns as CSV into a table of as many; into an empty one {first:.2f} s"
                 yield against("sources.push.rows", second, MANY, 1.0, unit="s", note=note)
@@ -64,7 +64,7 @@ def run(only: str) -> Iterator[Journey]:
                 yield against("sources.push.line", statistics.median(taken), SOON, 1.0, unit="s", note=note)
 
 
-def _opened(site: Site) -> str:
+def _prepare_site(site: Site) -> str:
     ingest_collection(site, "night")
     return site.store.users.add_account("anna")
 
@@ -84,7 +84,7 @@ class _Writer:
         self._port = server.port
         self._headers = {"authorization": f"Bearer {token}"}
 
-    def sent(self, body: bytes, media: str) -> float:
+    def measure_post(self, body: bytes, media: str) -> float:
         """Count the seconds of a POST."""
         begun = time.perf_counter()
         link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
@@ -101,7 +101,7 @@ class _Writer:
         """Count the seconds from a POST until TAP has the row, however often it is asked: by whatever worker."""
         name = f"object {number}"
         begun = time.perf_counter()
-        self.sent(
+        self.measure_post(
             json.dumps({"written": "2026-11-23T20:00:00", "object": name, "seeing": 1.5}).encode(), "application/json"
         )
         query = urlencode(

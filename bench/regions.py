@@ -71,7 +71,7 @@ def rings(part: tuple[list[str], np.ndarray]) -> float:
     return time.process_time() - begun
 
 
-def mended(texts: list[str], starts: np.ndarray) -> float:
+def measure_repairs(texts: list[str], starts: np.ndarray) -> float:
     """Count how many plain rings are mended in a second, by two processes."""
     with ProcessPoolExecutor(CORES, mp_context=get_context("forkserver")) as pool:
         list(pool.map(rings, [(texts[:10], starts[:10])] * CORES))  # imports
@@ -108,7 +108,7 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
     if not any(only in name for name in names):
         return
     texts, starts = codes(2_000)
-    yield from holes.journeys(only, (texts, starts), lambda: mended(texts, starts), big=big)
+    yield from holes.journeys(only, (texts, starts), lambda: measure_repairs(texts, starts), big=big)
     name = names[0]
     if only not in name:
         return

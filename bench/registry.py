@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bench.measure import CACHE, Journey, Server, against, ask, median, pss, served, spent
+from bench.measure import CACHE, Journey, Server, against, ask, median, pss, serve_site, spent
 from hven import descriptor
 from hven.model import settings
 from hven.site import Site
@@ -58,7 +58,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     del big
     if any(only in name for name in NAMES[:5]):
         place = site(MANY)
-        with served(place, workers=1) as server:
+        with serve_site(place, workers=1) as server:
             yield from (journey for journey in _lists(place, server) if only in journey.name)
     if any(only in name for name in NAMES[5:]):
         yield from (journey for journey in _starts() if only in journey.name)
@@ -69,7 +69,7 @@ def _starts() -> Iterator[Journey]:
     found: dict[Path, list[tuple[float, float]]] = {place: [], empty: []}
     for _ in range(4):  # the first of them compiles the modules
         for which, times in found.items():
-            with served(which, workers=1) as server:
+            with serve_site(which, workers=1) as server:
                 begun = time.perf_counter()
                 _records(server, "/oai?verb=ListRecords&metadataPrefix=ivo_vor")
                 times.append((server.seconds + time.perf_counter() - begun, spent(server.pids)))
@@ -137,7 +137,7 @@ def _change(place: Path, server: Server, number: int) -> float:
     """Write a descriptor anew, wait until the server has seen it, and harvest what changed."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     words = f"Written {time.time_ns()}"
-    _written(place, number, words)
+    _write_collection(place, number, words)
     until = time.monotonic() + 20
     while words.encode() not in _records(server, f"/tap/tables?detail=min&_={time.time_ns()}"):
         if time.monotonic() > until:
@@ -165,7 +165,7 @@ def site(number: int) -> Path:
     (place / "hven.toml").write_text(TOML)
     rng = np.random.default_rng(23)
     for one in range(number):
-        _written(place, one, f"Made-up stars, {one}")
+        _write_collection(place, one, f"Made-up stars, {one}")
     with Site(settings.load_settings(place)) as opened:
         for one in range(number):
             resource = descriptor.load_descriptor(place / "collections" / f"c{one}" / f"c{one}.yaml", opened.settings)
@@ -174,7 +174,7 @@ def site(number: int) -> Path:
     return place
 
 
-def _written(place: Path, number: int, description: str) -> None:
+def _write_collection(place: Path, number: int, description: str) -> None:
     folder = place / "collections" / f"c{number}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.csv").touch()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from bench.measure import CACHE, Journey, pairs, timed
+from bench.measure import CACHE, Journey, measure_seconds, pairs
 
 NAME = "regtap"
 PLACE = CACHE / "site-regtap"
@@ -49,11 +49,13 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                 if found != expected:
                     raise RuntimeError(f"{found} rows, not {expected}")
 
-            def beside(text: str = text, number: Iterator[int] = number) -> None:
+            def run_reference_query(text: str = text, number: Iterator[int] = number) -> None:
                 raw.execute(text.format(n=next(number) % 90 + 1)).fetch_arrow_table()
 
-            ours(), beside()
-            value, reference, ratio = pairs(lambda: timed(ours) * 1e3, lambda: timed(beside) * 1e3, 15)
+            ours(), run_reference_query()
+            value, reference, ratio = pairs(
+                lambda: measure_seconds(ours) * 1e3, lambda: measure_seconds(run_reference_query) * 1e3, 15
+            )
             told = f"{RESOURCES:,} resources, {sum(len(table) for table in rows.values()):,} rows; {expected} are found"
             yield Journey(
                 name=f"{NAME}.{name}",

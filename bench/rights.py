@@ -22,7 +22,7 @@ from urllib.parse import quote
 import duckdb
 
 from bench import postgres
-from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, served
+from bench.measure import CACHE, HVEN, Journey, Server, against, median, pairs, serve_site
 
 SITE, MANY, THERE = CACHE / "site-rights", CACHE / "site-rights-many", CACHE / "site-rights-postgres"
 SCRATCH = Path("/var/tmp/hven-bench-rights")  # where the account of PostgreSQL may write
@@ -55,16 +55,16 @@ ROUNDS = 40
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     for journeys, names in (
-        (beside, ("cone", "count", "facets", "tap")),
+        (compare_with_plain_tables, ("cone", "count", "facets", "tap")),
         (timing, ("timing",)),
         (tokens, ("token",)),
-        (many, ("many",)),
+        (measure_many_projects, ("many",)),
         (changes, ("change",)),
-        (in_postgres, ("postgres",)),
+        (measure_postgres, ("postgres",)),
     ):
         if any(only in f"rights.{name}" or f"rights.{name}" in only for name in names):
-            if journeys is not in_postgres:
-                made()
+            if journeys is not measure_postgres:
+                make_sites()
             yield from (one for one in journeys(only) if only in one.name)
 
 
@@ -114,14 +114,16 @@ def settings(directory: Path, *, projects: int, members: int) -> None:
     (directory / "hven.toml").write_text(f'name = "rights"\n[people.groups]\n{text}')
 
 
-def made() -> None:
+def make_sites() -> None:
     """Make both sites once: one of few people with both sizes of table, one of many people with the smaller."""
     few = {"projects": 10, "members": 100}
-    published(SITE, {"stars": STARS, "rows": ROWS}, few)
-    published(MANY, {"rows": ROWS}, {"projects": PROJECTS, "members": MEMBERS})
+    publish_site(SITE, {"stars": STARS, "rows": ROWS}, few)
+    publish_site(MANY, {"rows": ROWS}, {"projects": PROJECTS, "members": MEMBERS})
 
 
-def published(directory: Path, sizes: dict[str, int], people: dict[str, int], engine: str = "", more: str = "") -> None:
+def publish_site(
+    directory: Path, sizes: dict[str, int], people: dict[str, int], engine: str = "", more: str = ""
+) -> None:
     """Make a site and ingest its tables, each under the policy and without, unless they are there."""
     folder = directory / "collections" / "sky"
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,7 @@ def token(directory: Path, name: str = "anna") -> str:
 # --- asking -----------------------------------------------------------------------------------------------------
 
 
-class Asked:
+class ReaderConnection:
     """One connection of one reader."""
 
     def __init__(self, server: Server, given: str = "") -> None:
@@ -196,14 +198,14 @@ def steps(stars: str = "stars") -> dict[str, tuple[float, Callable[[str], str]]]
         ra, dec = place()
         return f"/cone/sky.{stars}_{kind}?RA={ra:.4f}&DEC={dec:.4f}&SR=0.3&RESPONSEFORMAT=csv"
 
-    def by_tap(kind: str) -> str:
+    def build_tap_path(kind: str) -> str:
         ra, dec = place()
         return tap(f"SELECT id, ra, dec, mag FROM sky.{stars}_{kind} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.4f}, {dec:.4f}, 0.3))")  # fmt: skip
 
     here = "/collections/sky/rows_"
     return {
         "cone": (1.3, cone),
-        "cone.tap": (1.3, by_tap),
+        "cone.tap": (1.3, build_tap_path),
         "count": (2.0, lambda kind: f"{here}{kind}/count?depth=..{15 + next(number) / 1e4}"),
         "count.tap": (2.0, lambda kind: tap(f"SELECT COUNT(*) AS n FROM sky.rows_{kind} WHERE depth < {15 + next(number) / 1e4}")),
         "facets": (2.0, lambda kind: f"{here}{kind}/facets?_of=tag&depth=..{15 + next(number) / 1e4}"),
@@ -211,7 +213,7 @@ def steps(stars: str = "stars") -> dict[str, tuple[float, Callable[[str], str]]]
     }  # fmt: skip
 
 
-def beside(
+def compare_with_plain_tables(
     only: str,
     site: Path = SITE,
     stars: str = "stars",
@@ -220,8 +222,8 @@ def beside(
 ) -> Iterator[Journey]:
     """Ask the table under the policy and the same without, in turn."""
     given = token(site)
-    with served(site) as server:
-        for who, asked in (("", Asked(server)), (".member", Asked(server, given))):
+    with serve_site(site) as server:
+        for who, asked in (("", ReaderConnection(server)), (".member", ReaderConnection(server, given))):
             for name, (target, path) in steps(stars).items():
                 if only not in f"{called}.{name}{who}":
                     continue
@@ -258,8 +260,8 @@ def timing(
         "facets": lambda there: f"{here}/facets?_of=tag&mag={(40 if there else 60) + small()}..",
         "page": lambda there: f"{here}/rows?mag={(40 if there else 60) + small()}..",
     }  # fmt: skip
-    with served(site) as server:
-        asked = Asked(server)
+    with serve_site(site) as server:
+        asked = ReaderConnection(server)
         for name, path in shapes.items():
             if only not in f"{called}.timing.{name}":
                 continue
@@ -280,14 +282,14 @@ def timing(
             )  # fmt: skip
 
 
-def in_postgres(only: str) -> Iterator[Journey]:
+def measure_postgres(only: str) -> Iterator[Journey]:
     """Ask the same of rows that PostgreSQL keeps, once what each reader sees is copied there."""
     with postgres.database(SCRATCH):
         url = os.environ[postgres.DATABASE]
         said = f'[postgres]\nurl = "${postgres.DATABASE}"\nnamespace = "{SPACE}"\n'
-        published(THERE, {"rows": ROWS}, {"projects": 10, "members": 100}, "engine: postgres\n", said)
+        publish_site(THERE, {"rows": ROWS}, {"projects": 10, "members": 100}, "engine: postgres\n", said)
         copied = functools.partial(until_copied, url)
-        yield from beside(only, THERE, "rows", "rights.postgres", copied)
+        yield from compare_with_plain_tables(only, THERE, "rows", "rights.postgres", copied)
         yield from timing(only, THERE, "rights.postgres", copied)
 
 
@@ -319,11 +321,11 @@ def tokens(only: str) -> Iterator[Journey]:
         yield against("rights.token.first", cold, 0.1, 1.0, unit="ms", note="asked of the store")
 
 
-def many(only: str) -> Iterator[Journey]:
+def measure_many_projects(only: str) -> Iterator[Journey]:
     """Ask a site of 1,000 projects with 10,000 members and one of few people, in turn, as a member."""
     accounts = {directory: token(directory) for directory in (SITE, MANY)}
-    with served(SITE) as few, served(MANY) as lots:
-        small, large = Asked(few, accounts[SITE]), Asked(lots, accounts[MANY])
+    with serve_site(SITE) as few, serve_site(MANY) as lots:
+        small, large = ReaderConnection(few, accounts[SITE]), ReaderConnection(lots, accounts[MANY])
         number = itertools.count(1)
         here = "/collections/sky/rows_guarded"
         for name, path in {
@@ -353,26 +355,26 @@ def changes(only: str) -> Iterator[Journey]:
     given = token(SITE)
     query = tap("SELECT COUNT(*) AS n FROM sky.rows_guarded WHERE id < 1000")
 
-    def written(path: Path, words: str) -> None:
+    def replace_file(path: Path, words: str) -> None:
         """Replace a file at once, as editors do: half of one is other settings."""
         path.with_suffix(".part").write_text(words)
         path.with_suffix(".part").replace(path)
 
     def policy(turn: int) -> None:
-        written(folder, text if turn % 2 else text.replace(POLICY, f"{POLICY} or tag = 'secret'"))
+        replace_file(folder, text if turn % 2 else text.replace(POLICY, f"{POLICY} or tag = 'secret'"))
 
     def people(turn: int) -> None:
-        written(SITE / "hven.toml", toml if turn % 2 else toml.replace('"anna"', '"bert"'))
+        replace_file(SITE / "hven.toml", toml if turn % 2 else toml.replace('"anna"', '"bert"'))
 
-    def revoked(turn: int) -> None:
+    def renew_token(turn: int) -> None:
         nonlocal given
         given = token(SITE)
 
     try:
-        for name, change, who in (("policy", policy, False), ("people", people, True), ("token", revoked, True)):
+        for name, change, who in (("policy", policy, False), ("people", people, True), ("token", renew_token, True)):
             if only not in f"rights.change.{name}":
                 continue
-            with served(SITE) as server:
+            with serve_site(SITE) as server:
                 found = [until_new(server, given if who else "", query, lambda turn=turn: change(turn)) for turn in range(4)]  # noqa: B023  # fmt: skip
             yield against(f"rights.change.{name}", max(found), 1.0, 1.0, unit="s", note=f"the latest of {len(found)}: {', '.join(f'{one:.2f}' for one in found)}")  # fmt: skip
     finally:
@@ -382,7 +384,7 @@ def changes(only: str) -> Iterator[Journey]:
 
 def until_new(server: Server, given: str, path: str, change: Callable[[], None], *, most: float = 8.0) -> float:
     """Give how many seconds after a change the last answer of before was begun; all connections must be answered otherwise in the end."""
-    asking = [Asked(server, given) for _ in range(16)]
+    asking = [ReaderConnection(server, given) for _ in range(16)]
     before = {one.get(path) for one in asking * 3}
     if len(before) != 1:
         raise RuntimeError(f"before the change: {before}")
@@ -390,7 +392,7 @@ def until_new(server: Server, given: str, path: str, change: Callable[[], None],
     change()
     begun = time.perf_counter()
 
-    def ask(one: Asked) -> None:
+    def ask(one: ReaderConnection) -> None:
         old = True
         while (at := time.perf_counter() - begun) < most and (old or at < most / 2):
             answer = one.get(path)

@@ -160,16 +160,16 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
             for number in range(first, last):
                 (home / "data" / f"x_{number:06d}_v01.cdf").hardlink_to(seeds[number // LINKS])
 
-        def taken(work: Callable[[Site, str], object]) -> tuple[float, str]:
+        def measure_call(work: Callable[[Site, str], object]) -> tuple[float, str]:
             begun, spent = perf_counter(), process_time()
             work(site, "cdf")
             return perf_counter() - begun, f"{process_time() - spent:.2f} s of CPU"
 
         more(0, many)
         with Site(settings.load_settings(Path(place))) as site:
-            indexed, own = taken(ingest_collection)
+            indexed, own = measure_call(ingest_collection)
             more(many, many + 100)
-            arrived, cpu = taken(sync_collection)
+            arrived, cpu = measure_call(sync_collection)
         yield against("series.arrived", arrived, 5.0, 1.0, unit="s", note=f"of 100 files more beside {many:,}, until they are published; {cpu}")  # fmt: skip
         yield against("series.index", indexed / many * 1000, 6.0, 1.0, unit="ms", note=f"of each of {many:,} files, checksums included; 6 ms are 10,000 files in a minute, 100,000 in ten; {own}")  # fmt: skip
 

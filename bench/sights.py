@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 from astropy.io import fits
 
-from bench.measure import CACHE, Journey, against, median, served
+from bench.measure import CACHE, Journey, against, median, serve_site
 
 SITE = CACHE / "site-sights"
 STATE = "made-2"  # a site made otherwise is made again
@@ -57,8 +57,8 @@ def run(*, only: str = "") -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if only and not any(only in f"portal.{name}" for name in MS):
         return
-    made()
-    with served(SITE) as server:
+    make_site()
+    with serve_site(SITE) as server:
         connection = server.connect()
         yield gallery(connection)
         chosen = random.Random(22)
@@ -86,7 +86,7 @@ def run(*, only: str = "") -> Iterator[Journey]:
 def gallery(connection: http.client.HTTPConnection) -> Journey:
     """Measure what a gallery of 100 pictures asks of the server, one after the other: the rows, and each picture from the shelf."""
 
-    def got(path: str) -> bytes:
+    def fetch_body(path: str) -> bytes:
         connection.request("GET", path, headers={"accept": "application/json, image/png"})
         answer = connection.getresponse()
         body = answer.read()
@@ -95,13 +95,13 @@ def gallery(connection: http.client.HTTPConnection) -> Journey:
         return body
 
     def look() -> None:
-        told = json.loads(got(f"/collections/shots/main/rows?_size={SHOTS}"))
+        told = json.loads(fetch_body(f"/collections/shots/main/rows?_size={SHOTS}"))
         shots = [row[1]["href"] for row in told["rows"]]
         if len(shots) != SHOTS:
             raise RuntimeError(f"{len(shots)} pictures")
         for shot in shots:
             parts = urlsplit(shot)
-            if not got(f"{parts.path}?{parts.query}").startswith(b"\x89PNG"):
+            if not fetch_body(f"{parts.path}?{parts.query}").startswith(b"\x89PNG"):
                 raise RuntimeError(f"{shot} is not a picture")
 
     found = median(look, 5, 2) * 1e3
@@ -115,7 +115,7 @@ def gallery(connection: http.client.HTTPConnection) -> Journey:
     )
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / STATE).exists():
         return

@@ -61,7 +61,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         if only in f"sources.function.{kind}":
             yield function(kind)
     if only in "sources.check":
-        yield checked()
+        yield measure_check()
     if only in "sources.elastic":
         yield documents.journey()
     if only in "sources.heads" or only in "sources.granules":
@@ -94,9 +94,9 @@ def function(kind: str) -> Journey:
         ingest_collection(site, "stars")  # files are in memory now
         apart, within = [], []
         for _ in range(ROUNDS):
-            apart.append(_timed(lambda: ingest_collection(site, "stars")))
-            with mock.patch.object(PythonFunctionCall, "load_curator_function", _inside):
-                within.append(_timed(lambda: ingest_collection(site, "stars")))
+            apart.append(_measure_cpu_seconds(lambda: ingest_collection(site, "stars")))
+            with mock.patch.object(PythonFunctionCall, "load_curator_function", _import_function):
+                within.append(_measure_cpu_seconds(lambda: ingest_collection(site, "stars")))
     value, reference = statistics.median(apart), statistics.median(within)
     return against(
         f"sources.function.{kind}",
@@ -215,7 +215,7 @@ def _arrow_odbc(line: str) -> Callable[[], int]:
     return fetch
 
 
-def checked() -> Journey:
+def measure_check() -> Journey:
     """Check a small descriptor and the beginning of its file, as an editor or a generator of descriptors does again and again."""
     columns = "id: {type: int32, ucd: meta.id;meta.main}, ra: {type: float64, unit: deg}, dec: {type: float64, unit: deg}, mag: {type: float32, unit: mag}"
     text = f"collection: stars\ntitle: Stars\ntables:\n  main:\n    source: {{kind: csv, files: d.csv}}\n    position: [ra, dec]\n    columns: {{{columns}}}\n"
@@ -226,7 +226,7 @@ def checked() -> Journey:
     ):
         path = site.settings.collections_directory / "stars/stars.yaml"
 
-        def changed() -> float:
+        def check_changed_descriptor() -> float:
             path.write_text(text.replace("Stars", f"Stars {next(numbers)}"), encoding="utf-8")
             return _spent(lambda: check_descriptor(path, site.settings))
 
@@ -234,7 +234,9 @@ def checked() -> Journey:
         faults = check_descriptor(path, site.settings)
         if faults:
             raise AssertionError(faults)
-        value, reference, ratio = pairs(changed, lambda: _spent(lambda: yaml.load(standard, yaml.CSafeLoader)), 60)
+        value, reference, ratio = pairs(
+            check_changed_descriptor, lambda: _spent(lambda: yaml.load(standard, yaml.CSafeLoader)), 60
+        )
     return Journey(
         name="sources.check", value=value * 1000, unit="ms of CPU", reference=reference * 1000, ratio=ratio, target=CHECKED,
         note="the aim is 10 ms; the reference reads obscore-1.1.yaml with PyYAML's parser of C",
@@ -248,7 +250,7 @@ def _spent(what: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def _inside(call: PythonFunctionCall, _: object = None) -> Callable[..., Any]:
+def _import_function(call: PythonFunctionCall, _: object = None) -> Callable[..., Any]:
     """Import the file into this process, as a measure."""
     spec = importlib.util.spec_from_file_location("beside", str(call.path))
     if spec is None or spec.loader is None:
@@ -258,7 +260,7 @@ def _inside(call: PythonFunctionCall, _: object = None) -> Callable[..., Any]:
     return getattr(module, call.name)  # type: ignore[no-any-return]
 
 
-def _timed(what: Callable[[], object]) -> float:
+def _measure_cpu_seconds(what: Callable[[], object]) -> float:
     """Count the seconds of processors, those of processes that have ended too: others may be at work here."""
     begun = sum(os.times()[:4])
     what()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-from bench.measure import CACHE, HVEN, Journey, against, median, served
+from bench.measure import CACHE, HVEN, Journey, against, median, serve_site
 
 SITE = CACHE / "site-strips"
 STATE = "made-1"
@@ -34,7 +34,7 @@ TABLE = """\
 """
 
 
-def made() -> None:
+def make_site() -> None:
     """Make the site once."""
     if (SITE / STATE).exists():
         return
@@ -67,23 +67,23 @@ def strips(only: str) -> Iterator[Journey]:
     wanted = [name for name in SIZES if not only or only in f"portal.strip.{name}"]
     if not wanted:
         return
-    from bench.portal import _cpu, told
+    from bench.portal import _cpu, fetch_json
 
-    made()
+    make_site()
     ranges = random.Random(3)
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         connection = server.connect()
         for name in wanted:
             here = f"/collections/spread/{name}/strip"
 
-            def asked(here: str = here, more: str = "&_only=drawn") -> dict[str, object]:
-                return told(connection, f"{here}?p0=..{ranges.uniform(60, 95):.5f}{more}")
+            def request_strip(here: str = here, more: str = "&_only=drawn") -> dict[str, object]:
+                return fetch_json(connection, f"{here}?p0=..{ranges.uniform(60, 95):.5f}{more}")
 
-            first = asked(more="")
+            first = request_strip(more="")
             if len(first["parts"]) != 6 or not first["time"] or not first["map"] or first["exact"] != (name == "small"):  # type: ignore[arg-type]
                 raise RuntimeError(f"{here}: {json.dumps(first)[:300]}")
             begun = _cpu(server)
-            found = median(asked, 17, 3) * 1e3
+            found = median(request_strip, 17, 3) * 1e3
             cpu = (_cpu(server) - begun) / 20 * 1e3
             note = "all rows counted" if name == "small" else "marked as estimates"
             yield against(

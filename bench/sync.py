@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import duckdb
 
-from bench.measure import CACHE, HVEN, Journey, against, anonymous_peak, served
+from bench.measure import CACHE, HVEN, Journey, against, anonymous_peak, serve_site
 from bench.needs import need
 
 need("sync", ["pytest"])  # the server of PostgreSQL is the tests'
@@ -87,14 +87,14 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             yield from month(found, "duckdb")
             yield from month(found, "postgres")
     if not only or any(only in name for name in ("sync.eso.hour", "sync.eso.first")):
-        yield from hourly()
+        yield from measure_hourly_sync()
 
 
 def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
     """Import the regions, then follow some days of changes while readers ask; beside it what psql takes to read the table once."""
     ending = "" if engine == "duckdb" else ".postgres"
     hfc.create_table(found.url, hfc.ROWS)
-    once = statistics.median(_copied(found) for _ in range(3))
+    once = statistics.median(_measure_copy(found) for _ in range(3))
     _site(found, engine)
     begun = time.perf_counter()
     peak, _ = _hven("ingest", "hfc1ar")
@@ -109,7 +109,7 @@ def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
     )
     times, cpus, peaks = [], [], []
     over = threading.Event()
-    with served(SITE) as server:
+    with serve_site(SITE) as server:
         readers = [threading.Thread(target=_read, args=(server.port, over), daemon=True) for _ in range(2)]
         for reader in readers:
             reader.start()
@@ -142,7 +142,7 @@ def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
     yield against(f"sync.nothing{ending}", nothing, once, 5.0, unit="s", note="nothing has changed")
 
 
-def hourly() -> Iterator[Journey]:
+def measure_hourly_sync() -> Iterator[Journey]:
     """Follow another service by TAP: Hven itself serves the headers."""
     for site in (ESO, FOLLOWER):
         shutil.rmtree(site, ignore_errors=True)
@@ -159,7 +159,7 @@ def hourly() -> Iterator[Journey]:
     base.execute(f"COPY h TO '{place / 'headers.parquet'}' (FORMAT parquet)")
     subprocess.run([HVEN, "--site", ESO, "ingest", "eso"], check=True, capture_output=True)
     with ExitStack() as stack:
-        server = stack.enter_context(served(ESO))
+        server = stack.enter_context(serve_site(ESO))
         (FOLLOWER / "collections" / "headers").mkdir(parents=True)
         (FOLLOWER / "collections" / "headers" / "headers.yaml").write_text(
             FOLLOWING % f"http://127.0.0.1:{server.port}"
@@ -200,7 +200,7 @@ def _site(found: PostgresCluster, engine: str) -> None:
     (place / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine=engine, sync="{deletions: compare}"))
 
 
-def _copied(found: PostgresCluster) -> float:
+def _measure_copy(found: PostgresCluster) -> float:
     begun = time.perf_counter()
     subprocess.run(["psql", found.url, "-qc", "COPY v_ar_hqi TO STDOUT"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun

@@ -16,15 +16,26 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from bench.measure import Journey, Server, against, descendants, served
-from bench.needs import asked, need
+from bench.measure import Journey, Server, against, descendants, serve_site
+from bench.needs import list_needs, need
 from bench.tapclient import Client, Figure, Service, TapError
-from bench.tapjourneys import DUMPED, FORMATS, GUIDES, MANY, Plan, figures, hammered, median_of, planned, with_stars
+from bench.tapjourneys import (
+    DUMPED,
+    FORMATS,
+    GUIDES,
+    MANY,
+    Plan,
+    choose_stars,
+    figures,
+    median_of,
+    plan_journeys,
+    run_wrk,
+)
 
 # --- Hven beside raw references: group `tap` of `python -m bench` ---------------------------------------------
 
 
-def of_server(server: Server) -> Service:
+def build_service(server: Server) -> Service:
     """Give the service that a running ``hven serve`` is."""
     return Service(
         url=f"http://127.0.0.1:{server.port}/tap", name="Hven", health="/health/live", pids=lambda: server.pids
@@ -74,7 +85,7 @@ class References:
             client = Client(base)
             self._found[name] = median_of(lambda: client.get(self._service.health), 100, 20) * 1e3
         else:
-            self._found[name] = hammered(base, [self._service.health], int(name.partition(".")[2]), 3)[0]
+            self._found[name] = run_wrk(base, [self._service.health], int(name.partition(".")[2]), 3)[0]
 
     def _engine(self, name: str) -> None:
         """Ask the engine in this process; /health on top is what HTTP costs at the least."""
@@ -93,18 +104,18 @@ class References:
         }
         with Site(settings.load_settings(self._site)) as site:
 
-            def one(text: str) -> None:
+            def run_query_in_engine(text: str) -> None:
                 with query.run_query(text, site=site) as result:
                     list(result.iterate_batches())
 
             for each, text in texts.items():
-                self._found[each] = median_of(lambda: one(text()), 100, 20) * 1e3 + self["health"]  # noqa: B023
+                self._found[each] = median_of(lambda: run_query_in_engine(text()), 100, 20) * 1e3 + self["health"]  # noqa: B023
 
     def _duckdb(self, name: str) -> None:
         """Ask DuckDB, over a table of its own; the match by cells of 1/100 degree, as one would write it."""
         service, plan, many = self._service, self._plan, name == "duckdb.match.many"
         if many:
-            plan = with_stars(service, plan, MANY)
+            plan = choose_stars(service, plan, MANY)
         with duckdb.connect() as connection:
             connection.execute(f"CREATE TABLE stars AS SELECT * FROM read_csv('{self._stars}')")
             connection.register("places", pa.table({"nr": list(range(len(plan.ids))), "lon": plan.ra, "lat": plan.dec}))
@@ -150,18 +161,18 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     if only and not any(wanted_here in name for name in (*TARGETS, *BESIDE)):
         return
     foundation.ready()
-    with served(foundation.SITE) as server:
-        service = of_server(server)
-        plan = planned(service)
+    with serve_site(foundation.SITE) as server:
+        service = build_service(server)
+        plan = plan_journeys(service)
         found: dict[str, float] = {"bound": BOUND_MIB, "slow.bound": SLOW_MIB}
         references = References(service, plan, foundation.SITE, data.tycho_csv(), found)
         for figure in figures(service, plan, only=wanted_here):
-            journey = judged(figure, references, found)
+            journey = judge_figure(figure, references, found)
             if journey is not None:
                 yield journey
 
 
-def judged(figure: Figure, references: References, found: dict[str, float]) -> Journey | None:
+def judge_figure(figure: Figure, references: References, found: dict[str, float]) -> Journey | None:
     """Set a figure beside its reference; None for figures that only others are set beside."""
     if figure.name in BESIDE:
         found[BESIDE[figure.name]] = figure.value
@@ -217,13 +228,13 @@ def main() -> int:
         for name in ("table", "id", "ra", "dec", "indexed", "unindexed", "group", "columns", "frame", "post")
     }
     if not options.post:
-        need("tap", asked(NEEDS, options.only))
+        need("tap", list_needs(NEEDS, options.only))
     given: list[int] = options.pid
     service = Service(
         url=options.url, pids=lambda: [*given, *(child for pid in given for child in descendants(pid))], **names
     )
     try:
-        plan = planned(service, quick=options.quick)
+        plan = plan_journeys(service, quick=options.quick)
     except (TapError, OSError, http.client.HTTPException) as error:
         print(f"{options.url}: {error}", file=sys.stderr)
         return 2

@@ -54,17 +54,17 @@ class Plan:
             yield from self.ids
 
 
-def planned(service: Service, *, quick: bool = False) -> Plan:
+def plan_journeys(service: Service, *, quick: bool = False) -> Plan:
     """Choose stars from all over the table: by digits of the right ascension that mean nothing."""
     client = Client(service.url, post=service.post)
     rows = int(client.rows(f"SELECT COUNT(*) AS n FROM {service.table}")[0][0].as_py())
     plan = Plan(
         rows=rows, ids=[], ra=[], dec=[], times=30 if quick else 200, dumps=1 if quick else 5, seconds=2 if quick else 8
     )
-    return with_stars(service, plan, UPLOADED)
+    return choose_stars(service, plan, UPLOADED)
 
 
-def with_stars(service: Service, plan: Plan, number: int) -> Plan:
+def choose_stars(service: Service, plan: Plan, number: int) -> Plan:
     """Give the same plan about so many stars."""
     client = Client(service.url, post=service.post)
     share = min(1.0, 1.3 * number / plan.rows)
@@ -133,7 +133,7 @@ def small(service: Service, plan: Plan) -> Iterator[Figure]:
     yield _ms("key", lambda: client.sync(look_up(next(keys))), plan.times)
 
 
-def whole(service: Service, plan: Plan) -> Iterator[Figure]:
+def measure_whole_table(service: Service, plan: Plan) -> Iterator[Figure]:
     """GROUP BY over all rows, top 10 by an indexed and by an unindexed column."""
     client = Client(service.url, post=service.post)
     times = max(3, plan.times // 10)
@@ -160,7 +160,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], bytes]] = {
 }
 
 
-def offered(client: Client, service: Service) -> dict[str, str]:
+def find_formats(client: Client, service: Service) -> dict[str, str]:
     """Find out which formats a service has: by the answer's own marks, as some give VOTables under any name."""
     found = {}
     for name, (spellings, mark) in FORMATS.items():
@@ -184,9 +184,9 @@ def dumps(service: Service, plan: Plan) -> Iterator[Figure]:
     client = Client(service.url, post=service.post)
     rows = min(DUMPED, plan.rows)
     query = f"SELECT TOP {rows} {service.columns} FROM {service.table}"
-    for name, spelling in offered(client, service).items():
+    for name, spelling in find_formats(client, service).items():
         body = client.sync(query, spelling, maxrec=rows + 1)
-        expect(_counted(name, body, rows), f"{name}: all {rows} rows")
+        expect(_has_row_count(name, body, rows), f"{name}: all {rows} rows")
         size = len(body) / 1e6
         del body
         firsts, lasts = [], []
@@ -207,7 +207,7 @@ def dumps(service: Service, plan: Plan) -> Iterator[Figure]:
         )
 
 
-def _counted(name: str, body: bytes, rows: int) -> bool:
+def _has_row_count(name: str, body: bytes, rows: int) -> bool:
     if name == "csv":
         return body.count(b"\n") == rows + 1
     if name == "tabledata":
@@ -225,15 +225,15 @@ def _counted(name: str, body: bytes, rows: int) -> bool:
 
 def uploads(service: Service, plan: Plan) -> Iterator[Figure]:
     """Upload 10,000 places (BINARY VOTable), match them within 1 arcsec, get the pairs: sync and async."""
-    yield from matched(service, plan, "upload", max(3, plan.times // 20))
+    yield from measure_uploads(service, plan, "upload", max(3, plan.times // 20))
 
 
-def many_uploads(service: Service, plan: Plan) -> Iterator[Figure]:
+def measure_large_uploads(service: Service, plan: Plan) -> Iterator[Figure]:
     """Do the same with 100,000 places."""
-    yield from matched(service, with_stars(service, plan, MANY), "upload.many", 3)
+    yield from measure_uploads(service, choose_stars(service, plan, MANY), "upload.many", 3)
 
 
-def matched(service: Service, plan: Plan, name: str, times: int) -> Iterator[Figure]:
+def measure_uploads(service: Service, plan: Plan, name: str, times: int) -> Iterator[Figure]:
     """Upload the places of a plan and match them."""
     client = Client(service.url, post=service.post)
     table = votable(plan)
@@ -294,17 +294,17 @@ def jobs(service: Service, plan: Plan) -> Iterator[Figure]:
     client = Client(service.url, post=service.post)
     begun: list[str] = []
 
-    def one(via: Client, wait: bool) -> None:
+    def run_job(via: Client, wait: bool) -> None:
         body, job = via.job(query, wait=wait)
         begun.append(job)
         expect(b"<VOTABLE" in body, "a VOTable")
 
-    yield _better("async.one", lambda wait: one(client, wait), max(3, plan.times // 20))
+    yield _better("async.one", lambda wait: run_job(client, wait), max(3, plan.times // 20))
     clients = [Client(service.url, post=service.post) for _ in range(10)]
     with ThreadPoolExecutor(10) as pool:
         yield _better(
             "async.ten",
-            lambda wait: list(pool.map(lambda via: one(via, wait), clients)),
+            lambda wait: list(pool.map(lambda via: run_job(via, wait), clients)),
             max(1, plan.times // 60),
             warm=0,
         )
@@ -337,7 +337,9 @@ def crowd(service: Service, plan: Plan) -> Iterator[Figure]:
     for clients in (1, 8, 32):
         seconds = plan.seconds if clients == 32 else max(2, plan.seconds // 2)
         rate, p50, p95, errors = (
-            posted(service, mixed, clients, seconds) if service.post else hammered(service.url, paths, clients, seconds)
+            post_from_threads(service, mixed, clients, seconds)
+            if service.post
+            else run_wrk(service.url, paths, clients, seconds)
         )
         note = f"p50 {p50:.1f} ms, {errors} errors"
         if errors:  # what fails fast is no rate
@@ -362,7 +364,7 @@ end
 """
 
 
-def hammered(url: str, paths: list[str], clients: int, seconds: int) -> tuple[float, float, float, int]:
+def run_wrk(url: str, paths: list[str], clients: int, seconds: int) -> tuple[float, float, float, int]:
     """Ask `paths` in turn with wrk; requests/s, p50 and p95 in ms, errors."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write("local paths = {" + ",\n".join(f'"{path}"' for path in paths) + "}\n" + LUA)
@@ -386,11 +388,13 @@ def hammered(url: str, paths: list[str], clients: int, seconds: int) -> tuple[fl
     return float(found[1]), float(found[2]), float(found[3]), int(found[4])
 
 
-def posted(service: Service, queries: list[str], clients: int, seconds: int) -> tuple[float, float, float, int]:
+def post_from_threads(
+    service: Service, queries: list[str], clients: int, seconds: int
+) -> tuple[float, float, float, int]:
     """The same by POST, with threads: for services that want it. Python's own time is in the figures."""
     until = time.monotonic() + seconds
 
-    def one(number: int) -> tuple[list[float], int]:
+    def send_queries(number: int) -> tuple[list[float], int]:
         client = Client(service.url, post=True)
         times, errors, at = [], 0, number * 37
         while time.monotonic() < until:
@@ -404,7 +408,7 @@ def posted(service: Service, queries: list[str], clients: int, seconds: int) -> 
         return times, errors
 
     with ThreadPoolExecutor(clients) as pool:
-        found = list(pool.map(one, range(clients)))
+        found = list(pool.map(send_queries, range(clients)))
     times = [value for values, _ in found for value in values]
     return (
         len(times) / seconds,
@@ -434,7 +438,7 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
     group = f"SELECT {service.group} AS what, COUNT(*) AS n FROM {service.table} GROUP BY {service.group}"
 
     def cones(during: int) -> tuple[float, int]:
-        found = posted(service, mixed, 8, during) if service.post else hammered(service.url, paths, 8, during)
+        found = post_from_threads(service, mixed, 8, during) if service.post else run_wrk(service.url, paths, 8, during)
         return found[2], found[3]
 
     cones(2)
@@ -452,7 +456,7 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
     most = before
     with ThreadPoolExecutor(SLOW_READERS) as pool:
         readers = [
-            pool.submit(sipped, service, query, forms[number % len(forms)], over) for number in range(SLOW_READERS)
+            pool.submit(read_slowly, service, query, forms[number % len(forms)], over) for number in range(SLOW_READERS)
         ]
         begun = time.monotonic()
         try:
@@ -484,7 +488,7 @@ def slow(service: Service, plan: Plan) -> Iterator[Figure]:
         )
 
 
-def sipped(service: Service, query: str, form: str, over: threading.Event) -> int:
+def read_slowly(service: Service, query: str, form: str, over: threading.Event) -> int:
     """Read an answer at 100 kB/s until `over`; give the bytes that came."""
     parts = urlsplit(service.url)
     params = urlencode(
@@ -513,14 +517,24 @@ def sipped(service: Service, query: str, form: str, over: threading.Event) -> in
     return got
 
 
-JOURNEYS: tuple[Run, ...] = (small, whole, metadata, jobs, uploads, many_uploads, crowd, slow, dumps)
+JOURNEYS: tuple[Run, ...] = (
+    small,
+    measure_whole_table,
+    metadata,
+    jobs,
+    uploads,
+    measure_large_uploads,
+    crowd,
+    slow,
+    dumps,
+)
 NAMES: dict[Run, tuple[str, ...]] = {
     small: ("trivial", "cone", "key"),
-    whole: ("group", "top10.indexed", "top10.unindexed"),
+    measure_whole_table: ("group", "top10.indexed", "top10.unindexed"),
     metadata: ("tables", "capabilities", "tap_schema"),
     jobs: ("async.one", "async.ten"),
     uploads: ("upload.sync", "upload.async"),
-    many_uploads: ("upload.many.sync", "upload.many.async"),
+    measure_large_uploads: ("upload.many.sync", "upload.many.async"),
     crowd: ("cones.1", "cones.8", "cones.32", "cones.32.p50", "cones.32.p95"),
     slow: ("slow.idle.p95", "slow.idle.group", "slow.cones.p95", "slow.group", "slow.memory"),
     dumps: tuple(f"{what}.{form}" for form in FORMATS for what in ("dump", "first")),
@@ -573,16 +587,16 @@ class Memory:
             yield Figure(name="memory.most", value=self.most, unit="MiB", note=note)
 
 
-def wanted(journey: Run, only: str) -> bool:
-    return not only or any(_asked(only, name) for name in NAMES[journey])
+def is_wanted(journey: Run, only: str) -> bool:
+    return not only or any(_is_selected(only, name) for name in NAMES[journey])
 
 
-def _asked(only: str, name: str) -> bool:
+def _is_selected(only: str, name: str) -> bool:
     """Say whether a figure is wanted: those of slow readers stand beside each other, so all of them or none."""
     return only in name if not name.startswith("slow.") else only.startswith("slow") or not only
 
 
-def measured(journey: Run, service: Service, plan: Plan, memory: Memory) -> Iterator[Figure]:
+def run_journey(journey: Run, service: Service, plan: Plan, memory: Memory) -> Iterator[Figure]:
     """Run one journey; if it fails, a figure tells so, and others may go on."""
     if journey in {crowd, dumps}:
         memory.watch()
@@ -602,8 +616,10 @@ def figures(service: Service, plan: Plan, *, only: str = "") -> Iterator[Figure]
     """Run the journeys that have figures with `only` in their names."""
     memory = Memory(service.pids)
     for journey in JOURNEYS:
-        if wanted(journey, only):
-            yield from (figure for figure in measured(journey, service, plan, memory) if _asked(only, figure.name))
+        if is_wanted(journey, only):
+            yield from (
+                figure for figure in run_journey(journey, service, plan, memory) if _is_selected(only, figure.name)
+            )
     if only in "memory.idle memory.most":
         yield from memory.figures()
 

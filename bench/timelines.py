@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.measure import CACHE, HVEN, Journey, against, served
+from bench.measure import CACHE, HVEN, Journey, against, serve_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -91,7 +91,7 @@ def campaigns(many: int, hours: int) -> list[int]:
     return sorted([*(START + int(day) * DAY + 6 * 3600 for day in days), *ahead])
 
 
-def written(site: Path, many: int, hours: int) -> tuple[int, int]:
+def write_files(site: Path, many: int, hours: int) -> tuple[int, int]:
     """Write twenty years; return the bytes of their samples, and those of their files."""
     data = site / "collections" / "sun" / "data"
     data.mkdir(parents=True)
@@ -130,13 +130,13 @@ def written(site: Path, many: int, hours: int) -> tuple[int, int]:
     return size, sum(path.stat().st_size for path in data.iterdir())
 
 
-def made(big: bool) -> tuple[Path, str]:
+def make_site(big: bool) -> tuple[Path, str]:
     """Make the site once; return it, and what it is."""
     site = CACHE / ("site-timelines-big" if big else "site-timelines")
     done = site / "done"
     if not done.exists():
         shutil.rmtree(site, ignore_errors=True)
-        size, there = written(site, *((115, 12) if big else (60, 1)))
+        size, there = write_files(site, *((115, 12) if big else (60, 1)))
         begun = time.perf_counter()
         subprocess.run([HVEN, "ingest", "sun", "--site", site], check=True, capture_output=True)
         spent = time.perf_counter() - begun
@@ -147,7 +147,7 @@ def made(big: bool) -> tuple[Path, str]:
     return site, done.read_text()
 
 
-def drawn(page: Page, limit: float = 60.0) -> None:
+def wait_until_drawn(page: Page, limit: float = 60.0) -> None:
     """Wait until all that was asked for is drawn."""
     until = time.perf_counter() + limit
     while not page.evaluate(DRAWN):
@@ -155,7 +155,7 @@ def drawn(page: Page, limit: float = 60.0) -> None:
             raise TimeoutError("nothing is drawn")
 
 
-def opened(browser: Any, url: str) -> tuple[Page, float, int]:
+def open_page(browser: Any, url: str) -> tuple[Page, float, int]:
     """Open a page; return milliseconds until it is drawn, and bytes of what it asked for besides its scripts and styles."""
     page = browser.new_page(**({} if hasattr(browser, "clear_cookies") else {"viewport": WINDOW}))
     page.goto(url, wait_until="commit")
@@ -172,26 +172,26 @@ def run(only: str = "", *, big: bool = False) -> Iterator[Journey]:
         return
     from playwright.sync_api import sync_playwright
 
-    site, note = made(big)
+    site, note = make_site(big)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        with served(site) as server:
-            yield from looked(browser, f"http://127.0.0.1:{server.port}/series/sun_spectra", only, note)
+        with serve_site(site) as server:
+            yield from measure_views(browser, f"http://127.0.0.1:{server.port}/series/sun_spectra", only, note)
         browser.close()
 
 
-def looked(browser: Any, url: str, only: str, note: str) -> Iterator[Journey]:
-    page, cold, _ = opened(browser, url)
+def measure_views(browser: Any, url: str, only: str, note: str) -> Iterator[Journey]:
+    page, cold, _ = open_page(browser, url)
     page.close()
     found, again, steps = [], [], []
     for _ in range(5):
-        page, spent, size = opened(browser, url)
+        page, spent, size = open_page(browser, url)
         steps.append(page.evaluate(STEPS))
         page.close()
         found.append(spent)
     one = browser.new_context(viewport=WINDOW)
     for _ in range(6):
-        page, spent, _ = opened(one, url)
+        page, spent, _ = open_page(one, url)
         again.append(spent)
         if len(again) < 6:
             page.close()
@@ -210,7 +210,7 @@ def looked(browser: Any, url: str, only: str, note: str) -> Iterator[Journey]:
           return times.slice(1).map((one, at) => one - times[at]);
         }"""
     )
-    drawn(page)
+    wait_until_drawn(page)
     zooms = [
         page.evaluate(
             """async (factor) => {

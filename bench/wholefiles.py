@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from bench.measure import CACHE, HVEN, Journey, Server, free_port, served
+from bench.measure import CACHE, HVEN, Journey, Server, free_port, serve_site
 
 SITE = CACHE / "site-wholefiles"
 BYTES = 256 << 20
@@ -64,7 +64,7 @@ def bare(port: int, path: str, wait: float = 0.0, counts: Any = None) -> None:
         threading.Thread(target=session, args=(connection,), daemon=True).start()
 
 
-def made(port: int) -> None:
+def make_site(port: int) -> None:
     """Make the site: a file here, and the same on the bare server."""
     folder = SITE / "collections/big"
     shutil.rmtree(SITE / "var" / "files", ignore_errors=True)
@@ -111,18 +111,20 @@ def run(*, only: str = "") -> Iterator[Journey]:
     sender = multiprocessing.get_context("fork").Process(
         target=bare, args=(port, str(SITE / "collections/big" / NAME)), daemon=True
     )
-    made(port)
+    make_site(port)
     sender.start()
     try:
-        with served(SITE) as server:
+        with serve_site(SITE) as server:
             for name, path, part, target in wanted:
-                yield _one(server, port, name, path, part, target)
+                yield _measure_file(server, port, name, path, part, target)
     finally:
         sender.terminate()
         sender.join()
 
 
-def _one(server: Server, port: int, name: str, path: str, part: tuple[int, int] | None, target: float) -> Journey:
+def _measure_file(
+    server: Server, port: int, name: str, path: str, part: tuple[int, int] | None, target: float
+) -> Journey:
     pairs = [(rate(server.port, path, part), rate(port, "/", part)) for _ in range(12)][
         1:
     ]  # the first one fills what is kept

@@ -28,7 +28,7 @@ class Body:
     def view(self, lon: float, lat: float, half: float) -> Image.Image:
         """Look straight down on a place: `half` degrees of the ground from the middle to the edge."""
         wide = np.sin(np.radians(min(half, 44.0)))  # corners stay on this side
-        return Image.fromarray(self._seen(lon, lat, self.x * wide, self.y * wide))
+        return Image.fromarray(self._project_disc(lon, lat, self.x * wide, self.y * wide))
 
     def globe(self, lon: float, lat: float) -> Image.Image:
         """Look at the body from far away, in the light of a Sun at the left."""
@@ -38,12 +38,12 @@ class Body:
             z * SIZE / 8, 0, 1
         )
         shaded = (
-            self._seen(lon, lat, x, y) * light[..., None]
+            self._project_disc(lon, lat, x, y) * light[..., None]
             + np.array(NIGHT) * (1 - np.clip(z * SIZE / 8, 0, 1))[..., None]
         )
         return Image.fromarray(shaded.astype(np.uint8))
 
-    def _seen(self, lon: float, lat: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _project_disc(self, lon: float, lat: float, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         z = np.sqrt(np.maximum(1.0 - x * x - y * y, 0.0))
         sin, cos = np.sin(np.radians(lat)), np.cos(np.radians(lat))
         high, wide = self.pixels.shape[:2]
@@ -52,15 +52,15 @@ class Body:
         top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
         down, right = (rows - top)[..., None], (columns - left)[..., None]
 
-        def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        def sample_pixels(row: np.ndarray, column: np.ndarray) -> np.ndarray:
             return self.pixels[np.clip(row, 0, high - 1), column % wide]
 
-        above = at(top, left) * (1 - right) + at(top, left + 1) * right
-        below = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
+        above = sample_pixels(top, left) * (1 - right) + sample_pixels(top, left + 1) * right
+        below = sample_pixels(top + 1, left) * (1 - right) + sample_pixels(top + 1, left + 1) * right
         return (above * (1 - down) + below * down).astype(np.uint8)
 
 
-def ringed(picture: Image.Image, share: float) -> Image.Image:
+def draw_ring(picture: Image.Image, share: float) -> Image.Image:
     """Draw a ring round the middle: `share` of the way to the edge."""
     middle, far = SIZE / 2, max(share, 0.04) * SIZE / 2
     ImageDraw.Draw(picture).ellipse((middle - far, middle - far, middle + far, middle + far), outline=RING)
@@ -107,14 +107,14 @@ class Sky:
                 (across - size, down - size, across + size, down + size), fill=tuple(int(one) for one in self.shade[at])
             )
         if ellipse is not None:
-            _outlined(picture, *(scale * np.tan(np.radians(one / 2)) for one in ellipse[:2]), ellipse[2])
+            _draw_outline(picture, *(scale * np.tan(np.radians(one / 2)) for one in ellipse[:2]), ellipse[2])
         glow = picture.reduce(4).filter(ImageFilter.GaussianBlur(2.5)).resize(picture.size)
         return ImageChops.lighter(
             picture, ImageChops.add(picture, ImageChops.subtract(glow, Image.new("RGB", picture.size, NIGHT)))
         ).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def _outlined(picture: Image.Image, major: float, minor: float, angle: float) -> None:
+def _draw_outline(picture: Image.Image, major: float, minor: float, angle: float) -> None:
     """Draw how far an object reaches."""
     turn = np.radians(np.arange(0, 361, 3))
     along, aside = max(major, 14.0) * np.cos(turn), max(minor, 14.0) * np.sin(turn)

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from drawing import Body, Sky, ringed, wandering
+from drawing import Body, Sky, draw_ring, wandering
 from PIL import Image
 
 CRATERED = {"mars": ("Mars-imagery", 3396.2), "moon": ("Moon-imagery", 1737.4), "mercury": ("Mercury-imagery", 2440.5), "venus": ("Venus-radar", 6051.8)}  # fmt: skip
@@ -46,7 +46,7 @@ def planets(collections: Path) -> None:
                 across = float(np.degrees(diameter / 2 / radius))
                 half = min(max(AROUND * across, LEAST), 44.0)
                 share = float(np.sin(np.radians(min(across, 90.0))) / np.sin(np.radians(half)))
-                save(ringed(body.view(lon, lat, half), share), home / f"data/views/{name}/{number}.jpg")
+                save(draw_ring(body.view(lon, lat, half), share), home / f"data/views/{name}/{number}.jpg")
 
 
 def nomenclature(collections: Path) -> None:

@@ -88,7 +88,15 @@ def _load_tests(name: str) -> dict[str, Any]:
             source = inspect.getsource(inner.inner_test if inner else item)
             if not any(
                 word in source
-                for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")
+                for word in (
+                    "run(",
+                    "run_query(",
+                    "value(",
+                    "evaluate_expression(",
+                    "same(",
+                    "check(",
+                    "count_executed_queries(",
+                )
             ):
                 continue
             found[f"{key}__{name.removeprefix('test_')}"] = item

@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recorded(folder):
+def read_recording(folder):
     return coverage_map.read_recording(folder)
 
 
@@ -94,16 +94,16 @@ def recorded(folder):
         ("src/hven/app/_cli/metadata_score.py", SCORE),
     ],
 )
-def test_a_change_selects_its_own_tests(recorded, path, test):
-    selection = Selector(recorded).select([(path, path, {"a_function_that_is_new"})])
+def test_a_change_selects_its_own_tests(read_recording, path, test):
+    selection = Selector(read_recording).select([(path, path, {"a_function_that_is_new"})])
     assert test in selection.tests
     assert TIMING not in selection.tests
     # the other two of the three are not asked, but for a face's: what judges metadata looks at faces, too
     assert {CONE, GEOJSON, SCORE} & selection.tests <= {test, SCORE}
 
 
-def test_a_plug_in_asks_for_the_contracts_of_the_registry(recorded):
-    selector = Selector(recorded)
+def test_a_plug_in_asks_for_the_contracts_of_the_registry(read_recording):
+    selector = Selector(read_recording)
     for path, group in (
         ("src/hven/services/faces/cone.py", "protocols"),
         ("src/hven/formats/geojson.py", "formats"),
@@ -115,11 +115,11 @@ def test_a_plug_in_asks_for_the_contracts_of_the_registry(recorded):
         assert (coverage_map.CONTRACT_TESTS in tests) == (group is not None)
 
 
-def test_what_all_execute_asks_for_the_first_tier(recorded):
-    selector = Selector(recorded)
+def test_what_all_execute_asks_for_the_first_tier(read_recording):
+    selector = Selector(read_recording)
     for path in ("src/hven/model/timing.py", "src/hven/adql/syntax_tree.py", "constraints.txt", "tests/conftest.py"):
         assert any(path in reason for reason in selector.select([(path, path, None)]).whole)
-    assert recorded.sources["src/hven/model/plugins.py"].common
+    assert read_recording.sources["src/hven/model/plugins.py"].common
 
 
 def test_a_function_of_all_tests_asks_for_the_first_tier_and_another_of_its_file_does_not():
@@ -161,19 +161,19 @@ def test_tests_helpers_and_data_select_who_uses_them():
     assert "tests/test_howto.py" in selector.select([("docs/howto/extend.md", "", None)]).tests
 
 
-def test_a_map_is_read_as_it_was_written(recorded, tmp_path):
-    recorded.write(tmp_path / "coverage.json")
-    assert CoverageMap.read(tmp_path / "coverage.json") == recorded
+def test_a_map_is_read_as_it_was_written(read_recording, tmp_path):
+    read_recording.write(tmp_path / "coverage.json")
+    assert CoverageMap.read(tmp_path / "coverage.json") == read_recording
     assert CoverageMap.read(tmp_path / "nowhere.json") is None
 
 
-def test_a_map_keeps_what_another_tier_recorded(recorded):
+def test_a_map_keeps_what_another_tier_recorded(read_recording):
     path = "src/hven/services/faces/cone.py"
     older = CoverageMap("HEAD", {path: Source(set(), {TIMING, "tests/test_house.py", "tests/gone.py"})}, {"tests/test_house.py": 3.0, "tests/gone.py": 1.0, TIMING: 99.0})  # fmt: skip
-    made = CoverageMap(recorded.commit, {path: Source(set(), {CONE})}, dict(recorded.seconds))
+    made = CoverageMap(read_recording.commit, {path: Source(set(), {CONE})}, dict(read_recording.seconds))
     made.add_missing(older)
     assert made.sources[path].tests == {CONE, "tests/test_house.py"}
-    assert made.seconds == recorded.seconds | {"tests/test_house.py": 3.0}
+    assert made.seconds == read_recording.seconds | {"tests/test_house.py": 3.0}
 
 
 def test_dear_tests_are_recorded_and_left_out_of_the_first_tier(tmp_path, monkeypatch):
@@ -232,10 +232,10 @@ def test_a_recorded_fixture_has_an_account_of_its_own(tmp_path):
     assert sum(third["fixtures"].values()) <= third["cpu"] + 0.002
 
 
-def test_a_map_that_lacks_many_modules_is_not_selected_by(recorded, monkeypatch, capsys):
-    monkeypatch.setattr(coverage_map.CoverageMap, "read", lambda: recorded)
+def test_a_map_that_lacks_many_modules_is_not_selected_by(read_recording, monkeypatch, capsys):
+    monkeypatch.setattr(coverage_map.CoverageMap, "read", lambda: read_recording)
     monkeypatch.setattr(coverage_map, "list_changes", lambda *_: [])
-    assert Selector(recorded).count_unknown() > 0.9  # it knows four
+    assert Selector(read_recording).count_unknown() > 0.9  # it knows four
     assert coverage_map.main(["select"]) == 0
     out, told = capsys.readouterr()
     assert out == "first\n"

@@ -110,7 +110,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fetched(root: Path) -> tuple[str, dict[str, int | None]] | None:
+def fetched_demo(root: Path) -> tuple[str, dict[str, int | None]] | None:
     """Make what the script makes without an option, from registries; gives what it told and the rows, and None where nothing is fetched."""
     begun = busy()
     told = make(root) if FETCH else ""
@@ -119,7 +119,7 @@ def fetched(root: Path) -> tuple[str, dict[str, int | None]] | None:
 
 
 @pytest.fixture(scope="module")
-def demo(root: Path, fetched: object) -> Path:
+def demo(root: Path, fetched_demo: object) -> Path:
     """Make all of it: what was not fetched is put where it would be."""
     data = root / "demo-site/collections"
     files = {
@@ -152,10 +152,10 @@ def demo(root: Path, fetched: object) -> Path:
     return root
 
 
-def test_the_data_are_fetched(fetched: tuple[str, dict[str, int | None]] | None) -> None:
-    if fetched is None:
+def test_the_data_are_fetched(fetched_demo: tuple[str, dict[str, int | None]] | None) -> None:
+    if fetched_demo is None:
         report_missing("fetching")
-    told, published = fetched
+    told, published = fetched_demo
     assert "left out: " not in told  # a whole part of it
     assert published == {**ROWS, **LISTED}
     (size,) = re.findall(r"Fetched (\d+) MB", told)

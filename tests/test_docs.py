@@ -55,13 +55,13 @@ CLI = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
 VERBS = typer.main.get_command(build_typer_app()).commands  # type: ignore[attr-defined]
 
 
-def about(verb: str) -> str:
+def get_verb_section(verb: str) -> str:
     return CLI.partition(f"### hven {verb}")[2].partition("\n### ")[0]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_with_its_arguments_and_options_is_on_the_page(verb: str) -> None:
-    told = about(verb)
+    told = get_verb_section(verb)
     assert told, f"docs/reference/cli.md has no section about hven {verb}"
     heading = told.splitlines()[0]
     for parameter in VERBS[verb].params:
@@ -141,7 +141,7 @@ def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
     run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
     report = json.loads(run_hven("ingest", "stars", "--json", "--site", site).stdout)
     for key in set(
-        re.findall(r"`\{collection.*?tables: .*?`", about("ingest"))[0]
+        re.findall(r"`\{collection.*?tables: .*?`", get_verb_section("ingest"))[0]
         .replace("{", ",")
         .replace("}", ",")
         .replace(":", ",")
@@ -156,14 +156,14 @@ def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
             else shown
         )
         for record in records:
-            assert all(re.search(rf"\b{key}\b", about(verb.split()[0])) for key in record), (verb, record)
+            assert all(re.search(rf"\b{key}\b", get_verb_section(verb.split()[0])) for key in record), (verb, record)
 
 
 @pytest.mark.parametrize("name", [fmt.name for fmt in formats.load_formats()])
 def test_every_format_is_described(name: str) -> None:
     page = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
     assert f"`{name}`" in page
-    assert name in about("query")
+    assert name in get_verb_section("query")
 
 
 @pytest.mark.parametrize("kind", plugins.list_plugins("sources"))
@@ -358,7 +358,7 @@ def run(shell: Path, text: str) -> str:
     return done.stdout
 
 
-def typed(place: Path, line: str) -> str:
+def run_typed_line(place: Path, line: str) -> str:
     """Run a line that is typed: a verb alone in this process (README's begin their own), all else by the shell."""
     words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
     if words[:1] != ["hven"] or set(words) & {"|", ">", ">>", "<", "&", "&&", "||", ";", "$", "`"}:
@@ -369,13 +369,18 @@ def typed(place: Path, line: str) -> str:
 def python(server: Server, text: str) -> str:
     """Run a block of Python against the server."""
     done = subprocess.run(
-        [sys.executable, "-"], input=at(server, text), capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-"],
+        input=set_server_address(server, text),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def at(server: Server, text: str) -> str:
+def set_server_address(server: Server, text: str) -> str:
     assert "127.0.0.1:8080" in text
     return text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
 
@@ -418,7 +423,7 @@ class Tutorial:
                 run_block = run if language == "sh" else run_python
                 server = self.server
                 assert server is not None
-                self.repeat = lambda: run_block(self.place, at(server, block.text))
+                self.repeat = lambda: run_block(self.place, set_server_address(server, block.text))
                 wait_until(self.ask_again)
             case "python", "":
                 self.output = run_python(self.place, block.text)
@@ -539,7 +544,7 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
     assert lines[-1].partition("#")[0].strip() == "hven --site mysite serve"
     require_program("stilts")
     with serve_site(shell / "mysite") as server:
-        assert all("Sirius" in run(shell, line) for line in at(server, judges.text).splitlines())
+        assert all("Sirius" in run(shell, line) for line in set_server_address(server, judges.text).splitlines())
         assert "Sirius" in python(server, script.text)
 
 
@@ -562,7 +567,7 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
     ]
     assert any("ingest" in line for line in lines)
     with start_data_sources(shell / case):
-        told = "".join(typed(shell / case, line) for line in lines)
+        told = "".join(run_typed_line(shell / case, line) for line in lines)
         assert "rows" in told
         assert "rejected" not in told.replace(" 0 rejected", ""), told
         with Site(settings := load_settings(shell / case, {})) as site:

@@ -63,7 +63,7 @@ def tree(path: Path) -> ast.Module:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forgotten():
+def _clear_tree_cache():
     """Leave no trees of the whole source to whatever this process tests next."""
     yield
     tree.cache_clear()
@@ -262,7 +262,7 @@ def test_heavy_libraries_are_imported_on_first_use():
     assert {one: heavy for one, heavy in found.items() if heavy} == {}
 
 
-def tracked() -> list[Path]:
+def list_tracked_files() -> list[Path]:
     require("git checkout")
     done = run("git", "ls-files", "-z")
     assert done.returncode == 0, done.stderr
@@ -286,7 +286,7 @@ def test_nothing_tracked_names_this_machine_or_a_registry():
         ).encode()
     )
     found = []
-    for path in tracked():
+    for path in list_tracked_files():
         data = path.read_bytes()
         found += [
             f"{name(path)}:{data.count(NEWLINE, 0, match.start()) + 1}: {match.group().decode()}"
@@ -296,7 +296,7 @@ def test_nothing_tracked_names_this_machine_or_a_registry():
 
 
 def test_no_large_or_copied_material_is_tracked():
-    large = [f"{name(path)}: {path.stat().st_size:,}" for path in tracked() if path.stat().st_size > 600_000]
+    large = [f"{name(path)}: {path.stat().st_size:,}" for path in list_tracked_files() if path.stat().st_size > 600_000]
     assert not large, "\n".join(large)
 
 

@@ -79,7 +79,7 @@ def clone(sdist: Path, tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
-def declared(
+def find_declared_requirements(
     own: importlib.metadata.Distribution, *extras: str, known: dict[str, importlib.metadata.Distribution] | None = None
 ) -> list[importlib.metadata.Distribution]:
     """Find what a distribution declares that it needs, and what that needs: what pip would install with it."""
@@ -88,12 +88,12 @@ def declared(
         if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             found = importlib.metadata.distribution(one.name)
             if known.setdefault(canonicalize_name(one.name), found) is found or one.extras:
-                declared(found, *one.extras, known=known)
+                find_declared_requirements(found, *one.extras, known=known)
     return [*known.values()]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed_programs(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install it in an environment of its own, where packages may be fetched as README says; give the directory of its programs."""
     place = tmp_path_factory.mktemp("elsewhere") / "hven"
     if REAL:
@@ -118,7 +118,7 @@ def elsewhere(wheel: Path, sdist: Path, tmp_path_factory: pytest.TempPathFactory
     lent = place / "lent"
     lent.mkdir()
     own = importlib.metadata.Distribution.at(next(packages.glob("hven-*.dist-info")))
-    for needed in declared(own):
+    for needed in find_declared_requirements(own):
         for one in {file.parts[0] for file in needed.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             (lent / one).symlink_to(needed.locate_file(one))
     (packages / "lent.pth").write_text(f"{lent}\n")  # paths alone: .pth files there are not followed
@@ -231,15 +231,15 @@ def test_no_file_of_it_names_this_machine(wheel: Path) -> None:
             assert str(ROOT).encode() not in archive.read(name), name
 
 
-def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> None:
+def test_a_user_elsewhere_publishes_a_file(installed_programs: Path, tmp_path: Path) -> None:
     home = tmp_path / "somebody's home"
     home.mkdir()
     (home / "stars.csv").write_text(
         "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\n"
     )
-    where = run(elsewhere / "python", "-c", "import hven; print(hven.__file__)", cwd=home).strip()
-    assert elsewhere.parent in Path(where).parents
-    hven = elsewhere / "hven"
+    where = run(installed_programs / "python", "-c", "import hven; print(hven.__file__)", cwd=home).strip()
+    assert installed_programs.parent in Path(where).parents
+    hven = installed_programs / "hven"
     run(hven, "init", "mysite", cwd=home)
     run(hven, "new", "stars", "--from", "stars.csv", "--site", "mysite", cwd=home)
     assert "0 errors" in run(hven, "check", "--site", "mysite", cwd=home)
@@ -271,8 +271,8 @@ for verb, *words in json.loads(sys.argv[1]):
 """
 
 
-def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path, tmp_path: Path) -> None:
-    hven, python = elsewhere / "hven", elsewhere / "python"
+def test_a_plain_install_says_what_a_site_over_postgresql_lacks(installed_programs: Path, tmp_path: Path) -> None:
+    hven, python = installed_programs / "hven", installed_programs / "python"
     run(python, "-c", "import psycopg", cwd=tmp_path, code=1)
     run(python, "-c", "import adbc_driver_postgresql", cwd=tmp_path, code=1)
     run(hven, "init", "mysite", cwd=tmp_path)

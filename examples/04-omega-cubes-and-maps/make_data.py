@@ -36,7 +36,7 @@ def cube(number: int) -> list[object]:
     ]  # fmt: skip
 
 
-def written(value: object) -> str:
+def format_value(value: object) -> str:
     return r"\N" if value is None else str(value)
 
 
@@ -44,7 +44,7 @@ lines = [
     "CREATE TABLE omega_cubes (" + ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items()) + ");",
     "COPY omega_cubes FROM stdin;",
 ]
-lines += ["\t".join(map(written, cube(number))) for number in range(24)]
+lines += ["\t".join(map(format_value, cube(number))) for number in range(24)]
 (HERE / "psup.sql").write_text("\n".join([*lines, r"\.", ""]))
 
 MAPS = {

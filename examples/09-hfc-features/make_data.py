@@ -47,7 +47,7 @@ def put(table: str, **values: object) -> None:
     )
 
 
-def seen_from(moment: datetime) -> tuple[float, float, int]:
+def compute_disc_centre(moment: datetime) -> tuple[float, float, int]:
     """Carrington longitude and latitude of the middle of the disc, about, and the rotation number."""
     begin, lon, lat, rotation = YEARS[moment.year]
     days = (moment - begin).total_seconds() / 86400
@@ -69,7 +69,7 @@ def observe(
     begin, end = ((moment + timedelta(seconds=more)).isoformat(timespec="milliseconds") for more in (0, exposure))
     if image is not None:
         seen = dict(zip(("R_SUN", "CENTER_X", "CENTER_Y", "CDELT1", "CDELT2"), (*image, image[3]), strict=True))
-        seen |= {"BITPIX": -32, "NAXIS1": size, "NAXIS2": size, "C_ROTATION": seen_from(moment)[2]}
+        seen |= {"BITPIX": -32, "NAXIS1": size, "NAXIS2": size, "C_ROTATION": compute_disc_centre(moment)[2]}
     else:
         seen = dict(zip(("CDELT1", "CDELT2"), SPECTRA[number % 2], strict=True))
     put(
@@ -78,7 +78,7 @@ def observe(
     )  # fmt: skip
 
 
-def drawn(x: int, y: int, code: str, image: tuple[float, ...], moment: datetime) -> dict[str, object]:
+def describe_contour(x: int, y: int, code: str, image: tuple[float, ...], moment: datetime) -> dict[str, object]:
     """Give what the tables say of a contour: its code and start, its box and middle in pixels, arcseconds, and on the Sun (Stonyhurst, Carrington)."""
     path = [(x, y)]
     for digit in code:
@@ -100,14 +100,14 @@ def drawn(x: int, y: int, code: str, image: tuple[float, ...], moment: datetime)
             found[name.format(axis, "ARCSEC")] = (value - zero) * scale
     lon, lat = on_the_sun((middle[0] - x0) / radius, (middle[1] - y0) / radius, moment)
     if lon is not None:
-        away = (lon - seen_from(moment)[0] + 180) % 360 - 180
+        away = (lon - compute_disc_centre(moment)[0] + 180) % 360 - 180
         found |= {"FEAT_HG_LONG_DEG": away, "FEAT_HG_LAT_DEG": lat, "FEAT_CARR_LONG_DEG": lon, "FEAT_CARR_LAT_DEG": lat}
     return found
 
 
 def on_the_sun(x: float, y: float, moment: datetime) -> tuple[float | None, float | None]:
     """Turn a place on the disc (radius 1) to Carrington's longitude and latitude; None off the disc."""
-    l0, b0, _ = seen_from(moment)
+    l0, b0, _ = compute_disc_centre(moment)
     if x * x + y * y >= 1:
         return None, None
     z, tilt = math.sqrt(1 - x * x - y * y), math.radians(b0)
@@ -120,7 +120,7 @@ def outline(
     lon: float, lat: float, wide: float, high: float, moment: datetime, image: tuple[float, ...], made: random.Random
 ) -> tuple[int, int, str]:
     """Draw a ragged ring around a place on the Sun as an image shows it: first pixel and chain code. What is behind the limb is drawn a bit outside of it."""
-    l0, b0, _ = seen_from(moment)
+    l0, b0, _ = compute_disc_centre(moment)
     radius, x0, y0, _ = image
     waves = [(made.uniform(0, 0.3), k, made.uniform(0, 2 * math.pi)) for k in (2, 3, 5)]
     path: list[tuple[int, int]] = []
@@ -137,10 +137,10 @@ def outline(
         at = (round(x0 + radius * x), round(y0 + radius * y))
         if not path or at != path[-1]:
             path.append(at)
-    return *path[0], coded([*path, path[0]])
+    return *path[0], encode_chain([*path, path[0]])
 
 
-def coded(path: list[tuple[int, int]]) -> str:
+def encode_chain(path: list[tuple[int, int]]) -> str:
     """Write a path over pixels as a chain code."""
     code, (x, y) = "", path[0]
     for to_x, to_y in path[1:]:  # a step that is wider than a pixel is several
@@ -190,14 +190,14 @@ for number in range(1, 31):  # 20 images, then 10 spectra
 for number in range(1, 61):
     image = (number - 1) // 3 + 1
     moment = images[image]
-    lon, lat = seen_from(moment)[0] + rng.uniform(-60, 60), rng.uniform(-35, 30)
+    lon, lat = compute_disc_centre(moment)[0] + rng.uniform(-60, 60), rng.uniform(-35, 30)
     wide, high = rng.uniform(1.5, 7), rng.uniform(1.5, 4.5)
     if number == 40:
         lon, lat, wide, high = 0.7, 12.0, 5.0, 3.0  # across longitude 0
     x, y, code = outline(lon, lat, wide, high, moment, MDI, rng)
     put(
         "ACTIVEREGIONS", ID_AR=number, FRC_INFO_ID=1, OBSERVATIONS_ID=image, FEAT_DATE=moment.isoformat(), FEAT_AREA_DEG2=math.pi * wide * high,
-        FEAT_RVAL=rng.uniform(1e20, 5e22), **drawn(x, y, code, MDI, moment), **FOUND,
+        FEAT_RVAL=rng.uniform(1e20, 5e22), **describe_contour(x, y, code, MDI, moment), **FOUND,
     )  # fmt: skip
     if rng.random() < 0.6:
         put("NOAA", ID_NOAA=number, NOAA_NUMBER=10500 + number, DATE_OBS=moment.isoformat())
@@ -216,10 +216,10 @@ for number in range(1, 4):
 for number in range(1, 91):
     image = (number - 1) % 20 + 1
     moment = images[image]
-    lon, lat, size = seen_from(moment)[0] + rng.uniform(-75, 75), rng.uniform(-35, 35), rng.uniform(0.6, 3.5)
+    lon, lat, size = compute_disc_centre(moment)[0] + rng.uniform(-75, 75), rng.uniform(-35, 35), rng.uniform(0.6, 3.5)
     x, y, code = outline(lon, lat, size / 2 / math.cos(math.radians(lat)), size / 2, moment, MDI, rng)
     habit = (lon + 180) % 360 - 180 if number % 2 else lon % 360  # the tables have both
-    said = drawn(x, y, code, MDI, moment) | {"FEAT_CARR_LONG_DEG": habit, "FEAT_CARR_LAT_DEG": lat}
+    said = describe_contour(x, y, code, MDI, moment) | {"FEAT_CARR_LONG_DEG": habit, "FEAT_CARR_LAT_DEG": lat}
     put(
         "SUNSPOTS",
         ID_SUNSPOT=number,
@@ -257,7 +257,7 @@ for number in range(1, 41):
         straight(one, (to, 0))
         for one, to in (((min(1, wide), tall), wide), ((0, tall), max(wide - 4, 0)), ((0, tall), max(wide - 2, 0)))
     )
-    area, line = coded([(0, tall), *right, *left[::-1]]), coded(middle)
+    area, line = encode_chain([(0, tall), *right, *left[::-1]]), encode_chain(middle)
     if number == 17:
         area = area[: len(area) // 2]  # does not close
     first = {f"{what}CC_X_UTC": day for what in ("", "SKE_")} | {
@@ -269,7 +269,7 @@ for number in range(1, 41):
         **first, CC=area, CC_LENGTH=len(area), SKE_CC=line, SKE_CC_LENGTH=len(line), MULTIPLE=0, LVL_TRUST=100, **FOUND,
     )  # fmt: skip
     if number <= 12:  # type II bursts drift slowly, and have a skeleton alone
-        line = coded(straight((0, 40), (25, 0)))
+        line = encode_chain(straight((0, 40), (25, 0)))
         put(
             "TYPE_II", ID_TYPE_II=number, FRC_INFO_ID=8, OBSERVATIONS_ID=spectrum, TIME_START=start.isoformat(), TIME_END=(start + timedelta(seconds=25 * steps[0])).isoformat(),
             **spectral(day, 0.1, 0.1 + 40 * steps[1], 25, 40, steps[0]), SKE_CC_X_PIX=0, SKE_CC_Y_PIX=40, SKE_CC_X_UTC=start.isoformat(), SKE_CC_Y_MHZ=0.1 + 40 * steps[1], SKE_CC=line,
@@ -285,14 +285,14 @@ for day in range(1, 31):
     observe(100 + day, 4, moment, 12.6, f"efz{moment:%Y%m%d.%H%M%S}", EIT)
     put("CHGROUPS", ID_CHGROUPS=day, CH_NUMS="all of an image")
     for track, (lon, lat, wide, high) in enumerate(holes, 1):
-        away = (lon - seen_from(moment)[0] + 180) % 360 - 180
+        away = (lon - compute_disc_centre(moment)[0] + 180) % 360 - 180
         if abs(away) > 82:
             continue
         number += 1
         x, y, code = outline(lon, lat, wide, high, moment, EIT, random.Random(track))
         if number == 26:
             code = f"{code[:40]}x{code[41:]}"  # catalogues have such, too
-        said = drawn(x, y, code, EIT, moment) | {"FEAT_CARR_LONG_DEG": lon, "FEAT_CARR_LAT_DEG": lat}
+        said = describe_contour(x, y, code, EIT, moment) | {"FEAT_CARR_LONG_DEG": lon, "FEAT_CARR_LAT_DEG": lat}
         put(
             "CORONALHOLES",
             ID_CORONALHOLES=number,
@@ -328,19 +328,22 @@ for day in range(1, 11):
         STANDARD=1,
     )
     for piece in range(4):
-        lon, lat = seen_from(moment)[0] + rng.uniform(-60, 60), rng.uniform(-45, 45)
+        lon, lat = compute_disc_centre(moment)[0] + rng.uniform(-60, 60), rng.uniform(-45, 45)
         x, y, code = outline(lon, lat, rng.uniform(6, 14), rng.uniform(0.5, 1.2), moment, MEUDON, rng)
         if (day, piece) == (4, 2):
             code = code[: len(code) // 2]  # does not close
         name = 4 * day - 3 + piece
-        said = drawn(x, y, code, MEUDON, moment) | {"FEAT_CARR_LONG_DEG": lon % 360, "FEAT_CARR_LAT_DEG": lat}
+        said = describe_contour(x, y, code, MEUDON, moment) | {
+            "FEAT_CARR_LONG_DEG": lon % 360,
+            "FEAT_CARR_LAT_DEG": lat,
+        }
         put("FILAMENTS", ID_FIL=name, FRC_INFO_ID=4, PP_OUTPUT_ID=day, **said, **FOUND)
         put("FILAMENTS_TRACKING", ID_FIL_TRACK=name, TRACK_ID=piece + 1, FIL_ID=name, LVL_TRUST=70)
     blobs = []  # two of each prominence, their codes in one text
     angle = math.radians(rng.uniform(20, 160))
     for more in (0.0, 0.03):
         at = [(round(511.5 + 435 * math.sin(angle + more) + 6 * math.cos(turn)), round(511.5 + 435 * math.cos(angle + more) + 6 * math.sin(turn))) for turn in (k * math.pi / 30 for k in range(61))]  # fmt: skip
-        blobs.append((*at[0], coded([*at, at[0]])))
+        blobs.append((*at[0], encode_chain([*at, at[0]])))
     lon, lat = on_the_sun(0.999 * math.sin(angle), 0.999 * math.cos(angle), moment)
     put(
         "PROMINENCES", ID_PROMINENCE=day, FRC_INFO_ID=5, PP_OUTPUT_ID=day, BASE_MID_CARR_LONG_DEG=lon, BASE_MID_CARR_LAT_DEG=lat, BLOB_COUNT=2, BLOB_SEPARATOR=";",
@@ -351,7 +354,7 @@ for day in range(1, 11):
 for day in range(1, 9):
     moment = datetime(2009, 1, 3, 12, 0, 0) + timedelta(days=day)
     observe(300 + day, 6, moment, 10.0, f"nrh2_1640_{moment:%Y%m%d}.fts", NRH, 128)
-    lon, lat = seen_from(moment)[0] + 20.0 * (day - 4), rng.uniform(-30, 30)
+    lon, lat = compute_disc_centre(moment)[0] + 20.0 * (day - 4), rng.uniform(-30, 30)
     x, y, code = outline(lon, lat, 14.0, 11.0, moment, NRH, rng)
     put(
         "RADIOSOURCES",
@@ -359,7 +362,7 @@ for day in range(1, 9):
         FRC_INFO_ID=6,
         OBSERVATIONS_ID=300 + day,
         FEAT_MAX_INT=rng.uniform(1e6, 9e6),
-        **drawn(x, y, code, NRH, moment),
+        **describe_contour(x, y, code, NRH, moment),
         **FOUND,
     )
 base.commit()

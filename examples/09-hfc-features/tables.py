@@ -89,12 +89,12 @@ NUMBERED = " LEFT JOIN NOAA_{0} m ON m.{1} = x.{2} LEFT JOIN NOAA n ON n.ID_NOAA
 AR, SP = NUMBERED.format("AR", "AR_ID", "ID_AR"), NUMBERED.format("SP", "SUNSPOT_ID", "ID_SUNSPOT")
 
 
-def of(table: str, by: str = "OBSERVATIONS_ID") -> str:
+def join_observations(table: str, by: str = "OBSERVATIONS_ID") -> str:
     """Join features with their observation."""
     return f"{IMAGED} JOIN {table} x ON o.ID_OBSERVATIONS = x.{by}"
 
 
-def of_cleaned(table: str) -> str:
+def join_cleaned_images(table: str) -> str:
     """Join features with the cleaned image that they were found in, and with its observation."""
     return f"{IMAGED} JOIN PP_OUTPUT p ON o.ID_OBSERVATIONS = p.OBSERVATIONS_ID JOIN {table} x ON x.PP_OUTPUT_ID = p.ID_PP_OUTPUT"
 
@@ -107,64 +107,76 @@ VIEWS = {
     ),
     "VIEW_AR_GUI": (
         f"{SHORT} n: NOAA_NUMBER x: ID_AR OBSERVATIONS_ID {POS} {AREA} {INT} FEAT_MEAN2QSUN {BZ} {GRADIENTS} FEAT_RVAL FEAT_WLSG {CHAIN} {SHOT}",
-        of("ACTIVEREGIONS") + AR,
+        join_observations("ACTIVEREGIONS") + AR,
     ),
     "VIEW_AR_HQI": (
         f"{SEEN} x: ID_AR n: NOAA_NUMBER x: {POS} {BOX} {AREA} {INT} FEAT_MEAN2QSUN {BZ} {GRADIENTS} {CHAIN} SNAPSHOT",
-        of("ACTIVEREGIONS") + FOUND + AR,
+        join_observations("ACTIVEREGIONS") + FOUND + AR,
     ),
     "VIEW_CH_GUI": (
         f"{SHORT} x: ID_CORONALHOLES OBSERVATIONS_ID_EIT=OBSERVATIONS_ID {POS} BR_HG_LONG3_DEG BR_CARR_{{LONG,LAT}}2_DEG BR_CARR_{{LONG,LAT}}3_DEG {HOLE} {SHOT}",
-        of("CORONALHOLES", "OBSERVATIONS_ID_EIT"),
+        join_observations("CORONALHOLES", "OBSERVATIONS_ID_EIT"),
     ),
     "VIEW_CH_HQI": (
         f"{SEEN} x: ID_CORONALHOLES {POS} {BOX} {HOLE} SNAPSHOT",
-        of("CORONALHOLES", "OBSERVATIONS_ID_EIT") + FOUND,
+        join_observations("CORONALHOLES", "OBSERVATIONS_ID_EIT") + FOUND,
     ),
-    "VIEW_SP_GUI": (f"{SHORT} n: NOAA_NUMBER x: {TABLES['SUNSPOTS']}", of("SUNSPOTS", "OBSERVATIONS_ID_IC") + SP),
+    "VIEW_SP_GUI": (
+        f"{SHORT} n: NOAA_NUMBER x: {TABLES['SUNSPOTS']}",
+        join_observations("SUNSPOTS", "OBSERVATIONS_ID_IC") + SP,
+    ),
     "VIEW_SP_HQI": (
         f"{SEEN} x: ID_SUNSPOT n: NOAA_NUMBER x: {POS} {BOX} {AREA} FEAT_DIAM_{{DEG,MM}} {INT} FEAT_MEAN2QSUN {BZ} FEAT_{{ABS,TOT}}_BZ {UMBRA} {CHAIN} RS RS_LENGTH SNAPSHOT",
-        of("SUNSPOTS", "OBSERVATIONS_ID_IC") + FOUND + SP,
+        join_observations("SUNSPOTS", "OBSERVATIONS_ID_IC") + FOUND + SP,
     ),
     "VIEW_FIL_GUI": (
         f"{SHORT_CLEANED.replace('{0}', 'INSTRUME=INSTRUM')} {TABLES['FILAMENTS']}",
-        of_cleaned("FILAMENTS"),
+        join_cleaned_images("FILAMENTS"),
     ),
     "VIEW_FIL_HQI": (
-        f"{CLEANED} x: ID_FIL {POS} {BOX} FEAT_AREA_{{PIX,DEG2}} {INT} FEAT_MEAN2QSUN {CHAIN} SKE_LENGTH_DEG SKE_CURVATURE SKE_ORIENTATION FEAT_ELONG SKE_CC_{{X,Y}}_{{PIX,ARCSEC}} "
-        "SKE_CC SKE_CC_LENGTH SNAPSHOT FEAT_FILENAME PR_LOCFNAME k: TRACK_ID PHENOM REF_FEAT LVL_TRUST=TRACK_LVL_TRUST",
-        of_cleaned("FILAMENTS") + FOUND + " LEFT JOIN FILAMENTS_TRACKING k ON k.FIL_ID = x.ID_FIL",
+        (
+            f"{CLEANED} x: ID_FIL {POS} {BOX} FEAT_AREA_{{PIX,DEG2}} {INT} FEAT_MEAN2QSUN {CHAIN} SKE_LENGTH_DEG SKE_CURVATURE SKE_ORIENTATION FEAT_ELONG SKE_CC_{{X,Y}}_{{PIX,ARCSEC}} "
+            "SKE_CC SKE_CC_LENGTH SNAPSHOT FEAT_FILENAME PR_LOCFNAME k: TRACK_ID PHENOM REF_FEAT LVL_TRUST=TRACK_LVL_TRUST"
+        ),
+        join_cleaned_images("FILAMENTS") + FOUND + " LEFT JOIN FILAMENTS_TRACKING k ON k.FIL_ID = x.ID_FIL",
     ),
-    "VIEW_PRO_GUI": (f"{SHORT_CLEANED.replace('{0}', 'INSTRUME')} {TABLES['PROMINENCES']}", of_cleaned("PROMINENCES")),
+    "VIEW_PRO_GUI": (
+        f"{SHORT_CLEANED.replace('{0}', 'INSTRUME')} {TABLES['PROMINENCES']}",
+        join_cleaned_images("PROMINENCES"),
+    ),
     "VIEW_PRO_HQI": (
-        f"{CLEANED} x: ID_PROMINENCE {POS.replace('FEAT', 'BASE_MID')} {FLAT} FEAT_AREA_{{PIX,ARCSEC2}} {INT} MEAN_INT_RATIO {CHAIN} DELTA_LAT_DEG FEAT_HEIGHT_{{ARCSEC,KM}} "
-        "BLOB_COUNT BLOB_SEPARATOR N_LEVEL LEVEL_SEPARATOR RS RS_LENGTH LEV_{MIN,MAX,MEAN}_INT SNAPSHOT",
-        of_cleaned("PROMINENCES") + FOUND,
+        (
+            f"{CLEANED} x: ID_PROMINENCE {POS.replace('FEAT', 'BASE_MID')} {FLAT} FEAT_AREA_{{PIX,ARCSEC2}} {INT} MEAN_INT_RATIO {CHAIN} DELTA_LAT_DEG FEAT_HEIGHT_{{ARCSEC,KM}} "
+            "BLOB_COUNT BLOB_SEPARATOR N_LEVEL LEVEL_SEPARATOR RS RS_LENGTH LEV_{MIN,MAX,MEAN}_INT SNAPSHOT"
+        ),
+        join_cleaned_images("PROMINENCES") + FOUND,
     ),
     "VIEW_RS_GUI": (
         f"y: ID_OBSERVATORY OBSERVAT INSTRUME TELESCOP UNITS o: DATE_OBS DATE_END FILENAME URL BITPIX {SIZE} x: {TABLES['RADIOSOURCES']}",
-        of("RADIOSOURCES"),
+        join_observations("RADIOSOURCES"),
     ),
     "VIEW_RS_HQI": (
         f"{SEEN} x: ID_RS {POS} {BOX} {AREA} FEAT_{{MAX,MEAN}}_INT EL_AXIS{{1,2}} EL_ANGLE {CHAIN} SNAPSHOT",
-        of("RADIOSOURCES") + FOUND,
+        join_observations("RADIOSOURCES") + FOUND,
     ),
     "VIEW_T2_GUI": (
         f"{SHORT_SPECTRUM} x: ID_TYPE_II FEAT_{{MAX,MEAN}}_INT COMPONENT FEAT_FILENAME RS RS_LENGTH {SKELETON}",
-        of("TYPE_II"),
+        join_observations("TYPE_II"),
     ),
     "VIEW_T2_HQI": (
         f"{SPECTRUM} x: ID_TYPE_II FEAT_{{MAX,MEAN}}_INT COMPONENT FEAT_FILENAME SNAPSHOT RS RS_LENGTH {SKELETON} {SPECTRAL} TIME_{{START,END}} DRIFT_{{START,END}} LVL_TRUST",
-        of("TYPE_II") + FOUND,
+        join_observations("TYPE_II") + FOUND,
     ),
     "VIEW_T3_GUI": (
         f"{SHORT_SPECTRUM} x: ID_TYPE_III FEAT_{{MAX,MEAN}}_INT MULTIPLE FEAT_FILENAME CC_{{X,Y}}_PIX CC_{{X_UTC,Y_MHZ}} CC CC_LENGTH {SKELETON}",
-        of("TYPE_III"),
+        join_observations("TYPE_III"),
     ),
     "VIEW_T3_HQI": (
-        f"{SPECTRUM} x: ID_TYPE_III FEAT_{{MAX,MEAN}}_INT MULTIPLE FEAT_FILENAME SNAPSHOT CC_{{X,Y}}_PIX CC_{{X_UTC,Y_MHZ}} CC CC_LENGTH {SKELETON} {SPECTRAL} "
-        "TIME_{START,END} DRIFT_{START,END} FIT_A{0,1} LVL_TRUST",
-        of("TYPE_III") + FOUND,
+        (
+            f"{SPECTRUM} x: ID_TYPE_III FEAT_{{MAX,MEAN}}_INT MULTIPLE FEAT_FILENAME SNAPSHOT CC_{{X,Y}}_PIX CC_{{X_UTC,Y_MHZ}} CC CC_LENGTH {SKELETON} {SPECTRAL} "
+            "TIME_{START,END} DRIFT_{START,END} FIT_A{0,1} LVL_TRUST"
+        ),
+        join_observations("TYPE_III") + FOUND,
     ),
 }
 

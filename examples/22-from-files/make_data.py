@@ -25,7 +25,9 @@ def extension(name: str, rows: Table, **cards: str) -> fits.BinTableHDU:
     return made
 
 
-def observed(mode: str, ident: int, night: float, stations: list[str], size: int, date: str) -> fits.BinTableHDU:
+def build_visibilities(
+    mode: str, ident: int, night: float, stations: list[str], size: int, date: str
+) -> fits.BinTableHDU:
     """Squared visibilities of some baselines of a target in a night."""
     pairs = [*itertools.combinations(stations, size)]
     u, v = ([rng.uniform(-90, 90) for _ in pairs] for _ in "uv")
@@ -55,7 +57,7 @@ for number in range(12):
         edges = np.linspace(short, long, channels + 1)
         waves = Table({"EFF_WAVE": ((edges[1:] + edges[:-1]) / 2).astype("f4"), "EFF_BAND": np.diff(edges).astype("f4")}, units=["m", "m"])  # fmt: skip
         # several tables of a kind, some of them before those that they name
-        some = [observed(mode, ident, night, stations, 2, date) for ident in range(1, len(stars) + 1) for night in nights]  # fmt: skip
+        some = [build_visibilities(mode, ident, night, stations, 2, date) for ident in range(1, len(stars) + 1) for night in nights]  # fmt: skip
         parts = [*some[:1], *parts, extension("OI_WAVELENGTH", waves, INSNAME=mode), *some[1:]]
     fits.HDUList([primary, *parts]).writeto(data / f"GRAVI_{number:02}.fits", overwrite=True)
 

@@ -40,7 +40,7 @@ NAMES = (
 )
 
 
-def projected(stations: list[str], pair: tuple[int, int], hour: float, dec: float) -> tuple[float, float]:
+def project_baseline(stations: list[str], pair: tuple[int, int], hour: float, dec: float) -> tuple[float, float]:
     """Project a baseline onto the sky: its length, and its angle from north over east. All angles in degrees."""
     (east, north), (east_, north_) = (STATIONS[stations[number - 1]] for number in pair)
     x, y = east_ - east, north_ - north
@@ -74,7 +74,7 @@ def header(row: dict[str, object], stations: list[str], seconds: float, *, old: 
         name = "".join(map(str, pair))
         for word, later in (("START", 0.0), ("END", seconds)):
             hour = sidereal(begin + later / 86_400) - float(str(row["ra"]))
-            length, angle = projected(stations[::-1] if wrong else stations, pair, hour, float(str(row["dec"])))
+            length, angle = project_baseline(stations[::-1] if wrong else stations, pair, hour, float(str(row["dec"])))
             said |= {f"ESO ISS PBL{name} {word}": round(length, 3), f"ESO ISS PBLA{name} {word}": round(angle, 3)}
     return [card(key, value) for key, value in said.items()] + ["END"]
 

@@ -54,7 +54,7 @@ ROWS = {
 DATA = pa.table({column.name: pa.array(ROWS[column.name], column.type.arrow) for column in COLUMNS})
 
 
-def asked(expression: str) -> list:
+def evaluate_expression(expression: str) -> list:
     return run_query(f"SELECT {expression} AS v FROM s.t ORDER BY id", [(TABLE, DATA)]).column("v").to_pylist()
 
 
@@ -108,7 +108,7 @@ def asked(expression: str) -> list:
     ],
 )
 def test_value(expression, values, said):
-    assert asked(expression) == values
+    assert evaluate_expression(expression) == values
     (column,) = bind_query(parse_query(f"SELECT {expression} FROM s.t"), StaticTableCatalogue([TABLE])).columns
     assert f"{column.type} {column.unit} {column.ucd}" == said
 

@@ -46,14 +46,14 @@ def test_error(query, expected):
     assert str(caught.value) == expected["--!"]
 
 
-def said(columns):
+def describe_columns(columns):
     return "; ".join(f"{column.name} {column.type}" + (f" {column.unit}" if column.unit else "") for column in columns)
 
 
 @pytest.mark.parametrize(("query", "expected"), list(blocks("written.sql")))
 def test_written(query, expected):
     bound = bind_query(parse_query(query), CATALOGUE)
-    assert said(bound.columns) == expected["--="]
+    assert describe_columns(bound.columns) == expected["--="]
     assert write_sql(bound, DuckDBDialect(), SQL_NAMES).sql == expected["-->"]
 
 

@@ -82,26 +82,26 @@ def records():
 
 
 @pytest.fixture(scope="module")
-def known():
+def table_sets():
     return build_table_sets()
 
 
-def catalogue(record, known):
+def catalogue(record, table_sets):
     context = record.get("context", {})
     if context.get("tables"):
         return parse_vollt_tables(context["tables"])
-    found = known.get(context.get("schema", ""))
+    found = table_sets.get(context.get("schema", ""))
     # a few records of a named set read a table that the set does not list
     return found if found is not None and record["id"] not in {"adql-089cb0642ae5", "adql-bbb1ad3f3b5e"} else more()
 
 
-def accepted(record, known) -> bool:
+def is_accepted(record, table_sets) -> bool:
     context = record.get("context", {})
     off = {name.upper() for name in context.get("features_switched_off", [])}
     known_to = declare_functions([*context.get("udfs", []), *DECLARED.get(record["id"], [])])
     functions = FunctionSet(entry for entry in known_to if entry.name not in off)
     try:
-        bind_query(parse_query(record["query"], record["version"]), catalogue(record, known), functions=functions)
+        bind_query(parse_query(record["query"], record["version"]), catalogue(record, table_sets), functions=functions)
     except UserError:
         return False
     return True
@@ -112,10 +112,10 @@ def test_the_corpus_is_there():
     assert set(EXCEPTIONS) <= {record["id"] for record in records()}
 
 
-def test_verdicts(known, subtests):
+def test_verdicts(table_sets, subtests):
     for record in records():
         with subtests.test(record["id"], query=record["query"]):
-            agrees = accepted(record, known) == (record["expected"] == "valid")
+            agrees = is_accepted(record, table_sets) == (record["expected"] == "valid")
             if record["id"] in EXCEPTIONS:
                 assert not agrees, "this exception is none any more: take it off the list"
             else:
@@ -129,17 +129,17 @@ def foreign(record) -> bool:
     )
 
 
-def test_what_is_valid_runs(known):
+def test_what_is_valid_runs(table_sets):
     """Whatever binds is SQL that the engine takes, here over empty tables."""
-    assert executed(known) > 150
+    assert count_executed_queries(table_sets) > 150
 
 
-def executed(known) -> int:
+def count_executed_queries(table_sets) -> int:
     ran = 0
     for record in records():
         if record["expected"] != "valid" or record["id"] in EXCEPTIONS or foreign(record):
             continue
-        bound = bind_query(parse_query(record["query"], record["version"]), catalogue(record, known))
+        bound = bind_query(parse_query(record["query"], record["version"]), catalogue(record, table_sets))
         if not bound.columns:
             continue  # some records have tables without columns
         pairs = [(table, table.arrow_schema.empty_table()) for table in bound.tables]

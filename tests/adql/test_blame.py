@@ -22,7 +22,7 @@ PLAIN = Table(schema="a", name="plain", columns=(Column(name="n", type=INT32),),
 FAULT = EvaluationError("'x' cannot be read as INTEGER", remedy="CASE")
 
 
-def blamed(text: str) -> EvaluationError:
+def locate_error(text: str) -> EvaluationError:
     return locate_evaluation_error(
         FAULT, text, bind_query(parse_query(text), StaticTableCatalogue((NOTES, VIEW, OUTER, PLAIN))).query
     )
@@ -32,7 +32,7 @@ def blamed(text: str) -> EvaluationError:
     "text", ["SELECT m FROM a.seen", "SELECT m + 1 AS k FROM a.seen AS s", "SELECT m FROM a.outer_one WHERE m > 3"]
 )
 def test_a_cast_in_a_view_is_told_by_where_the_view_is_read(text):
-    error = blamed(text)
+    error = locate_error(text)
     assert error.offset == text.index("a.")
     assert "in the view that is read here" in error.message
     assert error.remedy == "CASE"
@@ -40,7 +40,7 @@ def test_a_cast_in_a_view_is_told_by_where_the_view_is_read(text):
 
 def test_the_view_or_the_text():
     text = "SELECT CAST(note AS INTEGER) AS k FROM a.notes, a.seen"
-    error = blamed(text)
+    error = locate_error(text)
     assert error.text == ""
     assert "CASTs at line 1, column 8, or in the view that is read at line 1, column 49" in error.message
 
@@ -53,6 +53,6 @@ def test_the_view_or_the_text():
     ],
 )
 def test_the_text_alone(text):
-    error = blamed(text)
+    error = locate_error(text)
     assert error.offset == text.index("CAST")
     assert "view" not in error.message

@@ -21,7 +21,7 @@ def records():
             yield json.loads(line)
 
 
-def scored(record):
+def get_expected_verdict(record):
     """What the parser alone must say, or None: names, types and functions are for the binder."""
     if record["expected"] == "valid":
         return True
@@ -30,7 +30,7 @@ def scored(record):
     return None
 
 
-def accepted(record):
+def is_accepted(record):
     try:
         parse_query(record["query"], record["version"])
     except ParseError as caught:
@@ -44,17 +44,17 @@ def accepted(record):
 
 
 def test_the_corpus_is_there():
-    verdicts = [scored(record) for record in records()]
+    verdicts = [get_expected_verdict(record) for record in records()]
     assert verdicts.count(True) > 700
     assert verdicts.count(False) > 100
 
 
 def test_verdicts(subtests):
     for record in records():
-        if scored(record) is None:
+        if get_expected_verdict(record) is None:
             continue
         with subtests.test(record["id"], query=record["query"]):
-            agrees = accepted(record) == scored(record)
+            agrees = is_accepted(record) == get_expected_verdict(record)
             if record["id"] in EXCEPTIONS:
                 assert not agrees, "this exception is none any more: take it off the list"
             else:
@@ -82,4 +82,4 @@ def test_disputed_queries_get_a_tree_or_a_clean_error(subtests):
     for record in records():
         if record["expected"] == "depends":
             with subtests.test(record["id"], query=record["query"]):
-                accepted(record)
+                is_accepted(record)

@@ -130,7 +130,7 @@ THINGS = Table(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def things():
+def things_table():
     get_connection().register("things", DATA)
 
 

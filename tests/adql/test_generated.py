@@ -170,7 +170,7 @@ def plain(draw):
 
 
 @st.composite
-def grouped(draw):
+def draw_grouped_query(draw):
     keys = draw(
         st.lists(
             st.one_of(numbers(1), texts(1)).filter(
@@ -198,7 +198,7 @@ def grouped(draw):
 
 
 @st.composite
-def united(draw):
+def draw_set_query(draw):
     kind = draw(st.sampled_from([numbers(1), texts(1)]))
     op = draw(st.sampled_from(["UNION", "UNION ALL", "EXCEPT", "INTERSECT"]))
     return f"SELECT {draw(kind)} AS x FROM {draw(source)} {op} SELECT {draw(kind)} FROM {draw(source)} ORDER BY x"
@@ -250,13 +250,13 @@ def agree(query, answer):
 def order(row):
     """Order rows by what both engines agree about; rows that are alike to five digits, by more of them."""
     return [
-        (cell is None, isinstance(cell, float) and math.isnan(cell), rounded(cell, digits))
+        (cell is None, isinstance(cell, float) and math.isnan(cell), round_cell(cell, digits))
         for digits in (5, 9)
         for cell in row
     ]
 
 
-def rounded(cell, digits):
+def round_cell(cell, digits):
     if isinstance(cell, float):
         return 0.0 if math.isnan(cell) else float(f"{cell:.{digits}g}") + 0.0
     return "" if cell is None else cell
@@ -273,12 +273,12 @@ def test_plain_queries(query):
 
 
 @settings(max_examples=25 * EXAMPLES_FACTOR, deadline=None)
-@given(grouped())
+@given(draw_grouped_query())
 def test_grouped_queries(query):
     check(query)
 
 
 @settings(max_examples=20 * EXAMPLES_FACTOR, deadline=None)
-@given(united())
+@given(draw_set_query())
 def test_set_operations(query):
     check(query)

@@ -119,13 +119,13 @@ class Grammar:
     def is_rule(self, item):
         return len(item) > 2 and item[0] == "<" and item[-1] == ">" and item[1:-1] in self.rules
 
-    def reached(self, name, seen=None):
+    def list_reached_rules(self, name, seen=None):
         """The rules that a rule leads to."""
         seen = {name} if seen is None else seen
         for item in ITEM.findall(self.rules[name]):
             if self.is_rule(item) and item[1:-1] not in seen:
                 seen.add(item[1:-1])
-                self.reached(item[1:-1], seen)
+                self.list_reached_rules(item[1:-1], seen)
         return seen
 
     def say(self, node, rng, budget, out):
@@ -188,7 +188,7 @@ def test_sentences_of_the_grammar(grammar):
         assert parse_query(write_adql(tree)) == tree
         lengths.append(len(sentence))
     assert sum(lengths) > 50_000
-    assert grammar.reached("query_specification") == grammar.said | {"query_specification"}, (
+    assert grammar.list_reached_rules("query_specification") == grammar.said | {"query_specification"}, (
         "the sentences leave out rules"
     )
 

@@ -23,7 +23,7 @@ def engine(tmp_path_factory):
     opened = hats.open(home / "snapshots", memory=1 << 28, roots=[str(home / "root")], threads=1)
     known = {}
 
-    def stored(table, rows):
+    def stage_once(table, rows):
         """Stage the rows of a table once; keys of the harness need not be unique."""
         key = (table.qualified_name, id(rows))
         if key not in known:
@@ -34,7 +34,7 @@ def engine(tmp_path_factory):
         return known[key][0]
 
     def run(bound, pairs):
-        relations = {table.qualified_name: stored(table, rows) for table, rows in pairs}
+        relations = {table.qualified_name: stage_once(table, rows) for table, rows in pairs}
         execution = opened.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
         return pa.Table.from_batches(execution, schema=execution.schema)
 
@@ -46,7 +46,7 @@ def engine(tmp_path_factory):
     opened.close()
 
 
-def _taken(name: str) -> None:
+def _adopt_tests(name: str) -> None:
     """Take over the tests of a module that ask the running database, with its fixtures."""
     spec = importlib.util.spec_from_file_location(f"hats_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
@@ -58,9 +58,12 @@ def _taken(name: str) -> None:
         if key.startswith("test_") and callable(item):
             inner = getattr(item, "hypothesis", None)
             source = inspect.getsource(inner.inner_test if inner else item)
-            if any(word in source for word in ("run(", "run_query(", "same(", "answer(", "asked(")):
+            if any(
+                word in source
+                for word in ("run(", "run_query(", "same(", "answer(", "query_rows(", "evaluate_expression(")
+            ):
                 globals()[f"{key}__{name.removeprefix('test_')}"] = item
 
 
 for _name in THEIRS:
-    _taken(_name)
+    _adopt_tests(_name)

@@ -57,8 +57,8 @@ def test_repeated_prefixes_are_refused(part):
         parse_query(query(part))
 
 
-def at_depth(frames, call):
-    return call() if frames == 0 else at_depth(frames - 1, call)
+def call_at_depth(frames, call):
+    return call() if frames == 0 else call_at_depth(frames - 1, call)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_the_deepest_query_leaves_room_on_the_stack(form, times):
     for _ in range(MAX_NESTING_DEPTH // times):
         inner = form.format(inner)
     text = query(value=inner)
-    tree = at_depth(sys.getrecursionlimit() // 3, lambda: parse_query(text))
-    assert at_depth(sys.getrecursionlimit() // 3, lambda: parse_query(write_adql(tree))) == tree
+    tree = call_at_depth(sys.getrecursionlimit() // 3, lambda: parse_query(text))
+    assert call_at_depth(sys.getrecursionlimit() // 3, lambda: parse_query(write_adql(tree))) == tree
     with pytest.raises(ParseError, match="nested too deeply"):
         parse_query(text.replace("a", f"{'(' * MAX_NESTING_DEPTH}a{')' * MAX_NESTING_DEPTH}"))
 
@@ -93,7 +93,7 @@ def test_the_deepest_query_leaves_room_on_the_stack(form, times):
 def test_a_nearly_full_stack_gives_a_clean_error_too():
     text = query(value="(" * (MAX_NESTING_DEPTH - 1) + "a" + ")" * (MAX_NESTING_DEPTH - 1))
     with pytest.raises(ParseError, match="nested too deeply"):
-        at_depth(sys.getrecursionlimit() - 200, lambda: parse_query(text))
+        call_at_depth(sys.getrecursionlimit() - 200, lambda: parse_query(text))
 
 
 @pytest.mark.parametrize("word", ["AND", "OR"])

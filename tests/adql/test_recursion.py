@@ -31,7 +31,7 @@ ROWS = pa.table(
 )
 
 
-def asked(query: str) -> list[tuple]:
+def query_rows(query: str) -> list[tuple]:
     return [tuple(row.values()) for row in run_query(query, [(TABLE, ROWS)]).to_pylist()]
 
 
@@ -50,7 +50,7 @@ def asked(query: str) -> list[tuple]:
     ],
 )  # fmt: skip
 def test_tables_that_read_themselves(query, rows):
-    assert asked(query) == rows
+    assert query_rows(query) == rows
 
 
 def test_metadata_of_the_first_part_stands():

@@ -155,24 +155,24 @@ def test_a_plan_can_be_used_again(shape, first, second):
         new.literal_values[slot] for slot in range(len(new.literal_values)) if slot not in new.free_slots
     ]
     inline = write_sql(
-        bind_query(without_slots(parse_query(shape.format(**decimal(second)))), CATALOGUE), DuckDBDialect(), names
+        bind_query(remove_slots(parse_query(shape.format(**decimal(second)))), CATALOGUE), DuckDBDialect(), names
     )
     assert inline.parameter_slots == ()
     got = con.execute(plan.sql, [new.literal_values[slot] for slot in plan.parameter_slots]).fetchall()
     assert got == con.execute(inline.sql).fetchall()
 
 
-def without_slots(node):
+def remove_slots(node):
     """Copy a tree as a program would have built it: literals without slots."""
     from dataclasses import fields, replace
 
     if isinstance(node, tuple):
-        return tuple(without_slots(item) for item in node)
+        return tuple(remove_slots(item) for item in node)
     if isinstance(node, Literal):
         return replace(node, slot=-1)
     if hasattr(node, "__dataclass_fields__") and type(node).__module__ == "hven.adql.syntax_tree":
         return replace(
-            node, **{item.name: without_slots(getattr(node, item.name)) for item in fields(node) if item.init}
+            node, **{item.name: remove_slots(getattr(node, item.name)) for item in fields(node) if item.init}
         )
     return node
 
@@ -189,7 +189,7 @@ VICTIM = duckdb.connect()
 VICTIM.execute("CREATE TABLE victim AS SELECT 1 AS x")
 
 
-def q(text):
+def quote_text(text):
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -214,10 +214,10 @@ def test_strings_stay_strings(one, two):
     assert con.execute(write_sql(bound, DuckDBDialect(), names).sql).fetchall() == [(one, one + two, one == two)]
     if "\0" in one + two:
         with pytest.raises(ParseError):  # no text may hold NUL
-            parse_query(f"SELECT {q(one)}, {q(two)} FROM t")
+            parse_query(f"SELECT {quote_text(one)}, {quote_text(two)} FROM t")
         return
     tree = parse_query(
-        f"SELECT {q(one)}, LOWER({q(one)}) || {q(two)} AS b FROM t WHERE {q(one)} LIKE {q(one)} OR 1 = 1"
+        f"SELECT {quote_text(one)}, LOWER({quote_text(one)}) || {quote_text(two)} AS b FROM t WHERE {quote_text(one)} LIKE {quote_text(one)} OR 1 = 1"
     )
     bound = bind_query(tree, StaticTableCatalogue([table]))
     written = write_sql(bound, DuckDBDialect(), names)

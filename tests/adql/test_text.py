@@ -77,13 +77,13 @@ def short(strategy):
     return tree()
 
 
-def only(*kinds):
+def allow_kinds(*kinds):
     """Keep the values that the grammar lets stand where a number (a string) must."""
     return lambda node: infer_kind_letter(node) in {"", *kinds}
 
 
 def values(inner, conditions, queries):
-    numeric = inner.filter(only("n"))
+    numeric = inner.filter(allow_kinds("n"))
     calls = st.one_of(
         st.builds(FunctionCall, st.sampled_from(["IVO_HASWORD", "F", "COALESCE"]), lists(inner)),
         st.builds(FunctionCall, st.sampled_from(["AVG", "COUNT", "MAX"]), lists(inner, 1, 1), st.booleans()),
@@ -138,7 +138,7 @@ def windows(inner):
     )
 
 
-def named_windows(inner):
+def draw_named_windows(inner):
     orders = lists(st.builds(OrderItem, inner, st.booleans()), 0, 2)
     made = st.builds(NamedWindow, IDENTS, lists(inner, 0, 2), orders, st.none() | frames())
     return st.lists(made, max_size=2, unique_by=lambda window: window.name.name.lower()).map(tuple)
@@ -218,7 +218,7 @@ def selects(inner, conditions, queries):
         st.none() | conditions,
         st.booleans(),
         st.none() | WHOLE,
-        named_windows(LEAVES),
+        draw_named_windows(LEAVES),
     )
 
 

@@ -36,7 +36,7 @@ def everything(thing):
     return [thing, *chain.from_iterable(everything(getattr(thing, item.name)) for item in fields(thing))]
 
 
-def parsed():
+def parse_random_queries():
     for seed in range(150):
         try:
             yield parse_query(write_random_query(seed, TABLES))
@@ -46,7 +46,7 @@ def parsed():
 
 def test_every_node_is_walked_and_offered():
     kinds = set()
-    for tree in parsed():
+    for tree in parse_random_queries():
         seen = everything(tree)
         offered = []
         assert transform_tree(tree, lambda node: offered.append(node) or node) is tree  # noqa: B023  (used at once)

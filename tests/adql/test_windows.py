@@ -32,7 +32,7 @@ TABLE = Table(schema="s", name="t", columns=COLUMNS)
 rows_of = st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(-5, 5)), max_size=25)
 
 
-def asked(query: str, rows: list[tuple[str | None, int | None]]) -> list[tuple]:
+def query_rows(query: str, rows: list[tuple[str | None, int | None]]) -> list[tuple]:
     data = pa.table(
         {
             "id": pa.array(range(len(rows)), pa.int64()),
@@ -50,7 +50,7 @@ def place(x: int | None) -> tuple[bool, int]:
 @settings(max_examples=30 * EXAMPLES_FACTOR, deadline=None)
 @given(rows_of)
 def test_ranks_and_sums_as_python_counts_them(rows):
-    got = asked(
+    got = query_rows(
         "SELECT id, ROW_NUMBER() OVER (PARTITION BY g ORDER BY x, id) AS n, RANK() OVER (PARTITION BY g ORDER BY x) AS r, DENSE_RANK() OVER (PARTITION BY g ORDER BY x) AS d,"
         " COUNT(*) OVER (PARTITION BY g) AS c, SUM(x) OVER (PARTITION BY g ORDER BY id) AS s, LAG(x) OVER (ORDER BY id) AS before, LEAD(x, 2) OVER (ORDER BY id) AS later,"
         " MAX(x) OVER () AS most FROM s.t ORDER BY id",
@@ -78,7 +78,7 @@ def test_the_first_rows_of_each_as_python_finds_them(rows):
     """By several columns, with nulls: engines may find them by grouping."""
     query = "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY g ORDER BY x, id) AS n FROM s.t) AS q WHERE n = 1 ORDER BY id"
     firsts = {g: min((place(x), number) for number, (h, x) in enumerate(rows) if h == g)[1] for g, _ in rows}
-    assert asked(query, rows) == [(number,) for number in sorted(firsts.values())]
+    assert query_rows(query, rows) == [(number,) for number in sorted(firsts.values())]
 
 
 ROWS = [("a", 1), ("a", 2), ("b", 2), ("b", None), (None, 7)]
@@ -99,7 +99,7 @@ ROWS = [("a", 1), ("a", 2), ("b", 2), ("b", None), (None, 7)]
     ],
 )  # fmt: skip
 def test_where_windows_stand(query, answer):
-    assert asked(query, ROWS) == answer
+    assert query_rows(query, ROWS) == answer
 
 
 def edges(side: str) -> st.SearchStrategy[str]:
@@ -120,7 +120,7 @@ def test_frames_as_python_cuts_them(rows, unit, start, end, descending):
     order = "x, id" if unit == "ROWS" else "x"
     words = f"ORDER BY {order.replace(',', ' DESC,') if descending and ',' in order else order + ' DESC' * descending} {unit} BETWEEN {start} AND {end}"
     window = f"OVER (PARTITION BY g {words})"
-    got = asked(
+    got = query_rows(
         f"SELECT id, COUNT(*) {window} AS n, SUM(x) {window} AS s, MIN(x) OVER w AS m, FIRST_VALUE(x) OVER w AS f FROM s.t WINDOW w AS (PARTITION BY g {words}) ORDER BY id",
         rows,
     )
@@ -153,7 +153,7 @@ def test_frames_as_python_cuts_them(rows, unit, start, end, descending):
 
 def test_named_windows_serve_order_by_and_groups():
     query = "SELECT g, SUM(COUNT(*)) OVER w AS n, NTH_VALUE(g, 2) OVER w AS other FROM s.t GROUP BY g WINDOW w AS (ORDER BY g) ORDER BY ROW_NUMBER() OVER w DESC"
-    assert asked(query, ROWS) == [(None, 5, "b"), ("b", 4, "b"), ("a", 2, None)]
+    assert query_rows(query, ROWS) == [(None, 5, "b"), ("b", 4, "b"), ("a", 2, None)]
 
 
 def test_what_is_known_of_them():

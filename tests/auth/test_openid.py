@@ -176,14 +176,14 @@ def test_tokens_of_programs(site: Site, tmp_path: Path, issuer: tuple[str, subpr
     settle(site, tmp_path, issuer[0], 'accounts = {machine = "robot"}')
     script = Browser(site, "")
 
-    def asked(resource: str) -> httpx.Response:
+    def ask_with_token(resource: str) -> httpx.Response:
         form = {"grant_type": "client_credentials", "resource": resource}
         token = httpx.post(
             f"{issuer[0]}/token", data=form, auth=("machine", "the secret of machine"), trust_env=False
         ).json()["access_token"]
         return script.ask("/tap/tables", authorization=f"Bearer {token}")
 
-    mine, others = asked("http://vo.example"), asked("http://other.example")
+    mine, others = ask_with_token("http://vo.example"), ask_with_token("http://other.example")
     assert (mine.status_code, mine.headers["x-vo-authenticated"]) == (200, "robot")
     assert (others.status_code, "issued this token for others" in others.text) == (401, True)
 
@@ -222,15 +222,15 @@ def provider(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ope
     return found
 
 
-def signed(key: Any = KEY, alg: str = "RS256", **more: Any) -> str:
+def sign_token(key: Any = KEY, alg: str = "RS256", **more: Any) -> str:
     now = time.time()
     claims = {"iss": ISSUER, "aud": "hven", "sub": "anna", "exp": now + 60, "iat": now, **more}
     return jwt.encode({"alg": alg, "kid": "one"}, {name: one for name, one in claims.items() if one != "gone"}, key)
 
 
 def test_tokens_with_faults(provider: OpenIdProvider) -> None:
-    assert provider.verify_token(signed())["sub"] == "anna"
-    assert provider.verify_token(signed(aud=["x", "http://vo.example", 3]))["sub"] == "anna"
+    assert provider.verify_token(sign_token())["sub"] == "anna"
+    assert provider.verify_token(sign_token(aud=["x", "http://vo.example", 3]))["sub"] == "anna"
     now = time.time()
     for wrong in (
         {"exp": now - 3600},
@@ -257,16 +257,16 @@ def test_tokens_with_faults(provider: OpenIdProvider) -> None:
         {"key": OTHER},
     ):
         with pytest.raises(UnauthenticatedError):
-            provider.verify_token(signed(**wrong))
-    head, body, seal = signed().split(".")
+            provider.verify_token(sign_token(**wrong))
+    head, body, seal = sign_token().split(".")
     none = "eyJhbGciOiJub25lIiwia2lkIjoib25lIn0"  # {"alg":"none","kid":"one"}
     secret = jwk.OctKey.import_key(json.dumps(KEY.as_dict(private=False)))
     for text in (f"{none}.{body}.", f"{none}.{body}.{seal}", f"{head}.{body}.", "a.b.c", "..", "x" * 20_000 + "..", "\u00e9.\u00e9.\u00e9",
-                 signed(secret, "HS256")):  # fmt: skip
+                 sign_token(secret, "HS256")):  # fmt: skip
         with pytest.raises(UnauthenticatedError):
             provider.verify_token(text)
     with pytest.raises(UnauthenticatedError, match="another log-in"):
-        provider.verify_token(signed(nonce="of before"), nonce="of now")
+        provider.verify_token(sign_token(nonce="of before"), nonce="of now")
 
 
 def test_claims_with_surprises(provider: OpenIdProvider, site: Site) -> None:
@@ -303,22 +303,22 @@ def test_a_provider_is_not_asked_by_everybody(provider: OpenIdProvider, monkeypa
         asked.append(url)
         raise StorageUnavailableError("away")
 
-    provider.verify_token(signed())
+    provider.verify_token(sign_token())
     monkeypatch.setattr(provider, "_request_json", away)
     for _ in range(5):
         with pytest.raises(UnauthenticatedError):
-            provider.verify_token(signed(OTHER))
-        provider.verify_token(signed())
+            provider.verify_token(sign_token(OTHER))
+        provider.verify_token(sign_token())
     assert asked == [], "its keys were looked at a moment ago"
     monkeypatch.setattr(provider, "_last_refresh", time.monotonic() - 40.0)
     for _ in range(5):
         with pytest.raises(UnauthenticatedError):
-            provider.verify_token(signed(OTHER))
+            provider.verify_token(sign_token(OTHER))
     assert len(asked) == 1
     monkeypatch.setattr(provider, "_key_set", None)
     monkeypatch.setattr(provider, "_last_refresh", -1e9)
     for _ in range(5):
         with pytest.raises(HvenError):
-            provider.verify_token(signed())
+            provider.verify_token(sign_token())
     assert len(asked) == 1, "nor while it was away a moment ago"
     assert CREDENTIAL_CACHE_SECONDS < 1

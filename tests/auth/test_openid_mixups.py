@@ -47,9 +47,9 @@ class Provider:
         self.openid, self.issuer = openid, issuer
         self.asked: list[str] = []
         self.answer: dict[str, Any] = {}
-        monkeypatch.setattr(openid, "_request_json", self._asked)
+        monkeypatch.setattr(openid, "_request_json", self._reply)
 
-    def _asked(self, _: str, url: str, **more: Any) -> dict[str, Any]:
+    def _reply(self, _: str, url: str, **more: Any) -> dict[str, Any]:
         self.asked.append(url)
         if url.endswith("/keys"):
             return {"keys": [PUBLIC]}
@@ -91,11 +91,11 @@ def ours(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
 
 
 @pytest.fixture
-def other(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
+def other_provider(site: Site, monkeypatch: pytest.MonkeyPatch) -> Provider:
     return Provider(OpenIdProvider(site.settings, 1), OTHER_ISSUER, monkeypatch)
 
 
-def signed(nonce: str, key: Any = KEY, head: dict[str, Any] | None = None, **more: Any) -> str:
+def sign_token(nonce: str, key: Any = KEY, head: dict[str, Any] | None = None, **more: Any) -> str:
     now = time.time()
     claims = {"iss": ISSUER, "aud": "hven", "sub": "anna", "exp": now + 60, "iat": now, "nonce": nonce, **more}
     head = {"alg": "RS256", "kid": "one", **(head or {})}
@@ -110,7 +110,7 @@ def test_a_log_in_as_it_should_be(site: Site, ours: Provider) -> None:
     def token(form: dict[str, str]) -> str:
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
-        return signed(asked["nonce"])
+        return sign_token(asked["nonce"])
 
     given = {"code": "c", "state": asked["state"], "iss": ISSUER}
     assert ours.finish(site, given, kept, token) == ours.finish(site, given, kept, token)
@@ -122,10 +122,10 @@ def test_another_state_hands_over_no_code(site: Site, ours: Provider, state: str
     further, _ = ours.begin()  # of another browser
     given = {"code": "c"} | ({} if state is None else {"state": further["state"] if state == "other" else state})
     with pytest.raises(UnauthenticatedError, match="did not begin"):
-        ours.finish(site, given, kept, signed(asked["nonce"]))
+        ours.finish(site, given, kept, sign_token(asked["nonce"]))
     for broken in ("", "..", asked["state"], f"{asked['state']}.{asked['nonce']}"):
         with pytest.raises(UnauthenticatedError, match="did not begin"):
-            ours.finish(site, {"code": "c", "state": asked["state"]}, broken, signed(asked["nonce"]))
+            ours.finish(site, {"code": "c", "state": asked["state"]}, broken, sign_token(asked["nonce"]))
     assert ours.tokens == 0
 
 
@@ -136,18 +136,18 @@ def test_an_answer_of_another_provider_hands_over_no_code(site: Site, ours: Prov
     """As RFC 9207 has it: the code of one provider must not be shown to another one."""
     asked, kept = ours.begin()
     with pytest.raises(UnauthenticatedError, match="does not vouch"):
-        ours.finish(site, {"code": "c", "state": asked["state"], **given}, kept, signed(asked["nonce"]))
+        ours.finish(site, {"code": "c", "state": asked["state"], **given}, kept, sign_token(asked["nonce"]))
     assert ours.tokens == 0
 
 
-def test_a_log_in_of_one_provider_does_not_end_at_another(site: Site, ours: Provider, other: Provider) -> None:
+def test_a_log_in_of_one_provider_does_not_end_at_another(site: Site, ours: Provider, other_provider: Provider) -> None:
     asked, kept = ours.begin()
     with pytest.raises(
         UnauthenticatedError
     ):  # the page sends no cookie of one provider to another one; a token of ours is none of theirs
-        other.finish(site, {"code": "c", "state": asked["state"]}, kept, signed(asked["nonce"]))
+        other_provider.finish(site, {"code": "c", "state": asked["state"]}, kept, sign_token(asked["nonce"]))
     with pytest.raises(UnauthenticatedError):
-        other.finish(site, {"code": "c", "state": asked["state"]}, "", signed(asked["nonce"]))
+        other_provider.finish(site, {"code": "c", "state": asked["state"]}, "", sign_token(asked["nonce"]))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,9 @@ def test_a_log_in_of_one_provider_does_not_end_at_another(site: Site, ours: Prov
 def test_a_token_for_others_is_refused(site: Site, ours: Provider, claims: dict[str, Any]) -> None:
     asked, kept = ours.begin()
     with pytest.raises(UnauthenticatedError):
-        ours.finish(site, {"code": "c", "state": asked["state"]}, kept, signed(**{"nonce": asked["nonce"], **claims}))
+        ours.finish(
+            site, {"code": "c", "state": asked["state"]}, kept, sign_token(**{"nonce": asked["nonce"], **claims})
+        )
     assert not site.store.grants.list_grants("identity")
 
 
@@ -186,8 +188,8 @@ def part(value: dict[str, Any]) -> str:
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", "", "HS256", "RS1", "dir"])
 def test_a_token_without_a_signature_is_refused(site: Site, ours: Provider, alg: str) -> None:
     asked, kept = ours.begin()
-    body = signed(asked["nonce"]).split(".")[1]
-    for seal in ("", "AAAA", signed(asked["nonce"]).split(".")[2]):
+    body = sign_token(asked["nonce"]).split(".")[1]
+    for seal in ("", "AAAA", sign_token(asked["nonce"]).split(".")[2]):
         with pytest.raises(UnauthenticatedError):
             ours.finish(
                 site, {"code": "c", "state": asked["state"]}, kept, f"{part({'alg': alg, 'kid': 'one'})}.{body}.{seal}"
@@ -207,7 +209,7 @@ def test_the_public_key_is_no_secret(site: Site, ours: Provider, alg: str) -> No
         base64.urlsafe_b64decode(str(PUBLIC["n"]) + "=="),
         b"the secret of hven",
     ]
-    claims = signed(asked["nonce"]).split(".")[1]
+    claims = sign_token(asked["nonce"]).split(".")[1]
     for secret in words:  # by hand: the library makes no such tokens
         text = f"{part({'alg': alg, 'kid': 'one'})}.{claims}"
         seal = hmac.new(secret, text.encode(), f"sha{alg[2:]}").digest()
@@ -229,7 +231,7 @@ def test_the_public_key_is_no_secret(site: Site, ours: Provider, alg: str) -> No
 )
 def test_a_token_brings_no_key_of_its_own(site: Site, ours: Provider, head: dict[str, Any]) -> None:
     asked, kept = ours.begin()
-    token = signed(asked["nonce"], OTHER_KEY, head)
+    token = sign_token(asked["nonce"], OTHER_KEY, head)
     with pytest.raises(UnauthenticatedError):
         ours.finish(site, {"code": "c", "state": asked["state"]}, kept, token)
     assert not any(url.startswith(OTHER_ISSUER) for url in ours.asked)

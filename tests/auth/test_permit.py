@@ -63,7 +63,7 @@ def query(source, **more):
     return Query(Select((SelectItem(ColumnRef(Ident("x"), source=1, column=X)),), source, **more))
 
 
-def bound(tree, *tables):
+def bind_tables(tree, *tables):
     return BoundQuery(tree, (X,), tables)
 
 
@@ -78,7 +78,7 @@ def refs(node):
 
 
 def test_a_plain_reference_is_filtered_and_the_original_stays():
-    before = bound(query(ref(STARS)), STARS)
+    before = bind_tables(query(ref(STARS)), STARS)
     after, scope = apply_access_control(before, ANONYMOUS_PRINCIPAL, POLICIES)
     assert refs(after.query)[0].where == HIDDEN
     assert refs(before.query)[0].where is None
@@ -87,13 +87,14 @@ def test_a_plain_reference_is_filtered_and_the_original_stays():
 
 
 def test_nothing_is_copied_when_nothing_is_hidden():
-    before = bound(query(ref(PLAIN)), PLAIN)
+    before = bind_tables(query(ref(PLAIN)), PLAIN)
     after, scope = apply_access_control(before, ANONYMOUS_PRINCIPAL, POLICIES)
     assert after is before
     assert scope == PUBLIC_SCOPE
-    assert apply_access_control(bound(query(ref(STARS)), STARS), OWNER_PRINCIPAL, POLICIES)[1] == PUBLIC_SCOPE
+    assert apply_access_control(bind_tables(query(ref(STARS)), STARS), OWNER_PRINCIPAL, POLICIES)[1] == PUBLIC_SCOPE
     assert (
-        apply_access_control(bound(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES)[1] == PUBLIC_SCOPE
+        apply_access_control(bind_tables(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES)[1]
+        == PUBLIC_SCOPE
     )
 
 
@@ -149,7 +150,7 @@ SOURCES = st.recursive(
 @given(SOURCES)
 def test_every_reference_is_filtered_wherever_it_stands(source):
     before = query(source)
-    after, scope = apply_access_control(bound(before, STARS, PLAIN), ANONYMOUS_PRINCIPAL, POLICIES)
+    after, scope = apply_access_control(bind_tables(before, STARS, PLAIN), ANONYMOUS_PRINCIPAL, POLICIES)
     found = refs(after.query)
     assert len(found) == len(refs(before))
     for one in found:
@@ -161,19 +162,19 @@ def test_every_reference_is_filtered_wherever_it_stands(source):
 def test_names_of_with_are_left_alone_and_unbound_tables_are_refused():
     cte = TableRef((Ident("w"),), number=2, cte=True)
     tree = Query(Select((), Join(ref(STARS), cte)), ctes=(CommonTableExpression(Ident("w"), query(ref(STARS, 3))),))
-    after, _ = apply_access_control(bound(tree, STARS), ANONYMOUS_PRINCIPAL, POLICIES)
+    after, _ = apply_access_control(bind_tables(tree, STARS), ANONYMOUS_PRINCIPAL, POLICIES)
     assert [one.where is None for one in refs(after.query)] == [False, True, False]
     with pytest.raises(ServiceError, match=r"sky\.plain"):
         apply_access_control(
-            bound(query(Join(ref(STARS), TableRef((Ident("sky"), Ident("plain"))))), STARS),
+            bind_tables(query(Join(ref(STARS), TableRef((Ident("sky"), Ident("plain"))))), STARS),
             ANONYMOUS_PRINCIPAL,
             POLICIES,
         )
     with pytest.raises(ServiceError, match=r"sky\.secret"):
-        apply_access_control(bound(query(Join(ref(STARS), ref(SECRET))), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
+        apply_access_control(bind_tables(query(Join(ref(STARS), ref(SECRET))), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
 
 
-class Tagged:
+class SlottedPolicy:
     """A policy whose literals carry slots, as those of a condition out of a parsed text may."""
 
     def __init__(self, limit):
@@ -193,7 +194,7 @@ class Tagged:
 
 def test_a_filters_literals_never_take_the_querys_values():
     after, _ = apply_access_control(
-        bound(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), Tagged(5))
+        bind_tables(query(ref(STARS)), STARS), ANONYMOUS_PRINCIPAL, (DescriptorAccessPolicy(), SlottedPolicy(5))
     )
     assert refs(after.query)[0].where.right.slot == -1
     assert refs(after.query)[0].where.right.value == 5
@@ -201,9 +202,9 @@ def test_a_filters_literals_never_take_the_querys_values():
 
 def test_policies_add_up():
     after, _ = apply_access_control(
-        bound(query(ref(STARS)), STARS),
+        bind_tables(query(ref(STARS)), STARS),
         ANONYMOUS_PRINCIPAL,
-        (DescriptorAccessPolicy(), Tagged(5), OddRowsHiddenPolicy("n")),
+        (DescriptorAccessPolicy(), SlottedPolicy(5), OddRowsHiddenPolicy("n")),
     )
     where = refs(after.query)[0].where
     assert isinstance(where, Conjunction)
@@ -212,10 +213,10 @@ def test_policies_add_up():
 
 
 def test_scopes_tell_readers_apart_and_nothing_else():
-    one, two = (collect_row_filters([STARS], ANONYMOUS_PRINCIPAL, (Tagged(limit),)) for limit in (5, 6))
+    one, two = (collect_row_filters([STARS], ANONYMOUS_PRINCIPAL, (SlottedPolicy(limit),)) for limit in (5, 6))
     assert build_access_scope(one, []) != build_access_scope(two, [])
     assert build_access_scope(one, []) == build_access_scope(
-        collect_row_filters([STARS], Principal(name="x"), (Tagged(5),)), []
+        collect_row_filters([STARS], Principal(name="x"), (SlottedPolicy(5),)), []
     )
     assert build_access_scope({}, ["sky.secret"]) not in {PUBLIC_SCOPE, build_access_scope({}, ["sky.other"])}
     assert build_access_scope({"a.b": one["sky.stars"]}, []) != build_access_scope(one, [])
@@ -257,7 +258,9 @@ def test_private_tables_need_a_yes_and_no_no():
     assert not is_table_visible(SECRET, OWNER_PRINCIPAL, (DescriptorAccessPolicy(), Says(False)))
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, ())
     assert not is_table_visible(STARS, ANONYMOUS_PRINCIPAL, (OddRowsHiddenPolicy("n"),)), "no opinion is not a yes"
-    assert not apply_access_control(bound(query(ref(SECRET)), SECRET), OWNER_PRINCIPAL, DEFAULT_POLICIES)[1].is_public
+    assert not apply_access_control(bind_tables(query(ref(SECRET)), SECRET), OWNER_PRINCIPAL, DEFAULT_POLICIES)[
+        1
+    ].is_public
     assert ANONYMOUS_PRINCIPAL.is_anonymous
     assert not OWNER_PRINCIPAL.is_anonymous
 
@@ -278,7 +281,7 @@ def test_chains_of_thousands_are_filtered_whole():
     tree = one
     for _ in range(3000):
         tree = SetOperation("UNION", tree, one)
-    permitted, _ = apply_access_control(bound(Query(tree), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
+    permitted, _ = apply_access_control(bind_tables(Query(tree), STARS), ANONYMOUS_PRINCIPAL, POLICIES)
     found, count = permitted.query.body, 0
     while isinstance(found, SetOperation):
         assert found.right.source.where is not None

@@ -50,7 +50,7 @@ def count_published_stars(site: Path) -> str:
     return run_hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
 
 
-def refused(site: Path, *said: str) -> str:
+def check_ingest_fails(site: Path, *said: str) -> str:
     """Ingest; it must fail by the data's fault, say these words, and leave what was published."""
     told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
     for word in said:
@@ -82,27 +82,27 @@ def rewrite(site: Path, text: str | bytes) -> None:
 )
 def test_a_file_that_is_not_what_the_descriptor_says(site: Path, content: bytes, said: list[str]) -> None:
     rewrite(site, content)
-    refused(site, *said)
+    check_ingest_fails(site, *said)
 
 
 def test_a_delimiter_that_is_wrong_is_named(site: Path) -> None:
     rewrite(site, GOOD.replace(",", ";"))
     path = site / "collections/stars/stars.yaml"
     path.write_text(DESCRIPTOR.replace("files: stars.csv", 'files: stars.csv, delimiter: ","'))
-    refused(site, "the delimiter ',' finds a single column; semicolon would give 4: `delimiter: semicolon`")
+    check_ingest_fails(site, "the delimiter ',' finds a single column; semicolon would give 4: `delimiter: semicolon`")
 
 
 def test_a_file_that_is_not_there_or_not_ours(site: Path) -> None:
     path = site / "collections/stars/stars.csv"
     path.unlink()
-    refused(site, "stars.yaml:", "no file", "stars.csv")
+    check_ingest_fails(site, "stars.yaml:", "no file", "stars.csv")
     path.mkdir()
-    refused(site, "stars.csv", "directory")
+    check_ingest_fails(site, "stars.csv", "directory")
     path.rmdir()
     if os.geteuid() != 0:  # root reads everything
         rewrite(site, GOOD)
         path.chmod(0)
-        refused(site, "stars.csv", "permission")
+        check_ingest_fails(site, "stars.csv", "permission")
 
 
 def test_a_file_that_ends_too_early(site: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_file_that_ends_too_early(site: Path) -> None:
         ("id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n * 7919 % 1000}\n" for n in range(20000))).encode()
     )
     (path.parent / "stars.csv.gz").write_bytes(whole[: len(whole) // 2])
-    refused(site, "stars.csv.gz is damaged or cut short")
+    check_ingest_fails(site, "stars.csv.gz is damaged or cut short")
 
 
 def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Path) -> None:
@@ -134,12 +134,14 @@ def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Pa
 
 def test_a_key_that_is_there_twice(site: Path) -> None:
     rewrite(site, "id,ra,dec,mag\n" + "".join(f"{17 if n == 4321 else n},1,1,1\n" for n in range(1, 5001)))
-    refused(site, "stars.main: the primary key (id) is not unique", "id = 17 (2 times)", "remove the duplicates")
+    check_ingest_fails(
+        site, "stars.main: the primary key (id) is not unique", "id = 17 (2 times)", "remove the duplicates"
+    )
 
 
 def test_rows_that_are_all_bad(site: Path) -> None:
     rewrite(site, "id,ra,dec,mag\n1,10,95,1\n2,10,20,1\n3,10,99,1\n")
-    refused(site, "2 of 3 rows of stars.main were rejected", "stars.csv row 1: dec = 95")
+    check_ingest_fails(site, "2 of 3 rows of stars.main were rejected", "stars.csv row 1: dec = 95")
 
 
 def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
@@ -267,7 +269,7 @@ def test_settings_with_faults(site: Path) -> None:
 # --- the machine, and several at once -------------------------------------------------------------------------------
 
 
-def limited(blocks: int, *words: object) -> subprocess.CompletedProcess[str]:
+def run_with_file_limit(blocks: int, *words: object) -> subprocess.CompletedProcess[str]:
     """Run a verb that may write no file beyond so many kB, as on a disk that is full."""
     return subprocess.run(
         ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *HVEN_COMMAND, *map(str, words)],
@@ -280,7 +282,7 @@ def limited(blocks: int, *words: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
     rewrite(site, "id,ra,dec,mag\n" + "".join(f"{n},{n % 360},{n % 90},{n % 20}\n" for n in range(100_000)))
-    done = limited(1000, "ingest", "stars", "--site", site)
+    done = run_with_file_limit(1000, "ingest", "stars", "--site", site)
     assert (done.returncode, done.stdout) == (3, "")
     assert "the disk is full" in done.stderr
     assert "free some space" in done.stderr
@@ -289,7 +291,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
     run_hven("ingest", "stars", "--site", site)
     assert count_published_stars(site) == "100000"
 
-    done = limited(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
+    done = run_with_file_limit(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
     assert done.returncode == 3
     assert done.stderr == "hven: the answer cannot be written: file too large; make room\n"
     assert not list(tmp_path.glob("out*"))

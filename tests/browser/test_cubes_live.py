@@ -22,7 +22,7 @@ DESCRIPTOR = 'collection: maps\ntitle: Cubes of the sky\ndescription: Some cubes
 BANDS = np.array([60.1, 60.4, 61.0, 63.2, 63.3, 70.0, 72.5, 90.0])
 
 
-def made(folder: Path) -> None:
+def write_cube(folder: Path) -> None:
     """Make a cube as rebinned ones of PACS are: wavelengths in a table, errors, flags and coverage beside the data."""
     y, x = np.mgrid[:24, :32]
     lamps = np.exp(-((BANDS[:, None, None] - 63.25) ** 2) / 4 - ((x - 9) ** 2 + (y - 15) ** 2) / 30.0)
@@ -56,7 +56,7 @@ def cubes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder.mkdir(parents=True)
     (site / "hven.toml").write_text('name = "cubes"\n')
     (folder / "maps.yaml").write_text(DESCRIPTOR)
-    made(folder)
+    write_cube(folder)
     for name in ("l1448_13co", "muse_Central_Datacube_bkg"):
         (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
     run_hven("ingest", "maps", "--site", site)
@@ -74,7 +74,7 @@ def phone_tab(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
     yield from open_tab(browser, cubes, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
-def at(page: Any, x: float, y: float) -> tuple[float, float]:
+def locate_pixel(page: Any, x: float, y: float) -> tuple[float, float]:
     """Give the place on the screen of the middle of a pixel, counted from 1."""
     left, top = page.evaluate("([x, y]) => window.hven.cube.picture.toScreen([x - 0.5, y - 0.5])", [x, y])
     box = page.locator("canvas.slice").bounding_box()
@@ -91,7 +91,7 @@ def spectrum(page: Any, heading: str) -> np.ndarray[Any, Any]:
     return values
 
 
-def shown(page: Any) -> list[int]:
+def read_middle_colour(page: Any) -> list[int]:
     """Give the colour in the middle of the picture."""
     page.wait_for_selector(".cube:not([aria-busy])")
     found: list[int] = page.evaluate(
@@ -114,7 +114,7 @@ def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(
 ) -> None:
     page = tab.open_page(f"{HERE}/{name}.fits?_pixel=1,1")
     tab.wait_for_panes("cube")
-    page.mouse.click(*at(page, x, y))
+    page.mouse.click(*locate_pixel(page, x, y))
     data = fits.getdata(tab_file(tab, name), hdu).astype("f8")
     found = spectrum(page, f"Pixel {x}, {y}")
     assert np.array_equal(found, data[:, y - 1, x - 1], equal_nan=True)
@@ -126,8 +126,8 @@ def test_a_question_that_is_overtaken_writes_nothing_over_the_answer(tab: Browse
     tab.wait_for_panes("cube")
     spectrum(page, "Pixel 44, 72")
     page.route("**/*spectrum=20+20*", lambda route: None)  # which is never answered
-    page.mouse.click(*at(page, 20, 20))
-    page.mouse.click(*at(page, 60, 40))
+    page.mouse.click(*locate_pixel(page, 20, 20))
+    page.mouse.click(*locate_pixel(page, 60, 40))
     spectrum(page, "Pixel 60, 40")
     page.wait_for_timeout(400)  # it would have said "Reading ..." after 250 ms
     assert "Pixel 60, 40" in page.inner_text(".cube .of")
@@ -141,18 +141,18 @@ def test_colours_stretch_and_zoom_ask_nothing(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
-    before = shown(page)
+    before = read_middle_colour(page)
     tab.save_screenshot("cube")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.select_option("label:has-text('Colours') select", "heat")
-    assert shown(page) != before
-    before = shown(page)
+    assert read_middle_colour(page) != before
+    before = read_middle_colour(page)
     page.select_option("label:has-text('Stretch') select", "asinh")
     page.select_option("label:has-text('Limits') select", "0.9")
-    assert shown(page) != before
+    assert read_middle_colour(page) != before
     page.click("[aria-label=Nearer]")
-    page.mouse.move(*at(page, 50, 50))
+    page.mouse.move(*locate_pixel(page, 50, 50))
     page.mouse.wheel(0, -300)
     assert "03h2" in page.inner_text(".cube .readout")
     assert asked == []
@@ -166,10 +166,10 @@ def test_a_region_a_ratio_and_the_lines_of_python(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}/muse_Central_Datacube_bkg.fits?_slice=3")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
-    page.mouse.move(*at(page, 10, 20))
+    page.mouse.move(*locate_pixel(page, 10, 20))
     page.mouse.down()
-    page.mouse.move(*at(page, 14, 23))
-    page.mouse.move(*at(page, 15, 24))
+    page.mouse.move(*locate_pixel(page, 14, 23))
+    page.mouse.move(*locate_pixel(page, 15, 24))
     page.mouse.up()
     data = fits.getdata(tab_file(tab, "muse_Central_Datacube_bkg"), 1).astype("f8")
     found = spectrum(page, "Mean of 30 pixels")
@@ -185,10 +185,10 @@ def test_a_region_a_ratio_and_the_lines_of_python(tab: BrowserTab) -> None:
     np.testing.assert_allclose(names["ratio"], data[3] / data[2])
     np.testing.assert_allclose(names["spectrum"], found, rtol=1e-12)
     page.select_option("label:has-text('Drag') select", "circle")
-    page.mouse.move(*at(page, 40, 40))
+    page.mouse.move(*locate_pixel(page, 40, 40))
     page.mouse.down()
-    page.mouse.move(*at(page, 43, 44))
-    page.mouse.move(*at(page, 44, 45))
+    page.mouse.move(*locate_pixel(page, 43, 44))
+    page.mouse.move(*locate_pixel(page, 44, 45))
     page.mouse.up()
     page.wait_for_selector(".of:not(:has-text('Mean of 30'))")
     np.testing.assert_allclose(run(page)["spectrum"], spectrum(page, "Mean of"), rtol=1e-6)
@@ -206,7 +206,7 @@ def test_planes_stay_together_and_bands_are_where_they_are(tab: BrowserTab) -> N
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     assert np.allclose(page.evaluate("() => window.hven.spectrum.plot.data[0]"), BANDS)
-    page.mouse.click(*at(page, 10, 16))
+    page.mouse.click(*locate_pixel(page, 10, 16))
     spectrum(page, "Pixel 10, 16")
     assert "ERROR 0.3" in page.inner_text(".cube .of")
     assert page.evaluate("() => window.hven.cube.spectrum.line.flags") == [0, 0, 0, 0, 0, 1, 0, 0]
@@ -238,7 +238,7 @@ def test_a_phone(phone_tab: BrowserTab) -> None:
     phone_tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    x, y = at(page, 30, 60)
+    x, y = locate_pixel(page, 30, 60)
     page.touchscreen.tap(x, y)
     data = fits.getdata(tab_file(phone_tab, "l1448_13co"), 0).astype("f8")
     assert np.array_equal(spectrum(page, "Pixel 30, 60"), data[:, 59, 29], equal_nan=True)

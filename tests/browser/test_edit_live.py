@@ -29,7 +29,7 @@ tables:
 
 
 @pytest.fixture(scope="module")
-def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, str]]:
+def curated_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, str]]:
     site = tmp_path_factory.mktemp("edit") / "site"
     (site / "collections/cubes").mkdir(parents=True)
     (site / "collections/cubes/cubes.yaml").write_text(DESCRIPTOR)
@@ -41,7 +41,7 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
         yield made, site, token
 
 
-def logged_in(tab: BrowserTab, token: str) -> BrowserTab:
+def log_in(tab: BrowserTab, token: str) -> BrowserTab:
     page = tab.open_page("/login")
     page.fill("[name=name]", "olga")
     page.fill("[name=token]", token)
@@ -49,8 +49,8 @@ def logged_in(tab: BrowserTab, token: str) -> BrowserTab:
     return tab
 
 
-def test_texts_are_edited_without_scripts(browser: Browser, curated: tuple[Server, Path, str]) -> None:
-    server, site, token = curated
+def test_texts_are_edited_without_scripts(browser: Browser, curated_site: tuple[Server, Path, str]) -> None:
+    server, site, token = curated_site
     context = browser.new_context(java_script_enabled=False, locale="en-GB")
     page = context.new_page()
     try:
@@ -81,11 +81,11 @@ def test_texts_are_edited_without_scripts(browser: Browser, curated: tuple[Serve
     assert text.startswith("collection: cubes   # ask anna\ntitle: Cubes of Mars\ndescription:")
 
 
-def test_two_curators_meet(browser: Browser, curated: tuple[Server, Path, str]) -> None:
-    server, site, token = curated
+def test_two_curators_meet(browser: Browser, curated_site: tuple[Server, Path, str]) -> None:
+    server, site, token = curated_site
     for tab in open_tab(browser, server, viewport={"width": 390, "height": 800}, locale="fr-FR"):
         tab.expected = ("409 (Conflict)",)
-        page = logged_in(tab, token).open_page("/edit/home")
+        page = log_in(tab, token).open_page("/edit/home")
         page.fill("[name='text.en']", "# Mine")
         (site / "home.md").write_text("# Of somebody else\n")
         with page.expect_navigation():

@@ -26,7 +26,7 @@ SOUTH = "input[name='_to.c2']"
 REGIONS = "/collections/hfc1ar/epn_core"
 
 
-def previewed(tab: BrowserTab) -> list[str]:
+def stub_previews(tab: BrowserTab) -> list[str]:
     """Stand in for PSUP, which the site file names, with its own pictures; made cubes have those of real ones. Gives what was asked of it."""
     asked: list[str] = []
     pictures = read_thumbnails()
@@ -78,7 +78,7 @@ def asks(page: Page, **fields: str) -> None:
         page.wait_for_selector(f"[data-chips] a[data-name='{name.removeprefix('_to.')}']", state="attached")
 
 
-def shown(page: Page, number: int) -> None:
+def wait_for_count(page: Page, number: int) -> None:
     page.wait_for_selector(f"[data-count] b:text-is('{number:,}')")
     page.wait_for_selector(QUIET)
 
@@ -88,7 +88,7 @@ def shown(page: Page, number: int) -> None:
 
 def cubes(tab: BrowserTab) -> None:
     """Find OMEGA cubes between Ls 350 and 10 south of 60 S, look at previews, take the script."""
-    asked = previewed(tab)
+    asked = stub_previews(tab)
     page = tab.open_page("/")
     tab.follow_link("main a:has-text('OMEGA data cubes')")
     tab.follow_link("main a[href$='/collections/omega/epn_core']")
@@ -99,7 +99,7 @@ def cubes(tab: BrowserTab) -> None:
     page.wait_for_selector("[data-chips] a:has-text('350..10')")
     asks(page, **{"_to.c2": "-60"})
     page.wait_for_selector("[data-chips] a:has-text('..-60')")
-    shown(page, 9)
+    wait_for_count(page, 9)
     told = page.evaluate(
         "async () => (await fetch(document.querySelector('[data-here]').dataset.here + '/rows' + location.search + '&_cols=solar_longitude_min,c2max,file_name')).json()"
     )
@@ -154,9 +154,9 @@ def test_omega_cubes_in_the_south_at_the_end_of_the_year(tab: BrowserTab) -> Non
 
 
 def test_real_cubes_have_their_own_previews(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page("/collections/omega/epn_core?solar_longitude=330..330.19&granule_gid=nc&orbit_number=6")
-    shown(page, 10)
+    wait_for_count(page, 10)
     page.locator(GRID, has_text="0006_4").locator("td").nth(1).click()
     page.wait_for_selector(".detail .pictures img[src$='/0006_4_256x256.png']")
     page.wait_for_selector(".detail dd:has-text('NADIR')")
@@ -176,7 +176,7 @@ def images(tab: BrowserTab) -> None:
     """Find a day in nine wavelengths, one image an hour, and read the header of one."""
     page = tab.open_page("/collections/aia/images")
     page.locator(".grid").scroll_into_view_if_needed()
-    shown(page, 2_400)
+    wait_for_count(page, 2_400)
     asks(page, date_obs="2014-09-10", **{"_to.date_obs": "2014-09-10"})
     page.wait_for_selector("[data-count] b:text-is('1,200')")
     page = tab.open_page(
@@ -186,7 +186,7 @@ def images(tab: BrowserTab) -> None:
     tab.wait_for_panes("form")
     page.select_option("select[name=_each]", "wavelnth")
     asks(page, _every="1 h")
-    shown(page, 216)
+    wait_for_count(page, 216)
     lines = page.locator(".choice", has=page.locator(".what:text-is('171')"))
     lines.first.wait_for()
     facet = page.locator("fieldset, .facet", has=lines).last.locator(".choice")
@@ -269,7 +269,7 @@ def test_clusters_on_the_sky_lead_to_their_rows_and_pages(tab: BrowserTab) -> No
 TYPO = "SELECT name, ra, dec, redshift, mas FROM sz.clusters WHERE redshift > 0.5 ORDER BY name"
 
 
-def queried(tab: BrowserTab, topcat: TopcatClient) -> None:
+def run_query_journey(tab: BrowserTab, topcat: TopcatClient) -> None:
     """Correct a typo from its mark, run the query as a job, plot its rows, send them to another program."""
     page = tab.open_page("/adql")
     tab.write_query(TYPO)
@@ -298,7 +298,7 @@ def queried(tab: BrowserTab, topcat: TopcatClient) -> None:
     page.eval_on_selector(".drawn canvas", "one => { one.dataset.before = ''; }")
     page.select_option(".plot .axes select >> nth=1", "mass")
     page.wait_for_selector(".drawn canvas:not([data-before])")  # of both, no longer of one
-    assert drawn(page) > 1
+    assert count_plot_colours(page) > 1
     tab.save_screenshot("journey-job-plot-phone" if narrow(tab) else "journey-job-plot")
     tab.allowed = (HUB_ADDRESS,)
     page.click("summary:text-is('SAMP')")
@@ -318,13 +318,13 @@ def queried(tab: BrowserTab, topcat: TopcatClient) -> None:
 
 
 def test_a_typo_is_mended_from_its_mark_run_as_a_job_plotted_and_sent(tab: BrowserTab, topcat: TopcatClient) -> None:
-    queried(tab, topcat)
+    run_query_journey(tab, topcat)
 
 
 # --- (e) a long table, and its plot ------------------------------------------------------------------------------
 
 
-def browsed(tab: BrowserTab) -> None:
+def browse_long_table(tab: BrowserTab) -> None:
     """Browse a long table: its beginning, its end."""
     page = tab.open_page(REGIONS)
     page.locator(".grid").scroll_into_view_if_needed()
@@ -342,7 +342,7 @@ def browsed(tab: BrowserTab) -> None:
 
 
 def test_a_long_table_from_its_beginning_to_its_end(tab: BrowserTab) -> None:
-    browsed(tab)
+    browse_long_table(tab)
 
 
 def test_a_count_that_is_an_estimate_is_marked(tab: BrowserTab) -> None:
@@ -356,7 +356,7 @@ def test_a_count_that_is_an_estimate_is_marked(tab: BrowserTab) -> None:
     page.wait_for_selector(f"[data-count] b:text-is('~{REGION_COUNT:,}')")
 
 
-def drawn(page: Page) -> int:
+def count_plot_colours(page: Page) -> int:
     """Bring the plot into sight; gives in how many colours something is drawn."""
     page.locator(".plot .drawn").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn canvas")
@@ -376,14 +376,14 @@ def drawn(page: Page) -> int:
 
 def test_many_rows_are_plotted_as_a_density(tab: BrowserTab) -> None:
     page = tab.open_page(f"{REGIONS}?_plot=c1min%3Bc2min")
-    assert drawn(page) > 5
+    assert count_plot_colours(page) > 5
     assert f"{REGION_COUNT:,} rows" in page.inner_text(".plot .told")
 
 
 def test_rows_are_plotted_by_two_columns_and_coloured_by_a_third(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/sz/clusters?redshift=0..2&_plot=redshift%3Bmass%3Bsnr")
     page.wait_for_selector(GRID)
-    assert drawn(page) > 20
+    assert count_plot_colours(page) > 20
     assert f"{read_count(page):,} rows" in page.inner_text(".plot .told")
     tab.save_screenshot("journey-plot")
     assert tab.find_accessibility_faults() == []
@@ -401,7 +401,7 @@ def test_a_day_of_sdo_on_a_phone(phone_tab: BrowserTab) -> None:
 
 
 def test_a_query_on_a_phone(phone_tab: BrowserTab, topcat: TopcatClient) -> None:
-    queried(phone_tab, topcat)
+    run_query_journey(phone_tab, topcat)
 
 
 def test_clusters_on_a_phone(phone_tab: BrowserTab) -> None:
@@ -409,13 +409,13 @@ def test_clusters_on_a_phone(phone_tab: BrowserTab) -> None:
 
 
 def test_a_long_table_on_a_phone(phone_tab: BrowserTab) -> None:
-    browsed(phone_tab)
+    browse_long_table(phone_tab)
 
 
 # --- by keyboard alone -------------------------------------------------------------------------------------------
 
 
-def tabbed(page: Page, selector: str, most: int = 120) -> None:
+def press_tab_until(page: Page, selector: str, most: int = 120) -> None:
     """Press the Tab key until the focus is where it should be; it is always seen."""
     for _ in range(most):
         page.keyboard.press("Tab")
@@ -428,46 +428,46 @@ def tabbed(page: Page, selector: str, most: int = 120) -> None:
 
 
 def test_a_journey_by_keyboard_alone(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page("/")
-    tabbed(page, "main input[type=search]")
+    press_tab_until(page, "main input[type=search]")
     page.keyboard.type("cubes")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search?**")
-    tabbed(page, "main a[href$='/collections/omega'], main a[href*='/collections/omega/']")
+    press_tab_until(page, "main a[href$='/collections/omega'], main a[href*='/collections/omega/']")
     page.keyboard.press("Enter")
     page.wait_for_url("**/collections/omega**")
     if not page.url.endswith("/epn_core"):
-        tabbed(page, "main a[href$='/collections/omega/epn_core']")
+        press_tab_until(page, "main a[href$='/collections/omega/epn_core']")
         page.keyboard.press("Enter")
     page.wait_for_selector(GRID)
     tab.wait_for_panes("form")
-    tabbed(page, "input[name=orbit_number]")
+    press_tab_until(page, "input[name=orbit_number]")
     page.keyboard.type("<7")
     page.wait_for_selector("[data-chips] a[data-name=orbit_number]")
-    shown(page, 10)
-    tabbed(page, ".take details:nth-of-type(1) > summary")
+    wait_for_count(page, 10)
+    press_tab_until(page, ".take details:nth-of-type(1) > summary")
     page.keyboard.press("ArrowRight")  # menus are one stop
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-files]:has-text('20 files')")
-    tabbed(page, "[data-scripts] a[href*='_as=curl']")
+    press_tab_until(page, "[data-scripts] a[href*='_as=curl']")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert download.value.path().read_text().count("cubes_L2") >= 20
     page.keyboard.press("Escape")
-    tabbed(page, GRID)
+    press_tab_until(page, GRID)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_selector(".detail dt")
-    tabbed(page, ".detail .close")
+    press_tab_until(page, ".detail .close")
     page.keyboard.press("Enter")
     page.wait_for_selector(".detail", state="hidden")
 
 
 def test_the_keyboard_passes_the_links_of_a_row(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page("/collections/omega/epn_core?orbit_number=6")
-    shown(page, 10)
+    wait_for_count(page, 10)
     page.locator(GRID).first.focus()
     links = page.locator(GRID).first.locator("a").count()
     assert links > 1
@@ -481,7 +481,7 @@ def test_the_keyboard_passes_the_links_of_a_row(tab: BrowserTab) -> None:
 
 
 def test_the_first_page_and_its_tree(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page("/")
     assert tab.find_count(".tree:has-text('Solar Orbiter')").count(), "it is counted in the background after a start"
     assert page.locator(".tree details[open]").count(), "the tree shows what it has"
@@ -495,7 +495,7 @@ def test_the_first_page_and_its_tree(tab: BrowserTab) -> None:
 
 
 def test_home_collection_form_and_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
-    pictures = previewed(scriptless_tab)
+    pictures = stub_previews(scriptless_tab)
     page = scriptless_tab.open_page("/")
     scriptless_tab.follow_link("main a:has-text('OMEGA data cubes')")
     assert page.inner_text("h1") == "OMEGA data cubes (L2)"

@@ -17,7 +17,7 @@ CLEAR = ".layers input[aria-label='Opacity of {}']"
 SUN = "/collections/hfc1ar/epn_core"
 
 
-def drawn(tab: BrowserTab, path: str) -> Any:
+def open_map(tab: BrowserTab, path: str) -> Any:
     page = tab.open_page(path)
     page.wait_for_selector(GRID)
     page.locator(".drawn-map").scroll_into_view_if_needed()
@@ -30,11 +30,11 @@ def mars(tab: BrowserTab, query: str) -> Any:
     """Open the map of Mars; its previews, which another site has, are none today."""
     tab.allowed = (PREVIEW_ORIGIN.removeprefix("https://"),)
     tab.page.context.route(f"{PREVIEW_ORIGIN}/**", lambda route: route.fulfill(status=204))
-    return drawn(tab, f"{MARS}?{query}")
+    return open_map(tab, f"{MARS}?{query}")
 
 
 def test_layers_of_the_sky(tab: BrowserTab) -> None:
-    page = drawn(tab, "/collections/stars/main?_map=80,0,60&_near=80,0,20&vmag=..6")
+    page = open_map(tab, "/collections/stars/main?_map=80,0,60&_near=80,0,20&vmag=..6")
     page.click(".layers > summary")
     assert [one.strip() for one in page.locator(".layers label").all_inner_texts()] == [
         "Sky", "Rows", "Footprints", "Coverage", "Region of the search", "Chosen rows",
@@ -68,7 +68,7 @@ def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> No
 
     page.route("**/collections/stars/main?_map=*", surveyed)
     tab.expected = ("404",)
-    drawn(tab, "/collections/stars/main?_map=80,0,60")
+    open_map(tab, "/collections/stars/main?_map=80,0,60")
     page.wait_for_selector(".map .lacking:has-text('nothing cannot be read')")
     page.wait_for_selector(".map .told:has-text('rows')")  # the one takes nothing from the other, whichever comes first
     page.click(".layers > summary")
@@ -172,7 +172,7 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
 
 
 def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: BrowserTab) -> None:
-    page = drawn(tab, f"{SUN}?_map=1")
+    page = open_map(tab, f"{SUN}?_map=1")
     assert "as counts of cells" in page.inner_text(".map .told")
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", f"{SUN}/places")
     assert sum(found["counts"]) == found["total"] > 100_000
@@ -223,5 +223,5 @@ def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: BrowserT
     assert page.evaluate(shown) == 500 - numbers[0]
     assert tab.find_accessibility_faults() == []
     tab.expected = ("400",)
-    page = drawn(tab, f"{MARS}?_map=0,0,1,no_such_column")
+    page = open_map(tab, f"{MARS}?_map=0,0,1,no_such_column")
     page.wait_for_selector(".map .told:has-text('500 files')")

@@ -10,7 +10,7 @@ from sky_map import find_isolated_source
 GRID = "table.live tr[data-key]"
 
 
-def drawn(page: Any) -> None:
+def wait_for_map(page: Any) -> None:
     page.wait_for_selector("table.live tr[data-key]")
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
@@ -19,7 +19,7 @@ def drawn(page: Any) -> None:
 
 def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=80,0,20&_sort=star")
-    drawn(page)
+    wait_for_map(page)
     assert page.inner_text(".map .told") != "5,000 rows in view", "what is asked is what is seen"
     star = find_isolated_source(page)
     page.mouse.move(star["x"], star["y"])
@@ -30,7 +30,7 @@ def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: BrowserTab) 
 
 def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=80,0,20")
-    drawn(page)
+    wait_for_map(page)
     page.click("text=Search in what is seen")
     page.wait_for_selector("[data-count] b:not(:text-is('5,000')):not(:has-text('~'))")
     assert "_near=" in page.url
@@ -41,5 +41,5 @@ def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
 
 def test_many_rows_are_counts_of_cells(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=0,0,180")
-    drawn(page)
+    wait_for_map(page)
     page.wait_for_selector(".map .told:has-text('as counts of cells')")

@@ -77,7 +77,7 @@ tables:
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def names_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve cubes of Mars, names of its features, and images with their FITS files."""
     site = tmp_path_factory.mktemp("named") / "site"
     run_hven("init", str(site))
@@ -108,8 +108,8 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def there(browser: Browser, named: Server) -> Iterator[BrowserTab]:
-    yield from open_tab(browser, named, viewport={"width": 1440, "height": 900})
+def names_tab(browser: Browser, names_server: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, names_server, viewport={"width": 1440, "height": 900})
 
 
 def parse_page_query(page: Page) -> dict[str, list[str]]:
@@ -121,10 +121,10 @@ def rows(page: Page) -> int:
     return int(re.sub(r"\D", "", page.inner_text("[data-count] b")))
 
 
-def test_a_place_of_a_body_is_completed_and_searched(there: BrowserTab) -> None:
-    page = there.open_page(CUBES)
+def test_a_place_of_a_body_is_completed_and_searched(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page(CUBES)
     page.wait_for_selector(GRID)
-    there.wait_for_panes("form")
+    names_tab.wait_for_panes("form")
     every = rows(page)
     page.fill("input[name=_near]", "olymp")
     page.wait_for_selector("input[name=_near] ~ datalist option[value='Olympus Mons']", state="attached")
@@ -140,13 +140,13 @@ def test_a_place_of_a_body_is_completed_and_searched(there: BrowserTab) -> None:
     assert page.locator(".fault").count() == 0
     page.fill("input[name=_near]", "Nowhere Planitia")
     page.wait_for_selector("fieldset[data-ask=_near] + .fault:has-text('no place on Mars')")
-    assert there.find_accessibility_faults() == []
+    assert names_tab.find_accessibility_faults() == []
 
 
-def test_fields_over_all_tables_are_completed(there: BrowserTab) -> None:
-    page = there.open_page("/")
-    there.follow_link("nav >> text=Search EPN-TAP")
-    there.wait_for_panes("asks")
+def test_fields_over_all_tables_are_completed(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page("/")
+    names_tab.follow_link("nav >> text=Search EPN-TAP")
+    names_tab.wait_for_panes("asks")
     page.fill("input[name=target_name]", "ma")
     page.wait_for_selector("input[name=target_name] ~ datalist option[value=Mars]", state="attached")
     page.fill("input[name=target_name]", "tita")
@@ -157,8 +157,8 @@ def test_fields_over_all_tables_are_completed(there: BrowserTab) -> None:
     page.wait_for_selector("[data-total]:text-is('400')")
 
 
-def test_a_rows_header_is_that_of_its_file(there: BrowserTab) -> None:
-    page = there.open_page("/collections/sun/images")
+def test_a_rows_header_is_that_of_its_file(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page("/collections/sun/images")
     page.wait_for_selector(GRID)
     page.locator('tr[data-key="[\\"1.fits\\"]"] td').nth(2).click()
     page.wait_for_selector(".detail dt")
@@ -173,7 +173,7 @@ def test_a_rows_header_is_that_of_its_file(there: BrowserTab) -> None:
     page.fill("dialog.header input[type=search]", "exposure")
     page.wait_for_selector("dialog.header th:text-is('COMMENT')", state="detached")
     assert page.locator("dialog.header tbody tr").count() == 2
-    assert there.find_accessibility_faults() == []
+    assert names_tab.find_accessibility_faults() == []
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.header th:text-is('COMMENT')")  # the first one empties the field
     page.keyboard.press("Escape")
@@ -185,8 +185,8 @@ def test_a_rows_header_is_that_of_its_file(there: BrowserTab) -> None:
     page.wait_for_selector("dialog.header p:has-text('not here')")
 
 
-def test_what_is_looked_for_among_choices_stays(there: BrowserTab) -> None:
-    page = there.open_page("/collections/sun/images")
+def test_what_is_looked_for_among_choices_stays(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page("/collections/sun/images")
     page.wait_for_selector("[data-facet=wavelength] .choice")
     page.fill("[data-facet=wavelength] input[type=search]", "03")
     page.wait_for_selector("[data-facet=wavelength] .what:text-is('039')")
@@ -203,27 +203,27 @@ def test_what_is_looked_for_among_choices_stays(there: BrowserTab) -> None:
     page.wait_for_function("() => document.activeElement.dataset.value === '039'")  # and so does the focus
 
 
-def test_an_address_that_leads_nowhere_helps(there: BrowserTab) -> None:
-    there.expected = ("404",)
-    page = there.open_page("/collections/omge/epn_cor")
+def test_an_address_that_leads_nowhere_helps(names_tab: BrowserTab) -> None:
+    names_tab.expected = ("404",)
+    page = names_tab.open_page("/collections/omge/epn_cor")
     assert page.inner_text("h1") == "There is nothing here"
     assert "OMEGA" in page.inner_text("main ul")
-    page = there.open_page("/no/such/page?lang=fr")
+    page = names_tab.open_page("/no/such/page?lang=fr")
     assert page.inner_text("h1") == "Il n'y a rien ici"
     assert page.input_value("main input[type=search]") == "no such page"
-    assert there.find_accessibility_faults() == []
+    assert names_tab.find_accessibility_faults() == []
 
 
-def test_few_rows_leave_room_for_what_is_below(there: BrowserTab) -> None:
-    page = there.open_page("/collections/places/features")
+def test_few_rows_leave_room_for_what_is_below(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page("/collections/places/features")
     page.wait_for_selector(GRID)
     assert page.locator("[data-pane=grid]").bounding_box()["height"] < 300
     page.click("th:has-text('name') button.more")
     page.wait_for_selector(".column-menu")
 
 
-def test_a_collection_shows_where_and_when_its_rows_are(there: BrowserTab) -> None:
-    page = there.open_page("/collections/omega")
+def test_a_collection_shows_where_and_when_its_rows_are(names_tab: BrowserTab) -> None:
+    page = names_tab.open_page("/collections/omega")
     assert page.locator("svg[aria-label='Where the rows are on Mars'] path.there").count() > 0
     assert page.locator(".little-line time").all_inner_texts()[0] == "2004-01-14"
-    assert there.find_accessibility_faults() == []
+    assert names_tab.find_accessibility_faults() == []

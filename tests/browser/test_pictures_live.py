@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from test_journeys import previewed
+from test_journeys import stub_previews
 
 if TYPE_CHECKING:
     from browser_tab import BrowserTab
@@ -14,7 +14,7 @@ GRID = "table.live tr[data-key]"
 
 
 def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page(CUBES)
     page.wait_for_selector(f"{GRID} .thumbnail img")
     assert page.locator(f"{GRID} .chip-file").first.inner_text().startswith("nc ")
@@ -45,7 +45,7 @@ def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Browse
 
 
 def test_a_gallery_shows_all_and_goes_back_to_rows(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page(f"{CUBES}?_look=gallery&orbit_number=6")
     page.wait_for_selector(".mosaic .card-of img")
     assert page.locator(".mosaic .card-of").count() == 10
@@ -81,7 +81,7 @@ def test_pictures_that_are_none_leave_their_words(tab: BrowserTab) -> None:
 
 
 def test_a_tick_takes_all_files_of_an_observation(tab: BrowserTab) -> None:
-    previewed(tab)
+    stub_previews(tab)
     page = tab.open_page(f"{CUBES}?orbit_number=6")
     line = page.locator(GRID).first
     line.locator("input").click()

@@ -327,7 +327,7 @@ def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Browse
     assert tab.find_accessibility_faults() == []
 
 
-def led(page: Page, ident: str) -> None:
+def open_row_drawer(page: Page, ident: str) -> None:
     """Open the drawer of a row."""
     page.wait_for_selector(GRID)
     page.locator(f"{GRID}[data-key='[\"{ident}\"]'] td").nth(1).click()
@@ -336,7 +336,7 @@ def led(page: Page, ident: str) -> None:
 
 def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/clouds/main")
-    led(page, CLOUD)
+    open_row_drawer(page, CLOUD)
     page.wait_for_function("() => document.querySelector('.detail .pictures img')?.naturalWidth > 300")
     assert tab.find_accessibility_faults() == []
     tab.follow_link(".detail .leads a:text-is('Slices and spectra')")
@@ -368,7 +368,7 @@ def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Brows
 
 def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/nrh/days")
-    led(page, "2011-06-01")
+    open_row_drawer(page, "2011-06-01")
     page.wait_for_selector(".detail .pictures :text('445.0 MHz · 1 / 3')")
     page.click(".detail [aria-label='Next picture']")
     page.wait_for_selector(".detail .pictures :text('327.0 MHz · 2 / 3')")

@@ -121,7 +121,7 @@ COUNT = """(addresses) => Promise.all(addresses.map((one) => new Promise((done) 
     A.catalogFromURL(one, {raField: "c1min", decField: "c2min"}, ({sources}) => done(sources.length), () => done(-1), false))))"""
 
 
-def seen(name: str, body: str) -> Box:
+def list_box_edges(name: str, body: str) -> Box:
     """Give a region as longitudes that grow to the east: west, east, south and north."""
     west, east, south, north = BOXES.get(name, OTHER)
     return ((-east) % 360, (-west) % 360, south, north) if body == "Io" else (west, east, south, north)
@@ -129,7 +129,7 @@ def seen(name: str, body: str) -> Box:
 
 def cells(body: str) -> Moc:
     """Give the cells of both parts of the third region."""
-    both = [seen("parts", body), seen("other", body)]
+    both = [list_box_edges("parts", body), list_box_edges("other", body)]
     shapes = [Polygon((west, east, east, west), (south, south, north, north)) for west, east, south, north in both]
     return functools.reduce(lambda one, more: one | more, (Moc(shape.cover_with_cells(7), 7) for shape in shapes))
 
@@ -182,20 +182,20 @@ def address(place: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def near(found: list[Box], expected: list[Box], within: float = 3.0) -> bool:
+def are_boxes_close(found: list[Box], expected: list[Box], within: float = 3.0) -> bool:
     """Compare boxes: what is looked at lies two pixels beside a line, which are two thirds of a degree, and colours tell degrees."""
     return len(found) == len(expected) and all(
-        min(max(apart(one, other)) for one in found) < within for other in expected
+        min(max(measure_box_distance(one, other)) for one in found) < within for other in expected
     )
 
 
-def apart(one: Box, other: Box) -> tuple[float, float]:
+def measure_box_distance(one: Box, other: Box) -> tuple[float, float]:
     """Give the largest differences of longitudes and of latitudes."""
     lon = max(abs((one[at] - other[at] + 180) % 360 - 180) for at in (0, 1))
     return lon, max(abs(one[at] - other[at]) for at in (2, 3))
 
 
-def kept(name: str, data: bytes) -> None:
+def save_picture(name: str, data: bytes) -> None:
     """Keep a picture that the documentation shows below docs/images, if pictures are asked for."""
     if os.environ.get("HVEN_PICTURES") == "1" and name in PICTURES:
         (ROOT / "docs" / "images" / f"{name}.png").write_bytes(data)
@@ -274,8 +274,8 @@ def test_aladin_desktop_draws_regions_where_they_are(desktop: dict[str, Seen], b
     # another word than the map's, and Aladin calls the two incompatible: it draws nothing
     assert (said, warned) == (f"FOOTPRINTS {body.lower()}.vot true of body {body.lower()}", "null")
     found = find_outlines(decode_png(data), RED)
-    assert near(found, [seen(name, body) for name in BOXES]), found
-    kept(f"regions-aladin-{body.lower()}", data)
+    assert are_boxes_close(found, [list_box_edges(name, body) for name in BOXES]), found
+    save_picture(f"regions-aladin-{body.lower()}", data)
 
 
 def test_aladin_desktop_draws_the_coronal_holes_of_hfc_on_the_sun(
@@ -283,9 +283,9 @@ def test_aladin_desktop_draws_the_coronal_holes_of_hfc_on_the_sun(
 ) -> None:
     said, warned, data = desktop["holes"]
     assert (said, warned) == ("FOOTPRINTS holes.vot true of body sun", "null")
-    kept("regions-aladin-hfc", data)
+    save_picture("regions-aladin-hfc", data)
     found = find_outlines(decode_png(data), RED)
-    assert near(found, [*holes[1].values()]), (found, holes)
+    assert are_boxes_close(found, [*holes[1].values()]), (found, holes)
 
 
 def test_aladin_lite_draws_the_coronal_holes_of_hfc_on_the_sun(
@@ -302,11 +302,11 @@ def test_aladin_lite_draws_the_coronal_holes_of_hfc_on_the_sun(
         page.wait_for_timeout(300)
         data = page.screenshot()
         found = find_outlines(decode_png(data), MAGENTA)
-        if near(found, [*holes[1].values()]):
+        if are_boxes_close(found, [*holes[1].values()]):
             break
-    kept("regions-lite-hfc", data)
+    save_picture("regions-lite-hfc", data)
     context.close()
-    assert near(found, [*holes[1].values()]), (found, holes)
+    assert are_boxes_close(found, [*holes[1].values()]), (found, holes)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -386,20 +386,27 @@ def test_aladin_lite_draws_outlines_and_cells_where_they_are(
     page.evaluate("([hips, at]) => begin(hips, at)", [f"{address}/hips/{name}", WHERE[name]])
 
     page.evaluate(DRAW, [[row[0] for row in rows], MOC.from_string(moc, "ascii").serialize("json")])
-    shapes, cells = [seen("plain", body), seen("across", body)], [seen("parts", body), seen("other", body)]
+    shapes, cells = (
+        [list_box_edges("plain", body), list_box_edges("across", body)],
+        [list_box_edges("parts", body), list_box_edges("other", body)],
+    )
     for _ in range(20):  # tiles come when they come
         page.wait_for_timeout(300)
         data = page.screenshot()
-        kept(f"regions-lite-{name}", data)
+        save_picture(f"regions-lite-{name}", data)
         pixels = decode_png(data)
         found = (
-            [one for one in find_outlines(pixels, MAGENTA) if min(max(apart(one, two)) for two in shapes) < 15],
+            [
+                one
+                for one in find_outlines(pixels, MAGENTA)
+                if min(max(measure_box_distance(one, two)) for two in shapes) < 15
+            ],
             find_outlines(pixels, CYAN),
         )
-        if near(found[0], shapes) and near(found[1], cells, COARSE):
+        if are_boxes_close(found[0], shapes) and are_boxes_close(found[1], cells, COARSE):
             break
-    assert near(found[0], shapes), found
-    assert near(found[1], cells, COARSE), found
+    assert are_boxes_close(found[0], shapes), found
+    assert are_boxes_close(found[1], cells, COARSE), found
     # as a table it reads TABLEDATA alone, positions where it is told to look for them, and no outlines
     assert page.evaluate(COUNT, [f"{address}/{name}-plain.vot", f"{address}/{name}.vot"]) == [3, 0]
     context.close()
@@ -426,7 +433,7 @@ def test_topcat_draws_outlines_and_cells_where_they_are(place: Path) -> None:
     for ink, (body, _, shapes) in inks.items():
         inked = (pixels == ink).all(axis=-1)
         expected = np.zeros(inked.shape, bool)
-        for west, east, south, north in (seen(one, body) for one in shapes):
+        for west, east, south, north in (list_box_edges(one, body) for one in shapes):
             expected |= np.outer((lat > south) & (lat < north), (lon - west) % 360 < (east - west) % 360)
         assert inked[expected].mean() > 0.95, (body, shapes)
         assert inked.sum() < 1.4 * expected.sum(), (body, shapes)  # cells along edges are added

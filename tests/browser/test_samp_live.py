@@ -14,7 +14,7 @@ from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 GRID = "table.live tr[data-key]"
 
 
-def connected(tab: BrowserTab, path: str) -> Any:
+def connect_samp(tab: BrowserTab, path: str) -> Any:
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page(path)
     page.wait_for_selector(GRID)
@@ -26,7 +26,7 @@ def connected(tab: BrowserTab, path: str) -> Any:
 def test_a_table_arrives_with_its_rows_and_both_point_at_them(
     tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient
 ) -> None:
-    page = connected(tab, "/collections/stars/main?vmag=..6")
+    page = connect_samp(tab, "/collections/stars/main?vmag=..6")
     page.wait_for_selector("[data-samp] select")
     assert consent.asked[0][1] == tab.base
     assert "Topcat of the test" in page.inner_text("[data-samp] select")
@@ -95,7 +95,7 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(
 
 
 def test_a_region_reaches_aladin(tab: BrowserTab, topcat: TopcatClient) -> None:
-    page = connected(tab, "/collections/stars/main?_near=83.6,22,10")
+    page = connect_samp(tab, "/collections/stars/main?_near=83.6,22,10")
     page.click("text=The region of the search")
     assert topcat.wait_for_message("script.aladin.send")["script"] == "draw circle(83.6,22,10deg)"
     assert float(topcat.wait_for_message("coord.pointAt.sky")["ra"]) == 83.6
@@ -103,14 +103,14 @@ def test_a_region_reaches_aladin(tab: BrowserTab, topcat: TopcatClient) -> None:
 
 def test_a_hub_that_says_no(tab: BrowserTab, consent: ConsentDialog, hub: SAMPHubServer) -> None:
     consent.answer = False
-    page = connected(tab, "/collections/stars/main")
+    page = connect_samp(tab, "/collections/stars/main")
     page.wait_for_selector("[data-samp] p:has-text('The hub refused')")
     assert page.is_visible("[data-samp] button:text-is('Connect')")
 
 
 def test_a_hub_that_vanishes(tab: BrowserTab, hub: SAMPHubServer) -> None:
     tab.expected = ("Failed to load resource",)
-    page = connected(tab, "/collections/stars/main")
+    page = connect_samp(tab, "/collections/stars/main")
     page.wait_for_selector("[data-samp] select")
     hub.stop()
     page.wait_for_selector("[data-samp] p:has-text('The hub has gone')")
@@ -120,7 +120,7 @@ def test_a_hub_that_vanishes(tab: BrowserTab, hub: SAMPHubServer) -> None:
 
 def test_without_a_hub_there_is_a_hint_and_an_address(tab: BrowserTab) -> None:
     tab.expected = ("ERR_CONNECTION_REFUSED",)
-    page = connected(tab, "/collections/stars/main?vmag=..3")
+    page = connect_samp(tab, "/collections/stars/main?vmag=..3")
     page.wait_for_selector("[data-samp] p:has-text('No SAMP hub answers')")
     address = page.input_value("[data-samp] input.address")
     table = parse_single_table(io.BytesIO(urllib.request.urlopen(address).read())).to_table()

@@ -30,7 +30,7 @@ GRID = "table.live tr[data-key]"
 BRIGHT = "SELECT star, ra, dec, vmag FROM stars.main WHERE vmag < 4"
 
 
-def connected(tab: BrowserTab, path: str, ready: str) -> Any:
+def connect_samp(tab: BrowserTab, path: str, ready: str) -> Any:
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page(path)
     page.wait_for_selector(ready)
@@ -45,7 +45,7 @@ def rows_at(address: str) -> Any:
 
 
 def test_the_answer_of_a_query(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
-    page = connected(tab, f"/adql?QUERY={BRIGHT.replace(' ', '+').replace('<', '%3C')}", "[data-answer] tbody tr")
+    page = connect_samp(tab, f"/adql?QUERY={BRIGHT.replace(' ', '+').replace('<', '%3C')}", "[data-answer] tbody tr")
     page.click("text=The table")
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
     found = rows_at(topcat.wait_for_message("table.load.votable")["url"])
@@ -81,7 +81,7 @@ def test_the_result_of_a_job(tab: BrowserTab, topcat: TopcatClient) -> None:
 
 def test_regions_are_mocs(tab: BrowserTab, topcat: TopcatClient, tmp_path: Path) -> None:
     topcat.client.bind_receive_notification("coverage.load.moc.fits", topcat.take)
-    page = connected(tab, "/collections/stars/main?_near=83.6,22,10&vmag=..9", GRID)
+    page = connect_samp(tab, "/collections/stars/main?_near=83.6,22,10&vmag=..9", GRID)
     page.click("text=The region of the search")
     region = moc(topcat.wait_for_message("coverage.load.moc.fits")["url"], tmp_path)
     assert abs(region.sky_fraction - 0.0076) < 0.0008, "a circle of 10 degrees"
@@ -109,7 +109,7 @@ def moc(address: str, directory: Path) -> MOC:
 
 
 def test_marked_rows_without_their_table(tab: BrowserTab, topcat: TopcatClient) -> None:
-    page = connected(tab, "/collections/stars/main?_sort=star", GRID)
+    page = connect_samp(tab, "/collections/stars/main?_sort=star", GRID)
     page.click("h1")
     for number in (1, 3):
         page.locator(f"{GRID} input").nth(number).click()
@@ -119,7 +119,7 @@ def test_marked_rows_without_their_table(tab: BrowserTab, topcat: TopcatClient) 
 
 
 def test_a_file_goes_as_what_it_is(tab: BrowserTab, topcat: TopcatClient) -> None:
-    page = connected(tab, "/collections/aia/images?_sort=name", GRID)
+    page = connect_samp(tab, "/collections/aia/images?_sort=name", GRID)
     page.click("h1")
     page.locator(f"{GRID} td:nth-child(3)").first.click()
     page.wait_for_selector(".detail dt")
@@ -130,7 +130,7 @@ def test_a_file_goes_as_what_it_is(tab: BrowserTab, topcat: TopcatClient) -> Non
 
 
 def test_what_no_program_takes_is_said(tab: BrowserTab, topcat: TopcatClient) -> None:
-    page = connected(tab, "/collections/stars/main", GRID)
+    page = connect_samp(tab, "/collections/stars/main", GRID)
     page.click("text=The region that the rows cover")
     page.wait_for_selector("[data-samp] p:has-text('No program here takes this: coverage.load.moc.fits')")
 

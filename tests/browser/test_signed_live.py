@@ -41,7 +41,7 @@ GRID = "table.live tr[data-key]"
 
 
 @pytest.fixture(scope="module")
-def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+def restricted_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     site = tmp_path_factory.mktemp("signed") / "site"
     folder = site / "collections" / "night"
     folder.mkdir(parents=True)
@@ -55,9 +55,9 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
 
 
 @pytest.fixture
-def anna(browser: Browser, restricted: tuple[Server, str], external_programs: None) -> Iterator[BrowserTab]:
+def anna(browser: Browser, restricted_site: tuple[Server, str], external_programs: None) -> Iterator[BrowserTab]:
     """Log in."""
-    server, token = restricted
+    server, token = restricted_site
     for tab in open_tab(browser, server, viewport={"width": 1440, "height": 900}):
         page = tab.open_page("/login")
         page.fill("[name=name]", "anna")
@@ -85,7 +85,7 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
     hub: SAMPHubServer,
     topcat: Any,
     real_topcat: subprocess.Popen[bytes],
-    restricted: tuple[Server, str],
+    restricted_site: tuple[Server, str],
 ) -> None:
     client = topcat.client
 
@@ -118,7 +118,7 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
     wait_until(lambda: pointed(0) == "samp.ok", 300)
     assert pointed(2) == "samp.ok"
     assert pointed(3) not in {"samp.ok", "no answer"}
-    log = (restricted[0].site / "serve.log").read_text()
+    log = (restricted_site[0].site / "serve.log").read_text()
     assert "hven-signed" not in log
     assert "/sign" in log
 

@@ -23,7 +23,7 @@ def menu(page: Any, name: str) -> None:
     page.click(f".menu > summary:text-is('{name}')")
 
 
-def taken(page: Any, text: str) -> str:
+def download_text(page: Any, text: str) -> str:
     with page.expect_download() as waiting:
         page.click(text)
     return Path(waiting.value.path()).read_text()
@@ -35,7 +35,7 @@ def test_all_rows_or_the_marked_ones_in_a_format(tab: BrowserTab) -> None:
     found = int("".join(letter for letter in page.inner_text("[data-count] b") if letter.isdigit()))
     menu(page, "Download")
     page.wait_for_selector("text=As a job")
-    assert taken(page, "[data-formats] a:text-is('CSV')").count("\n") == found + 1
+    assert download_text(page, "[data-formats] a:text-is('CSV')").count("\n") == found + 1
     page.click("h1")
     page.locator(f"{GRID} input").nth(1).click()
     page.locator(f"{GRID} input").nth(3).click()
@@ -43,7 +43,7 @@ def test_all_rows_or_the_marked_ones_in_a_format(tab: BrowserTab) -> None:
     menu(page, "Download")
     page.click("text=Only the 2 marked rows")
     page.check("text=All columns")
-    rows = taken(page, "button.link:text-is('CSV')").splitlines()
+    rows = download_text(page, "button.link:text-is('CSV')").splitlines()
     assert rows[0] == "star,name,ra,dec,vmag,sp_type,seen,page"
     assert [row.split(",")[0] for row in rows[1:]] == marked
     assert tab.find_accessibility_faults() == []
@@ -54,9 +54,9 @@ def test_scripts_and_lines_of_what_the_address_says(tab: BrowserTab, tmp_path: P
     page = open_table_page(tab, "/collections/stars/main?_sort=star&star=3..6")
     menu(page, "Files")
     page.wait_for_selector("[data-files]:has-text('4 files')")
-    (tmp_path / "get.sh").write_text(taken(page, "text=Script for wget"))
+    (tmp_path / "get.sh").write_text(download_text(page, "text=Script for wget"))
     subprocess.run(["sh", "-n", tmp_path / "get.sh"], check=True)
-    assert taken(page, "text=List of links").splitlines() == [
+    assert download_text(page, "text=List of links").splitlines() == [
         f"https://example.org/star/{star}" for star in (3, 4, 5, 6)
     ]
     menu(page, "Copy as")
@@ -109,7 +109,7 @@ def test_columns_without_scripts(scriptless_tab: BrowserTab) -> None:
     assert "arcmin" in page.inner_text("thead")
     assert page.locator("tbody tr").count() == 3
     menu(page, "Files")
-    assert taken(page, "text=List of links").count("\n") == 3
+    assert download_text(page, "text=List of links").count("\n") == 3
 
 
 def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:

@@ -128,7 +128,7 @@ def reader(tab: BrowserTab) -> Reader:
     return Reader(tab)
 
 
-def packed(path: Path) -> dict[str, bytes]:
+def read_archive_files(path: Path) -> dict[str, bytes]:
     """Give the files of an archive by their names."""
     with zipfile.ZipFile(path) as found:
         assert found.testzip() is None
@@ -160,7 +160,7 @@ def test_a_day_of_nine_channels_at_one_hour_in_one_archive(reader: Reader, sourc
     reader.writes(_every="1 h")
     reader.click(".menu > summary:text-is('Files')")
     reader.page.wait_for_selector("[data-files]:has-text('An archive has 216')")
-    found = packed(reader.takes("text=All in one ZIP").path())
+    found = read_archive_files(reader.takes("text=All in one ZIP").path())
     reader.done("medoc")
     assert found.keys() == wanted
     assert {fits.getheader(io.BytesIO(body), 1)["WAVELNTH"] for body in found.values()} == {*CHANNELS[:-1]}
@@ -169,7 +169,7 @@ def test_a_day_of_nine_channels_at_one_hour_in_one_archive(reader: Reader, sourc
 # --- 2 -----------------------------------------------------------------------------------------------------------
 
 
-def away(box: list[float], lon: float, lat: float) -> float:
+def measure_box_distance(box: list[float], lon: float, lat: float) -> float:
     """Measure how far a box of west, south, east, north is from a point, in degrees: the least over many of its points."""
     east, north = np.meshgrid(np.linspace(box[0], box[2], 60), np.linspace(box[1], box[3], 60))
     a, b = np.radians(north), math.radians(lat)
@@ -188,7 +188,7 @@ def of_nili_fossae(folder: Path) -> dict[str, float]:
         about = item["properties"]
         if 10 < about["solar_longitude"] < 350 or about["olivine"] < 0.5:
             continue
-        distance = away(item["bbox"], float(place["lon"]), float(place["lat"]))
+        distance = measure_box_distance(item["bbox"], float(place["lon"]), float(place["lat"]))
         assert abs(distance - radius) > 0.1, "no cube is so near to the edge that it could be counted either way"
         if distance < radius:
             found[item["id"]] = about["olivine"]
@@ -203,7 +203,7 @@ def test_cubes_with_olivine_of_a_place_at_the_turn_of_the_year_as_fits(reader: R
     reader.writes(**{"solar_longitude": "350", "_to.solar_longitude": "10", "olivine": "0.5"})
     reader.rows(len(wanted))
     reader.click(".menu > summary:text-is('Files')")
-    found = packed(reader.takes("text=All in one ZIP").path())
+    found = read_archive_files(reader.takes("text=All in one ZIP").path())
     reader.done("omega")
     assert found.keys() == {f"{name}.fits" for name in wanted}
     for name, body in found.items():
@@ -247,7 +247,7 @@ def test_four_maps_of_one_hour_side_by_side(reader: Reader, sources: Path) -> No
 # --- 4 -----------------------------------------------------------------------------------------------------------
 
 
-def surveyed() -> Table:
+def read_psz2_with_survey_counts() -> Table:
     """Read PSZ2, with the number of surveys that saw each cluster."""
     known = Table.read(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"), unit_parse_strict="silent")
     others = [np.array([str(one).strip() not in {"", "--"} for one in known[name].filled("")]) for name in ("MCXC", "REDMAPPER", "ACT", "SPT")]  # fmt: skip
@@ -256,7 +256,7 @@ def surveyed() -> Table:
 
 
 def test_far_clusters_of_two_surveys_and_one_by_its_other_name(reader: Reader) -> None:
-    known = surveyed()
+    known = read_psz2_with_survey_counts()
     number = int(((known["REDSHIFT"] > 0.5) & (known["seen"] == 2)).sum())
     assert 10 < number < 300
     page = reader.page

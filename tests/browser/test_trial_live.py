@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+def curated_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     site = tmp_path_factory.mktemp("trial") / "site"
     (site / "collections").mkdir(parents=True)
     (site / "hven.toml").write_text('name = "trial"\n[health]\noperators = ["olga"]\n')
@@ -27,8 +27,8 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
 
 
 @pytest.fixture
-def olga(browser: Browser, curated: tuple[Server, str]) -> Iterator[BrowserTab]:
-    server, token = curated
+def olga(browser: Browser, curated_site: tuple[Server, str]) -> Iterator[BrowserTab]:
+    server, token = curated_site
     for tab in open_tab(browser, server, viewport={"width": 1280, "height": 900}, locale="fr-FR"):
         page = tab.open_page("/login")
         page.fill("[name=name]", "olga")

@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def cited(site: Site, label: str = "") -> citations.CitationMetadata:
+def collect_citation(site: Site, label: str = "") -> citations.CitationMetadata:
     around = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     now = site.get_published_state()
     return citations.collect_citation_metadata(
@@ -54,7 +54,7 @@ def judge(made: dict[str, Any]) -> None:
 
 
 def test_a_collection_as_datacite_has_it(site: Site) -> None:
-    made = citations.build_datacite_record(cited(site))
+    made = citations.build_datacite_record(collect_citation(site))
     judge({**made, "doi": "10.5072/psz2"})
     assert made["titles"] == [{"title": "Clusters of galaxies & their masses"}]
     assert (made["publicationYear"], made["publisher"]["name"], made["types"]["resourceTypeGeneral"]) == ("2015", "Uraniborg", "Dataset")  # fmt: skip
@@ -102,14 +102,14 @@ def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[i
         + "      target_name: string\n"
     )
     with Site(settings.load_settings(build_site(tmp_path, said, rows=rows)), watch_for_changes=False) as site:
-        made = {**citations.build_datacite_record(cited(site)), "doi": "10.5072/psz2"}
+        made = {**citations.build_datacite_record(collect_citation(site)), "doi": "10.5072/psz2"}
     judge(made)
     assert made["geoLocations"] == [{"geoLocationBox": {"westBoundLongitude": box[0], "eastBoundLongitude": box[1], "southBoundLatitude": -5.0, "northBoundLatitude": 5.0}}]  # fmt: skip
     assert _plain(etree.fromstring(citations.write_datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
 
 
 def test_releases_know_each_other(site: Site) -> None:
-    first, second = cited(site, "r4"), cited(site, "R6")
+    first, second = collect_citation(site, "r4"), collect_citation(site, "R6")
     judge({**citations.build_datacite_record(first), "doi": "10.5072/psz2.r4"})
     related = {one.label: dict(one.relations) for one in (first, second)}
     assert related == {
@@ -124,7 +124,7 @@ def test_releases_know_each_other(site: Site) -> None:
 
 @pytest.mark.parametrize("label", ["", "R4"])
 def test_the_xml_is_what_another_program_makes_of_the_json(site: Site, label: str) -> None:
-    made = {**citations.build_datacite_record(cited(site, label)), "doi": "10.5072/psz2"}
+    made = {**citations.build_datacite_record(collect_citation(site, label)), "doi": "10.5072/psz2"}
     own = etree.fromstring(citations.write_datacite_xml(made).encode())
     other = schema45.dump_etree(made)
     assert _plain(own) == _plain(other)
@@ -201,13 +201,13 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
 def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
     with Site(settings.load_settings(build_site(tmp_path, bare + "\n")), watch_for_changes=False) as site:
-        told = list(citations.list_missing_metadata(cited(site)))
+        told = list(citations.list_missing_metadata(collect_citation(site)))
     assert [message.partition(":")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
     assert {"it has no licence", "it has no description"} <= {message.partition(":")[0] for _, message in told}
 
 
 def test_bibtex_is_read_by_another_program(site: Site) -> None:
-    one = cited(site, "R4")
+    one = collect_citation(site, "R4")
     text = citations.write_bibtex(one.resource, one.address, label=one.label, doi="10.5072/psz2.r4", year=one.year)
     library = bibtexparser.parse_string(text)
     assert not library.failed_blocks

@@ -27,18 +27,18 @@ def world() -> Iterator[DataCiteServer]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, world: DataCiteServer) -> Path:
+def site_directory(tmp_path: Path, world: DataCiteServer) -> Path:
     return build_site(tmp_path, endpoint=world.base)
 
 
-def run(here: Path, *words: str, code: int = 0) -> str:
-    done = run_hven("doi", *words, "--site", str(here), expected_code=code)
+def run(site_directory: Path, *words: str, code: int = 0) -> str:
+    done = run_hven("doi", *words, "--site", str(site_directory), expected_code=code)
     assert PASSWORD not in done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def state(here: Path) -> list[tuple[str, str, str, str]]:
-    with Site(load_settings(here), watch_for_changes=False) as site:
+def state(site_directory: Path) -> list[tuple[str, str, str, str]]:
+    with Site(load_settings(site_directory), watch_for_changes=False) as site:
         return [(one.collection, one.label, one.doi or "", one.state) for one in site.store.citations.list_citations()]
 
 
@@ -53,42 +53,42 @@ def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCit
     assert world.dois["10.5072/x"]["state"] == "findable"
 
 
-def test_a_draft_a_publication_an_update(here: Path, world: DataCiteServer) -> None:
-    path = here / "collections/psz2/psz2.yaml"
-    shown = run(here, "psz2")
+def test_a_draft_a_publication_an_update(site_directory: Path, world: DataCiteServer) -> None:
+    path = site_directory / "collections/psz2/psz2.yaml"
+    shown = run(site_directory, "psz2")
     assert "nothing was sent" in shown
     assert "creators without an ORCID iD: Brahe, Sophie" in shown
-    run(here, "psz2", "--publish", "--dry-run")
+    run(site_directory, "psz2", "--publish", "--dry-run")
     assert world.asked == []
-    assert "draft, made" in run(here, "psz2", "--draft")
+    assert "draft, made" in run(site_directory, "psz2", "--draft")
     assert copy_attributes(world)["state"] == "draft"
     assert path.read_text() == PSZ2, "a draft leads nowhere: nobody is told of it"
-    assert "findable, changed" in run(here, "psz2", "--publish")
+    assert "findable, changed" in run(site_directory, "psz2", "--publish")
     made = copy_attributes(world)
     assert (made["state"], made["url"], made["publicationYear"]) == ("findable", "http://vo.example/collections/psz2", "2015")  # fmt: skip
     assert path.read_text() == PSZ2.replace("collection: psz2\n", f"collection: psz2\ndoi: {DOI}\n")
     before = len(world.asked)
-    assert "as it was" in run(here, "psz2", "--publish")
+    assert "as it was" in run(site_directory, "psz2", "--publish")
     assert len(world.asked) == before, "nothing is asked for what DataCite has"
     path.write_text(path.read_text().replace("The list,", "The whole list,"))
-    assert "findable, changed" in run(here, "psz2", "--publish")
+    assert "findable, changed" in run(site_directory, "psz2", "--publish")
     assert copy_attributes(world)["descriptions"][0]["description"] == "The whole list, release by release."
     assert world.list_write_methods() == ["POST", "PUT", "PUT"]
-    assert state(here) == [("psz2", "", DOI, "findable")]
-    assert json.loads(run(here, "--json"))[0]["doi"] == DOI
-    assert "cannot become a draft again" in run(here, "psz2", "--draft", code=1)
+    assert state(site_directory) == [("psz2", "", DOI, "findable")]
+    assert json.loads(run(site_directory, "--json"))[0]["doi"] == DOI
+    assert "cannot become a draft again" in run(site_directory, "psz2", "--draft", code=1)
 
 
-def test_releases_have_dois_of_their_own(here: Path, world: DataCiteServer) -> None:
-    run_hven("release", "R4", "psz2", "--site", str(here))
-    run(here, "psz2", "--publish")
-    run(here, "psz2", "--release", "r4", "--publish")
+def test_releases_have_dois_of_their_own(site_directory: Path, world: DataCiteServer) -> None:
+    run_hven("release", "R4", "psz2", "--site", str(site_directory))
+    run(site_directory, "psz2", "--publish")
+    run(site_directory, "psz2", "--release", "r4", "--publish")
     made = copy_attributes(world, "10.5072/psz2.r4")
     assert (made["version"], made["url"]) == ("R4", "http://vo.example/collections/psz2/releases/R4")
     assert {"relatedIdentifier": DOI, "relatedIdentifierType": "DOI", "relationType": "IsVersionOf"} in made["relatedIdentifiers"]  # fmt: skip
-    run(here, "psz2", "--publish")
+    run(site_directory, "psz2", "--publish")
     assert {"relatedIdentifier": "10.5072/psz2.r4", "relatedIdentifierType": "DOI", "relationType": "HasVersion"} in copy_attributes(world)["relatedIdentifiers"]  # fmt: skip
-    assert "no release 'R9'" in run(here, "psz2", "--release", "R9", "--publish", code=1)
+    assert "no release 'R9'" in run(site_directory, "psz2", "--release", "R9", "--publish", code=1)
 
 
 def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
@@ -110,15 +110,15 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteServer, method: str) -> None:
+def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCiteServer, method: str) -> None:
     """A POST that failed may have been done all the same: the next one finds what is there."""
     for status, code, said in FAILURES:
         world.alter_reply, world.asked, world.dois = broken(status, method), [], {}
-        assert said in run(here, "psz2", "--publish", code=code)
-        assert state(here) == [("psz2", "", DOI, "reserved")]
-    assert "doi:" not in (here / "collections/psz2/psz2.yaml").read_text()
+        assert said in run(site_directory, "psz2", "--publish", code=code)
+        assert state(site_directory) == [("psz2", "", DOI, "reserved")]
+    assert "doi:" not in (site_directory / "collections/psz2/psz2.yaml").read_text()
     world.alter_reply = lambda _asked, _reply: None
-    run(here, "psz2", "--publish")
+    run(site_directory, "psz2", "--publish")
     assert list(world.dois) == [DOI]
     assert world.list_write_methods().count("POST") == 1
     assert copy_attributes(world)["state"] == "findable"
@@ -129,15 +129,15 @@ def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteServer, me
     [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand its answer"), (None, b'{"data": 7}', "does not understand its answer"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite answers for 10.5072/other")],
 )  # fmt: skip
-def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
+def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
     def spoil(asked: Request, reply: Reply) -> None:
         if asked.method == "POST":
             reply.cut, reply.body = cut, kind or reply.body
 
     world.alter_reply = spoil
-    assert said in run(here, "psz2", "--publish", code=3)
+    assert said in run(site_directory, "psz2", "--publish", code=3)
     world.alter_reply = lambda _asked, _reply: None
-    assert "findable, changed" in run(here, "psz2", "--publish")
+    assert "findable, changed" in run(site_directory, "psz2", "--publish")
     assert (list(world.dois), world.list_write_methods()) == ([DOI], ["POST", "PUT"])
 
 
@@ -152,18 +152,18 @@ def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCi
     assert list(world.dois) == [DOI]
 
 
-def test_what_is_somebody_elses_is_left_alone(here: Path, world: DataCiteServer) -> None:
+def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataCiteServer) -> None:
     world.foreign_dois.add(DOI)
-    assert "is not allowed to" in run(here, "psz2", "--publish", code=1)
+    assert "is not allowed to" in run(site_directory, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
     assert "leads to https://elsewhere.example/x; choose another one with --suffix" in run(
-        here, "psz2", "--publish", code=1
+        site_directory, "psz2", "--publish", code=1
     )
     assert world.list_write_methods() == []
 
 
-def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteServer) -> None:
+def test_a_race_is_a_conflict_or_the_same(site_directory: Path, world: DataCiteServer) -> None:
     """Between the look and the making somebody made it."""
     seen: list[str] = []
 
@@ -174,7 +174,7 @@ def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteServer) -> 
 
     world.alter_reply = spoil
     world.dois[DOI] = {"doi": DOI, "state": "draft"}
-    assert "findable, changed" in run(here, "psz2", "--publish")
+    assert "findable, changed" in run(site_directory, "psz2", "--publish")
     assert seen == ["GET", "POST", "GET", "PUT"]
 
 
@@ -235,27 +235,27 @@ def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer
     assert "no table of psz2 is public" in run(here, "psz2", "--publish", code=1)
 
 
-def test_withdrawn_for_a_reason(here: Path, world: DataCiteServer) -> None:
-    run(here, "psz2", "--publish")
-    assert "give the reason" in run(here, "psz2", "--withdraw", " ", code=2)
+def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> None:
+    run(site_directory, "psz2", "--publish")
+    assert "give the reason" in run(site_directory, "psz2", "--withdraw", " ", code=2)
     world.alter_reply = broken(503, "PUT")
-    run(here, "psz2", "--withdraw", "the masses are wrong", code=3)
+    run(site_directory, "psz2", "--withdraw", "the masses are wrong", code=3)
     world.alter_reply = lambda _asked, _reply: None
-    assert "DataCite knows it, too" in run(here, "psz2", "--withdraw", "the masses are wrong")
+    assert "DataCite knows it, too" in run(site_directory, "psz2", "--withdraw", "the masses are wrong")
     made = copy_attributes(world)
     assert made["state"] == "findable", "it goes on leading to its page"
     assert {"description": "the masses are wrong", "descriptionType": "TechnicalInfo"} in made["descriptions"]
     assert "Withdrawn" in {one["dateType"] for one in made["dates"]}
-    assert state(here) == [("psz2", "", DOI, "withdrawn")]
+    assert state(site_directory) == [("psz2", "", DOI, "withdrawn")]
     count = len(world.asked)
-    run(here, "psz2", "--withdraw", "the masses are wrong")
+    run(site_directory, "psz2", "--withdraw", "the masses are wrong")
     assert len(world.asked) == count
-    run(here, "psz2", "--publish")
+    run(site_directory, "psz2", "--publish")
     assert "Withdrawn" not in {one["dateType"] for one in copy_attributes(world)["dates"]}
-    assert state(here) == [("psz2", "", DOI, "findable")]
+    assert state(site_directory) == [("psz2", "", DOI, "findable")]
 
 
-def test_usage(here: Path) -> None:
-    assert "--draft and --publish exclude each other" in run(here, "psz2", "--draft", "--publish", code=2)
-    assert "the collection is missing" in run(here, "--publish", code=2)
-    assert "no collection 'lost'" in run(here, "lost", "--publish", code=1)
+def test_usage(site_directory: Path) -> None:
+    assert "--draft and --publish exclude each other" in run(site_directory, "psz2", "--draft", "--publish", code=2)
+    assert "the collection is missing" in run(site_directory, "--publish", code=2)
+    assert "no collection 'lost'" in run(site_directory, "lost", "--publish", code=1)

@@ -27,7 +27,7 @@ ACCEPT = {"accept": "text/html"}
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = build_site(tmp_path_factory.mktemp("cited"))
     for label in ("R4", "R6"):
         run_hven("release", label, "psz2", "--site", str(directory))
@@ -37,8 +37,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(here: Path) -> Iterator[Client]:
-    with Site(load_settings(here), watch_for_changes=False) as site:
+def reader(site_directory: Path) -> Iterator[Client]:
+    with Site(load_settings(site_directory), watch_for_changes=False) as site:
         yield Client(create_application(site))
 
 

@@ -28,13 +28,13 @@ JSON = {"accept": "application/json", "content-type": "application/x-www-form-ur
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def site_directory(tmp_path: Path) -> Path:
     return build_site(tmp_path, settings="\n[results]\nown = 4\nrows = 10\n")
 
 
 @pytest.fixture
-def site(here: Path) -> Iterator[Site]:
-    with Site(load_settings(here), watch_for_changes=False) as site:
+def site(site_directory: Path) -> Iterator[Site]:
+    with Site(load_settings(site_directory), watch_for_changes=False) as site:
         yield site
 
 
@@ -56,24 +56,26 @@ def path(answer: Answer) -> str:
     return str(found.removeprefix("http://vo.example"))
 
 
-def by_shell(text: bytes) -> str:
+def hash_with_shell(text: bytes) -> str:
     """As the documentation has it, with the programs of any system."""
     return subprocess.run("tail -n +2 | tr -d '\\r' | LC_ALL=C sort | sha256sum", input=text, shell=True, capture_output=True, check=True).stdout.decode().split()[0]  # fmt: skip
 
 
-def changed(here: Path, site: Site, change: Callable[[str], str]) -> None:
-    (here / "collections/psz2/a.csv").write_text(change(ROWS))
+def ingest_changed_rows(site_directory: Path, site: Site, change: Callable[[str], str]) -> None:
+    (site_directory / "collections/psz2/a.csv").write_text(change(ROWS))
     ingest_collection(site, "psz2")
     site.refresh_published_state()
 
 
-def test_the_same_rows_after_the_data_have_changed(here: Path, site: Site, client: Client) -> None:
+def test_the_same_rows_after_the_data_have_changed(site_directory: Path, site: Site, client: Client) -> None:
     made = cite(client)
     told = json.loads(made.body)
     rows = client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv")
-    assert by_shell(rows.body) == told["checksum"]
+    assert hash_with_shell(rows.body) == told["checksum"]
     assert told["rows"] == len(rows.text.splitlines()) - 1 == 7
-    changed(here, site, lambda text: text.replace("c5,180", "c5,181").replace("c9,324,4", "c9,24,4"))
+    ingest_changed_rows(
+        site_directory, site, lambda text: text.replace("c5,180", "c5,181").replace("c9,324,4", "c9,24,4")
+    )
     assert client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv").body == rows.body
     assert "c5,181" in client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, RESPONSEFORMAT="csv").text
     page = client.get(path(made))
@@ -89,13 +91,13 @@ def test_the_same_question_has_one_address(client: Client) -> None:
     assert path(cite(client)) != path(cite(client, QUERY.replace("100", "200")))
 
 
-def test_what_is_not_kept_is_told(here: Path, site: Site, client: Client) -> None:
+def test_what_is_not_kept_is_told(site_directory: Path, site: Site, client: Client) -> None:
     made, whole = cite(client), cite(client, "SELECT name FROM psz2.main WHERE ra < 100")
-    changed(here, site, lambda text: text.replace("c5,180", "c5,181"))
-    run_hven("remove", "psz2", "--purge", "--site", str(here))
+    ingest_changed_rows(site_directory, site, lambda text: text.replace("c5,180", "c5,181"))
+    run_hven("remove", "psz2", "--purge", "--site", str(site_directory))
     site.refresh_published_state()
     assert client.get(path(made)).status == 404, "its collection is there no more"
-    changed(here, site, lambda text: text.replace("c5,180", "c5,181") + "c10,300,5,2010-01-01T00:00:00,2010-01-02T00:00:00\n")  # fmt: skip
+    ingest_changed_rows(site_directory, site, lambda text: text.replace("c5,180", "c5,181") + "c10,300,5,2010-01-01T00:00:00,2010-01-02T00:00:00\n")  # fmt: skip
     page = client.get(path(made))
     assert page.status == 200
     assert "finds 8 rows now; there were 7, and they differ" in page.text
@@ -148,12 +150,12 @@ def test_a_reader_has_a_share(client: Client) -> None:
     path(cite(client, "SELECT name FROM psz2.main WHERE ra > 3")), "what is kept costs nothing"
 
 
-def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> None:
+def test_rights_are_as_everywhere(site_directory: Path, site: Site, client: Client) -> None:
     made = path(cite(client))
-    descriptor = here / "collections/psz2/psz2.yaml"
+    descriptor = site_directory / "collections/psz2/psz2.yaml"
     descriptor.write_text(PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"))
     site.refresh_published_state()
-    with Site(load_settings(here), watch_for_changes=False) as again:
+    with Site(load_settings(site_directory), watch_for_changes=False) as again:
         reader = Client(create_application(again))
         assert reader.get(made).status == 404
         rows = reader.get(f"{made}/rows")
@@ -162,11 +164,11 @@ def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> Non
         assert cite(reader).status == 400, "nobody learns that it is there"
 
 
-def test_a_release_has_its_own_rows(here: Path, site: Site, client: Client) -> None:
-    run_hven("release", "R4", "psz2", "--site", str(here))
+def test_a_release_has_its_own_rows(site_directory: Path, site: Site, client: Client) -> None:
+    run_hven("release", "R4", "psz2", "--site", str(site_directory))
     site.refresh_published_state()
     made = cite(client, QUERY.replace("psz2.main", "psz2_r4.main"))
-    changed(here, site, lambda text: text.replace("c5,180", "c5,181"))
+    ingest_changed_rows(site_directory, site, lambda text: text.replace("c5,180", "c5,181"))
     assert "c5,180" in client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv").text
 
 

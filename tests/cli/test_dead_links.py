@@ -61,7 +61,7 @@ class Pages(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def there() -> Iterator[str]:
+def page_server() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -69,11 +69,11 @@ def there() -> Iterator[str]:
     server.server_close()
 
 
-def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
+def test_dead_links_are_told(page_server: str, tmp_path: Path) -> None:
     folder = tmp_path / "collections/maps"
     (folder / "data").mkdir(parents=True)
     (tmp_path / "hven.toml").write_text('public_url = "https://vo.example"\nallow_private = true\n')
-    (folder / "maps.yaml").write_text(DESCRIPTOR.format(there=there))
+    (folder / "maps.yaml").write_text(DESCRIPTOR.format(there=page_server))
     (folder / "maps.csv").write_text(
         "id,fits,page\na,data/a.fits,good\nb,data/b.fits,shy\nc,data/none.fits,moved\nd,data/a.fits,lost\ne,data/a.fits,sick\nf,,lost\n"
     )
@@ -90,8 +90,8 @@ def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
         f"{place}:12:27: the collection has no such file (any more) (row c); put the file back, or correct the template",
         f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); put it back, or ingest the collection again",
         f"warning: {place}:16:9: #preview leads twice to https://vo.example/collections/maps/files/data/a.png (row a); write more precisely which rows belong to a row: where, if",
-        f"{place}:17:36: {there}/lost: its server answers 404 (row d); correct the template, or the address",
-        f"warning: {place}:17:36: {there}/sick: its server answers 500 (row e); correct the template, or the address",
+        f"{place}:17:36: {page_server}/lost: its server answers 404 (row d); correct the template, or the address",
+        f"warning: {place}:17:36: {page_server}/sick: its server answers 500 (row e); correct the template, or the address",
     ]
     assert "maps: 23 links, 5 of 5 addresses elsewhere tried, 6 of other kinds (ftp ..) not" in done.stderr
     assert sorted(Pages.asked) == sorted(

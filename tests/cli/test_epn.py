@@ -108,7 +108,7 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
     """Frames, groups and where the rows come from (Data Origin) are in what a shell writes, from here and from elsewhere."""
     text, file = "SELECT granule_uid, time_min, time_max FROM omega.epn_core", tmp_path / "answer.vot"
 
-    def said(document):
+    def list_described_items(document):
         keep = [
             item
             for item in re.findall(r"<(?:INFO|TIMESYS|GROUP|FIELDref|FIELD)[^>]*>", document)
@@ -120,9 +120,9 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
         url = f"http://127.0.0.1:{server.port}/tap"
         form = urllib.parse.urlencode({"LANG": "ADQL", "QUERY": text, "RESPONSEFORMAT": "votable/td"}).encode()
         with urllib.request.urlopen(f"{url}/sync", form, timeout=60) as answer:
-            wanted = said(answer.read().decode())
+            wanted = list_described_items(answer.read().decode())
         assert {"TIMESYS", "GROUP"} <= {re.match(r"<(\w+)", item)[1] for item in wanted}
         assert any("CC-BY-4.0" in item for item in wanted)
         for words in (["--site", site], ["--url", url]):
             run_hven("query", *words, text, "-f", "votable/td", "-o", file, cwd=tmp_path)
-            assert said(file.read_text()) == wanted
+            assert list_described_items(file.read_text()) == wanted

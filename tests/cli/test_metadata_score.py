@@ -72,7 +72,9 @@ def site_of(directory: Path, text: str, *, published: bool = True) -> Path:
     return folder / "stars.yaml"
 
 
-def judged(site: Site, path: Path, *, sources: bool = True) -> tuple[CompletenessScore, list[MissingMetadata]]:
+def judge_descriptor(
+    site: Site, path: Path, *, sources: bool = True
+) -> tuple[CompletenessScore, list[MissingMetadata]]:
     resource, faults = descriptor.check_and_read_descriptor(path, site.settings, check_sources=sources)
     assert resource is not None
     assert [one for one in faults if one.severity == "error"] == []
@@ -84,7 +86,7 @@ def judged(site: Site, path: Path, *, sources: bool = True) -> tuple[Completenes
     )
 
 
-def filled(add: str) -> str:
+def fill_placeholders(add: str) -> str:
     """Write what a person would for what only they know."""
     for key, word in WORDS.items():
         add = re.sub(rf"\b{key}: (\"?)(?:10)?\.\.\1(?=[,}}\n]|$)", f"{key}: {word}", add)
@@ -92,11 +94,11 @@ def filled(add: str) -> str:
     return add
 
 
-def applied(text: str, lacks: Sequence[MissingMetadata]) -> str:
+def insert_suggested_lines(text: str, lacks: Sequence[MissingMetadata]) -> str:
     """Write the lines where they are said to go, from the last to the first."""
     lines = text.splitlines()
     for one in sorted(lacks, key=lambda one: (one.fault.place.line or 0, one.fault.place.column or 0), reverse=True):
-        line, column, add = one.fault.place.line or 0, one.fault.place.column or 0, filled(one.added_text)
+        line, column, add = one.fault.place.line or 0, one.fault.place.column or 0, fill_placeholders(one.added_text)
         assert ".." not in add.replace("1602AsIn..........B", ""), one.added_text
         if one.insertion_mode == "below":
             lines[line:line] = add.splitlines()
@@ -123,15 +125,15 @@ def site(tmp_path: Path) -> Any:
 
 def test_each_line_is_right_and_brings_what_it_says(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "collections/stars/stars.yaml"
-    begun, lacks = judged(site, path)
+    begun, lacks = judge_descriptor(site, path)
     assert {one.insertion_mode for one in lacks} >= {"below", "inside", "instead"}
     assert sum(begun.points.values()) + sum(one.points for one in lacks) == pytest.approx(
         100, abs=8.5
     )  # some units are asked once there are UCDs
     for one in lacks:
-        path.write_text(applied(BARE, [one]))
+        path.write_text(insert_suggested_lines(BARE, [one]))
         site.refresh_published_state()
-        now, after = judged(site, path, sources=False)
+        now, after = judge_descriptor(site, path, sources=False)
         gained = sum(now.points.values()) - sum(begun.points.values())
         if "unit" in one.added_text or "ucd" in one.added_text:  # a UCD may say that there must be a unit
             assert gained > 0, one
@@ -146,11 +148,11 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
     text = BARE
     for _ in range(3):  # what a UCD asks for is told once it is there
         site.refresh_published_state()
-        found, lacks = judged(site, path)
-        text = applied(text, lacks)
+        found, lacks = judge_descriptor(site, path)
+        text = insert_suggested_lines(text, lacks)
         path.write_text(text)
     site.refresh_published_state()
-    found, lacks = judged(site, path)
+    found, lacks = judge_descriptor(site, path)
     assert [str(one.fault) for one in lacks] == []
     assert found.total == 100
     assert [found.compute_group_percent(group) for group in FAIR_GROUPS] == [100] * 4
@@ -160,7 +162,7 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
 
 
 def test_what_is_proposed_comes_from_names_and_values(site: Site, tmp_path: Path) -> None:
-    _, lacks = judged(site, tmp_path / "collections/stars/stars.yaml")
+    _, lacks = judge_descriptor(site, tmp_path / "collections/stars/stars.yaml")
     (follows,) = (one for one in lacks if one.fault.message.startswith("columns of follows"))
     assert follows.added_text.splitlines()[:4] == [
         "    follow: true", "    columns:", '      id: {ucd: meta.id;meta.main, description: ".."}', '      ra: {ucd: pos.eq.ra;meta.main, unit: deg, description: ".."}',
@@ -190,7 +192,7 @@ def test_values_speak_against_a_unit(tmp_path: Path) -> None:
     (folder / "rows.csv").write_text("ra,dec\n100000,5\n200000,6\n")
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         ingest_collection(site, "stars")
-        _, lacks = judged(site, folder / "stars.yaml")
+        _, lacks = judge_descriptor(site, folder / "stars.yaml")
     (columns,) = (one for one in lacks if one.fault.message.startswith("columns of main"))
     assert 'ra: {ucd: pos.eq.ra;meta.main, unit: ".."' in columns.added_text
     assert "dec: {ucd: pos.eq.dec;meta.main, unit: deg" in columns.added_text
@@ -212,7 +214,7 @@ tables:
 def test_columns_of_a_loop_are_told_where_they_are_made(tmp_path: Path) -> None:
     path = site_of(tmp_path, LOOP)
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
-        _, lacks = judged(site, path)
+        _, lacks = judge_descriptor(site, path)
     (one,) = (one for one in lacks if "of main.mag_a" in one.fault.message)
     assert (one.fault.place.line, one.insertion_mode) == (8, "")
 

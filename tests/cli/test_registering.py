@@ -71,7 +71,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def written(directory: Path) -> Iterator[tuple[Path, Path]]:
+def site_files(directory: Path) -> Iterator[tuple[Path, Path]]:
     """The two files, which are as they were after the test."""
     descriptor = directory / "collections/stars/stars.yaml"
     yield directory / "hven.toml", descriptor
@@ -80,18 +80,18 @@ def written(directory: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
-    def told() -> list[RegistryRecord]:
+    def list_records() -> list[RegistryRecord]:
         with Site(settings.load_settings(directory), watch_for_changes=False) as site:
             return site.store.registry.list_records(0, 100)
 
-    before = told()
+    before = list_records()
     assert re.fullmatch(
         r"[6-9] records: 0 errors, 0 warnings\n", run_hven("register", "--check", "--site", directory).stdout
     )
     shown = run_hven("register", "--show", "stars", "--site", directory).stdout
     ids = re.findall(r"<identifier>(.*)</identifier>", shown)
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
-    assert told() == before
+    assert list_records() == before
     assert (
         "no registry records of moons"
         in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
@@ -108,8 +108,8 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
         ("    description: All of them\n", "", "the table stars.main has no description; under main: description: ..", 10, 0),
     ],
 )  # fmt: skip
-def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
-    toml, descriptor = written
+def test_what_a_descriptor_lacks(site_files: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
+    toml, descriptor = site_files
     descriptor.write_text(WHOLE.replace(old, new))
     told = run_hven("register", "--check", "stars", "--site", toml.parent, expected_code=code).stdout
     (found,) = (one for one in told.splitlines() if said in one)
@@ -135,8 +135,8 @@ def test_five_columns_without_a_description_are_named(count: int, end: str) -> N
         ("[registry]", '[registry]\nids = {tap = "ivo://tycho.example/tycho/stars"}', "RI3.1.3: ivo://tycho.example/tycho/stars is the id of 2 records", 6),
     ],
 )  # fmt: skip
-def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, said: str, line: int) -> None:
-    toml, _ = written
+def test_what_the_site_lacks(site_files: tuple[Path, Path], old: str, new: str, said: str, line: int) -> None:
+    toml, _ = site_files
     toml.write_text(TOML.replace(old, new, 1))
     wrong = "organisation" not in old
     lines = run_hven("register", "--check", "--site", toml.parent, expected_code=int(wrong)).stdout.splitlines()

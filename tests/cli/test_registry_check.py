@@ -19,7 +19,7 @@ contact: {name: Sophie, email: s@x.org}
 """
 
 
-def checked(directory: Path, *registries: str, about: str = WHOLE, code: int = 0, toml: str = TOML) -> list[str]:
+def run_check(directory: Path, *registries: str, about: str = WHOLE, code: int = 0, toml: str = TOML) -> list[str]:
     (directory / "hven.toml").write_text(toml)
     for number, registry in enumerate(registries):
         folder = directory / "collections" / f"c{number}"
@@ -32,7 +32,7 @@ def checked(directory: Path, *registries: str, about: str = WHOLE, code: int = 0
 
 def test_what_is_right(tmp_path: Path) -> None:
     said = "{id: corot/bright, services: {main.sia-cutouts: c, main.cone: {id: ivo://IDOC.d2s/a, mirrors: [https://x.org/scs?], test: RA=1&DEC=2&SR=1}, main: m}, also: [doi:10.1/x]}"
-    assert checked(tmp_path, said, "{}", "{publish: false}") == ["3 descriptors: 0 errors, 0 warnings"]
+    assert run_check(tmp_path, said, "{}", "{publish: false}") == ["3 descriptors: 0 errors, 0 warnings"]
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,21 @@ def test_what_is_right(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong(tmp_path: Path, registry: str, said: str) -> None:
-    lines = checked(tmp_path, registry, code=1)
+    lines = run_check(tmp_path, registry, code=1)
     assert any(said in line and "c0.yaml:8:" in line for line in lines), lines
 
 
 def test_what_records_lack(tmp_path: Path) -> None:
-    lines = checked(tmp_path, "{}", about="title: T\ndoi: mine\n")
+    lines = run_check(tmp_path, "{}", about="title: T\ndoi: mine\n")
     for said in ("no description", "no subjects", "no creators", "no licence", "there is no contact", "doi is left out, for 'mine' is not valid"):  # fmt: skip
         assert any(said in line for line in lines), (said, lines)
-    lines = checked(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""))
+    lines = run_check(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""))
     assert any("the contact cannot be reached: it has no email" in line for line in lines), lines
-    assert checked(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""), toml=f'contact_email = "vo@x.org"\n{TOML}')[-1] == "1 descriptor: 0 errors, 0 warnings"  # fmt: skip
+    assert run_check(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""), toml=f'contact_email = "vo@x.org"\n{TOML}')[-1] == "1 descriptor: 0 errors, 0 warnings"  # fmt: skip
 
 
 def test_ids_that_two_collections_claim(tmp_path: Path) -> None:
-    lines = checked(tmp_path, "{id: corot}", "{services: {main.cone: COROT}}", "{id: tap}", code=1)
+    lines = run_check(tmp_path, "{id: corot}", "{services: {main.cone: COROT}}", "{id: tap}", code=1)
     assert any(
         "registry: ivo://idoc/COROT is the id of the collection c0, too" in line and "c1.yaml:8:1" in line
         for line in lines

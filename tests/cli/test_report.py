@@ -19,7 +19,7 @@ PLAIN = "collection: {0}\ntitle: The {0}\n{1}tables:\n  main:\n    view: SELECT 
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def site_directory(tmp_path: Path) -> Path:
     root = tmp_path / "site"
     for name, more in {"stars": "doi: 10.1234/Stars\nbibcode: 2024yCat..35810001B\n", "planets": "", "hidden": "access: private\n"}.items():  # fmt: skip
         (root / "collections" / name).mkdir(parents=True)
@@ -32,43 +32,45 @@ def here(tmp_path: Path) -> Path:
     return root
 
 
-def run_report(here: Path, *words: str) -> str:
-    return run_hven("--site", str(here), "report", *words).stdout
+def run_report(site_directory: Path, *words: str) -> str:
+    return run_hven("--site", str(site_directory), "report", *words).stdout
 
 
-def test_forms(here: Path) -> None:
-    lines = run_report(here).splitlines()
+def test_forms(site_directory: Path) -> None:
+    lines = run_report(site_directory).splitlines()
     assert lines[0].startswith(f"{MONTH[:4]}-01 to {MONTH}")
     assert any(line.split()[:4] == ["stars", "machine", "6", "3"] for line in lines), lines
-    assert "6.0 MB" in run_report(here, "stars")
-    assert "hidden" not in run_report(here, "stars")
-    assert any(line.split()[:3] == ["stars", "main", "6"] for line in run_report(here, "--by", "table").splitlines())
-    rows = list(csv.DictReader(io.StringIO(run_report(here, "--format", "csv"))))
+    assert "6.0 MB" in run_report(site_directory, "stars")
+    assert "hidden" not in run_report(site_directory, "stars")
+    assert any(
+        line.split()[:3] == ["stars", "main", "6"] for line in run_report(site_directory, "--by", "table").splitlines()
+    )
+    rows = list(csv.DictReader(io.StringIO(run_report(site_directory, "--format", "csv"))))
     assert sum(int(row["requests"]) for row in rows if row["collection"] == "stars" and not row["service"]) == 3
     assert (
-        json.loads(run_report(here, "--format", "json"))["collections"]["hidden"]["months"][MONTH]["machine"][
+        json.loads(run_report(site_directory, "--format", "json"))["collections"]["hidden"]["months"][MONTH]["machine"][
             "requests"
         ]
         == 5
     )
 
 
-def test_the_publisher_is_named_by_its_authority(here: Path) -> None:
+def test_the_publisher_is_named_by_its_authority(site_directory: Path) -> None:
     def publishers() -> list[object]:
-        items = json.loads(run_report(here, "--format", "dsr", "--private"))["report-datasets"]
+        items = json.loads(run_report(site_directory, "--format", "dsr", "--private"))["report-datasets"]
         return [one["publisher-id"] for one in items]
 
     assert publishers() == [[{"type": "urn", "value": "ivo://example.org"}]] * 2
-    with (here / "hven.toml").open("a") as file:
+    with (site_directory / "hven.toml").open("a") as file:
         file.write('authority = "uraniborg.example"\n')
     assert publishers() == [[{"type": "urn", "value": "ivo://uraniborg.example"}]] * 2
 
 
-def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
-    found = json.loads(run_report(here, "--format", "dsr"))
+def test_what_is_sent_out_has_no_private_collections(site_directory: Path) -> None:
+    found = json.loads(run_report(site_directory, "--format", "dsr"))
     assert "hidden" not in json.dumps(found)
-    assert "The hidden" in run_report(here, "--format", "dsr", "--private")
-    assert run_report(here, "--format", "dsr-tsv").startswith("Report_Name\tDataset Master Report\n")
+    assert "The hidden" in run_report(site_directory, "--format", "dsr", "--private")
+    assert run_report(site_directory, "--format", "dsr-tsv").startswith("Report_Name\tDataset Master Report\n")
 
 
 @pytest.mark.parametrize(
@@ -82,5 +84,5 @@ def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
         (("--private",), 2, "--private belongs to"),
     ],
 )
-def test_wrong_words(here: Path, words: tuple[str, ...], code: int, said: str) -> None:
-    assert said in run_hven("--site", str(here), "report", *words, expected_code=code).stderr
+def test_wrong_words(site_directory: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    assert said in run_hven("--site", str(site_directory), "report", *words, expected_code=code).stderr

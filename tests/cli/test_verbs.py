@@ -21,7 +21,7 @@ STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stars_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a site with one published collection; tests that change it take `site`."""
     home = tmp_path_factory.mktemp("cli")
     (home / "stars.csv").write_text(STARS)
@@ -42,25 +42,26 @@ def site(tmp_path: Path) -> Path:
 # --- serve: the rest of it is in tests/server and tests/outside -------------------------------------------
 
 
-def test_an_address_that_cannot_be_served_at(made: Path) -> None:
+def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         assert (
             f"another program listens at 127.0.0.1:{port} already; stop it, or give --port N"
-            in run_hven("serve", "--port", port, cwd=made, expected_code=2).stderr
+            in run_hven("serve", "--port", port, cwd=stars_site, expected_code=2).stderr
         )
     assert (
-        "not an address of this machine" in run_hven("serve", "--host", "192.0.2.1", cwd=made, expected_code=2).stderr
+        "not an address of this machine"
+        in run_hven("serve", "--host", "192.0.2.1", cwd=stars_site, expected_code=2).stderr
     )
-    assert "no such address" in run_hven("serve", "--host", "nowhere.invalid", cwd=made, expected_code=2).stderr
-    assert "--port" in run_hven("serve", "--port", 80000, cwd=made, expected_code=2).stderr
+    assert "no such address" in run_hven("serve", "--host", "nowhere.invalid", cwd=stars_site, expected_code=2).stderr
+    assert "--port" in run_hven("serve", "--port", 80000, cwd=stars_site, expected_code=2).stderr
 
 
-def test_two_servers_never_share_a_port(made: Path) -> None:
-    with serve_site(made) as server:
-        done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=made, expected_code=2)
+def test_two_servers_never_share_a_port(stars_site: Path) -> None:
+    with serve_site(stars_site) as server:
+        done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=stars_site, expected_code=2)
         assert "another program listens at localhost" in done.stderr
 
 
@@ -70,13 +71,13 @@ def test_two_servers_never_share_a_port(made: Path) -> None:
 @pytest.mark.parametrize(
     "words", [["--site", "{}", "status"], ["status", "--site", "{}"], ["status", "--site={}"], ["--site={}", "status"]]
 )
-def test_the_site_is_named_before_or_after_the_verb(made: Path, words: list[str]) -> None:
-    assert "stars.main" in run_hven(*[word.format(made) for word in words]).stdout
+def test_the_site_is_named_before_or_after_the_verb(stars_site: Path, words: list[str]) -> None:
+    assert "stars.main" in run_hven(*[word.format(stars_site) for word in words]).stdout
 
 
 @pytest.mark.parametrize("inside", ["", "collections", "collections/stars", "var"])
-def test_the_site_is_the_one_we_are_in(made: Path, inside: str) -> None:
-    assert "stars.main" in run_hven("status", cwd=made / inside, in_subprocess=not inside).stdout
+def test_the_site_is_the_one_we_are_in(stars_site: Path, inside: str) -> None:
+    assert "stars.main" in run_hven("status", cwd=stars_site / inside, in_subprocess=not inside).stdout
 
 
 def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
@@ -84,10 +85,10 @@ def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
     assert f"{tmp_path} is not a site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
 
 
-def test_a_site_is_not_made_twice(made: Path) -> None:
-    told = run_hven("init", made, expected_code=1).stderr
+def test_a_site_is_not_made_twice(stars_site: Path) -> None:
+    told = run_hven("init", stars_site, expected_code=1).stderr
     assert "already" in told or "exists" in told
-    assert "stars.main" in run_hven("status", "--site", made).stdout
+    assert "stars.main" in run_hven("status", "--site", stars_site).stdout
 
 
 def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
@@ -135,14 +136,14 @@ def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp
         (["--site"], "--site"),
     ],
 )
-def test_wrong_usage_is_2(made: Path, words: list[str], said: str) -> None:
-    done = run_hven(*words, cwd=made, expected_code=2)
+def test_wrong_usage_is_2(stars_site: Path, words: list[str], said: str) -> None:
+    done = run_hven(*words, cwd=stars_site, expected_code=2)
     assert said in done.stderr
     assert done.stdout == ""
 
 
 def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stars_site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from hven import site as site_package
     from hven.app import _cli as cli
@@ -151,7 +152,7 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr(site_package.Site, "get_published_state", broken)
-    assert cli.main(["status", "--site", str(made)]) == 3
+    assert cli.main(["status", "--site", str(stars_site)]) == 3
     told = capsys.readouterr()
     assert told.out == ""
     assert "Traceback" not in told.err
@@ -162,7 +163,7 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
 
 
 def test_the_machines_faults_are_3_and_ctrl_c_is_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stars_site: Path
 ) -> None:
     from hven import site as site_package
     from hven.app import _cli as cli
@@ -173,7 +174,7 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
             raise error
 
         monkeypatch.setattr(site_package.Site, "get_published_state", broken)
-        return cli.main(["status", "--site", str(made)])
+        return cli.main(["status", "--site", str(stars_site)])
 
     assert fail(StorageError("the disk is full", remedy="make room")) == 3
     assert capsys.readouterr().err == "hven: the disk is full; make room\n"
@@ -323,17 +324,17 @@ QUERY = "SELECT name, vmag FROM stars.main ORDER BY vmag"
 NAMES = ["Sirius", "Vega", "Rigel"]
 
 
-def test_text_for_people_by_default(made: Path) -> None:
-    lines = run_hven("query", QUERY, cwd=made).stdout.splitlines()
+def test_text_for_people_by_default(stars_site: Path) -> None:
+    lines = run_hven("query", QUERY, cwd=stars_site).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["name", "------", *NAMES]
 
 
 @pytest.mark.parametrize("ending", ["vot", "csv", "tsv", "json", "parquet", "fits", "arrow", "txt", "xml"])
-def test_a_file_is_written_in_the_format_of_its_ending(made: Path, tmp_path: Path, ending: str) -> None:
+def test_a_file_is_written_in_the_format_of_its_ending(stars_site: Path, tmp_path: Path, ending: str) -> None:
     import pyarrow as pa
 
     path = tmp_path / f"answer.{ending}"
-    done = run_hven("query", QUERY, "-o", path, cwd=made)
+    done = run_hven("query", QUERY, "-o", path, cwd=stars_site)
     assert done.stdout == ""
     assert f"3 rows to {path}" in done.stderr
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
@@ -351,59 +352,64 @@ def test_a_file_is_written_in_the_format_of_its_ending(made: Path, tmp_path: Pat
     assert readers[ending]() == NAMES
 
 
-def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
-    assert run_hven("query", QUERY, "-f", "csv", cwd=made).stdout.splitlines() == [
+def test_the_format_can_be_said(stars_site: Path, tmp_path: Path) -> None:
+    assert run_hven("query", QUERY, "-f", "csv", cwd=stars_site).stdout.splitlines() == [
         "name,vmag",
         "Sirius,-1.44",
         "Vega,0.03",
         "Rigel,0.18",
     ]
-    assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
-    assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=made, expected_code=1).stderr
+    assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=stars_site).stdout
+    assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=stars_site, expected_code=1).stderr
     assert (
         "x.dat: no format has the extension .dat; give --format: arrow, csv"
-        in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=made, expected_code=2).stderr
+        in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=stars_site, expected_code=2).stderr
     )
-    run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=made)
+    run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=stars_site)
     assert (tmp_path / "x.dat").read_text().startswith("name\tvmag")
 
 
-def test_the_query_may_come_from_standard_input(made: Path) -> None:
-    assert run_hven("query", "-", "-f", "csv", cwd=made, stdin=QUERY + "\n").stdout.splitlines()[1] == "Sirius,-1.44"
+def test_the_query_may_come_from_standard_input(stars_site: Path) -> None:
     assert (
-        "UTF-8" in run_hven("query", "-", cwd=made, stdin=b"SELECT '\xff' AS a FROM stars.main", expected_code=1).stderr
+        run_hven("query", "-", "-f", "csv", cwd=stars_site, stdin=QUERY + "\n").stdout.splitlines()[1] == "Sirius,-1.44"
+    )
+    assert (
+        "UTF-8"
+        in run_hven("query", "-", cwd=stars_site, stdin=b"SELECT '\xff' AS a FROM stars.main", expected_code=1).stderr
     )
 
 
-def test_an_error_has_its_place_and_leaves_no_file(made: Path, tmp_path: Path) -> None:
-    done = run_hven("query", "SELECT nam\nFROM stars.main", "-o", tmp_path / "x.csv", cwd=made, expected_code=1)
+def test_an_error_has_its_place_and_leaves_no_file(stars_site: Path, tmp_path: Path) -> None:
+    done = run_hven("query", "SELECT nam\nFROM stars.main", "-o", tmp_path / "x.csv", cwd=stars_site, expected_code=1)
     assert done.stderr == "hven: line 1, column 8: no column 'nam' in stars.main; did you mean 'name'?\n"
     late = "SELECT CAST(name AS INTEGER) AS n FROM stars.main"
     (tmp_path / "old.csv").write_text("what was there\n")
-    run_hven("query", late, "-o", tmp_path / "old.csv", cwd=made, expected_code=1)
+    run_hven("query", late, "-o", tmp_path / "old.csv", cwd=stars_site, expected_code=1)
     assert (tmp_path / "old.csv").read_text() == "what was there\n"
     assert [item.name for item in tmp_path.iterdir()] == ["old.csv"]
 
 
-def test_a_file_that_cannot_be_written_is_told(made: Path, tmp_path: Path) -> None:
-    done = run_hven("query", QUERY, "-o", tmp_path / "nowhere" / "x.csv", cwd=made, expected_code=1)
+def test_a_file_that_cannot_be_written_is_told(stars_site: Path, tmp_path: Path) -> None:
+    done = run_hven("query", QUERY, "-o", tmp_path / "nowhere" / "x.csv", cwd=stars_site, expected_code=1)
     assert "nowhere" in done.stderr
     assert "no such file or directory" in done.stderr
 
 
-def test_maxrec_is_told(made: Path) -> None:
-    done = run_hven("query", QUERY, "--maxrec", 2, "-f", "csv", cwd=made)
+def test_maxrec_is_told(stars_site: Path) -> None:
+    done = run_hven("query", QUERY, "--maxrec", 2, "-f", "csv", cwd=stars_site)
     assert len(done.stdout.splitlines()) == 3
     assert "cut at 2 rows; --maxrec sets the limit" in done.stderr
-    assert run_hven("query", QUERY, "--maxrec", 0, "-f", "csv", cwd=made).stdout.split() == ["name,vmag"]
+    assert run_hven("query", QUERY, "--maxrec", 0, "-f", "csv", cwd=stars_site).stdout.split() == ["name,vmag"]
 
 
-def test_a_reader_who_has_enough_is_no_fault(made: Path) -> None:
+def test_a_reader_who_has_enough_is_no_fault(stars_site: Path) -> None:
     many = "SELECT a.name FROM stars.main AS a, stars.main AS b, stars.main AS c, stars.main AS d" + "".join(
         f", stars.main AS x{n}" for n in range(6)
     )
     for words in (["query", many, "-f", "csv"], ["status"], ["schema"]):
-        process = subprocess.Popen([*HVEN_COMMAND, *words], cwd=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*HVEN_COMMAND, *words], cwd=stars_site, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(1)
@@ -422,12 +428,12 @@ def test_private_tables_are_the_owners(site: Path) -> None:
     assert "no table 'stars.main'" in run_hven("query", "--public", QUERY, "--site", site, expected_code=1).stderr
 
 
-def test_explain_says_the_road(made: Path) -> None:
+def test_explain_says_the_road(stars_site: Path) -> None:
     told = run_hven(
-        "explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=made
+        "explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=stars_site
     ).stdout
     assert "stars.main" in told
-    assert "line 1, column 17" in run_hven("explain", "SELECT name FROM", cwd=made, expected_code=1).stderr
+    assert "line 1, column 17" in run_hven("explain", "SELECT name FROM", cwd=stars_site, expected_code=1).stderr
 
 
 def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatch, capsys):

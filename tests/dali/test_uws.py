@@ -55,7 +55,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def made(client: Client, **params: object) -> str:
+def create_job(client: Client, **params: object) -> str:
     answer = client.post("/tap/async", **{"LANG": "ADQL", "QUERY": QUERY, **params})
     assert (answer.status, answer.body) == (303, b""), answer.text
     return answer.headers["location"].removeprefix(HOST)
@@ -81,7 +81,7 @@ def fetch_json(client: Client, path: str) -> dict[str, object]:
     return dict(json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body))
 
 
-def sent_to(answer: Answer, path: str) -> None:
+def check_redirect(answer: Answer, path: str) -> None:
     assert (answer.status, answer.headers["location"], answer.headers["cache-control"]) == (
         303,
         HOST + path,
@@ -98,7 +98,7 @@ RUN = dict.fromkeys(("PENDING", "HELD"), "QUEUED") | {"QUEUED": "QUEUED", "EXECU
 @pytest.mark.parametrize("phase", PHASES)
 def test_phases_go_where_the_standard_lets_them(client: Client, site: Site, phase: str) -> None:
     for wanted, after in (("RUN", RUN.get(phase)), ("ABORT", phase if phase in FINAL else "ABORTED")):
-        path = made(client)
+        path = create_job(client)
         put_into(site, path, phase)
         before = client.get(path).body
         answer = client.post(f"{path}/phase", PHASE=wanted)
@@ -107,14 +107,14 @@ def test_phases_go_where_the_standard_lets_them(client: Client, site: Site, phas
             assert f"the job is {phase} and cannot be run again" in answer.text
             assert client.get(path).body == before
         else:
-            sent_to(answer, path)
+            check_redirect(answer, path)
             assert client.get(f"{path}/phase").text == after
         client.ask("DELETE", path)
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_can_be_changed_in_each_phase(client: Client, site: Site, phase: str) -> None:
-    path = made(client)
+    path = create_job(client)
     put_into(site, path, phase)
     before = client.get(path).body
     changes = {
@@ -126,7 +126,7 @@ def test_what_can_be_changed_in_each_phase(client: Client, site: Site, phase: st
     for address, (params, allowed) in changes.items():
         answer = client.post(address, **params)
         if allowed:
-            sent_to(answer, path)
+            check_redirect(answer, path)
         else:
             assert answer.status == 403, (address, phase)
             assert etree.fromstring(answer.body).find(".//{*}INFO[@value='ERROR']").text
@@ -136,16 +136,16 @@ def test_what_can_be_changed_in_each_phase(client: Client, site: Site, phase: st
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("way", ["DELETE", "POST"])
 def test_a_job_is_destroyed_in_every_phase(client: Client, site: Site, phase: str, way: str) -> None:
-    path = made(client)
+    path = create_job(client)
     put_into(site, path, phase)
-    sent_to(client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE"), "/tap/async")
+    check_redirect(client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE"), "/tap/async")
     for part in ("", "/phase", "/quote", "/error", "/results", "/results/result", "/parameters", "/owner"):
         assert client.get(path + part).status == 404
     assert len(etree.fromstring(client.get("/tap/async").body)) == 0
 
 
 def test_what_is_of_the_job_is_no_parameter(client: Client) -> None:
-    path = made(client)
+    path = create_job(client)
     for control in ("PHASE", "phase", "DESTRUCTION", "EXECUTIONDURATION", "RUNID", "ACTION", "WAIT"):
         answer = client.ask("PUT", f"{path}/parameters/{control}", body=b"RUN")
         assert answer.status == 400, control
@@ -157,15 +157,15 @@ def test_what_is_of_the_job_is_no_parameter(client: Client) -> None:
 
 
 def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, site: Site) -> None:
-    paths = [made(client, PHASE="RUN") for _ in range(3)]
+    paths = [create_job(client, PHASE="RUN") for _ in range(3)]
     assert [client.get(f"{path}/phase").text for path in paths] == ["QUEUED", "QUEUED", "HELD"]
     note = "2 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
     assert (
         job(client, paths[2]).findtext(f"{UWS}jobInfo/note") == fetch_json(client, paths[2])["jobInfo"]["note"] == note
     )  # type: ignore[index]
-    sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
+    check_redirect(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
     assert client.get(f"{paths[2]}/phase").text == "HELD"  # still too many
-    more = [made(client) for _ in range(3)]
+    more = [create_job(client) for _ in range(3)]
     answer = client.post("/tap/async", QUERY=QUERY)
     assert answer.status == 403
     assert "6 jobs of yours have not ended" in answer.text
@@ -175,16 +175,16 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
     client.ask("DELETE", more[0])
     while run_next_job(site):
         pass
-    sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
+    check_redirect(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
     assert run_next_job(site)
     assert client.get(f"{paths[2]}/phase").text == "COMPLETED"
-    made(client)
+    create_job(client)
 
 
 def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) -> None:
     from hven.jobs.job_supervisor import JobSupervisor
 
-    path, stays = made(client, PHASE="RUN"), made(client)
+    path, stays = create_job(client, PHASE="RUN"), create_job(client)
     run_next_job(site)
     assert client.get(f"{path}/results/result").status == 200
     client.post(f"{path}/destruction", DESTRUCTION="2020-01-01T00:00:00Z")
@@ -207,7 +207,7 @@ def test_an_archived_job_is_known_by_its_name_alone(client: Client, site: Site) 
 
 def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: Site, tmp_path: Path) -> None:
     for number in range(2):
-        path = made(client, QUERY=f"SELECT TOP {number + 3} id FROM stars.main", PHASE="RUN")
+        path = create_job(client, QUERY=f"SELECT TOP {number + 3} id FROM stars.main", PHASE="RUN")
         run_next_job(site)
     with site.store._database.begin_write() as connection:  # each took two seconds, on whatever machine
         begun, ended = (
@@ -218,15 +218,15 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     assert fetch_json(client, path)["quote"] is None  # it has ended
     assert client.get(f"{path}/quote").text == ""
     assert job(client, path).findtext(f"{UWS}jobInfo/share") == "1.0"
-    pending = made(client, QUERY="SELECT TOP 7 id FROM stars.main")
-    strange = made(client, QUERY="SELECT MAX(id) FROM stars.main")
-    running = made(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
+    pending = create_job(client, QUERY="SELECT TOP 7 id FROM stars.main")
+    strange = create_job(client, QUERY="SELECT MAX(id) FROM stars.main")
+    running = create_job(client, QUERY="SELECT MIN(id) FROM stars.main", PHASE="RUN")
     held = site.store.jobs.claim_job()
     site.store.jobs.record_heartbeat(held, {"rows": 500, "share": 0.25})
     begun = format_sortable_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - 30, UTC))
     with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id == name(running)).values(started=begun))
-    waiting = made(client, QUERY="SELECT TOP 5 id FROM stars.main", PHASE="RUN")
+    waiting = create_job(client, QUERY="SELECT TOP 5 id FROM stars.main", PHASE="RUN")
     now = format_sortable_timestamp(datetime.now(UTC))
     for asked in (pending, running, waiting):
         quote = client.get(f"{asked}/quote").text
@@ -264,7 +264,7 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
 
 
 def test_the_list_says_the_same_in_xml_and_json(client: Client, site: Site) -> None:
-    paths = [made(client, RUNID=f"a<b>&\"{number}'") for number in range(3)] + [made(client)]
+    paths = [create_job(client, RUNID=f"a<b>&\"{number}'") for number in range(3)] + [create_job(client)]
     put_into(site, paths[1], "ERROR")
     for query in ("", "?LAST=2", "?PHASE=PENDING", "?PHASE=ERROR&PHASE=PENDING", "?PHASE=HELD"):
         root = etree.fromstring(client.get(f"/tap/async{query}").body)
@@ -290,9 +290,9 @@ MANY = 2_345
 
 
 @pytest.fixture
-def many(client: Client, site: Site) -> list[str]:
+def many_jobs(client: Client, site: Site) -> list[str]:
     """Jobs of the one who asks, of which seven always began at one moment; in the order of the list."""
-    path = made(client)
+    path = create_job(client)
     job = site.store.jobs.get_job(name(path))
     client.ask("DELETE", path)
     rows = [
@@ -327,50 +327,50 @@ def pages(client: Client, path: str) -> list[list[str]]:
     return found
 
 
-def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site, many: list[str]) -> None:
+def test_a_long_list_comes_in_pages_and_none_is_lost(client: Client, site: Site, many_jobs: list[str]) -> None:
     found = pages(client, "/tap/async")
     assert [len(page) for page in found] == [1000, 1000, 345]
-    assert list(chain.from_iterable(found)) == many
+    assert list(chain.from_iterable(found)) == many_jobs
     first = client.ask("GET", "/tap/async", headers={"accept": "application/json"})
     assert json.loads(first.body)["next"] == re.fullmatch(r'<(.*)>; rel="next"', first.headers["link"])[1]  # type: ignore[index]
-    assert pages(client, f"/tap/async?LAST={MANY}") == [many], "who says how many gets them at once"
-    assert pages(client, "/tap/async?LAST=3") == [many[:3]]
+    assert pages(client, f"/tap/async?LAST={MANY}") == [many_jobs], "who says how many gets them at once"
+    assert pages(client, "/tap/async?LAST=3") == [many_jobs[:3]]
     with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).where(db.jobs.c.id < "j01500").values(phase="COMPLETED"))
-    done = [one for one in many if one < "j01500"]
+    done = [one for one in many_jobs if one < "j01500"]
     assert pages(client, "/tap/async?PHASE=COMPLETED") == [done[:1000], done[1000:]]
-    pending = [one for one in many if one >= "j01500"]
+    pending = [one for one in many_jobs if one >= "j01500"]
     assert pages(client, "/tap/async?PHASE=PENDING&LAST=100") == [pending[:100]]
     assert list(chain.from_iterable(pages(client, "/tap/async?PHASE=PENDING&BEFORE=2026-01-01T00:05:00Z"))) == [
         one for one in pending if one < "j02100"
     ]
     assert list(chain.from_iterable(pages(client, "/tap/async?AFTER=2026-01-01T00:01:00Z"))) == [
-        one for one in many if one >= "j00427"
+        one for one in many_jobs if one >= "j00427"
     ]
     assert client.get("/tap/async?BEFORE=yesterday").status == 400
 
 
 def test_a_list_that_is_longer_than_any_answer(
-    client: Client, many: list[str], monkeypatch: pytest.MonkeyPatch
+    client: Client, many_jobs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uws, "MAX_LIST_LIMIT", 900)
     assert [len(page) for page in pages(client, "/tap/async?LAST=2000")] == [900, 900, 200]
-    assert list(chain.from_iterable(pages(client, "/tap/async?LAST=2000"))) == many[:2000]
+    assert list(chain.from_iterable(pages(client, "/tap/async?LAST=2000"))) == many_jobs[:2000]
 
 
-def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, site: Site, many: list[str]) -> None:
-    place = site.settings.data_directory / "jobs" / many[5]
+def test_what_is_due_goes_in_few_transactions_with_its_files(client: Client, site: Site, many_jobs: list[str]) -> None:
+    place = site.settings.data_directory / "jobs" / many_jobs[5]
     place.mkdir(parents=True)
     (place / "result").touch()
     with site.store._database.begin_write() as connection:
         connection.execute(
-            sa.update(db.jobs).where(db.jobs.c.id != many[7]).values(destruction="2026-01-01T00:00:00.000000Z")
+            sa.update(db.jobs).where(db.jobs.c.id != many_jobs[7]).values(destruction="2026-01-01T00:00:00.000000Z")
         )
     keeper = JobSupervisor(replace(site.settings, jobs=JobLimits()), worker_limit=1, idle_seconds=1.0, parent_pid=None)
     version = site.store.jobs.get_phase_change_count()
     for _ in range(3):
         keeper._delete_expired_jobs()
     keeper._close_store()
-    assert pages(client, "/tap/async") == [[many[7]]]
+    assert pages(client, "/tap/async") == [[many_jobs[7]]]
     assert site.store.jobs.get_phase_change_count() - version < 30
     assert not place.exists()

@@ -37,7 +37,7 @@ DOCUMENT = """<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3
 """
 
 
-def answered(
+def read_both_tables(
     directory: Path, file: Path
 ) -> tuple[formats.TableMetadata, list[dict], formats.TableMetadata, list[dict], list[str]]:
     """Give head and rows of a VOTable and of `SELECT *` of the table that `hven new` makes of it, and the names of the columns as they are described here."""
@@ -68,7 +68,7 @@ def answered(
 
 def compare(directory: Path, file: Path) -> formats.TableMetadata:
     """Hold an answer against the document; gives its head."""
-    there, theirs, here, ours, mine_named = answered(directory, file)
+    there, theirs, here, ours, mine_named = read_both_tables(directory, file)
     names = {one.name: name for one, name in zip(there.columns, mine_named, strict=True)}
     mine = {one.name: one for one in here.columns}
     assert [*mine] == [*names.values()]

@@ -141,7 +141,7 @@ def site(tmp_path: Path) -> Settings:
     return load_settings(tmp_path / "site")
 
 
-def drafted(settings: Settings, source: Path, **more: object) -> dict:
+def draft_descriptor(settings: Settings, source: Path, **more: object) -> dict:
     """Write a first descriptor, and check it."""
     path = create_descriptor(settings, "x", str(source), **more)
     faults = [str(fault) for fault in descriptor.check_descriptor(path, settings)]
@@ -161,7 +161,7 @@ def rows(settings: Settings, query: str) -> list[dict]:
 
 def test_felis(site, tmp_path):
     (tmp_path / "schema.yaml").write_text(FELIS)
-    made = drafted(site, tmp_path / "schema.yaml")
+    made = draft_descriptor(site, tmp_path / "schema.yaml")
     assert made["description"] == "Objects and where they were seen."
     assert list(made["tables"]) == ["object", "seen"]  # tap:table_index
     seen, thing = made["tables"]["seen"], made["tables"]["object"]
@@ -185,7 +185,7 @@ def test_felis(site, tmp_path):
 def test_felis_reads_its_database(site, tmp_path, monkeypatch):
     """The schema of SQLite is called main: the same words lead to its rows."""
     (tmp_path / "schema.yaml").write_text(FELIS.replace("name: survey", "name: main"))
-    drafted(site, tmp_path / "schema.yaml", table="object")
+    draft_descriptor(site, tmp_path / "schema.yaml", table="object")
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:
         connection.execute("CREATE TABLE Object (id INTEGER, ra REAL, dec REAL, name TEXT)")
         connection.execute("INSERT INTO Object VALUES (7, 279.2, 38.8, 'Vega')")
@@ -209,7 +209,7 @@ def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
     assert old in FELIS
     (tmp_path / "schema.yaml").write_text(FELIS.replace(old, new))
     if message is None:
-        drafted(site, tmp_path / "schema.yaml")
+        draft_descriptor(site, tmp_path / "schema.yaml")
         return
     with pytest.raises(SourceError, match=message):
         create_descriptor(site, "x", str(tmp_path / "schema.yaml"))
@@ -221,7 +221,7 @@ def test_one_table_of_a_description(site, tmp_path):
     with pytest.raises(UsageError, match="describes no table Objekt") as caught:
         create_descriptor(site, "x", str(tmp_path / "schema.yaml"), table="Objekt")
     assert "Object" in caught.value.remedy
-    assert list(drafted(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]
+    assert list(draft_descriptor(site, tmp_path / "schema.yaml", table="OB*")["tables"]) == ["object"]
 
 
 # --- VizieR ----------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_a_readme(site, tmp_path):
     (home / "ReadMe").write_text(README)
     (home / "stars.dat").write_text("  1 18 36 +38 99.99\n  2 20 41 +45  1.25\n")
     (home / "names.dat").write_text("  1 Vega    \n  2 Deneb   \n")
-    made = drafted(site, home / "ReadMe")
+    made = draft_descriptor(site, home / "ReadMe")
     assert (made["title"], made["description"]) == (
         "Two stars and their names",
         "Stars of the Almagest, observed anew.",
@@ -291,7 +291,7 @@ def buoys(site: Settings) -> Path:
 
 
 def test_erddap(site, buoys):
-    made = drafted(site, buoys)
+    made = draft_descriptor(site, buoys)
     text = (site.collections_directory / "x/x.yaml").read_text()
     assert list(made["tables"]) == ["buoys", "ships"]
     assert made["tables"]["ships"]["source"] == {"kind": "sql", "url": "$X_DB", "table": "public.ships"}
@@ -302,7 +302,7 @@ def test_erddap(site, buoys):
 
 
 def test_a_data_set_of_erddap_is_published(site, buoys):
-    made = drafted(site, buoys, table="buoys")
+    made = draft_descriptor(site, buoys, table="buoys")
     assert (made["title"], made["description"], made["licence"]) == ("Buoys", "What buoys measure.", "CC-BY-4.0")
     assert (made["creators"], made["subjects"]) == ([{"name": "Laplace, P.-S."}], ["sea", "tides"])
     table = made["tables"]["buoys"]
@@ -349,7 +349,7 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
         text = re.sub(rf"<dataVariable><sourceName>{name}<.*?</dataVariable>", "", text, flags=re.DOTALL)
     path = tmp_path / "datasets.xml"
     path.write_text(text)
-    made = drafted(site, path, table="buoys")
+    made = draft_descriptor(site, path, table="buoys")
     assert made["tables"]["buoys"]["source"] == {"kind": "product", "files": "data/buoy_1.nc", "mode": "table"}
     found = rows(site, "SELECT time_value, wspd FROM x.buoys ORDER BY time_value")
     assert [tuple(row.values()) for row in found] == [(40587.0, 0.5), (40588.0, 1.5), (40589.0, None)]
@@ -391,7 +391,7 @@ def test_a_collection_of_stac(site):
         (home / f"items/cube{at}.json").write_text(json.dumps(item(at)))
         links.append({"rel": "item", "href": f"./items/cube{at}.json"})
     (home / "collection.json").write_text(json.dumps({**COLLECTION, "links": links}, indent=1))
-    made = drafted(site, home / "collection.json")
+    made = draft_descriptor(site, home / "collection.json")
     assert (made["title"], made["licence"], made["subjects"]) == ("OMEGA cubes", "CC-BY-4.0", ["Mars"])
     assert made["creators"] == [{"name": "OMEGA team", "url": "https://omega.example.org"}]
     assert (made["instrument"], made["facility"]) == (["OMEGA"], ["Mars Express"])
@@ -428,7 +428,7 @@ def test_a_collection_of_stac_for_a_standard_has_its_items_as_granules(site, ins
 def test_a_folder_with_a_collection_of_stac_has_no_row_of_the_collection(site):
     home = site.collections_directory / "x"
     stac_catalogue(home)
-    made = drafted(site, home)
+    made = draft_descriptor(site, home)
     assert made["title"] == "OMEGA cubes"
     assert made["tables"]["items"]["source"]["files"] == "items/*.json"
     assert [row["id"] for row in rows(site, "SELECT id FROM x.items ORDER BY id")] == ["cube0", "cube1", "cube2"]

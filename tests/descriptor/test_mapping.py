@@ -48,7 +48,7 @@ def descriptor(directory, text):
     return load_descriptor(path, Settings(directory=directory))
 
 
-def mapped(engine, resource, batch, columns=None):
+def map_batch(engine, resource, batch, columns=None):
     batch = batch.append_column(ROW_NUMBER_COLUMN, pa.array(range(1, batch.num_rows + 1), pa.int64()))
     known = columns or build_columns_from_arrow(batch.schema)
     mapping = mappings.compile_mapping(
@@ -64,7 +64,7 @@ specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "01
 @given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=60))
 def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
-    _, _, (table,) = mapped(engine, resource, pa.record_batch({"n": pa.array(values, pa.int64())}))
+    _, _, (table,) = map_batch(engine, resource, pa.record_batch({"n": pa.array(values, pa.int64())}))
     assert table.column("t").to_pylist() == [format(value, spec) for value in values]
 
 
@@ -76,7 +76,7 @@ def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec
 def test_decimals_are_written_as_python_writes_them(engine, directory, spec, values):
     """Sixteenths are exact in binary, so only the tie rule differs: halves go away from zero, as ADQL's ROUND does."""
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
-    _, _, (table,) = mapped(engine, resource, pa.record_batch({"n": pa.array(values, pa.float64())}))
+    _, _, (table,) = map_batch(engine, resource, pa.record_batch({"n": pa.array(values, pa.float64())}))
     digits = int(spec.partition(".")[2][:-1])
     for found, value in zip(table.column("t").to_pylist(), values, strict=True):
         if (abs(value) * 10**digits) % 1 != 0.5:
@@ -104,7 +104,7 @@ def test_units_are_converted_as_astropy_does(engine, directory, here, there):
     resource = descriptor(directory, f"    columns: {{x: {{type: float64, unit: {there}}}}}\n")
     batch = pa.record_batch({"x": pa.array([1.0, -2.5, None])})
     columns = [Column(name="x", type=parse_type("float64"), unit=here)]
-    mapping, _, (table,) = mapped(engine, resource, batch, columns)
+    mapping, _, (table,) = map_batch(engine, resource, batch, columns)
     factor = u.Unit(here).to(u.Unit(there.replace("m.s-1", "m s-1")))
     assert table.column("x").to_pylist() == [
         pytest.approx(factor, rel=1e-14),
@@ -224,7 +224,7 @@ def test_what_the_reader_may_do_itself(directory):
 
 def test_skipped_rows_are_those_a_query_leaves_out(engine, directory):
     resource = descriptor(directory, "    columns: {x: int32}\n    where: x > 1 OR x < -1\n")
-    mapping, batch, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array([0, 5, None, -3, 1])}))
+    mapping, batch, (table,) = map_batch(engine, resource, pa.record_batch({"x": pa.array([0, 5, None, -3, 1])}))
     assert table.column(ROW_NUMBER_COLUMN).to_pylist() == [2, 4]
     assert engine.evaluate_query(mapping.row_filter_query, {"source": batch}).column(ROW_NUMBER_COLUMN).to_pylist() == [
         2,
@@ -237,7 +237,7 @@ def test_rules_find_the_rows_that_break_them(engine, directory):
         directory,
         "    columns: {a: float64, b: float64}\n    rules:\n      order: {if: a <= b, message: a after b, severity: warning}\n      far: target.b < 100\n",
     )
-    mapping, _, (table,) = mapped(
+    mapping, _, (table,) = map_batch(
         engine, resource, pa.record_batch({"a": pa.array([1.0, 3.0, None]), "b": pa.array([2.0, 2.0, 200.0])})
     )
     order, far = mapping.checks
@@ -267,7 +267,7 @@ def test_lookups_small_and_large(engine, directory, entries):
     batch = pa.record_batch(
         {"k": pa.array(["K1", None, "K2", "nowhere", "K0", "K1", "skipped"]), "n": pa.array([1, 2, 3, 4, 5, 6, -1])}
     )
-    mapping, batch, (table,) = mapped(engine, resource, batch)
+    mapping, batch, (table,) = map_batch(engine, resource, batch)
     assert bool(mapping.lookups) == (entries > 64)
     assert table.column("v").to_pylist() == [2, None, 4, None, 0, 2]
     assert table.column("w").to_pylist() == [None] * 6
@@ -295,7 +295,7 @@ def test_lookups_by_ranges(engine, directory, entries):
         f"      b: {{from: t, table: open{entries}.csv, low: begin, value: target}}\n",
     )
     values = [0.0, 6.99, 7.0, 10.0, 19.5, 26.0, 28.0, 10.0 * entries + 3, -1.0, None]
-    mapping, batch, (table,) = mapped(engine, resource, pa.record_batch({"t": pa.array(values, pa.float64())}))
+    mapping, batch, (table,) = map_batch(engine, resource, pa.record_batch({"t": pa.array(values, pa.float64())}))
     assert bool(mapping.lookups) == (entries > 64)
     assert table.column("a").to_pylist() == ["T0", "T0", "none", "T1", "T1", "T2", "none", "none", "none", "none"]
     assert table.column("b").to_pylist() == ["T0", "T0", "T0", "T1", "T1", "T2", "T2", f"T{entries - 1}", None, None]
@@ -314,7 +314,7 @@ def test_lookups_by_ranges_of_time(engine, directory):
     batch = pa.record_batch(
         {"t": pa.array(["2004-01-31T23:59:59", "2004-02-01T00:00:00", "2003-12-31T00:00:00", None])}
     )
-    assert mapped(engine, resource, batch)[2][0].column("a").to_pylist() == ["Mars", "Phobos", None, None]
+    assert map_batch(engine, resource, batch)[2][0].column("a").to_pylist() == ["Mars", "Phobos", None, None]
 
 
 @pytest.mark.parametrize("entries", [3, 200])
@@ -328,7 +328,7 @@ def test_lookups_by_several_keys(engine, directory, entries):
         f"      band: {{from: [n, upper(c)], table: pairs{entries}.csv, key: [orbit, channel], value: band, default: '?'}}\n",
     )
     batch = pa.record_batch({"n": pa.array([1, 2, 2, None, 1, 9999]), "c": pa.array(["c", "L", "c", "c", None, "c"])})
-    assert mapped(engine, resource, batch)[2][0].column("band").to_pylist() == ["C1", "L2", "C2", "?", "?", "?"]
+    assert map_batch(engine, resource, batch)[2][0].column("band").to_pylist() == ["C1", "L2", "C2", "?", "?", "?"]
 
 
 @pytest.mark.parametrize(
@@ -353,12 +353,12 @@ def test_faults_of_lookups(directory, said, told):
         for name, kind in (("a", "string"), ("b", "string"), ("n", "int64"), ("f", "float64"))
     ]
 
-    def compiled():
+    def compile_lookup():
         resource = descriptor(directory, f"    columns: {{x: int32}}\n    lookup: {{x: {said}}}\n")
         mappings.compile_mapping(resource.tables[0], columns, resource)
 
     with pytest.raises(DescriptorError, match=re.escape(told)):
-        compiled()
+        compile_lookup()
 
 
 def test_a_lookup_with_a_key_twice_is_refused(directory):
@@ -381,7 +381,7 @@ def test_sql_in_names_and_constants_stays_text(engine, directory):
         directory,
         f'    columns: {{a: string, b: string}}\n    set: {{a: "{evil}"}}\n    text: {{b: "{{{evil[:1]}}}\'; SELECT 1"}}\n',
     )
-    _, _, (table,) = mapped(engine, resource, pa.record_batch({"x": pa.array(["v"]), evil: pa.array([1])}))
+    _, _, (table,) = map_batch(engine, resource, pa.record_batch({"x": pa.array(["v"]), evil: pa.array([1])}))
     assert table.column("a").to_pylist() == [evil]
     assert table.column("b").to_pylist() == ["v'; SELECT 1"]
 
@@ -407,7 +407,7 @@ def test_a_unit_in_the_header_counts_where_it_can(engine, directory):
     batch = pa.record_batch(
         {"sep (arcmin)": pa.array(["1.5", None]), "mag (V)": pa.array([2.0, 3.0]), "time [min]": pa.array([1, 2])}
     )
-    mapping, _, (table,) = mapped(engine, resource, batch)
+    mapping, _, (table,) = map_batch(engine, resource, batch)
     assert [table.column(name).to_pylist() for name in "smt"] == [[90.0, None], [2.0, 3.0], [60.0, 120.0]]
     assert mapping.conversions == {"s": "sep (arcmin)", "t": "time [min]"}
     assert mapping.copies == {"m": "mag (V)"}
@@ -427,7 +427,7 @@ def test_text_that_cannot_be_read_is_told(engine, directory):
             "n": pa.array([1, 1, 1, 1, 0]),
         }
     )
-    mapping, batch, (table,) = mapped(engine, resource, batch)
+    mapping, batch, (table,) = map_batch(engine, resource, batch)
     assert [str(value) for value in table.column("c").to_pylist()[:2]] == ["2026-01-01 00:00:00", "None"]
     found = {
         (check.name, check.severity, check.columns): engine.evaluate_query(check.bound, {"source": batch})

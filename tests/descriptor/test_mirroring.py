@@ -142,17 +142,17 @@ tables:
 def test_what_is_mirrored_is_equal_key_by_key(tmp_path: Path) -> None:
     settings = Settings(directory=tmp_path)
 
-    def loaded(name: str, text: str) -> Any:
+    def load_text(name: str, text: str) -> Any:
         path = tmp_path / name / "psz2.yaml"
         path.parent.mkdir()
         path.write_text(text)
         return load_descriptor(path, settings)
 
-    origin = loaded("origin", ORIGIN)
+    origin = load_text("origin", ORIGIN)
     tables = [spec.table for spec in origin.tables]
     told = mirroring.write_public_descriptor(origin, tables, url="https://hven.example")
     text = mirroring.write_mirror_descriptor(told, "https://hven.example", "psz2", sync_interval=None)
-    copy = loaded("copy", text)
+    copy = load_text("copy", text)
     for key in (*mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS):
         attribute = mirroring.ATTRIBUTE_NAMES_BY_KEY.get(key, key)
         assert getattr(origin, attribute), f"the descriptor of this test does not say {key}"

@@ -44,7 +44,7 @@ SOURCES = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def draft_source(tmp_path_factory):
     """Draft and ingest each source once, when it is first asked for."""
     known: dict[str, tuple] = {}
 
@@ -70,8 +70,8 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_draft_passes_the_check_and_its_rows_are_published(made, name):
-    text, faults, table, rows = made(name)
+def test_a_draft_passes_the_check_and_its_rows_are_published(draft_source, name):
+    text, faults, table, rows = draft_source(name)
     _, standard, published, left = SOURCES[name]
     assert faults == []
     assert (table.published, table.rejected + table.skipped) == (published, left), table.findings
@@ -85,57 +85,61 @@ def test_a_draft_passes_the_check_and_its_rows_are_published(made, name):
     assert len({row[uid] for row in rows}) == published or name == "hst"
 
 
-def test_times_are_those_of_the_source(made):
+def test_times_are_those_of_the_source(draft_source):
     """Against astropy, from the text of the file."""
     import csv
     import gzip
 
     with gzip.open(shared("data") / "helio/hfc/charm/ch_observation.csv.gz", "rt") as file:
         lines = list(csv.DictReader((line.lstrip("#") for line in file), delimiter=";"))
-    found = {row["granule_uid"]: row for row in made("charm")[3]}
+    found = {row["granule_uid"]: row for row in draft_source("charm")[3]}
     for line in lines[::50]:
         assert found[line["ID"]]["time_min"] == pytest.approx(Time(line["DATE_OBS"], scale="utc").jd, abs=1e-8)
-    assert {row["time_max"] >= row["time_min"] for row in made("vims")[3] + made("flares")[3] if row["time_min"]} == {
-        True
-    }
-    assert Time(made("vims")[3][0]["time_min"], format="jd").isot[:16] in {
+    assert {
+        row["time_max"] >= row["time_min"]
+        for row in draft_source("vims")[3] + draft_source("flares")[3]
+        if row["time_min"]
+    } == {True}
+    assert Time(draft_source("vims")[3][0]["time_min"], format="jd").isot[:16] in {
         "2004-06-11T19:34",
-        *[Time(row["time_min"], format="jd").isot[:16] for row in made("vims")[3][:1]],
+        *[Time(row["time_min"], format="jd").isot[:16] for row in draft_source("vims")[3][:1]],
     }
 
 
-def test_targets_by_name_and_by_what_the_source_speaks_of(made):
-    by_name = {row["target_name"]: row["target_class"] for row in made("vims")[3]}
+def test_targets_by_name_and_by_what_the_source_speaks_of(draft_source):
+    by_name = {row["target_name"]: row["target_class"] for row in draft_source("vims")[3]}
     assert (by_name["Titan"], by_name["Phoebe"]) == ("satellite", "satellite")
-    assert {(row["target_name"], row["target_class"]) for row in made("lroc")[3]} == {("Moon", "satellite")}
-    assert {(row["target_name"], row["target_class"]) for row in made("ceres")[3]} == {
+    assert {(row["target_name"], row["target_class"]) for row in draft_source("lroc")[3]} == {("Moon", "satellite")}
+    assert {(row["target_name"], row["target_class"]) for row in draft_source("ceres")[3]} == {
         ("Ceres", "dwarf_planet#asteroid")
     }
-    assert {(row["target_name"], row["target_class"]) for row in made("charm")[3] + made("flares")[3]} == {
-        ("Sun", "star")
-    }
-    assert {row["target_class"] for row in made("clusters")[3]} == {"sky"}
+    assert {
+        (row["target_name"], row["target_class"]) for row in draft_source("charm")[3] + draft_source("flares")[3]
+    } == {("Sun", "star")}
+    assert {row["target_class"] for row in draft_source("clusters")[3]} == {"sky"}
 
 
-def test_places(made):
+def test_places(draft_source):
     from astropy.io import fits
 
     with fits.open(shared("data") / "images/clusters/HFI_PCCS_SZ-union_R2.08.fits") as file:
         catalogue = {str(row["INDEX"]): (row["RA"], row["DEC"]) for row in file[1].data}
-    for row in made("clusters")[3]:
+    for row in draft_source("clusters")[3]:
         assert (row["c1min"], row["c2max"]) == pytest.approx(catalogue[row["granule_uid"]])
         assert row["spatial_frame_type"] == "celestial"
     for name in ("lroc", "ceres", "meteorites"):
-        assert {row["spatial_frame_type"] for row in made(name)[3]} == {"body"}
+        assert {row["spatial_frame_type"] for row in draft_source(name)[3]} == {"body"}
         assert all(
-            0 <= row["c1min"] <= 360 and -90 <= row["c2min"] <= 90 for row in made(name)[3] if row["c1min"] is not None
+            0 <= row["c1min"] <= 360 and -90 <= row["c2min"] <= 90
+            for row in draft_source(name)[3]
+            if row["c1min"] is not None
         )
 
 
-def test_addresses_and_formats(made):
-    assert all(row["access_url"].startswith("http") for row in made("hst")[3] if row["access_url"])
-    assert sum(row["access_url"] is not None for row in made("hst")[3]) > 4_000
-    assert {row["s_region"].split()[0].lower() for row in made("hst")[3] if row["s_region"]} <= {
+def test_addresses_and_formats(draft_source):
+    assert all(row["access_url"].startswith("http") for row in draft_source("hst")[3] if row["access_url"])
+    assert sum(row["access_url"] is not None for row in draft_source("hst")[3]) > 4_000
+    assert {row["s_region"].split()[0].lower() for row in draft_source("hst")[3] if row["s_region"]} <= {
         "polygon",
         "circle",
         "union",
@@ -144,13 +148,13 @@ def test_addresses_and_formats(made):
     }
 
 
-def test_a_footprint_by_the_cards_of_an_image(made):
+def test_a_footprint_by_the_cards_of_an_image(draft_source):
     import numpy as np
     from astropy.coordinates import SkyCoord
     from astropy.io import fits
     from astropy.wcs import WCS
 
-    (row,) = made("galaxy")[3]
+    (row,) = draft_source("galaxy")[3]
     corners = WCS(fits.getheader(shared("data") / "images/gc_2mass_k.fits")).calc_footprint(center=False)
     sky = SkyCoord(
         corners, unit="deg", frame="fk5"

@@ -128,7 +128,7 @@ def test_obscore_is_as_the_facts_have_it():
         assert column.type.datatype == row["votable_datatype"]
 
 
-def described(tmp_path, text):
+def write_epn_descriptor(tmp_path, text):
     home = tmp_path / "collections" / "maps"
     home.mkdir(parents=True, exist_ok=True)
     path = home / "maps.yaml"
@@ -175,7 +175,7 @@ def described(tmp_path, text):
     ],
 )
 def test_frames(frame, expected, tmp_path):
-    path, site = described(tmp_path, f"    frame: {frame}\n".replace("none", '"none"'))
+    path, site = write_epn_descriptor(tmp_path, f"    frame: {frame}\n".replace("none", '"none"'))
     table = load_descriptor(path, site).tables[0].table
     found = [(table.find_column(f"c{axis}min").unit, table.find_column(f"c{axis}min").ucd) for axis in (1, 2, 3)]
     assert found == expected
@@ -187,7 +187,7 @@ def test_frames(frame, expected, tmp_path):
 
 
 def test_optional_columns_by_name_family_and_stem(tmp_path):
-    path, site = described(
+    path, site = write_epn_descriptor(
         tmp_path, "    frame: body\n    optional: [access_url, particle, local_time, solar_longitude_min, species]\n"
     )
     names = {column.name for column in load_descriptor(path, site).tables[0].table.columns} - {
@@ -201,21 +201,21 @@ def test_optional_columns_by_name_family_and_stem(tmp_path):
 
 def test_optional_columns_of_an_included_file_are_asked_for_too(tmp_path):
     (tmp_path / "below.yaml").write_text("tables: {epn_core: {optional: [thumbnail_url, species]}}\n")
-    path, site = described(tmp_path, "    frame: body\n    optional: [species, access_url]\n")
+    path, site = write_epn_descriptor(tmp_path, "    frame: body\n    optional: [species, access_url]\n")
     path.write_text(f"include: {tmp_path / 'below.yaml'}\n" + path.read_text())
     names = {column.name for column in load_descriptor(path, site).tables[0].table.columns}
     assert {"thumbnail_url", "species", "access_url", "access_estsize"} <= names
 
 
 def test_an_optional_column_that_is_set_but_not_asked_for_is_told_so(tmp_path):
-    path, site = described(tmp_path, "    frame: body\n    set: {file_name: a, thumnail: b}\n")
+    path, site = write_epn_descriptor(tmp_path, "    frame: body\n    set: {file_name: a, thumnail: b}\n")
     said = [str(fault) for fault in check_descriptor(path, site, check_sources=False)]
     assert any("no column 'file_name'" in one and "epn-tap-2.0 has it: add it to 'optional'" in one for one in said)
     assert any("no column 'thumnail'" in one and "describe it under 'columns'" in one for one in said)
 
 
 def test_faults_name_what_is_near(tmp_path):
-    path, site = described(
+    path, site = write_epn_descriptor(
         tmp_path, "    frame: bodi\n    optional: [acess, granule_uid]\n    rules: {epn.times: {severity: warning}}\n"
     )
     said = " ".join(str(fault) for fault in check_descriptor(path, site, check_sources=False))
@@ -226,7 +226,7 @@ def test_faults_name_what_is_near(tmp_path):
 
 
 def test_the_table_must_have_its_name(tmp_path):
-    path, site = described(tmp_path, "    frame: body\n")
+    path, site = write_epn_descriptor(tmp_path, "    frame: body\n")
     path.write_text(path.read_text().replace("epn_core:", "granules:"))
     assert any("epn_core" in str(fault) for fault in check_descriptor(path, site, check_sources=False))
 

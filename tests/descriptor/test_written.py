@@ -28,12 +28,12 @@ def read(text):
     return value
 
 
-def plainly(value):
+def to_plain_types(value):
     """The same structure in Python's own types, to compare with PyYAML's."""
     if isinstance(value, LocatedYamlMap):
-        return {str(key): plainly(item) for key, item in value.items()}
+        return {str(key): to_plain_types(item) for key, item in value.items()}
     if isinstance(value, LocatedYamlList):
-        return [plainly(item) for item in value]
+        return [to_plain_types(item) for item in value]
     return str(value)
 
 
@@ -53,7 +53,7 @@ documents = st.recursive(
 @given(documents, st.sampled_from([None, True, False]), st.sampled_from([None, '"', "'", "|", ">"]))
 def test_the_structure_is_that_of_pyyaml(document, flow, style):
     text = yaml.dump({"k": document}, default_flow_style=flow, default_style=style, allow_unicode=True, width=30)
-    assert plainly(read(text)) == yaml.load(text, Loader=yaml.BaseLoader)  # BaseLoader: everything is text, too
+    assert to_plain_types(read(text)) == yaml.load(text, Loader=yaml.BaseLoader)  # BaseLoader: everything is text, too
 
 
 @given(

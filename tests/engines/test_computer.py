@@ -39,7 +39,7 @@ NEVER = "SELECT COUNT(*) AS n FROM s.big AS a, s.big AS b, s.big AS c WHERE a.v 
 GROUPS = "SELECT word, COUNT(*) AS n, MIN(v) AS lo FROM s.big GROUP BY word ORDER BY word"
 
 
-def eventually(true: Callable[[], object], seconds: float = 60) -> None:
+def wait_until_true(true: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -71,7 +71,7 @@ def engine(site: Site) -> Iterator[DuckEngine]:
     assert query_pipeline.run_query(GROUPS, site=site).read_table().num_rows == 97, (
         "while the process begins, queries are computed here"
     )
-    eventually(found.list_helper_processes)
+    wait_until_true(found.list_helper_processes)
     yield found
     assert found._query_process is not None
     assert not found._query_process._taken_count, "every channel is given back"
@@ -155,7 +155,7 @@ def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
         pytest.skip("this machine does not share itself among sessions")
     (process,) = engine.list_helper_processes()
     expected = 0 if deadlines.is_autogroup_priority_raised(os.getpid()) else deadlines.QUERY_SESSION_NICENESS
-    eventually(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
+    wait_until_true(lambda: Path(f"/proc/{process}/autogroup").read_text().endswith(f" nice {expected}\n"))
 
 
 def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:
@@ -194,12 +194,12 @@ def test_time_and_cancelling(site: Site, engine: DuckEngine) -> None:
 
     thread = threading.Thread(target=read)
     thread.start()
-    eventually(lambda: engine._query_process._taken_count)  # type: ignore[union-attr]
+    wait_until_true(lambda: engine._query_process._taken_count)  # type: ignore[union-attr]
     result.cancel()
     thread.join(30)
     assert [type(error) for error in raised] == [OperationCancelledError]
     (pid,) = engine.list_helper_processes()
-    eventually(lambda: idle(pid))
+    wait_until_true(lambda: idle(pid))
 
 
 def idle(pid: int) -> bool:
@@ -221,7 +221,7 @@ def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckE
     with pytest.raises(OverloadedError, match=r"computed the query ended \(SIGKILL\).*ask again"):
         rows_of(site, NEVER)
     assert len(rows_of(site)) == 97, "computed here, while another one begins"
-    eventually(engine.list_helper_processes)
+    wait_until_true(engine.list_helper_processes)
     assert {*engine.list_helper_processes()} != {pid}
     assert len(rows_of(site)) == 97
 
@@ -229,17 +229,17 @@ def test_a_process_that_dies_is_the_fault_of_one_query(site: Site, engine: DuckE
 def test_what_died_while_nobody_asked_is_replaced(site: Site, engine: DuckEngine) -> None:
     (pid,) = engine.list_helper_processes()
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not engine.list_helper_processes())
+    wait_until_true(lambda: not engine.list_helper_processes())
     for _ in range(3):
         assert len(rows_of(site)) == 97
-    eventually(lambda: {*engine.list_helper_processes()} - {pid})
+    wait_until_true(lambda: {*engine.list_helper_processes()} - {pid})
 
 
 def test_who_is_not_wanted_goes(site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     (pid,) = engine.list_helper_processes()
     monkeypatch.setattr(query_process, "IDLE_TIMEOUT_SECONDS", 0.0)
     engine._query_process._stop_if_idle()  # type: ignore[union-attr]
-    eventually(lambda: is_gone(pid))
+    wait_until_true(lambda: is_gone(pid))
     assert not list(engine.directory.glob(f".spill-{pid}"))
     assert len(rows_of(site)) == 97
 
@@ -251,7 +251,7 @@ def test_where_none_can_begin_queries_are_computed_here(
     engine._query_process._release_process_in_thread()  # type: ignore[union-attr]
     for _ in range(3):
         assert len(rows_of(site)) == 97
-    eventually(lambda: engine._query_process._next_start_time)  # type: ignore[union-attr]
+    wait_until_true(lambda: engine._query_process._next_start_time)  # type: ignore[union-attr]
     assert not engine.list_helper_processes()
     engine._query_process._next_start_time = 0.0  # type: ignore[union-attr]
 
@@ -267,10 +267,10 @@ def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: 
     )
     place, aside = stored.path, stored.path.with_name("aside")
     os.kill(*engine.list_helper_processes(), signal.SIGKILL)  # one that has not mapped it
-    eventually(lambda: not engine.list_helper_processes())
+    wait_until_true(lambda: not engine.list_helper_processes())
     waiting.close()
     rows_of(site)
-    eventually(engine.list_helper_processes)
+    wait_until_true(engine.list_helper_processes)
     place.rename(aside)
     try:
         assert len(rows_of(site)) == 97
@@ -283,7 +283,7 @@ def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.big": (build_table_from_arrow("s.big", rows), rows)}) as site:
         site.engines.embedded_engine.delegate_long_queries()
         rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
-        eventually(site.engines.embedded_engine.list_helper_processes)
+        wait_until_true(site.engines.embedded_engine.list_helper_processes)
         (pid,) = site.engines.embedded_engine.list_helper_processes()
-    eventually(lambda: is_gone(pid))
+    wait_until_true(lambda: is_gone(pid))
     assert not list((tmp_path / "var").glob("snapshots/.spill*"))

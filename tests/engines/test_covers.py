@@ -16,7 +16,7 @@ LON, LAT = RNG.uniform(0, 360, 40_000), np.degrees(np.arcsin(RNG.uniform(-1, 1, 
 CELLS = healpix.compute_cell_indexes(29, LON, LAT)
 
 
-def missed(shape) -> int:
+def count_missed_cells(shape) -> int:
     return int((shape.contains(LON, LAT) & ~healpix.is_in_ranges(cover_shape_with_cells(shape), CELLS)).sum())
 
 
@@ -34,7 +34,7 @@ def missed(shape) -> int:
 )
 def test_boxes_at_the_meridian_and_the_poles(box):
     shape = Box(*box)
-    assert missed(shape) == 0
+    assert count_missed_cells(shape) == 0
     ranges = cover_shape_with_cells(shape)
     assert (ranges[1:, 0] > ranges[:-1, 1]).all()
 
@@ -47,7 +47,7 @@ def test_boxes_at_the_meridian_and_the_poles(box):
     height=st.floats(0.05, 60),
 )
 def test_any_box(lon, lat, width, height):
-    assert missed(Box(lon, lat, width, height)) == 0
+    assert count_missed_cells(Box(lon, lat, width, height)) == 0
 
 
 @settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
@@ -57,7 +57,7 @@ def test_any_box(lon, lat, width, height):
     radius=st.sampled_from([0.0, 1e-300, 90.0, 180.0]) | st.floats(0, 180),
 )
 def test_any_circle(lon, lat, radius):
-    assert missed(Circle(lon, lat, radius)) == 0
+    assert count_missed_cells(Circle(lon, lat, radius)) == 0
 
 
 def test_a_cover_is_not_much_larger_than_its_shape():

@@ -117,20 +117,22 @@ def test_comparisons_are_exact(engine, data, one, op, two, swap, indexes):
 def test_between_and_in_are_exact(engine, data, one, low, high, negated, indexes):
     word = "NOT " if negated else ""
 
-    def of(item, what):
+    def get_member(item, what):
         return item[what] if isinstance(what, str) else what
 
-    whole = [item for item in data if None not in (of(item, one), of(item, low), of(item, high))]
+    whole = [
+        item for item in data if None not in (get_member(item, one), get_member(item, low), get_member(item, high))
+    ]
     within = [
         number
         for number, item in enumerate(whole)
-        if (true(">=", item[one], of(item, low)) and true("<=", item[one], of(item, high))) != negated
+        if (true(">=", item[one], get_member(item, low)) and true("<=", item[one], get_member(item, high))) != negated
     ]
     assert found(engine, whole, f"{one} {word}BETWEEN {low} AND {high}", indexes=indexes) == within
     among = [
         number
         for number, item in enumerate(whole)
-        if (true("=", item[one], of(item, low)) or true("=", item[one], of(item, high))) != negated
+        if (true("=", item[one], get_member(item, low)) or true("=", item[one], get_member(item, high))) != negated
     ]
     assert found(engine, whole, f"{one} {word}IN ({low}, {high})", indexes=indexes) == among
     if isinstance(low, str):

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_hats_catalogues import nested
-from test_hats_descriptors import directories, renamed
+from test_hats_catalogues import write_nested_catalogue
+from test_hats_descriptors import directories, rename_columns
 
 from hven import __version__ as hven_version
 from hven.adql import bind_query, parse_query
@@ -48,7 +48,7 @@ def running():
 
 
 @pytest.fixture(scope="module")
-def far(running):
+def spark_cluster(running):
     opened = SparkCluster(running.url)
     yield opened
     opened.close()
@@ -170,19 +170,19 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory):
+def embedded_engine(tmp_path_factory):
     engine = DuckEngine(tmp_path_factory.mktemp("embedded"), memory_bytes=256 * 1024**2, thread_count=1)
     yield engine
     engine.close()
 
 
-def bound_of(text):
+def bind_text(text):
     return bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE, OBJECTS]))
 
 
-def run_on_cluster(far, text, files, limits=None):
-    bound = bound_of(text)
-    execution = SparkClusterPlan(far, bound).execute(
+def run_on_cluster(spark_cluster, text, files, limits=None):
+    bound = bind_text(text)
+    execution = SparkClusterPlan(spark_cluster, bound).execute(
         bound.literal_values, {"TAP_UPLOAD.objects": MemoryRelation(objects())}, limits or ExecutionLimits(), files
     )
     return pa.Table.from_batches(execution, schema=execution.schema)
@@ -201,20 +201,20 @@ def comparable(rows, ordered):
 
 
 @pytest.mark.parametrize("text", ["SELECT label || 'x' AS t FROM TAP_UPLOAD.objects", "SELECT id, label || name AS t FROM sky.stars AS s LEFT JOIN TAP_UPLOAD.objects AS o ON s.id = o.n WHERE id < 9"])  # fmt: skip
-def test_a_branch_that_no_row_takes_fails_no_query(far, files, text):
-    bound = bound_of(text)
+def test_a_branch_that_no_row_takes_fails_no_query(spark_cluster, files, text):
+    bound = bind_text(text)
     nothing = {"TAP_UPLOAD.objects": MemoryRelation(objects().slice(0, 0))}
-    execution = SparkClusterPlan(far, bound).execute(bound.literal_values, nothing, ExecutionLimits(), files)
+    execution = SparkClusterPlan(spark_cluster, bound).execute(bound.literal_values, nothing, ExecutionLimits(), files)
     assert sum(batch.num_rows for batch in execution) == (9 if "stars" in text else 0)
 
 
 @pytest.mark.parametrize("text", QUERIES)
-def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
-    bound = bound_of(text)
+def test_rows_are_those_of_the_embedded_engine(spark_cluster, embedded_engine, files, text):
+    bound = bind_text(text)
     relations = {"sky.stars": MemoryRelation(make_star_table()), "TAP_UPLOAD.objects": MemoryRelation(objects())}
-    execution = embedded.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
+    execution = embedded_engine.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
     wanted = pa.Table.from_batches(execution, schema=execution.schema)
-    found = run_on_cluster(far, text, files)
+    found = run_on_cluster(spark_cluster, text, files)
     assert found.schema == wanted.schema
     ordered = "ORDER BY mag" in text and "OVER" not in text
     assert comparable(found, ordered) == comparable(wanted, ordered)
@@ -234,17 +234,17 @@ def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
         ("SELECT IVO_EPOCH_PROP_POS(ra, dec, 0, 0, 0, 0, NULL + 2000, 2016) AS p FROM sky.stars WHERE id = 1", "ref_epoch is NULL"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_computed_is_said(far, files, text, said):
+def test_what_cannot_be_computed_is_said(spark_cluster, files, text, said):
     with pytest.raises(EvaluationError, match=said):
-        run_on_cluster(far, text, files)
+        run_on_cluster(spark_cluster, text, files)
 
 
-def test_rows_in_memory_may_be_many(far):
+def test_rows_in_memory_may_be_many(spark_cluster):
     """More than fit into one message are sent before the query, once."""
     count = 300_000
     rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)], "err": pa.nulls(count, pa.float64())})  # fmt: skip
-    bound = bound_of("SELECT COUNT(*) AS c, SUM(n) AS s, COUNT(DISTINCT label) AS l FROM TAP_UPLOAD.objects")
-    plan = SparkClusterPlan(far, bound)
+    bound = bind_text("SELECT COUNT(*) AS c, SUM(n) AS s, COUNT(DISTINCT label) AS l FROM TAP_UPLOAD.objects")
+    plan = SparkClusterPlan(spark_cluster, bound)
     for _ in range(2):
         found = pa.Table.from_batches(
             list(
@@ -254,7 +254,7 @@ def test_rows_in_memory_may_be_many(far):
         assert found.to_pylist() == [{"c": count, "s": count * (count - 1) // 2, "l": count}]
 
 
-def test_hidden_rows_tell_nothing(far, files):
+def test_hidden_rows_tell_nothing(spark_cluster, files):
     """A condition that fails for a hidden row is not computed for it, wherever the cluster tests it."""
     filters = bind_query(
         parse_query("SELECT id FROM sky.stars AS s WHERE s.band <> 3 AND s.mag < 9"),
@@ -273,17 +273,17 @@ def test_hidden_rows_tell_nothing(far, files):
             return replace(node, slot=-1)  # of the filter, and not of the query
         return replace(node, source=0) if getattr(node, "source", None) == 1 else node
 
-    bound = bound_of(
+    bound = bind_text(
         "SELECT COUNT(*) AS n, MAX(band) AS b FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1"
     )
     with pytest.raises(EvaluationError):
         run_on_cluster(
-            far,
+            spark_cluster,
             "SELECT COUNT(*) AS n FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1",
             files,
         )
     hidden = replace(bound, query=transform_tree(bound.query, hide))
-    plan = SparkClusterPlan(far, hidden)
+    plan = SparkClusterPlan(spark_cluster, hidden)
     (row,) = pa.Table.from_batches(list(plan.execute(hidden.literal_values, {}, ExecutionLimits(), files))).to_pylist()
     shown = [
         row for row in make_star_table().to_pylist() if row["band"] != 3 and row["mag"] is not None and row["mag"] < 9
@@ -309,24 +309,24 @@ def test_the_cluster_tells_of_itself(running, tmp_path):
     assert "0 errors, 1 warning" in told
 
 
-def test_a_file_that_is_cut_off_is_named(far, tmp_path):
+def test_a_file_that_is_cut_off_is_named(spark_cluster, tmp_path):
     paths = write_cells(STARS_TABLE, make_star_table(), tmp_path / "x")
     text = "SELECT SUM(mag) AS s FROM sky.stars"
     os.truncate(paths[1], Path(paths[1]).stat().st_size // 2)
     with pytest.raises(StorageError, match=r"cannot read a file of the table: .*Npix=1.parquet"):
-        run_on_cluster(far, text, {"sky.stars": paths})
+        run_on_cluster(spark_cluster, text, {"sky.stars": paths})
 
 
-def test_a_file_that_is_gone_is_named(far, tmp_path):
+def test_a_file_that_is_gone_is_named(spark_cluster, tmp_path):
     paths = write_cells(STARS_TABLE, make_star_table(), tmp_path / "x")
     Path(paths[1]).unlink()
     with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
-        run_on_cluster(far, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
+        run_on_cluster(spark_cluster, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
 
 
 def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
     """Partitions that are directories, columns by other names and within structs: the cluster gives the rows of the near road."""
-    where = directories(renamed(nested(tmp_path / "far")[0]))
+    where = directories(rename_columns(write_nested_catalogue(tmp_path / "far")[0]))
     said = (where / "hats.properties").read_text()
     (where / "hats.properties").write_text(said.replace("hats_col_ra=ra", "hats_col_ra=RA").replace("hats_col_dec=dec", "hats_col_dec=DEC"))  # fmt: skip
     kinds = {"objid": INT64, "ra": FLOAT64, "dec": FLOAT64, "size_": FLOAT64, "lc_t": parse_type("float64[*]"), "lc_flux": parse_type("float32[*]")}  # fmt: skip
@@ -360,7 +360,7 @@ def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
 def test_no_more_statements_run_at_a_time_than_may(running, files):
     """Who waits for a turn can be stopped there."""
     narrow = SparkCluster(running.url, at_once=1)
-    bound = bound_of("SELECT id FROM sky.stars")
+    bound = bind_text("SELECT id FROM sky.stars")
     plan = SparkClusterPlan(narrow, bound)
     first, second = (plan.execute(bound.literal_values, {}, ExecutionLimits(batch_rows=100), files) for _ in range(2))
     rows = iter(first)
@@ -384,7 +384,7 @@ def test_no_more_statements_run_at_a_time_than_may(running, files):
     narrow.close()
 
 
-def test_queries_at_once_read_their_own_rows(far, tmp_path):
+def test_queries_at_once_read_their_own_rows(spark_cluster, tmp_path):
     """Spark names the rows of all queries of a session in one place: who asks at the same time must not find another's there."""
     whole = make_star_table()
     parts = [
@@ -394,7 +394,7 @@ def test_queries_at_once_read_their_own_rows(far, tmp_path):
     text = "SELECT COUNT(*) AS n, MAX(b.id) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.id = b.id"
 
     def ask(turn):
-        (row,) = run_on_cluster(far, text, {"sky.stars": parts[turn % 4]}).to_pylist()
+        (row,) = run_on_cluster(spark_cluster, text, {"sky.stars": parts[turn % 4]}).to_pylist()
         return row["n"]
 
     with ThreadPoolExecutor(4) as pool:
@@ -402,16 +402,16 @@ def test_queries_at_once_read_their_own_rows(far, tmp_path):
 
 
 @pytest.mark.needs("proof")
-def test_a_server_that_is_gone_and_back(running, far, files):
+def test_a_server_that_is_gone_and_back(running, spark_cluster, files):
     """The last test of a server: sessions begin anew, with our settings and functions."""
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
-    wanted = run_on_cluster(far, text, files).to_pylist()
+    wanted = run_on_cluster(spark_cluster, text, files).to_pylist()
     running.kill_program("connect")
     with pytest.raises(StorageUnavailableError, match="does not answer"):
-        run_on_cluster(far, text, files)
-    assert far.problem()
+        run_on_cluster(spark_cluster, text, files)
+    assert spark_cluster.problem()
     running.start_connect_server()
-    assert run_on_cluster(far, text, files).to_pylist() == wanted
-    assert far.problem() is None
+    assert run_on_cluster(spark_cluster, text, files).to_pylist() == wanted
+    assert spark_cluster.problem() is None
     with pytest.raises(EvaluationError):  # ANSI is on again
-        run_on_cluster(far, "SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", files)
+        run_on_cluster(spark_cluster, "SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", files)

@@ -104,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
         engine.close()
 
 
-def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[CatalogueManifest, np.ndarray]:
+def choose_row_groups(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[CatalogueManifest, np.ndarray]:
     bound = bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE]))
     manifest = engine.open_manifest(snapshot)
     return manifest, RowGroupChooser(bound).find_row_groups(
@@ -179,7 +179,7 @@ def test_cells_lie_where_the_manifest_says(world: Any) -> None:
 def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: float, radius: float) -> None:
     engine, snapshot, _ = world
     text = f"SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius})) = 1"
-    manifest, groups = chosen(engine, snapshot, text)
+    manifest, groups = choose_row_groups(engine, snapshot, text)
     near = {
         row["id"]
         for row in PLACED
@@ -212,7 +212,7 @@ def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: flo
 def test_conditions_leave_few_row_groups(world: Any, where: str, most: int) -> None:
     engine, snapshot, here = world
     text = f"SELECT * FROM sky.stars WHERE {where}"
-    assert len(chosen(engine, snapshot, text)[1]) <= most
+    assert len(choose_row_groups(engine, snapshot, text)[1]) <= most
     by_id = lambda row: row["id"]  # noqa: E731
     assert sorted(ask(engine, text, {"sky.stars": snapshot}), key=by_id) == sorted(ask(engine.embedded_engine, text, {"sky.stars": here}), key=by_id)  # fmt: skip
 
@@ -220,7 +220,7 @@ def test_conditions_leave_few_row_groups(world: Any, where: str, most: int) -> N
 @pytest.mark.parametrize("where", ["id <> 3", "NOT id = 3", "id = 3 OR ABS(mag) < 2", "mag IS NULL", "id + 0 = 3", "id NOT IN (1)"])  # fmt: skip
 def test_other_conditions_leave_all(world: Any, where: str) -> None:
     engine, snapshot, _ = world
-    manifest, groups = chosen(engine, snapshot, f"SELECT id FROM sky.stars WHERE {where}")
+    manifest, groups = choose_row_groups(engine, snapshot, f"SELECT id FROM sky.stars WHERE {where}")
     assert len(groups) == manifest.group_count
 
 
@@ -385,7 +385,7 @@ def test_uploads_are_joined_here_and_little_is_read_for_them(world: Any, source:
 # --- merging -----------------------------------------------------------------------------------------------------
 
 
-def merged(
+def merge_changes(
     engine: StorageEngine, base: Snapshot, changes: pa.Table, gone: pa.Table | None = None, name: str = "m"
 ) -> Snapshot:
     made = engine.stage_merge(STARS_TABLE, name, base, gone)
@@ -401,7 +401,7 @@ def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: p
     engine = open_engine(tmp_path)
     base = write(engine, make_star_table())
     one = make_star_table().slice(3000, 1)
-    new = merged(engine, base, one.set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([77.5])))
+    new = merge_changes(engine, base, one.set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([77.5])))
     old_files, new_files = ({path.relative_to(tmp_path / "hats" / which.path): path.stat().st_ino for path in (tmp_path / "hats" / which.path).rglob("*.parquet") if "index" not in path.parts} for which in (base, new))  # fmt: skip
     assert old_files.keys() == new_files.keys()
     assert len({name for name in old_files if old_files[name] != new_files[name]}) == 1
@@ -420,7 +420,7 @@ def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkey
     south = make_star_table().slice(0, 1000)
     last = write(engine, south)
     for turn in range(1, 5):
-        last = merged(engine, last, make_star_table().slice(turn * 1000, 1000), name=f"m{turn}")
+        last = merge_changes(engine, last, make_star_table().slice(turn * 1000, 1000), name=f"m{turn}")
         manifest = engine.open_manifest(last)
         bounds = [
             hats_layout.compute_cell_range(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0

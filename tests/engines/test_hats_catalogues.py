@@ -135,13 +135,13 @@ def _first(where: Path) -> Path:
     return min(where.rglob("Npix=*.parquet"))
 
 
-def _typed(where: Path) -> None:
+def _change_column_type(where: Path) -> None:
     path = _first(where)
     table = pq.read_table(path, partitioning=None)
     pq.write_table(table.set_column(4, "mag", table["mag"].cast(pa.string())), path)
 
 
-def _moved(where: Path) -> None:
+def _copy_leaf_over_another(where: Path) -> None:
     one, two = sorted(where.rglob("Npix=*.parquet"))[:2]
     one.write_bytes(two.read_bytes())
 
@@ -154,8 +154,8 @@ HARM = {
     "a gap": (lambda where: _first(where).unlink(), "has no file"),
     "no Parquet": (lambda where: _first(where).write_text("PAR1"), "no readable Parquet file"),
     "an overlap": (lambda where: (where / "partition_info.csv").write_text("Norder,Npix\n1,4\n0,1\n"), "overlap"),
-    "another type": (_typed, "the column mag is"),
-    "other cells": (_moved, "cells that are not of its partition"),
+    "another type": (_change_column_type, "the column mag is"),
+    "other cells": (_copy_leaf_over_another, "cells that are not of its partition"),
 }
 
 
@@ -237,7 +237,7 @@ CONE = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 1
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[ServedFiles]:
+def file_server(tmp_path: Path) -> Iterator[ServedFiles]:
     where = catalogue(tmp_path / "far", 0)
     files = {f"/far/{path.relative_to(where)}": path.read_bytes() for path in where.rglob("*") if path.is_file()}
     files["/all/collection.properties"] = b"obs_collection=all\nhats_primary_table_url=main\n"
@@ -246,29 +246,29 @@ def there(tmp_path: Path) -> Iterator[ServedFiles]:
         yield found
 
 
-def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
+def open_far_catalogue(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True), **options)  # fmt: skip
     return engine, engine.stage_snapshot(STARS, "a").adopt_catalogue(address)
 
 
 @pytest.mark.parametrize("place", ["far", "all"])
-def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: ServedFiles, place: str) -> None:
-    engine, snapshot = far(tmp_path, f"{there.address}/{place}")
+def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
+    engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/{place}")
     assert snapshot.rows == 2000
     assert engine.find_missing_file(snapshot) is None
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", tmp_path / "far")
     adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True))  # fmt: skip
     adopting.close()  # and another process reads
-    there.asked.clear()
+    file_server.asked.clear()
     found = run_on_snapshot(engine, snapshot, CONE)
     assert found == run_on_snapshot(local, here, CONE) != []
-    first = list(there.asked)
+    first = list(file_server.asked)
     assert first
     assert all("bytes=" in one and "/dataset/Norder=0/" in one for one in first)  # never a whole file, nor what it is
-    there.asked.clear()
+    file_server.asked.clear()
     assert run_on_snapshot(engine, snapshot, CONE) == found
-    assert 0 < len(there.asked) < len(first)  # the footers are known
+    assert 0 < len(file_server.asked) < len(first)  # the footers are known
     everything = "SELECT * FROM far.stars ORDER BY id"
     assert run_on_snapshot(engine, snapshot, everything) == run_on_snapshot(local, here, everything)
     assert engine.verify_snapshot(snapshot, None, {}).faults == {}
@@ -276,91 +276,95 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
         one.close()
 
 
-def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: ServedFiles) -> None:
-    engine, snapshot = far(tmp_path, f"{there.address}/far", spark="sc://127.0.0.1:9", near_bytes=10)
+def test_a_cluster_does_not_read_addresses(tmp_path: Path, file_server: ServedFiles) -> None:
+    engine, snapshot = open_far_catalogue(
+        tmp_path, f"{file_server.address}/far", spark="sc://127.0.0.1:9", near_bytes=10
+    )
     with pytest.raises(TooLargeError) as fault:
         run_on_snapshot(engine, snapshot, CONE)
-    assert f"{there.address}/far" in fault.value.remedy
+    assert f"{file_server.address}/far" in fault.value.remedy
     assert len(run_on_snapshot(engine, snapshot, "SELECT * FROM far.stars")) == 2000  # streamed whatever its size
     engine.close()
 
 
-def _without_ranges(there: ServedFiles) -> None:
-    there.ranges = False
+def _refuse_ranges(file_server: ServedFiles) -> None:
+    file_server.ranges = False
 
 
-def _breaking_off(there: ServedFiles) -> None:
-    there.cut = 300
+def _breaking_off(file_server: ServedFiles) -> None:
+    file_server.cut = 300
 
 
-def _led_away(there: ServedFiles) -> None:
-    name = min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))
-    there.moved[name] = "http://127.0.0.1:9/elsewhere.parquet"
+def _redirect_leaf(file_server: ServedFiles) -> None:
+    name = min(name for name in file_server.files if name.endswith(".parquet") and name.startswith("/far"))
+    file_server.moved[name] = "http://127.0.0.1:9/elsewhere.parquet"
 
 
-def _lacking(there: ServedFiles) -> None:
-    del there.files[min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))]
+def _lacking(file_server: ServedFiles) -> None:
+    del file_server.files[
+        min(name for name in file_server.files if name.endswith(".parquet") and name.startswith("/far"))
+    ]
 
 
 BAD = {
-    "no ranges": (_without_ranges, "206"),
+    "no ranges": (_refuse_ranges, "206"),
     "breaks off": (_breaking_off, "broke off"),
-    "leads elsewhere": (_led_away, "somewhere else"),
+    "leads elsewhere": (_redirect_leaf, "somewhere else"),
     "a gap": (_lacking, "has it no more"),
     "nothing": (lambda there: there.files.clear(), "not a HATS catalogue"),
 }
 
 
 @pytest.mark.parametrize("harm", BAD)
-def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: ServedFiles, harm: str) -> None:
+def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, file_server: ServedFiles, harm: str) -> None:
     act, said = BAD[harm]
-    act(there)
+    act(file_server)
     with pytest.raises(SourceError) as fault:
-        far(tmp_path, f"{there.address}/far")
+        open_far_catalogue(tmp_path, f"{file_server.address}/far")
     assert said in str(fault.value)
-    assert there.address in str(fault.value)
+    assert file_server.address in str(fault.value)
     assert fault.value.remedy
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, there: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    engine, snapshot = far(tmp_path, f"{there.address}/far")
-    there.tag = '"two"'
+def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/far")
+    file_server.tag = '"two"'
     with pytest.raises(StorageError, match="is another one now") as fault:
         run_on_snapshot(engine, snapshot, CONE)
     assert "ingest the collection again" in fault.value.remedy
     assert "another one now" in (engine.find_missing_file(snapshot) or "")
     assert len(engine.verify_snapshot(snapshot, None, {}).faults) == 12
-    there.tag = '"one"'
+    file_server.tag = '"one"'
     assert run_on_snapshot(engine, snapshot, CONE)
-    there.cut = 10
+    file_server.cut = 10
     with pytest.raises(StorageUnavailableError):
         run_on_snapshot(engine, snapshot, CONE)
-    there.cut, there.pause = None, 1.5
+    file_server.cut, file_server.pause = None, 1.5
     monkeypatch.setattr(web_hats_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
     engine.reader.web_hats_catalogues._stores.clear()  # who is asked from now on has less patience
     with pytest.raises(StorageUnavailableError, match="does not answer in time"):
         run_on_snapshot(engine, snapshot, CONE)
-    there.pause = 0.0
+    file_server.pause = 0.0
     monkeypatch.undo()
     engine.reader.web_hats_catalogues._stores.clear()
-    there.files.clear()
+    file_server.files.clear()
     with pytest.raises(StorageUnavailableError, match="has it no more"):
         run_on_snapshot(engine, snapshot, CONE)
     engine.close()
 
 
-def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: ServedFiles) -> None:
+def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, file_server: ServedFiles) -> None:
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=False))  # fmt: skip
     with pytest.raises(SourceError, match="public internet"):
-        engine.stage_snapshot(STARS, "a").adopt_catalogue(f"{there.address}/far")
+        engine.stage_snapshot(STARS, "a").adopt_catalogue(f"{file_server.address}/far")
     engine.close()
 
 
-def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there: ServedFiles) -> None:
+def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, file_server: ServedFiles) -> None:
     kind: Any = plugins.load_plugin("sources", "hats")
     here = kind.open(kind.Options(path=str(tmp_path / "far")), SourceContext())
-    source = kind.open(kind.Options(path=f"{there.address}/all/"), SourceContext(allow_private=True))
+    source = kind.open(kind.Options(path=f"{file_server.address}/all/"), SourceContext(allow_private=True))
     assert source.list_columns() == here.list_columns()
     assert source.estimate_size() == here.estimate_size() == 2000
     assert pa.Table.from_batches(source.read_batches()).equals(pa.Table.from_batches(here.read_batches()))
@@ -371,23 +375,23 @@ def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there
         == 12
     )
     assert isinstance(source, InPlaceCatalogueSource)
-    there.files["/far/dataset/_common_metadata"] = hats_layout.write_common_metadata(
+    file_server.files["/far/dataset/_common_metadata"] = hats_layout.write_common_metadata(
         hats_layout.build_partition_schema(STARS.arrow_schema)
     )
-    there.asked.clear()
-    told = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))
+    file_server.asked.clear()
+    told = kind.open(kind.Options(path=f"{file_server.address}/far"), SourceContext(allow_private=True))
     assert [column.name for column in told.list_columns()] == ["id", "ra", "dec", "mag"]
     assert not [
-        one for one in there.asked if one.endswith(".parquet")
+        one for one in file_server.asked if one.endswith(".parquet")
     ]  # no partition is fetched for the names of columns
-    closed = kind.open(kind.Options(path=f"{there.address}/far", token="$T"), SourceContext(allow_private=True, resolve_secret=lambda _: "t"))  # fmt: skip
+    closed = kind.open(kind.Options(path=f"{file_server.address}/far", token="$T"), SourceContext(allow_private=True, resolve_secret=lambda _: "t"))  # fmt: skip
     assert not isinstance(closed, InPlaceCatalogueSource)  # its rows are read: an engine is let in nowhere
 
 
 # --- columns within columns, and no numbers -------------------------------------------------------------------------
 
 
-def nested(directory: Path) -> tuple[Path, pa.Table]:
+def write_nested_catalogue(directory: Path) -> tuple[Path, pa.Table]:
     """Write a catalogue as LSDB writes light curves: a struct of lists."""
     where = catalogue(directory)
     every = []
@@ -405,7 +409,7 @@ def nested(directory: Path) -> tuple[Path, pa.Table]:
 
 
 def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
-    where, every = nested(tmp_path / "far")
+    where, every = write_nested_catalogue(tmp_path / "far")
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=str(where)), SourceContext())
     kinds = {column.name: column.type for column in source.list_columns()}
@@ -443,8 +447,8 @@ def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, there: ServedFiles) -> None:
-    text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{there.address}/far'}}\n"
+def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, file_server: ServedFiles) -> None:
+    text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{file_server.address}/far'}}\n"
     brought = {"hats": HatsSettings(roots=("hats",))}
     with open_site_with_descriptor(tmp_path / "open", text, brought=brought, allow_private=True) as site:
         assert "in_place" in ingest_collection(site, "far").tables["far.stars"].findings

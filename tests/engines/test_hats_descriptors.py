@@ -13,7 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_hats_catalogues import adopt, catalogue, far, nested, rows, run, run_on_snapshot
+from test_hats_catalogues import (
+    adopt,
+    catalogue,
+    open_far_catalogue,
+    rows,
+    run,
+    run_on_snapshot,
+    write_nested_catalogue,
+)
 
 from file_servers import ServedFiles, serve_http
 from hven import descriptor, query
@@ -43,7 +51,7 @@ SAID = {
 NAMES = {"id": "objID", "ra": "RA", "dec": "DEC", "mag": "Size"}  # SIZE is a word of ADQL
 
 
-def renamed(where: Path) -> Path:
+def rename_columns(where: Path) -> Path:
     """Give the columns the names that surveys like."""
     for path in where.rglob("Npix=*.parquet"):
         table = pq.read_table(path, partitioning=None)
@@ -53,7 +61,7 @@ def renamed(where: Path) -> Path:
 
 def collection(directory: Path) -> Path:
     """Write a collection as hats-import does: a catalogue, its margin, its index."""
-    renamed(catalogue(directory / "stars", hats_col_ra="RA", hats_col_dec="DEC", **SAID))
+    rename_columns(catalogue(directory / "stars", hats_col_ra="RA", hats_col_dec="DEC", **SAID))
     said = "obs_collection=far\nhats_primary_table_url=stars\nall_margins=stars_10arcs\nall_indexes=objID stars_objID\n"
     (directory / "collection.properties").write_text(said)
     for name, text in (("stars_10arcs", "dataproduct_type=margin"), ("stars_objID", "dataproduct_type=index")):
@@ -102,7 +110,7 @@ def list_served_files(files: Path, name: str = "far", listed: bool = True) -> di
 
 
 @pytest.fixture
-def there() -> Iterator[ServedFiles]:
+def file_server() -> Iterator[ServedFiles]:
     with serve_http(ServedFiles({})) as found:
         yield found
 
@@ -123,7 +131,7 @@ def answers(site: Path, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def expected() -> list[dict[str, Any]]:
+def compute_expected_rows() -> list[dict[str, Any]]:
     from hven.model.sky import compute_angular_distance
 
     found = [{"objid": row["id"], "ra": row["ra"], "size_value": row["mag"]} for row in rows().to_pylist() if compute_angular_distance(row["ra"], row["dec"], 40, 10) <= 12]  # fmt: skip
@@ -152,7 +160,7 @@ def test_a_collection_becomes_a_descriptor_that_works_at_once(tmp_path: Path, si
         "unit: deg, ucd: pos.eq.ra;meta.main",
     ):
         assert line in text
-    assert answers(site, "far") == expected() != []
+    assert answers(site, "far") == compute_expected_rows() != []
 
 
 def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path, site: Path) -> None:
@@ -171,33 +179,35 @@ def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path
 @pytest.mark.parametrize("name", ["stars_10arcs", "stars_objID"])
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
-    tmp_path: Path, site: Path, there: ServedFiles, name: str, where: str
+    tmp_path: Path, site: Path, file_server: ServedFiles, name: str, where: str
 ) -> None:
     home = collection(tmp_path / "out")
-    there.files = list_served_files(home)
+    file_server.files = list_served_files(home)
     with pytest.raises(SourceError, match=r"whose rows are not those of a table.*: stars, beside it"):
         create_descriptor(
-            settings.load_settings(site), "far", str(home / name) if where == "here" else f"{there.address}/far/{name}"
+            settings.load_settings(site),
+            "far",
+            str(home / name) if where == "here" else f"{file_server.address}/far/{name}",
         )
     assert not (site / "collections" / "far").exists()
 
 
-def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(_table_drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
-    there.files = list_served_files(collection(tmp_path / "out"))
-    text = create_descriptor(settings.load_settings(site), "far", f"{there.address}/far/").read_text()
-    assert f'path: "{there.address}/far"' in text
+    file_server.files = list_served_files(collection(tmp_path / "out"))
+    text = create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far/").read_text()
+    assert f'path: "{file_server.address}/far"' in text
     assert "# 2,000 rows, as the catalogue says; guessed from the first 101" in text
     assert "primary: [objid]  # guessed: the catalogue has an index of it; nobody looked" in text
-    looked = [one for one in there.asked if ".parquet" in one]
+    looked = [one for one in file_server.asked if ".parquet" in one]
     assert len({one.split()[1] for one in looked}) < 10  # of 48 partitions
     assert all("bytes=" in one or one.startswith("HEAD") for one in looked)
-    assert answers(site, "far") == expected() != []
+    assert answers(site, "far") == compute_expected_rows() != []
 
 
-def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: ServedFiles) -> None:
-    there.files, there.ranges = list_served_files(collection(tmp_path / "out")), False
-    assert "primary: [objid]  # guessed: no value occurs twice" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()  # fmt: skip
+def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, file_server: ServedFiles) -> None:
+    file_server.files, file_server.ranges = list_served_files(collection(tmp_path / "out")), False
+    assert "primary: [objid]  # guessed: no value occurs twice" in create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far").read_text()  # fmt: skip
 
 
 def test_an_index_of_several_rows_is_no_key(tmp_path: Path, site: Path) -> None:
@@ -215,16 +225,18 @@ def test_without_a_root_it_is_said_what_would_serve_it(tmp_path: Path, site: Pat
     assert "set roots under [hats]" in text
 
 
-def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, there: ServedFiles) -> None:
-    there.files = {"/far": b"id,mag\n1,2\n2,3\n"}
-    assert "kind: csv" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()
+def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, file_server: ServedFiles) -> None:
+    file_server.files = {"/far": b"id,mag\n1,2\n2,3\n"}
+    assert (
+        "kind: csv" in create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far").read_text()
+    )
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "a.csv").write_text("id,mag\n1,2\n")
     assert "kind: csv" in create_descriptor(settings.load_settings(site), "near", str(tmp_path / "dataset")).read_text()
 
 
 def test_light_curves_are_drafted_as_arrays(tmp_path: Path, site: Path) -> None:
-    where, every = nested(tmp_path / "far")
+    where, every = write_nested_catalogue(tmp_path / "far")
     text = create_descriptor(settings.load_settings(site), "far", str(where)).read_text()
     assert 'lc_t:    {type: "float64[*]"}' in text
     with Site(settings.load_settings(site)) as opened:
@@ -238,12 +250,12 @@ def test_light_curves_are_drafted_as_arrays(tmp_path: Path, site: Path) -> None:
 # --- hven check ------------------------------------------------------------------------------------------------------
 
 
-def _swapped(where: Path) -> None:
+def _swap_coordinates(where: Path) -> None:
     path = where / "hats.properties"
     path.write_text(path.read_text().replace("hats_col_ra=ra", "hats_col_ra=dec").replace("hats_col_dec=dec", "hats_col_dec=ra"))  # fmt: skip
 
 
-def _typed(where: Path) -> None:
+def _narrow_column_type(where: Path) -> None:
     path = max(where.rglob("Npix=*.parquet"))
     table = pq.read_table(path, partitioning=None)
     pq.write_table(table.set_column(4, "mag", table["mag"].cast(pa.float32())), path)
@@ -251,8 +263,8 @@ def _typed(where: Path) -> None:
 
 HARM = {
     "a gap": (lambda where: min(where.rglob("Npix=*.parquet")).unlink(), "has no file"),
-    "another type": (_typed, "the column mag is float here, and double in"),
-    "positions of other columns": (_swapped, "positions are not of its partition"),
+    "another type": (_narrow_column_type, "the column mag is float here, and double in"),
+    "positions of other columns": (_swap_coordinates, "positions are not of its partition"),
     "no catalogue": (lambda where: (where / "hats.properties").unlink(), "is not a HATS catalogue"),
 }
 
@@ -311,31 +323,31 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
 
 
 @pytest.mark.parametrize("told", ["by links", "by metadata"])
-def test_directories_behind_an_address_are_found(tmp_path: Path, there: ServedFiles, told: str) -> None:
+def test_directories_behind_an_address_are_found(tmp_path: Path, file_server: ServedFiles, told: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0), metadata=told == "by metadata")
-    there.files = list_served_files(where, listed=told == "by links")
-    engine, snapshot = far(tmp_path, f"{there.address}/far")
+    file_server.files = list_served_files(where, listed=told == "by links")
+    engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/far")
     assert snapshot.rows == 2000
     assert len(snapshot.parts) == 24
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", where)
     assert run_on_snapshot(engine, snapshot, CONE) == run_on_snapshot(local, here, CONE) != []
     kind: Any = plugins.load_plugin("sources", "hats")
-    source = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))
+    source = kind.open(kind.Options(path=f"{file_server.address}/far"), SourceContext(allow_private=True))
     assert pa.Table.from_batches(source.read_batches()).num_rows == 2000
     for one in (engine, local):
         one.close()
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
-def test_an_empty_directory_is_a_gap(tmp_path: Path, there: ServedFiles, place: str) -> None:
+def test_an_empty_directory_is_a_gap(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0))
     empty = next(where.rglob("Npix=7"))
     for part in empty.glob("*.parquet"):
         part.unlink()
-    there.files = list_served_files(where)
+    file_server.files = list_served_files(where)
     with pytest.raises(SourceError, match="Norder=0 Npix=7 has no file") as fault:
-        adopt(tmp_path, where) if place == "here" else far(tmp_path, f"{there.address}/far")
+        adopt(tmp_path, where) if place == "here" else open_far_catalogue(tmp_path, f"{file_server.address}/far")
     assert "Norder=0/Dir=0/Npix=7" in str(fault.value)
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
@@ -374,7 +386,7 @@ def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
             table.set_column(0, hats_layout.CELL_COLUMN, cells), path, write_statistics=["id", "ra", "dec", "mag"]
         )
     engine, snapshot = adopt(tmp_path, where)
-    assert len(run_on_snapshot(engine, snapshot, CONE)) == len(expected())
+    assert len(run_on_snapshot(engine, snapshot, CONE)) == len(compute_expected_rows())
     engine.close()
 
 
@@ -424,10 +436,10 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
         back.set()
 
 
-def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: ServedFiles) -> None:
-    there.files, there.token = list_served_files(catalogue(tmp_path / "far", 0)), "Bearer right"
+def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, file_server: ServedFiles) -> None:
+    file_server.files, file_server.token = list_served_files(catalogue(tmp_path / "far", 0)), "Bearer right"
     kind: Any = plugins.load_plugin("sources", "hats")
-    options = kind.Options(path=f"{there.address}/far", token="$T", tries=1)
+    options = kind.Options(path=f"{file_server.address}/far", token="$T", tries=1)
     for secret, let_in in (("right", True), ("wrong", False)):
         context = SourceContext(allow_private=True, resolve_secret=lambda _, secret=secret: secret)
         if let_in:
@@ -439,5 +451,5 @@ def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: ServedFiles) ->
                 kind.open(options, context)
             assert "token" in fault.value.remedy
     with pytest.raises(SourceError, match="401"):  # an engine has no token
-        far(tmp_path, f"{there.address}/far")
+        open_far_catalogue(tmp_path, f"{file_server.address}/far")
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []

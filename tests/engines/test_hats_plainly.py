@@ -44,7 +44,7 @@ def write_rows(path: Path, rows: pa.Table, **more: Any) -> str:
     return str(path)
 
 
-def expected(rows: pa.Table, groups: list[int], ranges: Any, names: list[str]) -> pa.Table:
+def select_expected_rows(rows: pa.Table, groups: list[int], ranges: Any, names: list[str]) -> pa.Table:
     at = np.arange(ROWS)
     cells = np.asarray(rows[CELL_COLUMN])
     inside = np.isin(at // 1000, groups) & np.any([(cells >= low) & (cells < high) for low, high in ranges], axis=0)
@@ -65,7 +65,9 @@ def test_rows_are_those_that_pyarrow_reads(tmp_path: Path, seed: int) -> None:
     assert found is not None
     shown = pa.Table.from_batches([found])
     assert shown.schema == schema
-    assert shown.to_pydict().__repr__() == expected(rows, groups, ranges, names).to_pydict().__repr__()  # NaN is NaN
+    assert (
+        shown.to_pydict().__repr__() == select_expected_rows(rows, groups, ranges, names).to_pydict().__repr__()
+    )  # NaN is NaN
     plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), groups, schema, ranges)
     assert plain is not None
     assert set(plain.columns) == PLAIN & set(names)
@@ -93,7 +95,7 @@ def test_what_does_not_stand_as_it_is_is_decoded(tmp_path: Path, more: dict[str,
     )
     if found is not None:  # cells stand as they are
         shown = pa.Table.from_batches([found])
-        assert shown.to_pydict().__repr__() == expected(rows, [0, 1, 2, 3, 4], ranges, list(EVERY)).to_pydict().__repr__()  # fmt: skip
+        assert shown.to_pydict().__repr__() == select_expected_rows(rows, [0, 1, 2, 3, 4], ranges, list(EVERY)).to_pydict().__repr__()  # fmt: skip
     plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0, 1, 2, 3, 4], schema, ranges)
     assert plain is None or set(plain.columns) < PLAIN
 

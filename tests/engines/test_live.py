@@ -164,10 +164,10 @@ def site(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
 
 def rows(site: Site, text: str, **options: object) -> list[tuple[object, ...]]:
     with query.run_query(text, site=site, maxrec=100_000, **options) as result:  # type: ignore[arg-type]
-        return [tuple(_near(value) for value in row.values()) for row in result.read_table().to_pylist()]
+        return [tuple(_round_value(value) for value in row.values()) for row in result.read_table().to_pylist()]
 
 
-def _near(value: object) -> object:
+def _round_value(value: object) -> object:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else str(value)
     return value

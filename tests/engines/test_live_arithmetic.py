@@ -57,7 +57,7 @@ SPECIAL = [
 ]
 
 
-def said(text: str) -> str:
+def write_live_sql(text: str) -> str:
     """Write an expression as a live table's query does."""
     writer = LiveSqlWriter(LivePostgresDialect(LiveTableWriter(PositionConditions(), {}, {}, "")), {}, frozenset())
     return inline_hven_functions(writer.write_expression(bind_expression(parse_expression(text), COLUMNS))).replace(
@@ -98,7 +98,7 @@ def connection() -> Iterator[psycopg.Connection]:
     ],
 )
 def test_values_are_those_of_our_functions(connection: psycopg.Connection, text: str, ours: str) -> None:
-    query = said(text)
+    query = write_live_sql(text)
     assert "hven_" not in query
     differing = connection.execute(
         f"SELECT x, y, {query}, {ours} FROM {SAME} WHERE ({query}) IS DISTINCT FROM ({ours})"
@@ -108,7 +108,7 @@ def test_values_are_those_of_our_functions(connection: psycopg.Connection, text:
 
 
 def test_powers_at_the_ends(connection: psycopg.Connection) -> None:
-    query = said("POWER(x, y)")
+    query = write_live_sql("POWER(x, y)")
     found = connection.execute(
         f"SELECT x, y, {query} FROM t WHERE x = '-infinity' AND y IN (0.5, -0.5, 3) OR x = 0 AND abs(y) = 'infinity'"
     ).fetchall()
@@ -130,7 +130,7 @@ def test_powers_at_the_ends(connection: psycopg.Connection) -> None:
     ],
 )
 def test_constants_are_computed_when_planned(connection: psycopg.Connection, text: str) -> None:
-    found = connection.execute(f"SELECT {said(text)} FROM t LIMIT 1").fetchone()
+    found = connection.execute(f"SELECT {write_live_sql(text)} FROM t LIMIT 1").fetchone()
     expected = {
         "POWER(0, -1)": math.inf,
         "POWER(10, 400)": math.inf,
@@ -154,7 +154,7 @@ def test_constants_are_computed_when_planned(connection: psycopg.Connection, tex
 )
 def test_times_of_numbers(connection: psycopg.Connection, text: str, value: float, expected: dt.datetime) -> None:
     found = connection.execute(
-        f"SELECT {said(text)} FROM (SELECT CAST(%s AS double precision) AS x) AS t", [value]
+        f"SELECT {write_live_sql(text)} FROM (SELECT CAST(%s AS double precision) AS x) AS t", [value]
     ).fetchone()
     assert found == (expected,)
 

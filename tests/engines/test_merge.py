@@ -100,7 +100,7 @@ def _row(draw, key):
     some = draw(st.integers(0, 2**20))  # one draw for most of it: hypothesis takes time for each
     rng = random.Random(some)
 
-    def of(*values):
+    def choose_value(*values):
         return None if rng.random() < 0.2 else rng.choice(values)
 
     given_ = rng.random() < 0.8
@@ -109,14 +109,14 @@ def _row(draw, key):
         "word": WORDS[key % len(WORDS)],
         "ra": rng.choice([0.0, 10.0, 10.001, 359.999, 123.0]) if given_ else None,
         "dec": rng.choice([-90.0, 0.0, 20.0, 90.0]) if given_ else None,
-        "x": of(0.0, -0.0, 1.5, -1.5, math.inf, -math.inf, 1e300),
-        "y": of(0.1, 2.5, -3.0),
+        "x": choose_value(0.0, -0.0, 1.5, -1.5, math.inf, -math.inf, 1e300),
+        "y": choose_value(0.1, 2.5, -3.0),
         "n": key // len(WORDS) % 11 - 5,
-        "seen": of(0, 10**12, 15 * 10**14, 16 * 10**14),
-        "flag": of(True, False),
-        "pair": of([1.0, 2.0], [math.nan, 0.0]),
-        "list": of([], [1], [1, 2, 3]),
-        "shape": of([10.0, 20.0, 0.5], [0.0, 89.0, 5.0], [200.0, -40.0, 100.0]),
+        "seen": choose_value(0, 10**12, 15 * 10**14, 16 * 10**14),
+        "flag": choose_value(True, False),
+        "pair": choose_value([1.0, 2.0], [math.nan, 0.0]),
+        "list": choose_value([], [1], [1, 2, 3]),
+        "shape": choose_value([10.0, 20.0, 0.5], [0.0, 89.0, 5.0], [200.0, -40.0, 100.0]),
     }
 
 
@@ -166,10 +166,10 @@ def test_a_merge_is_what_staging_all_rows_is(own, table, story):
         known |= {row["id"]: row for row in changes.to_pylist()}
         last = merge(own, table, last, changes, all_keys.select(names))
         wanted = pa.Table.from_pylist(list(known.values()), schema=PLAIN.arrow_schema)
-        same(own, table, last, stage_table(own, table, wanted))
+        check_same_snapshot(own, table, last, stage_table(own, table, wanted))
 
 
-def same(own, table, merged, anew) -> None:
+def check_same_snapshot(own, table, merged, anew) -> None:
     """See that two snapshots have the same rows in an order as it must be, and the same in indexes, statistics and coverage."""
     one, two = own.open_snapshot(merged), own.open_snapshot(anew)
     rows, wanted = everything(own, merged), everything(own, anew)
@@ -220,7 +220,7 @@ def same(own, table, merged, anew) -> None:
 # --- what is shared, and what is not ---------------------------------------------------------------------------------
 
 
-def linked(engine, snapshot) -> set[tuple[int, int]]:
+def list_linked_files(engine, snapshot) -> set[tuple[int, int]]:
     return set(engine.open_snapshot(snapshot).part_names_by_inode)
 
 
@@ -233,7 +233,7 @@ def test_parts_that_no_change_touches_are_shared(own):
     parts = len(base.parts)
     assert parts > 10
     # the first, one in the middle, and the last, to which is added
-    assert len(linked(own, base) & linked(own, merged)) == parts - 3
+    assert len(list_linked_files(own, base) & list_linked_files(own, merged)) == parts - 3
     own.remove_snapshot(base)
     assert everything(own, merged)["x"].to_pylist()[:6] == [0, *(np.arange(1, 5) / 7.0).tolist(), -1.0]
     names = [path for path in (own.directory / merged.path).iterdir() if path.name != ".lock"]
@@ -272,7 +272,7 @@ def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
     monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
-    same(
+    check_same_snapshot(
         own,
         STARS,
         merged,
@@ -282,14 +282,14 @@ def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
 
 
 def test_without_links_parts_are_copied(own, monkeypatch):
-    def refused(_self, _target):
+    def refuse_link(_self, _target):
         raise OSError(18, "Invalid cross-device link")
 
     rows = build_sky(2000)
     base = stage_table(own, STARS, rows)
-    monkeypatch.setattr(Path, "hardlink_to", refused)
+    monkeypatch.setattr(Path, "hardlink_to", refuse_link)
     merged = merge(own, STARS, base, rows.slice(0, 1))
-    assert not linked(own, base) & linked(own, merged)
+    assert not list_linked_files(own, base) & list_linked_files(own, merged)
     assert everything(own, merged).sort_by("id").equals(everything(own, base).sort_by("id"))
 
 
@@ -308,7 +308,7 @@ def test_a_snapshot_of_an_older_version_is_a_base(own, table):
     path.write_text(json.dumps(said))
     own._open_snapshots.clear()
     merged = merge(own, table, base, rows.slice(0, 5))
-    same(own, table, merged, stage_table(own, table, rows))
+    check_same_snapshot(own, table, merged, stage_table(own, table, rows))
     assert own.open_snapshot(merged).manifest.primary == table.primary
     if table.position is None and len(table.primary) == 1:
         with pytest.raises(StorageError, match="another order"):
@@ -345,7 +345,7 @@ def test_indexes_follow_the_descriptor(own):
     )
     merged = merge(own, other, base, rows.slice(10, 10))
     assert [files.column for files in own.open_snapshot(merged).manifest.keys] == ["id", "field", "note"]
-    same(own, other, merged, stage_table(own, other, rows))
+    check_same_snapshot(own, other, merged, stage_table(own, other, rows))
     assert len(run_query(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows[
         "note"
     ].to_pylist().count("a'b")
@@ -359,17 +359,17 @@ def test_numbers_of_distinct_values_stay_near_the_truth(own):
         primary=("id",),
     )
 
-    def of(first, count):
+    def build_rows(first, count):
         ids = np.arange(first, first + count)
         return pa.table(
             {"id": ids, "few": ids % 7, "many": pa.array([f"w{number // 2}" for number in ids.tolist()])},
             schema=table.arrow_schema,
         )
 
-    last = stage_table(own, table, of(0, 2000))
+    last = stage_table(own, table, build_rows(0, 2000))
     for turn in range(12):
         last = merge(
-            own, table, last, of(2000 + 100 * turn, 100), pa.table({"id": np.arange(turn * 50, turn * 50 + 50)})
+            own, table, last, build_rows(2000 + 100 * turn, 100), pa.table({"id": np.arange(turn * 50, turn * 50 + 50)})
         )
     facts = last.statistics
     assert last.rows == 2000 + 12 * 50
@@ -462,8 +462,8 @@ def test_what_snapshots_share_is_counted_once(own):
     assert measure_directory_bytes(own.directory) == alone
     # what it would take alone
     assert merged.bytes >= sum((own.directory / base.path / name).stat().st_size for name, _ in base.parts)
-    assert alone < both < alone + occupied_by_one(own, base) - sum(parts) / 2
+    assert alone < both < alone + measure_snapshot_bytes(own, base) - sum(parts) / 2
 
 
-def occupied_by_one(engine, snapshot) -> int:
+def measure_snapshot_bytes(engine, snapshot) -> int:
     return measure_directory_bytes(engine.directory / snapshot.path)

@@ -51,7 +51,7 @@ SOMETHING = [
 ]
 
 
-class Embedded:
+class EmbeddedEngine:
     """The embedded engine, which may be kept from computing."""
 
     def __init__(self, directory):
@@ -90,7 +90,7 @@ class Database:
         self._server.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="module", params=[Embedded, Database])
+@pytest.fixture(scope="module", params=[EmbeddedEngine, Database])
 def world(request, tmp_path_factory):
     """An engine, and a table that covers two places: one of them is hidden from some."""
     found = request.param(tmp_path_factory.mktemp("snapshots"))

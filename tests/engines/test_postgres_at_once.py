@@ -51,7 +51,7 @@ def patient(monkeypatch):
     monkeypatch.setattr(query_execution, "MAX_QUICK_SECONDS", 60.0)
 
 
-def waited(execution, seconds=60.0):
+def wait_for_answer(execution, seconds=60.0):
     """Wait as an event loop does: look, and wait until something shows; give the execution."""
     until = time.monotonic() + seconds
     while (
@@ -64,7 +64,7 @@ def waited(execution, seconds=60.0):
     return execution
 
 
-class Asked:
+class PlannedQuery:
     """One query with its plan, which may be run again and again."""
 
     def __init__(self, engine, snapshot, text):
@@ -79,14 +79,14 @@ class Asked:
 
 
 def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     assert not asked.plan.is_quick
     first = asked.rows()
     assert asked.plan.is_quick
     again = asked.run()
     assert not again.is_quick
     assert again.awaited_file_descriptor is not None
-    assert waited(again).is_quick
+    assert wait_for_answer(again).is_quick
     assert again.awaited_file_descriptor is None
     assert again.has_answer_arrived()
     assert [row for batch in again for row in batch.to_pylist()] == first
@@ -100,22 +100,22 @@ def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snaps
         for column in STARS_TABLE.columns
         if pa.types.is_primitive(column.type.arrow) or column.type.is_string
     )
-    kinds = Asked(engine, snapshot, f"SELECT {every} FROM sky.stars WHERE id < 40")
+    kinds = PlannedQuery(engine, snapshot, f"SELECT {every} FROM sky.stars WHERE id < 40")
     for asked in (
-        Asked(engine, snapshot, KEY),
-        Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40"),
+        PlannedQuery(engine, snapshot, KEY),
+        PlannedQuery(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40"),
         kinds,
     ):
         wanted = [tuple(row.values()) for row in asked.rows()]
         found = asked.run()
         assert found.read_small_answer() is None  # it has not come
-        rows = waited(found).read_small_answer()
+        rows = wait_for_answer(found).read_small_answer()
         assert rows == found.read_small_answer()
         assert (rows is None) == (asked.plan._plain_type_oids is None)
         assert rows is None or rows == wanted
         assert [tuple(row.values()) for batch in found for row in batch.to_pylist()] == wanted
         assert found.read_small_answer() is None  # it is used up
-    assert Asked(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40").plan._plain_type_oids == (
+    assert PlannedQuery(engine, snapshot, "SELECT id, ra, name FROM sky.stars WHERE id < 40").plan._plain_type_oids == (
         20,
         701,
         25,
@@ -123,9 +123,9 @@ def test_a_few_rows_come_without_arrow_as_often_as_they_are_wanted(engine, snaps
 
 
 def test_what_was_cancelled_gives_no_rows(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     asked.rows()
-    found = waited(asked.run())
+    found = wait_for_answer(asked.run())
     found.cancel()
     assert found.read_small_answer() is None
     with pytest.raises(OperationCancelledError):
@@ -133,7 +133,7 @@ def test_what_was_cancelled_gives_no_rows(engine, snapshot, patient):
 
 
 def test_answers_that_nobody_reads_give_their_connection_back(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     wanted = asked.rows()
     for _ in range(3):  # the pool has one connection
         asked.run().close()
@@ -141,27 +141,27 @@ def test_answers_that_nobody_reads_give_their_connection_back(engine, snapshot, 
 
 
 def test_many_rows_are_not_for_the_spot(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, MANY)
+    asked = PlannedQuery(engine, snapshot, MANY)
     wanted = asked.rows()
-    found = waited(asked.run())
+    found = wait_for_answer(asked.run())
     assert not found.is_quick
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     assert len(wanted) > query_execution.MAX_INLINE_ROWS
 
 
 def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, "SELECT id, ra * 2 AS x FROM sky.stars WHERE id = 17")
+    asked = PlannedQuery(engine, snapshot, "SELECT id, ra * 2 AS x FROM sky.stars WHERE id = 17")
     wanted = asked.rows()
-    again = waited(asked.run())
+    again = wait_for_answer(asked.run())
     assert again.is_quick
     assert [row for batch in again for row in batch.to_pylist()] == wanted
-    beyond = Asked(engine, snapshot, "SELECT id, 1e200 * id * 1e200 AS x FROM sky.stars WHERE id = 17")
+    beyond = PlannedQuery(engine, snapshot, "SELECT id, 1e200 * id * 1e200 AS x FROM sky.stars WHERE id = 17")
     for _ in range(2):
-        assert [row["x"] for batch in waited(beyond.run()) for row in batch.to_pylist()] == [float("inf")]
+        assert [row["x"] for batch in wait_for_answer(beyond.run()) for row in batch.to_pylist()] == [float("inf")]
 
 
 def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     wanted = asked.rows()
     with engine.query_pool.borrow_connection() as connection:
         pid = connection.info.backend_pid
@@ -176,7 +176,7 @@ def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
 
 
 def test_a_late_answer_is_cancelled_and_has_its_time_limit(engine, snapshot, machine, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     asked.rows()
     with psycopg.connect(machine.url) as other:
         other.execute(f'LOCK TABLE hven."{snapshot.path}"')
@@ -190,10 +190,12 @@ def test_a_late_answer_is_cancelled_and_has_its_time_limit(engine, snapshot, mac
 
 
 def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
-    asked = Asked(engine, snapshot, BROKEN.format(18))
+    asked = PlannedQuery(engine, snapshot, BROKEN.format(18))
     assert asked.rows() == [{"x": 18}]
-    failing = Asked(engine, snapshot, BROKEN.format("many"))
-    found = waited(asked.plan.execute(failing.bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits()))
+    failing = PlannedQuery(engine, snapshot, BROKEN.format("many"))
+    found = wait_for_answer(
+        asked.plan.execute(failing.bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
+    )
     assert not found.is_quick
     with pytest.raises(EvaluationError):
         list(found)
@@ -201,16 +203,16 @@ def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
 
 
 def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot, machine, patient):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     wanted = asked.rows()
     machine.stop()
     machine.start()
-    found = waited(asked.run())
+    found = wait_for_answer(asked.run())
     assert not found.is_quick
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     machine.stop()
     try:
-        gone = waited(asked.run())
+        gone = wait_for_answer(asked.run())
         assert not gone.is_quick
         with pytest.raises(StorageError):
             list(gone)
@@ -244,7 +246,7 @@ def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
 
 
 def test_to_look_never_waits(engine, snapshot, machine):
-    asked = Asked(engine, snapshot, KEY)
+    asked = PlannedQuery(engine, snapshot, KEY)
     asked.rows()
     with psycopg.connect(machine.url) as other:
         other.execute(f'LOCK TABLE hven."{snapshot.path}"')

@@ -49,7 +49,7 @@ def ask(engine, text, snapshot, limits=None):
     return [row for batch in execution for row in batch.to_pylist()]
 
 
-def said(call) -> str:
+def describe_error(call) -> str:
     with pytest.raises(HvenError) as caught:
         call()
     return f"{type(caught.value).__name__}: {caught.value} | {caught.value.remedy}"
@@ -66,7 +66,7 @@ def said(call) -> str:
 def test_a_server_that_cannot_be_reached_is_named(machine, tmp_path, change, words):
     url = psycopg.conninfo.make_conninfo(machine.url, **change)
     engine = postgres.open(tmp_path, memory=256 * 1024**2, url=url)  # opening asks for nothing
-    text = said(lambda: engine.stage_snapshot(STARS_TABLE, "a"))
+    text = describe_error(lambda: engine.stage_snapshot(STARS_TABLE, "a"))
     assert text.startswith("StorageError")
     assert all(word in text for word in words), text
     engine.close()
@@ -85,8 +85,8 @@ def test_a_restart_ends_queries_cleanly_and_the_pool_recovers(machine, engine):
     next(running)
     machine.stop()
     try:
-        assert said(lambda: list(running)).startswith("StorageError")
-        assert "went away or does not answer" in said(
+        assert describe_error(lambda: list(running)).startswith("StorageError")
+        assert "went away or does not answer" in describe_error(
             lambda: ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot)
         )
     finally:
@@ -159,7 +159,7 @@ def test_cancelling_takes_less_than_a_second(engine):
         StaticTableCatalogue([STARS_TABLE]),
     )
 
-    def once() -> float:
+    def measure_cancellation() -> float:
         execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         ended = []
 
@@ -176,13 +176,13 @@ def test_cancelling_takes_less_than_a_second(engine):
         reader.join(60)
         return ended[0] - told
 
-    assert_takes_less(once, 1)
+    assert_takes_less(measure_cancellation, 1)
 
 
 def test_a_relation_that_is_gone_is_said(engine):
     snapshot = write(engine)
     engine.remove_snapshot(snapshot)
-    assert "not in the database any more" in said(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
+    assert "not in the database any more" in describe_error(lambda: ask(engine, "SELECT id FROM sky.stars", snapshot))
     with pytest.raises(StorageError, match="not in the database"):
         list(engine.read_rows(snapshot))
 

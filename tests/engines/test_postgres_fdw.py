@@ -37,7 +37,7 @@ def rows(url, text):
         return connection.execute(text).fetchall()
 
 
-def guarded(machine):
+def require_guest_password(machine):
     """The role `guest` needs its password."""
     loaded = "SELECT pg_conf_load_time()"
     before = rows(machine.url, loaded)
@@ -61,7 +61,7 @@ def site(machines, tmp_path, monkeypatch):
         "INSERT INTO cubes SELECT n, n % 360, n % 90, 'cube ' || n, '2020-01-01Z'::timestamptz + n * interval '1 hour' FROM generate_series(1, 5000) AS n",
         'CREATE TABLE "Odd Name" (id int, "Mixed" numeric(8, 2))', 'INSERT INTO "Odd Name" VALUES (1, 2.5)',
         "CREATE TABLE secret (id int)", 'GRANT SELECT ON cubes, "Odd Name" TO guest')  # fmt: skip
-    guarded(theirs)
+    require_guest_password(theirs)
     monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(theirs.url, user="guest", password=SECRET))
     (tmp_path / "hven.toml").write_text(
         f'[postgres]\nurl = "{ours.url}"\nread_role = "reader"\n[[foreign]]\nname = "ops"\nurl = "$OPS_DB"\ntables = ["cubes", "Odd Name"]\n'

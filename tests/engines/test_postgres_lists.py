@@ -7,7 +7,7 @@ import json
 import pytest
 from engine_tables import STARS, build_sky, plan_query, run_query, run_with_and_without_indexes, sort_rows, stage_table
 from relations import Relations
-from test_postgres_roads import Judged
+from test_postgres_roads import JudgedPostgresEngine
 
 from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
@@ -26,7 +26,7 @@ def engine(tmp_path_factory):
         opened = postgres.open(
             directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
         )
-        yield Judged(opened, judge)
+        yield JudgedPostgresEngine(opened, judge)
         opened.close()
         judge.close()
 

@@ -54,7 +54,7 @@ def opening(database, directory, **more):
 
 
 @pytest.fixture
-def opened(database, tmp_path):
+def open_engine(database, tmp_path):
     made = []
 
     def begin(**more):
@@ -80,7 +80,7 @@ def sort_normalized_rows(table: pa.Table) -> list[str]:
     return sorted(map(repr, normalize_rows(table)))
 
 
-def stored(engine, snapshot, table=STARS) -> list[str]:
+def list_stored_rows(engine, snapshot, table=STARS) -> list[str]:
     return sort_normalized_rows(pa.Table.from_batches(list(engine.read_rows(snapshot)), table.arrow_schema))
 
 
@@ -89,7 +89,7 @@ def base_of(engine, snapshot) -> str | None:
     return None if share is None else share.base_table
 
 
-def left(engine) -> list[str]:
+def list_snapshot_tables(engine) -> list[str]:
     """Name all tables and views of snapshots, their indexes aside."""
     with engine.write_pool.borrow_connection() as connection:
         return [
@@ -127,7 +127,7 @@ class Story:
     def key(self, row):
         return tuple(row[name] for name in self.table.primary)
 
-    def changed(self, rng, size):
+    def draw_changes(self, rng, size):
         """Make up changes of the present state."""
         snapshot, known = self.kept[self.now]
         come = {}
@@ -143,7 +143,7 @@ class Story:
         return snapshot, pa.Table.from_pylist(list(come.values()), schema=self.table.arrow_schema), gone, after
 
     def merge(self, rng, size) -> None:
-        base, rows, gone, after = self.changed(rng, size)
+        base, rows, gone, after = self.draw_changes(rng, size)
         made = merge(
             self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
         )
@@ -155,7 +155,7 @@ class Story:
 
     def lose(self, rng, size) -> None:
         """Merge, and never publish it: what a crash leaves is swept."""
-        base, rows, gone, _ = self.changed(rng, size)
+        base, rows, gone, _ = self.draw_changes(rng, size)
         made = merge(
             self.engine, self.table, base, rows, [dict(zip(self.table.primary, key, strict=True)) for key in gone]
         )
@@ -163,7 +163,7 @@ class Story:
         assert made.path in self.engine.remove_leftovers({snapshot.path for snapshot, _ in self.kept})
 
     def abandon(self, rng, size) -> None:
-        base, rows, _, _ = self.changed(rng, size)
+        base, rows, _, _ = self.draw_changes(rng, size)
         begun = self.engine.stage_merge(self.table, f"m-{next(_count):05d}", base)
         for batch in rows.to_batches():
             begun.write(batch)
@@ -182,7 +182,7 @@ class Story:
 
     def check(self) -> None:
         for snapshot, known in self.kept:
-            assert stored(self.engine, snapshot, self.table) == sort_normalized_rows(
+            assert list_stored_rows(self.engine, snapshot, self.table) == sort_normalized_rows(
                 pa.Table.from_pylist(list(known.values()), schema=self.table.arrow_schema)
             )
         snapshot, known = self.kept[self.now]
@@ -199,7 +199,7 @@ class Story:
         """Nothing is there but what the snapshots need, and nothing when they are gone."""
         paths = {snapshot.path for snapshot, _ in self.kept}
         bases = {base_of(self.engine, snapshot) for snapshot, _ in self.kept} - {None}
-        assert {name for name in left(self.engine) if not name.startswith("p_")} == paths | bases
+        assert {name for name in list_snapshot_tables(self.engine) if not name.startswith("p_")} == paths | bases
         for base in bases:  # no row that no snapshot shows
             states = [share.state_number for share in map(self.share, self.kept) if share.base_table == base]
             seen = " OR ".join(f'("hven:born" <= {number} AND "hven:died" > {number})' for number in states)
@@ -209,7 +209,7 @@ class Story:
                 ).fetchone() == (0,)
         for snapshot, _ in self.kept:
             self.engine.remove_snapshot(snapshot)
-        assert left(self.engine) == []
+        assert list_snapshot_tables(self.engine) == []
 
     def share(self, pair):
         return self.engine._read_table_record(pair[0]).share or shared_tables.SharedTableState("", 0)
@@ -259,9 +259,9 @@ def test_any_story_leaves_every_snapshot_as_it_was(telling, table, turns, seed):
 
 
 @pytest.fixture
-def two(opened):
+def two(open_engine):
     """A snapshot that was staged, and the one that the first merge made."""
-    engine = opened()
+    engine = open_engine()
     rows = build_sky(4_000)
     base = stage_table(engine, STARS, rows)
     return engine, rows, base, merge(engine, STARS, base, rows.slice(0, 3))
@@ -284,10 +284,10 @@ def test_the_first_merge_copies_and_the_next_ones_do_not(two):
 
 
 @pytest.mark.parametrize("table", [STARS, YEARS, TEXTS], ids=["position", "partitions", "texts"])
-def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
+def test_a_table_that_is_followed_is_never_copied(open_engine, monkeypatch, table):
     """It is staged as one that snapshots share; in several runs, which are put in order."""
     monkeypatch.setattr(staging, "MAX_WAITING_BYTES", 60_000)
-    engine = opened()
+    engine = open_engine()
     rows = build_sky(3_000)
     if table is TEXTS:
         rows = rows.set_column(6, table.arrow_schema.field("name"), rows["name"].fill_null(""))
@@ -295,7 +295,7 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     for batch in rows.to_batches(max_chunksize=500):
         begun.write(batch)
     first = begun.finish()
-    assert stored(engine, first, table) == sort_normalized_rows(replace_nan_with_null(rows))
+    assert list_stored_rows(engine, first, table) == sort_normalized_rows(replace_nan_with_null(rows))
     assert first.bytes > 0
     if table is STARS:
         cells = [row for batch in engine.read_rows(first, ["ra", "dec"]) for row in batch.to_pylist()]
@@ -314,15 +314,15 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     assert base_of(engine, second) == base_of(engine, first) == f"b{first.path[1:]}"
     assert second.rows == 2_999
     engine.remove_snapshot(first)
-    assert stored(engine, second, table) == sort_normalized_rows(
+    assert list_stored_rows(engine, second, table) == sort_normalized_rows(
         replace_nan_with_null(rows.filter(pa.array([number != 50 for number in range(3_000)])))
     )
     engine.remove_snapshot(second)
-    assert left(engine) == []
+    assert list_snapshot_tables(engine) == []
     begun = engine.stage_snapshot(table, "left", expects_merges=True)
     begun.write(rows.to_batches()[0])
     begun.abandon()
-    assert left(engine) == []
+    assert list_snapshot_tables(engine) == []
 
 
 def test_only_what_changed_is_read_to_compare_two_states(two):
@@ -331,22 +331,22 @@ def test_only_what_changed_is_read_to_compare_two_states(two):
     second = merge(engine, STARS, first, changed, [{"id": key} for key in rows["id"].to_pylist()[30:37]])
     third = merge(engine, STARS, second, rows.slice(0, 5))
 
-    def apart(one, other):
+    def list_differing_ids(one, other):
         return [
             sorted(row["id"] for batch in side for row in batch.to_pylist())
             for side in engine.read_differing_rows(one, other, ["id"])
         ]
 
     edited, removed = (sorted(rows["id"].to_pylist()[begin:end]) for begin, end in ((0, 20), (30, 37)))
-    assert apart(first, second) == [sorted(edited + removed), edited]
-    assert apart(second, first) == [edited, sorted(edited + removed)]
-    assert apart(first, third) == [sorted(edited + removed), edited]
-    assert [len(side) for side in apart(base, third)] == [4_000, third.rows]
+    assert list_differing_ids(first, second) == [sorted(edited + removed), edited]
+    assert list_differing_ids(second, first) == [edited, sorted(edited + removed)]
+    assert list_differing_ids(first, third) == [sorted(edited + removed), edited]
+    assert [len(side) for side in list_differing_ids(base, third)] == [4_000, third.rows]
 
 
 @pytest.mark.parametrize("why", ["rolled back", "indexes", "many changes", "much is gone", "disorder", "partitions"])
-def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
-    engine = opened()
+def test_copied_anew_when_it_must_be(open_engine, monkeypatch, why):
+    engine = open_engine()
     table = YEARS if why == "partitions" else STARS
     rows = build_sky(4_000)
     first = merge(engine, table, stage_table(engine, table, rows), rows.slice(0, 3))
@@ -375,38 +375,38 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
         late = new.set_column(rows.schema.get_field_index("seen"), table.arrow_schema.field("seen"), late)
         last = merge(engine, table, first, late)
         assert base_of(engine, last) == base_of(engine, first)
-        assert not any(name.endswith("2060_01") for name in left(engine))
+        assert not any(name.endswith("2060_01") for name in list_snapshot_tables(engine))
     new = merge(engine, table, last, changes, gone)
     assert base_of(engine, new) not in {None, base_of(engine, first)}
     if why == "indexes":
         assert len(run_query(engine, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": new}, (table,)))
     if why == "partitions":
-        assert any(name.endswith("2060_01") for name in left(engine))
+        assert any(name.endswith("2060_01") for name in list_snapshot_tables(engine))
     wanted = {row["id"]: row for row in rows.to_pylist()}
     wanted |= {row["id"]: row for row in ([*late.to_pylist()] if why == "partitions" else []) + changes.to_pylist()}
-    assert stored(engine, new, table) == sort_normalized_rows(
+    assert list_stored_rows(engine, new, table) == sort_normalized_rows(
         replace_nan_with_null(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow_schema))
     )
 
 
-def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
+def test_after_many_changes_the_table_is_looked_after(two, open_engine, monkeypatch):
     engine, rows, _, first = two
     last = merge(engine, STARS, first, rows.slice(0, 50))
     engine.close()  # a session that ends tells the server what it changed
-    engine = opened(schema=engine.schema)
+    engine = open_engine(schema=engine.schema)
     here = f'{engine.schema}."{base_of(engine, first)}"'
 
-    def one(text):
+    def fetch_value(text):
         with engine.write_pool.borrow_connection() as connection:
             return connection.execute(text, [here]).fetchone()[0]
 
     counts = "SELECT n_mod_since_analyze FROM pg_stat_all_tables WHERE relid = $1::regclass"
-    wait_until(lambda: one(counts) >= 50)
-    before = one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass")
+    wait_until(lambda: fetch_value(counts) >= 50)
+    before = fetch_value("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass")
     monkeypatch.setattr(snapshot_merging, "MIN_STALE_ROWS", 10)
     monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_STALE_ROW", 1_000)
     merge(engine, STARS, last, rows.slice(0, 2))
-    wait_until(lambda: one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
+    wait_until(lambda: fetch_value("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
 
 
 def test_a_foreign_hand_in_the_table_is_noticed(two):
@@ -416,18 +416,18 @@ def test_a_foreign_hand_in_the_table_is_noticed(two):
             f'UPDATE {engine.schema}."{base_of(engine, first)}" SET "hven:died" = 2 WHERE id = $1',
             [rows["id"][0].as_py()],
         )
-    there = left(engine)
+    there = list_snapshot_tables(engine)
     with pytest.raises(StorageError, match=r"0 rows of the table .* go, and the snapshot .* has 1"):
         merge(engine, STARS, first, rows.slice(0, 1))
-    assert left(engine) == there
+    assert list_snapshot_tables(engine) == there
 
 
 # --- readers ------------------------------------------------------------------------------------------------------------------
 
 
-def test_readers_see_one_state_whatever_is_merged(opened):
+def test_readers_see_one_state_whatever_is_merged(open_engine):
     """Two readers ask all snapshots there are, all the time; each answer is that snapshot's."""
-    engine = opened()
+    engine = open_engine()
     rows = build_sky(2_000)
     count = rows.num_rows
     table = STARS
@@ -525,11 +525,11 @@ def test_nobody_waits(two, database, monkeypatch):
     assert made[0].rows == 3_999
 
 
-def test_readers_need_no_right_to_the_shared_table(opened, database):
+def test_readers_need_no_right_to_the_shared_table(open_engine, database):
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP ROLE IF EXISTS merge_reader")
         connection.execute("CREATE ROLE merge_reader")
-    engine = opened(role="merge_reader")
+    engine = open_engine(role="merge_reader")
     rows = build_sky(500)
     first = merge(engine, STARS, stage_table(engine, STARS, rows), rows.slice(0, 3))
     second = merge(engine, STARS, first, rows.slice(0, 3))
@@ -547,8 +547,8 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
 
 @pytest.mark.parametrize("position", ["pgsphere", "healpix"])
 @pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "partitions"])
-def test_indexes_serve_through_the_view(opened, position, table):
-    engine = opened(position=position)
+def test_indexes_serve_through_the_view(open_engine, position, table):
+    engine = open_engine(position=position)
     rows = build_sky(13_000)
     last = merge(engine, table, stage_table(engine, table, rows), rows.slice(0, 3))
     last = merge(engine, table, last, rows.slice(100, 200))
@@ -603,7 +603,7 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
         )
     heir = opening(database, tmp_path, schema="adopted", site="heir")
     heir.remove_leftovers(set())
-    assert left(heir) == []
+    assert list_snapshot_tables(heir) == []
     heir.close()
 
 
@@ -637,7 +637,7 @@ WHERE = {
 def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
     engine, rows, base, first = two
     kept = base if "cop" in where and "committed" not in where else first
-    before, there = stored(engine, kept), left(engine)
+    before, there = list_stored_rows(engine, kept), list_snapshot_tables(engine)
     code = textwrap.dedent(
         f"""
         import os, signal, sys
@@ -669,8 +669,8 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
         wait_until(lambda: set(connection.execute(sessions, [build_application_name(engine.schema, "")])) <= set(mine))
     engine.remove_leftovers({base.path, first.path})
-    assert left(engine) == there
-    assert stored(engine, kept) == before
+    assert list_snapshot_tables(engine) == there
+    assert list_stored_rows(engine, kept) == before
     again = merge(engine, STARS, first, rows.slice(0, 3))
     assert base_of(engine, again) == base_of(engine, first)
 
@@ -703,14 +703,14 @@ def test_a_coverage_is_revised_to_what_a_look_at_all_rows_finds(before, come, go
 
 
 @pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "cut"])
-def test_a_sample_has_rows_of_its_own_state_alone(opened, table):
-    engine = opened()
+def test_a_sample_has_rows_of_its_own_state_alone(open_engine, table):
+    engine = open_engine()
     rows = build_sky(3_000, seed=9)
     first = stage_table(engine, table, rows)
     keys = [{"id": one} for one in rows.column("id").to_pylist()[:1_500]]
     second = merge(engine, table, first, rows.slice(0, 10), keys)
     assert engine._read_table_record(second).share is not None
-    known = {snapshot.path: set(stored(engine, snapshot, table)) for snapshot in (first, second)}
+    known = {snapshot.path: set(list_stored_rows(engine, snapshot, table)) for snapshot in (first, second)}
     for snapshot in (first, second):
         some = engine.sample_rows(snapshot, snapshot.rows // 2, [column.name for column in table.columns])
         found = sort_normalized_rows(some.rows.cast(table.arrow_schema))

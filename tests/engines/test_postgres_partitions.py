@@ -20,7 +20,7 @@ from engine_tables import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relations import Relations
-from test_postgres_roads import Judged
+from test_postgres_roads import JudgedPostgresEngine
 
 from hven.engines import MemoryRelation, duckdb, postgres
 from hven.engines.postgres import partitions
@@ -51,7 +51,7 @@ def engine(request, database, tmp_path_factory):
     opened = postgres.open(
         directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
     )
-    yield Judged(opened, judge)
+    yield JudgedPostgresEngine(opened, judge)
     opened.close()
     judge.close()
 
@@ -67,21 +67,21 @@ def odd_times(rows: pa.Table) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole_sky():
     return odd_times(build_sky(13_000))
 
 
 @pytest.fixture(scope="module")
-def years(engine, whole):
+def years(engine, whole_sky):
     return Relations(
-        {"sky.stars": stage_table(engine, YEARS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
+        {"sky.stars": stage_table(engine, YEARS, whole_sky), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
     )
 
 
 @pytest.fixture(scope="module")
-def cells(engine, whole):
+def cells(engine, whole_sky):
     return Relations(
-        {"sky.stars": stage_table(engine, CELLS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
+        {"sky.stars": stage_table(engine, CELLS, whole_sky), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
     )
 
 
@@ -133,7 +133,7 @@ def read(found) -> tuple[set[str], set[str]]:
     return names, {node["Index Name"] for node in run if "Index Name" in node}
 
 
-def explained(engine, text: str, relations, table: Table, how: str) -> tuple[set[str], set[str]]:
+def explain_query(engine, text: str, relations, table: Table, how: str) -> tuple[set[str], set[str]]:
     """Run a query's own SQL as it would be run: streamed, or prepared with one plan for these values or one for all."""
     bound, made = plan_query(engine.engine, text, (table, CIRCLES))
     work = made._build_parameterized_query(bound.literal_values, relations)
@@ -172,7 +172,7 @@ HOW = ["force_custom_plan", "force_generic_plan", "streamed"]
     ],
 )
 def test_a_time_reads_its_partitions_alone(engine, years, condition, wanted, how):
-    names, _ = explained(engine, f"SELECT id FROM sky.stars WHERE {condition}", years, YEARS, how)
+    names, _ = explain_query(engine, f"SELECT id FROM sky.stars WHERE {condition}", years, YEARS, how)
     found = {name.split("_", 4)[4] for name in names}
     # the default partition has what no calendar has: it may be asked about any open end
     assert found <= wanted | {"rest"}
@@ -187,7 +187,7 @@ def test_a_cone_reads_the_partitions_of_its_cells_alone(engine, cells, how):
 
     for lon, lat, radius in ((10, 20, 0.02), (0, 0, 5), (45, 89, 0.5), (222, -41.8, 3)):
         text = f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({lon}, {lat}, {radius}))"
-        names, _ = explained(engine, text, cells, CELLS, how)
+        names, _ = explain_query(engine, text, cells, CELLS, how)
         allowed, *_ = nested.cone_search(
             Longitude(lon, u.deg), Latitude(lat, u.deg), radius * u.deg, depth=1, flat=True
         )
@@ -198,11 +198,11 @@ def test_a_cone_reads_the_partitions_of_its_cells_alone(engine, cells, how):
 
 def test_a_join_by_time_reads_the_partitions_that_it_meets(engine, years):
     text = "SELECT s.id FROM sky.stars AS s WHERE s.seen = (SELECT MAX(r.seen) FROM sky.stars AS r WHERE r.seen < CAST('1980-02-01' AS TIMESTAMP) AND r.seen > CAST('1980-01-01' AS TIMESTAMP))"
-    names, _ = explained(engine, text, years, YEARS, "force_generic_plan")
+    names, _ = explain_query(engine, text, years, YEARS, "force_generic_plan")
     assert {name.split("_", 4)[4] for name in names} <= {"1980_01", "rest"}
 
 
-def test_rows_lie_in_their_partitions(engine, years, whole):
+def test_rows_lie_in_their_partitions(engine, years, whole_sky):
     path = years["sky.stars"].path
     with connection(engine) as con:
         found = dict(
@@ -215,17 +215,17 @@ def test_rows_lie_in_their_partitions(engine, years, whole):
         partitions_ = con.execute(
             "SELECT count(*) FROM pg_inherits WHERE inhparent = $1::regclass", [f'{engine.engine.schema}."{path}"']
         ).fetchone()[0]
-    seen = whole.column("seen").combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    seen = whole_sky.column("seen").combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
     assert found[next(name for name in found if name.rstrip('"').endswith("_rest"))] == int(np.isnan(seen).sum()) + 2
     assert found[next(name for name in found if name.rstrip('"').endswith("_1969_01"))] == 1
-    assert sum(found.values()) == whole.num_rows
+    assert sum(found.values()) == whole_sky.num_rows
     assert partitions_ == len(found)
     assert indexes % partitions_ == 0
     assert indexes // partitions_ >= 8
 
 
 def test_an_index_of_several_columns_is_used(engine, years):
-    _, indexes = explained(
+    _, indexes = explain_query(
         engine, "SELECT id FROM sky.stars WHERE field = 7 AND name = 'alpha Cen'", years, YEARS, "force_generic_plan"
     )
     assert any("field_name" in name for name in indexes)
@@ -243,15 +243,15 @@ def test_keys_stay_unique_over_all_partitions(engine):
     assert left == []
 
 
-def test_a_partitioned_table_is_swept_whole_and_dropped_whole(engine, whole):
-    path = stage_table(engine.engine, YEARS.copy_with(name="crashed"), whole).path
+def test_a_partitioned_table_is_swept_whole_and_dropped_whole(engine, whole_sky):
+    path = stage_table(engine.engine, YEARS.copy_with(name="crashed"), whole_sky).path
     engine.engine._release_table_name(path)
     known = {name for (name,) in _tables(engine) if name != path}
     assert engine.engine.remove_leftovers(known) == [path]
     assert not [name for (name,) in _tables(engine, "%crashed%")]
-    snapshot = stage_table(engine.engine, CELLS.copy_with(name="gone"), whole)
-    assert sum(batch.num_rows for batch in engine.engine.read_rows(snapshot)) == whole.num_rows
-    assert snapshot.bytes > whole.num_rows * 50
+    snapshot = stage_table(engine.engine, CELLS.copy_with(name="gone"), whole_sky)
+    assert sum(batch.num_rows for batch in engine.engine.read_rows(snapshot)) == whole_sky.num_rows
+    assert snapshot.bytes > whole_sky.num_rows * 50
     engine.engine.remove_snapshot(snapshot)
     assert not [name for (name,) in _tables(engine, "%gone%")]
 
@@ -265,9 +265,9 @@ def _tables(engine, like="%"):
         ).fetchall()
 
 
-def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypatch):
+def test_runs_that_come_one_after_the_other_are_ordered(engine, whole_sky, monkeypatch):
     monkeypatch.setattr("hven.engines.postgres.staging.MAX_WAITING_BYTES", 300_000)
-    snapshot = stage_table(engine.engine, YEARS.copy_with(name="runs"), whole)
+    snapshot = stage_table(engine.engine, YEARS.copy_with(name="runs"), whole_sky)
     with connection(engine) as con:
         for piece in [name for (name,) in _tables(engine, "p%runs%")][:5]:
             found = [
@@ -276,13 +276,13 @@ def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypat
             known = [cell for cell in found if cell is not None]
             assert known == sorted(known)
             assert found[len(known) :] == [None] * (len(found) - len(known))
-    assert snapshot.rows == whole.num_rows
+    assert snapshot.rows == whole_sky.num_rows
 
 
-def test_too_many_partitions_are_refused_with_the_remedy(engine, whole):
+def test_too_many_partitions_are_refused_with_the_remedy(engine, whole_sky):
     table = STARS.copy_with(name="many", partition=PartitionScheme(by="time", column="seen", every="1 h"))
     with pytest.raises(DataError, match="more than 400 partitions by seen") as caught:
-        stage_table(engine.engine, table, whole)
+        stage_table(engine.engine, table, whole_sky)
     assert "longer time" in caught.value.remedy
     assert not _tables(engine, "%many%")
 
@@ -332,11 +332,11 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
         assert len(word) <= 14
 
 
-def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
+def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole_sky):
     engine = duckdb.open(tmp_path, memory=256 * 1024**2, threads=1)
     relations = {
         "sky.stars": stage_table(
-            engine, YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns)), whole
+            engine, YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns)), whole_sky
         )
     }
     table = YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns))
@@ -358,7 +358,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         columns=(Column(name="t", type=TIMESTAMP), Column(name="n", type=INT32)),
         partition=PartitionScheme(by="time", column="t"),
     )
-    rows = pa.table({"t": whole.column("seen"), "n": pa.array(np.arange(whole.num_rows), pa.int32())})
+    rows = pa.table({"t": whole_sky.column("seen"), "n": pa.array(np.arange(whole_sky.num_rows), pa.int32())})
     stored = pa.Table.from_batches(engine.read_rows(stage_table(engine, flat, rows)))
     found = (
         [value for value in stored.column("t").to_pylist() if value is not None]
@@ -370,7 +370,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
 
 
 @pytest.mark.parametrize("table", [YEARS, CELLS], ids=["time", "healpix"])
-def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(engine, whole, table):
+def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(engine, whole_sky, table):
     def rows_in(snapshot):
         path = engine.engine._read_table_record(snapshot).find_table_name(snapshot)
         with engine.engine.write_pool.borrow_connection() as connection:
@@ -386,8 +386,8 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
             }
 
     postgres_ = engine.engine
-    base = stage_table(postgres_, table, whole)
-    changes = pa.concat_tables([whole.slice(40, 60), build_sky(300, seed=9).slice(0, 100)])
+    base = stage_table(postgres_, table, whole_sky)
+    changes = pa.concat_tables([whole_sky.slice(40, 60), build_sky(300, seed=9).slice(0, 100)])
     at = changes.schema.get_field_index("id")
     ids = [*changes["id"].to_pylist()[:60], *range(10**6, 10**6 + 100)]
     later = pa.array([None if number % 9 == 0 else 2 * 10**15 + number for number in range(160)], pa.int64()).cast(
@@ -395,13 +395,13 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
     )
     changes = changes.set_column(at, changes.schema.field(at), pa.array(ids, pa.int64()))
     changes = changes.set_column(changes.schema.get_field_index("seen"), "seen", later).cast(table.arrow_schema)
-    gone = pa.table({"id": whole["id"].slice(500, 300)})
+    gone = pa.table({"id": whole_sky["id"].slice(500, 300)})
     staging = postgres_.stage_merge(table, f"merged-{table.partition.by}", base, gone)
     for batch in changes.to_batches():
         staging.write(batch)
     merged = staging.finish()
-    keep = [number not in {*ids, *gone["id"].to_pylist()} for number in whole["id"].to_pylist()]
-    anew = stage_table(postgres_, table, pa.concat_tables([whole.filter(pa.array(keep)), changes]))
+    keep = [number not in {*ids, *gone["id"].to_pylist()} for number in whole_sky["id"].to_pylist()]
+    anew = stage_table(postgres_, table, pa.concat_tables([whole_sky.filter(pa.array(keep)), changes]))
     assert merged.rows == anew.rows
     found, wanted = rows_in(merged), rows_in(anew)
     assert {name: count for name, count in found.items() if count or name in wanted} == wanted

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from engine_tables import plan_query, run_with_and_without_indexes, sort_rows, stage_table
 from relations import Relations
-from test_postgres_roads import Judged
+from test_postgres_roads import JudgedPostgresEngine
 
 from hven.engines import ExecutionLimits, duckdb, postgres
 from hven.engines.postgres import query_execution
@@ -41,7 +41,7 @@ def engine(tmp_path_factory):
         opened = postgres.open(
             directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"
         )
-        yield Judged(opened, judge)
+        yield JudgedPostgresEngine(opened, judge)
         opened.close()
         judge.close()
 
@@ -105,12 +105,12 @@ def test_a_limit_of_time_holds_for_both_ways(engine, relations):
 
 
 def test_only_arithmetic_is_watched(engine):
-    def watched(text):
+    def has_range_fallback(text):
         return plan_query(engine, text, (FLUX,))[1]._range_fallback is not None
 
-    assert not watched(
+    assert not has_range_fallback(
         "SELECT id, x FROM sky.stars WHERE x > 3 AND id + 1 > 5 AND DISTANCE(POINT(x, y), POINT(3, 4)) < 0.1"
     )
-    assert not watched("SELECT COUNT(*) AS n, MAX(x) AS m FROM sky.stars")
-    assert watched("SELECT x - y AS d FROM sky.stars")
+    assert not has_range_fallback("SELECT COUNT(*) AS n, MAX(x) AS m FROM sky.stars")
+    assert has_range_fallback("SELECT x - y AS d FROM sky.stars")
     assert not can_overflow(())

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from engine_tables import STARS, build_sky, stage_table
-from test_reach import POLICY, QUERIES, answer, unordered
+from test_reach import POLICY, QUERIES, answer, sort_rows
 from test_regions import FIELDS, RINGS, TEXTS
 
 from hven.adql import bind_query, parse_condition, parse_query
@@ -49,17 +49,18 @@ def stars(engine):
     rows = build_sky(2_500)
     every = {"sky.stars": stage_table(engine, STARS, rows)}
     return every, {
-        policy: {"sky.stars": stage_table(engine, STARS, seen(engine, rows, policy))} for policy in (POLICY, MORE)
+        policy: {"sky.stars": stage_table(engine, STARS, filter_by_policy(engine, rows, policy))}
+        for policy in (POLICY, MORE)
     }
 
 
-def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
+def filter_by_policy(engine, rows: pa.Table, policy: str) -> pa.Table:
     there = {"sky.stars": stage_table(engine, STARS, rows)}
     kept = run_planned_query(engine, STARS, f"SELECT id FROM sky.stars WHERE {policy}", there)
     return rows.filter(pc.is_in(rows["id"], value_set=kept.column(0).combine_chunks()))
 
 
-def planned(engine, table: Table, text: str, policy: str = ""):
+def plan_query_under_policy(engine, table: Table, text: str, policy: str = ""):
     bound = bind_query(parse_query(text), StaticTableCatalogue([table]))
     if policy:
         where = remove_literal_slots(bind_condition(parse_condition(policy), table.columns))
@@ -71,23 +72,25 @@ def planned(engine, table: Table, text: str, policy: str = ""):
 
 
 def run_planned_query(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
-    plan, bound = planned(engine, table, text, policy)
+    plan, bound = plan_query_under_policy(engine, table, text, policy)
     return answer(plan, bound, relations)
 
 
-def sent(
+def get_prepared_sql(
     engine, relations, policy: str, text: str = "SELECT id FROM sky.stars WHERE mag > 3", table: Table = STARS
 ) -> str:
-    plan, bound = planned(engine, table, text, policy)
+    plan, bound = plan_query_under_policy(engine, table, text, policy)
     return plan._build_parameterized_query(bound.literal_values, relations).prepared_sql
 
 
-def copied(engine, relations, *policies: str, table: Table = STARS) -> list[str]:
+def wait_for_copies(engine, relations, *policies: str, table: Table = STARS) -> list[str]:
     """Ask until the copies are there; return their SQL."""
     found = []
     for policy in policies:
         deadline = time.monotonic() + 60
-        while "r_" not in (text := sent(engine, relations, policy, f"SELECT * FROM {table.qualified_name}", table)):
+        while "r_" not in (
+            text := get_prepared_sql(engine, relations, policy, f"SELECT * FROM {table.qualified_name}", table)
+        ):
             assert time.monotonic() < deadline, text
             time.sleep(0.02)
         found.append(text)
@@ -121,11 +124,11 @@ def test_each_road_answers_as_the_rows_alone(engine, stars, road: str) -> None:
     every, alone = stars
     policy = MORE if road == "copied" else POLICY
     if road == "copied":
-        copied(engine, every, POLICY, MORE)
-    text = sent(engine, every, policy)
+        wait_for_copies(engine, every, POLICY, MORE)
+    text = get_prepared_sql(engine, every, policy)
     assert ("r_" in text, "OFFSET 0" in text) == (road == "copied", road == "copying")
     for query in QUERIES[:: 1 if road == "copied" else 2]:
-        assert unordered(run_planned_query(engine, STARS, query, every, policy)) == unordered(
+        assert sort_rows(run_planned_query(engine, STARS, query, every, policy)) == sort_rows(
             run_planned_query(engine, STARS, query, alone[policy])
         ), query
 
@@ -134,10 +137,10 @@ def test_each_road_answers_as_the_rows_alone(engine, stars, road: str) -> None:
 def test_positions_are_found_in_copies(machine, engine, stars, tmp_path, mode: str) -> None:
     other = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=4, position=mode)
     other.accessible_copies.min_rows = 0
-    copied(other, stars[0], POLICY, MORE)
+    wait_for_copies(other, stars[0], POLICY, MORE)
     for query in (one for one in QUERIES if "CIRCLE" in one or "a.id < b.id" in one):
         wanted = run_planned_query(engine, STARS, query, stars[1][MORE])
-        assert unordered(run_planned_query(other, STARS, query, stars[0], MORE)) == unordered(wanted), query
+        assert sort_rows(run_planned_query(other, STARS, query, stars[0], MORE)) == sort_rows(wanted), query
     other.close()
 
 
@@ -147,32 +150,32 @@ def test_policies_at_random(engine, stars) -> None:
     for number in range(6):
         one, two, three = (chance.choice(["", "NOT "]) + f"({atom})" for atom in chance.sample(ATOMS, 3))
         policy = f"{one} {chance.choice(['OR', 'AND'])} ({two} OR {three})"
-        copied_or_all(engine, stars[0], policy)
+        check_copy_or_all(engine, stars[0], policy)
         for query in ("SELECT * FROM sky.stars", "SELECT TOP 9 id FROM sky.stars WHERE mag > 9 ORDER BY id"):
             with_where = (
                 query.replace("WHERE", f"WHERE ({policy}) AND") if "WHERE" in query else f"{query} WHERE {policy}"
             )
             wanted = run_planned_query(engine, STARS, with_where, stars[0])
-            assert unordered(run_planned_query(engine, STARS, query, stars[0], policy)) == unordered(wanted), (
+            assert sort_rows(run_planned_query(engine, STARS, query, stars[0], policy)) == sort_rows(wanted), (
                 number,
                 policy,
             )
 
 
-def copied_or_all(engine, relations, policy: str) -> None:
-    sent(engine, relations, policy)
+def check_copy_or_all(engine, relations, policy: str) -> None:
+    get_prepared_sql(engine, relations, policy)
     settle(engine)
-    text = sent(engine, relations, policy)
+    text = get_prepared_sql(engine, relations, policy)
     assert "OFFSET 0" not in text
     assert "t0" not in text
 
 
 def test_what_more_is_seen_lies_beside(machine, engine, stars) -> None:
-    copied(engine, stars[0], POLICY)
-    (text,) = copied(engine, stars[0], MORE)
+    wait_for_copies(engine, stars[0], POLICY)
+    (text,) = wait_for_copies(engine, stars[0], MORE)
     assert text.count("r_") == 2
-    copied_or_all(engine, stars[0], "id >= 0")
-    copied_or_all(engine, stars[0], "id < 0")
+    check_copy_or_all(engine, stars[0], "id >= 0")
+    check_copy_or_all(engine, stars[0], "id < 0")
     assert run_planned_query(engine, STARS, "SELECT * FROM sky.stars", stars[0], "id < 0").num_rows == 0
     found = {name: one for name, one in tables(machine).items() if one[2] == stars[0]["sky.stars"].path}
     bases = {base for base, _, _ in found.values() if base}
@@ -185,39 +188,39 @@ def test_regions_are_found_in_copies(engine) -> None:
     rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow)}).cast(FIELDS.arrow_schema)  # fmt: skip
     every = {"sky.fields": stage_table(engine, FIELDS, rows)}
     alone = {"sky.fields": stage_table(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
-    copied(engine, every, "id >= 40", table=FIELDS)
+    wait_for_copies(engine, every, "id >= 40", table=FIELDS)
     for column in ("s_region", "ring"):
         for shape in ("CIRCLE(10, 0, 20)", "POINT(100, -20)"):
             text = f"SELECT id FROM sky.fields WHERE INTERSECTS({shape}, {column}) = 1"
-            assert unordered(run_planned_query(engine, FIELDS, text, every, "id >= 40")) == unordered(
+            assert sort_rows(run_planned_query(engine, FIELDS, text, every, "id >= 40")) == sort_rows(
                 run_planned_query(engine, FIELDS, text, alone)
             )
 
 
 def test_a_copy_that_is_gone_is_made_again(machine, engine, stars) -> None:
     wanted = run_planned_query(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[1][MORE])
-    copied(engine, stars[0], MORE)
+    wait_for_copies(engine, stars[0], MORE)
     before = tables(machine)
     with psycopg.connect(machine.url, autocommit=True) as connection:  # as another process of the site would
         for name in before:
             connection.execute(f'DROP TABLE IF EXISTS hven."{name}"')
         connection.execute("DELETE FROM hven.reaches")
     for _ in range(3):
-        assert unordered(
+        assert sort_rows(
             run_planned_query(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[0], MORE)
-        ) == unordered(wanted)
-    copied(engine, stars[0], MORE)
+        ) == sort_rows(wanted)
+    wait_for_copies(engine, stars[0], MORE)
     assert tables(machine)
 
 
 def test_copies_go_with_their_snapshot_and_when_nobody_reads_them(machine, engine) -> None:
     every = {"sky.stars": stage_table(engine, STARS, build_sky(500))}
     path = every["sky.stars"].path
-    copied(engine, every, "id < 900", "id < 960")
+    wait_for_copies(engine, every, "id < 900", "id < 960")
     assert sum(one[2] == path for one in tables(machine).values()) == 2
     with psycopg.connect(machine.url, autocommit=True) as connection:
         connection.execute("UPDATE hven.reaches SET used = used - interval '2 hours' WHERE path = %s", [path])
-    copied(engine, every, "id < 30")
+    wait_for_copies(engine, every, "id < 30")
     assert sorted(rows for _, rows, there in tables(machine).values() if there == path) == [
         10,
         300,
@@ -236,13 +239,13 @@ def test_what_cannot_be_copied_is_tried_in_each_query(engine, stars, monkeypatch
     text = "SELECT id FROM sky.stars WHERE id < 300"
     monkeypatch.setattr(engine.accessible_copies, "max_bytes", 10)
     for policy, rows in ((f"id < 150 AND {POLICY} AND id >= 0", None), ("id < 30 OR CAST(note AS INTEGER) = 3", 10)):
-        sent(engine, stars[0], policy)
+        get_prepared_sql(engine, stars[0], policy)
         settle(engine)
-        assert "r_" not in sent(engine, stars[0], policy)
-        assert "OFFSET" not in sent(engine, stars[0], policy)
+        assert "r_" not in get_prepared_sql(engine, stars[0], policy)
+        assert "OFFSET" not in get_prepared_sql(engine, stars[0], policy)
         if rows is None:
             wanted = run_planned_query(engine, STARS, f"{text} AND {policy}", stars[0])
-            assert unordered(run_planned_query(engine, STARS, text, stars[0], policy)) == unordered(wanted)
+            assert sort_rows(run_planned_query(engine, STARS, text, stars[0], policy)) == sort_rows(wanted)
     assert "is not copied" in caplog.text
 
 
@@ -253,7 +256,7 @@ def test_another_moment_is_another_copy(engine, stars) -> None:
         text = "SELECT COUNT(*) AS n, MAX(seen) AS latest FROM sky.stars"
         wanted = run_planned_query(engine, STARS, f"{text} WHERE {policy}", stars[0])
         assert run_planned_query(engine, STARS, text, stars[0], policy) == wanted
-        copied(engine, stars[0], policy)
+        wait_for_copies(engine, stars[0], policy)
         assert run_planned_query(engine, STARS, text, stars[0], policy) == wanted
 
 
@@ -273,8 +276,8 @@ def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    copied(engine, every, POLICY)
-    copied(other, every, POLICY)
+    wait_for_copies(engine, every, POLICY)
+    wait_for_copies(other, every, POLICY)
     assert len(found) == 120
     assert all(one == wanted for one in found)
     assert sum(path == every["sky.stars"].path for _, _, path in tables(machine).values()) == 1
@@ -289,8 +292,8 @@ def test_merged_snapshots_are_copied_as_they_were(engine) -> None:
     merged = staging.finish()
     for snapshot in (base, merged):
         every = {"sky.stars": snapshot}
-        copied(engine, every, POLICY)
+        wait_for_copies(engine, every, POLICY)
         wanted = run_planned_query(engine, STARS, f"SELECT * FROM sky.stars WHERE {POLICY}", every)
-        assert unordered(run_planned_query(engine, STARS, "SELECT * FROM sky.stars", every, POLICY)) == unordered(
+        assert sort_rows(run_planned_query(engine, STARS, "SELECT * FROM sky.stars", every, POLICY)) == sort_rows(
             wanted
         )

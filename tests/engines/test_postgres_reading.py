@@ -27,7 +27,7 @@ def machine():
 
 
 @pytest.fixture(params=["main thread", "other thread"])
-def asked(request, machine):
+def database_session(request, machine):
     """Give a session and its `fetched`, called where the parameter says: the two wait in different ways."""
     session = DatabaseConnector(machine.url, schema="hven", search_path="pg_catalog").open_psycopg_connection()
     with ThreadPoolExecutor(1) as pool:
@@ -41,23 +41,23 @@ def asked(request, machine):
     session.close()
 
 
-def test_values_are_those_of_a_cursor(asked):
-    session, call = asked
+def test_values_are_those_of_a_cursor(database_session):
+    session, call = database_session
     sql = "SELECT n, n / 3.0::float8, 'é' || n, NULL::text, ARRAY[n, 2], '2020-01-01'::timestamp FROM generate_series(1, $1::bigint) AS n"
     assert call(sql, "7") == session.execute(sql, ["7"], binary=True).fetchall()
     assert call(sql, "0") == []
 
 
-def test_the_server_keeps_no_more_statements_than_the_session(asked):
-    session, call = asked
+def test_the_server_keeps_no_more_statements_than_the_session(database_session):
+    session, call = database_session
     for number in range(MAX_PREPARED_STATEMENTS + 20):
         assert call(f"SELECT {number} + $1::int", "1") == [(number + 1,)]
     assert call("SELECT 0 + $1::int", "5") == [(5,)]  # one that was let go of
     assert session.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (MAX_PREPARED_STATEMENTS,)
 
 
-def test_errors_have_their_state_and_the_session_goes_on(asked):
-    _, call = asked
+def test_errors_have_their_state_and_the_session_goes_on(database_session):
+    _, call = database_session
     with pytest.raises(psycopg.errors.DivisionByZero):
         call("SELECT 1 / $1::int", "0")
     with pytest.raises(psycopg.errors.UndefinedTable):
@@ -65,8 +65,8 @@ def test_errors_have_their_state_and_the_session_goes_on(asked):
     assert call("SELECT 1 / $1::int", "1") == [(1,)]
 
 
-def test_a_connection_that_was_ended_says_so(asked, machine):
-    session, call = asked
+def test_a_connection_that_was_ended_says_so(database_session, machine):
+    session, call = database_session
     with psycopg.connect(machine.url, autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s, 60000)", [session.info.backend_pid])
     for _ in range(2):  # when it is found out, and afterwards

@@ -18,7 +18,7 @@ from engine_tables import (
 )
 from test_matches import REGIONS
 from test_matches import regions as patches
-from test_postgres_roads import Judged
+from test_postgres_roads import JudgedPostgresEngine
 from test_regions import (  # noqa: F401  (the same tests, with the engine of this module)
     FIELDS,
     RINGS,
@@ -51,7 +51,7 @@ def engine(request, database, tmp_path_factory):
     opened = postgres.open(
         directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
     )
-    yield Judged(opened, judge)
+    yield JudgedPostgresEngine(opened, judge)
     opened.close()
     judge.close()
 

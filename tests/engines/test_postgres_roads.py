@@ -25,7 +25,7 @@ from hven.engines import MemoryRelation, Snapshot, duckdb, postgres
 from postgres_cluster import install_extensions, run_server
 
 
-class Judged:
+class JudgedPostgresEngine:
     """The engine postgres, which becomes the embedded one when its indexes are switched off."""
 
     def __init__(self, engine, judge):
@@ -34,7 +34,7 @@ class Judged:
         self.twins = {}
 
     def stage_snapshot(self, table, snapshot):
-        return Twice(self, self.engine.stage_snapshot(table, snapshot), table, snapshot)
+        return DoubleStaging(self, self.engine.stage_snapshot(table, snapshot), table, snapshot)
 
     def plan_query(self, bound):
         if self.uses_indexes:
@@ -42,7 +42,7 @@ class Judged:
         return Judge(self, bound)
 
 
-class Twice:
+class DoubleStaging:
     """A staging whose rows the embedded engine is given, too, when it is asked for them."""
 
     def __init__(self, judged, staging, table, name):
@@ -90,7 +90,7 @@ class Judge:
         )
         if asked not in _found:
             self.judged.judge.uses_indexes = False
-            twins = {name: item.twin if isinstance(item, Twice) else item for name, item in held.items()}
+            twins = {name: item.twin if isinstance(item, DoubleStaging) else item for name, item in held.items()}
             execution = self.judged.judge.plan_query(self.bound).execute(values, twins, limits)
             _found[asked] = pa.Table.from_batches(execution, schema=execution.schema)
         return _found[asked].to_reader()
@@ -121,7 +121,7 @@ def engine(request, database, tmp_path_factory):
     opened = postgres.open(
         directory, memory=256 * 1024**2, threads=1, url=database, schema=request.param, position=request.param
     )
-    yield Judged(opened, judge)
+    yield JudgedPostgresEngine(opened, judge)
     opened.close()
     judge.close()
 

@@ -64,7 +64,7 @@ def ring(rng) -> list[float]:
     return [number for pair in ([*pairs, pairs[0]] if rng.random() < 0.2 else pairs) for number in pair]
 
 
-def beside(rng, p: list[float]) -> tuple[float, float]:
+def draw_position_near(rng, p: list[float]) -> tuple[float, float]:
     """Draw a position: near the polygon, at a corner, in the middle of an edge, or a very little beside one of these."""
     at = 2 * int(rng.integers(len(p) // 2))
     lon, lat = p[at], p[at + 1]
@@ -82,7 +82,10 @@ def beside(rng, p: list[float]) -> tuple[float, float]:
 def test_quick_looks_say_what_the_exact_test_says(connection):
     rng = np.random.default_rng(11)
     drawn = [ring(rng) for _ in range(4000 * EXAMPLES_FACTOR)]
-    rows = [dict(zip(("lon", "lat"), beside(rng, p), strict=True), r=10 ** rng.uniform(-5, 1), p=p) for p in drawn]
+    rows = [
+        dict(zip(("lon", "lat"), draw_position_near(rng, p), strict=True), r=10 ** rng.uniform(-5, 1), p=p)
+        for p in drawn
+    ]
     text = (
         "SELECT lon, lat, p, hven_in_ring(lon, lat, hven_ring(p)), hven_holds(lon, lat, p), hven_aside(lon, lat, 0, p), hven_aside(lon, lat, r, p),"
         " hven_gap(lon, lat, hven_ring(p)) <= r FROM jsonb_to_recordset($1::jsonb) AS q(lon float8, lat float8, r float8, p float8[])"

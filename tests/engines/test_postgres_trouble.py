@@ -123,11 +123,11 @@ def test_the_server_takes_no_more_connections(machine, tmp_path):
         for connection in held:
             connection.close()
 
-    def again():
+    def ask_again():
         with contextlib.suppress(StorageError):
             return ask(engine, CONE, snapshot)
 
-    wait_until(again)
+    wait_until(ask_again)
     engine.close()
 
 

@@ -56,7 +56,7 @@ def answer(plan, bound, relations) -> pa.Table:
         execution.close()
 
 
-def unordered(found: pa.Table) -> pa.Table:
+def sort_rows(found: pa.Table) -> pa.Table:
     return found.sort_by([(name, "ascending") for name in found.column_names]).combine_chunks()
 
 
@@ -72,7 +72,7 @@ def run_twice(engine, table: Table, text: str, relations, policy: str = "") -> p
     plan = engine.plan_query(bound)
     assert isinstance(plan, AccessPolicyPlan) == bool(policy)
     found = [answer(plan, bound, relations) for _ in range(2 if policy else 1)]
-    assert all(unordered(one) == unordered(found[0]) for one in found)
+    assert all(sort_rows(one) == sort_rows(found[0]) for one in found)
     return found[0]
 
 
@@ -102,7 +102,7 @@ def stars(engine):
 def test_a_reach_answers_as_its_rows_alone(engine, stars, text: str) -> None:
     every, alone = stars
     wanted = run_twice(engine, STARS, text, alone)
-    assert unordered(run_twice(engine, STARS, text, every, POLICY)) == unordered(wanted)
+    assert sort_rows(run_twice(engine, STARS, text, every, POLICY)) == sort_rows(wanted)
 
 
 @pytest.mark.usefixtures("room")
@@ -114,7 +114,7 @@ def test_regions_of_a_reach_are_those_of_its_rows(engine, shape: str) -> None:
     for column in ("s_region", "ring"):
         text = f"SELECT id FROM sky.fields WHERE INTERSECTS({shape}, {column}) = 1"
         wanted = run_twice(engine, FIELDS, text, alone)
-        assert unordered(run_twice(engine, FIELDS, text, every, "id >= 40")) == unordered(wanted)
+        assert sort_rows(run_twice(engine, FIELDS, text, every, "id >= 40")) == sort_rows(wanted)
 
 
 @pytest.mark.parametrize(("policy", "rows"), [("id < 0", 0), ("id >= 0", 13_000)])

@@ -231,13 +231,13 @@ def strips(number: int, aspect: float = 1e-4):
     length = np.radians(10.0 ** rng.uniform(0.7, 2.0, number))
     height = np.where(np.arange(number) % 2 == 0, 0.0, np.radians(rng.uniform(20, 70, number)))
 
-    def at(along, across):
+    def place_corners(along, across):
         lat = height[:, None] + across * (length * aspect / 2)[:, None]
         lon = along * (length / np.cos(height))[:, None]
         flat = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
         return np.einsum("nij,nkj->nki", turn, flat)
 
-    return at
+    return place_corners
 
 
 def test_narrow_regions_have_narrow_covers():
@@ -258,7 +258,7 @@ def test_narrow_regions_have_narrow_covers():
     x, y = sphere.to_lon_lat(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
     owner, row = find_touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
     inside = polygon_arrays.is_point_in_polygon(
-        x.ravel(), y.ravel(), *_repeated(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
+        x.ravel(), y.ravel(), *_repeat_numbers(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
     )
     pairs = set(zip(owner.tolist(), row.tolist(), strict=True))
     assert inside.mean() > 0.9
@@ -269,7 +269,7 @@ def test_narrow_regions_have_narrow_covers():
     assert len(owner) < 0.01 * number * 2000
 
 
-def _repeated(numbers, times):
+def _repeat_numbers(numbers, times):
     whole = np.repeat(numbers, times, axis=0)
     return np.arange(len(whole) + 1) * whole.shape[1], whole.ravel()
 

@@ -125,7 +125,7 @@ def server(answer: Callable[[str, Any, Any], Any]) -> Iterator[str]:
         running.stop(0).wait(10)
 
 
-def of_version(version: str) -> Callable[[str, Any, Any], Any]:
+def build_answerer(version: str) -> Callable[[str, Any, Any], Any]:
     def answer(call: str, messages: Any, request: Any) -> Any:
         if call == "Config":
             return messages.ConfigResponse(session_id=request.session_id, server_side_session_id="there")
@@ -141,7 +141,7 @@ def of_version(version: str) -> Callable[[str, Any, Any], Any]:
 
 @pytest.mark.parametrize("version", ["3.5.6", "5.0.0"])
 def test_a_server_of_another_version_is_refused(version: str) -> None:
-    with server(of_version(version)) as url:
+    with server(build_answerer(version)) as url:
         cluster = SparkCluster(url)
         with pytest.raises(StorageError, match=f"is Spark {version}, and 4 is wanted") as fault:
             cluster.get_session()
@@ -158,7 +158,7 @@ def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch)
     def answer(call: str, messages: Any, request: Any) -> Any:
         if hangs.is_set():
             goes_on.wait(30)
-        return of_version("4.3.0")(call, messages, request)
+        return build_answerer("4.3.0")(call, messages, request)
 
     with server(answer) as url:
         cluster = SparkCluster(url)

@@ -22,20 +22,20 @@ def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
             swept.append([])  # what it does itself is not watched
             swept[0] += other.remove_leftovers(set())
 
-    def made(path: Path, *words: object, **options: object) -> None:
+    def make_directory_and_sweep(path: Path, *words: object, **options: object) -> None:
         mkdir(path, *words, **options)
         if path.suffix == ".staging":
             sweep()
 
-    def locked(handle: int, how: int) -> None:
+    def sweep_and_lock(handle: int, how: int) -> None:
         if how == fcntl.LOCK_EX:
             sweep()
         flock(handle, how)
 
     if step == "directory":
-        monkeypatch.setattr(Path, "mkdir", made)
+        monkeypatch.setattr(Path, "mkdir", make_directory_and_sweep)
     else:
-        monkeypatch.setattr(fcntl, "flock", locked)
+        monkeypatch.setattr(fcntl, "flock", sweep_and_lock)
     writing = own.stage_snapshot(STARS, "new")
     monkeypatch.undo()
     assert swept == [["sky.stars/new.staging"]]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LABELS = ("R4", "R6")
 
 
-class Walked:
+class WalkedSite:
     """The site after the walk, and what the shell said."""
 
     def __init__(self, told: list[str], site: Site) -> None:
@@ -56,7 +56,7 @@ class Walked:
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
+def walked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalkedSite]:
     place = tmp_path_factory.mktemp("hesiod") / "site"
     shutil.copytree(EXAMPLES / "18-hesiod", place, ignore=shutil.ignore_patterns("var", "data"))
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", (place / "README.md").read_text())
@@ -71,11 +71,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
         assert done.returncode == 0, f"{lines}\n{done.stdout}\n{done.stderr}"
         told.append(done.stdout)
     with Site(settings.load_settings(place)) as site:
-        yield Walked(told, site)
+        yield WalkedSite(told, site)
 
 
-def test_the_shell_says_what_the_readme_says(walked: Walked) -> None:
-    first, people, seen, second, changed, files = walked.told
+def test_the_shell_says_what_the_readme_says(walked_site: WalkedSite) -> None:
+    first, people, seen, second, changed, files = walked_site.told
     assert "3 descriptors: 0 errors, 0 warnings" in first
     assert "R4 of followup: followup_r4.targets" in first
     assert "anna is curator of hesiod" in people
@@ -88,76 +88,87 @@ def test_the_shell_says_what_the_readme_says(walked: Walked) -> None:
     assert len(files.split()) == 1 + 7
 
 
-def test_its_descriptors_have_no_fault_and_no_row_is_rejected(walked: Walked) -> None:
-    told = "".join(walked.told)
+def test_its_descriptors_have_no_fault_and_no_row_is_rejected(walked_site: WalkedSite) -> None:
+    told = "".join(walked_site.told)
     assert "rejected" not in told.replace(" 0 rejected", ""), told
-    paths = sorted(walked.site.settings.collections_directory.glob("*/*.yaml"))
-    assert {path.stem for path in paths} == {*walked.site.store.list_publication_times()}
+    paths = sorted(walked_site.site.settings.collections_directory.glob("*/*.yaml"))
+    assert {path.stem for path in paths} == {*walked_site.site.store.list_publication_times()}
     for path in paths:
-        assert [str(fault) for fault in check_descriptor(path, walked.site.settings)] == []
-        assert [str(fault) for fault in run_collection_tests(walked.site, path.stem)] == []
+        assert [str(fault) for fault in check_descriptor(path, walked_site.site.settings)] == []
+        assert [str(fault) for fault in run_collection_tests(walked_site.site, path.stem)] == []
 
 
-def test_rows_of_then_and_now(walked: Walked) -> None:
+def test_rows_of_then_and_now(walked_site: WalkedSite) -> None:
     count = "SELECT COUNT(*) AS n FROM psz2.main"
-    assert walked.rows(count, ASOF="R4") == walked.rows("SELECT COUNT(*) AS n FROM psz2_r4.main") == ["30"]
-    assert walked.rows(count, ASOF="R6") == walked.rows(count, ASOF="latest") == walked.rows(count) == ["35"]
+    assert walked_site.rows(count, ASOF="R4") == walked_site.rows("SELECT COUNT(*) AS n FROM psz2_r4.main") == ["30"]
+    assert (
+        walked_site.rows(count, ASOF="R6")
+        == walked_site.rows(count, ASOF="latest")
+        == walked_site.rows(count)
+        == ["35"]
+    )
     for label in LABELS:
-        assert walked.ask(f"/collections/followup_{label.lower()}/targets").status == 404
-        assert walked.ask(f"/collections/followup_{label.lower()}/targets", "bob").status == 200
-        assert walked.rows("SELECT COUNT(*) AS n FROM followup.targets", "bob", ASOF=label) != ["0"]
+        assert walked_site.ask(f"/collections/followup_{label.lower()}/targets").status == 404
+        assert walked_site.ask(f"/collections/followup_{label.lower()}/targets", "bob").status == 200
+        assert walked_site.rows("SELECT COUNT(*) AS n FROM followup.targets", "bob", ASOF=label) != ["0"]
 
 
-def test_the_files_of_r4_stay_and_lead_to_those_of_r6(walked: Walked) -> None:
+def test_the_files_of_r4_stay_and_lead_to_those_of_r6(walked_site: WalkedSite) -> None:
     then, now = (
-        dict(line.split(",") for line in walked.rows(f"SELECT name, map FROM psz2_{label}.main WHERE map IS NOT NULL"))
+        dict(
+            line.split(",")
+            for line in walked_site.rows(f"SELECT name, map FROM psz2_{label}.main WHERE map IS NOT NULL")
+        )
         for label in ("r4", "r6")
     )
     assert len(then) == 7
     assert then.keys() < now.keys()
     for name, address in then.items():
-        answer = walked.ask(unquote(urlsplit(address).path))
+        answer = walked_site.ask(unquote(urlsplit(address).path))
         assert (answer.status, answer.body[:6]) == (200, b"SIMPLE")
         assert answer.headers["link"] == f'<{now[name]}>; rel="latest-version"'
-        newer = walked.ask(unquote(urlsplit(now[name]).path))
+        newer = walked_site.ask(unquote(urlsplit(now[name]).path))
         assert newer.status == 200
         assert "link" not in newer.headers
-    assert len(walked.ask("/collections/psz2_r4/files").text.splitlines()) == 7
+    assert len(walked_site.ask("/collections/psz2_r4/files").text.splitlines()) == 7
 
 
-def test_pages(walked: Walked) -> None:
-    old, new = (walked.ask(f"/collections/psz2_{label}/main").text for label in ("r4", "r6"))
+def test_pages(walked_site: WalkedSite) -> None:
+    old, new = (walked_site.ask(f"/collections/psz2_{label}/main").text for label in ("r4", "r6"))
     assert "This is R4, which is superseded" in old
     assert "superseded" not in new
-    told = json.loads(walked.ask("/projects/hesiod.json").text)
+    told = json.loads(walked_site.ask("/projects/hesiod.json").text)
     assert [(one["label"], one["superseded"], one["description"]) for one in told["releases"]] == [
         ("R6", False, None),
         ("R4", True, "As in the paper of 2026"),
     ]
     assert [one["title"] for one in told["news"]] == ["R4 is published"]
     assert len(told["collections"]) == 1
-    mine = json.loads(walked.ask("/projects/hesiod.json", "bob").text)
+    mine = json.loads(walked_site.ask("/projects/hesiod.json", "bob").text)
     assert [one["title"] for one in mine["news"]] == ["Three nights in October", "R4 is published"]
     assert {one["title"]: one["members"] for one in mine["collections"]} == {
         "Clusters to observe": True,
         "Clusters of galaxies by the Sunyaev-Zeldovich effect": False,
     }
-    page = walked.ask("/collections/psz2").text
+    page = walked_site.ask("/collections/psz2").text
     assert all(f"/collections/psz2_{label}/main" in page for label in ("r4", "r6"))
     assert "followup" not in page
-    assert '/projects">' in walked.ask("/").text
+    assert '/projects">' in walked_site.ask("/").text
 
 
-def test_asking_for_access(walked: Walked) -> None:
-    page = walked.ask("/projects/lowz", "dora").text
+def test_asking_for_access(walked_site: WalkedSite) -> None:
+    page = walked_site.ask("/projects/lowz", "dora").text
     assert "Ask for access" in page
     assert "lowz.masses" not in page
-    assert walked.ask("/projects/lowz", "dora", "POST", ask="1", words="I have spectra").status == 303
+    assert walked_site.ask("/projects/lowz", "dora", "POST", ask="1", words="I have spectra").status == 303
     wait_until(
-        lambda: [one["name"] for one in json.loads(walked.ask("/projects/lowz.json", "anna").text)["asked"]] == ["dora"]
+        lambda: (
+            [one["name"] for one in json.loads(walked_site.ask("/projects/lowz.json", "anna").text)["asked"]]
+            == ["dora"]
+        )
     )
-    asked = json.loads(walked.ask("/projects/lowz.json", "anna").text)["asked"][0]["id"]
-    assert walked.ask("/collections/lowz", "dora").status == 404
-    assert walked.ask("/projects/lowz", "anna", "POST", accept=asked).status == 303
-    wait_until(lambda: walked.ask("/collections/lowz", "dora").status == 200)
-    assert walked.ask("/collections/lowz").status == 404
+    asked = json.loads(walked_site.ask("/projects/lowz.json", "anna").text)["asked"][0]["id"]
+    assert walked_site.ask("/collections/lowz", "dora").status == 404
+    assert walked_site.ask("/projects/lowz", "anna", "POST", accept=asked).status == 303
+    wait_until(lambda: walked_site.ask("/collections/lowz", "dora").status == 200)
+    assert walked_site.ask("/collections/lowz").status == 404

@@ -30,7 +30,7 @@ Rows = Callable[[str], list[dict[str, str]]]
 
 
 @pytest.fixture
-def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Rows]]:
+def example_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Rows]]:
     """Give an example, ingested, and what answers queries over it."""
     with open_example(request.param, tmp_path) as site:
         ingest_all(site)
@@ -56,9 +56,9 @@ def solar_longitude(times: Time) -> np.ndarray:
     return np.rad2deg(np.arctan2(np.sum(seen * np.cross(normal, spring), axis=1), np.sum(seen * spring, axis=1))) % 360
 
 
-@pytest.mark.parametrize("made", ["04-omega-cubes-and-maps"], indirect=True)
-def test_omega(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["04-omega-cubes-and-maps"], indirect=True)
+def test_omega(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     head, *lines = (site / "psup.sql").read_text().splitlines()
     names = re.findall(r"(\w+) (?:text|integer|timestamp|smallint|double|bigint)", head)
     given = {row["name"]: row for row in (dict(zip(names, line.split("\t"), strict=True)) for line in lines[1:-1])}
@@ -93,9 +93,9 @@ def test_omega(made: tuple[Path, Rows]) -> None:
         assert (row["access_url"], int(row["access_estsize"])) == (asset["href"], asset["size"] // 1024)
 
 
-@pytest.mark.parametrize("made", ["05-gaia-dem"], indirect=True)
-def test_gaia_dem(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["05-gaia-dem"], indirect=True)
+def test_gaia_dem(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     with (site / "collections/gaia_dem/data/gaia_dem.csv").open(newline="") as file:
         given = {f"aia_{row['id']}": row for row in csv.DictReader(file)}
     there = rows("SELECT * FROM gaia_dem.epn_core")
@@ -127,9 +127,9 @@ def test_gaia_dem(made: tuple[Path, Rows]) -> None:
     assert left == pytest.approx(list(Time(distant, format="jd", scale="utc").mjd), abs=1e-9)
 
 
-@pytest.mark.parametrize("made", ["06-nrh-quicklooks"], indirect=True)
-def test_nrh(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["06-nrh-quicklooks"], indirect=True)
+def test_nrh(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     hits = json.loads((site / "collections/nrh/data/nrh-daily.json").read_text())["hits"]["hits"]
     there = {row["access_url"].rpartition("/")[2]: row for row in rows("SELECT * FROM nrh.epn_core")}
     pictures = "http://127.0.0.1:8080/collections/nrh/preview/data/looks"
@@ -169,9 +169,9 @@ def test_nrh(made: tuple[Path, Rows]) -> None:
             assert "Station de radioastronomie" in picture.info["Copyright"]
 
 
-@pytest.mark.parametrize("made", ["07-nda-and-expres"], indirect=True)
-def test_dynamic_spectra(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["07-nda-and-expres"], indirect=True)
+def test_dynamic_spectra(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     for name in ("nda_sun", "nda_jupiter"):
         lines = [line.split() for line in (site / f"collections/{name}/data/index.txt").read_text().splitlines()[1:]]
         there = {row["file_name"]: row for row in rows(f"SELECT * FROM {name}.epn_core")}
@@ -190,9 +190,9 @@ def test_dynamic_spectra(made: tuple[Path, Rows]) -> None:
         assert float(row["time_min"]) == Time.strptime(day, "%Y%m%d", scale="utc").jd == float(row["time_max"]) - 1
 
 
-@pytest.mark.parametrize("made", ["08-bass2000-daily"], indirect=True)
-def test_daily_images(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["08-bass2000-daily"], indirect=True)
+def test_daily_images(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     database = sqlite3.connect(site / "collections/bass2000/data/bass2000.sqlite")
     given = {
         f"bass2000_{row[0]:06d}": row
@@ -217,13 +217,13 @@ def test_daily_images(made: tuple[Path, Rows]) -> None:
     )
 
 
-@pytest.mark.parametrize("made", ["15-header-validation"], indirect=True)
-def test_headers(made: tuple[Path, Rows]) -> None:
-    site, rows = made
+@pytest.mark.parametrize("example_site", ["15-header-validation"], indirect=True)
+def test_headers(example_site: tuple[Path, Rows]) -> None:
+    site, rows = example_site
     with (site / "collections/headers/data/headers.csv").open(newline="") as file:
         given = list(csv.DictReader(file))
 
-    def judged(row: dict[str, str]) -> int:
+    def compute_flags(row: dict[str, str]) -> int:
         begin, end = row["exp_mjd_start"], row["exp_mjd_end"]
         wrong = (
             not begin, bool(begin) and float(begin) > float(end), not row["target_ra"], float(row["elevation"]) <= 0,
@@ -232,7 +232,7 @@ def test_headers(made: tuple[Path, Rows]) -> None:
         )  # fmt: skip
         return sum(1 << bit for bit, fault in enumerate(wrong) if fault)
 
-    wanted = {row["exp_id"]: judged(row) for row in given}
+    wanted = {row["exp_id"]: compute_flags(row) for row in given}
     assert {
         row["exp_id"]: int(row["quality_flags"]) for row in rows("SELECT exp_id, quality_flags FROM headers.main")
     } == wanted
@@ -253,10 +253,10 @@ def test_headers(made: tuple[Path, Rows]) -> None:
     }
 
 
-@pytest.mark.parametrize("made", ["19-time-series"], indirect=True)
-def test_time_series(made: tuple[Path, Rows]) -> None:
+@pytest.mark.parametrize("example_site", ["19-time-series"], indirect=True)
+def test_time_series(example_site: tuple[Path, Rows]) -> None:
     """What HAPI says, and what the page draws, are the files' values: at the channels that each day has."""
-    site, rows = made
+    site, rows = example_site
     assert [row["samples"] for row in rows("SELECT samples FROM orfees.spectra")] == ["3000", "3000"]
     with serve_site(site) as server:
 
@@ -296,10 +296,10 @@ def test_time_series(made: tuple[Path, Rows]) -> None:
         assert [one["geometry"] for one in features["features"]] == [one["geometry"] for one in given["features"]]
 
 
-@pytest.mark.parametrize("made", ["20-from-servers"], indirect=True)
-def test_from_servers(made: tuple[Path, Rows]) -> None:
+@pytest.mark.parametrize("example_site", ["20-from-servers"], indirect=True)
+def test_from_servers(example_site: tuple[Path, Rows]) -> None:
     """Rows are what the servers hold, and the faults of the index are named."""
-    site, rows = made
+    site, rows = example_site
     held = {path.stem: json.loads(path.read_text()) for path in site.glob("served/*.json")}
     days = [one for one in held["nrh_index"]["documents"] if one["status"] == "checked"]
     expected = [
@@ -344,10 +344,10 @@ def test_from_servers(made: tuple[Path, Rows]) -> None:
         assert (ours[0], *map(float, ours[1:])) == (theirs[0], *map(pytest.approx, theirs[1:]))
 
 
-@pytest.mark.parametrize("made", ["22-from-files"], indirect=True)
-def test_from_files(made: tuple[Path, Rows]) -> None:
+@pytest.mark.parametrize("example_site", ["22-from-files"], indirect=True)
+def test_from_files(example_site: tuple[Path, Rows]) -> None:
     """Granules are what astropy finds in the tables of the files; cubes what the labels in the archives say."""
-    site, rows = made
+    site, rows = example_site
     expected: dict[tuple[str, str, str, int], tuple[int, float]] = {}
     for path in site.glob("collections/oifits_granules/data/GRAVI_[0-9]*.fits"):
         with fits.open(path) as file:

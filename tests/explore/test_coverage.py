@@ -98,7 +98,7 @@ def cells(found: coverage.GroundCoverage | None) -> set[tuple[int, int]]:
     return there
 
 
-def touched(boxes: list[tuple[float | None, ...]]) -> set[tuple[int, int]]:
+def find_touched_cells(boxes: list[tuple[float | None, ...]]) -> set[tuple[int, int]]:
     """The same by looking at each cell and each box."""
     found = set()
     for west, east, south, north in boxes:
@@ -122,7 +122,7 @@ def test_boxes_are_drawn_cell_by_cell(site: Site) -> None:
     assert found is not None
     assert (found.body, found.is_partial) == ("Mars", False)
     assert len(found.paths) == coverage.SHADE_COUNT
-    assert cells(found) == touched(BOXES)
+    assert cells(found) == find_touched_cells(BOXES)
 
 
 def test_points_are_drawn_where_they_are(site: Site) -> None:
@@ -134,7 +134,7 @@ def test_points_are_drawn_where_they_are(site: Site) -> None:
 
 def test_what_is_hidden_is_not_drawn(site: Site) -> None:
     found = coverage.draw_ground_coverage(BOXED, asking(site, policies=build_odd_rows_hidden_policies()))
-    assert cells(found) == touched(BOXES[::2])
+    assert cells(found) == find_touched_cells(BOXES[::2])
     line = coverage.draw_time_coverage(BOXED, asking(site, policies=build_odd_rows_hidden_policies()))
     assert line is not None
     last = datetime.fromisoformat(line.end)

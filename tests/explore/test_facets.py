@@ -74,7 +74,7 @@ def count_values(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
     return found
 
 
-def of(asking: QueryRunner, name: str, *asked: tuple[str, str], **more: Any) -> facets.Facet:
+def count_facet(asking: QueryRunner, name: str, *asked: tuple[str, str], **more: Any) -> facets.Facet:
     search = parse_search(asked, TABLE)
     assert search.faults == ()
     found = facets.count_facet(search, TABLE.find_column(name), asking, **more)
@@ -85,13 +85,13 @@ def of(asking: QueryRunner, name: str, *asked: tuple[str, str], **more: Any) -> 
 @pytest.mark.parametrize("name", ["target_name", "level", "good", "Mixed"])
 def test_all_rows_and_those_of_a_condition(asking: QueryRunner, name: str) -> None:
     for _ in range(2):  # the second time from memory
-        found = of(asking, name, shown_count=50)
+        found = count_facet(asking, name, shown_count=50)
         assert {one.value: one.row_count for one in found.choices} == count_values(ROWS, name)
         assert [one.row_count for one in found.choices] == sorted(
             (one.row_count for one in found.choices), reverse=True
         )
         assert found.is_exact
-    small = of(asking, name, ("size", "..20"), shown_count=50)
+    small = count_facet(asking, name, ("size", "..20"), shown_count=50)
     assert {one.value: one.row_count for one in small.choices} == count_values(
         [row for row in ROWS if row["size"] <= 20], name
     )
@@ -99,7 +99,7 @@ def test_all_rows_and_those_of_a_condition(asking: QueryRunner, name: str) -> No
 
 @pytest.mark.parametrize("name", ["target_name", "level", "good"])
 def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: QueryRunner, name: str) -> None:
-    for choice in of(asking, name, ("size", "..20")).choices:
+    for choice in count_facet(asking, name, ("size", "..20")).choices:
         search = parse_search([("size", "..20"), (name, facets.write_choice_condition([choice.value]))], TABLE)
         assert search.faults == ()
         with query.run_query(search.build_count_query(), site=site) as result:
@@ -107,19 +107,19 @@ def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: QueryRunn
 
 
 def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: QueryRunner) -> None:
-    found = of(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
+    found = count_facet(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
     assert {one.value for one in found.choices if one.is_chosen} == {"Mars", None}
     assert {one.value: one.row_count for one in found.choices} == count_values(
         [row for row in ROWS if row["level"] == 2], "target_name"
     )
-    assert [one.label for one in of(asking, "level").choices] == ["raw", "calibrated", "3"]
+    assert [one.label for one in count_facet(asking, "level").choices] == ["raw", "calibrated", "3"]
 
 
 @pytest.mark.parametrize(
     ("like", "wanted"), [("MAR", {"Mars"}), ("phob", {"Phobos"}), ("zzz", set()), ("%", {"100% Sun"}), ("w3", set())]
 )
 def test_words_are_looked_for_in_items(asking: QueryRunner, like: str, wanted: set[str]) -> None:
-    found = of(asking, "target_name", search_text=like)
+    found = count_facet(asking, "target_name", search_text=like)
     if like != "%":
         assert {one.value for one in found.choices} == wanted
         assert {one.value: one.row_count for one in found.choices} == {
@@ -128,9 +128,9 @@ def test_words_are_looked_for_in_items(asking: QueryRunner, like: str, wanted: s
 
 
 def test_long_ones_say_that_there_are_more(asking: QueryRunner) -> None:
-    assert of(asking, "Mixed", shown_count=12).has_more
-    assert not of(asking, "Mixed", shown_count=40).has_more
-    assert of(asking, "Mixed", search_text="w3", shown_count=12).choices[0].value == "w3"
+    assert count_facet(asking, "Mixed", shown_count=12).has_more
+    assert not count_facet(asking, "Mixed", shown_count=40).has_more
+    assert count_facet(asking, "Mixed", search_text="w3", shown_count=12).choices[0].value == "w3"
 
 
 EVERY = ("size", "-1..1e9")  # a condition that all rows meet
@@ -143,14 +143,17 @@ def test_big_tables_are_counted_once_and_estimated_under_conditions(
     monkeypatch.setattr(facets, "SAMPLE_ROWS", 600)
     monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", 0)
     columns = [TABLE.find_column("level"), TABLE.find_column("good"), TABLE.find_column("target_name")]
-    for found in (of(asking, "level"), *facets.count_facets(parse_search([], TABLE), columns, asking)):
+    for found in (count_facet(asking, "level"), *facets.count_facets(parse_search([], TABLE), columns, asking)):
         assert found.is_exact, "all rows are counted, once for each state of the table"
         assert {one.value: one.row_count for one in found.choices} == count_values(ROWS, found.column.name)
-    for found in (of(asking, "level", EVERY), *facets.count_facets(parse_search([EVERY], TABLE), columns[:2], asking)):
+    for found in (
+        count_facet(asking, "level", EVERY),
+        *facets.count_facets(parse_search([EVERY], TABLE), columns[:2], asking),
+    ):
         assert not found.is_exact
         assert sum(one.row_count for one in found.choices) == pytest.approx(800, rel=0.1)
         assert all(one.row_count % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
-    narrow = of(asking, "level", ("size", "..5"))
+    narrow = count_facet(asking, "level", ("size", "..5"))
     assert narrow.is_exact, "conditions make it small enough to be counted"
     assert {one.value: one.row_count for one in narrow.choices} == count_values(
         [row for row in ROWS if row["size"] <= 5], "level"
@@ -167,14 +170,14 @@ def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.Mo
         policies=build_odd_rows_hidden_policies("id"),
         published_state=site.get_published_state(),
     )
-    mine = of(asking, "level", EVERY)
+    mine = count_facet(asking, "level", EVERY)
     assert not mine.is_exact
     assert sum(one.row_count for one in mine.choices) == pytest.approx(400, rel=0.3)
-    few = of(asking, "Mixed", EVERY, shown_count=50)
+    few = count_facet(asking, "Mixed", EVERY, shown_count=50)
     assert all(len(str(one.row_count).rstrip("0")) == 1 for one in few.choices), (
         "counts of a few rows would tell how many rows there are in all"
     )
-    assert sum(one.row_count for one in of(asking, "level").choices) == 400
+    assert sum(one.row_count for one in count_facet(asking, "level").choices) == 400
 
 
 def test_values_that_stand_together_are_neither_left_out_nor_far_off(
@@ -273,8 +276,8 @@ def test_what_statistics_know_stands_without_counts(site: Site, asking: QueryRun
 
 
 def test_hidden_rows_are_not_counted(site: Site, asking: QueryRunner) -> None:
-    every = of(asking, "level")  # is remembered, and must not be what the other reader gets
-    mine = of(
+    every = count_facet(asking, "level")  # is remembered, and must not be what the other reader gets
+    mine = count_facet(
         QueryRunner(
             site=site,
             principal=ANONYMOUS_PRINCIPAL,

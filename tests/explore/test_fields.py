@@ -246,7 +246,7 @@ SDO = set_column_epochs(
 )
 
 
-def observed() -> list[dict[str, object]]:
+def build_observations() -> list[dict[str, object]]:
     """Three days, nine wavelengths, each 12 min with some seconds of its own; twice the same moment at each hour."""
     rows = []
     for step in range(-120, 241):
@@ -272,7 +272,7 @@ def observed() -> list[dict[str, object]]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(
         tmp_path_factory.mktemp("cadence"),
-        {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow_schema))},
+        {"sdo.main": (SDO, pa.Table.from_pylist(build_observations(), schema=SDO.arrow_schema))},
     ) as made:
         yield made
 

@@ -88,12 +88,12 @@ def asking(site: Site, who: Principal = ANONYMOUS_PRINCIPAL, **more: object) -> 
     )  # type: ignore[arg-type]
 
 
-def every(site: Site) -> tuple[Table, ...]:
+def list_tables(site: Site) -> tuple[Table, ...]:
     return tuple(site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES).iterate_tables())
 
 
 def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
-    (one,) = place_names.list_gazetteers(every(site), asking(site))
+    (one,) = place_names.list_gazetteers(list_tables(site), asking(site))
     assert (
         one.table.qualified_name,
         one.name_column,
@@ -113,7 +113,7 @@ def test_the_gazetteer_is_found_by_its_columns(site: Site) -> None:
 
 def test_places_of_a_body_are_completed(site: Site) -> None:
     road = asking(site)
-    found = place_names.complete_place_name("olymp", CUBES, road, tables=every(site))
+    found = place_names.complete_place_name("olymp", CUBES, road, tables=list_tables(site))
     assert [one.name for one in found] == ["Olympica Fossae", "Olympus Mons"], (
         "of Mars alone, for the table has Mars alone"
     )
@@ -122,32 +122,35 @@ def test_places_of_a_body_are_completed(site: Site) -> None:
     assert mons.radius_degrees == pytest.approx(610.13 / 2 / 3396.19 * 57.2958, rel=0.05)
     assert mons.radius_degrees >= 610.13 / 2 / 3396.19 * 57.2958, "all of it lies within"
     assert "610" in mons.note
-    assert place_names.complete_place_name("o", CUBES, road, tables=every(site)) == [], "one letter is not a beginning"
-    assert [one.name for one in place_names.complete_place_name("%", CUBES, road, tables=every(site))] == []
-    assert [one.name for one in place_names.complete_place_name("100%_", CUBES, road, tables=every(site))] == [
+    assert place_names.complete_place_name("o", CUBES, road, tables=list_tables(site)) == [], (
+        "one letter is not a beginning"
+    )
+    assert [one.name for one in place_names.complete_place_name("%", CUBES, road, tables=list_tables(site))] == []
+    assert [one.name for one in place_names.complete_place_name("100%_", CUBES, road, tables=list_tables(site))] == [
         "100%_odd"
     ]
-    free = place_names.complete_place_name("vieta", GAZETTEER, road, tables=every(site))
+    free = place_names.complete_place_name("vieta", GAZETTEER, road, tables=list_tables(site))
     assert sorted(one.name for one in free) == ["Vieta (Mars)", "Vieta (Moon)"]
     assert [
         one.name
         for one in place_names.complete_place_name(
-            "lymp", GAZETTEER, road, tables=every(site), pairs=[("body", "Moon")]
+            "lymp", GAZETTEER, road, tables=list_tables(site), pairs=[("body", "Moon")]
         )
     ] == ["Mare Olympia"]
 
 
 def test_a_place_becomes_a_position(site: Site) -> None:
     road = asking(site)
-    assert place_names.locate_place_name("olympus  MONS", CUBES, road, tables=every(site)) == (226.2, 18.65)
-    assert place_names.locate_place_name("Gale", CUBES, road, tables=every(site)) == (pytest.approx(137.8), -5.4), (
-        "longitudes go from 0 to 360"
-    )
-    assert place_names.locate_place_name("Vieta (Moon)", GAZETTEER, road, tables=every(site)) == (303.5, -29.3)
+    assert place_names.locate_place_name("olympus  MONS", CUBES, road, tables=list_tables(site)) == (226.2, 18.65)
+    assert place_names.locate_place_name("Gale", CUBES, road, tables=list_tables(site)) == (
+        pytest.approx(137.8),
+        -5.4,
+    ), "longitudes go from 0 to 360"
+    assert place_names.locate_place_name("Vieta (Moon)", GAZETTEER, road, tables=list_tables(site)) == (303.5, -29.3)
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
-        place_names.locate_place_name("vieta", GAZETTEER, road, tables=every(site))
+        place_names.locate_place_name("vieta", GAZETTEER, road, tables=list_tables(site))
     with pytest.raises(UserError, match=r"no place on Mars is called 'Mare Olympia'; searched: names\.features"):
-        place_names.locate_place_name("Mare Olympia", CUBES, road, tables=every(site))
+        place_names.locate_place_name("Mare Olympia", CUBES, road, tables=list_tables(site))
     with pytest.raises(UserError, match="no table here has names of places"):
         place_names.locate_place_name("Gale", CUBES, road, tables=(CUBES,))
 
@@ -157,7 +160,7 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
     search = parse_search(
         [("_near", "Vieta (Mars), 2")],
         GAZETTEER,
-        locate=lambda name: place_names.locate_place_name(name, GAZETTEER, road, tables=every(site)),
+        locate=lambda name: place_names.locate_place_name(name, GAZETTEER, road, tables=list_tables(site)),
     )
     assert search.faults == ()
     assert search.near is not None

@@ -59,13 +59,13 @@ DISC = Table(
 OBSERVER = ("subobserver_longitude_min", "subobserver_latitude_min", "subobserver_longitude_max", "subobserver_latitude_max")  # fmt: skip
 
 
-def whole_discs(unit: str | None = None) -> Table:
+def describe_whole_discs(unit: str | None = None) -> Table:
     """Describe images of whole discs as EPN-TAP does: c1 and c2 without a unit, and the point below the observer."""
     empty = tuple(Column(name=name, type=FLOAT64, unit=unit) for name in ("c1min", "c1max", "c2min", "c2max"))
     return Table(schema="a", name="discs", primary=("id",), columns=(KEY, *empty, *map(column, OBSERVER)))
 
 
-def made() -> dict[str, pa.Table]:
+def build_tables() -> dict[str, pa.Table]:
     random = np.random.default_rng(1610)
     west, wide = random.uniform(0, 360, NUMBER), random.uniform(0, 20, NUMBER)
     south = random.uniform(-90, 80, NUMBER)
@@ -77,7 +77,7 @@ def made() -> dict[str, pa.Table]:
     }  # fmt: skip
 
 
-DATA = made()
+DATA = build_tables()
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +285,11 @@ def test_other_ways_to_write_it() -> None:
 
 def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -> None:
     """They have no c1 and c2: maps show the point below the observer, and a box on the map searches by it, also across 0."""
-    table = whole_discs()
+    table = describe_whole_discs()
     framed = map_frames.find_map_frame(table)
     assert framed is not None
     assert (framed.bounds, framed.fields, map_frames.classify_table_map(table)) == (OBSERVER, ("subobserver_longitude", "subobserver_latitude"), "body")  # fmt: skip
-    covered = map_frames.find_map_frame(whole_discs("deg"))
+    covered = map_frames.find_map_frame(describe_whole_discs("deg"))
     assert covered is not None
     assert covered.bounds == ("c1min", "c2min", "c1max", "c2max"), "what is covered goes first"
     lons, lats = [350.0, 5.0, 180.0, None], [-7.0, 3.0, 0.0, None]

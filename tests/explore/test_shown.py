@@ -15,7 +15,7 @@ from hven.portal._explore.row_pages import RowPage
 from hven.portal._explore.search_fields import DISPLAY_UNIT_GROUPS, list_display_units
 
 
-def shown(
+def format_column(
     column: Column,
     values: list[Any],
     *,
@@ -33,7 +33,7 @@ def shown(
 
 
 def texts(*args: Any, **more: Any) -> list[str | None]:
-    return [None if cell is None else cell.text for cell in shown(*args, **more)]
+    return [None if cell is None else cell.text for cell in format_column(*args, **more)]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,9 @@ def test_a_time_stamp_is_its_date() -> None:
 
 
 def test_codes_are_words() -> None:
-    (cell, other) = shown(Column(name="c", type=STRING, enum="level"), ["5", "9"], enums={"level": {"5": "derived"}})
+    (cell, other) = format_column(
+        Column(name="c", type=STRING, enum="level"), ["5", "9"], enums={"level": {"5": "derived"}}
+    )
     assert (cell.text, cell.title, other.text) == ("derived", "5", "9")
 
 
@@ -75,29 +77,29 @@ def test_a_reader_chooses_the_unit_and_a_wrong_one_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("text", "href"), [("https://a.org/x.fits", "https://a.org/x.fits"), ("javascript:alert(1)", ""), ("data:text/html,x", ""), ("see https://a.org", ""), ('https://a.org/"onclick="x', "")])  # fmt: skip
 def test_only_web_addresses_become_links(text: str, href: str) -> None:
-    (cell,) = shown(Column(name="u", type=STRING, ucd="meta.ref.url"), [text])
+    (cell,) = format_column(Column(name="u", type=STRING, ucd="meta.ref.url"), [text])
     assert cell.href == href
 
 
 def test_thumbnails_are_pictures() -> None:
-    (cell,) = shown(Column(name="thumbnail_url", type=STRING), ["https://a.org/x.png"])
+    (cell,) = format_column(Column(name="thumbnail_url", type=STRING), ["https://a.org/x.png"])
     assert cell.picture
 
 
 def test_templates_quote_what_they_take_in() -> None:
     column = Column(name="id", type=STRING, link="https://a.org/{id}/{n}")
     more = {"n": (Column(name="n", type=INT32), [1, None])}
-    first, second = shown(column, ["a b/c?", "x"], more=more)
+    first, second = format_column(column, ["a b/c?", "x"], more=more)
     assert first.href == "https://a.org/a%20b%2Fc%3F/1"
     assert second.href == "", "a hole without a value makes no link"
-    (alone,) = shown(column, ["x"])
+    (alone,) = format_column(column, ["x"])
     assert alone.href == ""
-    (evil,) = shown(Column(name="id", type=STRING, link="{id}"), ["javascript:alert(1)"])
+    (evil,) = format_column(Column(name="id", type=STRING, link="{id}"), ["javascript:alert(1)"])
     assert evil.href == ""
 
 
 def test_a_huge_cell_is_cut_and_says_so() -> None:
-    (cell,) = shown(Column(name="t", type=STRING), ["x" * 10_000_000])
+    (cell,) = format_column(Column(name="t", type=STRING), ["x" * 10_000_000])
     assert len(cell.text) < 500
     assert cell.title == "10,000,000"
 
@@ -164,7 +166,7 @@ def test_of_a_long_address_one_reads_the_file_or_whose_service_it_is() -> None:
         f"https://simbad.example.org/simbad/sim-id?Ident={long}",
         "https://example.org/a?b=c",
     ]
-    found = shown(Column(name="page", type=STRING, ucd="meta.ref.url"), addresses)
+    found = format_column(Column(name="page", type=STRING, ucd="meta.ref.url"), addresses)
     assert [cell.text for cell in found] == ["name.fits", "simbad.example.org/…", addresses[2]]
     assert [cell.href for cell in found] == addresses
     assert [cell.title for cell in found] == [*addresses[:2], ""], "all of it is told when one points at it"
@@ -178,7 +180,7 @@ def test_services_that_people_know_have_their_names(whole: bool) -> None:
         "https://simbad.cds.unistra.fr/a.pdf",
         "https://simbad.example.org/x?y",
     ]
-    found = shown(Column(name="page", type=STRING, ucd="meta.ref.url"), addresses, whole=whole)
+    found = format_column(Column(name="page", type=STRING, ucd="meta.ref.url"), addresses, whole=whole)
     assert [cell.text for cell in found] == ["SIMBAD", "NED", *addresses[2:]]
     assert [cell.href for cell in found] == addresses
     assert [cell.title for cell in found] == [*addresses[:2], "", ""]

@@ -80,7 +80,7 @@ def test_what_a_bin_counts_its_condition_finds(name: str, kinds: tuple[QueryRunn
         assert road.fetch_number(search.build_count_query()) == counts[at + 1], (made.lows[at], made.highs[at])
 
 
-def made(name: str, bounds: tuple[float, float] | None = None) -> ColumnBins:
+def bin_column(name: str, bounds: tuple[float, float] | None = None) -> ColumnBins:
     column, array = arrow(name)
     found = choose_column_bins(column, to_float_values(array, column), bounds)
     assert found is not None
@@ -88,20 +88,20 @@ def made(name: str, bounds: tuple[float, float] | None = None) -> ColumnBins:
 
 
 def test_edges_are_round() -> None:
-    assert (made("rounded", (0, 1)).lows[:3], made("rounded", (0, 1)).highs[:3]) == (
+    assert (bin_column("rounded", (0, 1)).lows[:3], bin_column("rounded", (0, 1)).highs[:3]) == (
         ("0", "0.05", "0.1"),
         ("0.04", "0.09", "0.14"),
     )
-    assert made("choices", (0, 3)).lows == made("choices", (0, 3)).highs == ("0", "1", "2", "3")
-    assert set(made("years", (0, 11574)).lows) <= {f"{year}-{month:02}" for year in range(1970, 2003) for month in (1, 7)} | {str(year) for year in range(1970, 2003)}  # fmt: skip
+    assert bin_column("choices", (0, 3)).lows == bin_column("choices", (0, 3)).highs == ("0", "1", "2", "3")
+    assert set(bin_column("years", (0, 11574)).lows) <= {f"{year}-{month:02}" for year in range(1970, 2003) for month in (1, 7)} | {str(year) for year in range(1970, 2003)}  # fmt: skip
 
 
 def test_what_lies_far_out_does_not_press_the_rest_together() -> None:
-    found = made("outlier", (-99_999.0, 1.0))
+    found = bin_column("outlier", (-99_999.0, 1.0))
     assert (found.lows[0], found.edges[0]) == ("", 0.0)
     counts = found.count_values(to_float_values(*reversed(arrow("outlier"))))
     assert counts[1:].max() < 1000
-    far = made("far", None)
+    far = bin_column("far", None)
     assert far.edges[-1] < 20_000
     assert far.highs[-1] == ""
 
@@ -119,7 +119,7 @@ def test_odd_values_have_no_bins_or_whole_ones(values: list[float | None]) -> No
 
 
 def test_nulls_and_infinities_are_counted_apart_or_at_the_ends() -> None:
-    found = made("spread")
+    found = bin_column("spread")
     counts = found.count_values(np.array([np.nan, np.inf, -np.inf, 3.0]))
     assert (counts[0], counts[1], counts[-1], counts.sum()) == (1, 1, 1, 4)
 
@@ -143,7 +143,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made_
 
 
-def asked_of(site: Site) -> QueryRunner:
+def create_query_runner(site: Site) -> QueryRunner:
     return QueryRunner(
         site=site, principal=ANONYMOUS_PRINCIPAL, policies=DEFAULT_POLICIES, published_state=site.get_published_state()
     )
@@ -151,7 +151,7 @@ def asked_of(site: Site) -> QueryRunner:
 
 @pytest.fixture
 def asking(site: Site) -> QueryRunner:
-    return asked_of(site)
+    return create_query_runner(site)
 
 
 def test_the_strip_has_time_map_and_what_tells_most(asking: QueryRunner) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from search_table import ROWS, TABLE
-from test_strip import ODD, asked_of
+from test_strip import ODD, create_query_runner
 
 from hven.engines import MemoryRelation, Snapshot
 from hven.engines.postgres.settings import PostgresSettings
@@ -25,7 +25,7 @@ STARS = pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema)
 MANY = 60_000
 
 
-def published() -> dict[str, tuple[Table, pa.Table]]:
+def build_published_tables() -> dict[str, tuple[Table, pa.Table]]:
     """Give the stars, many of them, and the odd tables."""
     lots = np.random.default_rng(7)
     values = {"id": np.arange(MANY), "ra": lots.uniform(0, 360, MANY), "dec": lots.uniform(-80, 80, MANY)}
@@ -43,9 +43,12 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site
     with run_server() as address:
         kept = PostgresSettings(url=f"postgresql://{address}")
         with (
-            open_tiny_site(tmp_path_factory.mktemp("here"), published()) as here,
+            open_tiny_site(tmp_path_factory.mktemp("here"), build_published_tables()) as here,
             open_tiny_site(
-                tmp_path_factory.mktemp("there"), published(), engine="postgres", brought={"postgres": kept}
+                tmp_path_factory.mktemp("there"),
+                build_published_tables(),
+                engine="postgres",
+                brought={"postgres": kept},
             ) as there,
         ):
             yield here, there
@@ -53,14 +56,14 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site
 
 @pytest.mark.parametrize("name", [f"odd.{name}" for name in ODD])
 def test_odd_tables_have_the_strip_that_they_have_here(sites: tuple[Site, Site], name: str) -> None:
-    one, other = (asked_of(site) for site in sites)
+    one, other = (create_query_runner(site) for site in sites)
     table = one.published_state.tables_by_name[name].table
-    assert alike(
+    assert are_layouts_equal(
         overview_strip.find_overview_strip_layout(table, one), overview_strip.find_overview_strip_layout(table, other)
     )
 
 
-def alike(one: overview_strip.OverviewStripLayout, other: overview_strip.OverviewStripLayout) -> bool:
+def are_layouts_equal(one: overview_strip.OverviewStripLayout, other: overview_strip.OverviewStripLayout) -> bool:
     edges = [[each.edges.tolist() for each in some.bins] for some in (one, other)]
     return edges[0] == edges[1] and (one.ranked_names, one.overview_map, one.column_names) == (
         other.ranked_names,
@@ -82,7 +85,7 @@ def test_counts_are_those_of_the_embedded_engine(
         for site in sites
     ]
     chosen = overview_strip.find_overview_strip_layout(TABLE, roads[0])
-    assert alike(overview_strip.find_overview_strip_layout(TABLE, roads[1]), chosen)
+    assert are_layouts_equal(overview_strip.find_overview_strip_layout(TABLE, roads[1]), chosen)
     one, other = (overview_strip.count_overview_strip_rows(parse_search(pairs, TABLE), road, chosen) for road in roads)
     assert one is not None
     assert other is not None
@@ -93,7 +96,7 @@ def test_counts_are_those_of_the_embedded_engine(
 def test_a_large_table_is_counted_by_a_sample_of_it(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("MAX_EXACT_ROWS", 1000), ("COUNT_SAMPLE_ROWS", 20_000), ("MAX_RECOUNTED_ROWS", 500)):
         monkeypatch.setattr(overview_strip, name, number)
-    road = asked_of(sites[1])
+    road = create_query_runner(sites[1])
     table = TABLE.copy_with(name="many")
     chosen = overview_strip.find_overview_strip_layout(table, road)
     found = overview_strip.count_overview_strip_rows(parse_search([], table), road, chosen)
@@ -101,7 +104,7 @@ def test_a_large_table_is_counted_by_a_sample_of_it(sites: tuple[Site, Site], mo
     assert not found.is_exact
     assert 0.15 < found.share < 0.6
     assert found.rows == pytest.approx(MANY, rel=0.001)
-    every = overview_strip.count_overview_strip_rows(parse_search([], table), asked_of(sites[0]), chosen)
+    every = overview_strip.count_overview_strip_rows(parse_search([], table), create_query_runner(sites[0]), chosen)
     assert every is not None
     filled = every.counts[0] > 300
     assert found.counts[0][filled] == pytest.approx(every.counts[0][filled], rel=0.3), "from all over it"

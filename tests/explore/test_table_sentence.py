@@ -23,12 +23,12 @@ COLUMNS = (
 TABLE = set_column_epochs(Table(schema="a", name="b", standard="obscore-1.1", columns=COLUMNS))
 
 
-def said(value: object, distinct: int = 1) -> dict[str, object]:
+def build_statistics(value: object, distinct: int = 1) -> dict[str, object]:
     return {"minimum": value, "maximum": value, "distinct": distinct, "nulls": 0}
 
 
 ALL: dict[str, Any] = {
-    "facility_name": said("Uraniborg"), "instrument_name": said("Sextant"), "dataproduct_type": said("image"), "target_name": said("Mars#Venus"),
+    "facility_name": build_statistics("Uraniborg"), "instrument_name": build_statistics("Sextant"), "dataproduct_type": build_statistics("image"), "target_name": build_statistics("Mars#Venus"),
     "em_min": {"minimum": 4e-7}, "em_max": {"maximum": 7.04e-7}, "t_min": {"minimum": 53005.0}, "t_max": {"maximum": 55000.0},
 }  # fmt: skip
 
@@ -37,9 +37,12 @@ ALL: dict[str, Any] = {
     ("changed", "line"),
     [
         ({}, "Uraniborg / Sextant, images, Mars, Venus, 400\u2013700 nm, 2004\u20132009"),
-        ({"instrument_name": said("Uraniborg")}, "Uraniborg, images, Mars, Venus, 400\u2013700 nm, 2004\u20132009"),
         (
-            {"facility_name": said("x", 2), "instrument_name": {}},
+            {"instrument_name": build_statistics("Uraniborg")},
+            "Uraniborg, images, Mars, Venus, 400\u2013700 nm, 2004\u20132009",
+        ),
+        (
+            {"facility_name": build_statistics("x", 2), "instrument_name": {}},
             "Images, Mars, Venus, 400\u2013700 nm, 2004\u20132009",
         ),
         ({"facility_name": {}, "instrument_name": {}, "dataproduct_type": {}}, ""),
@@ -49,12 +52,15 @@ ALL: dict[str, Any] = {
         ),
         ({"em_max": {"maximum": math.inf}, "t_min": {}}, "Uraniborg / Sextant, images, Mars, Venus"),
         (
-            {"t_max": {"maximum": 1e300}, "target_name": said("x" * 1000)},
+            {"t_max": {"maximum": 1e300}, "target_name": build_statistics("x" * 1000)},
             "Uraniborg / Sextant, images, 400\u2013700 nm",
         ),
-        ({"target_name": {**said("Mars"), "nulls": 3}}, "Uraniborg / Sextant, images, 400\u2013700 nm, 2004\u20132009"),
         (
-            {"dataproduct_type": said("<b>odd</b>")},
+            {"target_name": {**build_statistics("Mars"), "nulls": 3}},
+            "Uraniborg / Sextant, images, 400\u2013700 nm, 2004\u20132009",
+        ),
+        (
+            {"dataproduct_type": build_statistics("<b>odd</b>")},
             "Uraniborg / Sextant, <b>odd</b>, Mars, Venus, 400\u2013700 nm, 2004\u20132009",
         ),
     ],

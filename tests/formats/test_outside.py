@@ -58,7 +58,7 @@ ABOUT = {
 }
 
 
-def described(serialization):
+def build_described_batch(serialization):
     columns, batch = make_all_types_batch()
     columns = [
         column.copy_with(description=f"the <{column.name}> & co", ucd="meta.note", **more)
@@ -91,7 +91,7 @@ def validates(data, path):
 
 @serializations
 def test_schema(tmp_path, serialization):
-    columns, batch, options = described(serialization)
+    columns, batch, options = build_described_batch(serialization)
     validates(
         write_document("votable", columns, [batch], ResultStatus(overflow=True, row_count=3), options, **ABOUT),
         tmp_path / "all.vot",
@@ -175,7 +175,7 @@ VARIABLE = ("complexes", "outline")
 
 @serializations
 def test_votlint(tmp_path, serialization):
-    columns, batch, options = described(serialization)
+    columns, batch, options = build_described_batch(serialization)
     keep = [
         number for number, column in enumerate(columns) if serialization == "TABLEDATA" or column.name not in VARIABLE
     ]
@@ -198,7 +198,7 @@ def test_votlint(tmp_path, serialization):
 
 @serializations
 def test_stil_reads_the_same_values(tmp_path, serialization):
-    columns, batch, options = described(serialization)
+    columns, batch, options = build_described_batch(serialization)
     keep = [
         number
         for number, column in enumerate(columns)

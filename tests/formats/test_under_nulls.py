@@ -30,7 +30,7 @@ KINDS = (
 NULL = np.arange(ROWS) % 3 != 0
 
 
-def held(type_: ColumnType, rest: int) -> pa.Array:
+def build_column(type_: ColumnType, rest: int) -> pa.Array:
     """Make a column whose every third value is not NULL; `rest` lies under the others."""
     values = np.where(NULL, rest, 1)
     mask, arrow = pa.array(NULL), type_.arrow
@@ -61,10 +61,10 @@ def test_what_lies_under_null_is_not_sent(name: str) -> None:
     name, _, serialization = name.partition(" ")
     options = {"serialization": serialization} if serialization else {}
 
-    def written(rest: int) -> bytes:
+    def write_columns(rest: int) -> bytes:
         columns = tuple(Column(name=f"c{at}", type=kind) for at, kind in enumerate(KINDS))
         batch = pa.RecordBatch.from_arrays(
-            [held(kind, rest) for kind in KINDS], names=[column.name for column in columns]
+            [build_column(kind, rest) for kind in KINDS], names=[column.name for column in columns]
         )
         return b"".join(
             formats.load_format(name).write(
@@ -72,4 +72,4 @@ def test_what_lies_under_null_is_not_sent(name: str) -> None:
             )
         )
 
-    assert written(2) == written(7)
+    assert write_columns(2) == write_columns(7)

@@ -94,7 +94,7 @@ def test_strings_as_json_changes_no_other_answer():
     assert write_document("votable", columns, [batch], options={"strings": "json"}) == plain_document
 
 
-def written_at_once(columns, batch, **knobs):
+def check_small_votable(columns, batch, **knobs):
     """Write rows as tuples, and as a batch: both documents must be the same; gives whether the first way was taken."""
     head = TableMetadata(columns=tuple(columns), **knobs)
     values = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
@@ -114,20 +114,20 @@ def test_plain_rows_written_at_once_are_the_same_document(sample):
         for column, array in zip(columns, batch.columns, strict=True)
         if column.type.datatype == "char"
     ]
-    assert written_at_once(columns, batch) == all((text or "").isascii() for texts in narrow for text in texts)
+    assert check_small_votable(columns, batch) == all((text or "").isascii() for texts in narrow for text in texts)
 
 
 @given(sample=tables())
 def test_any_rows_written_at_once_are_the_same_document(sample):
-    written_at_once(*sample, includes_query_status=False)
+    check_small_votable(*sample, includes_query_status=False)
 
 
 def test_what_cannot_be_written_at_once_is_left_to_the_stream():
     columns = (Column(name="n", type=parse_type("int32")),)
     many = pa.record_batch({"n": pa.array(range(MAX_SMALL_BATCH_ROWS + 1), pa.int32())})
-    assert not written_at_once(columns, many)
-    assert written_at_once(columns, many.slice(1))
-    assert written_at_once(columns, many.slice(MAX_SMALL_BATCH_ROWS + 1))
+    assert not check_small_votable(columns, many)
+    assert check_small_votable(columns, many.slice(1))
+    assert check_small_votable(columns, many.slice(MAX_SMALL_BATCH_ROWS + 1))
     for serialization in ("TABLEDATA", "BINARY"):
         assert write_small_votable(TableMetadata(columns=columns), [(1,)], {"serialization": serialization}) is None
 

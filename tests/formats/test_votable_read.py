@@ -76,7 +76,7 @@ def test_corpus(subtests):
             judge(file, name)
 
 
-def packaged():
+def iterate_package_documents():
     """Give the documents that astropy and pyvo bring for their own tests: a name that begins with the package's, and the file."""
     for package in ("astropy", "pyvo"):
         home = Path(importlib.util.find_spec(package).origin).parent
@@ -87,7 +87,7 @@ def packaged():
 
 def test_documents_of_other_packages(subtests):
     """Those that tests install anyway: real documents without ../shared."""
-    found = dict(packaged())
+    found = dict(iterate_package_documents())
     assert len(found) > 40
     for name, path in found.items():
         with subtests.test(name), path.open("rb") as file:
@@ -355,13 +355,11 @@ def test_metadata():
 
 
 def test_several_tables():
-    def one(name, value, kind="results"):
+    def write_resource(name, value, kind="results"):
         rows = f"<DATA>{cells(value)}</DATA>" if value is not None else ""
         return f'<RESOURCE type="{kind}"><TABLE name="{name}" ID="id_{name}"><FIELD name="a" datatype="int"/>{rows}</TABLE></RESOURCE>'
 
-    data = (
-        f"<VOTABLE>{one('meta', 0, 'meta')}{one('empty', None)}{one('first', 1)}{one('second', 2)}</VOTABLE>".encode()
-    )
+    data = f"<VOTABLE>{write_resource('meta', 0, 'meta')}{write_resource('empty', None)}{write_resource('first', 1)}{write_resource('second', 2)}</VOTABLE>".encode()
     assert values(data) == [(1,)]
     assert values(data, 0) == [(0,)]
     assert values(data, 1) == []

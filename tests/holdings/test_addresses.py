@@ -28,7 +28,7 @@ tables:
 """
 
 
-def made(tmp_path, text=DESCRIPTOR):
+def ingest_site(tmp_path, text=DESCRIPTOR):
     place = tmp_path / "collections" / "maps"
     place.mkdir(parents=True)
     (place / "maps.yaml").write_text(text)
@@ -42,7 +42,7 @@ def made(tmp_path, text=DESCRIPTOR):
 
 
 def test_a_site_that_moves_is_told(tmp_path):
-    settings = made(tmp_path)
+    settings = ingest_site(tmp_path)
     assert find_outdated_addresses(settings) == []
     (fault,) = find_outdated_addresses(settings, port=9090)
     assert "the rows of maps.main begin with http://127.0.0.1:8080" in fault.message
@@ -60,7 +60,7 @@ def test_a_site_that_moves_is_told(tmp_path):
 
 
 def test_files_have_addresses_too(tmp_path):
-    settings = made(
+    settings = ingest_site(
         tmp_path, DESCRIPTOR.replace("tables:", 'files: "*.csv"\ntables:').replace("{site.url}", "https://x.org")
     )
     (fault,) = find_outdated_addresses(settings, port=9090)
@@ -68,7 +68,7 @@ def test_files_have_addresses_too(tmp_path):
 
 
 def test_check_says_it(tmp_path):
-    made(tmp_path)
+    ingest_site(tmp_path)
     assert "0 warnings" in run_hven("--site", tmp_path, "check").stdout
     (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\nport = 9091\n')
     told = run_hven("--site", tmp_path, "check").stdout

@@ -45,13 +45,13 @@ ROWS = "n,name,ra,dec\n" + "".join(
 
 
 @pytest.fixture(scope="module")
-def other() -> Iterator[Any]:
+def other_engine() -> Iterator[Any]:
     with register_other_engine() as module:
         yield module
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
+def backed_up_site(tmp_path_factory: pytest.TempPathFactory, other_engine: Any) -> Path:
     """A site with two collections in two engines, a release, a job that has ended and one that ran."""
     directory = create_site_directory(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
     (directory / "secrets.toml").write_text("SECRET = 'x'\n")
@@ -81,10 +81,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def archive(made: Path) -> Path:
-    with Site(load_settings(made, {})) as site:
-        write_backup(site, made.parent / "whole.tar")
-    return made.parent / "whole.tar"
+def archive(backed_up_site: Path) -> Path:
+    with Site(load_settings(backed_up_site, {})) as site:
+        write_backup(site, backed_up_site.parent / "whole.tar")
+    return backed_up_site.parent / "whole.tar"
 
 
 def answers(site: Site) -> list[Any]:
@@ -99,11 +99,11 @@ def answers(site: Site) -> list[Any]:
     return asked
 
 
-def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: Path) -> None:
+def test_what_comes_back_is_what_was_there(backed_up_site: Path, archive: Path, tmp_path: Path) -> None:
     told = restore_archive(archive, tmp_path / "again")
     assert told["site"] == "Uraniborg"
     assert told["collections"] == []
-    with Site(load_settings(made, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
+    with Site(load_settings(backed_up_site, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
         assert answers(again) == answers(site)
         for name, record in site.store.read_published_records()[1].items():
             back = again.store.read_published_records()[1][name]
@@ -133,14 +133,14 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
     assert archive.stat().st_mode & 0o077 == 0, "accounts are in it"
 
 
-def test_without_rows_it_says_what_to_ingest(made: Path, tmp_path: Path) -> None:
+def test_without_rows_it_says_what_to_ingest(backed_up_site: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.tar"
-    run_hven("backup", small, "--no-data", "--site", made)
+    run_hven("backup", small, "--no-data", "--site", backed_up_site)
     told = run_hven("restore", small, tmp_path / "again").stdout
     assert "ingest things" in told
     assert "ingest others" in told
     run_hven("ingest", "things", "--site", tmp_path / "again")
-    with Site(load_settings(made, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
+    with Site(load_settings(backed_up_site, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
         assert (
             again.store.read_published_records()[1]["things.main"].snapshot.rows
             == site.store.read_published_records()[1]["things.main"].snapshot.rows
@@ -155,7 +155,7 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
         assert len(answers(again)[0]) == 3000
 
 
-def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
+def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other_engine: Any) -> None:
     directory = create_site_directory(tmp_path / "site")
     (directory / "hven.toml").write_text(
         f'engine = "{OTHER_NAME}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
@@ -188,9 +188,9 @@ def test_secrets_may_be_there_before(archive: Path, tmp_path: Path, monkeypatch:
     assert not list(place.glob(".*.part"))
 
 
-def test_a_backup_while_an_ingest_prunes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_while_an_ingest_prunes(backed_up_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site_copy = tmp_path / "site"
-    shutil.copytree(made, site_copy)
+    shutil.copytree(backed_up_site, site_copy)
     with Site(Settings(directory=site_copy, keep_snapshots=1)) as site:
 
         def meanwhile(_: str) -> None:
@@ -216,29 +216,29 @@ def write_archive(path: Path, found: list[tuple[str, bytes]]) -> Path:
     return path
 
 
-def changed(
+def change_members(
     name: str, change: Callable[[bytes], bytes]
 ) -> Callable[[list[tuple[str, bytes]]], list[tuple[str, bytes]]]:
     return lambda found: [(one, change(body) if one.startswith(name) else body) for one, body in found]
 
 
-def said(**values: object) -> Callable[[bytes], bytes]:
+def change_json(**values: object) -> Callable[[bytes], bytes]:
     return lambda body: json.dumps({**json.loads(body), **values}, indent=1).encode()
 
 
 BAD = {
-    "rows": (changed("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "altered: rows/.* is not what was written"),
-    "state": (changed("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "altered: state/users"),
+    "rows": (change_members("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "altered: rows/.* is not what was written"),
+    "state": (change_members("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "altered: state/users"),
     "added": (lambda found: [*found[:-1], ("site/collections/evil.yaml", b""), found[-1]], SourceError, "evil.yaml was added"),
     "missing": (lambda found: [one for one in found if not one[0].startswith("rows/")], SourceError, "rows/.* is missing"),
     "end": (lambda found: found[:-1], SourceError, "cut off: its end is missing"),
     "outside": (lambda found: [*found[:-1], ("site/../../x", b""), found[-1]], SourceError, "a member"),
     "behind": (lambda found: [*found, ("site/x", b"")], SourceError, "after its end"),
-    "newer": (changed(HEADER_MEMBER, said(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
-    "newer store": (changed(HEADER_MEMBER, said(store=99)), UserError, "system state 99"),
+    "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore it with Hven 9\.0"),
+    "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "system state 99"),
     "other tar": (lambda found: found[1:], SourceError, "not a backup of Hven"),
-    "head": (changed(HEADER_MEMBER, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
-    "sums": (changed(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "altered: checksums.json"),
+    "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "altered: hven-backup.json"),
+    "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "altered: checksums.json"),
 }  # fmt: skip
 
 
@@ -275,35 +275,35 @@ def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
         assert members(tmp_path / "bad.tar") == members(archive)
 
 
-def test_what_is_there_is_not_touched(made: Path, archive: Path, tmp_path: Path) -> None:
+def test_what_is_there_is_not_touched(backed_up_site: Path, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
     with pytest.raises(ConflictError, match="is not empty"):
         restore_archive(archive, tmp_path / "full")
-    with Site(load_settings(made, {})) as site, pytest.raises(ConflictError, match="exists"):
+    with Site(load_settings(backed_up_site, {})) as site, pytest.raises(ConflictError, match="exists"):
         write_backup(site, archive)
     assert "cannot be read" in run_hven("restore", tmp_path / "nothing.tar", tmp_path / "again", expected_code=1).stderr
     assert "is whole: Uraniborg" in run_hven("restore", archive, "--check").stdout
     assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
 
 
-def test_a_full_disk_leaves_no_archive(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_archive(backed_up_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tarfile.TarFile, "addfile", full)
-    with Site(load_settings(made, {})) as site, pytest.raises(StorageError, match="no space left"):
+    with Site(load_settings(backed_up_site, {})) as site, pytest.raises(StorageError, match="no space left"):
         write_backup(site, tmp_path / "x.tar")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path, other: Any) -> None:
-    other.away = True
+def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path, other_engine: Any) -> None:
+    other_engine.away = True
     try:
         with pytest.raises(StorageError, match="does not answer"):
             restore_archive(archive, tmp_path / "again")
     finally:
-        other.away = False
+        other_engine.away = False
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ ROWS = "n,name\n1,x\n2,y\n3,\n"
 
 
 @pytest.fixture
-def other() -> Iterator[Any]:
+def other_engine() -> Iterator[Any]:
     with register_other_engine() as module:
         yield module
 
@@ -52,7 +52,7 @@ def open_site(directory: Path, named: str = "", **settings: Any) -> Site:
     return open_site_with_descriptor(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
 
 
-def kept(site: Site) -> dict[str, str]:
+def list_snapshot_engines(site: Site) -> dict[str, str]:
     return {name: record.snapshot.engine for name, record in site.store.read_published_records()[1].items()}
 
 
@@ -64,7 +64,7 @@ def numbers(site: Site) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["descriptor", "settings"])
-def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other: Any, how: str) -> None:
+def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other_engine: Any, how: str) -> None:
     with open_site(
         tmp_path,
         OTHER_NAME if how == "descriptor" else "",
@@ -73,9 +73,9 @@ def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, oth
     ) as site:
         for _ in range(3):
             ingest_collection(site, "things")
-        assert kept(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
+        assert list_snapshot_engines(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
         assert numbers(site) == [2, 3]
-        assert other.asked
+        assert other_engine.asked
         there = sorted(path.name for path in (tmp_path / "var" / f"engine-{OTHER_NAME}").glob("*/*"))
         assert there == sorted(record.id for record in site.store.read_published_records()[1].values())
         assert list((tmp_path / "var" / "snapshots").glob("*/*")) == []
@@ -96,7 +96,7 @@ def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None
         assert again == record
 
 
-def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) -> None:
+def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other_engine: Any) -> None:
     open_site(tmp_path, "postgre").close()
     path = tmp_path / "collections" / "things" / "things.yaml"
     faults = [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if fault.severity == "error"]
@@ -104,13 +104,13 @@ def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) ->
     assert "no engine is called 'postgre'" in faults[0].message
 
 
-def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
+def test_a_collection_moves_and_comes_back(tmp_path: Path, other_engine: Any) -> None:
     with open_site(tmp_path) as site:
         ingest_collection(site, "things")
         before = site.store.read_published_records()[1]
         version = site.get_published_state().version
         assert len(move_collection_to_engine(site, "things", OTHER_NAME)) == 2
-        assert kept(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
+        assert list_snapshot_engines(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
         assert numbers(site) == [2, 3]
         assert site.get_published_state().version != version
         now = site.store.read_published_records()[1]["things.a"]
@@ -118,7 +118,7 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
         assert now.created == before["things.a"].created, "the rows are as old as they were"
         assert move_collection_to_engine(site, "things", OTHER_NAME) == []
         site.store.roll_back("things")
-        assert kept(site) == {"things.a": "duckdb", "things.b": "duckdb"}
+        assert list_snapshot_engines(site) == {"things.a": "duckdb", "things.b": "duckdb"}
         site.refresh_published_state()
         assert numbers(site) == [2, 3]
         assert [run.kind for run in site.store.runs.list_runs("things")] == ["move", "ingest"]
@@ -130,7 +130,7 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
 
 @pytest.mark.parametrize("where", ["stage", "write", "finish", "publish", "lost"])
 def test_a_move_that_breaks_off_changes_nothing(
-    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: Path, other_engine: Any, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     with open_site(tmp_path) as site:
         ingest_collection(site, "things")
@@ -170,13 +170,15 @@ def test_a_move_that_breaks_off_changes_nothing(
         assert site.store.runs.list_runs("things")[0].phase == "ERROR"
 
 
-def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_tells_of_an_engine_that_is_away(
+    tmp_path: Path, other_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.05)
     with open_site(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
     with Site(Settings(directory=tmp_path), watch_for_changes=True) as site:
-        wait_until(lambda: other.opened >= 2 and not site.get_published_state().problems)
-        other.away = True
+        wait_until(lambda: other_engine.opened >= 2 and not site.get_published_state().problems)
+        other_engine.away = True
         wait_until(
             lambda: any(
                 "engine other: the other database does not answer" in text
@@ -185,13 +187,13 @@ def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monk
         )
         with pytest.raises(HvenError, match="does not answer"):
             numbers(site)
-        other.away = False
+        other_engine.away = False
         wait_until(lambda: not site.get_published_state().problems)
         assert numbers(site) == [2, 3]
 
 
 def test_an_engine_is_opened_while_those_that_are_open_are_listed(
-    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, other_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by another thread, in the middle of it."""
     real = engines.load_engine_record
@@ -207,11 +209,11 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
         assert OTHER_NAME in site.engines.map_open_engines()
 
 
-def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:
+def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other_engine: Any) -> None:
     with open_site(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
         snapshot = site.store.read_published_records()[1]["things.a"].snapshot
-        other.away = True
+        other_engine.away = True
         assert "cannot be removed now" in site.engines.drop_snapshots([snapshot])[0]
 
 
@@ -236,16 +238,16 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
     assert "of a secret where there is a password in it" in str(caught.value)
 
 
-def test_the_verb(tmp_path: Path, other: Any) -> None:
+def test_the_verb(tmp_path: Path, other_engine: Any) -> None:
     open_site(tmp_path).close()
     (tmp_path / "hven.toml").write_text("")
     run_hven("ingest", "things", "--site", tmp_path)
     told = run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
     assert "things.a: 3 rows are in other now" in told
     assert "unless its descriptor says `engine: other`" in told
-    other.away = True
+    other_engine.away = True
     assert "engine other: the other database does not answer" in run_hven("status", "--site", tmp_path).stdout
-    other.away = False
+    other_engine.away = False
     assert "is in other already" in run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
 
 
@@ -257,7 +259,7 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
         postgres = PostgresSettings(url=f"postgresql://{address}")
         with open_site(tmp_path, "postgres", brought={"postgres": postgres}) as site:
             ingest_collection(site, "things")
-            assert kept(site) == {"things.a": "postgres", "things.b": "postgres"}
+            assert list_snapshot_engines(site) == {"things.a": "postgres", "things.b": "postgres"}
             assert numbers(site) == [2, 3]
         near = tmp_path / "collections" / "near"
         near.mkdir()

@@ -339,7 +339,7 @@ def test_footprints_of_observations_are_judged_as_those_of_a_table_of_the_standa
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def two_engine_site(tmp_path_factory):
     directory = tmp_path_factory.mktemp("both")
     for number, (name, engine) in enumerate((("one", "postgres"), ("two", "postgres"), ("three", "duckdb"))):
         text = IMAGES.format(name=name, access="public").split("      columns:\n        number_")[0]
@@ -368,15 +368,19 @@ def both(tmp_path_factory):
         ("s_xel1 < 0 OR t_resolution > 1 OR pol_states LIKE '/I%'", 0),
     ],
 )
-def test_both_engines_answer_alike(both, condition, count):
-    assert ask(both, f"SELECT COUNT(*) AS n FROM ivoa.obscore WHERE {condition}").to_pylist() == [{"n": count}]
+def test_both_engines_answer_alike(two_engine_site, condition, count):
+    assert ask(two_engine_site, f"SELECT COUNT(*) AS n FROM ivoa.obscore WHERE {condition}").to_pylist() == [
+        {"n": count}
+    ]
 
 
-def test_a_cone_over_both(both):
-    found = ask(both, "SELECT obs_id FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(120, 30, 8))")
+def test_a_cone_over_both(two_engine_site):
+    found = ask(
+        two_engine_site, "SELECT obs_id FROM ivoa.obscore WHERE 1 = CONTAINS(POINT(s_ra, s_dec), CIRCLE(120, 30, 8))"
+    )
     expected = set()
     for name in ("one", "two", "three"):
-        table = ask(both, f"SELECT ident, DISTANCE(ra, dec, 120, 30) AS d FROM {name}.main")
+        table = ask(two_engine_site, f"SELECT ident, DISTANCE(ra, dec, 120, 30) AS d FROM {name}.main")
         expected |= {row["ident"] for row in table.to_pylist() if row["d"] <= 8}
     assert set(found.column(0).to_pylist()) == expected
     assert expected

@@ -134,7 +134,7 @@ def ask(site, text, who=ANONYMOUS_PRINCIPAL, **more):
     return pa.Table.from_batches(batches, schema=batches[0].schema if batches else schema)
 
 
-def alike(site, text, who=ANONYMOUS_PRINCIPAL, **more):
+def compare_with_full_view(site, text, who=ANONYMOUS_PRINCIPAL, **more):
     """Ask both ways and compare; give the rows."""
     found = ask(site, text, who, **more)
     with looking_at_all(site):
@@ -208,7 +208,9 @@ READERS = [ANONYMOUS_PRINCIPAL, OWNER]
     policies=None,
 )
 def test_leaving_members_out_changes_nothing(site, form, condition, who, policies):
-    alike(site, form.replace("{}", f"({condition})"), who, **({} if policies is None else {"policies": policies}))
+    compare_with_full_view(
+        site, form.replace("{}", f"({condition})"), who, **({} if policies is None else {"policies": policies})
+    )
 
 
 def texts(site, text, monkeypatch):
@@ -256,10 +258,10 @@ def test_values_keep_the_type_of_the_whole_union(site):
     """What is left may be whole numbers where the union has fractions."""
     both = "(SELECT n AS x FROM east.main WHERE n = {} UNION ALL SELECT wave FROM west.main WHERE n = {}) AS v"
     for one, two in ((3, 4), (3, -1), (-1, 4), (-1, -1)):
-        found = alike(site, f"SELECT x, x / 2 AS half FROM {both.format(one, two)}")
+        found = compare_with_full_view(site, f"SELECT x, x / 2 AS half FROM {both.format(one, two)}")
         assert found.num_rows == (one > 0) + (two > 0)
         assert str(found.schema.field("half").type) == "double"
         if one > 0:
             assert 1.5 in found.column("half").to_pylist()
-    empty = alike(site, f"SELECT SUM(x) AS s, COUNT(x) AS n FROM {both.format(-1, -1)}")
+    empty = compare_with_full_view(site, f"SELECT SUM(x) AS s, COUNT(x) AS n FROM {both.format(-1, -1)}")
     assert empty.to_pylist() == [{"s": None, "n": 0}]

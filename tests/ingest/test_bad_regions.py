@@ -97,7 +97,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def ingested(tmp_path_factory):
+def ingested_kinds(tmp_path_factory):
     """Ingest all bad rows of each kind between two fine ones: the report, its numbers of rows, and what is published."""
     made = {}
     for kind, (outline, coverage) in KINDS.items():
@@ -121,9 +121,9 @@ def ingested(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_named_and_nothing_invalid_is_published(ingested, name):
+def test_what_is_wrong_is_named_and_nothing_invalid_is_published(ingested_kinds, name):
     kind, _, becomes, said, remedy = BAD[name]
-    report, numbers, found = ingested[kind]
+    report, numbers, found = ingested_kinds[kind]
     assert report.published
     table, key = report.tables["spots.epn_core"], name.replace(" ", "_")
     told = [
@@ -146,14 +146,14 @@ def test_what_is_wrong_is_named_and_nothing_invalid_is_published(ingested, name)
         assert Moc.parse(row["coverage"]).fraction > 0.0
 
 
-def test_fine_rows_beside_bad_ones_are_as_ever(ingested):
-    for _, _, found in ingested.values():
+def test_fine_rows_beside_bad_ones_are_as_ever(ingested_kinds):
+    for _, _, found in ingested_kinds.values():
         assert found["first"]["s_region"] is not None
         assert found["first"]["s_region"] == found["last"]["s_region"]
 
 
-def test_a_moc_of_all_the_sphere_is_all_of_it(ingested):
-    assert Moc.parse(ingested["numbers"][2]["whole_sky"]["coverage"]).fraction == 1.0
+def test_a_moc_of_all_the_sphere_is_all_of_it(ingested_kinds):
+    assert Moc.parse(ingested_kinds["numbers"][2]["whole_sky"]["coverage"]).fraction == 1.0
 
 
 def vulcan(directory, crs):

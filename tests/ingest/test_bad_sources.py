@@ -30,7 +30,7 @@ tables:
 GOOD = [{"uid": f"u{n}", "n": n, "t": "2004-01-01T00:00:00"} for n in range(200)]
 
 
-def as_csv(records):
+def write_csv(records):
     names = list(records[0])
     return (
         ",".join(names)
@@ -39,14 +39,14 @@ def as_csv(records):
     )
 
 
-def as_json(records):
+def write_json(records):
     return "".join(json.dumps(record) + "\n" for record in records)
 
 
-FORMS = {"csv": as_csv, "json": as_json}
+FORMS = {"csv": write_csv, "json": write_json}
 
 
-class Served:
+class PublishedCollection:
     """A collection that is published, before its source goes wrong."""
 
     def __init__(self, site, kind):
@@ -64,7 +64,7 @@ class Served:
         ) as result:
             return result.read_table().to_pylist()[0]
 
-    def refused(self):
+    def check_ingest_fails(self):
         """Ingest, which fails; what was served stays."""
         before = self.site.store.read_published_records()[1]["cat.t"].id
         with pytest.raises(HvenError) as caught:
@@ -80,25 +80,25 @@ def rejects(report):
 
 
 @pytest.fixture(params=["csv", "json"])
-def served(request, tmp_path):
+def published_collection(request, tmp_path):
     with open_site_with_descriptor(
         tmp_path, TABLE.replace("KIND", request.param), {"data": FORMS[request.param](GOOD)}
     ) as site:
-        yield Served(site, request.param)
+        yield PublishedCollection(site, request.param)
 
 
-def test_a_column_that_vanished(served):
-    served.put([{"uid": one["uid"], "time": one["t"], "n": one["n"]} for one in GOOD])
-    message = served.refused()
+def test_a_column_that_vanished(published_collection):
+    published_collection.put([{"uid": one["uid"], "time": one["t"], "n": one["n"]} for one in GOOD])
+    message = published_collection.check_ingest_fails()
     assert (
         "cat.yaml:9:7: tables.t.columns.t: nothing gives this column a value, and the source has no column 't'"
         in message
     )
 
 
-def test_a_type_that_changed_midway(served):
-    served.put([{**one, "n": "many" if one["n"] >= 150 else one["n"]} for one in GOOD])
-    report = ingest_collection(served.site, "cat")
+def test_a_type_that_changed_midway(published_collection):
+    published_collection.put([{**one, "n": "many" if one["n"] >= 150 else one["n"]} for one in GOOD])
+    report = ingest_collection(published_collection.site, "cat")
     table = report.tables["cat.t"]
     assert (table.published, table.rejected) == (150, 50)
     [finding] = table.findings.values()
@@ -106,27 +106,27 @@ def test_a_type_that_changed_midway(served):
     assert len(rejects(report)) == 50
 
 
-def test_most_of_a_type_changed(served):
-    served.put([{**one, "n": "many" if one["n"] >= 50 else one["n"]} for one in GOOD])
-    message = served.refused()
+def test_most_of_a_type_changed(published_collection):
+    published_collection.put([{**one, "n": "many" if one["n"] >= 50 else one["n"]} for one in GOOD])
+    message = published_collection.check_ingest_fails()
     assert "150 of 200 rows of cat.t were rejected, more than 50%" in message
     assert "row 51" in message
 
 
-def test_one_bad_date(served):
-    served.put([{**one, "t": "2004-13-45T00:00:00" if one["n"] == 123 else one["t"]} for one in GOOD])
-    report = ingest_collection(served.site, "cat")
+def test_one_bad_date(published_collection):
+    published_collection.put([{**one, "t": "2004-13-45T00:00:00" if one["n"] == 123 else one["t"]} for one in GOOD])
+    report = ingest_collection(published_collection.site, "cat")
     assert (report.tables["cat.t"].published, report.tables["cat.t"].rejected) == (199, 1)
     [bad] = rejects(report)
     assert (bad["row"], bad["column"]) == ("124", "t")
     assert "2004-13-45" in bad["value"]
 
 
-def test_an_object_where_a_number_was(served):
-    if served.kind != "json":
+def test_an_object_where_a_number_was(published_collection):
+    if published_collection.kind != "json":
         pytest.skip("delimited text has no objects")
-    served.put([{**one, "n": {"value": 1} if one["n"] == 7 else one["n"]} for one in GOOD])
-    report = ingest_collection(served.site, "cat")
+    published_collection.put([{**one, "n": {"value": 1} if one["n"] == 7 else one["n"]} for one in GOOD])
+    report = ingest_collection(published_collection.site, "cat")
     assert report.tables["cat.t"].published == 199
     assert any("n: it holds objects and single values" in str(one) for one in report.tables["cat.t"].deviations)
     [bad] = rejects(report)
@@ -134,38 +134,39 @@ def test_an_object_where_a_number_was(served):
     assert json.loads(json.loads(bad["text"])["n"]) == {"value": 1}
 
 
-def test_one_key_in_two_files(served):
-    served.put(GOOD[:100], "data")
-    served.put(GOOD[99:], "data2")
-    message = served.refused()
+def test_one_key_in_two_files(published_collection):
+    published_collection.put(GOOD[:100], "data")
+    published_collection.put(GOOD[99:], "data2")
+    message = published_collection.check_ingest_fails()
     assert "u99" in message
     assert "uid" in message
 
 
-def test_a_source_that_stops_midway(served):
-    text = FORMS[served.kind](GOOD)
-    if served.kind == "csv":
+def test_a_source_that_stops_midway(published_collection):
+    text = FORMS[published_collection.kind](GOOD)
+    if published_collection.kind == "csv":
         import gzip
 
-        (served.home / "data").write_bytes(gzip.compress(text.encode())[:-200])
-        assert "data is damaged or cut short (gz)" in served.refused()
+        (published_collection.home / "data").write_bytes(gzip.compress(text.encode())[:-200])
+        assert "data is damaged or cut short (gz)" in published_collection.check_ingest_fails()
     else:
-        served.put(text[:-20])
-        assert "data: the file ends in the middle of its last record" in served.refused()
-        served.put("[" + text.strip().replace("\n", ",\n")[:-20])
+        published_collection.put(text[:-20])
+        assert "data: the file ends in the middle of its last record" in published_collection.check_ingest_fails()
+        published_collection.put("[" + text.strip().replace("\n", ",\n")[:-20])
         assert (
-            "data:200: the file ends within its list, in record 200; it was cut short: get it again" in served.refused()
+            "data:200: the file ends within its list, in record 200; it was cut short: get it again"
+            in published_collection.check_ingest_fails()
         )
 
 
-def test_records_that_are_no_json_are_kept_aside(served):
-    if served.kind != "json":
+def test_records_that_are_no_json_are_kept_aside(published_collection):
+    if published_collection.kind != "json":
         pytest.skip("this is about JSON")
-    lines = as_json(GOOD).splitlines()
+    lines = write_json(GOOD).splitlines()
     lines[30] = lines[30].replace(":", "", 1)
     lines[60] = lines[60][:-3]
-    served.put("\n".join(lines) + "\n")
-    report = ingest_collection(served.site, "cat")
+    published_collection.put("\n".join(lines) + "\n")
+    report = ingest_collection(published_collection.site, "cat")
     assert (report.tables["cat.t"].published, report.tables["cat.t"].rejected) == (198, 2)
     found = rejects(report)
     assert [(bad["row"], bad["reason"]) for bad in found] == [("31", "not JSON"), ("61", "not JSON")]
@@ -201,13 +202,13 @@ def test_a_fits_file_that_is_cut_short(tmp_path):
     whole = (tmp_path / "whole.fits").read_bytes()
     text = TABLE.replace("KIND", "fits").replace("      t: {type: timestamp}\n", "")
     with open_site_with_descriptor(tmp_path / "site", text, {"data.fits": whole}) as site:
-        served = Served(site, "fits")
+        served = PublishedCollection(site, "fits")
         assert served.rows() == {"n": 200, "high": 199}
         with fits.open(tmp_path / "whole.fits") as there:
             begin = there[1].fileinfo()["datLoc"]
         for size in (begin + 1000, begin - 1500, 2000, 0):
             (served.home / "data.fits").write_bytes(whole[:size])
-            told = served.refused()
+            told = served.check_ingest_fails()
             assert "data.fits" in told, size
         (served.home / "data.fits").write_bytes(whole)
         assert ingest_collection(site, "cat").tables["cat.t"].published == 200

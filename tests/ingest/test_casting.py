@@ -21,7 +21,7 @@ numbers = (
 )
 
 
-def lost_of(values, kind):
+def cast_and_find_losses(values, kind):
     converted, lost = cast_values(values, kind)
     assert converted.type == kind
     assert len(converted) == len(values)
@@ -31,7 +31,7 @@ def lost_of(values, kind):
 @given(st.lists(numbers, max_size=20), st.sampled_from(INTEGERS))
 def test_floats_into_integers(given_values, kind):
     limits = np.iinfo(kind.to_pandas_dtype())
-    converted, lost = lost_of(pa.array(given_values, pa.float64()), kind)
+    converted, lost = cast_and_find_losses(pa.array(given_values, pa.float64()), kind)
     for value, new, gone in zip(given_values, converted, lost, strict=True):
         if value is None or math.isnan(value):
             assert (new, gone) == (None, False)
@@ -47,7 +47,7 @@ def test_floats_into_integers(given_values, kind):
 )
 def test_integers_into_smaller_integers(given_values, kind):
     limits = np.iinfo(kind.to_pandas_dtype())
-    converted, lost = lost_of(pa.array(given_values, pa.int64()), kind)
+    converted, lost = cast_and_find_losses(pa.array(given_values, pa.int64()), kind)
     for value, new, gone in zip(given_values, converted, lost, strict=True):
         fits = value is None or limits.min <= value <= limits.max
         assert (new, gone) == ((value, False) if fits else (None, True))
@@ -64,7 +64,7 @@ words = (
 
 @given(st.lists(words, max_size=20))
 def test_text_into_numbers(given_values):
-    converted, lost = lost_of(pa.array(given_values, pa.string()), pa.float64())
+    converted, lost = cast_and_find_losses(pa.array(given_values, pa.string()), pa.float64())
     for value, new, gone in zip(given_values, converted, lost, strict=True):
         if value is None or not value.strip():
             assert (new, gone) == (None, False)
@@ -78,7 +78,7 @@ def test_text_into_numbers(given_values):
 
 @given(st.lists(words, max_size=20))
 def test_text_into_integers(given_values):
-    converted, lost = lost_of(pa.array(given_values, pa.string()), pa.int32())
+    converted, lost = cast_and_find_losses(pa.array(given_values, pa.string()), pa.int32())
     for value, new, gone in zip(given_values, converted, lost, strict=True):
         if value is None or not value.strip():
             assert (new, gone) == (None, False)

@@ -40,7 +40,7 @@ from stilts import validate_tfcat
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def ingest_example(tmp_path_factory):
     """Ingest an example and keep it for the module's other tests."""
     kept = {}
 
@@ -71,8 +71,8 @@ def jd(text):
     return Time(text, scale="utc").jd
 
 
-def test_hfc(made):
-    site, home, reports = made("09-hfc-features")
+def test_hfc(ingest_example):
+    site, home, reports = ingest_example("09-hfc-features")
     base = sqlite3.connect(home / "hfc.sqlite")
     base.row_factory = sqlite3.Row
     counts = {name: base.execute(f"SELECT COUNT(*) FROM pragma_table_info('{name}')").fetchone()[0] for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}  # fmt: skip
@@ -189,9 +189,9 @@ def features(site, base, reports):
         assert abs(from_there) < 85
 
 
-def test_hven_new_finds_the_same_regions_in_the_databases_view(made):
+def test_hven_new_finds_the_same_regions_in_the_databases_view(ingest_example):
     """As it was proposed, nothing corrected: the descriptor of VIEW_CH_HQI gives the regions of the example's own."""
-    site, home, _ = made("09-hfc-features")
+    site, home, _ = ingest_example("09-hfc-features")
     site.refresh_published_state()
     wanted = {row["granule_uid"]: row for row in rows(site, "SELECT * FROM hfc1ch.epn_core")}
     drafting.create_descriptor(
@@ -208,9 +208,9 @@ def test_hven_new_finds_the_same_regions_in_the_databases_view(made):
             assert row["s_region"] == pytest.approx(other["s_region"], abs=1e-4)
 
 
-def test_a_hole_leads_to_itself_on_other_days(made):
+def test_a_hole_leads_to_itself_on_other_days(ingest_example):
     """As who has found one with TOPCAT: its list by ``datalink_url``, from there the lists of the other days, which lead back."""
-    site, _, _ = made("09-hfc-features")
+    site, _, _ = ingest_example("09-hfc-features")
     client = Client(create_application(site))
 
     def same(address):
@@ -233,8 +233,8 @@ def test_a_hole_leads_to_itself_on_other_days(made):
             assert names[3] in same(link["access_url"])
 
 
-def test_aia(made):
-    site, home, reports = made("10-sdo-aia-images")
+def test_aia(ingest_example):
+    site, home, reports = ingest_example("10-sdo-aia-images")
     found = {row["file_name"]: row for row in rows(site, "SELECT * FROM aia.epn_core")}
     paths = sorted((home / "aia/data").rglob("*.fits"))
     assert (len(paths), len(found)) == (16, 15)
@@ -266,8 +266,8 @@ def test_aia(made):
     assert frames == [{"spatial_frame_type": "celestial", "spatial_coordinate_description": "HPC"}]
 
 
-def test_sz(made):
-    site, home, _ = made("11-sz-clusters")
+def test_sz(ingest_example):
+    site, home, _ = ingest_example("11-sz-clusters")
     catalogue = fits.getdata(home / "sz/data/union.fits")
     found = {row["name"]: row for row in rows(site, "SELECT * FROM sz.clusters")}
     assert len(found) == len(catalogue) == 60
@@ -298,8 +298,8 @@ def footprint(text, cards):
     assert all(corner.separation(expected).min().arcsec < 0.01 for corner in corners)
 
 
-def test_corot(made):
-    site, home, _ = made("12-corot-stars")
+def test_corot(ingest_example):
+    site, home, _ = ingest_example("12-corot-stars")
     lines = (home / "corot/data/exodat.txt").read_text().splitlines()
     names = lines[0].split("|")
     found = {row["corot_id"]: row for row in rows(site, "SELECT * FROM corot.stars")}
@@ -330,8 +330,8 @@ def test_corot(made):
     }
 
 
-def test_oifits(made):
-    site, home, _ = made("13-oifits-archive")
+def test_oifits(ingest_example):
+    site, home, _ = ingest_example("13-oifits-archive")
     found = {row["ident"]: row for row in rows(site, "SELECT * FROM oidb.main")}
     assert len(found) == 23
     observations = {
@@ -362,8 +362,8 @@ def test_oifits(made):
     assert not found
 
 
-def test_herschel(made):
-    site, home, _ = made("14-herschel-maps")
+def test_herschel(ingest_example):
+    site, home, _ = ingest_example("14-herschel-maps")
     observations = rows(site, "SELECT * FROM ivoa.obscore")
     assert len(observations) == 24
     files = {path.stem: path for path in (home / "herschel/data").glob("*_map.fits")}

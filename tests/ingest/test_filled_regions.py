@@ -494,7 +494,7 @@ WRITTEN = {  # what a text says, what is told of it, and how many shapes are pub
 def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_path, part):
     written = dict(list(WRITTEN.items())[part::2])
     rows = [{"id": name.replace(" ", "_"), "outline": text, "word": None} for name, (text, _, _) in written.items()]
-    rows += [{"id": name, "outline": text, "word": None} for name, text in many_corners().items()]
+    rows += [{"id": name, "outline": text, "word": None} for name, text in build_large_polygons().items()]
     text = GIVEN.replace("optional: [coverage]", "optional: [region]").replace("moc(cells)", "word")
     text = text.replace("\"polygon_of('polygon ' || outline)\"", "outline, region_quality: word")
     with open_site_with_descriptor(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
@@ -526,7 +526,7 @@ def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_p
     assert found["wide_eight"]["region_quality"] == "mended"
 
 
-def many_corners():
+def build_large_polygons():
     turn = np.linspace(0, 2 * np.pi, 1_000_000 if FULL else 20_000, endpoint=False)
     radius = 5 + np.sin(40 * turn)
     shapes = {

@@ -61,7 +61,7 @@ tables = st.dictionaries(st.sampled_from([*range(1, 12), 90, 95]), row, min_size
 YEARS = {"40000": "1968", "49999.5": "1995", "50000": "1995", "51544": "2000", "60000.25": "2023", "": None}
 
 
-def by_hand(record):
+def compute_flags_by_hand(record):
     """Judge a row as a person would who reads the descriptor: what is not known breaks nothing, but for `time_known`."""
     ins, mjd, band, low, high = record
     flags = 0 if mjd else 1
@@ -86,7 +86,7 @@ def fetch_rows(site, text):
 def agrees(site, report, rows):
     """Hold the published flags, and the counts of a run, against judgements by hand."""
     kept = {ident: record for ident, record in rows.items() if ident < 90}
-    wanted = {ident: by_hand(record) for ident, record in kept.items()}
+    wanted = {ident: compute_flags_by_hand(record) for ident, record in kept.items()}
     assert dict(fetch_rows(site, "SELECT id, quality_flags FROM obs.main")) == wanted
     quality = report.tables["obs.main"].quality
     assert (quality.bits, list(quality.bits)) == (BITS, sorted(BITS, key=BITS.get))
@@ -198,7 +198,7 @@ def small(tmp_path, rules, csv_text="id,x,y\n1,1,1\n2,-1,2\n3,,3\n"):
     return open_site_with_descriptor(tmp_path, SMALL + rules, {"a.csv": csv_text})
 
 
-def renamed(tmp_path, rules):
+def write_rules(tmp_path, rules):
     (tmp_path / "collections" / "small" / "small.yaml").write_text(SMALL + rules)
 
 
@@ -207,14 +207,14 @@ def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
         assert not ingest_collection(opened, "small").warnings
         flags = "SELECT id, q FROM small.main ORDER BY id"
         assert fetch_rows(opened, flags) == [(1, 0), (2, 16), (3, 0)]  # what is not known breaks no rule
-        renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      positive: {if: x > 0, flag: 4}\n")
+        write_rules(tmp_path, "      first: {if: y > 1, flag: 0}\n      positive: {if: x > 0, flag: 4}\n")
         assert not sync_collection(opened, "small", accept_changes=True).warnings
         assert fetch_rows(opened, flags) == [(1, 1), (2, 16), (3, 0)]
-        renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n")  # gone: its bit is nobody's
+        write_rules(tmp_path, "      first: {if: y > 1, flag: 0}\n")  # gone: its bit is nobody's
         report = sync_collection(opened, "small", accept_changes=True)
         assert report.tables["small.main"].quality.rules == {"first": 1}
         assert fetch_rows(opened, flags) == [(1, 1), (2, 0), (3, 0)]
-        renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
+        write_rules(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
         warnings = sync_collection(opened, "small", accept_changes=True).warnings
         assert [text.split(":")[0:2] for text in warnings] == [
             ["small.main", " bit 4 of q meant positive and means odd now"]

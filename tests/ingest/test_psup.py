@@ -64,7 +64,7 @@ tests:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def omega_site(tmp_path_factory):
     home = tmp_path_factory.mktemp("psup")
     found = {}
     with tarfile.open(shared("data/planetary/psup/omega_catalogs.tar.xz")) as archive:
@@ -84,8 +84,8 @@ def rows(site, adql):
         return result.read_table().to_pylist()
 
 
-def test_two_granules_of_each_cube(made):
-    site, report, items = made
+def test_two_granules_of_each_cube(omega_site):
+    site, report, items = omega_site
     cubes = {item["id"]: item for name, item in items.items() if name.startswith("cube")}
     assert len(cubes) == 10
     table = report.tables["omega.cubes"]
@@ -100,16 +100,16 @@ def test_two_granules_of_each_cube(made):
         )
 
 
-def test_footprints_are_found_by_position(made):
-    site, _, items = made
+def test_footprints_are_found_by_position(omega_site):
+    site, _, items = omega_site
     for item in (item for name, item in items.items() if name.startswith("cube")):
         west, south, east, north = item["bbox"]
         where = f"CONTAINS(POINT({(west + east) / 2 % 360}, {(south + north) / 2}), s_region) = 1"
         assert item["id"] in {row["obs_id"] for row in rows(site, f"SELECT obs_id FROM omega.cubes WHERE {where}")}
 
 
-def test_bands_and_orbits(made):
-    site, _, items = made
+def test_bands_and_orbits(omega_site):
+    site, _, items = omega_site
     cubes = [item for name, item in items.items() if name.startswith("cube")]
     wanted = sorted(
         (item["id"], n, band["name"], band["center_wavelength"])
@@ -125,8 +125,8 @@ def test_bands_and_orbits(made):
     assert rows(site, "SELECT * FROM omega.levels") == [{"orbit": 6, "n": 20}]
 
 
-def test_maps_of_the_whole_planet(made):
-    site, report, items = made
+def test_maps_of_the_whole_planet(omega_site):
+    site, report, items = omega_site
     maps = [item for name, item in items.items() if name.startswith("map")]
     found = rows(site, "SELECT * FROM omega.maps")
     assert len(found) == len(maps) >= 9

@@ -155,7 +155,7 @@ def rows(site, adql):
         return result.read_table().to_pylist()
 
 
-def beside(*names):
+def read_shared_files(*names):
     return {shared(f"data/{name}").name: shared(f"data/{name}").read_bytes() for name in names}
 
 
@@ -163,7 +163,7 @@ def test_obscore_of_hst(tmp_path):
     path = shared("data/vo/hst_obscore_padc.vot.xml.gz")
     table = votable.parse_single_table(path).to_table(use_names_over_ids=True)
     with open_site_with_descriptor(
-        tmp_path, HST, beside("vo/hst_obscore_padc.vot.xml.gz"), authority="example.org"
+        tmp_path, HST, read_shared_files("vo/hst_obscore_padc.vot.xml.gz"), authority="example.org"
     ) as site:
         report = ingest_collection(site, "hst")
         distinct = len(set(table["obs_publisher_did"]))
@@ -185,7 +185,10 @@ def test_obscore_of_hst(tmp_path):
 
 def test_archive_of_eso(tmp_path):
     with open_site_with_descriptor(
-        tmp_path, ESO, beside("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"), authority="example.org"
+        tmp_path,
+        ESO,
+        read_shared_files("vo/eso_raw_sinfoni_sgra.csv", "vo/eso_phase3_vvv_sgra.csv"),
+        authority="example.org",
     ) as site:
         report = ingest_collection(site, "eso")
         assert [table.published for table in report.tables.values()] == [50, 50], report.format_text()
@@ -209,7 +212,10 @@ def test_logs_of_interferometers(tmp_path):
         shared("data/interferometry/obsportal/obsportal-output-10.votable.xml")
     ).to_table()
     with open_site_with_descriptor(
-        tmp_path, LOGS, beside("interferometry/obsportal/obsportal-output-10.votable.xml"), authority="example.org"
+        tmp_path,
+        LOGS,
+        read_shared_files("interferometry/obsportal/obsportal-output-10.votable.xml"),
+        authority="example.org",
     ) as site:
         report = ingest_collection(site, "obsportal")
         assert {name: one.published for name, one in report.tables.items()} == {
@@ -263,7 +269,9 @@ def test_oifits_files(tmp_path):
 def test_clusters_of_planck(tmp_path):
     table = fits.getdata(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"))
     with open_site_with_descriptor(
-        tmp_path, CLUSTERS, beside("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv")
+        tmp_path,
+        CLUSTERS,
+        read_shared_files("images/clusters/HFI_PCCS_SZ-union_R2.08.fits", "images/clusters/DeepPlanck.csv"),
     ) as site:
         report = ingest_collection(site, "psz2")
         assert [one.published for one in report.tables.values()] == [1653, 1094], report.format_text()
@@ -288,7 +296,7 @@ tables:
     columns: {name: string, kind: string, class: string}
     map: {name: object.fullname, kind: target_class(object.fullname), class: object.orbit_class.name}
 """
-    with open_site_with_descriptor(tmp_path, text, beside("vo/jplsbdb_apophis.json")) as site:
+    with open_site_with_descriptor(tmp_path, text, read_shared_files("vo/jplsbdb_apophis.json")) as site:
         ingest_collection(site, "bodies")
         [row] = rows(site, "SELECT * FROM bodies.apophis")
         assert (row["name"], row["kind"], row["class"]) == (

@@ -190,7 +190,7 @@ def rows(site, adql):
         return result.read_table().to_pylist()
 
 
-def beside(*patterns):
+def read_shared_files(*patterns):
     found = {}
     for pattern in patterns:
         directory, _, name = pattern.rpartition("/")
@@ -201,7 +201,7 @@ def beside(*patterns):
 
 
 def test_coronal_holes_of_the_hfc(tmp_path):
-    files = beside("helio/hfc/charm/*")
+    files = read_shared_files("helio/hfc/charm/*")
     lines = list(csv.reader(io.StringIO(gzip.decompress(files["ch_results.csv.gz"]).decode()), delimiter=";"))
     with open_site_with_descriptor(tmp_path, CHARM, files) as site:
         report = ingest_collection(site, "charm")
@@ -235,13 +235,13 @@ def test_coronal_holes_of_the_hfc(tmp_path):
 
 
 def test_spoca_maps_and_log(tmp_path):
-    files = beside("helio/spoca/*.fits") | {
+    files = read_shared_files("helio/spoca/*.fits") | {
         "spoca.sqlite": shared("data/helio/hfc/spoca_hfc_db.ias.sqlite").read_bytes()
     }
     with open_site_with_descriptor(tmp_path, SPOCA, files) as site:
         report = ingest_collection(site, "spoca")
         assert {name: table.rejected for name, table in report.tables.items() if table.rejected} == {}
-        tracked(site)
+        check_tracked_regions(site)
         found = {row["hekid"]: row for row in rows(site, "SELECT * FROM spoca.regions")}
         assert len(found) == 7 + 5 + 6
         for path in sorted(shared("data/helio/spoca").glob("*.fits")):
@@ -262,7 +262,7 @@ def test_spoca_maps_and_log(tmp_path):
         assert (row["feature"], row["instrument"]) == ("ACTIVE REGIONS", "AIA")
 
 
-def tracked(site):
+def check_tracked_regions(site):
     """Regions of one map lead to those of the other that they follow, as SPoCA's relations say, and back; what is new leads nowhere."""
     site.refresh_published_state()
     client = Client(create_application(site))
@@ -293,7 +293,7 @@ def tracked(site):
 
 
 def test_event_lists(tmp_path):
-    files = beside(
+    files = read_shared_files(
         "helio/hec/*.xml*", "helio/hec/lists/*.txt", "helio/flares/hec_goes*.ecsv", "helio/flares/hessi*.fits"
     )
     with open_site_with_descriptor(tmp_path, EVENTS, files) as site:
@@ -328,7 +328,7 @@ def test_event_lists(tmp_path):
 
 
 def test_headers_of_images(tmp_path):
-    files = beside("helio/images/*.fits", "helio/images/*.fts")
+    files = read_shared_files("helio/images/*.fits", "helio/images/*.fts")
     with open_site_with_descriptor(tmp_path, IMAGES, files) as site:
         report = ingest_collection(site, "sun")
         found = {row["file_name"]: row for row in rows(site, "SELECT * FROM sun.epn_core")}
@@ -360,7 +360,7 @@ def test_headers_of_images(tmp_path):
 
 def test_a_rule_may_refuse_what_is_swapped(tmp_path):
     """As an error the same rule keeps everything out, and says where to look."""
-    files = beside("helio/hfc/charm/*")
+    files = read_shared_files("helio/hfc/charm/*")
     with open_site_with_descriptor(
         tmp_path, CHARM.replace('severity: warning, message: "the code', 'message: "the code'), files
     ) as site:

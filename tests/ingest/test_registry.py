@@ -48,7 +48,7 @@ TAP = '<dataModel ivo-id="ivo://ivoa.net/std/EPNcore">EPNcore</dataModel><langua
 CONE = '<capability standardID="ivo://ivoa.net/std/ConeSearch" xsi:type="cs:ConeSearch" xmlns:cs="http://www.ivoa.net/xml/ConeSearch/v1.0"><validationLevel validatedBy="ivo://Judge">2</validationLevel><interface xsi:type="vs:ParamHTTP" role="std"><accessURL use="base">https://c.example/cone?</accessURL><securityMethod standardID="ivo://ivoa.net/sso#BasicAA"/><param std="1" use="required"><name>RA</name><unit>deg</unit><dataType>real</dataType></param></interface><maxSR>180.0</maxSR><testQuery><ra>10</ra></testQuery></capability>'
 
 
-def described(site: Path, url: str) -> None:
+def write_descriptor(site: Path, url: str) -> None:
     folder = site / "collections/rr"
     folder.mkdir(parents=True)
     (site / "hven.toml").write_text("title = 'Registry'\nallow_private = true\n")
@@ -78,7 +78,7 @@ def world() -> OaiServer:
 def site(world: OaiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("registry")
     with serve(world) as url:
-        described(directory, url)
+        write_descriptor(directory, url)
         with Site(settings.load_settings(directory)) as found:
             ingest_collection(found, "rr")
             yield found
@@ -202,7 +202,7 @@ def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
         "res_role": [f"curation/{role}" for role in ("creator", "publisher", "contact", "contributor")],
     }  # fmt: skip
     with serve(one) as url:
-        described(tmp_path, url)
+        write_descriptor(tmp_path, url)
         with Site(settings.load_settings(tmp_path)) as found:
             ingest_collection(found, "rr")
             assert len(records) == len(RECORDS)
@@ -221,7 +221,7 @@ def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp
     for at in range(6):
         one.put_record(f"ivo://x.y/r{at}", build_record(f"ivo://x.y/r{at}", f"Title {at}", build_capability()))
     with serve(one) as url:
-        described(tmp_path, url)
+        write_descriptor(tmp_path, url)
         with Site(settings.load_settings(tmp_path)) as found:
             ingest_collection(found, "rr")
             before = {name: record.snapshot.id for name, record in found.store.read_published_records()[1].items()}
@@ -371,7 +371,7 @@ tables:
         ingest_collection(made, "stars")
     ours = tmp_path / "registry"
     with hven_serving(publisher) as server:
-        described(ours, f"{server.url}/oai")
+        write_descriptor(ours, f"{server.url}/oai")
         with Site(settings.load_settings(ours)) as found:
             ingest_collection(found, "rr")
             services = dict(

@@ -25,7 +25,7 @@ tables:
 """
 
 
-def checked(tmp_path, descriptor, rows):
+def list_sampling_faults(tmp_path, descriptor, rows):
     with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": rows}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     done = run_hven("--site", tmp_path, "check", "--json", expected_code=1)
@@ -33,7 +33,7 @@ def checked(tmp_path, descriptor, rows):
 
 
 def test_rows_that_no_ingest_will_take(tmp_path):
-    faults = checked(tmp_path, EPN, "name\n" + "".join(f"n{k}\n" for k in range(30)) + "né\n")
+    faults = list_sampling_faults(tmp_path, EPN, "name\n" + "".join(f"n{k}\n" for k in range(30)) + "né\n")
     access, uid = sorted(faults, key=lambda fault: fault["severity"])
     assert (
         "smart.epn_core: all of the first 31 rows would be rejected: where there is an access_url" in access["message"]

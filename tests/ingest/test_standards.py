@@ -99,7 +99,7 @@ def report_of(tmp_path, rows, more="", **settings_):
 
 
 @pytest.fixture(scope="module")
-def all_faults(tmp_path_factory):
+def faulty_report(tmp_path_factory):
     rows = [GOOD]
     for number, (column, value, *_) in enumerate(FAULTS, 2):
         rows.append({**GOOD, "granule_uid": f"a{number}", "obs_id": f"o{number}", column: value})
@@ -114,9 +114,9 @@ def test_a_good_row_has_no_findings(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "fault"), list(enumerate(FAULTS)), ids=[f"{item[2]}-{item[1]}" for item in FAULTS])
-def test_each_fault_is_found(all_faults, number, fault):
+def test_each_fault_is_found(faulty_report, number, fault):
     column, value, rule, severity = fault
-    found = all_faults.findings[rule]
+    found = faulty_report.findings[rule]
     assert found.severity == severity
     assert number + 2 in {offender.row for offender in found.offenders}
     mine = next(offender for offender in found.offenders if offender.row == number + 2)
@@ -127,10 +127,10 @@ def test_each_fault_is_found(all_faults, number, fault):
         }
 
 
-def test_rows_with_errors_alone_are_kept_aside(all_faults):
+def test_rows_with_errors_alone_are_kept_aside(faulty_report):
     wrong = sum(1 for *_, severity in FAULTS if severity == "error")
-    assert all_faults.rejected == wrong
-    assert all_faults.published == 1 + len(FAULTS) - wrong
+    assert faulty_report.rejected == wrong
+    assert faulty_report.published == 1 + len(FAULTS) - wrong
 
 
 def test_two_files_with_one_granule(tmp_path):

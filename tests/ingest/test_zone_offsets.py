@@ -40,21 +40,21 @@ tables:
 MAPPINGS = ["", "map: {t: parse_time(s)}", "map: {t: CAST(s AS TIMESTAMP)}", "map: {t: s}"]
 
 
-def as_csv(texts):
+def write_csv(texts):
     return "{kind: csv, files: a, types: {s: string, t: string}}", "id,s,t\n" + "".join(
         f"{n},{text},{text}\n" for n, text in enumerate(texts)
     )
 
 
 def as_guessed_csv(texts):
-    return "{kind: csv, files: a}", as_csv(texts)[1]
+    return "{kind: csv, files: a}", write_csv(texts)[1]
 
 
-def as_json(texts):
+def write_json(texts):
     return "{kind: json, files: a}", json.dumps([{"id": n, "s": text, "t": text} for n, text in enumerate(texts)])
 
 
-def as_votable(texts):
+def write_votable(texts):
     rows = "".join(f"<TR><TD>{n}</TD><TD>{text}</TD><TD>{text}</TD></TR>" for n, text in enumerate(texts))
     return "{kind: votable, files: a}", (
         '<VOTABLE version="1.4"><RESOURCE><TABLE><FIELD name="id" datatype="int"/><FIELD name="s" datatype="char" arraysize="*"/>'
@@ -62,7 +62,7 @@ def as_votable(texts):
     )
 
 
-def as_parquet(texts):
+def write_parquet(texts):
     stream = io.BytesIO()
     pq.write_table(
         pa.table({"id": pa.array(range(len(texts)), pa.int32()), "s": list(texts), "t": list(texts)}), stream
@@ -70,12 +70,12 @@ def as_parquet(texts):
     return "{kind: parquet, files: a}", stream.getvalue()
 
 
-def as_xml(texts):
+def write_xml(texts):
     rows = "".join(f"<r><id>{n}</id><s>{text}</s><t>{text}</t></r>" for n, text in enumerate(texts))
     return "{kind: xml, files: a, record: r}", f"<all>{rows}</all>"
 
 
-READERS = [as_csv, as_guessed_csv, as_json, as_votable, as_parquet, as_xml]
+READERS = [write_csv, as_guessed_csv, write_json, write_votable, write_parquet, write_xml]
 
 
 def rows_of(site, adql="SELECT id, t FROM cat.t ORDER BY id"):
@@ -126,7 +126,7 @@ def test_a_format_with_a_zone_does_not_ask_the_machine_for_its_own(tmp_path, mon
 
 
 def test_times_in_queries(tmp_path):
-    source, content = as_csv(TEXTS)
+    source, content = write_csv(TEXTS)
     with open_site_with_descriptor(tmp_path, DESCRIPTOR.format(mapping="", source=source), {"a": content}) as site:
         ingest_collection(site, "cat")
         for text, n in (

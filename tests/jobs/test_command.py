@@ -234,7 +234,7 @@ def test_progress_is_told_while_it_runs(site: Site, running: Any) -> None:
 
 
 def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, running: Any) -> None:
-    def once() -> float:
+    def measure_abort() -> float:
         job, place = running()
         JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
         seconds = wait_until(lambda: not sleepers(place))
@@ -243,11 +243,11 @@ def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, runn
         assert not Path(place).exists()
         return seconds
 
-    assert_takes_less(once, 1, attempts=20)
+    assert_takes_less(measure_abort, 1, attempts=20)
 
 
 def test_destroying_does_so_too(site: Site, running: Any) -> None:
-    def once() -> float:
+    def measure_destruction() -> float:
         job, place = running()
         JobService(site, "family").destroy_job(site.store.jobs.get_job(job.id))
         seconds = wait_until(lambda: not sleepers(place))
@@ -255,7 +255,7 @@ def test_destroying_does_so_too(site: Site, running: Any) -> None:
         assert not (site.settings.var_directory / "jobs" / job.id).exists()
         return seconds
 
-    assert_takes_less(once, 1, attempts=20)
+    assert_takes_less(measure_destruction, 1, attempts=20)
 
 
 def test_the_time_limit_does_so_too(site: Site, running: Any) -> None:

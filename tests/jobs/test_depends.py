@@ -38,25 +38,25 @@ def desk(site: Site) -> JobService:
     return JobService(site, "tap")
 
 
-def made(
+def create_job(
     desk: JobService, *after: JobRecord, query: str = GOOD, run: bool = True, who: JobRequester = HERE, **more: str
 ) -> JobRecord:
     pairs = [("LANG", "ADQL"), ("QUERY", query), *(("DEPENDS_ON", job.id) for job in after), *more.items()]
     return desk.create_job(collect_params([*pairs, ("PHASE", "RUN")] if run else pairs), who)
 
 
-def now(site: Site, job: JobRecord) -> JobRecord:
+def reload_job(site: Site, job: JobRecord) -> JobRecord:
     return site.store.jobs.get_job(job.id)
 
 
 def phases(site: Site, *jobs: JobRecord) -> list[str]:
-    return [now(site, job).phase for job in jobs]
+    return [reload_job(site, job).phase for job in jobs]
 
 
 def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: JobService) -> None:
-    first, second = made(desk, run=False), made(desk, run=False)
-    last = made(desk, first, second)
-    assert now(site, last).depends_on == (first.id, second.id)
+    first, second = create_job(desk, run=False), create_job(desk, run=False)
+    last = create_job(desk, first, second)
+    assert reload_job(site, last).depends_on == (first.id, second.id)
     assert phases(site, last) == ["QUEUED"]
     assert not run_next_job(site)
     assert site.store.jobs.count_waiting() == 0  # no worker is forked for it
@@ -70,23 +70,23 @@ def test_a_job_begins_when_those_before_it_are_completed(site: Site, desk: JobSe
 
 
 def test_one_that_others_wait_for_lets_younger_jobs_pass(site: Site, desk: JobService) -> None:
-    first = made(desk, run=False)
-    waits = made(desk, first)
-    free = made(desk)
+    first = create_job(desk, run=False)
+    waits = create_job(desk, first)
+    free = create_job(desk)
     assert run_next_job(site)
     assert phases(site, waits, free) == ["QUEUED", "COMPLETED"]
 
 
 def test_what_is_completed_already_is_not_waited_for(site: Site, desk: JobService) -> None:
-    first = made(desk)
+    first = create_job(desk)
     run_next_job(site)
-    after = made(desk, first)
+    after = create_job(desk, first)
     assert site.store.jobs.count_waiting() == 1
     assert run_next_job(site)
     assert phases(site, after) == ["COMPLETED"]
 
 
-def end_in_error(desk: JobService, job: JobRecord) -> None:
+def run_failing_job(desk: JobService, job: JobRecord) -> None:
     desk.change_phase(job, "RUN")
     assert run_next_job(desk.site)
 
@@ -100,35 +100,35 @@ def destroy(desk: JobService, job: JobRecord) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"), [(end_in_error, "ended in an error"), (abort, "was aborted"), (destroy, "has been destroyed")]
+    ("spoil", "said"), [(run_failing_job, "ended in an error"), (abort, "was aborted"), (destroy, "has been destroyed")]
 )
 def test_one_that_fails_takes_those_that_wait_for_it_along(site: Site, desk: JobService, spoil: Any, said: str) -> None:
-    first = made(desk, query=BAD, run=False)
-    second = made(desk, first)
-    third = made(desk, second)
+    first = create_job(desk, query=BAD, run=False)
+    second = create_job(desk, first)
+    third = create_job(desk, second)
     spoil(desk, first)
     assert site.store.jobs.count_waiting() == 0  # the keeper asks so
-    found = now(site, second)
+    found = reload_job(site, second)
     assert found.phase == "ERROR"
     assert found.error == {
         "kind": "fatal",
         "message": f"it waited for the job {first.id}, which {said}; run that again, then this",
     }
-    assert f"the job {second.id}, which ended in an error" in str(now(site, third).error)
+    assert f"the job {second.id}, which ended in an error" in str(reload_job(site, third).error)
     assert found.ended is not None
 
 
 def test_a_circle_is_refused(site: Site, desk: JobService) -> None:
-    one = made(desk, run=False)
-    two = made(desk, one, run=False)
-    three = made(desk, two, run=False)
+    one = create_job(desk, run=False)
+    two = create_job(desk, one, run=False)
+    three = create_job(desk, two, run=False)
     with pytest.raises(ParamError, match=f"would wait for itself: {one.id} -> {three.id} -> {two.id} -> {one.id}"):
         desk.change_job(one, collect_params([("DEPENDS_ON", three.id)]), HERE)
     with pytest.raises(ParamError, match="would wait for itself"):
         desk.change_job(one, collect_params([("DEPENDS_ON", one.id)]), HERE)
-    assert now(site, one).depends_on == ()
+    assert reload_job(site, one).depends_on == ()
     desk.change_job(three, collect_params([("DEPENDS_ON", one.id)]), HERE)
-    assert now(site, three).depends_on == (one.id,)
+    assert reload_job(site, three).depends_on == (one.id,)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14))
@@ -136,7 +136,7 @@ def test_a_circle_is_refused(site: Site, desk: JobService) -> None:
 def test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end(
     site: Site, desk: JobService, edges: list[tuple[int, int]]
 ) -> None:
-    jobs = [made(desk, run=False) for _ in range(6)]
+    jobs = [create_job(desk, run=False) for _ in range(6)]
     wanted: dict[int, set[int]] = {number: set() for number in range(6)}
     for one, other in edges:
         tried = {number: set(others) for number, others in wanted.items()}
@@ -171,17 +171,17 @@ def circular(wanted: dict[int, set[int]]) -> bool:
 
 
 def test_only_jobs_of_ones_own_can_be_waited_for(site: Site, desk: JobService) -> None:
-    theirs = made(desk, who=KEPLER, run=False)
+    theirs = create_job(desk, who=KEPLER, run=False)
     with pytest.raises(ForbiddenError):
-        made(desk, theirs, who=TYCHO)
+        create_job(desk, theirs, who=TYCHO)
     with pytest.raises(ParamError, match="DEPENDS_ON='nothing' is not a job"):
-        made(desk, DEPENDS_ON="nothing")
+        create_job(desk, DEPENDS_ON="nothing")
     with pytest.raises(ParamError, match="PARENT='nothing' is not a job"):
-        made(desk, PARENT="nothing")
+        create_job(desk, PARENT="nothing")
 
 
 def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: JobService) -> None:
-    first, job = made(desk, run=False), made(desk)
+    first, job = create_job(desk, run=False), create_job(desk)
     with pytest.raises(ConflictError, match="PENDING only"):
         desk.change_job(job, collect_params([("DEPENDS_ON", first.id)]), HERE)
 
@@ -190,29 +190,29 @@ def test_it_can_be_changed_while_it_is_pending_only(site: Site, desk: JobService
 
 
 def test_parts_are_listed_and_end_with_the_whole(site: Site, desk: JobService) -> None:
-    whole = made(desk, run=False)
-    parts = [made(desk, run=False, PARENT=whole.id) for _ in range(3)]
-    deeper = made(desk, PARENT=parts[0].id)
-    running = made(desk, PARENT=whole.id)
+    whole = create_job(desk, run=False)
+    parts = [create_job(desk, run=False, PARENT=whole.id) for _ in range(3)]
+    deeper = create_job(desk, PARENT=parts[0].id)
+    running = create_job(desk, PARENT=whole.id)
     assert sorted(desk.list_child_job_ids(whole)) == sorted([*(part.id for part in parts), running.id])
-    done = made(desk, PARENT=whole.id)
+    done = create_job(desk, PARENT=whole.id)
     site.store.jobs.update_job(done.id, allowed_phases=("QUEUED",), phase="COMPLETED")
     held = site.store.jobs.claim_job()
     assert held is not None
     desk.change_phase(whole, "ABORT")
     assert phases(site, whole, *parts, deeper, running) == ["ABORTED"] * 6
     assert phases(site, done) == ["COMPLETED"]
-    assert f"the job {whole.id}, which this is part of, was aborted" in str(now(site, deeper).error)
+    assert f"the job {whole.id}, which this is part of, was aborted" in str(reload_job(site, deeper).error)
     assert site.store.jobs.find_duration_if_owned(held) is None  # its worker stops
-    desk.destroy_job(now(site, whole))
+    desk.destroy_job(reload_job(site, whole))
     for job in (whole, *parts, deeper, running, done):
         with pytest.raises(NotFoundError):
-            now(site, job)
+            reload_job(site, job)
 
 
 def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: JobService) -> None:
-    whole = made(desk)
-    part = made(desk, run=False, PARENT=whole.id)
+    whole = create_job(desk)
+    part = create_job(desk, run=False, PARENT=whole.id)
     held = site.store.jobs.claim_job()
     assert held is not None
     site.store.jobs.finish_job(held, "ABORTED")
@@ -220,8 +220,8 @@ def test_parts_end_when_the_whole_runs_out_of_time(site: Site, desk: JobService)
 
 
 def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: JobService) -> None:
-    whole = made(desk)
-    part = made(desk, PARENT=whole.id)
+    whole = create_job(desk)
+    part = create_job(desk, PARENT=whole.id)
     while run_next_job(site):
         pass
     place = site.settings.var_directory / "jobs"
@@ -229,5 +229,5 @@ def test_parts_are_destroyed_when_the_whole_is_due(site: Site, desk: JobService)
     site.store.jobs.update_job(whole.id, allowed_phases=("COMPLETED",), destruction="2020-01-01T00:00:00.000000Z")
     JobSupervisor(site.settings, worker_limit=1, idle_seconds=1.0, parent_pid=None)._delete_expired_jobs()
     with pytest.raises(NotFoundError):
-        now(site, part)
+        reload_job(site, part)
     assert list(place.iterdir()) == []

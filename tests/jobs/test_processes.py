@@ -105,7 +105,7 @@ def test_nothing_runs_before_the_first_job_and_the_worker_is_replaced_when_it_di
     wait_until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Say whether a process has ended; one that waits for its burial has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -118,7 +118,7 @@ def test_a_killed_keeper_is_replaced_and_its_worker_goes(server: Server) -> None
     wait_until(lambda: phase(server, path) == "EXECUTING")
     keeper, worker = keeper_of(server), worker_of(server)
     os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: gone(worker))
+    wait_until(lambda: has_ended(worker))
     wait_until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
     wait_until(lambda: phase(server, path) == "EXECUTING" and worker_of(server) != worker)
     assert fetch_job(server, path)["jobInfo"]["attempts"] == 1  # it was put back, and nobody died of it
@@ -137,8 +137,8 @@ def test_a_worker_whose_server_and_keeper_were_killed_puts_its_job_back_and_ends
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.process.wait(60)
-        wait_until(lambda: gone(worker))
-    job = left(site, path)
+        wait_until(lambda: has_ended(worker))
+    job = read_stored_job(site, path)
     assert (job.phase, job.attempts, job.holder) == ("QUEUED", 0, None)
     assert not list((site / "var/jobs").glob("*/result-*"))
 
@@ -149,7 +149,7 @@ def ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def still(pid: int) -> bool:
+def is_idle(pid: int) -> bool:
     """Say whether a process does nothing for a third of a second."""
     before = ticks(pid)
     time.sleep(0.3)
@@ -173,27 +173,27 @@ def test_the_engine_stops_computing(server: Server, way: str) -> None:
         assert server.get(path)[0] == 404
     else:
         wait_until(lambda: phase(server, path) == "ABORTED")
-    wait_until(lambda: still(worker))  # python -m bench jobs says how soon
+    wait_until(lambda: is_idle(worker))  # python -m bench jobs says how soon
     assert worker_of(server) == worker  # the query ended, not its process
     quick = start_query_job(server, QUICK)
     wait_until(lambda: phase(server, quick) == "COMPLETED")
 
 
-def killed(server: Server) -> None:
+def kill_server(server: Server) -> None:
     """Kill a server and all below it as a power cut does: nobody sees another one die, and puts in order what it left."""
     every: list[int] = []
     for pid in (keeper_of(server), server.process.pid):  # stopped: from now on they have no more children
-        every += [pid, *stopped(pid)]
+        every += [pid, *stop_process(pid)]
     every = list(dict.fromkeys(every))
     for pid in every:
-        stopped(pid)
+        stop_process(pid)
     for pid in every:
         os.kill(pid, signal.SIGKILL)
     server.process.wait(60)
-    wait_until(lambda: all(gone(pid) for pid in every))
+    wait_until(lambda: all(has_ended(pid) for pid in every))
 
 
-def stopped(pid: int) -> list[int]:
+def stop_process(pid: int) -> list[int]:
     """Stop a process, and give its children."""
     os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ")
@@ -209,15 +209,15 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
             pending = server.post("/tap/async", LANG="ADQL", QUERY=QUICK)[1]["location"].removeprefix(server.url)
             wait_until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # on a quick machine
             if how == signal.SIGKILL:
-                killed(server)
+                kill_server(server)
             else:
                 below = [*children(server.process.pid), *children(keeper_of(server))]
                 server.process.terminate()
                 assert server.process.wait(60) == 0
-                wait_until(lambda below=below: all(gone(pid) for pid in below))  # type: ignore[misc]
-        if left(site, path).phase != "COMPLETED":
+                wait_until(lambda below=below: all(has_ended(pid) for pid in below))  # type: ignore[misc]
+        if read_stored_job(site, path).phase != "COMPLETED":
             break  # else this machine is quicker than we are: with more to do it is still at it
-    assert (left(site, path).phase, left(site, path).attempts) == (
+    assert (read_stored_job(site, path).phase, read_stored_job(site, path).attempts) == (
         ("EXECUTING", 1) if how == signal.SIGKILL else ("QUEUED", 0)
     )
     with serve_site(site) as server:
@@ -230,7 +230,7 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
             assert server.get(f"{one}/results/result")[0] == 200
 
 
-def left(site: Path, path: str) -> JobRecord:
+def read_stored_job(site: Path, path: str) -> JobRecord:
     """Give a job as it is in the store, while no server runs."""
     store = StateStore(site / "var")
     try:

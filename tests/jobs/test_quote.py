@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
     opened.close()
 
 
-def at(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     return format_sortable_timestamp(NOON + timedelta(seconds=seconds))
 
 
@@ -40,7 +40,15 @@ def add(
 def past(store: StateStore, seconds: Sequence[float], **values: object) -> None:
     for number, took in enumerate(seconds):
         name = f"{values.get('queue', 'user a')} past {number} {took} {values.get('query', '')}"
-        add(store, name, "COMPLETED", queued=at(-900 + number), started=at(-900), ended=at(took - 900), **values)  # type: ignore[arg-type]
+        add(
+            store,
+            name,
+            "COMPLETED",
+            queued=format_time(-900 + number),
+            started=format_time(-900),
+            ended=format_time(took - 900),
+            **values,
+        )  # type: ignore[arg-type]
 
 
 def quote(store: StateStore, job: JobRecord) -> str | None:
@@ -49,7 +57,7 @@ def quote(store: StateStore, job: JobRecord) -> str | None:
 
 def test_nothing_is_said_of_what_was_never_asked(store: StateStore) -> None:
     for phase in ("PENDING", "QUEUED", "EXECUTING", "HELD", "COMPLETED", "ABORTED"):
-        assert quote(store, add(store, phase, phase, queued=at(0), started=at(-5))) is None
+        assert quote(store, add(store, phase, phase, queued=format_time(0), started=format_time(-5))) is None
     past(store, [3, 3], query="SELECT 1 FROM other.table")
     assert quote(store, add(store, "x", "PENDING")) is None
 
@@ -58,10 +66,10 @@ def test_a_job_takes_as_long_as_those_that_differ_in_numbers(store: StateStore) 
     past(store, [9, 10, 12], query=CONE.format(17.5, -3e-2))
     past(store, [500], queue="user b", query=CONE.format(1, 2))
     past(store, [500], query="SELECT * FROM s.t WHERE x < 1")
-    assert quote(store, add(store, "p", "PENDING")) == at(10)
-    running = add(store, "r", "EXECUTING", started=at(-4))
-    assert quote(store, running) == at(6)
-    late = add(store, "l", "EXECUTING", started=at(-40))
+    assert quote(store, add(store, "p", "PENDING")) == format_time(10)
+    running = add(store, "r", "EXECUTING", started=format_time(-4))
+    assert quote(store, running) == format_time(6)
+    late = add(store, "l", "EXECUTING", started=format_time(-40))
     assert quote(store, late) is None  # it should be done already: nobody knows
 
 
@@ -72,33 +80,35 @@ def test_jobs_that_took_very_different_times_predict_nothing(store: StateStore) 
 
 def test_short_jobs_may_differ(store: StateStore) -> None:
     past(store, [0.1, 0.2, 1.5])
-    assert quote(store, add(store, "p", "PENDING")) == at(0.2)
+    assert quote(store, add(store, "p", "PENDING")) == format_time(0.2)
 
 
 def test_no_job_is_promised_longer_than_its_limit(store: StateStore) -> None:
     past(store, [2000])
-    assert quote(store, add(store, "p", "PENDING")) == at(600)
+    assert quote(store, add(store, "p", "PENDING")) == format_time(600)
 
 
 def test_who_waits_waits_for_those_before(store: StateStore) -> None:
     past(store, [10, 10])
     past(store, [30], queue="user b")
     for number in range(3):
-        add(store, f"w{number}", "QUEUED", queued=at(-60 + number))
-    add(store, "b0", "QUEUED", queue="user b", queued=at(-1))
+        add(store, f"w{number}", "QUEUED", queued=format_time(-60 + number))
+    add(store, "b0", "QUEUED", queue="user b", queued=format_time(-1))
     found = estimate_completion(store.jobs.get_job("w2"), store.jobs, NOON)
-    assert found == CompletionEstimate(place=4, quote=at(10 + 10 + 30 + 10))
-    add(store, "e", "EXECUTING", started=at(-2))
-    add(store, "f", "EXECUTING", started=at(-2))
+    assert found == CompletionEstimate(place=4, quote=format_time(10 + 10 + 30 + 10))
+    add(store, "e", "EXECUTING", started=format_time(-2))
+    add(store, "f", "EXECUTING", started=format_time(-2))
     # two workers, each half through a job
-    assert estimate_completion(store.jobs.get_job("w2"), store.jobs, NOON).quote == at((10 + 10 + 30 + 2 * 5) / 2 + 10)
-    add(store, "c0", "QUEUED", queue="user c", queued=at(-1))  # of whom nothing is known
+    assert estimate_completion(store.jobs.get_job("w2"), store.jobs, NOON).quote == format_time(
+        (10 + 10 + 30 + 2 * 5) / 2 + 10
+    )
+    add(store, "c0", "QUEUED", queue="user c", queued=format_time(-1))  # of whom nothing is known
     assert estimate_completion(store.jobs.get_job("w2"), store.jobs, NOON) == CompletionEstimate(place=5, quote=None)
 
 
 def test_the_share_of_the_work_says_more_than_the_past(store: StateStore) -> None:
     past(store, [500])
-    job = add(store, "r", "EXECUTING", started=at(-30), progress={"rows": 75, "share": 0.75})
-    assert quote(store, job) == at(10)
-    begun = add(store, "s", "EXECUTING", started=at(-0.5), progress={"rows": 75, "share": 0.75})
-    assert quote(store, begun) == at(499.5)
+    job = add(store, "r", "EXECUTING", started=format_time(-30), progress={"rows": 75, "share": 0.75})
+    assert quote(store, job) == format_time(10)
+    begun = add(store, "s", "EXECUTING", started=format_time(-0.5), progress={"rows": 75, "share": 0.75})
+    assert quote(store, begun) == format_time(499.5)

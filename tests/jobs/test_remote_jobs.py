@@ -41,7 +41,7 @@ results: {out: {file: out.txt, type: text/plain}}
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def remote_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve another site, with programs and a table."""
     place = tmp_path_factory.mktemp("there")
     rows = "".join(f"{number},{number * 0.1:.1f}\n" for number in range(1000))
@@ -71,24 +71,27 @@ def job_of(site: Site, kind: str, *pairs: tuple[str, str], who: JobRequester = H
     return JobService(site, kind).create_job(collect_params([*pairs, ("PHASE", "RUN")]), who)
 
 
-def now(site: Site, job: JobRecord) -> JobRecord:
+def reload_job(site: Site, job: JobRecord) -> JobRecord:
     return site.store.jobs.get_job(job.id)
 
 
-def address(site: Site, job: JobRecord, there: Server) -> str:
+def address(site: Site, job: JobRecord, remote_server: Server) -> str:
     """Give the path of the job over there, as the store knows it."""
-    wait_until(lambda: "remote" in now(site, job).progress)
-    return str(now(site, job).progress["remote"]).removeprefix(there.url)
+    wait_until(lambda: "remote" in reload_job(site, job).progress)
+    return str(reload_job(site, job).progress["remote"]).removeprefix(remote_server.url)
 
 
-def phase(there: Server, path: str) -> str:
-    status, _, body = there.get(f"{path}/phase")
+def phase(remote_server: Server, path: str) -> str:
+    status, _, body = remote_server.get(f"{path}/phase")
     return body.decode() if status == 200 else str(status)
 
 
-def listed(there: Server, path: str) -> set[str]:
+def list_remote_jobs(remote_server: Server, path: str) -> set[str]:
     """Give the ids of the jobs over there."""
-    return {job["id"] for job in json.loads(there.send("GET", path, headers={"Accept": "application/json"})[2])["jobs"]}
+    return {
+        job["id"]
+        for job in json.loads(remote_server.send("GET", path, headers={"Accept": "application/json"})[2])["jobs"]
+    }
 
 
 @pytest.fixture
@@ -115,17 +118,17 @@ def worker(site: Site) -> Iterator[Any]:
 # --- a real service ------------------------------------------------------------------------------------------
 
 
-def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: Server) -> None:
+def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, remote_server: Server) -> None:
     write_job_type(
         site.settings.directory,
         "far",
-        f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n",
+        f"title: Far\nremote: {remote_server.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n",
     )
     job = job_of(
         site, "far", ("QUERY", "SELECT id, x FROM stars.main WHERE id < 700 ORDER BY id"), ("RESPONSEFORMAT", "votable")
     )
     assert run_next_job(site)
-    found = now(site, job)
+    found = reload_job(site, job)
     assert found.phase == "COMPLETED", found.error
     path, media_type = JobService(site, "far").find_result_file(found, "result")
     assert media_type.startswith("text/csv")
@@ -133,219 +136,221 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
     assert lines[0] == "id,x"
     assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([number * 0.1 for number in range(700)])
     assert "remote" not in found.progress
-    wait_until(lambda: listed(there, "/tap/async") == set())  # nothing is left there
+    wait_until(lambda: list_remote_jobs(remote_server, "/tap/async") == set())  # nothing is left there
 
 
-def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
-    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL}}\n")
+def test_what_goes_wrong_there_is_told_here(site: Site, remote_server: Server) -> None:
+    write_job_type(
+        site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/tap/async\nsend: {{LANG: ADQL}}\n"
+    )
     job = job_of(site, "far", ("QUERY", "SELECT id FROM stars.mane"))
     assert run_next_job(site)
-    found = now(site, job)
+    found = reload_job(site, job)
     assert found.phase == "ERROR"
     assert "the job at 127.0.0.1 failed: line 1, column 16: " in str(found.error)
     assert "stars.main" in str(found.error)  # the nearest name, by the words of the other service
 
 
-def test_a_refusal_is_told(site: Site, there: Server) -> None:
-    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+def test_a_refusal_is_told(site: Site, remote_server: Server) -> None:
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/sleep\n")
     job = job_of(site, "far", ("SECONDS", "1000"))
     assert run_next_job(site)
-    assert "does not run the job: it answers 400: " in str(now(site, job).error)
-    assert "SECONDS=1000 is out of range" in str(now(site, job).error)
+    assert "does not run the job: it answers 400: " in str(reload_job(site, job).error)
+    assert "SECONDS=1000 is out of range" in str(reload_job(site, job).error)
 
 
-def test_files_go_there(site: Site, there: Server) -> None:
+def test_files_go_there(site: Site, remote_server: Server) -> None:
     import io
 
     from hven.model.params import RequestParams, UploadedFile
 
-    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/echo\n")
     given = collect_params([("A", "1"), ("PHASE", "RUN")])
     files = {"IMAGE": UploadedFile(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
     job = JobService(site, "far").create_job(RequestParams(given.values, files), HERE)
     assert run_next_job(site)
-    found = now(site, job)
+    found = reload_job(site, job)
     assert found.phase == "COMPLETED", found.error
     told = json.loads(JobService(site, "far").find_result_file(found, "stdout")[0].read_text())
     assert told["argv"][0] == "1"
     assert told["argv"][1].endswith("/given-IMAGE")
 
 
-def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> None:
-    text = f"title: Far\nremote: {there.url}/jobs/echo\nparams: {{B: {{allowed: [x]}}}}\nsend: {{A: always}}\n"
+def test_only_declared_parameters_are_forwarded(site: Site, remote_server: Server) -> None:
+    text = f"title: Far\nremote: {remote_server.url}/jobs/echo\nparams: {{B: {{allowed: [x]}}}}\nsend: {{A: always}}\n"
     write_job_type(site.settings.directory, "far", text)
     with pytest.raises(ParamError):
         job_of(site, "far", ("B", "y"))
     job = job_of(site, "far", ("A", "mine"))
     assert run_next_job(site)
-    found = now(site, job)
+    found = reload_job(site, job)
     assert json.loads(JobService(site, "far").find_result_file(found, "stdout")[0].read_text())["argv"] == ["always"]
 
 
 @pytest.fixture
-def sleeping(site: Site, there: Server, worker: Any) -> Any:
-    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+def sleeping(site: Site, remote_server: Server, worker: Any) -> Any:
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/sleep\n")
 
     def begin(seconds: float, **more: str) -> tuple[JobRecord, str, threading.Event]:
         job = job_of(site, "far", ("SECONDS", str(seconds)), *more.items())
         stop = worker()
-        path = address(site, job, there)
-        wait_until(lambda: phase(there, path) == "EXECUTING")
+        path = address(site, job, remote_server)
+        wait_until(lambda: phase(remote_server, path) == "EXECUTING")
         return job, path, stop
 
     return begin
 
 
-def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleeping: Any) -> None:
-    def once() -> float:
+def test_an_abort_is_forwarded_within_a_second(site: Site, remote_server: Server, sleeping: Any) -> None:
+    def measure_abort() -> float:
         job, path, _ = sleeping(200)
-        JobService(site, "far").change_phase(now(site, job), "ABORT")
-        seconds = wait_until(lambda: phase(there, path) == "ABORTED")
-        assert now(site, job).phase == "ABORTED"
-        JobService(site, "far").destroy_job(now(site, job))
-        wait_until(lambda: phase(there, path) == "404")
+        JobService(site, "far").change_phase(reload_job(site, job), "ABORT")
+        seconds = wait_until(lambda: phase(remote_server, path) == "ABORTED")
+        assert reload_job(site, job).phase == "ABORTED"
+        JobService(site, "far").destroy_job(reload_job(site, job))
+        wait_until(lambda: phase(remote_server, path) == "404")
         return seconds
 
-    assert_takes_less(once, 1, attempts=20)
+    assert_takes_less(measure_abort, 1, attempts=20)
 
 
-def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
-    def once() -> float:
+def test_a_destruction_is_forwarded(site: Site, remote_server: Server, sleeping: Any) -> None:
+    def measure_destruction() -> float:
         job, path, _ = sleeping(200)
-        JobService(site, "far").destroy_job(now(site, job))
-        return wait_until(lambda: phase(there, path) == "404")
+        JobService(site, "far").destroy_job(reload_job(site, job))
+        return wait_until(lambda: phase(remote_server, path) == "404")
 
-    assert_takes_less(once, 1, attempts=20)
+    assert_takes_less(measure_destruction, 1, attempts=20)
 
 
-def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
+def test_the_time_limit_is_forwarded(site: Site, remote_server: Server, sleeping: Any) -> None:
     job, path, _ = sleeping(200, EXECUTIONDURATION="150")
-    status, _, body = there.get(f"{path}/executionduration")
+    status, _, body = remote_server.get(f"{path}/executionduration")
     assert (status, body) == (200, b"150")
-    JobService(site, "far").change_job(now(site, job), collect_params([("EXECUTIONDURATION", "1")]))
-    wait_until(lambda: now(site, job).phase == "ABORTED")
-    wait_until(lambda: phase(there, path) == "ABORTED")
+    JobService(site, "far").change_job(reload_job(site, job), collect_params([("EXECUTIONDURATION", "1")]))
+    wait_until(lambda: reload_job(site, job).phase == "ABORTED")
+    wait_until(lambda: phase(remote_server, path) == "ABORTED")
 
 
 @pytest.mark.slow
 def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_it(
-    site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path
+    site: Site, remote_server: Server, worker: Any, sleeping: Any, tmp_path: Path
 ) -> None:
     job, path, stop = sleeping(200, BELL=str(tmp_path / "bell"))
-    before = listed(there, "/jobs/sleep")
+    before = list_remote_jobs(remote_server, "/jobs/sleep")
     stop.set()
-    wait_until(lambda: now(site, job).phase == "QUEUED")
-    assert phase(there, path) == "EXECUTING"
-    assert now(site, job).progress == {"remote": f"{there.url}{path}"}
+    wait_until(lambda: reload_job(site, job).phase == "QUEUED")
+    assert phase(remote_server, path) == "EXECUTING"
+    assert reload_job(site, job).progress == {"remote": f"{remote_server.url}{path}"}
     worker()
     (tmp_path / "bell").touch()
-    wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
+    wait_until(lambda: reload_job(site, job).phase == "COMPLETED")
+    assert JobService(site, "far").find_result_file(reload_job(site, job), "out")[0].read_text() == "slept 200"
     # one job there did it all, and has gone
-    wait_until(lambda: listed(there, "/jobs/sleep") == before - {path.rpartition("/")[2]})
+    wait_until(lambda: list_remote_jobs(remote_server, "/jobs/sleep") == before - {path.rpartition("/")[2]})
 
 
 @pytest.mark.slow
 def test_a_worker_that_dies_leaves_it_too(
-    site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path
+    site: Site, remote_server: Server, worker: Any, sleeping: Any, tmp_path: Path
 ) -> None:
     job, _, _ = sleeping(200, BELL=str(tmp_path / "bell"))
-    held = now(site, job)
+    held = reload_job(site, job)
     # as the keeper does when the holder is dead; the old worker finds it taken
     assert site.store.jobs.requeue_job(held, is_attempt_counted=True)
     worker()
-    wait_until(lambda: now(site, job).attempts == 2)
+    wait_until(lambda: reload_job(site, job).attempts == 2)
     (tmp_path / "bell").touch()
-    wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
+    wait_until(lambda: reload_job(site, job).phase == "COMPLETED")
+    assert JobService(site, "far").find_result_file(reload_job(site, job), "out")[0].read_text() == "slept 200"
 
 
 def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there(
-    site: Site, there: Server, worker: Any, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, remote_server: Server, worker: Any, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     with monkeypatch.context() as context:
         context.setattr(site.store.jobs, "find_duration_if_owned", lambda _: 3600)
         context.setattr(site.store.jobs, "record_heartbeat", lambda *_: 3600)
-        assert site.store.jobs.requeue_job(now(site, job), is_attempt_counted=True)
+        assert site.store.jobs.requeue_job(reload_job(site, job), is_attempt_counted=True)
         (tmp_path / "bell").touch()
         worker.join()  # it has fetched the results, and finds that nobody wants them of it
-    assert now(site, job).phase == "QUEUED"
-    assert phase(there, path) == "COMPLETED"
+    assert reload_job(site, job).phase == "QUEUED"
+    assert phase(remote_server, path) == "COMPLETED"
     worker()
-    wait_until(lambda: now(site, job).phase == "COMPLETED")
-    assert JobService(site, "far").find_result_file(now(site, job), "out")[0].read_text() == "slept 200"
-    wait_until(lambda: phase(there, path) == "404")
+    wait_until(lambda: reload_job(site, job).phase == "COMPLETED")
+    assert JobService(site, "far").find_result_file(reload_job(site, job), "out")[0].read_text() == "slept 200"
+    wait_until(lambda: phase(remote_server, path) == "404")
 
 
 def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
-    site: Site, there: Server, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, remote_server: Server, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish, seen = site.store.jobs.finish_job, []
 
     def watched(held: JobRecord, *rest: Any, **more: Any) -> bool:
-        seen.append(phase(there, path))
+        seen.append(phase(remote_server, path))
         return finish(held, *rest, **more)
 
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     monkeypatch.setattr(site.store.jobs, "finish_job", watched)
     (tmp_path / "bell").touch()
-    wait_until(lambda: phase(there, path) == "404")
+    wait_until(lambda: phase(remote_server, path) == "404")
     assert seen == ["COMPLETED"]
-    assert now(site, job).phase == "COMPLETED"
+    assert reload_job(site, job).phase == "COMPLETED"
 
 
-def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, there: Server, sleeping: Any) -> None:
+def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, remote_server: Server, sleeping: Any) -> None:
     job, path, stop = sleeping(200)
     stop.set()
-    wait_until(lambda: now(site, job).phase == "QUEUED")
-    JobService(site, "far").change_phase(now(site, job), "ABORT")
-    wait_until(lambda: phase(there, path) == "ABORTED")
+    wait_until(lambda: reload_job(site, job).phase == "QUEUED")
+    JobService(site, "far").change_phase(reload_job(site, job), "ABORT")
+    wait_until(lambda: phase(remote_server, path) == "ABORTED")
 
 
 @pytest.mark.parametrize(("way", "after"), [("abort", "ABORTED"), ("destroy", "404")])
 def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
-    site: Site, there: Server, sleeping: Any, monkeypatch: pytest.MonkeyPatch, way: str, after: str
+    site: Site, remote_server: Server, sleeping: Any, monkeypatch: pytest.MonkeyPatch, way: str, after: str
 ) -> None:
     job, path, stop = sleeping(200)
     desk, requeue = JobService(site, "far"), site.store.jobs.requeue_job
 
     def late(held: JobRecord, *, is_attempt_counted: bool) -> bool:
         if way == "abort":
-            desk.change_phase(now(site, job), "ABORT")
+            desk.change_phase(reload_job(site, job), "ABORT")
         else:
-            desk.destroy_job(now(site, job))
+            desk.destroy_job(reload_job(site, job))
         return requeue(held, is_attempt_counted=is_attempt_counted)
 
     monkeypatch.setattr(site.store.jobs, "requeue_job", late)
     stop.set()
-    wait_until(lambda: phase(there, path) == after)
+    wait_until(lambda: phase(remote_server, path) == after)
 
 
 @pytest.mark.parametrize(("way", "after"), [("abort", "ABORTED"), ("destroy", "404")])
 def test_one_that_was_put_back_since_it_was_read_ends_there_too(
-    site: Site, there: Server, sleeping: Any, way: str, after: str
+    site: Site, remote_server: Server, sleeping: Any, way: str, after: str
 ) -> None:
     job, path, stop = sleeping(200)
-    read = now(site, job)
+    read = reload_job(site, job)
     stop.set()
-    wait_until(lambda: now(site, job).phase == "QUEUED")
+    wait_until(lambda: reload_job(site, job).phase == "QUEUED")
     if way == "abort":
         JobService(site, "far").change_phase(read, "ABORT")
     else:
         JobService(site, "far").destroy_job(read)
-    wait_until(lambda: phase(there, path) == after)
+    wait_until(lambda: phase(remote_server, path) == after)
 
 
 # --- addresses ------------------------------------------------------------------------------------------------
 
 
-def test_addresses_inside_are_not_asked(tmp_path: Path, there: Server) -> None:
+def test_addresses_inside_are_not_asked(tmp_path: Path, remote_server: Server) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
-        write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+        write_job_type(site.settings.directory, "far", f"title: Far\nremote: {remote_server.url}/jobs/sleep\n")
         job = job_of(site, "far", ("SECONDS", "1"))
         assert run_next_job(site)
-        assert "not on the public internet" in str(now(site, job).error)
+        assert "not on the public internet" in str(reload_job(site, job).error)
 
 
 # --- a service that does everything wrong -----------------------------------------------------------------------
@@ -404,10 +409,10 @@ def job(phase: str, more: str = "") -> tuple[int, dict[str, str], str]:
     return 200, {"Content-Type": "text/xml"}, UWS.format(phase=phase, more=more)
 
 
-def ended(site: Site) -> JobRecord:
+def run_far_job(site: Site) -> JobRecord:
     made = job_of(site, "far", ("X", "1"))
     assert run_next_job(site)
-    return now(site, made)
+    return reload_job(site, made)
 
 
 def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
@@ -417,7 +422,7 @@ def test_a_service_of_uws_1_0_that_never_waits(site: Site, wrong: str) -> None:
         "GET /data/one.csv": (200, {}, "1,2"),
         "GET /data/two": (200, {}, b"\0\1"),
     }
-    found = ended(site)
+    found = run_far_job(site)
     assert found.phase == "COMPLETED", found.error
     assert [(item["id"], item["bytes"]) for item in found.results] == [("result1", 3), ("two", 2)]
     assert ("POST", "/async/1/phase", {"PHASE": "RUN"}) in Wrong.asked
@@ -446,7 +451,7 @@ def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], 
     Wrong.script["GET /async/1"] = [
         (status, headers, text.replace("{url}", wrong)) for status, headers, text in answers
     ]
-    found = ended(site)
+    found = run_far_job(site)
     assert found.phase == ("ABORTED" if "aborted" in said else "ERROR")
     assert said in str(found.error)
 
@@ -454,12 +459,12 @@ def test_what_it_does_wrong_is_told(site: Site, wrong: str, answers: list[Any], 
 def test_a_service_that_falters_is_waited_for(site: Site, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "UNREACHABLE_LIMIT_SECONDS", 60.0)
     Wrong.script["GET /async/1"] = [job("EXECUTING"), (503, {}, ""), (200, {}, "<ht"), job("COMPLETED")]
-    assert ended(site).phase == "COMPLETED"
+    assert run_far_job(site).phase == "COMPLETED"
 
 
 def test_a_job_at_another_host_is_not_followed(site: Site, wrong: str) -> None:
     Wrong.script["POST /async"] = (303, {"Location": "http://localhost:1/async/1"}, "")
-    found = ended(site)
+    found = run_far_job(site)
     assert "says that it is at another host, localhost" in str(found.error)
     assert "remote" not in found.progress
 
@@ -468,6 +473,6 @@ def test_a_result_without_end_is_given_up(site: Site, wrong: str) -> None:
     write_job_type(site.settings.directory, "far", f"title: Far\nremote: {wrong}/async\nlimits: {{disk: 100 kB}}\n")
     results = f'<uws:results><uws:result id="r" xlink:href="{wrong}/big"/></uws:results>'
     Wrong.script |= {"GET /async/1": job("COMPLETED", results), "GET /big": (200, {}, bytes(300_000))}
-    found = ended(site)
+    found = run_far_job(site)
     assert "more than 102,400" in str(found.error)
     assert not list((site.settings.var_directory / "jobs").glob(f"{found.id}/*"))

@@ -527,7 +527,7 @@ def _write_element(name: str, value: str) -> str:
 def serve(world: TapServer) -> Iterator[str]:
     """Serve by HTTP; yield the base address."""
 
-    class Asked(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16
         disable_nagle_algorithm = True
@@ -553,7 +553,7 @@ def serve(world: TapServer) -> Iterator[str]:
         def log_message(self, *words: object) -> None:
             """Be quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     world.base = f"http://127.0.0.1:{server.server_port}/tap"
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -24,16 +24,16 @@ def find_faults(world: HapiServer) -> dict[str, LintFinding]:
     return {one.code: one for one in reversed(report.findings)}
 
 
-def judged(world: HapiServer) -> set[str]:
+def list_faults(world: HapiServer) -> set[str]:
     return set(find_faults(world))
 
 
 def test_a_good_server_has_no_findings() -> None:
-    assert judged(HapiServer()) == set()
-    assert judged(HapiServer(version="3.0")) == set()
+    assert list_faults(HapiServer()) == set()
+    assert list_faults(HapiServer(version="3.0")) == set()
 
 
-def on(where: str, change: Callable[[HapiAnswer], object], **of: str) -> Spoil:
+def spoil_endpoint(where: str, change: Callable[[HapiAnswer], object], **of: str) -> Spoil:
     """Change the good answers of an endpoint, to requests that say this."""
 
     def spoil(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
@@ -58,7 +58,7 @@ def info(change: Callable[[dict[str, Any]], object]) -> Callable[[HapiServer], N
     return plant
 
 
-def spoiled(spoil: Spoil) -> Callable[[HapiServer], None]:
+def plant_spoiler(spoil: Spoil) -> Callable[[HapiServer], None]:
     def plant(world: HapiServer) -> None:
         world.alter_answer = spoil
 
@@ -82,14 +82,14 @@ def later(world: HapiServer) -> None:
 
 
 FAULTS: list[tuple[str, Callable[[HapiServer], None], set[str]]] = [
-    ("no about", spoiled(on("about", body(lambda _: b"<html>"))), {"hapi.document"}),
-    ("an error as 200", spoiled(on("catalog", lambda one: one.edit(lambda doc: doc["status"].update(code=1500)), depth="")), {"hapi.status"}),
-    ("text", spoiled(on("about", lambda one: setattr(one, "kind", "text/plain"))), {"hapi.media-type"}),
-    ("no CORS", spoiled(lambda _e, _g, one: one.headers.clear()), {"hapi.cors"}),
-    ("no contact", spoiled(on("about", lambda one: one.edit(lambda doc: doc.pop("contact")))), {"hapi.about-key"}),
-    ("no csv", spoiled(on("capabilities", lambda one: one.edit(lambda doc: doc.update(outputFormats=["binary"])))), {"hapi.formats"}),
-    ("twice", spoiled(on("catalog", lambda one: one.edit(lambda doc: doc["catalog"].append({"id": "rays"})), depth="")), {"hapi.catalog"}),
-    ("deep", spoiled(on("catalog", lambda one: one.edit(lambda doc: doc["catalog"][0]["info"].update(cadence="PT1S")), depth="all")), {"hapi.depth"}),
+    ("no about", plant_spoiler(spoil_endpoint("about", body(lambda _: b"<html>"))), {"hapi.document"}),
+    ("an error as 200", plant_spoiler(spoil_endpoint("catalog", lambda one: one.edit(lambda doc: doc["status"].update(code=1500)), depth="")), {"hapi.status"}),
+    ("text", plant_spoiler(spoil_endpoint("about", lambda one: setattr(one, "kind", "text/plain"))), {"hapi.media-type"}),
+    ("no CORS", plant_spoiler(lambda _e, _g, one: one.headers.clear()), {"hapi.cors"}),
+    ("no contact", plant_spoiler(spoil_endpoint("about", lambda one: one.edit(lambda doc: doc.pop("contact")))), {"hapi.about-key"}),
+    ("no csv", plant_spoiler(spoil_endpoint("capabilities", lambda one: one.edit(lambda doc: doc.update(outputFormats=["binary"])))), {"hapi.formats"}),
+    ("twice", plant_spoiler(spoil_endpoint("catalog", lambda one: one.edit(lambda doc: doc["catalog"].append({"id": "rays"})), depth="")), {"hapi.catalog"}),
+    ("deep", plant_spoiler(spoil_endpoint("catalog", lambda one: one.edit(lambda doc: doc["catalog"][0]["info"].update(cadence="PT1S")), depth="all")), {"hapi.depth"}),
     ("backwards", info(lambda one: one.update(stopDate=one["startDate"])), {"hapi.info-key"}),
     ("cadence", info(lambda one: one.update(cadence="4 s")), {"hapi.info-key"}),
     ("no length", info(lambda one: one["parameters"][3].pop("length")), {"hapi.parameter"}),
@@ -99,22 +99,22 @@ FAULTS: list[tuple[str, Callable[[HapiServer], None], set[str]]] = [
     ("units of the time", parameter(0, units="s"), {"hapi.time"}),
     ("bins", parameter(2, bins=[{"name": "f", "units": "MHz", "centers": [1, 2]}]), {"hapi.bins"}),
     ("bins of nothing", parameter(2, bins=[{"name": "f", "units": None, "centers": "nothing"}]), {"hapi.bins"}),
-    ("subset", spoiled(on("info", lambda one: one.edit(lambda doc: doc["parameters"].reverse()), parameters="count")), {"hapi.subset"}),
-    ("short line", spoiled(on("data", body(lambda text: text.replace(b",99\n", b"\n")), format="", include="")), {"hapi.record"}),
+    ("subset", plant_spoiler(spoil_endpoint("info", lambda one: one.edit(lambda doc: doc["parameters"].reverse()), parameters="count")), {"hapi.subset"}),
+    ("short line", plant_spoiler(spoil_endpoint("data", body(lambda text: text.replace(b",99\n", b"\n")), format="", include="")), {"hapi.record"}),
     ("wide text", parameter(3, length=2), {"hapi.record", "hapi.binary"}),
-    ("half a line", spoiled(on("data", body(lambda text: text[:-1]), format="", include="")), {"hapi.record"}),
-    ("no Z", spoiled(on("data", body(lambda text: text.replace(b"00Z,", b"000,")), format="", include="")), {"hapi.time-form", "hapi.header", "hapi.binary", "hapi.json"}),
+    ("half a line", plant_spoiler(spoil_endpoint("data", body(lambda text: text[:-1]), format="", include="")), {"hapi.record"}),
+    ("no Z", plant_spoiler(spoil_endpoint("data", body(lambda text: text.replace(b"00Z,", b"000,")), format="", include="")), {"hapi.time-form", "hapi.header", "hapi.binary", "hapi.json"}),
     ("not in order", later, {"hapi.order"}),
     ("two at one time: no fault", lambda world: setattr(world, "samples", [*world.samples[:-3], *([world.samples[-3]] * 2), *world.samples[-2:]]), set()),
-    ("big-endian", spoiled(on("data", body(lambda text: text[::-1]), format="binary")), {"hapi.binary"}),
-    ("half a record", spoiled(on("data", body(lambda text: text[:-3]), format="binary")), {"hapi.binary"}),
-    ("json without data", spoiled(on("data", lambda one: one.edit(lambda doc: doc.pop("data")), format="json")), {"hapi.json"}),
-    ("header", spoiled(on("data", body(lambda text: text.replace(b'"format": "csv"', b'"form": 1')), format="", include="header")), {"hapi.header"}),
-    ("something for nothing", spoiled(lambda e, _g, one: setattr(one, "body", b"2003-10-28T00:00:00.000Z\n") if e == "data" and not one.body else None), {"hapi.nothing"}),
-    ("another code", spoiled(refusals(lambda one: one.edit(lambda doc: doc["status"].update(code=1499)))), {"hapi.code"}),
-    ("teapot", spoiled(refusals(lambda one: setattr(one, "status", 418))), {"hapi.http-status"}),
-    ("all is well", spoiled(refusals(lambda one: setattr(one, "status", 200))), {"hapi.refused"}),
-    ("echo", spoiled(lambda _e, given, one: one.edit(lambda doc: doc["status"].update(message=str(given))) if one.status >= 400 else None), {"hapi.echo"}),
+    ("big-endian", plant_spoiler(spoil_endpoint("data", body(lambda text: text[::-1]), format="binary")), {"hapi.binary"}),
+    ("half a record", plant_spoiler(spoil_endpoint("data", body(lambda text: text[:-3]), format="binary")), {"hapi.binary"}),
+    ("json without data", plant_spoiler(spoil_endpoint("data", lambda one: one.edit(lambda doc: doc.pop("data")), format="json")), {"hapi.json"}),
+    ("header", plant_spoiler(spoil_endpoint("data", body(lambda text: text.replace(b'"format": "csv"', b'"form": 1')), format="", include="header")), {"hapi.header"}),
+    ("something for nothing", plant_spoiler(lambda e, _g, one: setattr(one, "body", b"2003-10-28T00:00:00.000Z\n") if e == "data" and not one.body else None), {"hapi.nothing"}),
+    ("another code", plant_spoiler(refusals(lambda one: one.edit(lambda doc: doc["status"].update(code=1499)))), {"hapi.code"}),
+    ("teapot", plant_spoiler(refusals(lambda one: setattr(one, "status", 418))), {"hapi.http-status"}),
+    ("all is well", plant_spoiler(refusals(lambda one: setattr(one, "status", 200))), {"hapi.refused"}),
+    ("echo", plant_spoiler(lambda _e, given, one: one.edit(lambda doc: doc["status"].update(message=str(given))) if one.status >= 400 else None), {"hapi.echo"}),
     ("only new names", lambda world: setattr(world, "answer", _new_only(world.answer)), {"hapi.old-names"}),
     ("stop is within", lambda world: setattr(world, "alter_answer", _and_the_next(world)), {"hapi.outside"}),
 ]  # fmt: skip
@@ -159,7 +159,7 @@ def test_every_check_can_fail() -> None:
 
 def test_what_is_no_hapi_server_is_not_judged() -> None:
     world = HapiServer()
-    world.alter_answer = on("capabilities", body(lambda _: b"[]"))
+    world.alter_answer = spoil_endpoint("capabilities", body(lambda _: b"[]"))
     with serve(world) as url:
         report = validate_service(url)
     assert not report.is_judged

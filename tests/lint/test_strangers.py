@@ -27,7 +27,7 @@ LITTLE = LintRequestLimits(pause_seconds=0.0, byte_limit=1 << 20)
 def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[str]:
     """Serve the same answer at every address."""
 
-    class Asked(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response_only(status)
             self.send_header("Content-Type", media)
@@ -39,7 +39,7 @@ def page(status: int, media: str, body: bytes, location: str = "") -> Iterator[s
         def log_message(self, *words: object) -> None:
             """Be quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -88,7 +88,7 @@ def test_broken_tls_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
-        def once() -> None:
+        def accept_twice() -> None:
             for _ in range(2):
                 try:
                     line, _ = listener.accept()
@@ -100,7 +100,7 @@ def test_broken_tls_is_said() -> None:
                     except OSError:
                         continue
 
-        thread = threading.Thread(target=once, daemon=True)
+        thread = threading.Thread(target=accept_twice, daemon=True)
         thread.start()
         report = validate_service(f"https://127.0.0.1:{port}/tap", limits=LITTLE)
     assert not report.is_judged

@@ -20,7 +20,7 @@ CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id
 STEPS = contours.HELIO_STEPS
 
 
-def made(codes: list[str | None], *, line: bool, x: float = 100.0, y: float = 10.0, dx: float = 1.0, dy: float = 2.0, table: Any = STEPS) -> list[Any]:  # fmt: skip
+def write_features(codes: list[str | None], *, line: bool, x: float = 100.0, y: float = 10.0, dx: float = 1.0, dy: float = 2.0, table: Any = STEPS) -> list[Any]:  # fmt: skip
     one = np.ones(len(codes))
     found = contours.write_chain_codes_as_tfcat(
         pa.array(codes, pa.string()), x * one, y * one, (dx * one, dy * one), table, as_lines=line
@@ -36,14 +36,14 @@ def walk(code: str) -> list[tuple[int, int]]:
     return path
 
 
-def closed(steps: list[int]) -> str:
+def close_walk(steps: list[int]) -> str:
     """Close a walk: what it went, it goes back along the axes."""
     x, y = walk("".join(map(str, steps)))[-1]
     back = ("0" if x > 0 else "4") * abs(x) + ("2" if y > 0 else "6") * abs(y)
     return "".join(map(str, steps)) + back
 
 
-def enclosed(code: str) -> int:
+def count_enclosed_pixels(code: str) -> int:
     """Count the pixels of a walk and those round which it winds, by the angle that it turns as each sees it."""
     path = walk(code)
     if len(path) > 1 and path[-1] == path[0]:
@@ -69,15 +69,15 @@ def enclosed(code: str) -> int:
     some.sampled_from([(1.0, 2.0), (1.0, -2.0), (-60.0, 0.25), (-1.0, -1.0)]),
 )
 def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[float, float]) -> None:
-    codes = [closed(one) for one in walks]
+    codes = [close_walk(one) for one in walks]
     dx, dy = steps
     system, faults = region_files.tfcat.parse_tfcat_crs(CRS)
     assert not faults
-    for code, one in zip(codes, made(codes, line=False, dx=dx, dy=dy), strict=True):
+    for code, one in zip(codes, write_features(codes, line=False, dx=dx, dy=dy), strict=True):
         drawn = shape(one)
         assert drawn.is_valid
         # an area within an area is left out: what is wound round is all inside
-        assert drawn.area >= enclosed(code) * abs(dx * dy) - 1e-6
+        assert drawn.area >= count_enclosed_pixels(code) * abs(dx * dy) - 1e-6
         alone = sum(
             shape({"type": "Polygon", "coordinates": part}).area
             for part in ([one["coordinates"]] if one["type"] == "Polygon" else one["coordinates"])
@@ -96,7 +96,7 @@ def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[floa
 @given(some.lists(some.lists(some.integers(0, 7), max_size=30), min_size=1, max_size=4))
 def test_lines_go_through_every_pixel(walks: list[list[int]]) -> None:
     codes = ["".join(map(str, one)) for one in walks]
-    for code, one in zip(codes, made(codes, line=True), strict=True):
+    for code, one in zip(codes, write_features(codes, line=True), strict=True):
         places = one["coordinates"] if one["type"] == "LineString" else [one["coordinates"]]
         path = [places[0]]
         for at, to in pairwise(places):
@@ -108,15 +108,15 @@ def test_lines_go_through_every_pixel(walks: list[list[int]]) -> None:
 
 
 def test_what_is_no_chain_has_no_geometry() -> None:
-    assert made(["4x", None, "44", "44440"], line=False) == [None] * 4
-    assert made(["4x", None], line=True) == [None] * 2
-    assert made(["460"], line=False, dx=0.0) == made(["460"], line=False, y=np.nan) == [None]
-    assert made([], line=False) == []
-    assert made(["444"], line=True, table=contours.FREEMAN_STEPS)[0]["coordinates"] == [[100, 10], [97, 10]]
+    assert write_features(["4x", None, "44", "44440"], line=False) == [None] * 4
+    assert write_features(["4x", None], line=True) == [None] * 2
+    assert write_features(["460"], line=False, dx=0.0) == write_features(["460"], line=False, y=np.nan) == [None]
+    assert write_features([], line=False) == []
+    assert write_features(["444"], line=True, table=contours.FREEMAN_STEPS)[0]["coordinates"] == [[100, 10], [97, 10]]
 
 
 def test_a_hole_that_nothing_winds_round_is_filled() -> None:
-    one = made(["4444" + "6666" + "0000" + "2222"], line=False)[0]
+    one = write_features(["4444" + "6666" + "0000" + "2222"], line=False)[0]
     assert (one["type"], shape(one).area) == ("Polygon", 50.0)
-    single = made([""], line=True)[0]
+    single = write_features([""], line=True)[0]
     assert single == {"type": "Point", "coordinates": [100, 10]}

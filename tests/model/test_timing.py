@@ -99,7 +99,9 @@ CHANGES = [
 ]
 
 
-def wanted(minutes: set[int], hours: set[int], zone: str, begin: datetime, end: datetime) -> set[datetime]:
+def compute_expected_times(
+    minutes: set[int], hours: set[int], zone: str, begin: datetime, end: datetime
+) -> set[datetime]:
     """Give each written time once: where the clock first shows it, or as soon as it goes on if it never does."""
     place, found, walls = ZoneInfo(zone), set(), {}
     moment = begin
@@ -137,7 +139,9 @@ def test_no_run_is_lost_or_doubled_where_the_clocks_change(
     zone: str, change: datetime, line: str, minutes: set[int], hours: set[int]
 ) -> None:
     begin, end = change - timedelta(hours=2), change + timedelta(hours=4)
-    expected = sorted(wanted(minutes, hours, zone, begin - timedelta(hours=4), end + timedelta(hours=27)))
+    expected = sorted(
+        compute_expected_times(minutes, hours, zone, begin - timedelta(hours=4), end + timedelta(hours=27))
+    )
     timing, moment = Recurrence(cron=line, time_zone=zone), begin
     while moment < end:  # whenever it is asked
         assert timing.find_next_time(moment) == next(one for one in expected if one > moment), moment

@@ -112,7 +112,7 @@ def load_alert_settings(directory: Path, lines: str, *, private: bool = True) ->
     return load_settings(directory, {})
 
 
-def raised(
+def raise_alert(
     settings: Settings, message: str = "the sync of stars failed: no answer"
 ) -> tuple[StateStore, CollectionAlert]:
     store = StateStore(settings.var_directory, settings.store)
@@ -134,7 +134,7 @@ def test_three_ways(directory: Path) -> None:
             f'webhook = "http://127.0.0.1:{web.port}/in"\nmail_to = ["a@example.org", "b@example.org"]\nmail_from = "hven@example.org"\n'
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["./tell", "--now"]',
         )
-        store, made = raised(
+        store, made = raise_alert(
             settings,
             f"the sync of stars failed: postgresql://reader:{SECRET}@db.example/stars?key=abcdef is away\r\nBcc: x@y",
         )
@@ -182,7 +182,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
             f'webhook = "http://127.0.0.1:{web.port}/in"\nmail_to = ["a@example.org"]\nmail_from = "hven@example.org"\n'
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["true"]',
         )
-        store, _ = raised(settings)
+        store, _ = raise_alert(settings)
         assert sending.send_due_alerts(settings, store) == 0
         (item,) = store.schedules.list_alerts()
         assert item.delivery_problem is not None
@@ -222,7 +222,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
 )
 def test_what_is_wrong_with_a_way_is_said_in_words(directory: Path, lines: str, private: bool, why: str) -> None:
     settings = load_alert_settings(directory, lines, private=private)
-    store, _ = raised(settings)
+    store, _ = raise_alert(settings)
     sending.send_due_alerts(settings, store)
     (item,) = store.schedules.list_alerts()
     store.close()
@@ -234,7 +234,7 @@ def test_redirects_are_not_followed(directory: Path) -> None:
     with webhook() as web:
         web.status = 302
         settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
-        store, _ = raised(settings)
+        store, _ = raise_alert(settings)
         sending.send_due_alerts(settings, store)
         assert "answers 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
@@ -251,7 +251,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
     settings = load_alert_settings(directory, 'command = ["./hang"]')
     for seconds in (2, 60):  # a busy machine may need more until it has begun
         monkeypatch.setattr(sending, "PROGRAM_TIMEOUT_SECONDS", float(seconds))
-        store, _ = raised(settings)
+        store, _ = raise_alert(settings)
         sending.send_due_alerts(settings, store)
         assert f"did not end within {seconds} s" in (store.schedules.list_alerts()[0].delivery_problem or "")
         store.close()
@@ -263,7 +263,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
 def test_two_that_deliver_tell_once(directory: Path) -> None:
     with webhook() as web:
         settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
-        store, _ = raised(settings)
+        store, _ = raise_alert(settings)
         (item,) = store.schedules.list_due_alerts()
         assert store.schedules.claim_alert(item, 60)
         assert not store.schedules.claim_alert(item, 60)

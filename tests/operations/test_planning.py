@@ -57,7 +57,7 @@ TABLE = "collection: c\ntitle: c\ntables:\n  main:\n    source: {kind: csv, file
     ],
 )
 def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected: str) -> None:
-    assert str(build_recurrence(_loaded(tmp_path, sync))) == expected
+    assert str(build_recurrence(_load_descriptor(tmp_path, sync))) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def test_what_a_descriptor_says_is_a_timing(tmp_path: Path, sync: str, expected:
 )
 def test_what_never_comes_is_told_with_its_place(tmp_path: Path, sync: str, why: str) -> None:
     with pytest.raises(DescriptorError, match=f"c.yaml:7:.*{why}"):
-        _loaded(tmp_path, sync)
+        _load_descriptor(tmp_path, sync)
 
 
-def _loaded(tmp_path: Path, sync: str) -> CollectionSpec:
+def _load_descriptor(tmp_path: Path, sync: str) -> CollectionSpec:
     path = tmp_path / "collections" / "c" / "c.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(TABLE + f"sync: {sync}\n")
@@ -83,7 +83,7 @@ def row(**more: Any) -> SyncScheduleRecord:
     return replace(SyncScheduleRecord(collection="c", timing=str(HOUR), due=NOW), **more)
 
 
-def ended(
+def end_run(
     item: SyncScheduleRecord, outcome: SyncRunOutcome, now: float, timing: Recurrence = HOUR
 ) -> tuple[SyncScheduleRecord, list[str]]:
     after, told = compute_schedule_after_run(
@@ -111,10 +111,10 @@ def test_jitter_spreads_but_never_hastens() -> None:
 def test_what_was_missed_is_made_up_once() -> None:
     late = row(due=NOW - 10 * 3600)
     assert is_run_due(plan_next_run(late, "c", HOUR, NOW, SET), NOW)
-    after, _ = ended(late, FINE, NOW)
+    after, _ = end_run(late, FINE, NOW)
     assert after.due == NOW - 5 + 3600  # not the nine other times that were missed
     night = row(timing=str(NIGHT), due=NOW - 5 * 86400)
-    assert ended(night, FINE, NOW, NIGHT)[0].due == NIGHT.find_next_time(stamp(NOW)).timestamp()
+    assert end_run(night, FINE, NOW, NIGHT)[0].due == NIGHT.find_next_time(stamp(NOW)).timestamp()
 
 
 def test_with_a_grace_what_is_too_late_waits_for_its_next_time() -> None:
@@ -147,37 +147,37 @@ def test_another_timing_counts_from_now_on_but_not_while_it_fails() -> None:
 def test_pauses_after_failures_double_up_to_a_ceiling_and_a_good_run_ends_them() -> None:
     item, now, pauses = row(), NOW, []
     for _ in range(12):
-        item, _ = ended(item, FAIL, now)
+        item, _ = end_run(item, FAIL, now)
         pauses.append(item.due - now)
         now = item.due
     expected = [min(60 * 2**n, 3600) for n in range(12)]
     assert all(0.89 * want <= pause <= 1.11 * want for pause, want in zip(pauses, expected, strict=True)), pauses
-    item, _ = ended(item, FINE, now)
+    item, _ = end_run(item, FINE, now)
     assert (item.failures, item.due, item.lasted) == (0, now - 5 + 3600, 5)
 
 
 def test_people_are_told_first_then_each_tenth_time_or_once_a_day_and_of_the_recovery() -> None:
     item, now, told = row(), NOW, []
     for number in range(25):
-        item, kinds = ended(item, FAIL, now + number * 60)
+        item, kinds = end_run(item, FAIL, now + number * 60)
         told.append(kinds)
     assert [number for number, kinds in enumerate(told) if kinds] == [0, 10, 20]
-    assert ended(item, FAIL, now + 25 * 60)[1] == []
-    assert ended(item, FAIL, now + 20 * 60 + 86400)[1] == ["failed"]
-    item, kinds = ended(item, FINE, now + 1600)
+    assert end_run(item, FAIL, now + 25 * 60)[1] == []
+    assert end_run(item, FAIL, now + 20 * 60 + 86400)[1] == ["failed"]
+    item, kinds = end_run(item, FINE, now + 1600)
     assert kinds == ["recovered"]
-    assert ended(item, FINE, now + 1700)[1] == []
+    assert end_run(item, FINE, now + 1700)[1] == []
 
 
 def test_a_guard_waits_for_the_next_time_and_is_told_as_such() -> None:
-    after, kinds = ended(row(), SyncRunOutcome(kind=GUARD_OUTCOME, phase="ERROR", message="too much would go"), NOW)
+    after, kinds = end_run(row(), SyncRunOutcome(kind=GUARD_OUTCOME, phase="ERROR", message="too much would go"), NOW)
     assert (after.due, after.failures, kinds) == (NOW - 5 + 3600, 1, ["guard"])
 
 
 def test_being_stopped_or_late_for_another_is_no_failure() -> None:
-    stopped, kinds = ended(row(failures=2), SyncRunOutcome(kind=STOPPED_OUTCOME, phase="ABORTED"), NOW)
+    stopped, kinds = end_run(row(failures=2), SyncRunOutcome(kind=STOPPED_OUTCOME, phase="ABORTED"), NOW)
     assert (stopped.due, stopped.failures, kinds, stopped.holder) == (NOW, 2, [], None)
-    busy, kinds = ended(row(), SyncRunOutcome(kind=BUSY_OUTCOME, phase="ERROR", message="process 7 is at it"), NOW)
+    busy, kinds = end_run(row(), SyncRunOutcome(kind=BUSY_OUTCOME, phase="ERROR", message="process 7 is at it"), NOW)
     assert (busy.due, busy.failures, kinds) == (NOW + 60, 0, [])
 
 

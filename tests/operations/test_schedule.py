@@ -70,7 +70,7 @@ APART = 0.89
 LATE = 0.5
 
 
-def spaced(starts: list[float]) -> bool:
+def are_runs_spaced(starts: list[float]) -> bool:
     """Tell whether runs that began at these times can have been taken `APART`, none more than `LATE` before it began."""
     taken = float("inf")
     for began in reversed(starts):
@@ -80,7 +80,7 @@ def spaced(starts: list[float]) -> bool:
     return True
 
 
-def apart(runs: list[RunRecord]) -> bool:
+def are_runs_disjoint(runs: list[RunRecord]) -> bool:
     """Tell whether no two runs of one collection were under way at the same time; `Schedulers.runs` looks at those that were killed."""
     by: dict[str, list[RunRecord]] = {}
     for run in runs:
@@ -89,9 +89,9 @@ def apart(runs: list[RunRecord]) -> bool:
 
 
 def test_a_run_that_is_taken_twice_is_seen() -> None:
-    assert spaced([5.664, 6.954, 7.605, 8.846])  # the second began late
-    assert not spaced([1.0, 2.0, 2.1, 3.0])
-    assert not spaced([1.0, 1.3, 2.2])
+    assert are_runs_spaced([5.664, 6.954, 7.605, 8.846])  # the second began late
+    assert not are_runs_spaced([1.0, 2.0, 2.1, 3.0])
+    assert not are_runs_spaced([1.0, 1.3, 2.2])
 
 
 def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
@@ -110,9 +110,9 @@ def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
     wait_until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]  # a run that died with the leader counts until a good one
     place.stop()
     runs = place.list_runs()
-    assert apart(runs)
+    assert are_runs_disjoint(runs)
     starts = [run.began for run in place.list_runs("a")]
-    assert spaced(starts), starts
+    assert are_runs_spaced(starts), starts
     assert rows("a").failures == 0  # type: ignore[union-attr]
 
 
@@ -138,9 +138,9 @@ def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Sche
     wait_until(lambda: len(place.list_runs("a")) >= seen + 3)
     wait_until(lambda: "another scheduler has taken over" in place.log())
     place.stop()
-    assert apart(place.list_runs())
+    assert are_runs_disjoint(place.list_runs())
     starts = [run.began for run in place.list_runs("a")]
-    assert spaced(starts), starts
+    assert are_runs_spaced(starts), starts
 
 
 def _sleep(place: Schedulers, process: SchedulerProcess) -> None:
@@ -358,4 +358,4 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(
         assert "failed" in {item.kind for item in store.schedules.list_alerts() if item.collection == "b"}
         store.close()
         ended = [run for run in place.list_runs() if run.ended is not None]
-        assert apart(ended)
+        assert are_runs_disjoint(ended)

@@ -26,7 +26,7 @@ LIMIT = 200_000
 
 
 @cache
-def packed() -> bytes:
+def build_gzip_bomb() -> bytes:
     """Give little that becomes much; made before it is asked for, for the seconds that it takes are not to be a server's silence."""
     return gzip.compress(b"x\n" + b"0\n" * 50_000_000, mtime=0)
 
@@ -53,7 +53,9 @@ def parse_error_message(body: bytes) -> str:
     return re.sub(r" \[\w+ \w+\]$", "", info.text)
 
 
-def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None = None) -> tuple[int, str, str]:
+def ask_both_ways(
+    server: Server, params: dict[str, str], files: dict[str, bytes] | None = None
+) -> tuple[int, str, str]:
     """Ask at once and by a job; the status, and both messages."""
     mark = "----d9"
     head = {"Content-Type": f"multipart/form-data; boundary={mark}"}
@@ -102,16 +104,16 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
     ],
 )
 def test_a_query_that_is_wrong(server: Server, query: str, place: str, words: str) -> None:
-    refused(server, query, place, words)
+    check_refusal(server, query, place, words)
 
 
 def test_a_value_that_is_wrong(server: Server) -> None:
     """Which an engine finds, where all else here is refused before it is asked."""
-    refused(server, "SELECT CAST(word AS INTEGER) FROM s.t", "line 1, column", "'a' cannot be read as INTEGER")
+    check_refusal(server, "SELECT CAST(word AS INTEGER) FROM s.t", "line 1, column", "'a' cannot be read as INTEGER")
 
 
-def refused(server: Server, query: str, place: str, words: str) -> None:
-    status, now, later = both(server, {"QUERY": query})
+def check_refusal(server: Server, query: str, place: str, words: str) -> None:
+    status, now, later = ask_both_ways(server, {"QUERY": query})
     assert status == 400
     assert now == later
     assert now.startswith(place)
@@ -142,8 +144,10 @@ OUTSIDE = BOMB.replace(b'<!ENTITY a "ha">', b'<!ENTITY a SYSTEM "file:///etc/hos
     ids=["html", "truncated", "entities", "outside entity", "zip bomb", "damaged", "rows", "empty"],
 )
 def test_a_table_that_is_none(server: Server, content: bytes | None, status: int, words: str) -> None:
-    content = packed() if content is None else content
-    found, now, later = both(server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": "t,param:p"}, {"p": content})
+    content = build_gzip_bomb() if content is None else content
+    found, now, later = ask_both_ways(
+        server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": "t,param:p"}, {"p": content}
+    )
     assert (found, words in now) == (status, True), now
     assert now == later
 
@@ -162,7 +166,9 @@ def test_a_table_that_is_none(server: Server, content: bytes | None, status: int
     ],
 )
 def test_names_and_addresses_that_are_none(server: Server, upload: str, words: str) -> None:
-    status, now, later = both(server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": upload}, {"p": b"x\n1\n"})
+    status, now, later = ask_both_ways(
+        server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": upload}, {"p": b"x\n1\n"}
+    )
     assert (status, words in now) == (400, True), now
     assert now == later
 
@@ -170,7 +176,7 @@ def test_names_and_addresses_that_are_none(server: Server, upload: str, words: s
 # --- servers of all kinds
 
 
-class Far(http.server.BaseHTTPRequestHandler):
+class FaultyHandler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     over = threading.Event()
 
@@ -194,7 +200,7 @@ class Far(http.server.BaseHTTPRequestHandler):
                 self.head(transfer_encoding="chunked")
                 body = b"4\r\nx\n7\n\r\n"
             case "/packed":
-                body = packed()
+                body = build_gzip_bomb()
                 self.head(content_length=str(len(body)), content_encoding="gzip")
             case "/drip" | "/endless":
                 self.head(connection="close")
@@ -226,18 +232,18 @@ class Far(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def faulty_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A web server, and the same one with a certificate that nobody trusts and that is for another name."""
-    Far.over.clear()
-    packed()
+    FaultyHandler.over.clear()
+    build_gzip_bomb()
     place = tmp_path_factory.mktemp("far")
     words = f"req -x509 -newkey rsa:2048 -nodes -keyout {place}/key.pem -out {place}/cert.pem -days 2 -subj /CN=other.example"
     subprocess.run([require_program("openssl"), *words.split()], check=True, capture_output=True)
     secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     secure.load_cert_chain(place / "cert.pem", place / "key.pem")
     servers = {
-        "http": http.server.ThreadingHTTPServer(("127.0.0.1", 0), Far),
-        "https": http.server.ThreadingHTTPServer(("127.0.0.1", 0), Far),
+        "http": http.server.ThreadingHTTPServer(("127.0.0.1", 0), FaultyHandler),
+        "https": http.server.ThreadingHTTPServer(("127.0.0.1", 0), FaultyHandler),
     }
     servers["https"].socket = secure.wrap_socket(servers["https"].socket, server_side=True)
     servers["https"].handle_error = lambda *_: None  # type: ignore[method-assign]  # handshakes that fail are what is wanted
@@ -245,7 +251,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     for thread in threads:
         thread.start()
     yield {scheme: f"{scheme}://127.0.0.1:{each.server_port}" for scheme, each in servers.items()}
-    Far.over.set()
+    FaultyHandler.over.set()
     for each in servers.values():
         each.shutdown()
         each.server_close()
@@ -274,9 +280,11 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     ],
 )
 def test_an_address_that_gives_no_table(
-    server: Server, far: dict[str, str], scheme: str, path: str, status: int, words: str
+    server: Server, faulty_servers: dict[str, str], scheme: str, path: str, status: int, words: str
 ) -> None:
-    found, now, later = both(server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": f"t,{far[scheme]}{path}"})
+    found, now, later = ask_both_ways(
+        server, {"QUERY": "SELECT * FROM TAP_UPLOAD.t", "UPLOAD": f"t,{faulty_servers[scheme]}{path}"}
+    )
     assert (found, words in now) == (status, True), now
     assert re.sub(r"within [\d.]+ s", "", now) == re.sub(r"within [\d.]+ s", "", later)
     assert server.get("/health")[0] == 200

@@ -56,18 +56,18 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iter
 
 
 @pytest.fixture(scope="module")
-def promised(server: Server) -> etree._Element:
+def tap_capability(server: Server) -> etree._Element:
     status, _, body = server.get("/tap/capabilities")
     assert status == 200
     (found,) = etree.fromstring(body).xpath("capability[@standardID='ivo://ivoa.net/std/TAP']")
     return found
 
 
-def bounds(promised: etree._Element, name: str) -> tuple[int, int]:
-    return tuple(int(promised.findtext(f"{name}/{which}")) for which in ("default", "hard"))  # type: ignore[return-value]
+def bounds(tap_capability: etree._Element, name: str) -> tuple[int, int]:
+    return tuple(int(tap_capability.findtext(f"{name}/{which}")) for which in ("default", "hard"))  # type: ignore[return-value]
 
 
-def by_job(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
+def ask_by_job(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
     status, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=QUERY, PHASE="RUN", **params)
     assert status == 303
     job = headers["location"].removeprefix(server.url)
@@ -77,83 +77,83 @@ def by_job(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
     return headers, body
 
 
-def at_once(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
+def ask_sync(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
     status, headers, body = server.post("/tap/sync", LANG="ADQL", QUERY=QUERY, **params)
     assert status == 200
     return headers, body
 
 
-def of_votable(body: bytes) -> tuple[int, bool | None]:
+def read_votable(body: bytes) -> tuple[int, bool | None]:
     said = [item.get("value") for item in etree.fromstring(body).iterfind(".//{*}INFO[@name='QUERY_STATUS']")]
     return len(parse(io.BytesIO(body)).get_first_table().array), said == ["OK", "OVERFLOW"]
 
 
-def of_fits(body: bytes) -> tuple[int, bool | None]:
+def read_fits(body: bytes) -> tuple[int, bool | None]:
     with fits.open(io.BytesIO(body)) as found:
         return len(found[1].data), "OVERFLOW" in str(found[1].header.get("COMMENT", ""))
 
 
-def of_json(body: bytes, rows: str = "data") -> tuple[int, bool | None]:
+def read_json(body: bytes, rows: str = "data") -> tuple[int, bool | None]:
     found = json.loads(body)
     return len(found[rows]), found["status"] == "OVERFLOW"
 
 
-def of_text(body: bytes) -> tuple[int, bool | None]:
+def read_text(body: bytes) -> tuple[int, bool | None]:
     return body.decode().count("Ω"), "OVERFLOW" in body.decode() or "more rows" in body.decode()
 
 
-def of_delimited(body: bytes, delimiter: str) -> tuple[int, bool | None]:
+def read_delimited(body: bytes, delimiter: str) -> tuple[int, bool | None]:
     return len(list(csv.reader(io.StringIO(body.decode()), delimiter=delimiter))) - 1, None  # no place to say it
 
 
-def of_parquet(body: bytes) -> tuple[int, bool | None]:
+def read_parquet(body: bytes) -> tuple[int, bool | None]:
     file = pq.ParquetFile(io.BytesIO(body))
     return file.metadata.num_rows, b"OVERFLOW" in b"".join(file.metadata.metadata.values())
 
 
-def of_tfcat(body: bytes) -> tuple[int, bool | None]:
+def read_tfcat(body: bytes) -> tuple[int, bool | None]:
     return len(json.loads(body)["features"]), None  # its schema knows no word for it
 
 
 READERS: dict[str, Callable[[bytes], tuple[int, bool | None]]] = {
-    "application/x-votable+xml": of_votable,
+    "application/x-votable+xml": read_votable,
     "application/vnd.apache.arrow.stream": lambda body: (pa.ipc.open_stream(body).read_all().num_rows, None),
-    "text/csv": functools.partial(of_delimited, delimiter=","),
-    "text/tab-separated-values": functools.partial(of_delimited, delimiter="\t"),
-    "application/fits": of_fits,
-    "application/json": of_json,
-    "application/geo+json": functools.partial(of_json, rows="features"),
-    "application/x-tfcat+json": of_tfcat,
-    "application/vnd.apache.parquet": of_parquet,
-    "text/plain": of_text,
+    "text/csv": functools.partial(read_delimited, delimiter=","),
+    "text/tab-separated-values": functools.partial(read_delimited, delimiter="\t"),
+    "application/fits": read_fits,
+    "application/json": read_json,
+    "application/geo+json": functools.partial(read_json, rows="features"),
+    "application/x-tfcat+json": read_tfcat,
+    "application/vnd.apache.parquet": read_parquet,
+    "text/plain": read_text,
 }
 
 
-def formats(promised: etree._Element) -> list[tuple[str, str]]:
+def formats(tap_capability: etree._Element) -> list[tuple[str, str]]:
     found = [
         (form.findtext("mime"), name.text)
-        for form in promised.iterfind("outputFormat")
+        for form in tap_capability.iterfind("outputFormat")
         for name in (*form.iterfind("mime"), *form.iterfind("alias"))
     ]
     assert {mime.partition(";")[0] for mime, _ in found} == set(READERS)
     return found
 
 
-def test_every_format_is_given_and_none_goes_beyond_the_limits(server: Server, promised: etree._Element) -> None:
-    in_every_format(server, promised, at_once)
+def test_every_format_is_given_and_none_goes_beyond_the_limits(server: Server, tap_capability: etree._Element) -> None:
+    check_every_format(server, tap_capability, ask_sync)
 
 
 @use_engines(EMBEDDED)
-def test_jobs_give_every_format_and_none_goes_beyond_the_limits(server: Server, promised: etree._Element) -> None:
-    in_every_format(server, promised, by_job)
+def test_jobs_give_every_format_and_none_goes_beyond_the_limits(server: Server, tap_capability: etree._Element) -> None:
+    check_every_format(server, tap_capability, ask_by_job)
 
 
-def in_every_format(
-    server: Server, promised: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]
+def check_every_format(
+    server: Server, tap_capability: etree._Element, mode: Callable[..., tuple[dict[str, str], bytes]]
 ) -> None:
-    default, hard = bounds(promised, "outputLimit")
+    default, hard = bounds(tap_capability, "outputLimit")
     assert (default, hard) == (10, 25)
-    for mime, name in formats(promised):
+    for mime, name in formats(tap_capability):
         for maxrec, rows in ((None, default), (3, 3), (10**12, hard)):
             headers, body = mode(server, RESPONSEFORMAT=name, **({} if maxrec is None else {"MAXREC": maxrec}))
             # TFCat has no type of its own among the registered ones: answers are sent as what all programs know
@@ -164,12 +164,12 @@ def in_every_format(
 
 
 @use_engines(EMBEDDED)
-def test_jobs_are_kept_and_run_for_as_long_as_is_said(server: Server, promised: etree._Element) -> None:
+def test_jobs_are_kept_and_run_for_as_long_as_is_said(server: Server, tap_capability: etree._Element) -> None:
     for element, name, default_of in (
         ("executionDuration", "EXECUTIONDURATION", None),
         ("retentionPeriod", "DESTRUCTION", dt.timedelta),
     ):
-        default, hard = bounds(promised, element)
+        default, hard = bounds(tap_capability, element)
         _, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=QUERY)
         job = headers["location"].removeprefix(server.url)
 
@@ -200,11 +200,11 @@ class Page(http.server.BaseHTTPRequestHandler):
 @use_engines(EMBEDDED)
 @pytest.mark.parametrize("resource", ["/tap/sync", "/tap/async"])
 def test_uploads_are_taken_up_to_the_limit_by_each_method(
-    server: Server, promised: etree._Element, resource: str
+    server: Server, tap_capability: etree._Element, resource: str
 ) -> None:
-    methods = {item.get("ivo-id").partition("#upload-")[2] for item in promised.iterfind("uploadMethod")}
+    methods = {item.get("ivo-id").partition("#upload-")[2] for item in tap_capability.iterfind("uploadMethod")}
     assert methods == {"inline", "http", "https"}  # of https: test_bad_input
-    limit, hard = bounds(promised, "uploadLimit")
+    limit, hard = bounds(tap_capability, "uploadLimit")
     assert limit == hard == 3000
     far = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=far.serve_forever, args=(0.05,))

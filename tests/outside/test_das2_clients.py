@@ -95,7 +95,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def judged(streams: dict[str, bytes]) -> list[str]:
+def readable_streams(streams: dict[str, bytes]) -> list[str]:
     """Name the streams that das2C can hold in memory: that of July 2026 ends its process when it frees a dataset of exactly five variables, whoever wrote it."""
     five = {
         name for name, raw in streams.items() if any(len(packet.planes) == 6 for packet in parse_stream(raw).packets)
@@ -157,8 +157,8 @@ def read_by_das2c(raw: bytes) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
 
 
 @pytest.mark.needs("HVEN_DAS2C")
-def test_das2c_finds_every_sample(streams: dict[str, bytes], judged: list[str], folder: Path) -> None:
-    for name in [*judged, *(name for name in streams if name.endswith(".dsdf"))]:
+def test_das2c_finds_every_sample(streams: dict[str, bytes], readable_streams: list[str], folder: Path) -> None:
+    for name in [*readable_streams, *(name for name in streams if name.endswith(".dsdf"))]:
         raw = streams[name]
         judge = [f"{os.environ['HVEN_DAS2C']}/das3_test", folder / name]
         done = subprocess.run(judge, capture_output=True, text=True, timeout=300, check=False)
@@ -176,7 +176,7 @@ def test_das2c_finds_every_sample(streams: dict[str, bytes], judged: list[str], 
 
 
 @contextmanager
-def served_at_port_80(folder: Path) -> Iterator[str]:
+def serve_at_port_80(folder: Path) -> Iterator[str]:
     """Serve a folder where das2C can ask for it."""
     require("root")
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
@@ -191,10 +191,10 @@ def served_at_port_80(folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.needs("HVEN_DAS2PY")
 def test_das2py_finds_every_sample(
-    streams: dict[str, bytes], judged: list[str], folder: Path, tmp_path: Path, version: int
+    streams: dict[str, bytes], readable_streams: list[str], folder: Path, tmp_path: Path, version: int
 ) -> None:
-    names = [name for name in judged if streams[name].startswith(b"|" if version == 3 else b"[")]
-    with served_at_port_80(folder) as server:
+    names = [name for name in readable_streams if streams[name].startswith(b"|" if version == 3 else b"[")]
+    with serve_at_port_80(folder) as server:
         lines = [(f"{server if version == 3 else folder}/{name}", str(tmp_path / f"{name}.npz")) for name in names]
         program = [os.environ["HVEN_DAS2PY"], "-c", READ]
         done = subprocess.run(

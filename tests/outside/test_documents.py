@@ -83,7 +83,7 @@ def jobs(server: Server) -> dict[str, str]:
     return made
 
 
-def judged(body: bytes, place: Path) -> None:
+def check_schema(body: bytes, place: Path) -> None:
     schemas = shared("xsd/all.xsd")
     (place / "document.xml").write_bytes(body)
     done = subprocess.run(
@@ -143,7 +143,7 @@ def check_document(server: Server, place: Path, path: str, status: int, root: st
     assert found == status, body[:500]
     assert "xml" in headers["content-type"]
     assert etree.QName(etree.fromstring(body)).localname == root
-    judged(body, place)
+    check_schema(body, place)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -182,18 +182,18 @@ def test_a_job_in_each_phase_keeps_its_schema(server: Server, jobs: dict[str, st
     status, _, body = server.get(jobs[phase])
     assert status == 200
     assert etree.fromstring(body).findtext("{*}phase") == phase
-    judged(body, tmp_path)
+    check_schema(body, tmp_path)
     for part in ("parameters", "results"):
         status, _, body = server.get(f"{jobs[phase]}/{part}")
         assert status == 200
-        judged(body, tmp_path)
+        check_schema(body, tmp_path)
 
 
 @use_engines(EMBEDDED)
 def test_the_error_document_of_a_job_is_the_one_of_sync(server: Server, jobs: dict[str, str], tmp_path: Path) -> None:
     status, headers, body = server.get(f"{jobs['ERROR']}/error")
     assert (status, headers["content-type"]) == (200, "application/x-votable+xml")
-    judged(body, tmp_path)
+    check_schema(body, tmp_path)
     (info,) = etree.fromstring(body).iter("{*}INFO")
     (other,) = etree.fromstring(server.get(sync(QUERY=BAD))[2]).iter("{*}INFO")
     assert info.attrib == other.attrib

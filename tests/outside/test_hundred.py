@@ -66,7 +66,7 @@ def key(row: list[object]) -> list[tuple[bool, object]]:
 def test_the_answer_is_the_oracles(
     server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str
 ) -> None:
-    compared(server, oracle, query, question)
+    compare_with_oracle(server, oracle, query, question)
 
 
 @use_engines(*ALL_ENGINES)
@@ -74,10 +74,10 @@ def test_the_answer_is_the_oracles(
 def test_the_answer_about_positions_is_the_oracles(
     server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str
 ) -> None:
-    compared(server, oracle, query, question)
+    compare_with_oracle(server, oracle, query, question)
 
 
-def compared(server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str) -> None:
+def compare_with_oracle(server: Server, oracle: Callable[[str], list[list[object]]], query: str, question: str) -> None:
     right = oracle(question)
     types, found = ask(server, query)
     assert right, "an oracle without rows judges nothing"
@@ -106,7 +106,7 @@ ELSEWHERE = {  # valid where they were asked: their TAP_SCHEMA or their function
 }
 
 
-def recorded() -> Iterator[tuple[str, str]]:
+def iterate_corpus_queries() -> Iterator[tuple[str, str]]:
     """The corpus's valid queries that name tables which every site has."""
     for path in sorted(shared("corpora/adql").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -118,7 +118,7 @@ def recorded() -> Iterator[tuple[str, str]]:
 
 def test_valid_queries_of_the_corpus_over_our_tables_run(server: Server) -> None:
     ran = 0
-    for name, query in recorded():
+    for name, query in iterate_corpus_queries():
         status, _, body = server.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=query, MAXREC=10)
         if name in ELSEWHERE:
             assert (status, ELSEWHERE[name] in body.decode()) == (400, True), (query, body.decode())

@@ -67,7 +67,7 @@ ROWS = "id,ra,dec,kind\na,10,5,image\nb,10.2,5.1,cube\nc,10,5,spectrum\nd,200,-5
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def image_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("images")
     (directory / "collections/sky").mkdir(parents=True)
     (directory / "collections/sky/sky.yaml").write_text(DESCRIPTOR.replace("datalink, sia", "datalink, cone, sia"))
@@ -80,11 +80,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("table", ["ivoa.obscore", "sky.main"])
-def test_stilts_asks_for_images_and_spectra(served: Server, table: str) -> None:
+def test_stilts_asks_for_images_and_spectra(image_server: Server, table: str) -> None:
     place = ["lon=10", "lat=5", "radius=1", "ofmt=csv"]
 
     def asked(kind: str, name: str) -> list[dict[str, str]]:
-        answer = run_stilts("cone", f"servicetype={kind}", f"serviceurl={served.url}/{name}/{table}", *place)
+        answer = run_stilts("cone", f"servicetype={kind}", f"serviceurl={image_server.url}/{name}/{table}", *place)
         return list(csv.DictReader(io.StringIO(answer.stdout)))
 
     assert sorted(row["title"] for row in asked("sia1", "sia")) == ["a", "b"]
@@ -92,8 +92,8 @@ def test_stilts_asks_for_images_and_spectra(served: Server, table: str) -> None:
     assert [row["DataID_Title"] for row in asked("ssa", "ssa")] == ["c"]
 
 
-def test_pyvo_asks_for_images_of_old(served: Server) -> None:
-    service = pyvo.dal.SIAService(f"{served.url}/sia/sky.main")
+def test_pyvo_asks_for_images_of_old(image_server: Server) -> None:
+    service = pyvo.dal.SIAService(f"{image_server.url}/sia/sky.main")
     found = service.search(pos=SkyCoord(10, 5, unit="deg"), size=1.0, format="image/fits")
     assert sorted(one.title for one in found) == ["a", "b"]
     one = next(one for one in found if one.title == "a")
@@ -108,7 +108,7 @@ def test_pyvo_asks_for_images_of_old(served: Server) -> None:
     assert len(service.search(pos=SkyCoord(100, 0, unit="deg"), size=1.0)) == 0
     with pytest.raises(pyvo.DALQueryError, match="SIZE"):
         service.search(pos=SkyCoord(10, 5, unit="deg"), size=-1.0)
-    columns = pyvo.dal.SIAService(f"{served.url}/sia/sky.main").search(pos=(10, 5), size=1, format="METADATA")
+    columns = pyvo.dal.SIAService(f"{image_server.url}/sia/sky.main").search(pos=(10, 5), size=1, format="METADATA")
     assert len(columns) == 0
     assert "url" in columns.fieldnames
 
@@ -116,8 +116,8 @@ def test_pyvo_asks_for_images_of_old(served: Server) -> None:
 @pytest.mark.filterwarnings(
     "ignore:.*Unknown element"
 )  # params of interfaces (VODataService), which pyvo does not read
-def test_pyvo_asks_for_images_and_spectra_of_today(served: Server) -> None:
-    service = pyvo.dal.SIA2Service(f"{served.url}/sia2/ivoa.obscore")
+def test_pyvo_asks_for_images_and_spectra_of_today(image_server: Server) -> None:
+    service = pyvo.dal.SIA2Service(f"{image_server.url}/sia2/ivoa.obscore")
     found = service.search(pos=(10, 5, 1), band=(4.5e-7, 5e-7), time=(Time(51000.2, format="mjd"), Time(51000.3, format="mjd")), instrument="Camera")  # fmt: skip
     assert sorted(one["target_name"] for one in found) == ["a", "b"]
     # the descriptor says that access_url is the file: without that, it leads to the list of all links
@@ -125,11 +125,11 @@ def test_pyvo_asks_for_images_and_spectra_of_today(served: Server) -> None:
     assert len(service.search(pos=(10, 5, 1), maxrec=1)) == 1
     assert len(service.search(pos=(10, 5, 1), band=(1e-6, 2e-6))) == 0
     assert "s_region" in service.search(pos=(10, 5, 1), maxrec=0).fieldnames
-    spectra = pyvo.dal.SSAService(f"{served.url}/ssa/sky.main")
+    spectra = pyvo.dal.SSAService(f"{image_server.url}/ssa/sky.main")
     found = spectra.search(pos=SkyCoord(10, 5, unit="deg"), diameter=1 * u.deg, band=(4.4e-7, 4.6e-7) * u.m)
     assert [(one.title, one.getdataurl(), one.format) for one in found] == [("c", "https://x.example/c.fits", "image/fits")]  # fmt: skip
     assert [link.semantics for link in found[0].getdatalink()] == ["#this"]
-    links = DatalinkResults.from_result_url(f"{served.url}/datalink/sky.main?ID=c")
+    links = DatalinkResults.from_result_url(f"{image_server.url}/datalink/sky.main?ID=c")
     assert [link.semantics for link in links] == ["#preview", "#cutout"]
     assert [one.description for one in links.iter_procs()] == ["part of c"]
     assert len(spectra.search(pos=SkyCoord(200, -5, unit="deg"), diameter=1 * u.deg)) == 0
@@ -144,20 +144,20 @@ def test_pyvo_asks_for_images_and_spectra_of_today(served: Server) -> None:
         "cone/sky.main?RA=10&DEC=5&SR=1&VERB=3",
     ],
 )
-def test_votlint_has_nothing_to_say_of_what_products_answer(served: Server, tmp_path: Path, path: str) -> None:
-    (tmp_path / "answer.vot").write_bytes(served.get(f"/{path}")[2])
+def test_votlint_has_nothing_to_say_of_what_products_answer(image_server: Server, tmp_path: Path, path: str) -> None:
+    (tmp_path / "answer.vot").write_bytes(image_server.get(f"/{path}")[2])
     # it knows DALI as it was before shapes
     told = run_stilts("votlint", f"votable={tmp_path / 'answer.vot'}").stdout.splitlines()
     assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []
 
 
-def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
+def test_pyvo_asks_a_service_of_a_row(image_server: Server) -> None:
     # also without the list of links: the answer to a query describes it by its columns
-    found = pyvo.dal.TAPService(f"{served.url}/tap").search("SELECT id, ra, dec FROM sky.main WHERE id = 'b'")
+    found = pyvo.dal.TAPService(f"{image_server.url}/tap").search("SELECT id, ra, dec FROM sky.main WHERE id = 'b'")
     (described,) = [one for one in found.iter_adhocservices() if "cone" in str(one.params)]
     taken = {one.name: one.ref for one in described.groups[0].entries if one.ref}
     assert taken == {"RA": "ra", "DEC": "dec"}
-    links = DatalinkResults.from_result_url(f"{served.url}/datalink/sky.main?ID=b")
+    links = DatalinkResults.from_result_url(f"{image_server.url}/datalink/sky.main?ID=b")
     link = next(links.bysemantics("#cutout", include_narrower=False))
     assert link.description == "part of b"
     answer = link.process(VERB="1")
@@ -170,8 +170,8 @@ def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
     assert (values["RA"], values["DEC"], values["SR"]) == ("10.2", "5.1", "0.001")
 
 
-def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
-    told = run_stilts("datalinklint", f"votable={served.url}/datalink/sky.main?ID=a&ID=none").stdout
+def test_stilts_finds_no_fault_in_links_with_services(image_server: Server) -> None:
+    told = run_stilts("datalinklint", f"votable={image_server.url}/datalink/sky.main?ID=a&ID=none").stdout
     assert [line for line in told.splitlines() if line[:2] in {"E-", "W-", "F-"}] == []
     for path in (
         "sia/sky.main?POS=10,5&SIZE=1",
@@ -179,16 +179,16 @@ def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
         "ssa/sky.main?FORMAT=METADATA&REQUEST=queryData",
         "sia2/sky.main",
     ):
-        told = run_stilts("votlint", f"votable={served.url}/{path}").stdout.splitlines()
+        told = run_stilts("votlint", f"votable={image_server.url}/{path}").stdout.splitlines()
         assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []  # it is one of DALI 1.2
 
 
 @pytest.mark.parametrize(
     "path", ["sia/sky.main", "sia2/sky.main", "ssa/ivoa.obscore", "cone/sky.main", "datalink/sky.main"]
 )
-def test_capabilities_keep_their_schemas(served: Server, path: str, tmp_path: Path) -> None:
+def test_capabilities_keep_their_schemas(image_server: Server, path: str, tmp_path: Path) -> None:
     schemas, file = shared("xsd/all.xsd"), tmp_path / "document.xml"
-    file.write_bytes(served.get(f"/{path}/capabilities")[2])
+    file.write_bytes(image_server.get(f"/{path}/capabilities")[2])
     done = subprocess.run(
         [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},

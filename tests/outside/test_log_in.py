@@ -105,14 +105,14 @@ def test_curl(place: Place, tmp_path: Path) -> None:
         f"QUERY={QUERY}",
     )
 
-    def seen(*words: str) -> int:
+    def count_visible_rows(*words: str) -> int:
         status, body = place.curl(*words, *asked)
         assert status == 200, body
         return int(json.loads(body)["data"][0][0])
 
-    assert seen() == 1
-    assert seen("-u", f"anna:{place.token}") == seen("-u", f"anna:{PASSWORD}") == 2
-    assert seen("-H", f"Authorization: Bearer {place.token}") == 2
+    assert count_visible_rows() == 1
+    assert count_visible_rows("-u", f"anna:{place.token}") == count_visible_rows("-u", f"anna:{PASSWORD}") == 2
+    assert count_visible_rows("-H", f"Authorization: Bearer {place.token}") == 2
     jar = str(tmp_path / "jar")
     assert (
         place.curl(
@@ -120,7 +120,7 @@ def test_curl(place: Place, tmp_path: Path) -> None:
         )[0]
         == 200
     )
-    assert seen("-b", jar) == 2
+    assert count_visible_rows("-b", jar) == 2
     # of all the ways that a 401 offers, curl takes the one that it knows
     status, body = place.curl("--anyauth", "-u", f"anna:{PASSWORD}", f"{place.tap}/user_tables/none")
     assert (status, "none" in body) == (404, True)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("ma
 COUNT = "SELECT COUNT(*) AS n FROM stars.main"
 
 
-def ip(*words: object) -> None:
+def run_ip(*words: object) -> None:
     """Run iproute2's program."""
     subprocess.run(["ip", *map(str, words)], check=True, capture_output=True, timeout=60)
 
@@ -52,11 +52,11 @@ class Machine:
     def cut(self, database: str) -> Iterator[None]:
         """Lose every packet that comes from the database."""
         rule = ("from", database, "to", self.address, "blackhole")
-        ip("rule", "add", *rule)
+        run_ip("rule", "add", *rule)
         try:
             yield
         finally:
-            ip("rule", "del", *rule)
+            run_ip("rule", "del", *rule)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def machines() -> Iterator[tuple[Machine, Machine, str]]:
         tag, net = f"hv{os.getpid() % 100_000}", free_net()
 
         def made(undo: tuple[object, ...], *words: object) -> None:
-            ip(*words)
-            stack.callback(ip, *undo)
+            run_ip(*words)
+            stack.callback(run_ip, *undo)
 
         found = []
         try:
@@ -78,14 +78,14 @@ def machines() -> Iterator[tuple[Machine, Machine, str]]:
                 machine = Machine(name, f"{net}.{number}.2", f"{net}.{number}.1")
                 # its end of the cable goes with it, and so does ours
                 made(("netns", "del", name), "netns", "add", name)
-                ip("link", "add", here, "type", "veth", "peer", "name", there)
-                ip("link", "set", there, "netns", name)
-                ip("addr", "add", f"{machine.gateway}/24", "dev", here)
-                ip("link", "set", here, "up")
-                ip("-n", name, "addr", "add", f"{machine.address}/24", "dev", there)
+                run_ip("link", "add", here, "type", "veth", "peer", "name", there)
+                run_ip("link", "set", there, "netns", name)
+                run_ip("addr", "add", f"{machine.gateway}/24", "dev", here)
+                run_ip("link", "set", here, "up")
+                run_ip("-n", name, "addr", "add", f"{machine.address}/24", "dev", there)
                 for device in (there, "lo"):
-                    ip("-n", name, "link", "set", device, "up")
-                ip("-n", name, "route", "add", "default", "via", machine.gateway)
+                    run_ip("-n", name, "link", "set", device, "up")
+                run_ip("-n", name, "route", "add", "default", "via", machine.gateway)
                 found.append(machine)
         except (subprocess.CalledProcessError, OSError) as error:
             pytest.skip(f"network namespaces cannot be made here: {getattr(error, 'stderr', b'') or error}")
@@ -145,7 +145,7 @@ def servers(
 
 
 @pytest.fixture(scope="module")
-def shared(servers: tuple[Server, Server], machines: tuple[Machine, Machine, str]) -> tuple[Server, Server]:
+def shared_servers(servers: tuple[Server, Server], machines: tuple[Machine, Machine, str]) -> tuple[Server, Server]:
     """Ingest on the first machine, and wait until both know of it: whichever test comes first."""
     for name in ("stars", "kept"):
         command = [*machines[0].command, "ingest", name, "--site", servers[0].site]
@@ -159,29 +159,29 @@ def shared(servers: tuple[Server, Server], machines: tuple[Machine, Machine, str
     return servers
 
 
-def test_machines_share_holdings_and_jobs(shared: tuple[Server, Server]) -> None:
-    _, two = shared
+def test_machines_share_holdings_and_jobs(shared_servers: tuple[Server, Server]) -> None:
+    _, two = shared_servers
     status, headers, body = two.post("/tap/async", LANG="ADQL", QUERY=COUNT, PHASE="RUN", RESPONSEFORMAT="json")
     assert status == 303, body
     job = headers["location"].removeprefix(two.url)
     wait_until(lambda: two.get(f"{job}/phase")[2] == b"COMPLETED")
-    for there in shared:
+    for there in shared_servers:
         assert json.loads(there.get(f"{job}/results/result")[2])["data"] == [[5000]]
 
 
-def reached(machine: Machine, database: str) -> bool:
+def reaches_database(machine: Machine, database: str) -> bool:
     """Say whether a machine reaches the database."""
     text = f"import socket; socket.create_connection(({database!r}, 5432), 5).close()"
     command = [*machine.command[: -len(HVEN_COMMAND)], sys.executable, "-c", text]
     return subprocess.run(command, check=False, capture_output=True, timeout=120).returncode == 0
 
 
-def test_a_cable_that_is_cut(shared: tuple[Server, Server], machines: tuple[Machine, Machine, str]) -> None:
-    one, two = shared
+def test_a_cable_that_is_cut(shared_servers: tuple[Server, Server], machines: tuple[Machine, Machine, str]) -> None:
+    one, two = shared_servers
     kept = COUNT.replace("stars", "kept")
-    assert reached(machines[1], machines[2])
+    assert reaches_database(machines[1], machines[2])
     with machines[1].cut(machines[2]):
-        assert not reached(machines[1], machines[2])
+        assert not reaches_database(machines[1], machines[2])
         assert two.rows(COUNT) == [[5000]]  # rows that are here are served on
         assert one.rows(kept) == [[5000]]
     wait_until(lambda: two.post("/tap/sync", LANG="ADQL", QUERY=kept)[0] == 200)

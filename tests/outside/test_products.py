@@ -31,7 +31,7 @@ REAL = [
 ]  # fmt: skip
 
 
-def saved(made, path: Path) -> Path:
+def save_product(made, path: Path) -> Path:
     path.write_bytes(b"".join(made.read_chunks()))
     return path
 
@@ -48,12 +48,12 @@ def test_fitsverify_has_nothing_to_say(tmp_path, pattern):
     assert paths
     for path in paths:
         with open_product(path) as product:
-            assert complaints(saved(write_product_as_fits(product), tmp_path / "whole.fits")) == "", path.name
+            assert complaints(save_product(write_product_as_fits(product), tmp_path / "whole.fits")) == "", path.name
             for part in product.arrays[:2]:
                 pixels = {number: (1.0, max(1.0, size // 2)) for number, size in enumerate(part.shape, 1)}
                 piece = cut_product(product, CutoutSelection(pixels=pixels), part_name=str(part.index))
                 if piece is not None:
-                    assert complaints(saved(piece, tmp_path / "piece.fits")) == "", (path.name, part.name)
+                    assert complaints(save_product(piece, tmp_path / "piece.fits")) == "", (path.name, part.name)
 
 
 def test_stilts_reads_the_same_numbers(tmp_path):
@@ -63,8 +63,8 @@ def test_stilts_reads_the_same_numbers(tmp_path):
     with open_product(path) as product:
         part = next(one for one in product.parts if isinstance(one, TablePart))
         files = {
-            "fits": saved(write_product_as_fits(product, str(part.index)), tmp_path / "a.fits"),
-            "votable": saved(write_product_as_votable(product, str(part.index)), tmp_path / "a.vot"),
+            "fits": save_product(write_product_as_fits(product, str(part.index)), tmp_path / "a.fits"),
+            "votable": save_product(write_product_as_votable(product, str(part.index)), tmp_path / "a.vot"),
         }
     source = cdflib.CDF(str(path))
     wanted = np.stack([source.varget(name).astype(np.float64) for name in names], 1)

@@ -165,7 +165,7 @@ def stars(server: Server) -> dict[str, np.ndarray]:
     }
 
 
-def within(stars: dict[str, np.ndarray], ra: float, dec: float, radius: float) -> np.ndarray:
+def is_in_cone(stars: dict[str, np.ndarray], ra: float, dec: float, radius: float) -> np.ndarray:
     away = angular_separation(*np.radians([stars["ra"], stars["dec"]]), *np.radians([ra, dec]))
     return np.degrees(away) <= radius
 
@@ -176,7 +176,7 @@ def bins(stars: dict[str, np.ndarray]) -> list[tuple[float, int]]:
 
 
 def pairs(stars: dict[str, np.ndarray]) -> int:
-    near = np.flatnonzero(within(stars, 56.75, 24.1, 2))  # the Pleiades
+    near = np.flatnonzero(is_in_cone(stars, 56.75, 24.1, 2))  # the Pleiades
     here = SkyCoord(stars["ra"][near], stars["dec"][near], unit="deg")
     return int((here[:, None].separation(here[None, :]) < 0.05 * u.deg).sum()) - len(near)
 
@@ -189,9 +189,9 @@ ORACLE = {
     "offset": ("SELECT TOP 5 star FROM hipparcos.main ORDER BY dec DESC, star OFFSET 5", lambda s: [(int(n),) for n in s["star"][np.lexsort((s["star"], -s["dec"]))[5:10]]]),
     "histogram": ("SELECT FLOOR(vmag) AS bin, COUNT(*) AS n FROM hipparcos.main WHERE vmag < 6 GROUP BY FLOOR(vmag) ORDER BY bin", bins),
     "having": ("SELECT sp_type, COUNT(*) AS n FROM hipparcos.main WHERE sp_type IS NOT NULL GROUP BY sp_type HAVING COUNT(*) > 3000 ORDER BY sp_type", lambda s: [(k, n) for k, n in zip(*np.unique(s["sp"][s["sp"] != ""], return_counts=True), strict=True) if n > 3000]),
-    "cone": ("SELECT star FROM hipparcos.main WHERE DISTANCE(POINT(ra, dec), POINT(0.5, 0.5)) <= 3 ORDER BY star", lambda s: [(int(n),) for n in s["star"][within(s, 0.5, 0.5, 3)]]),
-    "pole": ("SELECT COUNT(*) AS n FROM hipparcos.main WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 89.5, 2))", lambda s: [(int(within(s, 10, 89.5, 2).sum()),)]),
-    "outside a cone": ("SELECT COUNT(*) AS n FROM hipparcos.main WHERE 0 = CONTAINS(POINT(ra, dec), CIRCLE(180, 0, 60))", lambda s: [(int((~within(s, 180, 0, 60)).sum()),)]),
+    "cone": ("SELECT star FROM hipparcos.main WHERE DISTANCE(POINT(ra, dec), POINT(0.5, 0.5)) <= 3 ORDER BY star", lambda s: [(int(n),) for n in s["star"][is_in_cone(s, 0.5, 0.5, 3)]]),
+    "pole": ("SELECT COUNT(*) AS n FROM hipparcos.main WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 10, 89.5, 2))", lambda s: [(int(is_in_cone(s, 10, 89.5, 2).sum()),)]),
+    "outside a cone": ("SELECT COUNT(*) AS n FROM hipparcos.main WHERE 0 = CONTAINS(POINT(ra, dec), CIRCLE(180, 0, 60))", lambda s: [(int((~is_in_cone(s, 180, 0, 60)).sum()),)]),
     "distance": ("SELECT star, DISTANCE(ra, dec, 83.63, 22.01) AS d FROM hipparcos.main WHERE star <= 5 ORDER BY star", lambda s: [(n, np.degrees(angular_separation(*np.radians([s["ra"][n - 1], s["dec"][n - 1], 83.63, 22.01])))) for n in range(1, 6)]),
     "cross-match": ("SELECT COUNT(*) AS n FROM hipparcos.main AS a JOIN hipparcos.main AS b ON 1 = CONTAINS(POINT(a.ra, a.dec), CIRCLE(b.ra, b.dec, 0.05)) WHERE a.star <> b.star AND 1 = CONTAINS(POINT(a.ra, a.dec), CIRCLE(56.75, 24.1, 2)) AND 1 = CONTAINS(POINT(b.ra, b.dec), CIRCLE(56.75, 24.1, 2))", lambda s: [(pairs(s),)]),
     "text": ("SELECT name FROM hipparcos.main WHERE LOWER(name) LIKE 'al%r' ORDER BY name", lambda s: [(str(n),) for n in sorted(s["name"]) if re.fullmatch(r"al.*r", n.lower())]),

@@ -87,7 +87,7 @@ TYPES: dict[str, tuple[str, list[Any]]] = {
 RANDOM = 60
 
 
-def every_value() -> Rows:
+def build_all_values() -> Rows:
     """Give the values above, each type's in turn, then some of random bits."""
     rows = max(len(values) for _, values in TYPES.values())
     found: Rows = {name: [values[n % len(values)] for n in range(rows)] for name, (_, values) in TYPES.items()}
@@ -112,7 +112,7 @@ def every_value() -> Rows:
     return {"id": list(range(rows + RANDOM)), **found}
 
 
-EVERY = every_value()
+EVERY = build_all_values()
 MADE = """CASE WHEN "twice" IS NULL THEN CAST('NaN' AS DOUBLE PRECISION) ELSE "twice" END AS "made\""""
 COLUMNS = [
     Column(name="id", type=parse_type("int32")),
@@ -150,10 +150,10 @@ def by_astropy_votable(data: bytes, _: Path) -> Rows:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         array = parse(io.BytesIO(data)).get_first_table().array
-    return {name: masked(array[name]) for name in array.dtype.names}
+    return {name: to_python_values(array[name]) for name in array.dtype.names}
 
 
-def masked(column: Any) -> list[Any]:
+def to_python_values(column: Any) -> list[Any]:
     """Give a column of astropy's as Python has it; an array counts as null if all of it is masked."""
     found = []
     for value, mask in zip(np.ma.getdata(column), np.ma.getmaskarray(column), strict=True):
@@ -175,14 +175,14 @@ def by_astropy_fits(data: bytes, _: Path) -> Rows:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = Astropy.read(io.BytesIO(data), format="fits", hdu=1, character_as_bytes=False)
-    return {name: masked(table[name]) for name in table.colnames}
+    return {name: to_python_values(table[name]) for name in table.colnames}
 
 
 def by_astropy_csv(data: bytes, _: Path) -> Rows:
     table = tabular.read(
         data.decode(), format="csv", guess=False, fill_values=[("", "0")], converters={"*": str}, fast_reader=False
     )
-    return {name: masked(table[name]) for name in table.colnames}
+    return {name: to_python_values(table[name]) for name in table.colnames}
 
 
 def by_astropy_tsv(data: bytes, _: Path) -> Rows:
@@ -195,7 +195,7 @@ def by_astropy_tsv(data: bytes, _: Path) -> Rows:
         fast_reader=False,
         quotechar="\0",
     )
-    return {name: masked(table[name]) for name in table.colnames}
+    return {name: to_python_values(table[name]) for name in table.colnames}
 
 
 def by_pyarrow_csv(data: bytes, _: Path) -> Rows:
@@ -240,7 +240,7 @@ def by_pyarrow_arrow(data: bytes, _: Path) -> Rows:
     return pa.ipc.open_stream(data).read_all().to_pydict()
 
 
-def by_stilts(data: bytes, place: Path, ifmt: str) -> Rows:
+def read_with_stilts(data: bytes, place: Path, ifmt: str) -> Rows:
     """STILTS copies it to TABLEDATA, which is read cell by cell: no reader of ours or astropy's comes between."""
     from lxml import etree
 
@@ -265,15 +265,15 @@ def cell_of(text: str | None, field: Any) -> Any:
 
 def by_stilts_csv(data: bytes, place: Path) -> Rows:
     """Read as STILTS 3.4 does, which takes bytes for Latin letters."""
-    found = by_stilts(data, place, "csv")
+    found = read_with_stilts(data, place, "csv")
     return {
         name: [None if text is None else text.encode("latin-1").decode() for text in texts]
         for name, texts in found.items()
     }
 
 
-def copied(ifmt: str) -> Callable[[bytes, Path], Rows]:
-    return lambda data, place: by_stilts(data, place, ifmt)
+def build_stilts_reader(ifmt: str) -> Callable[[bytes, Path], Rows]:
+    return lambda data, place: read_with_stilts(data, place, ifmt)
 
 
 # --- comparison ---------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def number(text: Any) -> float:
     )
 
 
-def same_number(sent: float, found: Any, kind: str) -> bool:
+def is_same_number(sent: float, found: Any, kind: str) -> bool:
     if found is None:
         return False
     value = number(found)
@@ -313,7 +313,7 @@ def truth(found: Any) -> bool:
     return found.strip().lower() in {"true", "t", "1"} if isinstance(found, str) else bool(found)
 
 
-def same(sent: Any, found: Any, kind: str) -> bool:
+def is_same_value(sent: Any, found: Any, kind: str) -> bool:
     if kind.startswith(("bool", "bit")):
         return [truth(part) for part in parts(found)] == sent if isinstance(sent, list) else truth(found) is sent
     if isinstance(sent, list) and isinstance(sent[0], str):
@@ -323,14 +323,14 @@ def same(sent: Any, found: Any, kind: str) -> bool:
         if isinstance(sent[0], int):
             return [int(part) for part in said] == sent
         return len(said) == len(sent) and all(
-            same_number(one, other, kind) for one, other in zip(sent, said, strict=True)
+            is_same_number(one, other, kind) for one, other in zip(sent, said, strict=True)
         )
     if isinstance(sent, dt.datetime):
         text = found.isoformat() if isinstance(found, dt.datetime) else str(found)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", text), text  # DALI 1.1 section 3.3.3
         return dt.datetime.fromisoformat(text) == sent
     if isinstance(sent, float):
-        return same_number(sent, found, kind)
+        return is_same_number(sent, found, kind)
     if isinstance(sent, int):
         return not isinstance(found, float) and int(found) == sent
     return str(found) == sent
@@ -339,7 +339,7 @@ def same(sent: Any, found: Any, kind: str) -> bool:
 ARRAYS = {"complex64", "complex128", "point", "circle", "polygon", "interval"}
 
 
-def lost(sent: Any, found: Any, kind: str, losses: frozenset[str]) -> bool:
+def is_known_loss(sent: Any, found: Any, kind: str, losses: frozenset[str]) -> bool:
     """Whether a pair of format and reader, which is known to be unable to tell some things apart, has taken one for the other."""
     nothing = (
         found is None
@@ -364,7 +364,7 @@ def lost(sent: Any, found: Any, kind: str, losses: frozenset[str]) -> bool:
             "inf" in losses and isinstance(sent, float) and math.isinf(sent) and nothing,
             "inside" in losses
             and arrays
-            and all(p is None or same_number(one, p, kind) for one, p in zip(sent, parts(found), strict=True)),
+            and all(p is None or is_same_number(one, p, kind) for one, p in zip(sent, parts(found), strict=True)),
             "null array" in losses and sent is None and ("[" in kind or kind in ARRAYS) and as_null,
             "padded" in losses
             and isinstance(found, list)
@@ -389,8 +389,8 @@ def judge(found: Rows, losses: str, leaving: tuple[str, ...] = ()) -> None:
         kind = str(column.type)
         assert len(found[column.name]) == len(EVERY["id"]), column.name
         for sent, value in zip(EXPECTED[column.name], found[column.name], strict=True):
-            good = value is None if sent is None else value is not None and same(sent, value, kind)
-            if not good and not lost(sent, value, kind, known):
+            good = value is None if sent is None else value is not None and is_same_value(sent, value, kind)
+            if not good and not is_known_loss(sent, value, kind, known):
                 wrong.append((column.name, sent, value))
     assert wrong == []
 
@@ -400,9 +400,9 @@ PAIRS: dict[str, tuple[str, Callable[[bytes, Path], Rows], str, tuple[str, ...]]
     "votable/b2-astropy": ("votable/b2", by_astropy_votable, "empty, nan", ("names",)),
     "votable/b-astropy": ("votable/b", by_astropy_votable, "empty, nan, null array", ("names",)),
     "votable/td-astropy": ("votable/td", by_astropy_votable, "empty, blank, nan, null array", ("names",)),
-    "votable/b2-stilts": ("votable/b2", copied("votable"), "astral, empty, nan, null array", ()),
-    "votable/b-stilts": ("votable/b", copied("votable"), "astral, empty, nan, null array", ()),
-    "votable/td-stilts": ("votable/td", copied("votable"), "astral, empty, nan, null array", ()),
+    "votable/b2-stilts": ("votable/b2", build_stilts_reader("votable"), "astral, empty, nan, null array", ()),
+    "votable/b-stilts": ("votable/b", build_stilts_reader("votable"), "astral, empty, nan, null array", ()),
+    "votable/td-stilts": ("votable/td", build_stilts_reader("votable"), "astral, empty, nan, null array", ()),
     "csv-python": ("csv", by_python_csv, "empty", ()),
     "csv-astropy": ("csv", by_astropy_csv, "empty, blank", ()),
     "csv-pyarrow": ("csv", by_pyarrow_csv, "", ()),
@@ -413,7 +413,12 @@ PAIRS: dict[str, tuple[str, Callable[[bytes, Path], Rows], str, tuple[str, ...]]
     "parquet-pyarrow": ("parquet", by_pyarrow_parquet, "", ()),
     "arrow-pyarrow": ("arrow", by_pyarrow_arrow, "", ()),
     "fits-astropy": ("fits", by_astropy_fits, "empty, blank, nan, null array, null flag, padded, controls, ascii", ()),
-    "fits-stilts": ("fits", copied("fits"), "empty, blank, nan, null array, null flag, padded, controls, ascii", ()),
+    "fits-stilts": (
+        "fits",
+        build_stilts_reader("fits"),
+        "empty, blank, nan, null array, null flag, padded, controls, ascii",
+        (),
+    ),
 }
 
 
@@ -481,8 +486,10 @@ def test_whatever_is_uploaded_comes_back(
     for number, column in enumerate(columns):
         for sent, value in zip(batch.column(number).to_pylist(), found[column.name], strict=True):
             missing = sent is None or not is_shape(column, sent)
-            good = value is None if missing else value is not None and same(flat(sent), value, str(column.type))
-            assert good or lost(
+            good = (
+                value is None if missing else value is not None and is_same_value(flat(sent), value, str(column.type))
+            )
+            assert good or is_known_loss(
                 sent, value, str(column.type), frozenset({"inf", "inside"} if form == "json" else ())
             ), (
                 column,

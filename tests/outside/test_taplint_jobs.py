@@ -96,7 +96,7 @@ def test_run_async_in_pyvo_with_an_upload(tap: pyvo.dal.TAPService) -> None:
 
 
 def test_abort_in_pyvo_stops_the_query_within_a_second(tap: pyvo.dal.TAPService, server: Server) -> None:
-    def once() -> float:
+    def measure_abort() -> float:
         job = tap.submit_job(ENDLESS).run()
         wait_until(lambda: job.phase == "EXECUTING")
         time.sleep(0.5)
@@ -114,4 +114,4 @@ def test_abort_in_pyvo_stops_the_query_within_a_second(tap: pyvo.dal.TAPService,
         follower.delete()
         return seconds
 
-    assert_takes_less(once, 2.5)  # a second, and the follower's own time
+    assert_takes_less(measure_abort, 2.5)  # a second, and the follower's own time

@@ -349,12 +349,12 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[1]]
         wait_until(lambda: session.post(f"{url}/load/torn", data="n\n2\n", timeout=30).status_code == 200)
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
-        wait_until(lambda: _tidied(site, folder))
+        wait_until(lambda: _remove_leftovers(site, folder))
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
         session.delete(f"{url}/user_tables/torn", timeout=30)
 
 
-def _tidied(site: Site, folder: Path) -> bool:
+def _remove_leftovers(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
     from hven.query import user_tables
 
@@ -389,7 +389,7 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     run_hven("tables", "expire", "carl", "two", "--days", "0", *here)
     for name in ("one", "two"):
         wait_until(lambda name=name: place.curl(f"{place.server.url}/tap/user_tables/{name}", token=carl)[0] == 404)
-    wait_until(lambda: not _kept(place, "two"), 120)  # the keeper, and nobody else: it looks every 20 seconds
+    wait_until(lambda: not _has_table(place, "two"), 120)  # the keeper, and nobody else: it looks every 20 seconds
     job = service.submit_job("SELECT * FROM tap_user.three")
     renewed = run_hven("user", "token", "carl", *here).stdout.strip()
     wait_until(lambda: place.curl(f"{place.server.url}/tap/user_tables/three", token=carl)[0] == 401)
@@ -414,7 +414,7 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     assert place.curl("-H", f"Authorization: Basic {basic}", f"{place.server.url}/tap/user_tables/three")[0] == 404
 
 
-def _kept(place: Place, name: str) -> bool:
+def _has_table(place: Place, name: str) -> bool:
     return any(row["table"] == f"tap_user.{name}" for row in _raw(place))
 
 

@@ -84,7 +84,7 @@ def test_uploads(form: str, tmp_path: Path) -> None:
     test_hostile.changed_bytes(form, tmp_path, range(4000))
 
 
-def family(pid: int) -> dict[int, float]:
+def read_process_memory(pid: int) -> dict[int, float]:
     """Give a process and all that came of it, each with its memory in MiB; files that it has mapped aside."""
     found: dict[int, float] = {}
     todo = [pid]
@@ -113,7 +113,7 @@ def lasting(processes: Iterable[int]) -> set[int]:
 
 
 @dataclass
-class Beside:
+class RequestMonitor:
     """What is looked at beside a request: memory, and those who ask for little."""
 
     server: Server
@@ -123,7 +123,7 @@ class Beside:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self.peak = sum(family(self.server.process.pid).values())
+        self.peak = sum(read_process_memory(self.server.process.pid).values())
         self._threads = [threading.Thread(target=self._weigh)]
         self._threads += [
             threading.Thread(target=self._probe, args=one) for one in (("live", "/health/live"), ("cone", None))
@@ -139,7 +139,7 @@ class Beside:
 
     def _weigh(self) -> None:
         while not self._over.wait(0.1):
-            self.peak = max(self.peak, sum(family(self.server.process.pid).values()))
+            self.peak = max(self.peak, sum(read_process_memory(self.server.process.pid).values()))
 
     def _probe(self, name: str, path: str | None) -> None:
         chance = random.Random(name)
@@ -189,7 +189,7 @@ def send(server: Server, bomb: HostileRequest, job: str) -> tuple[int, float, by
         return status, time.perf_counter() - begun, first + last
 
 
-def held(ticks: Path, since: float) -> tuple[float, str]:
+def find_longest_hold(ticks: Path, since: float) -> tuple[float, str]:
     """Give the longest time, in ms, for which a thread of some process had the interpreter since then, and where."""
     lines = [line.split(" ", 2) for path in ticks.iterdir() for line in path.read_text().splitlines()]
     found = [
@@ -224,7 +224,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def idle(server: Server) -> dict[int, float]:
     time.sleep(3)
-    return family(server.process.pid)
+    return read_process_memory(server.process.pid)
 
 
 @pytest.mark.parametrize("name", HOSTILE_REQUESTS)
@@ -235,14 +235,14 @@ def test_a_hostile_request(
     job = server.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS n FROM sky.stars")[1]["location"].rpartition("/")[2]
     load = os.getloadavg()[0]
     begun = time.time()
-    with Beside(server) as beside:
+    with RequestMonitor(server) as beside:
         status, seconds, told = send(server, HOSTILE_REQUESTS[name], job)
-    ms, where = held(server.site / "ticks", begun)
+    ms, where = find_longest_hold(server.site / "ticks", begun)
     try:
-        back = wait_until(lambda: sum(family(server.process.pid).values()) <= 1.1 * at_rest, BACK, 0.5)
+        back = wait_until(lambda: sum(read_process_memory(server.process.pid).values()) <= 1.1 * at_rest, BACK, 0.5)
     except AssertionError:
         back = float("inf")
-    after = sum(family(server.process.pid).values())
+    after = sum(read_process_memory(server.process.pid).values())
     with capsys.disabled():
         print(
             f"\n| {name} | {status} | {seconds:.1f} | {at_rest:.0f} | {beside.peak - at_rest:+.0f} | {after - at_rest:+.0f} | {back:.0f} |"
@@ -250,7 +250,7 @@ def test_a_hostile_request(
         )
     assert status in {200, 400, 408, 413, 503} or (status in {0, -200}), told
     assert b"fault of the service" not in told
-    assert lasting(family(server.process.pid)) == lasting(idle), "a process died"
+    assert lasting(read_process_memory(server.process.pid)) == lasting(idle), "a process died"
     assert not beside.wrong
     assert HOSTILE_REQUESTS[name].is_limited_by_network or seconds <= SECONDS + 1
     assert beside.peak <= at_rest + 1.25 * MEMORY

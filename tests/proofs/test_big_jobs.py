@@ -99,7 +99,7 @@ def memory(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def watched(place: Path) -> Iterator[list[tuple[int, int]]]:
+def watch_job(place: Path) -> Iterator[list[tuple[int, int]]]:
     """Look again and again at what a job has written and at the memory of those who run jobs: bytes, kB."""
     seen: list[tuple[int, int]] = []
     over = threading.Event()
@@ -139,7 +139,7 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
     for _ in range(10):
         path = start_query_job(server, ALL)
         begun = time.monotonic()
-        with watched(site / "var/jobs" / path.rpartition("/")[2]) as seen:
+        with watch_job(site / "var/jobs" / path.rpartition("/")[2]) as seen:
             wait_until(lambda path=path: fetch_job(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
         job = fetch_job(server, path)
         assert job["phase"] == "COMPLETED", job["errorSummary"]
@@ -164,7 +164,7 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
 
 
 def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None:
-    def one(number: int) -> tuple[int, str]:
+    def start_job(number: int) -> tuple[int, str]:
         return number, start_query_job(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main")
 
     slowest = [0.0]
@@ -182,14 +182,14 @@ def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None
     begun = time.monotonic()
     try:
         with ThreadPoolExecutor(16) as pool:
-            paths = dict(pool.map(one, range(JOBS)))
+            paths = dict(pool.map(start_job, range(JOBS)))
         made = time.monotonic() - begun
 
-        def all_done() -> bool:
+        def are_all_completed() -> bool:
             listed = json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]
             return sum(job["phase"] == "COMPLETED" for job in listed) == JOBS
 
-        wait_until(all_done, 600)
+        wait_until(are_all_completed, 600)
     finally:
         over.set()
         watching.join()
@@ -236,10 +236,10 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
     looks = list(pages("/tap/async"))
     begun = time.monotonic()
 
-    def ended() -> bool:
+    def has_ended() -> bool:
         return next(pages("/tap/async?PHASE=QUEUED&PHASE=EXECUTING"))[0] == {}
 
-    wait_until(ended, 3600)
+    wait_until(has_ended, 3600)
     print(
         f"\n{WAITING:,} jobs wait; half deleted in {deleted:.0f} s; the rest listed in {len(looks)} pages, {max(one[1] for one in looks):,} bytes and "
         f"{1000 * max(one[2] for one in looks):.0f} ms the largest; all ended {time.monotonic() - begun:.0f} s later"
@@ -302,7 +302,7 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
         waiting = [start_query_job(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main") for number in range(3)]
         refusals: list[bytes] = []
 
-        def refused() -> bool:
+        def fill_disk_and_ask() -> bool:
             """Fill the disk, and ask for a job: what those who run jobs remove at that moment makes room for it."""
             with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
                 while True:
@@ -314,7 +314,7 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
             refusals.append(body)
             return True
 
-        wait_until(refused)
+        wait_until(fill_disk_and_ask)
         assert b"full" in refusals[0]
         assert b"Traceback" not in refusals[0]
         filler.unlink()

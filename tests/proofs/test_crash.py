@@ -137,7 +137,7 @@ def data(version: int, rows: int = 400) -> str:
     return "\n".join(["id,ra,dec,v", *lines, ""])
 
 
-def served(site) -> tuple:
+def query_published_state(site) -> tuple:
     site.refresh_published_state()
     answers = []
     for adql in (
@@ -149,7 +149,7 @@ def served(site) -> tuple:
     return tuple(answers)
 
 
-def on_disk(site) -> set[str]:
+def list_snapshot_files(site) -> set[str]:
     directory = site.settings.var_directory / "snapshots"
     return {str(path.relative_to(directory)) for path in directory.glob("*/*")}
 
@@ -170,7 +170,7 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
     chance = random.Random(20261120)
     (tmp_path / "hven.toml").write_text('name = "crashes"\n')
     write_backup(site, tmp_path / "whole.hven")
-    archived = served(site)
+    archived = query_published_state(site)
     states = {archived}  # all that were ever whole
     deaths = [verb for verb, count in KILLS.items() for _ in range(count)]
     chance.shuffle(deaths)
@@ -190,11 +190,11 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
         calls = {verb: begun(verb, -1)[1]["calls"] for verb in KILLS}
         assert calls["ingest"] > 1000
         killed = 0
-        states.add(before := served(site))
+        states.add(before := query_published_state(site))
         for verb in deaths:
             new, answer, target = begun(verb, chance.randrange(1, calls[verb]))
             killed += answer["killed"]
-            now = served(site)
+            now = query_published_state(site)
             if verb in {"ingest", "sync"}:
                 assert now in (before, new)
                 if not answer["killed"]:  # it had fewer calls this time
@@ -205,31 +205,31 @@ def test_killed_anywhere_nothing_is_served_by_halves(site, tmp_path):
                 verify_archive(target)
             if verb == "restore" and (target / "hven.toml").exists():  # with its settings it is a site
                 with Site(Settings(directory=target)) as restored:
-                    assert served(restored) == archived
+                    assert query_published_state(restored) == archived
             if chance.random() < 0.5:  # the next ingest is the next child's, or ours
                 assert ingest_collection(site, "cat").published
-                assert served(site) == new
-                assert on_disk(site) == site.store.list_kept_snapshot_paths()
+                assert query_published_state(site) == new
+                assert list_snapshot_files(site) == site.store.list_kept_snapshot_paths()
             shutil.rmtree(target, ignore_errors=True)
-            states.add(before := served(site))
+            states.add(before := query_published_state(site))
         assert killed >= len(deaths) * 49 // 50 - 2
         write(site, data(0))
         ingest_collection(site, "cat")
-        assert on_disk(site) == site.store.list_kept_snapshot_paths()
+        assert list_snapshot_files(site) == site.store.list_kept_snapshot_paths()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [20_000, 150_000, 1_000_000])
 def test_a_full_disk_is_told_and_changes_nothing(site, size):
-    before = served(site)
+    before = query_published_state(site)
     write(site, data(1, rows=60_000))
     with zygote() as order:
         answer = order(verb="ingest", site=str(site.settings.directory), kill=-1, size=size)
     assert answer["killed"] is False
     assert answer["error"] == "StorageError"
     assert "full" in answer["message"] or "cannot be written" in answer["message"]
-    assert served(site) == before
+    assert query_published_state(site) == before
     write(site, data(2))
     assert ingest_collection(site, "cat").published
-    assert served(site)[0][0] == 402
-    assert on_disk(site) == site.store.list_kept_snapshot_paths()
+    assert query_published_state(site)[0][0] == 402
+    assert list_snapshot_files(site) == site.store.list_kept_snapshot_paths()

@@ -130,7 +130,7 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
+def run_together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
     """Run command lines at the same moment: gives exit code and words of each."""
     process = subprocess.Popen([sys.executable, "-c", ZYGOTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -165,10 +165,10 @@ def _row(site: Site, adql: str) -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="module")
-def prepared(
+def prepared_site(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    together: Callable[..., list[tuple[object, str]]],
+    run_together: Callable[..., list[tuple[object, str]]],
 ) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("pairs") / "site"
     open_site_with_descriptor(place, DESCRIPTOR, {"stars.csv": csv(0)}).close()
@@ -179,13 +179,13 @@ def prepared(
             told += f'[postgres]\nurl = "postgresql://{stack.enter_context(postgres())}"\n'
         (place / "hven.toml").write_text(told)
         for words in (["ingest", "cat"], ["backup", str(out / "archive.hven")]):
-            assert together(["--site", str(place), *words])[0][0] == 0
+            assert run_together(["--site", str(place), *words])[0][0] == 0
         yield place
 
 
 @pytest.fixture(scope="module")
-def server(prepared: Path) -> Iterator[ServerProcess]:
-    with serve_site(prepared, workers=1) as running:
+def server(prepared_site: Path) -> Iterator[ServerProcess]:
+    with serve_site(prepared_site, workers=1) as running:
         yield running
 
 
@@ -224,11 +224,11 @@ def csv(version: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("prepared", "home", "one", "two"), PAIRS, indirect=["prepared"], scope="module")
+@pytest.mark.parametrize(("prepared_site", "home", "one", "two"), PAIRS, indirect=["prepared_site"], scope="module")
 def test_two_at_once_end_in_words_and_what_is_served_is_whole(
-    prepared: Path,
+    prepared_site: Path,
     server: ServerProcess,
-    together: Callable[..., list[tuple[object, str]]],
+    run_together: Callable[..., list[tuple[object, str]]],
     home: str,
     one: str,
     two: str,
@@ -237,28 +237,28 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         "rounds", itertools.count(1)
     )
     before, now = next(version), next(version)
-    out = prepared.parent / "out"
+    out = prepared_site.parent / "out"
 
     def line(verb: str, number: int) -> list[str]:
         return [
             "--site",
-            str(prepared),
+            str(prepared_site),
             *(word.format(out=out, number=f"{now}-{number}", snapshot=snapshot) for word in VERBS[verb]),
         ]
 
     snapshot = ""
-    stars = prepared / "collections" / "cat" / "stars.csv"
+    stars = prepared_site / "collections" / "cat" / "stars.csv"
     stars.write_text(csv(before))
-    assert together(line("ingest", 0))[0][0] == 0, "after whatever the pair before has left"
+    assert run_together(line("ingest", 0))[0][0] == 0, "after whatever the pair before has left"
     if home != "duckdb":
-        assert together(["--site", str(prepared), "move", "cat", "--to", home])[0][0] == 0
+        assert run_together(["--site", str(prepared_site), "move", "cat", "--to", home])[0][0] == 0
     stars.write_text(csv(now))
-    with Site(load_settings(prepared, {})) as site:
+    with Site(load_settings(prepared_site, {})) as site:
         snapshot = site.store.read_published_snapshot_ids()[1]["cat.stars"]
     reading = Reading(server)
     reading.start()
     try:
-        told = together(line(one, 1), line(two, 2))
+        told = run_together(line(one, 1), line(two, 2))
     finally:
         whole = reading.end()
     for code, said in told:
@@ -266,7 +266,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert "Traceback" not in said
         assert "bug" not in said
         assert code == 0 or "hven: " in said, said
-    found = read_served_versions(prepared)
+    found = read_served_versions(prepared_site)
     removing = {"remove", "purge"} & {one, two}
     assert "purge" in removing or not reading.between
     assert removing or (found is not None and whole)
@@ -274,10 +274,10 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert found[0] == ROWS
         assert found[1] == found[2]
     for archive in out.glob(f"{now}-*.hven"):
-        assert together(["restore", str(archive), "--check"])[0][0] == 0
-    assert together(line("ingest", 0))[0][0] == 0
-    assert read_served_versions(prepared) == (ROWS, now, now)
-    with Site(load_settings(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
+        assert run_together(["restore", str(archive), "--check"])[0][0] == 0
+    assert run_together(line("ingest", 0))[0][0] == 0
+    assert read_served_versions(prepared_site) == (ROWS, now, now)
+    with Site(load_settings(prepared_site, {})) as site:  # nothing is left behind, and nothing that is known is gone
         known = site.store.map_kept_snapshot_paths()
         there = {
             str(path.relative_to(site.embedded_engine.directory))
@@ -292,13 +292,13 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
             assert {row[0] for row in rows} >= known["postgres"]
 
 
-@pytest.mark.parametrize("prepared", ["one engine"], indirect=True)
+@pytest.mark.parametrize("prepared_site", ["one engine"], indirect=True)
 def test_a_verb_that_nobody_wrote_is_an_error(
-    together: Callable[..., list[tuple[object, str]]], prepared: Path
+    run_together: Callable[..., list[tuple[object, str]]], prepared_site: Path
 ) -> None:
     """The pairs can fail: what is no verb does not pass for words."""
-    (code, said) = together(["--site", str(prepared), "ingest", "nowhere"])[0]
+    (code, said) = run_together(["--site", str(prepared_site), "ingest", "nowhere"])[0]
     assert code == 1
     assert "hven: " in said
-    with pytest.raises(HvenError), Site(load_settings(prepared, {})) as site:
+    with pytest.raises(HvenError), Site(load_settings(prepared_site, {})) as site:
         site.store.get_record("nowhere")

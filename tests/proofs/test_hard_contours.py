@@ -45,7 +45,7 @@ def sunpys(x, y, radius):
     return found.lon.deg, found.lat.deg
 
 
-def s2(regions, row):
+def describe_s2_fault(regions, row):
     """Give what S2 finds wrong with a region's parts, each with the inside to the left."""
     for part in range(regions.rows[row], regions.rows[row + 1]):
         bounds = regions.rings[regions.parts[part] : regions.parts[part + 1] + 1]
@@ -93,7 +93,7 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
     thin = np.abs(area - expected)[~some]
     reasons = [shapely.is_valid_reason(project_region(found.regions, row, disc)) for row in range(COUNT)]
     wrong = [(row, KINDS[row % len(KINDS)], reason) for row, reason in enumerate(reasons) if reason != "Valid Geometry"]
-    wrong += [(row, "S2", reason) for row in range(COUNT) if (reason := s2(found.regions, row))]
+    wrong += [(row, "S2", reason) for row in range(COUNT) if (reason := describe_s2_fault(found.regions, row))]
     words, counts = np.unique(found.classify_quality(), return_counts=True)
     print(
         f"\n{COUNT} contours of {np.mean([len(path) for path in paths]):.0f} pixels in {spent:.2f} s of CPU: {COUNT - len(wrong)} valid; "

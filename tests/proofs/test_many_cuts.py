@@ -45,7 +45,7 @@ tables:
 """
 
 
-def made(site: Path) -> None:
+def publish_images(site: Path) -> None:
     """Publish three images."""
     folder = site / "collections" / "night"
     folder.mkdir(parents=True)
@@ -62,7 +62,7 @@ def made(site: Path) -> None:
     run_hven("ingest", "night", "--site", site)
 
 
-async def asked(port: int, path: str, *, slow: asyncio.Event | None = None) -> tuple[int, dict[str, str], bytes]:
+async def send_request(port: int, path: str, *, slow: asyncio.Event | None = None) -> tuple[int, dict[str, str], bytes]:
     """Ask once, as a client of its own; `slow`: take the first bytes only, and hold the line until it is set."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**14)
     try:
@@ -85,9 +85,9 @@ async def flood(port: int) -> tuple[Counter[str], list[str]]:
     """Ask for all cuts at the same moment; return what came how often, and what was wrong."""
     chance, release, told, wrong = random.Random(1), asyncio.Event(), Counter[str](), list[str]()
 
-    async def one(path: str, *, slow: bool = False) -> None:
+    async def request_cutout(path: str, *, slow: bool = False) -> None:
         try:
-            status, fields, body = await asyncio.wait_for(asked(port, path, slow=release if slow else None), 300)
+            status, fields, body = await asyncio.wait_for(send_request(port, path, slow=release if slow else None), 300)
         except (OSError, asyncio.IncompleteReadError) as error:
             wrong.append(f"{type(error).__name__}: {error}")
             return
@@ -104,10 +104,10 @@ async def flood(port: int) -> tuple[Counter[str], list[str]]:
         elif status not in {200, 503}:
             wrong.append(f"{status}: {body[:200]!r}")
 
-    asking = [one("/soda/sync?TABLE=night.main&ID=a", slow=True) for _ in range(SLOW)]
+    asking = [request_cutout("/soda/sync?TABLE=night.main&ID=a", slow=True) for _ in range(SLOW)]
     for _ in range(MANY):
         lon, lat = 10 + chance.uniform(-0.05, 0.05), 20 + chance.uniform(-0.05, 0.05)
-        asking.append(one(f"/soda/sync?TABLE=night.main&ID={chance.choice('abc')}&CIRCLE={lon}+{lat}+0.01"))
+        asking.append(request_cutout(f"/soda/sync?TABLE=night.main&ID={chance.choice('abc')}&CIRCLE={lon}+{lat}+0.01"))
     tasks = [asyncio.ensure_future(each) for each in asking]
     await asyncio.wait(tasks[SLOW:])
     release.set()
@@ -115,28 +115,28 @@ async def flood(port: int) -> tuple[Counter[str], list[str]]:
     return told, wrong
 
 
-def _flooded(port: int) -> tuple[Counter[str], list[str]]:
+def _run_flood(port: int) -> tuple[Counter[str], list[str]]:
     return asyncio.run(flood(port))
 
 
 def test_ten_thousand_cuts_at_once(tmp_path: Path) -> None:
-    made(tmp_path)
+    publish_images(tmp_path)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     aside, took, weights = Counter[int](), list[float](), list[float]()
     with serve_site(tmp_path, workers=2, command=HVEN_COMMAND) as server:
         path = "/soda/sync?TABLE=night.main&ID=a&CIRCLE=10+20+0.01"
         for _ in range(8):  # what reads files is loaded then
-            assert asyncio.run(asked(server.port, path))[0] == 200
+            assert asyncio.run(send_request(server.port, path))[0] == 200
         before = weigh(server.process.pid, tmp_path)
         begun = time.monotonic()
         with ProcessPoolExecutor(
             1, multiprocessing.get_context("fork")
         ) as apart:  # its work is not in what is measured here
-            flooding = apart.submit(_flooded, server.port)
+            flooding = apart.submit(_run_flood, server.port)
             while not flooding.done():
                 for small in SMALL:
                     since = time.monotonic()
-                    status, _, body = asyncio.run(asked(server.port, small))
+                    status, _, body = asyncio.run(send_request(server.port, small))
                     took.append(time.monotonic() - since)
                     aside[status] += 1
                     assert status in {200, 503}, body[:200]
@@ -144,7 +144,7 @@ def test_ten_thousand_cuts_at_once(tmp_path: Path) -> None:
                 time.sleep(0.05)
             told, wrong = flooding.result()
         seconds = time.monotonic() - begun
-        assert asyncio.run(asked(server.port, path))[0] == 200
+        assert asyncio.run(send_request(server.port, path))[0] == 200
         after = weigh(server.process.pid, tmp_path)
         log = (tmp_path / "serve.log").read_text()
     late = statistics.quantiles(took, n=20)[-1]

@@ -77,7 +77,7 @@ def routine(path: Path) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any,
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, Any]]:
+def maser_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, Any]]:
     site = tmp_path_factory.mktemp("maser")
     data = site / "collections/radio/data"
     data.mkdir(parents=True)
@@ -107,8 +107,8 @@ def records(server: Server, name: str, sizes: dict[str, int]) -> tuple[Any, np.n
     return said, np.frombuffer(body, np.dtype(types))
 
 
-def test_ecallisto(served: tuple[Server, Path, Any]) -> None:
-    server, data, _ = served
+def test_ecallisto(maser_server: tuple[Server, Path, Any]) -> None:
+    server, data, _ = maser_server
     said, found = records(server, "radio_callisto", {"Flux_Density": 200})
     with fits.open(data / "BIR_20110607_062400_10.fit") as file:
         assert np.array_equal(found["Flux_Density"], file[0].data.T)
@@ -120,8 +120,8 @@ def test_ecallisto(served: tuple[Server, Path, Any]) -> None:
     assert np.abs((times - (begin + late)) / np.timedelta64(1, "us")).max() <= 1
 
 
-def test_nda_newroutine(served: tuple[Server, Path, Any]) -> None:
-    server, _, ((days, values), _) = served
+def test_nda_newroutine(maser_server: tuple[Server, Path, Any]) -> None:
+    server, _, ((days, values), _) = maser_server
     said, found = records(server, "radio_nda", dict.fromkeys(CHANNELS, 32))
     for at, name in enumerate(CHANNELS):
         assert np.array_equal(found[name].astype("f4"), values[:, :, at])
@@ -131,8 +131,8 @@ def test_nda_newroutine(served: tuple[Server, Path, Any]) -> None:
     assert np.abs(times.astype("i8") - expected).max() <= 50  # a double of Julian days resolves 40 microseconds
 
 
-def test_nda_routine(served: tuple[Server, Path, Any]) -> None:
-    server, _, (_, (times, values)) = served
+def test_nda_routine(maser_server: tuple[Server, Path, Any]) -> None:
+    server, _, (_, (times, values)) = maser_server
     said, found = records(server, "radio_routine", {"LL": 40, "RR": 40})
     for name, expected in values.items():
         assert np.array_equal(found[name], expected)

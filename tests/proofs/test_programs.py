@@ -92,7 +92,7 @@ tables:
 """
 
 
-class Made(NamedTuple):
+class FitsProduct(NamedTuple):
     """A product, or a cut of one, as FITS: its address, and what astropy finds in it."""
 
     name: str
@@ -129,7 +129,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def products(server: Server) -> list[Made]:
+def products(server: Server) -> list[FitsProduct]:
     """Take each product as FITS, and what has tables as VOTable as well."""
     made = []
     paths = sorted((server.site / "collections/products/data").iterdir())
@@ -140,7 +140,7 @@ def products(server: Server) -> list[Made]:
         with fits.open(io.BytesIO(body)) as opened:
             images = [at for at, one in enumerate(opened) if one.is_image and one.header["NAXIS"] > 1 and one.size]
             tables = [at for at, one in enumerate(opened) if isinstance(one, fits.BinTableHDU) and not isinstance(one, fits.CompImageHDU) and one.name != "WCS-TAB"]  # fmt: skip
-        made.append(Made(name, f"{server.url}{address}", images, tables, body))
+        made.append(FitsProduct(name, f"{server.url}{address}", images, tables, body))
     assert len(made) > 35, [one.name for one in made]
     return made
 
@@ -185,7 +185,9 @@ def hub(tmp_path: Path) -> Iterator[SAMPHubServer]:
     made.stop()
 
 
-def test_topcat_loads_every_table(products: list[Made], server: Server, hub: SAMPHubServer, tmp_path: Path) -> None:
+def test_topcat_loads_every_table(
+    products: list[FitsProduct], server: Server, hub: SAMPHubServer, tmp_path: Path
+) -> None:
     topcat = Screen("topcat", [require_program("topcat")], hub, tmp_path)
     refused, loaded = [], 0
     try:
@@ -214,7 +216,7 @@ def test_topcat_loads_every_table(products: list[Made], server: Server, hub: SAM
     assert links["samp.status"] == "samp.ok", "a list of links"
 
 
-def placed(opened: Any, hdu: Any, x: float, y: float) -> tuple[float, float] | None:
+def locate_pixel(opened: Any, hdu: Any, x: float, y: float) -> tuple[float, float] | None:
     """Give the place of a pixel, as astropy has it: of the sky ICRS, else longitude and latitude as they are; None: it has none."""
     wcs = WCS(hdu.header, opened)
     # of the Sun's disc programs take minutes of arc for degrees
@@ -228,17 +230,17 @@ def placed(opened: Any, hdu: Any, x: float, y: float) -> tuple[float, float] | N
     return float(lon), float(lat)
 
 
-def apart(one: tuple[float, float], other: tuple[float, float]) -> float:
+def measure_distance(one: tuple[float, float], other: tuple[float, float]) -> float:
     return max(abs((one[0] - other[0] + 180) % 360 - 180), abs(one[1] - other[1]))
 
 
 def test_ds9_shows_every_image_with_its_pixels_where_they_are(
-    products: list[Made], hub: SAMPHubServer, tmp_path: Path
+    products: list[FitsProduct], hub: SAMPHubServer, tmp_path: Path
 ) -> None:
     ds9 = Screen("ds9", [require_program("ds9"), "-samp", "yes"], hub, tmp_path)
     refused, shown, places = [], 0, 0
 
-    def got(command: str) -> list[str]:
+    def ask_ds9(command: str) -> list[str]:
         return str(ds9.call("ds9.get", cmd=command)["samp.result"]["value"]).split()
 
     try:
@@ -249,21 +251,21 @@ def test_ds9_shows_every_image_with_its_pixels_where_they_are(
                     (tmp_path / "shown.fits").write_bytes(one.body)
                     said = ds9.call("ds9.set", cmd=f"fits {tmp_path}/shown.fits[{at}]")
                     shown += 1
-                    if said["samp.status"] != "samp.ok" or [int(size) for size in got("fits size")] != [
+                    if said["samp.status"] != "samp.ok" or [int(size) for size in ask_ds9("fits size")] != [
                         *hdu.shape[:-3:-1]
                     ]:
                         refused.append((one.name, at, said))
                         continue
-                    wanted = placed(opened, hdu, 3.0, 4.0)
+                    wanted = locate_pixel(opened, hdu, 3.0, 4.0)
                     if wanted is None or not np.isfinite(wanted).all() or one.name == HORSEHEAD:
                         continue
                     ds9.call("ds9.set", cmd="crosshair 3 4 image")
-                    there = [float(word) for word in got("crosshair wcs icrs degrees")]
+                    there = [float(word) for word in ask_ds9("crosshair wcs icrs degrees")]
                     places += 1
-                    if apart((there[0], there[1]), wanted) > 2e-6:
+                    if measure_distance((there[0], there[1]), wanted) > 2e-6:
                         refused.append((one.name, at, there, wanted))
         said = ds9.call("image.load.fits", url=next(one.url for one in products if one.name == "mars.lbl"))
-        size = got("fits size")
+        size = ask_ds9("fits size")
         lost = ds9.call("ds9.set", cmd=f"fits {tmp_path}/none.fits")
     finally:
         ds9.close()
@@ -275,7 +277,7 @@ def test_ds9_shows_every_image_with_its_pixels_where_they_are(
     assert lost["samp.status"] != "samp.ok", "it tells of what it cannot load"
 
 
-def test_aladin_opens_every_image_and_every_table(products: list[Made], server: Server, tmp_path: Path) -> None:
+def test_aladin_opens_every_image_and_every_table(products: list[FitsProduct], server: Server, tmp_path: Path) -> None:
     """Tables without positions are opened, and are not drawn; of images whose places it knows, pixels are where astropy has them."""
     lines = []
     for number, one in enumerate(products):
@@ -301,13 +303,13 @@ def test_aladin_opens_every_image_and_every_table(products: list[Made], server: 
             # of a file with images after a table it shows the table
             if not (one.images and shown) and (rows - found or not rows):
                 refused.append((one.name, found, rows))
-            wanted = placed(opened, opened[one.images[0]], 3.0, 4.0) if one.images and shown else None
+            wanted = locate_pixel(opened, opened[one.images[0]], 3.0, 4.0) if one.images and shown else None
             if wanted is None or one.name == HORSEHEAD or "at" not in shown[0]:
                 continue
             at = shown[0].index("at")
             places += 1
             # it takes FK5 for ICRS: a fiftieth of a second of arc
-            if apart((float(shown[0][at + 1]), float(shown[0][at + 2])), wanted) > 1e-5:
+            if measure_distance((float(shown[0][at + 1]), float(shown[0][at + 2])), wanted) > 1e-5:
                 refused.append((one.name, shown[0][at:], wanted))
     print(f"Aladin: {images} images, {places} with places; {tables} tables")
     assert [one for one in refused if not one[0].startswith("MATISSE")] == [], (

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.outside
 
 
 @contextmanager
-def made(directory: Path, engine: str) -> Iterator[Site]:
+def open_site_for_engine(directory: Path, engine: str) -> Iterator[Site]:
     tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED_TABLES}
     with ExitStack() as stack:
         more = {}
@@ -84,21 +84,21 @@ def each(name: str, count: int, tried: Callable[[int], list[str]]) -> Counter[st
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_query_is_answered_or_refused_with_its_place(tmp_path: Path, engine: str) -> None:
-    with made(tmp_path, engine) as site:
+    with open_site_for_engine(tmp_path, engine) as site:
 
-        def tried(seed: int) -> list[str]:
+        def run_seed(seed: int) -> list[str]:
             answer = check_seed(site, seed)
             if not isinstance(answer, pa.Table):
                 return [type(answer).__name__]
             return ["rows", *(["compared"] if seed % 10 == 0 and compare_with_duckdb(seed, answer) else [])]
 
-        kinds = each(engine, COUNT, tried)
+        kinds = each(engine, COUNT, run_seed)
     assert kinds["rows"] > kinds["seeds"] / 3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_jobs_end_as_they_are_answered_at_once(tmp_path: Path, engine: str) -> None:
-    with made(tmp_path, engine) as site:
+    with open_site_for_engine(tmp_path, engine) as site:
         client = Client(create_application(site))
         kinds = each(f"{engine} jobs", COUNT // 100, lambda seed: [compare_sync_and_async(client, site, seed)])
     assert kinds["COMPLETED"] > kinds["seeds"] / 4 or kinds["seeds"] < 50

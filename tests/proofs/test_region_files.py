@@ -26,7 +26,7 @@ LIMITS = settings(
 )
 
 
-def counted(form: str, region: Regions) -> None:
+def count_region_kinds(form: str, region: Regions) -> None:
     SEEN[form] += 1
     SEEN[f"{form}, with holes or all round"] += int((np.diff(region.parts) > 1).any())
     SEEN[f"{form}, of several parts"] += int(np.diff(region.rows)[0] > 1)
@@ -35,7 +35,7 @@ def counted(form: str, region: Regions) -> None:
     SEEN[f"{form}, over 180 degrees"] += int(region.contains(np.full(19, 180.0), np.arange(-90, 91, 10.0)).any())
 
 
-def same(region: Regions, back: region_files.ParsedRegions | region_files.GeoJsonFeatures) -> None:
+def check_same_region(region: Regions, back: region_files.ParsedRegions | region_files.GeoJsonFeatures) -> None:
     assert back.faults == [""]
     assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
     assert count_differing_points(region, back.regions) == 0
@@ -44,7 +44,7 @@ def same(region: Regions, back: region_files.ParsedRegions | region_files.GeoJso
 @LIMITS
 @given(regions())
 def test_geojson(region: Regions):
-    counted("GeoJSON", region)
+    count_region_kinds("GeoJSON", region)
     text = region_files.write_geojson_features(region)
     geometry = json.loads(text)["features"][0]["geometry"]
     shape = shapely.from_geojson(json.dumps(geometry)) if geometry else shapely.Polygon()
@@ -52,15 +52,15 @@ def test_geojson(region: Regions):
     for part in shapely.get_parts(shape):
         assert not geometry or part.exterior.is_ccw
         assert not any(hole.is_ccw for hole in part.interiors)
-    same(region, region_files.parse_geojson(text))
+    check_same_region(region, region_files.parse_geojson(text))
 
 
 @LIMITS
 @given(regions(), st.sampled_from(["multishape", "stcs"]), st.booleans())
 def test_texts(region: Regions, kind: str, outside: bool):
-    counted(kind, region)
+    count_region_kinds(kind, region)
     said = region_files.write_region_texts(region, kind, frame="ICRS", from_outside=outside)
-    same(region, region_files.parse_region_texts(said.to_pylist()))
+    check_same_region(region, region_files.parse_region_texts(said.to_pylist()))
 
 
 @LIMITS

@@ -35,7 +35,7 @@ def outline(kind, rng):
     return np.cumsum(steps, 0) / 30.0  # as chain codes are
 
 
-def placed(xy, frames):
+def project_to_sphere(xy, frames):
     """From planes that touch the sphere at many places: straight lines there are great circles."""
     centre, east, north = frames
     v = centre + xy[:, :1] * east + xy[:, 1:] * north
@@ -54,7 +54,7 @@ def test_stress_contours():
     outlines = [outline(kinds[one % 5], rng) * 10 ** rng.uniform(-5, -0.3) for one in range(COUNT)]
     starts = np.concatenate([[0], np.cumsum([len(one) for one in outlines])])
     row = np.repeat(np.arange(COUNT), np.diff(starts))
-    lons, lats = placed(np.concatenate(outlines), [axis[row] for axis in frames])
+    lons, lats = project_to_sphere(np.concatenate(outlines), [axis[row] for axis in frames])
     rings = Regions(lons, lats, starts, np.arange(COUNT + 1), np.arange(COUNT + 1))
     begin = time.process_time()
     crossing = np.array(["self-intersection" in fault for fault in rings.find_faults()])
@@ -72,7 +72,7 @@ def test_stress_contours():
         left = (q[:, 0] - x) * (py - y) - (px - x) * (q[:, 1] - y)
         up, down = (y <= py) & (q[:, 1] > py), (y > py) & (q[:, 1] <= py)
         winds = (up & (left > 0)).sum(1) - (down & (left < 0)).sum(1)
-        inside = mended.take([one]).contains(*placed(points, [axis[[one]] for axis in frames]))
+        inside = mended.take([one]).contains(*project_to_sphere(points, [axis[[one]] for axis in frames]))
         far = (np.abs(left) / np.maximum(np.hypot(q[:, 0] - x, q[:, 1] - y), 1e-300)).min(1) > GRID
         judged, wrong = judged + int(far.sum()), wrong + int(((inside != (winds != 0)) & far).sum())
     print(

@@ -20,7 +20,7 @@ ROUNDING = 2e-12  # degrees: shapes are wider by 3e-13 (decision 017), and longi
 ASPECT = 10_000.0
 
 
-def placed(xyz):
+def to_lon_lat(xyz):
     """Longitudes and latitudes of vectors."""
     return np.degrees(np.arctan2(xyz[:, 1], xyz[:, 0])) % 360, np.degrees(np.arctan2(xyz[:, 2], np.hypot(xyz[:, 0], xyz[:, 1])))  # fmt: skip
 
@@ -49,21 +49,21 @@ def strip(rng, kind):
     q *= np.sign(np.linalg.det(q))
     middle = track[count // 2]
     if kind == "pole":  # its middle comes to lie on the pole
-        q = turned(middle, [0.0, 0.0, 1.0])
+        q = build_rotation(middle, [0.0, 0.0, 1.0])
     elif kind == "zero":  # ... on longitude 0
-        q = turned(middle, [np.cos(0.3), 0.0, np.sin(0.3)])
+        q = build_rotation(middle, [np.cos(0.3), 0.0, np.sin(0.3)])
     ring = ring @ q.T
     return ring / np.linalg.norm(ring, axis=1, keepdims=True)
 
 
-def turned(a, b):
+def build_rotation(a, b):
     """A rotation that brings one direction to another."""
     a, b = np.asarray(a) / np.linalg.norm(a), np.asarray(b) / np.linalg.norm(b)
     mid = (a + b) / np.linalg.norm(a + b)
     return 2.0 * np.outer(mid, mid) - np.eye(3)
 
 
-def s2(regions, row):
+def to_s2_polygons(regions, row):
     """A region as S2 has it."""
     parts = []
     for part in range(regions.rows[row], regions.rows[row + 1]):
@@ -81,7 +81,7 @@ def slivers():
     rng = np.random.default_rng(4)
     rings = [strip(rng, KINDS[one % len(KINDS)]) for one in range(COUNT)]
     starts = np.concatenate([[0], np.cumsum([len(one) for one in rings])])
-    lon, lat = placed(np.concatenate(rings))
+    lon, lat = to_lon_lat(np.concatenate(rings))
     one = np.arange(COUNT + 1)
     return Regions(lon, lat, starts, one, one).orient_to_smaller_side()
 
@@ -91,7 +91,9 @@ def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
     wrong = [(row, KINDS[row % len(KINDS)], fault) for row, fault in enumerate(slivers.find_faults()) if fault]
     spent = time.process_time() - begun
     area = slivers.area()
-    theirs = np.array([sum(spherely.area(part, radius=1.0) for part in s2(slivers, row)) for row in range(COUNT)])
+    theirs = np.array(
+        [sum(spherely.area(part, radius=1.0) for part in to_s2_polygons(slivers, row)) for row in range(COUNT)]
+    )
     off = np.abs(area / theirs - 1)
     print(f"{COUNT} slivers, {len(slivers.lon)} corners, {np.degrees(np.degrees(area.min())):.1e} to {np.degrees(np.degrees(area.max())):.1e} square degrees: {COUNT - len(wrong)} valid, in {spent:.1f} s; area within {off.max():.1e} of S2's")  # fmt: skip
     assert wrong == []
@@ -116,7 +118,7 @@ def test_cells_of_slivers_leave_nothing_out(slivers):
         xyz = one.prepared_rings.edge_begin_vectors
         pick = rng.integers(0, len(xyz), 400)
         inside = xyz[pick] * rng.uniform(0, 1, 400)[:, None] + xyz[(len(xyz) - pick) % len(xyz)]
-        lon, lat = placed(inside)
+        lon, lat = to_lon_lat(inside)
         held = one.contains(lon, lat)
         assert moc.contains(lon[held], lat[held]).all()
         assert moc.contains(one.lon, one.lat).all()
@@ -138,7 +140,7 @@ def regions_of_all_kinds(slivers):
     return found.take(np.flatnonzero(np.bincount(found.vertex_rows, minlength=len(found)) > 0))
 
 
-def beside(region, rng):
+def draw_points_near_edges(region, rng):
     """Points beside edges, at any distance of 2e-12 to 0.1 degrees, to both sides; the nearest edge is as far as said, or nearer."""
     edges = region.prepared_rings
     pick = rng.integers(0, len(edges.edge_begin_vectors), POINTS)
@@ -146,7 +148,7 @@ def beside(region, rng):
     foot = edges.edge_begin_vectors[pick] * (1 - share) + edges.edge_end_vectors[pick] * share
     foot /= np.linalg.norm(foot, axis=1, keepdims=True)
     far = np.radians(10 ** rng.uniform(np.log10(ROUNDING), -1, POINTS)) * rng.choice([-1, 1], POINTS)
-    lon, lat = placed(foot * np.cos(far)[:, None] + edges.edge_normals[pick] * np.sin(far)[:, None])
+    lon, lat = to_lon_lat(foot * np.cos(far)[:, None] + edges.edge_normals[pick] * np.sin(far)[:, None])
     return lon, lat
 
 
@@ -156,11 +158,11 @@ def test_every_point_beside_an_edge_is_decided_as_s2_decides(slivers):
     ours = theirs = 0.0
     for row in range(len(regions)):
         one = regions.take([row])
-        lon, lat = beside(one, rng)
+        lon, lat = draw_points_near_edges(one, rng)
         begun = time.process_time()
         inside = one.contains(lon, lat)
         ours += time.process_time() - begun
-        parts, held = s2(one, 0), np.zeros(len(lon), bool)
+        parts, held = to_s2_polygons(one, 0), np.zeros(len(lon), bool)
         points = spherely.points(lon, lat)
         begun = time.process_time()
         for part in parts:

@@ -38,7 +38,7 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
     kinds: Counter[str] = Counter()
     faults: list[str] = []
 
-    def tried(**settings: object) -> None:
+    def compare_sites(**settings: object) -> None:
         with open_twin_sites(tmp_path, **settings) as sites:
             for seed in range(FIRST, FIRST + QUERIES):
                 try:
@@ -47,7 +47,7 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
                     faults.append(str(error)[:2000])
 
     if engine == "duckdb":
-        tried()
+        compare_sites()
     else:
         least = mock.patch(
             "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if engine == "copied" else 5_000
@@ -57,7 +57,7 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
             where = {
                 name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
             }
-            tried(engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]})
+            compare_sites(engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]})
     print(f"{engine}: {QUERIES:,} seeds from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(kinds)}, {len(faults)} faults", flush=True)  # fmt: skip
     assert not faults, "\n\n".join(faults[:20])
 

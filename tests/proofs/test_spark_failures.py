@@ -93,7 +93,7 @@ def groups(far, files, limits=None):
     return sorted((row["band"], row["n"], round(row["m"], 6)) for row in run_on_cluster(far, GROUPS, files, limits))
 
 
-def timed(call):
+def measure_call(call):
     begin = time.monotonic()
     return call(), time.monotonic() - begin
 
@@ -118,11 +118,11 @@ def print_uncaptured(capsys, text):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(spark, files):
+def reference_run(spark, files):
     """The answer, and the seconds that it takes once the machine is warm."""
     _, far = spark
     groups(far, files)
-    return timed(lambda: groups(far, files))
+    return measure_call(lambda: groups(far, files))
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +131,14 @@ def long(spark, files):
     _, far = spark
     often = {"sky.points": files["sky.points"] * 12}
     groups(far, often)
-    return often, *timed(lambda: groups(far, often))
+    return often, *measure_call(lambda: groups(far, often))
 
 
 def test_an_executor_killed_half_way(spark, long, capsys):
     running, far = spark
     often, wanted, plain = long
     after(plain / 2, lambda: os.kill(running.wait_for_executor(), signal.SIGKILL))
-    found, took = timed(lambda: groups(far, often))
+    found, took = measure_call(lambda: groups(far, often))
     assert found == wanted
     print_uncaptured(
         capsys, f"executor killed half way: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it"
@@ -170,7 +170,7 @@ def test_one_that_hangs(spark, long, capsys, whole):
     wait_until(lambda: len(running.executors()) == 2)
     victims = [running.wait_for_executor("two")] + [running.programs["worker-two"].pid] * whole
     after(plain / 2, lambda: [os.kill(victim, signal.SIGSTOP) for victim in victims])
-    found, took = timed(lambda: groups(far, often))
+    found, took = measure_call(lambda: groups(far, often))
     with contextlib.suppress(ProcessLookupError):  # its worker has ended it
         os.kill(victims[0], signal.SIGKILL)
     if whole:
@@ -182,12 +182,12 @@ def test_one_that_hangs(spark, long, capsys, whole):
     assert took < 3 * plain
 
 
-def test_a_worker_lost_for_good(spark, files, undisturbed, capsys):
+def test_a_worker_lost_for_good(spark, files, reference_run, capsys):
     running, far = spark
-    wanted, plain = undisturbed
+    wanted, plain = reference_run
     wait_until(lambda: len(running.executors()) == 2)
     after(plain / 2, lambda: running.kill_program("worker-one"))
-    found, took = timed(lambda: groups(far, files))
+    found, took = measure_call(lambda: groups(far, files))
     assert found == wanted
     print_uncaptured(
         capsys, f"worker and executor gone for good: {took:.1f} s with one that is left, undisturbed {plain:.1f} s"
@@ -196,10 +196,10 @@ def test_a_worker_lost_for_good(spark, files, undisturbed, capsys):
     wait_until(lambda: len(running.executors()) == 2)
 
 
-def test_both_workers_gone(spark, files, undisturbed, capsys):
+def test_both_workers_gone(spark, files, reference_run, capsys):
     """Who asks is told when the time is over; a new worker, and the next is answered."""
     running, far = spark
-    wanted, _ = undisturbed
+    wanted, _ = reference_run
     running.kill_program("worker-one")
     running.kill_program("worker-two")
     with pytest.raises(TimeLimitError):
@@ -224,7 +224,7 @@ def engine(spark, tmp_path_factory):
         opened.close()
 
 
-def staged(engine, rows, name):
+def stage_rows(engine, rows, name):
     writing = engine.stage_snapshot(STARS_TABLE, name)
     for batch in rows.to_batches():
         writing.write(batch)
@@ -243,7 +243,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     running, _ = spark
     far = "SELECT band, COUNT(*) AS n, SUM(mag) AS m, MAX(name) AS w, MIN(seen) AS t, MAX(ra) AS r FROM sky.stars GROUP BY band"
     near = "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 4)) = 1"
-    snapshot = staged(engine, make_star_table(), "gone")
+    snapshot = stage_rows(engine, make_star_table(), "gone")
     rows = pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist()
     known = [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()]
     assert len(rows) == 5
@@ -270,12 +270,12 @@ def test_a_server_gone_and_back(spark, engine, capsys):
 def test_a_catalogue_replaced_while_it_is_read(engine, capsys):
     """A new snapshot is published, and the old one dropped and swept, while the cluster reads it: it is whole for who began."""
     rows = make_star_table()
-    old = staged(engine, rows, "old")
+    old = stage_rows(engine, rows, "old")
     pairs = "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.mag > 5"
     execution_ = running_of(engine, pairs, old)
     batches = iter(execution_)
     first = next(batches)
-    new = staged(engine, rows.slice(0, 10), "new")
+    new = stage_rows(engine, rows.slice(0, 10), "new")
     engine.remove_snapshot(old)
     assert old.path not in engine.remove_leftovers({new.path})
     found = first.num_rows + sum(batch.num_rows for batch in batches)
@@ -323,7 +323,7 @@ def test_a_cancelled_query_frees_the_cluster(quick, files, text, seconds, capsys
     slow.cancel()
     thread.join()
     answered = time.monotonic() - begin
-    took = freed(running, begin)
+    took = wait_until_idle(running, begin)
     print_uncaptured(capsys, f"cancelled after {seconds} s: told after {answered:.2f} s, the executors have nothing to do after {took:.2f} s")  # fmt: skip
     assert len(faults) == 1
     assert took < 1
@@ -338,7 +338,7 @@ def test_a_timeout_frees_the_cluster(quick, files, text, seconds, capsys):
     with pytest.raises(TimeLimitError):
         run_on_cluster(far, text, files, ExecutionLimits(deadline=Deadline(seconds)))
     answered = time.monotonic() - begin - seconds
-    took = freed(running, begin + seconds)
+    took = wait_until_idle(running, begin + seconds)
     print_uncaptured(capsys, f"time limit of {seconds} s: told {answered:.2f} s later, the executors have nothing to do {took:.2f} s later")  # fmt: skip
     assert took < 1
 
@@ -347,7 +347,7 @@ def warm(far, files):
     assert run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
 
 
-def freed(running, begin, step=0.1):
+def wait_until_idle(running, begin, step=0.1):
     """Wait until executors had less than a twentieth of a core for two seconds; give the seconds from `begin` to then."""
     ticks = [running.read_ticks()]
     times = [time.monotonic()]
@@ -381,7 +381,7 @@ def test_a_client_that_is_killed(quick, files, capsys):
     begin = time.monotonic()
     other.wait()
     other.stdout.close()
-    took = freed(running, begin)
+    took = wait_until_idle(running, begin)
     print_uncaptured(capsys, f"client killed: nothing runs in the cluster after {took:.1f} s")
     assert took < 10
 
@@ -505,7 +505,7 @@ def test_ten_thousand_files(tmp_path, capsys):
         far = SparkCluster(running.url)
         run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", {"sky.points": files["sky.points"][:10]})
         for turn in ("first", "second"):
-            found, took = timed(
+            found, took = measure_call(
                 lambda: run_on_cluster(far, "SELECT COUNT(*) AS n, MAX(id) AS m FROM sky.points", files)
             )
             assert found == [{"n": 100_000, "m": 99_999}]

@@ -76,13 +76,15 @@ def site(place: Path) -> Iterator[Site]:
 def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None:
     records = list(site.store.read_published_records()[1].values())
 
-    def removed(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
+    def remove_collection(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
         if (site.engines.embedded_engine.directory / records[0].snapshot.path).exists():
             site.store.unpublish_collection("a")
             site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("a"))
 
     assert (
-        snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, records, limit_rate=removed)
+        snapshot_verification.verify_snapshots(
+            site.settings, site.store, site.engines, records, limit_rate=remove_collection
+        )
         == []
     )
     assert not site.store.verifications.map_verifications_of_damaged()
@@ -96,7 +98,7 @@ def rows(site: Site, text: str = SUM) -> list[dict[str, object]]:
         result.close()
 
 
-def now(site: Site, table: str = "a.main") -> Snapshot:
+def get_current_snapshot(site: Site, table: str = "a.main") -> Snapshot:
     relation = site.refresh_published_state().tables_by_name[table].relation
     assert isinstance(relation, Snapshot)
     return relation
@@ -130,14 +132,17 @@ def verify(site: Site) -> list[str]:
 
 def test_what_is_as_it_was_published_is_told_so(site: Site) -> None:
     assert not verify(site)
-    assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
+    assert set(site.store.verifications.list_verifications()) == {
+        get_current_snapshot(site).id,
+        get_current_snapshot(site, "a.other").id,
+    }
     assert all(one.bytes > 0 and not one.unknown for one in site.store.verifications.list_verifications().values())
     assert snapshot_verification.find_snapshots_to_verify(site.settings, site.store) == ([], False)
 
 
 def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
     chance = random.Random(7)
-    before = now(site)
+    before = get_current_snapshot(site)
     found = files(site, before)
     assert {path.suffix for path in found} == {".arrow", ".npy", ".json"}
     for number in range(1000 if EXAMPLES_FACTOR > 1 else 25):
@@ -154,16 +159,16 @@ def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
 
 
 def test_the_last_good_publication_is_served_whole_and_an_ingest_mends_it(site: Site) -> None:
-    old, old_other = now(site), now(site, "a.other")
+    old, old_other = get_current_snapshot(site), get_current_snapshot(site, "a.other")
     write(site.settings.directory, 1200, others=5)
     ingest_collection(site, "a")
-    new = now(site)
+    new = get_current_snapshot(site)
     version = site.get_published_state().version
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
     flip(files(site, new)[0], 12345)
     assert verify(site) == [new.id]
     # what was published together goes back together
-    assert (now(site).id, now(site, "a.other").id) == (old.id, old_other.id)
+    assert (get_current_snapshot(site).id, get_current_snapshot(site, "a.other").id) == (old.id, old_other.id)
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     assert rows(site, "SELECT COUNT(*) AS n FROM a.other") == [{"n": 3}]
     # and what is served instead is read before all else, should it not have been
@@ -210,18 +215,18 @@ def test_what_was_made_from_it_goes_back_with_it(site: Site) -> None:
     home.mkdir()
     (home / "b.yaml").write_text(DERIVED)
     ingest_collection(site, "b")
-    old, old_sums = now(site), now(site, "b.sums")
+    old, old_sums = get_current_snapshot(site), get_current_snapshot(site, "b.sums")
     write(site.settings.directory, 1200)
     sync_collection(site, "a")  # and b with it, in one publication
-    new, sums = now(site), now(site, "b.sums")
+    new, sums = get_current_snapshot(site), get_current_snapshot(site, "b.sums")
     assert sums.rows == 1200
     flip(files(site, new)[0], 4321)
     assert verify(site) == [new.id]
-    assert (now(site).id, now(site, "b.sums").id) == (old.id, old_sums.id)
+    assert (get_current_snapshot(site).id, get_current_snapshot(site, "b.sums").id) == (old.id, old_sums.id)
     assert rows(site, "SELECT COUNT(*) AS n FROM b.sums") == [{"n": 1000}]
     flip(files(site, new)[0], 4321)  # a replica's file in its place
     assert not verify(site)
-    assert (now(site).id, now(site, "b.sums").id) == (new.id, sums.id)
+    assert (get_current_snapshot(site).id, get_current_snapshot(site, "b.sums").id) == (new.id, sums.id)
 
 
 def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None:
@@ -252,7 +257,10 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     user_tables.store_user_table(site, anna, "mine", given)
     assert [row["n"] for row in mine()] == [1, 2]
     user_tables.delete_user_table(site, anna, "mine")
-    assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
+    assert set(site.store.verifications.list_verifications()) == {
+        get_current_snapshot(site).id,
+        get_current_snapshot(site, "a.other").id,
+    }
 
 
 def verify_again(site: Site) -> int:
@@ -263,11 +271,11 @@ def verify_again(site: Site) -> int:
 
 def test_a_sync_makes_damaged_rows_anew_although_its_source_is_the_same(site: Site) -> None:
     sync_collection(site, "a")
-    damaged = now(site)
+    damaged = get_current_snapshot(site)
     flip(files(site, damaged)[-1], 999)
     assert verify(site) == [damaged.id]
     sync_collection(site, "a")
-    assert now(site).id != damaged.id
+    assert get_current_snapshot(site).id != damaged.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
 
 
@@ -275,14 +283,14 @@ def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Sit
     sync_collection(site, "a")
     home = site.settings.directory / "collections" / "a"
     (home / "rows.csv").write_text((home / "rows.csv").read_text())
-    first = now(site)
+    first = get_current_snapshot(site)
     second = site.embedded_engine.stage_merge(
         site.get_published_state().tables_by_name["a.main"].table, "20990101T000000-0000", first
     ).finish()
     record = site.store.get_record(first.id)
     others = [one for one in site.store.read_published_records()[1].values() if one.id != first.id]
     site.store.publish_collection("a", [replace(record, snapshot=second), *others], run_id="later")
-    assert now(site).id == second.id
+    assert get_current_snapshot(site).id == second.id
     part = files(site, second)[0]
     assert part.stat().st_nlink == 2
     flip(part, 4000)
@@ -297,7 +305,7 @@ def test_a_damaged_part_that_snapshots_share_is_served_by_none_of_them(site: Sit
 
 
 def test_nothing_new_is_made_of_what_is_damaged(site: Site) -> None:
-    first = now(site)
+    first = get_current_snapshot(site)
     part = files(site, first)[0]
     flip(part, part.stat().st_size * 4)
     table = site.get_published_state().tables_by_name["a.main"].table
@@ -312,7 +320,7 @@ def test_nothing_new_is_made_of_what_is_damaged(site: Site) -> None:
 @pytest.mark.parametrize("trouble", [errno.EACCES, errno.EMFILE, errno.ENOMEM])
 def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.MonkeyPatch, trouble: int) -> None:
     """Rights that are lost, no open files left: nothing is said of the rows, and all is well again without a word of anybody."""
-    record = site.store.get_record(now(site).id)
+    record = site.store.get_record(get_current_snapshot(site).id)
     with monkeypatch.context() as patch:
 
         def refusing(usual: Any) -> Any:
@@ -339,10 +347,10 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
 def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_again_when_it_is_back(
     site: Site, how: str
 ) -> None:
-    old = now(site)
+    old = get_current_snapshot(site)
     write(site.settings.directory, 1200)
     ingest_collection(site, "a")
-    new = now(site)
+    new = get_current_snapshot(site)
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]  # it is mapped
     path = files(site, new)[0]
     aside = path.with_name("aside")
@@ -352,20 +360,20 @@ def test_a_file_that_is_cut_off_or_missing_is_noticed_without_reading_and_well_a
     elif how == "other":
         shutil.copy(files(site, old)[0], path)
     site.check_snapshot_files()
-    assert now(site).id == old.id
+    assert get_current_snapshot(site).id == old.id
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
     aside.replace(path)
     site.check_snapshot_files()
-    assert now(site).id == new.id
+    assert get_current_snapshot(site).id == new.id
     assert rows(site) == [{"n": 1200, "latest": "star 01199"}]
 
 
 def test_the_part_of_another_snapshot_of_the_same_size_is_found(site: Site) -> None:
-    old = now(site)
+    old = get_current_snapshot(site)
     home = site.settings.directory / "collections" / "a"
     (home / "rows.csv").write_text((home / "rows.csv").read_text().replace("star 00500", "star 0050x"))
     ingest_collection(site, "a")
-    new = now(site)
+    new = get_current_snapshot(site)
     (here, there) = files(site, new)[0], files(site, old)[0]
     assert here.stat().st_size == there.stat().st_size
     here.unlink()
@@ -375,27 +383,27 @@ def test_the_part_of_another_snapshot_of_the_same_size_is_found(site: Site) -> N
     shutil.copy(there.parent / "snapshot.json", here.parent / "snapshot.json.new")
     (here.parent / "snapshot.json.new").replace(here.parent / "snapshot.json")
     assert verify(site) == [new.id]
-    assert now(site).id == old.id
+    assert get_current_snapshot(site).id == old.id
 
 
 def test_a_file_that_is_cut_off_is_not_read_by_its_map(site: Site) -> None:
     assert rows(site)
-    path = files(site, now(site))[0]
+    path = files(site, get_current_snapshot(site))[0]
     path.chmod(0o600)
     os.truncate(path, 100)
-    wait_until(lambda: refused(site))  # a look at most a quarter of a second old counts
-    assert "100 bytes" in site.embedded_engine.file_faults[now(site).path]
+    wait_until(lambda: is_refused(site))  # a look at most a quarter of a second old counts
+    assert "100 bytes" in site.embedded_engine.file_faults[get_current_snapshot(site).path]
 
 
-def refused(site: Site) -> bool:
+def is_refused(site: Site) -> bool:
     try:
-        site.embedded_engine.open_snapshot(now(site))
+        site.embedded_engine.open_snapshot(get_current_snapshot(site))
     except StorageUnavailableError:
         return True
     return False
 
 
-def mapped(directory: Path) -> list[str]:
+def list_mapped_files(directory: Path) -> list[str]:
     return [
         line
         for line in Path("/proc/self/maps").read_text().splitlines()
@@ -411,12 +419,12 @@ def test_snapshots_that_were_removed_are_mapped_no_more(site: Site) -> None:
         assert rows(site, "SELECT name FROM a.main WHERE id = 3")
         assert rows(site, "SELECT COUNT(DISTINCT name) AS n FROM a.main") == [{"n": 1001 + more}]
     for record in site.store.list_snapshots("a"):
-        if record.id not in {now(site).id, now(site, "a.other").id}:
+        if record.id not in {get_current_snapshot(site).id, get_current_snapshot(site, "a.other").id}:
             shutil.rmtree(directory / record.snapshot.path)  # as another process does it
-    assert len(mapped(directory)) > 2
+    assert len(list_mapped_files(directory)) > 2
     site.check_snapshot_files()
     gc.collect()
-    assert not [line for line in mapped(directory) if "deleted" in line]
+    assert not [line for line in list_mapped_files(directory) if "deleted" in line]
 
 
 def test_what_is_new_is_due_at_once_the_rest_every_so_many_days_and_all_after_a_crash(site: Site) -> None:
@@ -436,7 +444,7 @@ def test_what_is_new_is_due_at_once_the_rest_every_so_many_days_and_all_after_a_
 
 
 def test_a_snapshot_of_an_older_version_is_not_known(site: Site) -> None:
-    snapshot = now(site)
+    snapshot = get_current_snapshot(site)
     path = files(site, snapshot)[-1]
     said = json.loads(path.read_text())
     del said["checksums"]

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from asgi_client import Client
 from rights_clock import stop_policy_clock
-from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
+from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, join_rules, negate_rule
 
 from hven.adql import RowDelegation
 from hven.app._server import create_application, identification
@@ -144,8 +144,8 @@ class ChangingSite:
     def edit_policy(self) -> str:
         chance = self.chance
         found = [chance.choice(ATOMS) for _ in range(chance.choice([1, 2, 3]))]
-        found = [negated(one) if chance.random() < 0.2 else one for one in found]
-        self.policy = found[0] if len(found) == 1 else joined(chance.choice(["AND", "OR", "OR"]), found)
+        found = [negate_rule(one) if chance.random() < 0.2 else one for one in found]
+        self.policy = found[0] if len(found) == 1 else join_rules(chance.choice(["AND", "OR", "OR"]), found)
         self.write_policy()
         return f"policy: {self.policy.text}"
 

@@ -36,7 +36,7 @@ tables:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def access_site(tmp_path: Path) -> Iterator[Site]:
     groups = 'name = "access"\n[people]\ngroups = {spica = ["anna"]}\n[health]\noperators = ["olga"]\nopen = true\n'
     (tmp_path / "hven.toml").write_text(groups)
     for name, access in (("night", "access: \"'spica' in groups\""), ("noon", "")):
@@ -52,10 +52,13 @@ def here(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def test_what_readers_and_operators_are_told(here: Site) -> None:
-    client = Client(create_application(here))
-    who = {name: {"authorization": f"Bearer {here.store.users.add_account(name)}"} for name in ("anna", "bob", "olga")}
-    grant, _ = here.store.grants.add_grant("member", subject="bob", object="hesiod", role="reader", actor="olga")
+def test_what_readers_and_operators_are_told(access_site: Site) -> None:
+    client = Client(create_application(access_site))
+    who = {
+        name: {"authorization": f"Bearer {access_site.store.users.add_account(name)}"}
+        for name in ("anna", "bob", "olga")
+    }
+    grant, _ = access_site.store.grants.add_grant("member", subject="bob", object="hesiod", role="reader", actor="olga")
     assert client.ask("GET", "/access").headers["location"].endswith("/login?next=/access")
     pages = {name: client.ask("GET", "/access", headers=headers) for name, headers in who.items()}
     for page in pages.values():
@@ -74,14 +77,14 @@ def test_what_readers_and_operators_are_told(here: Site) -> None:
     for name, status in (("anna", 403), ("olga", 303)):
         body = f"ID={grant.id}".encode()
         assert client.ask("POST", "/access/end", body=body, headers={**form, **who[name]}).status == status
-    assert here.store.grants.list_audit_entries(row_limit=1)[0].by == "olga"
+    assert access_site.store.grants.list_audit_entries(row_limit=1)[0].by == "olga"
     evil = {**form, **who["olga"], "origin": "https://evil.example"}
     assert client.ask("POST", "/access/end", body=b"ID=x", headers=evil).status in {401, 403}
 
 
-def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
-    client = Client(create_application(here))
-    anna = {"authorization": f"Bearer {here.store.users.add_account('anna')}"}
+def test_looks_at_restricted_files_are_written_down(access_site: Site) -> None:
+    client = Client(create_application(access_site))
+    anna = {"authorization": f"Bearer {access_site.store.users.add_account('anna')}"}
     for method, path, status in (
         ("GET", "/collections/night/files/a.txt", 200),
         ("HEAD", "/collections/night/files/a.txt", 200),
@@ -90,7 +93,7 @@ def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
     ):
         assert client.ask(method, path, headers=anna).status == status
     client.ask("GET", "/collections/night/files/a.txt")
-    grant, secret = here.store.grants.add_grant("referee", object="night", actor="owner", with_secret=True)
+    grant, secret = access_site.store.grants.add_grant("referee", object="night", actor="owner", with_secret=True)
     referee = {"cookie": f"hven_referee={secret}"}
     assert client.ask("GET", "/collections/night/files/a.txt", headers=referee).status == 200
     key = json.loads(client.ask("GET", "/collections/night/main/rows", headers=referee).text)["keys"][0]
@@ -98,12 +101,15 @@ def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
         address = f"/collections/{name}/main/header?_row={quote(key)}"
         assert json.loads(client.ask("GET", address, headers=anna).text)["file"] == answered
     assert json.loads(client.ask("HEAD", f"/collections/night/main/header?_row={quote(key)}").text or "{}") == {}
-    lines = here.store.grants.list_audit_entries(object="night")
+    lines = access_site.store.grants.list_audit_entries(object="night")
     assert [(one.by, one.what, one.facts["file"]) for one in reversed(lines) if "file" in one.facts] == [
         ("anna", "file taken", "a.txt"),
         ("anna", "file asked about", "a.txt"),
         (f"invitation:{grant.id}", "file taken", "a.txt"),
         ("anna", "header seen", "b.fits"),
     ]
-    assert here.store.grants.list_audit_entries(object="noon") == []
-    assert f"invitation:{grant.id}" in run_hven("audit", "--site", here.settings.directory, "--object", "night").stdout
+    assert access_site.store.grants.list_audit_entries(object="noon") == []
+    assert (
+        f"invitation:{grant.id}"
+        in run_hven("audit", "--site", access_site.settings.directory, "--object", "night").stdout
+    )

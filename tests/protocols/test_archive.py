@@ -110,7 +110,7 @@ def fetch_archive(place: tuple[Client, dict[str, str], Site], query: str = QUERY
     return client.ask(method, "/archive", urlencode({"QUERY": query, **given}).encode(), headers={**headers, **(more or {})})  # fmt: skip
 
 
-def unpacked(answer: Answer) -> dict[str, bytes]:
+def unpack_archive(answer: Answer) -> dict[str, bytes]:
     assert answer.status in {200, 206}, answer.text
     if answer.body.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(answer.body)) as opened:
@@ -133,7 +133,7 @@ def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
     """By the links of its rows, or by a column of addresses; with what one must know of them."""
     answer = fetch_archive(place, QUERY.replace("main", table), FORMAT=kind)
     assert int(answer.headers["content-length"]) == len(answer.body)
-    files = unpacked(answer)
+    files = unpack_archive(answer)
     assert {
         "files/maps/maps/" + name.rpartition("/")[2].replace(" ", "_"): body for name, body in FILES.items()
     }.items() <= files.items()
@@ -154,13 +154,13 @@ def test_a_row_leads_to_an_archive_of_its_files(place: Any) -> None:
     links = list(csv.DictReader(io.StringIO(client.get("/datalink/maps.several", ID="1", RESPONSEFORMAT="csv").text)))
     (package,) = (one for one in links if one["semantics"] == "#package")
     assert package["content_type"] == "application/zip"
-    files = unpacked(client.get(package["access_url"].removeprefix("http://vo.example")))
+    files = unpack_archive(client.get(package["access_url"].removeprefix("http://vo.example")))
     kept = {name for name in files if name.startswith("files/")}
     assert kept == {"files/maps/maps/b.fits", "files/maps/maps/a.fits"}
     assert [row["status"] for row in manifest(files)] == ["missing", "here", "here"]
     assert "Rows: maps.several 1" in files["README.txt"].decode()
     two = client.get("/archive?TABLE=maps.main&ID=0&ID=1&ID=none&FORMAT=tar")
-    assert {row["status"] for row in manifest(unpacked(two))} == {"here", "missing"}
+    assert {row["status"] for row in manifest(unpack_archive(two))} == {"here", "missing"}
     # where a row has one file, that is all
     assert "#package" not in client.get("/datalink/maps.main", ID="1", RESPONSEFORMAT="csv").text
 
@@ -300,7 +300,7 @@ def test_what_is_not_in_it_is_listed(place: Any) -> None:
     found = {}
     for who in ("", "anna"):
         answer = fetch_archive(place, f"SELECT access_url FROM ({values}) AS t ORDER BY n", who=who)
-        files = unpacked(answer)
+        files = unpack_archive(answer)
         lines = manifest(files)
         found[who] = {line["address"].removeprefix(base): line["status"] for line in lines}
         assert len(lines) == len(wanted) - 1
@@ -320,19 +320,19 @@ def test_what_is_not_in_it_is_listed(place: Any) -> None:
 
 
 def test_a_file_that_is_taken_is_on_record(place: Any) -> None:
-    def noted() -> list[tuple[str, Any]]:
+    def list_taken_files() -> list[tuple[str, Any]]:
         return [
             (one.by, one.facts["file"])
             for one in place[2].store.grants.list_audit_entries()
             if one.what == "file taken"
         ]
 
-    before = noted()
+    before = list_taken_files()
     query = "SELECT * FROM night.main ORDER BY id"
     fetch_archive(place, query, who="bert", method="HEAD")
-    assert noted() == before
+    assert list_taken_files() == before
     fetch_archive(place, query, who="bert")
-    assert sorted(noted()) == sorted([*before, ("bert", "y.fits")])
+    assert sorted(list_taken_files()) == sorted([*before, ("bert", "y.fits")])
 
 
 def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
@@ -345,13 +345,13 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
     read = collection_files.os.pread
     threads = set()
 
-    def noted(*what: Any) -> bytes:
+    def read_and_note_thread(*what: Any) -> bytes:
         threads.add(threading.get_ident())
         return read(*what)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collection_files.os, "preadv", none)
-        patch.setattr(collection_files.os, "pread", noted)
+        patch.setattr(collection_files.os, "pread", read_and_note_thread)
         assert fetch_archive(place, FORMAT="tar").body == whole
         assert threads
         assert threading.get_ident() not in threads
@@ -375,7 +375,7 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
             fetch_archive(place)
     again = fetch_archive(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
     assert again.status == 200
-    assert [line["status"] for line in manifest(unpacked(again))].count("missing") == 1
+    assert [line["status"] for line in manifest(unpack_archive(again))].count("missing") == 1
     path.write_bytes(FILES["maps/b.fits"])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert fetch_archive(place).body == whole.body
@@ -421,11 +421,11 @@ def test_from_a_search_of_the_portal(place: Any) -> None:
     told = client.get(f"{here}/take").text
     assert json.loads(told)["archive"] == {"files": 4, "bytes": 705_008, "missing": 0}
     assert [one["name"] for one in json.loads(told)["scripts"]][:2] == ["zip", "tar"]
-    files = unpacked(client.get(f"{here}/script", _as="tar", obs_id="1"))
+    files = unpack_archive(client.get(f"{here}/script", _as="tar", obs_id="1"))
     assert len(manifest(files)) == 1
     assert "obs_id=1" in files["README.txt"].decode()
     page = client.get("/collections/maps/main").text
     assert "All in one ZIP" in page
     assert "Script for wget" not in page
     marked = client.ask("POST", "/collections/maps/main/script", b"_as=zip", urlencode({"_key": ['["3"]', '["0"]']}, doseq=True).encode(), {"content-type": "application/x-www-form-urlencoded"})  # fmt: skip
-    assert len(manifest(unpacked(marked))) == 2
+    assert len(manifest(unpack_archive(marked))) == 2

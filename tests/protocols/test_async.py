@@ -50,7 +50,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def made(client: Client, **params: object) -> str:
+def create_job(client: Client, **params: object) -> str:
     answer = client.post("/tap/async", **{"LANG": "ADQL", "QUERY": QUERY, **params})
     assert (answer.status, answer.body) == (303, b"")
     location = answer.headers["location"]
@@ -84,7 +84,7 @@ def error(answer: Answer) -> str:
 
 
 def test_a_job_from_its_making_to_its_end(client: Client, site: Site) -> None:
-    path = made(client, RESPONSEFORMAT="csv", RUNID="mine")
+    path = create_job(client, RESPONSEFORMAT="csv", RUNID="mine")
     root = job(client, path)
     assert root.tag == f"{UWS}job"
     assert root.get("version") == "1.1"
@@ -126,7 +126,7 @@ def test_a_job_from_its_making_to_its_end(client: Client, site: Site) -> None:
 
 
 def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
-    path = made(client, QUERY="SELECT magg FROM stars.main", PHASE="RUN")
+    path = create_job(client, QUERY="SELECT magg FROM stars.main", PHASE="RUN")
     run_next_job(site)
     assert text(client, f"{path}/phase") == "ERROR"
     summary = job(client, path).find(f"{UWS}errorSummary")
@@ -154,7 +154,7 @@ def test_an_error_is_told_as_in_sync(client: Client, site: Site) -> None:
     ],
 )
 def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: dict[str, str], words: str) -> None:
-    path = made(client, **params, PHASE="RUN")
+    path = create_job(client, **params, PHASE="RUN")
     run_next_job(site)
     assert words in error(client.get(f"{path}/error"))
 
@@ -167,7 +167,7 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
         ).text.split()[-1]
         query = f"SELECT id, CAST(CASE WHEN number = {last} THEN 'x' ELSE '1' END AS INTEGER) AS x FROM stars.main"
         for form in ("votable", "csv", "tsv", "fits", "json", "text", "parquet", "arrow"):
-            path = made(client, QUERY=query, RESPONSEFORMAT=form, PHASE="RUN")
+            path = create_job(client, QUERY=query, RESPONSEFORMAT=form, PHASE="RUN")
             run_next_job(site)
             assert "cannot be read as INTEGER" in error(client.get(f"{path}/error")), form
             assert client.get(f"{path}/results/result").status == 404
@@ -177,7 +177,7 @@ def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path
 
 
 def test_explain_gives_the_plan(client: Client, site: Site) -> None:
-    path = made(client, EXPLAIN="true", PHASE="RUN")
+    path = create_job(client, EXPLAIN="true", PHASE="RUN")
     run_next_job(site)
     answer = client.get(f"{path}/results/result")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -211,7 +211,7 @@ def test_an_upload_is_kept_until_the_job_runs(client: Client, site: Site) -> Non
 
 
 def test_parameters_change_while_the_job_is_pending(client: Client, site: Site) -> None:
-    path = made(client)
+    path = create_job(client)
     assert client.post(path, maxrec=1, RESPONSEFORMAT="csv").status == 303
     assert client.post(f"{path}/parameters", query=QUERY.replace("TOP 3", "TOP 2")).status == 303
     assert text(client, f"{path}/parameters/QUERY") == QUERY.replace("TOP 3", "TOP 2")
@@ -227,7 +227,7 @@ def test_parameters_change_while_the_job_is_pending(client: Client, site: Site) 
 
 
 def test_times_are_set_within_limits(client: Client, site: Site) -> None:
-    path = made(client)
+    path = create_job(client)
     assert text(client, f"{path}/executionduration") == str(site.settings.jobs.seconds)
     for asked, set_ in (
         ("77", 77),
@@ -269,7 +269,7 @@ def test_times_are_set_within_limits(client: Client, site: Site) -> None:
     ],
 )
 def test_nonsense_is_refused_and_changes_nothing(client: Client, site: Site, name: str, value: str) -> None:
-    path = made(client)
+    path = create_job(client)
     before = client.get(path).body
     if value:
         assert client.post(path, **{name: value}).status == 400
@@ -284,7 +284,7 @@ def test_nonsense_is_refused_and_changes_nothing(client: Client, site: Site, nam
 
 
 def test_phases_only_go_where_they_may(client: Client, site: Site) -> None:
-    path = made(client)
+    path = create_job(client)
     assert client.post(f"{path}/phase", PHASE="ABORT").status == 303
     assert text(client, f"{path}/phase") == "ABORTED"
     assert client.post(f"{path}/phase", PHASE="ABORT").status == 303  # it is so already
@@ -292,7 +292,7 @@ def test_phases_only_go_where_they_may(client: Client, site: Site) -> None:
     assert answer.status == 403
     assert "ABORTED and cannot be run again" in error(answer)
     assert client.post(f"{path}/executionduration", EXECUTIONDURATION=5).status == 403
-    waiting = made(client, PHASE="RUN")
+    waiting = create_job(client, PHASE="RUN")
     client.post(f"{waiting}/phase", PHASE="RUN")
     client.post(f"{waiting}/phase", PHASE="ABORT")
     assert text(client, f"{waiting}/phase") == "ABORTED"
@@ -302,7 +302,7 @@ def test_phases_only_go_where_they_may(client: Client, site: Site) -> None:
 
 def test_a_job_is_deleted_either_way(client: Client, site: Site) -> None:
     for way in ("DELETE", "POST"):
-        path = made(client, PHASE="RUN")
+        path = create_job(client, PHASE="RUN")
         run_next_job(site)
         assert list((site.settings.var_directory / "jobs").glob("*/result-1.*"))
         answer = client.ask("DELETE", path) if way == "DELETE" else client.post(path, ACTION="DELETE")
@@ -317,13 +317,13 @@ def test_a_job_is_deleted_either_way(client: Client, site: Site) -> None:
 @pytest.mark.parametrize("name", ["nothing", "..", "%2e%2e%2fhven.sqlite", "a" * 3000, "'; DROP TABLE jobs", "é"])
 def test_a_job_that_is_not_there_is_not_found(client: Client, name: str) -> None:
     assert client.get(f"/tap/async/{name}").status == 404
-    path = made(client)
+    path = create_job(client)
     assert client.get(f"{path}/results/{name}").status == 404
     assert client.get(f"{path}/nothing").status == 404
 
 
 def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
-    path = made(client)
+    path = create_job(client)
     assert (
         client.ask("DELETE", "/tap/async").status
         == client.ask("PUT", path).status
@@ -335,7 +335,7 @@ def test_what_is_no_way_to_ask_is_refused(client: Client) -> None:
 
 def test_the_value_of_a_parameter_is_counted_as_it_comes(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.services.uws.MAX_FORM_BYTES", 1000)
-    path = f"{made(client)}/parameters/QUERY"
+    path = f"{create_job(client)}/parameters/QUERY"
     before = text(client, path)
     refused = client.ask("PUT", path, body=b"x" * 1001)
     assert refused.status == 413
@@ -350,28 +350,28 @@ def test_the_value_of_a_parameter_is_counted_as_it_comes(client: Client, monkeyp
 def test_the_list_is_filtered(client: Client, site: Site) -> None:
     paths = []
     for number in range(5):
-        paths.append(made(client, RUNID=f"n{number}"))
+        paths.append(create_job(client, RUNID=f"n{number}"))
         time.sleep(0.002)
 
-    def listed(query: str = "") -> list[str]:
+    def list_run_ids(query: str = "") -> list[str]:
         root = etree.fromstring(client.get(f"/tap/async{query}").body)
         assert root.tag == f"{UWS}jobs"
         assert root.get("version") == "1.1"
         return [str(ref.findtext(f"{UWS}runId")) for ref in root]
 
-    assert listed() == ["n4", "n3", "n2", "n1", "n0"]
-    assert listed("?LAST=2") == ["n4", "n3"]
+    assert list_run_ids() == ["n4", "n3", "n2", "n1", "n0"]
+    assert list_run_ids("?LAST=2") == ["n4", "n3"]
     moment = job(client, paths[2]).findtext(f"{UWS}creationTime")
-    assert listed(f"?AFTER={moment}") == ["n4", "n3"]
-    assert listed(f"?AFTER={moment}&LAST=1") == ["n4"]
+    assert list_run_ids(f"?AFTER={moment}") == ["n4", "n3"]
+    assert list_run_ids(f"?AFTER={moment}&LAST=1") == ["n4"]
     client.post(f"{paths[1]}/phase", PHASE="RUN")
     client.post(f"{paths[3]}/phase", PHASE="ABORT")
-    assert listed("?PHASE=QUEUED") == ["n1"]
-    assert listed("?phase=ABORTED&Phase=QUEUED") == ["n3", "n1"]
-    assert listed("?PHASE=PENDING&LAST=1") == ["n4"]
+    assert list_run_ids("?PHASE=QUEUED") == ["n1"]
+    assert list_run_ids("?phase=ABORTED&Phase=QUEUED") == ["n3", "n1"]
+    assert list_run_ids("?PHASE=PENDING&LAST=1") == ["n4"]
     site.store.jobs.update_job(paths[0].rpartition("/")[2], allowed_phases=("PENDING",), phase="ARCHIVED")
-    assert listed() == ["n4", "n3", "n2", "n1"]
-    assert listed("?PHASE=ARCHIVED") == ["n0"]
+    assert list_run_ids() == ["n4", "n3", "n2", "n1"]
+    assert list_run_ids("?PHASE=ARCHIVED") == ["n0"]
     for bad in ("PHASE=LOST", "LAST=0", "LAST=-3", "LAST=x", "AFTER=yesterday"):
         assert client.get(f"/tap/async?{bad}").status == 400, bad
     ref = etree.fromstring(client.get("/tap/async?LAST=1").body)[0]
@@ -381,9 +381,9 @@ def test_the_list_is_filtered(client: Client, site: Site) -> None:
 
 def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None:
     done, failed, open_ = (
-        made(client, PHASE="RUN", RUNID="a & <b>"),
-        made(client, QUERY="SELECT '\u0001<&\"' FROM", PHASE="RUN"),
-        made(client),
+        create_job(client, PHASE="RUN", RUNID="a & <b>"),
+        create_job(client, QUERY="SELECT '\u0001<&\"' FROM", PHASE="RUN"),
+        create_job(client),
     )
     while run_next_job(site):
         pass
@@ -391,7 +391,7 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
         done,
         failed,
         open_,
-        made(client, PHASE="RUN"),
+        create_job(client, PHASE="RUN"),
         "/tap/async",
         f"{done}/parameters",
         f"{done}/results",
@@ -410,7 +410,7 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
 
 
 def test_documents_have_the_elements_of_the_standards_own_example(client: Client, site: Site) -> None:
-    path = made(client, PHASE="RUN", RUNID="x")
+    path = create_job(client, PHASE="RUN", RUNID="x")
     run_next_job(site)
     theirs = etree.parse(shared("corpora/uws/UWS--UWSJobInstance.xml")).getroot()
     ours = job(client, path)
@@ -424,7 +424,7 @@ def test_documents_have_the_elements_of_the_standards_own_example(client: Client
 
 
 def test_json_says_the_same(client: Client, site: Site) -> None:
-    path = made(client, PHASE="RUN")
+    path = create_job(client, PHASE="RUN")
     run_next_job(site)
     wanted = {"accept": "application/json"}
     told = json.loads(client.ask("GET", path, headers=wanted).body)
@@ -446,7 +446,7 @@ def test_json_says_the_same(client: Client, site: Site) -> None:
 
 
 def test_wait_ends_with_the_phase(client: Client, site: Site) -> None:
-    path = made(client, PHASE="RUN")
+    path = create_job(client, PHASE="RUN")
     later = threading.Timer(0.4, lambda: client.post(f"{path}/phase", PHASE="ABORT"))
     begun = time.monotonic()
     later.start()
@@ -456,7 +456,7 @@ def test_wait_ends_with_the_phase(client: Client, site: Site) -> None:
     later.join()
     begun = time.monotonic()
     job(client, f"{path}?WAIT=-1")  # a final phase never blocks
-    pending = made(client)
+    pending = create_job(client)
     job(client, f"{pending}?WAIT=60&PHASE=QUEUED")  # it is not in that phase
     job(client, f"{pending}?WAIT=0")
     assert time.monotonic() - begun < 60
@@ -466,7 +466,7 @@ def test_wait_ends_with_the_phase(client: Client, site: Site) -> None:
 
 
 def test_wait_ends_when_the_job_is_destroyed(client: Client) -> None:
-    path = made(client, PHASE="RUN")
+    path = create_job(client, PHASE="RUN")
     later = threading.Timer(0.3, lambda: client.ask("DELETE", path))
     later.start()
     assert client.get(f"{path}?WAIT=20").status == 404
@@ -475,9 +475,9 @@ def test_wait_ends_when_the_job_is_destroyed(client: Client) -> None:
 
 def test_a_hundred_wait_for_one_look(site: Site) -> None:
     app = create_application(site)
-    path = made(Client(app), PHASE="RUN")
+    path = create_job(Client(app), PHASE="RUN")
 
-    async def one() -> bytes:
+    async def wait_for_job() -> bytes:
         sent: list[dict[str, object]] = []
         given = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -498,7 +498,7 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
         return b"".join(message.get("body", b"") for message in sent)  # type: ignore[misc]
 
     async def all_of_them() -> list[bytes]:
-        tasks = [asyncio.create_task(one()) for _ in range(100)]
+        tasks = [asyncio.create_task(wait_for_job()) for _ in range(100)]
         await asyncio.sleep(0.5)
         assert not any(task.done() for task in tasks)
         await asyncio.to_thread(
@@ -511,7 +511,7 @@ def test_a_hundred_wait_for_one_look(site: Site) -> None:
 
 def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> None:
     """Somebody read QUEUED, the job was aborted and those who waited were told: who comes only then may not wait for ever."""
-    jobs = [made(Client(create_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
+    jobs = [create_job(Client(create_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
 
     async def seen() -> None:
         waiting = PhaseChangeWaiter(site, CapacityLimiter(2))
@@ -533,7 +533,7 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
 def test_a_users_jobs_are_theirs_alone(site: Site) -> None:
     who = {"name": "tycho"}
     client = Client(create_application(site, identify_principal=lambda _: Principal(name=who["name"])))
-    path = made(client, PHASE="RUN", RESPONSEFORMAT="csv")
+    path = create_job(client, PHASE="RUN", RESPONSEFORMAT="csv")
     run_next_job(site)
     assert job(client, path).findtext(f"{UWS}ownerId") == text(client, f"{path}/owner") == "tycho"
     who["name"] = "kepler"
@@ -557,7 +557,7 @@ def test_a_job_sees_what_its_owner_may(site: Site) -> None:
     client = Client(
         create_application(site, identify_principal=lambda _: Principal(name="curator", groups=frozenset({"owner"})))
     )
-    path = made(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
+    path = create_job(client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next_job(site)
     assert client.get(f"{path}/results/result").text.split() == ["n", "2000"]
 
@@ -565,13 +565,13 @@ def test_a_job_sees_what_its_owner_may(site: Site) -> None:
 def test_a_job_runs_under_the_policies_of_the_site(site: Site) -> None:
     policies = build_odd_rows_hidden_policies("number")
     client = Client(create_application(site, policies=policies))
-    path = made(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
+    path = create_job(client, QUERY="SELECT COUNT(*) AS n FROM stars.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next_job(site, policies=policies)
     assert client.get(f"{path}/results/result").text.split() == ["n", "1000"]
 
 
 def test_the_anonymous_of_another_address_list_their_own(client: Client) -> None:
-    made(client)
+    create_job(client)
     elsewhere = {"x-forwarded-for": "203.0.113.9, 192.0.2.7"}  # a proxy on this machine speaks for its client
     assert len(etree.fromstring(client.ask("GET", "/tap/async", headers=elsewhere).body)) == 0
     client.ask("POST", "/tap/async", b"QUERY=x", headers=elsewhere)
@@ -581,7 +581,7 @@ def test_the_anonymous_of_another_address_list_their_own(client: Client) -> None
 
 def test_limits_are_those_of_the_capabilities(client: Client, site: Site) -> None:
     limits = etree.fromstring(client.get("/tap/capabilities").body)
-    path = made(client)
+    path = create_job(client)
     assert limits.findtext(".//executionDuration/default") == text(client, f"{path}/executionduration")
     client.post(f"{path}/executionduration", EXECUTIONDURATION=0)
     assert limits.findtext(".//executionDuration/hard") == text(client, f"{path}/executionduration")

@@ -67,7 +67,7 @@ def entries(feed: etree._Element) -> list[str]:
     return [entry.findtext(f"{ATOM}content") or "" for entry in feed.iter(f"{ATOM}entry")]
 
 
-def judged(feed: etree._Element) -> None:
+def check_feed(feed: etree._Element) -> None:
     """RFC 4287 sections 4.1.1 and 4.1.2: what must be there, once."""
     assert feed.tag == f"{ATOM}feed"
     known = {"id", "title", "updated", "author", "link", "entry", "rights", "generator", "content"}
@@ -91,7 +91,7 @@ def judged(feed: etree._Element) -> None:
 
 def test_what_everybody_is_told(site: Site) -> None:
     feed = read(Client(create_application(site)))
-    judged(feed)
+    check_feed(feed)
     assert entries(feed) == ["main: 2 rows added, 1 changed, 1 removed", "main: 3 rows"]
     assert feed.findtext(f"{ATOM}rights") == "CC-BY-4.0"
     assert feed.findtext(f"{ATOM}title") == "Stars & <planets>: what changed"
@@ -99,7 +99,7 @@ def test_what_everybody_is_told(site: Site) -> None:
 
 def test_the_owner_is_told_of_private_tables(site: Site) -> None:
     feed = read(Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL)))
-    judged(feed)
+    check_feed(feed)
     assert entries(feed) == [
         "secret: 1 row added, 0 changed, 1 removed",
         "main: 2 rows added, 1 changed, 1 removed",

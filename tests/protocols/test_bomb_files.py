@@ -122,7 +122,7 @@ def cdf(path: Path) -> None:
         file.write_var(said, var_data=np.zeros((8, 1000, 1000)))
 
 
-def nested_hdf5(path: Path, name: str) -> None:
+def write_nested_hdf5(path: Path, name: str) -> None:
     with h5py.File(path, "w") as file:
         made = file.create_dataset(name, (HUGE, HUGE), "f8", chunks=(1000, 1000), compression="gzip", fillvalue=1.0)
         made[:1000, :1000] = np.arange(1000.0)
@@ -140,8 +140,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, st
     (folder / "map.tif").write_bytes(tiff(HUGE, HUGE))
     (folder / "classic.nc").write_bytes(netcdf3(2**31 - 5, 2**31 - 5))
     (folder / "vis.oifits").write_bytes(oifits(10**15))
-    nested_hdf5(folder / "grid.nc", "image")
-    nested_hdf5(folder / "grid.h5", "image")
+    write_nested_hdf5(folder / "grid.nc", "image")
+    write_nested_hdf5(folder / "grid.h5", "image")
     cdf(folder / "zeros.cdf")
     names = sorted(path.name for path in folder.iterdir() if path.name != "plain.png")
     assert len(names) == 7

@@ -41,7 +41,7 @@ def header(**more):
     return fits.Header({**wcs.to_header(), "WCSAXES": 3, **more})
 
 
-def made(folder):
+def write_cubes(folder):
     random = np.random.default_rng(1)
     data = random.normal(5, 1, (DEPTH, HEIGHT, WIDTH)).astype(">f4")
     data[3, 4, 5] = np.nan
@@ -70,7 +70,7 @@ def client(tmp_path_factory):
     directory = tmp_path_factory.mktemp("cubes")
     folder = directory / "collections" / "maps"
     folder.mkdir(parents=True)
-    made(folder)
+    write_cubes(folder)
     (folder / "broken.fits").write_bytes((folder / "parts.fits").read_bytes()[:9000])
     (folder / "table.fits").write_bytes(b"")
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])]).writeto(
@@ -99,7 +99,7 @@ def fetch_cube(client, name, **params):
     )
 
 
-def same(found, wanted):
+def check_same_values(found, wanted):
     found, wanted = np.asarray(found, np.float32), np.asarray(wanted).astype(np.float32)
     assert found.shape == wanted.shape
     assert (found.view("u4") == wanted.view("u4")).all() or np.array_equal(found, wanted, equal_nan=True)
@@ -113,16 +113,20 @@ def test_slices_and_spectra_are_those_of_astropy(client, name, hdu):
     for at in (0, 3, len(data) - 1):
         found = fetch_cube(client, name, slice=at + 1)
         assert found.dtype == np.dtype("<f4")
-        same(found, data[at])
-    same(fetch_cube(client, name, slice=4, size=16), data[3, :: -(-data.shape[2] // 16), :: -(-data.shape[2] // 16)])
-    same(fetch_cube(client, name, slice=4, window="3 20 5 9"), data[3, 4:9, 2:20])
+        check_same_values(found, data[at])
+    check_same_values(
+        fetch_cube(client, name, slice=4, size=16), data[3, :: -(-data.shape[2] // 16), :: -(-data.shape[2] // 16)]
+    )
+    check_same_values(fetch_cube(client, name, slice=4, window="3 20 5 9"), data[3, 4:9, 2:20])
     for x, y in ((1, 1), (6, 5), (31, 17)):
         found = fetch_cube(client, name, spectrum=f"{x} {y}")
-        same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[:, y - 1, x - 1])
+        check_same_values(
+            [np.nan if value is None else value for value in found["parts"][0]["values"]], data[:, y - 1, x - 1]
+        )
         lon, lat = WCS(fits.getheader(client.folder / name, hdu)).celestial.wcs_pix2world([[x, y]], 1)[0]
         assert found["place"] == pytest.approx([lon, lat], abs=1e-4 if "muse" in name else 1e-9)  # FK5 there
     with np.errstate(all="ignore"):
-        same(fetch_cube(client, name, slice=1, over=2), data[0].astype("f8") / data[1].astype("f8"))
+        check_same_values(fetch_cube(client, name, slice=1, over=2), data[0].astype("f8") / data[1].astype("f8"))
 
 
 def test_means_of_regions(client):
@@ -169,11 +173,11 @@ def test_axes_are_told_as_the_file_has_them(client):
 def test_other_axes_are_held_or_gone_through(client):
     with fits.open(client.folder / "stokes.fits") as hdus:
         data = hdus[0].data
-    same(fetch_cube(client, "stokes.fits", slice=7), data[0, 6])
-    same(fetch_cube(client, "stokes.fits", slice=7, at="4:3"), data[2, 6])
-    same(fetch_cube(client, "stokes.fits", slice=2, through=4, at="3:9"), data[1, 8])
+    check_same_values(fetch_cube(client, "stokes.fits", slice=7), data[0, 6])
+    check_same_values(fetch_cube(client, "stokes.fits", slice=7, at="4:3"), data[2, 6])
+    check_same_values(fetch_cube(client, "stokes.fits", slice=2, through=4, at="3:9"), data[1, 8])
     found = fetch_cube(client, "stokes.fits", spectrum="4 5", at="4:2")
-    same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[1, :, 4, 3])
+    check_same_values([np.nan if value is None else value for value in found["parts"][0]["values"]], data[1, :, 4, 3])
 
 
 def test_half_of_the_bytes(client):
@@ -267,7 +271,7 @@ def test_dynamic_spectra_are_images_of_times_and_frequencies(tmp_path):
 def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
     folder = tmp_path / "collections/maps"
     folder.mkdir(parents=True)
-    made(folder)
+    write_cubes(folder)
     fits.PrimaryHDU(np.zeros((40, 50), "f4")).writeto(folder / "flat.fits")
     fits.PrimaryHDU(np.zeros((1, 40, 50), "f4")).writeto(folder / "one-plane.fits")
     (folder / "broken.fits").write_bytes(b"SIMPLE  = no")
@@ -306,7 +310,7 @@ def test_files_with_three_axes_lead_to_their_page_by_themselves(tmp_path):
 def test_without_scripts_the_page_shows_what_the_server_draws(tmp_path):
     folder = tmp_path / "collections/maps"
     folder.mkdir(parents=True)
-    made(folder)
+    write_cubes(folder)
     with open_site_with_descriptor(tmp_path, PAPER, {}, public_url="http://vo.example") as site:
         ingest_collection(site, "maps")
         client = Client(create_application(site))

@@ -298,14 +298,14 @@ def test_lists_and_descriptions(client: Client) -> None:
 
 
 def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
-    def followed(url: str) -> Iterator[dict[str, object]]:
+    def follow_nodes(url: str) -> Iterator[dict[str, object]]:
         node = json.loads(client.get(url.removeprefix("https://vo.example")).body)
         yield node
         for below in [*node.get("catalog", {}).values(), *node.get("sources", {}).values()]:
             for each in below["urls"]:
-                yield from followed(each)
+                yield from follow_nodes(each)
 
-    nodes = list(followed("https://vo.example/das2/catalog.json"))
+    nodes = list(follow_nodes("https://vo.example/das2/catalog.json"))
     kinds = [node["type"] for node in nodes]
     assert (kinds.count("Catalog"), kinds.count("Collection"), kinds.count("HttpStreamSrc")) == (4, 5, 5)
     assert {node["name"] for node in nodes if node["type"] == "Catalog"} >= {"Nancay", "NDA", "Routine"}

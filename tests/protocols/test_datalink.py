@@ -100,14 +100,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def links(client: Client, table: str, *ids: str, **more: str) -> list[dict[str, str]]:
     query = "&".join(
-        ["RESPONSEFORMAT=csv", *(f"ID={quoted(one)}" for one in ids), *(f"{k}={v}" for k, v in more.items())]
+        [
+            "RESPONSEFORMAT=csv",
+            *(f"ID={quote_every_character(one)}" for one in ids),
+            *(f"{k}={v}" for k, v in more.items()),
+        ]
     )
     answer = client.ask("GET", f"/datalink/{table}", query.encode())
     assert answer.status == 200, answer.text
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-def quoted(text: str) -> str:
+def quote_every_character(text: str) -> str:
     return "".join(f"%{ord(one):02X}" for one in text)
 
 
@@ -150,17 +154,17 @@ def test_many_identifiers_in_their_order_and_those_that_nothing_has(client: Clie
 
 
 def test_a_form_may_have_thousands_of_identifiers(client: Client) -> None:
-    def posted(many: int, long: int) -> Answer:
+    def post_identifiers(many: int, long: int) -> Answer:
         body = "&".join(["RESPONSEFORMAT=csv", "ID=m3", *(f"ID=no{number:0{long}d}" for number in range(many - 2))])
         kind = {"content-type": "application/x-www-form-urlencoded"}
         return client.ask("POST", "/datalink/maps.main", body=body.encode(), headers=kind)
 
-    answer = posted(10_000, 100)
+    answer = post_identifiers(10_000, 100)
     assert answer.status == 200
     assert len(list(csv.DictReader(io.StringIO(answer.text)))) == 3 + 9998
     for refused, words in (
-        (posted(10_001, 5), "more than 10,000 parameters"),
-        (posted(9_999, 1000), "the limit is 8,388,608"),
+        (post_identifiers(10_001, 5), "more than 10,000 parameters"),
+        (post_identifiers(9_999, 1000), "the limit is 8,388,608"),
     ):
         assert refused.status == 413
         assert words in refused.text
@@ -214,7 +218,7 @@ def test_maxrec_cuts_between_rows_alone(client: Client, most: str, rows: int) ->
 
 
 def test_answers_tell_of_the_service(client: Client) -> None:
-    def told(query: str) -> list[str]:
+    def list_services(query: str) -> list[str]:
         root = etree.fromstring(client.get("/tap/sync", LANG="ADQL", QUERY=query).body)
         found = []
         for one in root.iterfind(f"{V}RESOURCE[@utype='adhoc:service']"):
@@ -230,13 +234,13 @@ def test_answers_tell_of_the_service(client: Client) -> None:
             found.append(f"{params['accessURL'].get('value')} {field}")
         return found
 
-    assert told("SELECT * FROM maps.main") == ["https://vo.example/x/datalink/maps.main obs_id"]
-    assert told("SELECT fits, obs_id FROM maps.main WHERE ra > 11") == [
+    assert list_services("SELECT * FROM maps.main") == ["https://vo.example/x/datalink/maps.main obs_id"]
+    assert list_services("SELECT fits, obs_id FROM maps.main WHERE ra > 11") == [
         "https://vo.example/x/datalink/maps.main obs_id"
     ]
-    assert told("SELECT ra FROM maps.main") == []
-    assert told("SELECT UPPER(obs_id) AS obs_id FROM maps.main") == []
-    assert told("SELECT a.obs_id, n FROM maps.main AS a, maps.numbers") == [
+    assert list_services("SELECT ra FROM maps.main") == []
+    assert list_services("SELECT UPPER(obs_id) AS obs_id FROM maps.main") == []
+    assert list_services("SELECT a.obs_id, n FROM maps.main AS a, maps.numbers") == [
         "https://vo.example/x/datalink/maps.main obs_id",
         "https://vo.example/x/datalink/maps.numbers n",
     ]
@@ -375,14 +379,14 @@ def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path
 def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
     seen: list[str | None] = []
 
-    def narrowed(service: ServiceDescriptor, path: str | None, _: dict[str, Any]) -> ServiceDescriptor | None:
+    def narrow_service(service: ServiceDescriptor, path: str | None, _: dict[str, Any]) -> ServiceDescriptor | None:
         seen.append(path)
         more = ServiceParameter(param=Param(name="HDU"), high=("3",))
         return None if path is None else replace(service, inputs=(*service.inputs, more))
 
     key = ServiceParameter(param=Param(name="ID"), value=(TemplateExpression('target."obs_id"'),))
     service = ServiceDescriptor(address=(SITE_URL_EXPRESSION, "/soda"), inputs=(key,))
-    link = LinkTemplate(semantics="#proc", address=(), service=service, adapt_service=narrowed)
+    link = LinkTemplate(semantics="#proc", address=(), service=service, adapt_service=narrow_service)
     holdings = site.get_published_state()
     table = holdings.tables_by_name["maps.main"].table
     found = datalinks.list_row_links(

@@ -31,7 +31,7 @@ tables:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def night_site(tmp_path: Path) -> Iterator[Site]:
     folder = tmp_path / "collections" / "night"
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text(
@@ -47,19 +47,19 @@ def here(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-def give(here: Site, account: str, name: str, until: str = "2099-12-31", where: str | None = None) -> list[str]:
-    return grant_delegation(here, account, name, row_condition=where, expiry_text=until, granted_by="owner")[1]
+def give(night_site: Site, account: str, name: str, until: str = "2099-12-31", where: str | None = None) -> list[str]:
+    return grant_delegation(night_site, account, name, row_condition=where, expiry_text=until, granted_by="owner")[1]
 
 
-def test_what_is_kept(here: Site) -> None:
-    assert give(here, "carl", "Anna Berg", where="progid = p1") == []
-    (found,) = here.store.grants.list_grants("delegation", subject="carl")
+def test_what_is_kept(night_site: Site) -> None:
+    assert give(night_site, "carl", "Anna Berg", where="progid = p1") == []
+    (found,) = night_site.store.grants.list_grants("delegation", subject="carl")
     assert (found.object, found.by, dict(found.facts)) == ("Anna Berg", "owner", {"column": "progid", "value": "p1"})
     assert datetime.fromtimestamp(found.until or 0, UTC).isoformat() == "2099-12-31T23:59:59.999999+00:00"
 
 
-def test_what_is_not_known_is_told(here: Site) -> None:
-    assert give(here, "karl", "Anna Berg", where="progit=p1") == [
+def test_what_is_not_known_is_told(night_site: Site) -> None:
+    assert give(night_site, "karl", "Anna Berg", where="progit=p1") == [
         "there is no account karl: did you mean 'carl'?",
         "no table has a column progit: did you mean 'progid'?",
     ]
@@ -74,29 +74,31 @@ def test_what_is_not_known_is_told(here: Site) -> None:
         ([("anna", "bob"), ("bob", "carl")], "carl", "anna", "carl for anna for bob for carl: a circle"),
     ],
 )
-def test_circles_are_refused(here: Site, given: list[tuple[str, str]], account: str, name: str, said: str) -> None:
+def test_circles_are_refused(
+    night_site: Site, given: list[tuple[str, str]], account: str, name: str, said: str
+) -> None:
     for one in given:
-        give(here, *one)
+        give(night_site, *one)
     with pytest.raises(UserError) as caught:
-        give(here, account, name)
+        give(night_site, account, name)
     assert str(caught.value).startswith(said)
-    assert len(here.store.grants.list_grants("delegation")) == len(given)
+    assert len(night_site.store.grants.list_grants("delegation")) == len(given)
 
 
-def test_two_may_stand_in_for_one_and_one_for_two(here: Site) -> None:
+def test_two_may_stand_in_for_one_and_one_for_two(night_site: Site) -> None:
     for account, name in (("bob", "anna"), ("carl", "anna"), ("carl", "bob"), ("carl", "anna")):
-        give(here, account, name)
-    assert len(here.store.grants.list_grants("delegation", subject="carl")) == 3
+        give(night_site, account, name)
+    assert len(night_site.store.grants.list_grants("delegation", subject="carl")) == 3
 
 
-def test_many_among_many_are_looked_through_once(here: Site) -> None:
+def test_many_among_many_are_looked_through_once(night_site: Site) -> None:
     names = [f"w{number}" for number in range(24)]
     for number, one in enumerate(names):
         for other in names[number + 1 :]:  # all paths through them were 2 ** 22
-            here.store.grants.add_grant("delegation", subject=other, object=one, actor="owner", expiry_time=4e9)
-    assert give(here, "anna", "w23") == []
+            night_site.store.grants.add_grant("delegation", subject=other, object=one, actor="owner", expiry_time=4e9)
+    assert give(night_site, "anna", "w23") == []
     with pytest.raises(UserError, match="w0 for anna for w23 for w0: a circle"):
-        give(here, "w0", "anna")
+        give(night_site, "w0", "anna")
 
 
 @pytest.mark.parametrize(
@@ -108,13 +110,13 @@ def test_many_among_many_are_looked_through_once(here: Site) -> None:
         ("2999-01-01", "=p1", "'=p1' is not a condition"),
     ],
 )
-def test_slips_are_told(here: Site, until: str, where: str | None, said: str) -> None:
+def test_slips_are_told(night_site: Site, until: str, where: str | None, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        give(here, "carl", "anna", until, where)
+        give(night_site, "carl", "anna", until, where)
 
 
-def test_the_verbs(here: Site) -> None:
-    place = ("--site", here.settings.directory)
+def test_the_verbs(night_site: Site) -> None:
+    place = ("--site", night_site.settings.directory)
     told = run_hven(
         *place, "delegate", "to", "karl", "--for", "Anna Berg", "--where", "progid=p1", "--until", "2099-12-31"
     ).stdout

@@ -55,7 +55,7 @@ PEOPLE = ("olga", "paul", "mia", "cleo", "rita", "bob")
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def edit_site(tmp_path: Path) -> Iterator[Site]:
     root = tmp_path / "site"
     for name, text in (("cubes", CUBES), ("sun", PLAIN.format("sun")), ("notes", PLAIN.format("notes") + "project: hesiod\n")):  # fmt: skip
         (root / "collections" / name).mkdir(parents=True)
@@ -71,15 +71,17 @@ def here(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def people(here: Site) -> dict[str, dict[str, str]]:
+def people(edit_site: Site) -> dict[str, dict[str, str]]:
     for name, role in (("cleo", "curator"), ("rita", "contributor")):
-        here.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
-    return {name: {"authorization": f"Bearer {here.store.users.add_account(name)}"} for name in PEOPLE} | {"nobody": {}}
+        edit_site.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
+    return {name: {"authorization": f"Bearer {edit_site.store.users.add_account(name)}"} for name in PEOPLE} | {
+        "nobody": {}
+    }
 
 
 @pytest.fixture
-def client(here: Site) -> Client:
-    return Client(create_application(here))
+def client(edit_site: Site) -> Client:
+    return Client(create_application(edit_site))
 
 
 def open_editor(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
@@ -118,8 +120,8 @@ WHO = {
 }
 
 
-def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
-    wait_until(lambda: {"cubes", "sun", "notes"} <= set(here.get_published_state().resources))
+def test_who_may_edit_what(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:
+    wait_until(lambda: {"cubes", "sun", "notes"} <= set(edit_site.get_published_state().resources))
     allowed = {
         path: {name for name, who in people.items() if client.ask("GET", path, headers=who).status == 200}
         for path in WHO
@@ -128,7 +130,7 @@ def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[st
     assert allowed == {**WHO, "/edit": {"olga", "paul", "mia", "cleo"}}
     assert client.ask("GET", "/edit/home", headers=people["nobody"]).status == 401
     assert client.ask("GET", "/medoc/edit/collections/cubes", headers=people["olga"]).status == 404
-    before = {path: path.read_bytes() for path in here.settings.directory.rglob("*.[my]*") if path.is_file()}
+    before = {path: path.read_bytes() for path in edit_site.settings.directory.rglob("*.[my]*") if path.is_file()}
     for path in WHO:
         for name in set(PEOPLE) - allowed[path]:
             answer = client.ask("POST", path, body=b"act=publish&text.en=No", headers={"content-type": "application/x-www-form-urlencoded", **people[name]})  # fmt: skip
@@ -139,7 +141,7 @@ def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[st
 
 
 def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
-    here: Site, client: Client, people: dict[str, dict[str, str]]
+    edit_site: Site, client: Client, people: dict[str, dict[str, str]]
 ) -> None:
     """Notes are of a project, whose member paul is not: neither title nor description are told, and nothing is written."""
     paul = people["paul"]
@@ -147,16 +149,16 @@ def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
         answer = client.ask("GET", path, headers=paul)
         assert "The notes" not in answer.text, path
         assert answer.status == (200 if path == "/psup/edit" else 404), path
-    before = (here.settings.directory / "collections" / "notes" / "notes.yaml").read_text()
+    before = (edit_site.settings.directory / "collections" / "notes" / "notes.yaml").read_text()
     refused = client.ask("POST", "/psup/edit/collections/notes", body=b"ACT=publish&TITLE.EN=Mine", headers={**paul, "content-type": "application/x-www-form-urlencoded"})  # fmt: skip
     assert refused.status == 404
-    assert (here.settings.directory / "collections" / "notes" / "notes.yaml").read_text() == before
-    place = here.settings.directory / "collections" / "cubes" / "cubes.yaml"
+    assert (edit_site.settings.directory / "collections" / "notes" / "notes.yaml").read_text() == before
+    place = edit_site.settings.directory / "collections" / "cubes" / "cubes.yaml"
     place.write_text(place.read_text() + "access: private\n")
-    here.refresh_published_state()
+    edit_site.refresh_published_state()
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=paul).status == 404
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=people["olga"]).status == 200, "operators do"
-    here.store.grants.add_grant("member", subject="paul", object="hesiod", role="reader", actor="olga")
+    edit_site.store.grants.add_grant("member", subject="paul", object="hesiod", role="reader", actor="olga")
     wait_until(
         lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, timeout_seconds=10
     )
@@ -172,8 +174,8 @@ def test_a_portal_is_told_nothing_of_another_one(client: Client, people: dict[st
     assert "paul" in client.ask("GET", "/psup/edit/home", headers=people["olga"]).text, "two who edit it know of each other"  # fmt: skip
 
 
-def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    root, who = here.settings.directory, people["olga"]
+def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
+    root, who = edit_site.settings.directory, people["olga"]
     text = "# Héllo\n\n<script>alert(1)</script> [x](javascript:alert(1)) **bold**"
     answer = send(client, "/edit/home", who, "save", text__en=text)
     assert (answer.status, answer.headers["location"]) == (303, "http://vo.example/edit/home#preview")
@@ -187,8 +189,8 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, here: Site,
     assert answer.headers["location"] == "http://vo.example/edit/home?published=1"
     assert (root / "home.md").read_text() == text + "\n"
     assert (root / "home.fr.md").read_text() == "# Bonjour\n"
-    assert here.store.drafts.list_drafts() == []
-    line = here.store.grants.list_audit_entries(row_limit=1)[0]
+    assert edit_site.store.drafts.list_drafts() == []
+    line = edit_site.store.grants.list_audit_entries(row_limit=1)[0]
     assert (line.by, line.what, line.object, line.facts["files"]) == ("olga", "text published", "home", ["home.fr.md", "home.md"])  # fmt: skip
     kept = (root / "history/home.md.diff").read_text()
     assert re.match(r"=== \S+Z olga\n--- home.md\n\+\+\+ home.md\n", kept)
@@ -200,17 +202,17 @@ def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, here: Site,
     assert not (root / "home.fr.md").exists(), "an empty text is none"
     send(client, "/edit/home", who, "save", text__en="Other")
     assert send(client, "/edit/home", who, "discard").status == 303
-    assert here.store.drafts.list_drafts() == []
+    assert edit_site.store.drafts.list_drafts() == []
 
 
-def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    file = here.settings.collections_directory / "cubes/cubes.yaml"
+def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
+    file = edit_site.settings.collections_directory / "cubes/cubes.yaml"
     answer = send(client, "/psup/edit/collections/cubes", people["paul"], "publish", title__fr="Cubes de Mars", text__en="# Guide\n\nRead.")  # fmt: skip
     assert answer.status == 303, answer.text
     assert file.read_text() == CUBES.replace("Cubes of Mars ", "{en: Cubes of Mars, fr: Cubes de Mars} ")
     assert (file.parent / "help/index.md").read_text() == "# Guide\n\nRead.\n"
-    wait_until(lambda: here.get_published_state().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(here.get_published_state().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
-    assert "=== " in (here.settings.directory / "history/collections/cubes/cubes.yaml.diff").read_text()
+    wait_until(lambda: edit_site.get_published_state().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(edit_site.get_published_state().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
+    assert "=== " in (edit_site.settings.directory / "history/collections/cubes/cubes.yaml.diff").read_text()
     answer = send(client, "/edit/collections/cubes", people["olga"], "publish", tables__main__title__en="Main")
     assert "  main:\n    title: Main\n    view:" in file.read_text()
     for changed in ({"title__en": "A\nB  C"}, {"description__en": "Lines\n\nand: more # so"}):
@@ -219,8 +221,8 @@ def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, here: Sit
     assert "description: |-\n  Lines\n\n  and: more # so\n" in file.read_text()
 
 
-def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
-    root, path = here.settings.directory, "/psup/edit/home"
+def test_two_who_edit_at_once(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:
+    root, path = edit_site.settings.directory, "/psup/edit/home"
     forms = {name: open_editor(client, path, people[name]) for name in ("olga", "paul")}
     assert send(client, path, people["olga"], "publish", forms["olga"], text__en="Hers.").status == 303
     answer = send(client, path, people["paul"], "publish", forms["paul"], text__en="His.")
@@ -239,14 +241,14 @@ def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict
     assert [(root / name).read_text() for name in ("psup.md", "psup.fr.md")] == ["His again.\n", "La sienne.\n"]
     # nor is another line of the same descriptor
     form = open_editor(client, "/edit/collections/cubes", people["olga"])
-    file = here.settings.collections_directory / "cubes/cubes.yaml"
+    file = edit_site.settings.collections_directory / "cubes/cubes.yaml"
     file.write_text(file.read_text().replace("ask anna", "ask emil"))
     assert send(client, "/edit/collections/cubes", people["olga"], "publish", form, title__en="Cubes").status == 303
     assert file.read_text().startswith("# the cubes: ask emil\ncollection: cubes\ntitle: Cubes   # short\n")
 
 
-def test_news_get_a_name_and_may_go(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
-    root, who = here.settings.directory, people["paul"]
+def test_news_get_a_name_and_may_go(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:
+    root, who = edit_site.settings.directory, people["paul"]
     answer = send(client, "/psup/edit/news/new", who, "publish", text__en="no title")
     assert (answer.status, "the news item has no title" in answer.text) == (400, True)
     assert send(client, "/psup/edit/news/new", who, "publish", text__en="# A", day="yesterday").status == 400
@@ -290,10 +292,12 @@ def test_what_no_text_may_be(client: Client, people: dict[str, dict[str, str]], 
     assert (answer.status, message in unescape(answer.text)) == (status, True)
 
 
-def test_a_text_of_a_megabyte_and_broken_markup(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
+def test_a_text_of_a_megabyte_and_broken_markup(
+    client: Client, edit_site: Site, people: dict[str, dict[str, str]]
+) -> None:
     long = "".join(f"line {number} <b>[x](\n" for number in range(55_000))[:999_000].strip()
     assert send(client, "/edit/home", people["olga"], "publish", text__en=long).status == 303
-    assert (here.settings.directory / "home.md").read_text().strip() == long
+    assert (edit_site.settings.directory / "home.md").read_text().strip() == long
     page = client.ask("GET", "/", headers={"accept": "text/html"})
     assert page.status == 200
     assert "<b>[x]" not in page.text
@@ -301,8 +305,8 @@ def test_a_text_of_a_megabyte_and_broken_markup(client: Client, here: Site, peop
     assert send(client, "/edit/home", people["olga"], "publish", text__en=other).status == 303, "its diff has a bound, too"  # fmt: skip
 
 
-def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    file = here.settings.collections_directory / "sun/sun.yaml"
+def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
+    file = edit_site.settings.collections_directory / "sun/sun.yaml"
     path, who = "/medoc/edit/collections/sun", people["mia"]
     form = open_editor(client, path, who)
     for wrong, message in (
@@ -316,14 +320,14 @@ def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, here
     file.write_text("let: {t: &t The sun}\ncollection: sun\ntitle: *t\n")
     answer = send(client, path, who, "publish", form, title__en="Another")
     assert (answer.status, "cannot be changed by itself" in answer.text) == (400, True)
-    assert [(one[0], one[1]) for one in here.store.drafts.list_drafts()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
+    assert [(one[0], one[1]) for one in edit_site.store.drafts.list_drafts()] == [("collections/sun", "mia")], "what was written is kept"  # fmt: skip
     file.write_text(PLAIN.format("sun"))
     assert send(client, path, who, "publish").status == 303
     assert file.read_text() == "collection: sun\ntitle: Another\n"
 
 
-def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # fmt: skip
-    file, who = here.settings.directory / "home.md", people["olga"]
+def test_files_that_cannot_be_written(client: Client, edit_site: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # fmt: skip
+    file, who = edit_site.settings.directory / "home.md", people["olga"]
     before = file.read_bytes()
     file.chmod(0o444)
     answer = send(client, "/edit/home", who, "publish", text__en="New")
@@ -360,8 +364,8 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
 
 
 @pytest.mark.needs("git")
-def test_a_site_in_git_has_a_commit_by_the_author(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
-    root = here.settings.directory
+def test_a_site_in_git_has_a_commit_by_the_author(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
+    root = edit_site.settings.directory
 
     def git(*words: str) -> str:
         who = ["-c", "user.name=Tycho", "-c", "user.email=tycho@hven.example"]

@@ -92,7 +92,7 @@ def people(text: str) -> set[str]:
     return {" ".join(part.lower().split()) for part in text.split("/")} - {""}
 
 
-def taken(row: dict[str, str], names: set[str], now: datetime) -> str:
+def compute_data_rights(row: dict[str, str], names: set[str], now: datetime) -> str:
     """Tell what data_rights says to a reader of these names."""
     given = PI.get(row["progid"], "") if row["obs_collection"].upper() == "ESO" else ""
     whose = people(row["datapi"] or given or row["submitter"]) | people(row["obs_creator_name"])
@@ -109,7 +109,7 @@ def taken(row: dict[str, str], names: set[str], now: datetime) -> str:
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres"])
-def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def embargo_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("embargo") / "site"
     shutil.copytree(prepare_example("16-embargo"), place)
     folder = place / "collections" / "oidb"
@@ -130,18 +130,18 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def report(here: Site) -> str:
-    return ingest_collection(here, "oidb").format_text()
+def report(embargo_site: Site) -> str:
+    return ingest_collection(embargo_site, "oidb").format_text()
 
 
 @pytest.fixture(scope="module")
-def rows(here: Site, report: str) -> list[dict[str, str]]:
-    with (here.settings.collections_directory / "oidb" / "data" / "granules.csv").open() as file:
+def rows(embargo_site: Site, report: str) -> list[dict[str, str]]:
+    with (embargo_site.settings.collections_directory / "oidb" / "data" / "granules.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def answer(here: Site, text: str, who: Principal = OWNER_PRINCIPAL) -> list[tuple[Any, ...]]:
-    with query.run_query(text, who, site=here) as result:
+def answer(embargo_site: Site, text: str, who: Principal = OWNER_PRINCIPAL) -> list[tuple[Any, ...]]:
+    with query.run_query(text, who, site=embargo_site) as result:
         return [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
@@ -150,14 +150,14 @@ def test_rows_without_date_are_counted(report: str) -> None:
     assert "stays closed: 6 rows" in report
 
 
-def test_every_row_has_its_release_date(here: Site, rows: list[dict[str, str]]) -> None:
-    dates = dict(answer(here, "SELECT id, obs_release_date FROM oidb.granules"))
+def test_every_row_has_its_release_date(embargo_site: Site, rows: list[dict[str, str]]) -> None:
+    dates = dict(answer(embargo_site, "SELECT id, obs_release_date FROM oidb.granules"))
     assert dates == {int(row["id"]): release(row) for row in rows}
     assert len({date for date in dates.values() if date}) > 15
 
 
 @contextmanager
-def at(now: datetime) -> Iterator[None]:
+def set_clock(now: datetime) -> Iterator[None]:
     moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     with (
         mock.patch("hven.adql._row_policy.get_current_instant", return_value=moment),
@@ -166,34 +166,36 @@ def at(now: datetime) -> Iterator[None]:
         yield
 
 
-def known_as(name: str) -> tuple[Principal, set[str]]:
+def identify_reader(name: str) -> tuple[Principal, set[str]]:
     if not name:
         return ANONYMOUS_PRINCIPAL, set()
     handed = frozenset(HANDED if name == "eve" else ())
     return Principal(name=name, aliases=frozenset(WHO[name]), delegations=handed), WHO[name]
 
 
-def test_every_reader_takes_what_the_decision_table_says(here: Site, rows: list[dict[str, str]]) -> None:
+def test_every_reader_takes_what_the_decision_table_says(embargo_site: Site, rows: list[dict[str, str]]) -> None:
     dates = sorted({date for row in rows if (date := release(row))})
     for now in (date - timedelta(microseconds=step) for date in dates for step in (1, 0)):
-        with at(now):
+        with set_clock(now):
             # what is released is so for all: before its moment, nobody's eyes will do
             for name in ["", *(WHO if now in dates else ())]:
-                who, names = known_as(name)
-                found = answer(here, "SELECT id, data_rights FROM oidb.granules ORDER BY id", who)
-                assert found == [(int(row["id"]), taken(row, names, now)) for row in rows], (name, now)
+                who, names = identify_reader(name)
+                found = answer(embargo_site, "SELECT id, data_rights FROM oidb.granules ORDER BY id", who)
+                assert found == [(int(row["id"]), compute_data_rights(row, names, now)) for row in rows], (name, now)
 
 
 @pytest.mark.parametrize("name", ["", "anna", "bourges", "eve"])
-def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dict[str, str]], name: str) -> None:
-    who, names = known_as(name)
+def test_a_file_of_an_open_and_a_locked_row_is_locked(
+    embargo_site: Site, rows: list[dict[str, str]], name: str
+) -> None:
+    who, names = identify_reader(name)
     files = sorted({row["file_name"] for row in rows})
     now = datetime(2026, 6, 30, 23, 59, 59)
-    shut = {row["file_name"] for row in rows if taken(row, names, now) == "proprietary"}
-    both = shut & {row["file_name"] for row in rows if taken(row, names, now) != "proprietary"}
+    shut = {row["file_name"] for row in rows if compute_data_rights(row, names, now) == "proprietary"}
+    both = shut & {row["file_name"] for row in rows if compute_data_rights(row, names, now) != "proprietary"}
     assert both
-    with at(now):
-        rights = here.get_published_state().tables_by_name["oidb.granules"].table.rights
+    with set_clock(now):
+        rights = embargo_site.get_published_state().tables_by_name["oidb.granules"].table.rights
         assert rights is not None
         why = {one: rights.find_file_embargo(who, {"file_name": one}) for one in files}
     assert {one for one in files if why[one] is not None} == shut
@@ -202,18 +204,18 @@ def test_a_file_of_an_open_and_a_locked_row_is_locked(here: Site, rows: list[dic
     )
 
 
-def test_months_are_those_of_the_calendar(here: Site, rows: list[dict[str, str]]) -> None:
+def test_months_are_those_of_the_calendar(embargo_site: Site, rows: list[dict[str, str]]) -> None:
     asked = """SELECT t_max, id, ADD_MONTHS(t_max, id - 30), ADD_MONTHS(obs_release_date, 7 * id - 99), obs_release_date
         FROM oidb.granules WHERE t_max IS NOT NULL AND obs_release_date IS NOT NULL"""
-    found = answer(here, asked)
+    found = answer(embargo_site, asked)
     assert len(found) > 40
     for end, number, one, two, date in found:
         assert one == later(mjd(end), number - 30)
         assert two == later(date, 7 * number - 99)
 
 
-def test_check_says_it_in_words(here: Site) -> None:
-    said = run_hven("--site", here.settings.directory, "check", "oidb").stdout
+def test_check_says_it_in_words(embargo_site: Site) -> None:
+    said = run_hven("--site", embargo_site.settings.directory, "check", "oidb").stdout
     assert (
         "oidb.granules: a row is released 24 (suv), 18 (chara), 12 (eso, pionier), else 0 months by obs_collection after t_max, "
         "or at its own obs_release_date; without months where upper(trim(dataproduct_category)) NOT IN ('', 'SCIENCE'); "

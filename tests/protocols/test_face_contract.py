@@ -93,12 +93,12 @@ class TestChanges(FaceContract):
 
 
 @pytest.fixture
-def _installed(tmp_path: Path) -> Iterator[None]:
+def _install_example_plugin(tmp_path: Path) -> Iterator[None]:
     with example_plugins.install_plugin("bright", tmp_path / "site-packages"):
         yield
 
 
-@pytest.mark.usefixtures("_installed")
+@pytest.mark.usefixtures("_install_example_plugin")
 class TestOfAThirdParty(example_plugins.load_test_class("bright")):  # type: ignore[misc]
     """Its own tests, as its author runs them."""
 

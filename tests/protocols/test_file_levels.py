@@ -88,7 +88,7 @@ def request_file(place: tuple[Client, dict[str, str]], who: str | None, path: st
 def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], table: str) -> None:
     """By the column of the address, or by a link to a file of the collection, whose list is not for everybody."""
 
-    def told(who: str | None, *numbers: int) -> list[tuple[str, str, str, str]]:
+    def list_links(who: str | None, *numbers: int) -> list[tuple[str, str, str, str]]:
         ids = "&".join(f"ID={number}" for number in numbers or (1, 2, 3))
         answer = request_file(place, who, f"/datalink/night.{table}?{ids}&RESPONSEFORMAT=csv")
         assert answer.status == 200, answer.text
@@ -100,14 +100,14 @@ def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], t
         ]
 
     open_ = ("1", "open.fits", "false", "true")
-    assert told(None) == [open_]
-    assert told("anna") == [open_, ("2", "anna.fits", "true", "true")]
+    assert list_links(None) == [open_]
+    assert list_links("anna") == [open_, ("2", "anna.fits", "true", "true")]
     # a row of 2091 names the file as well, and locks it: what is said is what comes of it
     for who, free in ((None, False), ("anna", True), ("bert", False), ("carl", False)):
-        ((_, name, auth, authorized),) = told(who, 4)
+        ((_, name, auth, authorized),) = list_links(who, 4)
         assert (name, auth, authorized) == ("shared.fits", "true", str(free).lower())
         assert (request_file(place, who, "/collections/night/files/shared.fits").status == 200) is free
-    assert told("carl") == [open_, ("2", "anna.fits", "true", "false"), ("3", "bert.fits", "true", "false")]
+    assert list_links("carl") == [open_, ("2", "anna.fits", "true", "false"), ("3", "bert.fits", "true", "false")]
 
 
 TEXT = "SELECT id, file_name, data_rights FROM night.main ORDER BY id"

@@ -40,7 +40,7 @@ ROWS = "id,year,name,length,was\n1,2020,a b.fits,,ftp://ftp.old.example/pub/2020
 
 
 @pytest.fixture
-def opened(tmp_path):
+def open_far_site(tmp_path):
     """Open sites: descriptor, rows, further lines of hven.toml -> site and client."""
     with ExitStack() as stack:
 
@@ -59,7 +59,7 @@ def opened(tmp_path):
 
 
 @pytest.fixture(params=["http", "ftp", "memory"])
-def kept(request, tmp_path):
+def stored_file(request, tmp_path):
     """Keep a file of 3 MiB on a server; gives the root's address, and the server."""
     if request.param == "memory":
         import fsspec
@@ -81,10 +81,10 @@ URL = "/collections/far/files/2020/a%20b.fits"
 PATH = "/collections/far/files/2020/a b.fits"
 
 
-def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(opened, kept):
-    root, there = kept
+def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(open_far_site, stored_file):
+    root, there = stored_file
     proxied = ", proxied: true" if root.startswith("http") else ""
-    _, client = opened(files(root, proxied) + TABLE)
+    _, client = open_far_site(files(root, proxied) + TABLE)
     head = client.ask("HEAD", PATH)
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(BODY)))
     whole = client.get(PATH)
@@ -119,9 +119,9 @@ def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(opened, kept):
     assert listed.split()[1].endswith(URL)
 
 
-def test_what_many_want_is_read_once(opened):
+def test_what_many_want_is_read_once(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, pause=0.05)) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
 
         async def all_of_them():
             return await asyncio.gather(*(client.ask_async("GET", PATH) for _ in range(12)))
@@ -132,9 +132,9 @@ def test_what_many_want_is_read_once(opened):
     assert len([line for line in there.asked if line.startswith("HEAD")]) <= 12
 
 
-def test_a_range_asks_for_the_state_of_its_file_once(opened):
+def test_a_range_asks_for_the_state_of_its_file_once(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
-        site, _ = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more="[files]\nfresh = 0\n")
+        site, _ = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE, more="[files]\nfresh = 0\n")
         context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         path = "2020/a b.fits"
         row = collection_files.find_files(context, OWNER_PRINCIPAL, "far", [path]).get_row(path)
@@ -144,15 +144,15 @@ def test_a_range_asks_for_the_state_of_its_file_once(opened):
         assert [line.partition(" ")[0] for line in there.asked] == ["HEAD", "GET"]
 
 
-def test_a_list_of_a_server_is_taken_by_patterns(opened, kept):
-    root, there = kept
+def test_a_list_of_a_server_is_taken_by_patterns(open_far_site, stored_file):
+    root, there = stored_file
     if root.startswith("http"):
         with pytest.raises(Exception, match="a web server does not list its files; name them by the rows"):
-            opened(f'files: [{{root: "{root}", files: "*/*.fits"}}]\n')
+            open_far_site(f'files: [{{root: "{root}", files: "*/*.fits"}}]\n')
         return
     if there is not None:
         there.files |= {"/pub/2020/b.txt": b"b", "/pub/2021/old/c.fits": b"", "/other/x.fits": b"x"}
-    _, client = opened(f'files: [{{root: "{root}", files: "**/*.fits", at: raw, checksums: true}}]\n')
+    _, client = open_far_site(f'files: [{{root: "{root}", files: "**/*.fits", at: raw, checksums: true}}]\n')
     lines = client.get("/collections/far/files").text.splitlines()
     assert lines[0].split()[0] == hashlib.sha256(BODY).hexdigest()
     assert [line.split()[1].partition("/files/")[2] for line in lines] == [
@@ -169,10 +169,10 @@ def test_a_list_of_a_server_is_taken_by_patterns(opened, kept):
         assert (none.status, none.headers["content-range"]) == (416, "bytes */0")
 
 
-def test_readers_are_led_to_a_public_web_server(opened):
+def test_readers_are_led_to_a_public_web_server(open_far_site):
     """By default: its address is in the table and in links; ours leads there, after the same questions of rights."""
     root = "https://archive.example.org/maps"
-    site, client = opened(files(root) + TABLE)
+    site, client = open_far_site(files(root) + TABLE)
     answer = client.get(PATH)
     assert (answer.status, answer.headers["location"]) == (307, f"{root}/2020/a%20b.fits")
     links = client.get("/datalink/far.main?ID=1&RESPONSEFORMAT=csv").text
@@ -184,9 +184,9 @@ def test_readers_are_led_to_a_public_web_server(opened):
     assert client.get(PATH).status == 404
 
 
-def test_no_address_is_asked_that_is_not_public(opened):
+def test_no_address_is_asked_that_is_not_public(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, private=False)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE, private=False)
         answer = client.get(PATH)
     assert (answer.status, there.asked) == (502, [])
     assert "cannot be reached" in answer.text
@@ -196,10 +196,10 @@ def test_no_address_is_asked_that_is_not_public(opened):
 @pytest.mark.parametrize(
     "where", ["http://169.254.169.254/pub/x", "{}/other/x", "{}/pub/../other/x", "/other/x", "ftp://{}/x"]
 )
-def test_no_redirect_leads_out_of_the_root(opened, where):
+def test_no_redirect_leads_out_of_the_root(open_far_site, where):
     with serve_http(ServedFiles({"/pub/inside": BODY[:10], "/other/x": b"secret"})) as there:
         there.moved = {"/pub/2020/a b.fits": where.format(there.address)}
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         answer = client.get(PATH)
         assert (answer.status, "sends us somewhere else" in answer.text) == (502, True)
         assert not any("other" in line for line in there.asked)
@@ -207,12 +207,12 @@ def test_no_redirect_leads_out_of_the_root(opened, where):
         assert client.get(PATH).body == BODY[:10]
 
 
-def test_a_server_that_fails_is_told_as_one(opened, kept):
+def test_a_server_that_fails_is_told_as_one(open_far_site, stored_file):
     """Gone, changed since it was listed, away: 502 and 503 without its name; what comes late is 504."""
-    root, there = kept
+    root, there = stored_file
     if there is None:
         return
-    site, client = opened(
+    site, client = open_far_site(
         files(root, ", proxied: true") + TABLE,
         rows=f"id,year,name,length,was\n1,2020,a b.fits,{len(BODY)},\n2,2020,gone.fits,,\n3,2020,other.fits,3,\n",
         more="[files]\nseconds = 0.3\nfresh = 0\n",
@@ -231,9 +231,9 @@ def test_a_server_that_fails_is_told_as_one(opened, kept):
     site.close()
 
 
-def test_a_file_that_changes_while_it_is_read_breaks_off(opened):
+def test_a_file_that_changes_while_it_is_read_breaks_off(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.ask("HEAD", PATH).status == 200
         there.tag = '"two"'
         with pytest.raises(Exception, match="it was changed while it was read"):
@@ -243,9 +243,9 @@ def test_a_file_that_changes_while_it_is_read_breaks_off(opened):
         client.ask("HEAD", PATH)
 
 
-def test_a_server_without_ranges_is_read_once(opened):
+def test_a_server_without_ranges_is_read_once(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, ranges=False)) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         part = client.ask("GET", PATH, headers={"range": f"bytes={2 * MIB}-{2 * MIB + 9}"})
         assert part.body == BODY[2 * MIB : 2 * MIB + 10]
         before = len(there.asked)
@@ -253,9 +253,9 @@ def test_a_server_without_ranges_is_read_once(opened):
         assert len(there.asked) == before
 
 
-def test_a_server_that_breaks_off_is_no_whole_file(opened):
+def test_a_server_that_breaks_off_is_no_whole_file(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, cut=1000)) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         with pytest.raises(Exception, match=r"server that keeps it|while it was read"):
             client.get(PATH)
         there.cut = None
@@ -263,10 +263,10 @@ def test_a_server_that_breaks_off_is_no_whole_file(opened):
         assert not list((client._app._site.settings.var_directory / "files").glob("??/.unfinished*"))
 
 
-def test_what_is_kept_has_a_bound(opened):
+def test_what_is_kept_has_a_bound(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         more = '[files]\ncache = "64 MiB"\n'
-        site, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more=more)
+        site, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE, more=more)
         kept = site.settings.var_directory / "files"
         (kept / "aa").mkdir(parents=True)
         for number in range(3):
@@ -290,14 +290,14 @@ def test_what_is_kept_has_a_bound(opened):
         "2020/a b.fits\0.txt",
     ],
 )
-def test_only_what_is_listed_is_asked_for(opened, path):
+def test_only_what_is_listed_is_asked_for(open_far_site, path):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY, "/x": b"x"})) as there:
-        _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
+        _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.get(f"/collections/far/files/{path}").status == 404
     assert there.asked == []
 
 
-def test_rows_that_name_no_file_are_kept_aside(opened):
+def test_rows_that_name_no_file_are_kept_aside(open_far_site):
     names = [
         "../../etc/passwd",
         "/etc/passwd",
@@ -311,7 +311,7 @@ def test_rows_that_name_no_file_are_kept_aside(opened):
         *(f"ok{n}.fits" for n in range(9)),
     ]
     rows = "id,year,name,length,was\n" + "".join(f'{n},2020,"{name}",,\n' for n, name in enumerate(names))
-    site, client = opened(files("ftp://ftp.example.org/pub") + TABLE, rows=rows)
+    site, client = open_far_site(files("ftp://ftp.example.org/pub") + TABLE, rows=rows)
     listed = client.get("/collections/far/files").text.splitlines()
     assert [line.rpartition(" ")[2] for line in listed] == [f"ok{n}.fits" for n in range(9)]
     aside = "".join(one.read_text() for one in (site.settings.var_directory / "rejects").rglob("*.csv"))
@@ -319,7 +319,7 @@ def test_rows_that_name_no_file_are_kept_aside(opened):
     assert "at most 2,000 bytes" in aside
 
 
-def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
+def test_a_directory_elsewhere_is_one_of_the_roots(open_far_site, tmp_path):
     """Without checksums; sizes and times say which state a file has, and links must stay within the roots."""
     archive, other = tmp_path / "archive", tmp_path / "other"
     for place in (archive / "2020", other):
@@ -329,8 +329,8 @@ def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
     (other / "secret.fits").write_bytes(b"secret")
     line = f'files: [{{root: "{archive}", files: "**/*.fits", checksums: false}}]\n'
     with pytest.raises(Exception, match=r"is outside the site, and not in `roots` of hven\.toml"):
-        opened(line)
-    site, client = opened(line, more=f'roots = ["{archive}"]\n')
+        open_far_site(line)
+    site, client = open_far_site(line, more=f'roots = ["{archive}"]\n')
     whole = client.get(PATH)
     assert whole.body == BODY
     assert re.fullmatch(r'"[0-9a-f]{40}"', whole.headers["etag"])
@@ -349,14 +349,14 @@ def test_a_directory_elsewhere_is_one_of_the_roots(opened, tmp_path):
         ingest_collection(site, "far")
 
 
-def test_rows_name_files_of_a_directory_elsewhere(opened, tmp_path):
+def test_rows_name_files_of_a_directory_elsewhere(open_far_site, tmp_path):
     archive = tmp_path / "archive"
     (archive / "2020").mkdir(parents=True)
     (archive / "2020" / "a b.fits").write_bytes(BODY)
     line = f'files: [{{root: "{archive}", at: raw, from: main, path: "{{year}}/{{name}}"}}]\n'
     rows = ROWS + "2,2021,gone.fits,,\n"
     table = TABLE.replace('file: "{target.year}', 'file: "raw/{target.year}')
-    _, client = opened(line + table, rows, f'roots = ["{archive}"]\n')
+    _, client = open_far_site(line + table, rows, f'roots = ["{archive}"]\n')
     (listed,) = client.get("/collections/far/files").text.splitlines()
     assert listed.split()[0] == hashlib.sha256(BODY).hexdigest()
     assert client.get("/collections/far/files/raw/2020/a b.fits").body == BODY
@@ -365,7 +365,7 @@ def test_rows_name_files_of_a_directory_elsewhere(opened, tmp_path):
     assert "2,,,NotFoundFault: the collection has no such file" in links
 
 
-def test_old_addresses_answer_with_the_same_bytes(opened):
+def test_old_addresses_answer_with_the_same_bytes(open_far_site):
     more = """
 [[alias]]
 path = "/sitools/datastorage/user/*"
@@ -375,7 +375,7 @@ path = "ftp://ftp.old.example/pub/*"
 to = "/collections/far/files/*"
 """
     with serve_ftp(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
-        site, client = opened(files(f"{there.address}/pub") + TABLE, more=more)
+        site, client = open_far_site(files(f"{there.address}/pub") + TABLE, more=more)
         olds = ["/sitools/datastorage/user/2020/a b.fits"]
         olds += [f"/{begin}ftp.old.example/pub/2020/a b.fits" for begin in ("ftp://", "ftp:/")]
         for old in olds:
@@ -404,7 +404,7 @@ tables:
 
 
 @pytest.mark.parametrize("root", ["https://archive.example.org/x", "ftp"])
-def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
+def test_rights_of_rows_hold_for_files_elsewhere(open_far_site, root):
     """Seen, known, taken: by our address and by an alias; nobody is led anywhere before."""
     rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n3,bert,bert.fits,2090-01-01\n"
     names = ("open.fits", "anna.fits", "bert.fits")
@@ -413,7 +413,7 @@ def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
         where = f'"{root}"' if led else f'"{there.address}/pub"'
         line = f'files: [{{root: {where}, from: main, path: "{{file}}", proxied: {str(not led).lower()}}}]\n'
         more = '[[alias]]\npath = "/old/*"\nto = "/collections/far/files/*"\n'
-        site, client = opened(line + LEVELS, rows, more)
+        site, client = open_far_site(line + LEVELS, rows, more)
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
 
         def told(who: str | None, path: str) -> list[int]:
@@ -438,11 +438,11 @@ def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
 
 @pytest.mark.parametrize("access", ["private", "{rows: rel <= now or reader in (pi)}", "rel <= now"])
 @pytest.mark.parametrize("table_name", ["main", "far.main"])
-def test_no_list_tells_of_rows_that_are_hidden(opened, access, table_name):
+def test_no_list_tells_of_rows_that_are_hidden(open_far_site, access, table_name):
     """Files that rows name, where nothing says which of them is a row's: they are the owner's alone."""
     rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n"
     table = LEVELS[: LEVELS.index("    access:")] + f"    access: {access}\n"
-    site, client = opened(
+    site, client = open_far_site(
         f'files: [{{root: "ftp://ftp.example.org/x", from: {table_name}, path: "{{file}}"}}]\n' + table, rows
     )
     told = [
@@ -472,18 +472,18 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("line", FAULTS)
-def test_faults_are_told_with_their_place(opened, line):
+def test_faults_are_told_with_their_place(open_far_site, line):
     with pytest.raises(Exception, match=r"far\.yaml:3:\d+: .*" + re.escape(FAULTS[line])):
-        opened(f"files: [{line}]\n{TABLE}")
+        open_far_site(f"files: [{line}]\n{TABLE}")
 
 
-def test_two_roots_need_two_places(opened):
+def test_two_roots_need_two_places(open_far_site):
     lines = "files: [{root: 'ftp://a.example/x', from: main, path: '{name}'}, {root: 'ftp://b.example/x', from: main, path: '{name}'}]\n"
     with pytest.raises(Exception, match="two roots have paths that begin with nothing; at: raw"):
-        opened(lines + TABLE)
+        open_far_site(lines + TABLE)
 
 
-def test_files_without_checksums_are_told_apart(opened, tmp_path):
+def test_files_without_checksums_are_told_apart(open_far_site, tmp_path):
     """Of one size and one time, as instruments write them: neither tags nor sums of archives are those of the other; a link within the roots has ranges, too."""
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -492,7 +492,7 @@ def test_files_without_checksums_are_told_apart(opened, tmp_path):
         os.utime(archive / name, (1_700_000_000, 1_700_000_000))
     (archive / "c.fits").symlink_to(archive / "a.fits")
     line = f'files: [{{root: "{archive}", files: "*.fits", checksums: false}}]\n'
-    _, client = opened(line, more=f'roots = ["{archive}"]\n')
+    _, client = open_far_site(line, more=f'roots = ["{archive}"]\n')
     answers = [client.get(f"/collections/far/files/{name}.fits") for name in "abc"]
     assert len({answer.headers["etag"] for answer in answers}) == 3
     assert client.ask("GET", "/collections/far/files/c.fits", headers={"range": "bytes=0-5"}).body == b"a.fits"

@@ -78,14 +78,14 @@ def small_partitions() -> Iterator[None]:
         yield
 
 
-def made(directory: Path, rows: pa.Table, *, key: bool = True, **more: Any) -> Site:
+def open_star_site(directory: Path, rows: pa.Table, *, key: bool = True, **more: Any) -> Site:
     table = replace(build_table_from_arrow("stars.main", rows), primary=("id",) if key else ())
     return open_tiny_site(directory, {"stars.main": (table, rows)}, **more)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with made(tmp_path_factory.mktemp("site"), stars()) as found:
+    with open_star_site(tmp_path_factory.mktemp("site"), stars()) as found:
         yield found
 
 
@@ -133,14 +133,16 @@ def cells(rows: pa.Table, order: int = 29) -> np.ndarray[Any, Any]:
     return np.asarray(cdshealpix.lonlat_to_healpix(Longitude(rows["ra"].to_numpy(), u.deg), Latitude(rows["dec"].to_numpy(), u.deg), order)).astype(np.int64)  # fmt: skip
 
 
-def ordered(rows: pa.Table) -> pa.Table:
+def sort_by_id(rows: pa.Table) -> pa.Table:
     return rows.sort_by("id").combine_chunks()
 
 
 def test_every_row_with_a_position_is_in_one_partition(catalogue: Catalogue) -> None:
     there = stars().filter(pc.is_valid(pc.field("ra")))
     found = catalogue.all()
-    assert ordered(found.drop_columns([CELL, tilings.RENAMED_CELL_COLUMN])).equals(ordered(there.drop_columns([CELL])))
+    assert sort_by_id(found.drop_columns([CELL, tilings.RENAMED_CELL_COLUMN])).equals(
+        sort_by_id(there.drop_columns([CELL]))
+    )
     assert set(found[tilings.RENAMED_CELL_COLUMN].to_pylist()) == {
         7
     }  # the table's own column, which has the name of the cells
@@ -221,7 +223,7 @@ def test_ranges_heads_and_conditions(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("key", [True, False], ids=["with a key", "without a key"])
 def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bool) -> None:
-    with made(tmp_path, stars(), key=key) as site:
+    with open_star_site(tmp_path, stars(), key=key) as site:
         client = Client(create_application(site))
         read = Catalogue(client)
         wanted = [(read.path(one), "") for one in read.pixels()[:4]] + [(read.path(read.pixels()[0]), f"columns=id,ra,dec&filters={CELL}>=5")]  # fmt: skip
@@ -325,7 +327,7 @@ def test_readers_read_it_as_it_is(catalogue: Catalogue, tmp_path: Path) -> None:
     assert frame["seen"].min() == there["seen"].min()
 
 
-def refused(answer: Answer, status: int, *words: str) -> None:
+def check_refusal(answer: Answer, status: int, *words: str) -> None:
     assert answer.status == status, answer.text
     for word in words:
         assert word in answer.text
@@ -334,7 +336,7 @@ def refused(answer: Answer, status: int, *words: str) -> None:
 def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
     state, (order, pixel) = catalogue.state, catalogue.pixels()[0]
     deep = f"{state}/dataset/Norder=9/Dir=0/Npix=5.parquet"
-    refused(catalogue.ask(deep), 404, "no partition", "partition_info.csv")
+    check_refusal(catalogue.ask(deep), 404, "no partition", "partition_info.csv")
     for path in (
         f"{state}/dataset/Norder={order}/Dir=10000/Npix={pixel}.parquet",
         f"{state}/dataset/Norder={order}/Dir=0/Npix=0{pixel}.parquet",
@@ -355,11 +357,11 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
         "collection.properties/x",
         "latest/hats.properties",
     ):
-        refused(catalogue.ask(path), 404)
-    refused(catalogue.ask("20200101T000000-aa/hats.properties"), 410, "not kept", "again")
-    refused(catalogue.ask(f"{state}~0123456789abcdef/hats.properties"), 410, "not what")
+        check_refusal(catalogue.ask(path), 404)
+    check_refusal(catalogue.ask("20200101T000000-aa/hats.properties"), 410, "not kept", "again")
+    check_refusal(catalogue.ask(f"{state}~0123456789abcdef/hats.properties"), 410, "not what")
     client = catalogue.client
-    refused(client.get("/hats/stars.man/collection.properties"), 404, "stars.main")
+    check_refusal(client.get("/hats/stars.man/collection.properties"), 404, "stars.main")
     assert client.get(f"/hats/STARS.Main/{state}/hats.properties").status == 200
     assert client.post("/hats/stars/collection.properties").status == 405
 
@@ -367,9 +369,9 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
 def test_tables_that_cannot_be_divided(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"plain.main": pa.table({"id": [1, 2]}), "none.main": stars().slice(0, 0), "lost.main": stars().slice(5, 1)}) as site:  # fmt: skip
         client = Client(create_application(site))
-        refused(client.get("/hats/plain.main/collection.properties"), 404, "no positions", "TAP")
-        refused(client.get("/hats/plain/"), 404, "no positions")
-        refused(client.get("/hats/TAP_SCHEMA.tables/"), 404)
+        check_refusal(client.get("/hats/plain.main/collection.properties"), 404, "no positions", "TAP")
+        check_refusal(client.get("/hats/plain/"), 404, "no positions")
+        check_refusal(client.get("/hats/TAP_SCHEMA.tables/"), 404)
         for name, without in (("none", "0"), ("lost", "1")):
             read = Catalogue(client, name)
             said = read.properties(f"{read.state}/hats.properties")
@@ -423,8 +425,8 @@ def test_a_catalogue_is_of_one_state(tmp_path: Path) -> None:
                 assert second.state != first.state
                 assert len(second.all()) == 900
         assert second.ask(second.path(second.pixels()[0])).status == 200
-        refused(first.ask(some), 410, "not kept")
-        refused(first.ask(f"{first.state}/hats.properties"), 410)
+        check_refusal(first.ask(some), 410, "not kept")
+        check_refusal(first.ask(f"{first.state}/hats.properties"), 410)
 
 
 def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
@@ -433,11 +435,11 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         site.refresh_published_state()
         client = Client(create_application(site))
         users = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "bob")}
-        refused(client.get("/hats/stars.secret/collection.properties"), 404, "no table")
+        check_refusal(client.get("/hats/stars.secret/collection.properties"), 404, "no table")
         owner = Client(create_application(site, identify_principal=lambda _: OWNER_PRINCIPAL))
         secret = Catalogue(owner, "stars.secret")
         assert len(secret.all()) == RIGHTS
-        refused(client.get(f"/hats/stars.secret/{secret.path(secret.pixels()[0])}"), 404, "no table")
+        check_refusal(client.get(f"/hats/stars.secret/{secret.path(secret.pixels()[0])}"), 404, "no table")
         assert secret.ask(f"{secret.state}/hats.properties").headers["cache-control"].startswith("private")
         whole = Catalogue(owner, "stars.part")
         assert len(whole.all()) == RIGHTS
@@ -460,7 +462,7 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         assert len({one.state for one in seen.values()}) == 3
         # who is logged in no more is told so, and does not get a mixture
         anna = seen["anna"]
-        refused(client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "not what", "again")
+        check_refusal(client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "not what", "again")
         # a snapshot alone is what this reader sees of it
         answer = client.get(f"/hats/stars.part/{whole.state}/hats.properties")
         assert answer.status == 307
@@ -507,7 +509,7 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClo
             if states and now.state != states[-1][0]:  # who opened it before is told, and gets no mixture
                 before, partition = states[-1]
                 for path in (partition, f"{before}/partition_info.csv"):
-                    refused(client.get(f"/hats/night.main/{path}"), 410, "not what", "again")
+                    check_refusal(client.get(f"/hats/night.main/{path}"), 410, "not what", "again")
             states.append((now.state, now.path(now.pixels()[0])))
         names = [state for state, _ in states]
         assert names[0] == names[1]
@@ -538,7 +540,7 @@ def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
     third = Client(
         create_application(site, policies=(DescriptorAccessPolicy(), *build_odd_rows_hidden_policies("id")[1:]))
     )
-    refused(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
+    check_refusal(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 
 def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path: Path) -> None:
@@ -558,7 +560,7 @@ def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path
         for pixel, place in kept.items():
             assert read.ask(read.path(pixel)).body == place.read_bytes()
             assert len(read.rows(pixel, "columns=id,n")) == len(read.rows(pixel))  # part of it is made
-        assert ordered(read.all().drop_columns([CELL])).equals(ordered(rows.filter(pc.is_valid(pc.field("ra")))))
+        assert sort_by_id(read.all().drop_columns([CELL])).equals(sort_by_id(rows.filter(pc.is_valid(pc.field("ra")))))
         half = Catalogue(Client(create_application(site, policies=build_odd_rows_hidden_policies("n"))))
         assert not any(value % 2 for value in half.all()["n"].to_pylist())
         shown = [one.copy_with(hidden=True) if one.name == "name" else one for one in table.columns]
@@ -586,6 +588,6 @@ def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless
             if name == "few":
                 assert client.get("/tap/sync?LANG=ADQL&QUERY=SELECT+MAX(ra)+AS+n+FROM+stars.main").status != 200
             read = Catalogue(client)
-            layouts.append((read.pixels(), *(read.ask(f"{read.state}/{one}").body for one in ("point_map.fits", "skymap.fits")), ordered(read.all())))  # fmt: skip
+            layouts.append((read.pixels(), *(read.ask(f"{read.state}/{one}").body for one in ("point_map.fits", "skymap.fits")), sort_by_id(read.all())))  # fmt: skip
     assert layouts[0][:3] == layouts[1][:3]
     assert layouts[0][3].equals(layouts[1][3])

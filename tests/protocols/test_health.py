@@ -59,7 +59,7 @@ sync: {{every: 1 h}}
 """
 
 
-def made(directory: Path, **more: Any) -> Site:
+def open_health_site(directory: Path, **more: Any) -> Site:
     """Open a site with a public collection, seen, and a private one, covert."""
     create_site_directory(directory, name="Uraniborg")
     for name, access in (("seen", "public"), ("covert", "private")):
@@ -75,21 +75,21 @@ def made(directory: Path, **more: Any) -> Site:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with made(
+def health_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with open_health_site(
         tmp_path_factory.mktemp("health") / "site", health=HealthSettings(operators=("prometheus",)), variant="blue"
     ) as site:
         yield site
 
 
 @pytest.fixture
-def site(kept: Site) -> Iterator[Site]:
+def site(health_site: Site) -> Iterator[Site]:
     """Give the site with schedules as they are after an ingest."""
-    put(kept, "seen")
-    put(kept, "covert")
-    yield kept
+    put(health_site, "seen")
+    put(health_site, "covert")
+    yield health_site
     for name in ("seen", "covert"):
-        kept.store.schedules.update_schedule(name, lambda *_: (None, ()))
+        health_site.store.schedules.update_schedule(name, lambda *_: (None, ()))
 
 
 def put(site: Site, name: str, **more: Any) -> None:
@@ -104,8 +104,8 @@ def reader(site: Site) -> Client:
 
 
 @pytest.fixture(scope="module")
-def token(kept: Site) -> str:
-    return kept.store.users.add_account("prometheus")
+def token(health_site: Site) -> str:
+    return health_site.store.users.add_account("prometheus")
 
 
 def basic(token: str) -> dict[str, str]:
@@ -203,7 +203,7 @@ def test_metrics_are_what_prometheus_reads(reader: Client, site: Site, token: st
 
 
 def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
-    with made(tmp_path / "site") as site:
+    with open_health_site(tmp_path / "site") as site:
         path = site.settings.directory / "collections" / "seen" / "seen.yaml"
         text = path.read_text().replace(
             "columns: {n: {type: int32}}", "columns: {n: {type: int32}, t: {type: timestamp}}\n    sync: {watermark: t}"
@@ -267,10 +267,10 @@ def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeyp
 
 
 def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: object) -> None:
+    def fail_to_answer(_: object) -> None:
         raise StorageError(f"the system state postgresql://hven:{SECRET}@db/hven does not answer")
 
-    monkeypatch.setattr(type(site.store.schedules), "list_schedules", away)
+    monkeypatch.setattr(type(site.store.schedules), "list_schedules", fail_to_answer)
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert (ready.status, parse_json(ready)["status"]) == (200, "degraded")
@@ -446,7 +446,7 @@ def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch
 
 def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_URL", f"postgresql://reader:{SECRET}@db.example/x")
-    with made(tmp_path / "site", health=HealthSettings(open=True)) as site:
+    with open_health_site(tmp_path / "site", health=HealthSettings(open=True)) as site:
         place = site.settings.directory
         (place / "secrets.toml").write_text(f'KEY = "{SECRET}"\n')
         path = place / "collections" / "seen" / "seen.yaml"

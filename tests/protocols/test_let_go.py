@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from asgi_client import Client
 from star_tables import TABLES
-from test_uploads import made, send, votable
+from test_uploads import build_upload_table, send, votable
 
 from hven.app._server import create_application
 from hven.testing.site import open_tiny_site
@@ -46,7 +46,7 @@ WAYS: dict[str, Any] = {
     "a job": lambda client: client.post("/tap/async", LANG="ADQL", QUERY="SELECT 1 AS n FROM stars.main"),
     "a job that is none": lambda client: client.get("/tap/async/none"),
     "a form that is none": lambda client: client.ask("POST", "/tap/sync", body=b"a=%ff", headers={"content-type": "application/x-www-form-urlencoded"}),
-    "an upload": lambda client: send(client, "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", {"t": votable(made())}),
+    "an upload": lambda client: send(client, "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", {"t": votable(build_upload_table())}),
     "a broken upload": lambda client: send(client, "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", {"t": BROKEN}),
     "two columns of one name": lambda client: send(client, "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", {"t": b"a,a\n1,2\n"}),
     "no table": lambda client: send(client, "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", {"t": b"SIMPLE  =                    T"}),

@@ -92,13 +92,17 @@ def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
     ingest_collection(site, "shelf")
     client = Client(create_application(site))
 
-    def said(table: str, one: str) -> dict[str, str]:
+    def list_link_kinds(table: str, one: str) -> dict[str, str]:
         found = csv.DictReader(io.StringIO(client.get(f"/datalink/shelf.{table}", ID=one, RESPONSEFORMAT="csv").text))
         return {row["local_semantics"] or row["semantics"]: row["content_qualifier"] for row in found}
 
-    assert {one: said("main", one).get("fits") for one in "abcdef"} == {"a": "#timeseries", "b": "#visibility", "c": "", "d": "#spectral-cube", "e": "", "f": None}  # fmt: skip
-    assert {one: said("main", one)["#this"] for one in "abf"} == {"a": "#timeseries", "b": "", "f": "#cube"}
-    assert [said("told", "a")[name] for name in ("#this", "fits", "#calibration")] == ["#spectrum", "#spectrum", "#ts"]
+    assert {one: list_link_kinds("main", one).get("fits") for one in "abcdef"} == {"a": "#timeseries", "b": "#visibility", "c": "", "d": "#spectral-cube", "e": "", "f": None}  # fmt: skip
+    assert {one: list_link_kinds("main", one)["#this"] for one in "abf"} == {"a": "#timeseries", "b": "", "f": "#cube"}
+    assert [list_link_kinds("told", "a")[name] for name in ("#this", "fits", "#calibration")] == [
+        "#spectrum",
+        "#spectrum",
+        "#ts",
+    ]
     path = tmp_path / "collections/shelf/shelf.yaml"
     path.write_text(PRODUCTS.replace("qualifier: spectrum", "qualifier: spectre"))
     (fault,) = check_descriptor(path, site.settings)
@@ -196,7 +200,7 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
     ingest_collection(site, "levels")
     client = Client(create_application(site))
 
-    def led(table: str, one: str) -> list[str]:
+    def list_links(table: str, one: str) -> list[str]:
         answer = client.get(f"/datalink/levels.{table}", ID=one, RESPONSEFORMAT="csv")
         assert answer.status == 200, answer.text
         return sorted(
@@ -206,17 +210,22 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
         )
 
     # 10 min are 0.00694 d: m1 begins in time, m2 does not; m3 shares the target alone; nothing is known of when m6 was
-    assert led("raw", "r1") == ["#derivation map/m1", "#derivation map/m4", "#derivation map/m5", "#derivation raw/r5"]
-    assert led("raw", "r5") == [
+    assert list_links("raw", "r1") == [
+        "#derivation map/m1",
+        "#derivation map/m4",
+        "#derivation map/m5",
+        "#derivation raw/r5",
+    ]
+    assert list_links("raw", "r5") == [
         "#derivation map/m1",
         "#derivation map/m4",
         "#derivation map/m5",
         "#progenitor raw/r1",
         "#progenitor raw/r2",
     ]
-    assert led("raw", "r4") == led("raw", "r3") == []
-    assert led("maps", "m1") == ["#progenitor raw/r1", "#progenitor raw/r5"]
-    assert led("maps", "m4") == led("maps", "m5") == led("maps", "m6") == []
+    assert list_links("raw", "r4") == list_links("raw", "r3") == []
+    assert list_links("maps", "m1") == ["#progenitor raw/r1", "#progenitor raw/r5"]
+    assert list_links("maps", "m4") == list_links("maps", "m5") == list_links("maps", "m6") == []
 
 
 FAULTS = {

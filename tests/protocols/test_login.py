@@ -31,18 +31,18 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Site]:
+def star_site(tmp_path: Path) -> Iterator[Site]:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}) as site:
         yield site
 
 
 @pytest.fixture
-def token(kept: Site) -> str:
-    return kept.store.users.add_account("anna")
+def token(star_site: Site) -> str:
+    return star_site.store.users.add_account("anna")
 
 
 @pytest.fixture
-def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def login_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that answers are held back; nobody waits."""
     pauses: list[float] = []
 
@@ -54,8 +54,8 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def client(kept: Site) -> Client:
-    return Client(create_application(kept))
+def client(star_site: Site) -> Client:
+    return Client(create_application(star_site))
 
 
 def send(client: Client, body: dict[str, str], **headers: str) -> Answer:
@@ -109,8 +109,8 @@ def test_scripts(client: Client, token: str) -> None:
     assert json.loads(client.ask("GET", "/login", headers={**mine, **accept}).body) == {"name": None}
 
 
-def test_what_is_refused(client: Client, token: str, kept: Site) -> None:
-    bert = kept.store.users.add_account("bert")
+def test_what_is_refused(client: Client, token: str, star_site: Site) -> None:
+    bert = star_site.store.users.add_account("bert")
     for body in (
         {"name": "bert", "token": token},
         {"name": "anna", "token": bert},
@@ -164,9 +164,9 @@ def test_where_one_is_sent_afterwards(client: Client, token: str, following: str
         ("/login?next=/tap", "/hven/login"),
     ],
 )
-def test_the_link_in_the_head_leads_back(kept: Site, token: str, asked: str, there: str) -> None:
-    kept.settings = replace(kept.settings, public_url="https://vo.example.org/hven", root_path="/hven")
-    client, browser = Client(create_application(kept)), {"accept": "text/html"}
+def test_the_link_in_the_head_leads_back(star_site: Site, token: str, asked: str, there: str) -> None:
+    star_site.settings = replace(star_site.settings, public_url="https://vo.example.org/hven", root_path="/hven")
+    client, browser = Client(create_application(star_site)), {"accept": "text/html"}
 
     def link(**headers: str) -> str:
         page = html.fromstring(client.ask("GET", asked, headers={**browser, **headers}).text)
@@ -213,11 +213,14 @@ def test_foreign_pages_have_no_use_of_a_cookie(client: Client, token: str) -> No
     assert client.ask("POST", "/tap/load/list", body=CSV, headers=bearer).status == 200
 
 
-def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(kept: Site, token: str) -> None:
-    kept.settings = replace(
-        kept.settings, public_url="https://vo.example.org/hven", root_path="/hven", cors=("https://portal.example.org",)
+def test_behind_https_the_cookie_is_secure_and_named_origins_are_trusted(star_site: Site, token: str) -> None:
+    star_site.settings = replace(
+        star_site.settings,
+        public_url="https://vo.example.org/hven",
+        root_path="/hven",
+        cors=("https://portal.example.org",),
     )
-    client = Client(create_application(kept))
+    client = Client(create_application(star_site))
     said = send(client, {"token": token}).headers["set-cookie"]
     assert said.endswith("; Path=/hven; Max-Age=1209600; HttpOnly; SameSite=Lax; Secure")
     mine = {"cookie": said.partition(";")[0]}
@@ -237,49 +240,51 @@ def test_forwarded_https_makes_it_secure(client: Client, token: str) -> None:
 
 
 def test_a_hundred_wrong_ones_are_slowed_down_and_shut_nobody_out(
-    client: Client, kept: Site, token: str, paused: list[float]
+    client: Client, star_site: Site, token: str, login_pauses: list[float]
 ) -> None:
-    berts = kept.store.users.add_account("bert")
+    berts = star_site.store.users.add_account("bert")
     basic = base64.b64encode(b"anna:anna.x").decode()
     for _ in range(50):
         assert send(client, {"name": "anna", "token": "anna.x"}).status == 401
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {basic}"}).status == 401
-    assert paused[: session.FREE_ACCOUNT_FAILURES] == [0.0] * session.FREE_ACCOUNT_FAILURES
-    assert paused[10:] == [session.MAX_DELAY_SECONDS] * 90
+    assert login_pauses[: session.FREE_ACCOUNT_FAILURES] == [0.0] * session.FREE_ACCOUNT_FAILURES
+    assert login_pauses[10:] == [session.MAX_DELAY_SECONDS] * 90
     for right, address in ((token, "192.0.2.7"), (berts, "192.0.2.1"), (token, "192.0.2.1")):
         where = {"x-forwarded-for": address}
         assert send(client, {"token": right}, **where).status == 200
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {right}", **where}).status == 200
-    assert len(paused) == 100
+    assert len(login_pauses) == 100
 
 
-def test_a_wrong_token_pays_for_no_password(client: Client, kept: Site, token: str, paused: list[float]) -> None:
+def test_a_wrong_token_pays_for_no_password(
+    client: Client, star_site: Site, token: str, login_pauses: list[float]
+) -> None:
     """A program with an old token is told so at once, whatever passwords were tried from its address; and its failures slow nobody else down."""
     for _ in range(session.FREE_ADDRESS_FAILURES + 1):
         assert send(client, {"name": "anna", "token": "a guess"}).status == 401
-    del paused[:]
-    old = {"authorization": f"Bearer {kept.store.users.add_account('bert')}"}
-    kept.store.users.renew_token("bert")
+    del login_pauses[:]
+    old = {"authorization": f"Bearer {star_site.store.users.add_account('bert')}"}
+    star_site.store.users.renew_token("bert")
     for _ in range(session.FREE_ADDRESS_FAILURES):
         assert client.ask("GET", "/tap/tables", headers=old).status == 401
-    assert paused == [0.0] * session.FREE_ADDRESS_FAILURES
+    assert login_pauses == [0.0] * session.FREE_ADDRESS_FAILURES
     assert client.ask("GET", "/tap/tables", headers=old).status == 401
-    assert paused[-1] == session.FIRST_DELAY_SECONDS, "one that goes on and on is slowed down itself"
-    del paused[:]
+    assert login_pauses[-1] == session.FIRST_DELAY_SECONDS, "one that goes on and on is slowed down itself"
+    del login_pauses[:]
     there = {"x-forwarded-for": "192.0.2.99"}
     for _ in range(session.FREE_ADDRESS_FAILURES):
         assert client.ask("GET", "/tap/tables", headers={**old, **there}).status == 401
         assert send(client, {"token": "carl.x"}, **there).status == 401, "without a name it is a token"
     assert send(client, {"name": "dora", "token": "a guess"}, **there).status == 401
-    assert set(paused) == {0.0}, "tokens leave no record that passwords are judged by"
+    assert set(login_pauses) == {0.0}, "tokens leave no record that passwords are judged by"
 
 
-def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, kept: Site, token: str) -> None:
+def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, star_site: Site, token: str) -> None:
     """Twenty wrong passwords from an address shut the right token of the same account out from nowhere."""
     address = "192.0.2.1"
-    change_password(kept.store, "anna", "a long password", changed_by="owner")
+    change_password(star_site.store, "anna", "a long password", changed_by="owner")
     for _ in range(session.MAX_DELAYED_ANSWERS):  # as if they were being held back
-        session.get_login_attempts(kept.store).count_failure(address, "anna")
+        session.get_login_attempts(star_site.store).count_failure(address, "anna")
     here = {"x-forwarded-for": address}
     for word in ("a long password", "another password"):
         late = send(client, {"name": "anna", "token": word}, **here)
@@ -293,7 +298,7 @@ def test_no_more_passwords_are_looked_at_than_are_answered(client: Client, kept:
         assert client.ask("GET", "/tap/tables", headers={"authorization": header, **here}).status == 200, header
     wrong = base64.b64encode(b"anna:another").decode()
     assert client.ask("GET", "/tap/tables", headers={"authorization": f"Basic {wrong}", **here}).status == 429
-    assert send(client, {"token": kept.store.users.add_account("bert")}, **here).status == 200, (
+    assert send(client, {"token": star_site.store.users.add_account("bert")}, **here).status == 200, (
         "a proxy's crowd is let in"
     )
     elsewhere = {"x-forwarded-for": "192.0.2.7"}

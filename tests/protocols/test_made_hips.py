@@ -115,15 +115,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def around(site: Site) -> ServiceContext:
+def service_context(site: Site) -> ServiceContext:
     return ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
 
 
 @pytest.fixture(scope="module")
-def mixed(around: ServiceContext) -> surveys.HipsSurvey:
+def mixed_survey(service_context: ServiceContext) -> surveys.HipsSurvey:
     told: list[float] = []
     made = surveys.build_hips_survey(
-        around, OWNER_PRINCIPAL, "sky", "mixed", order=4, progress=ProgressMonitor(told.append)
+        service_context, OWNER_PRINCIPAL, "sky", "mixed", order=4, progress=ProgressMonitor(told.append)
     )
     assert told == sorted(told)
     assert told[0] < 0.2
@@ -132,20 +132,20 @@ def mixed(around: ServiceContext) -> surveys.HipsSurvey:
 
 
 @pytest.fixture(scope="module")
-def client(site: Site, mixed: surveys.HipsSurvey) -> Client:
+def client(site: Site, mixed_survey: surveys.HipsSurvey) -> Client:
     return Client(create_application(site))
 
 
-def test_what_cannot_be_in_it_is_named_and_left_out(mixed: surveys.HipsSurvey) -> None:
-    assert mixed.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
-    why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed.left_out.items()}
+def test_what_cannot_be_in_it_is_named_and_left_out(mixed_survey: surveys.HipsSurvey) -> None:
+    assert mixed_survey.files == tuple(f"images/{one}.fits" for one in ("HorseHead", "gc_2mass_k", "slope", "slope2"))
+    why = {path.removeprefix("images/").removesuffix(".fits"): text for path, text in mixed_survey.left_out.items()}
     assert why.keys() == {"nowhere", "mars", "blank", "cut", "empty", "words", "cube", "deep"}
     assert "where it is on the sky" in why["nowhere"]
     assert "not the sky" in why["mars"]
     assert why["blank"] == "it has no value"
     assert "cube" in why["cube"]
     assert "empty" in why["empty"]
-    assert str(mixed.place) not in str(mixed.left_out)
+    assert str(mixed_survey.place) not in str(mixed_survey.left_out)
 
 
 def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
@@ -172,11 +172,11 @@ def test_pixels_of_tiles_are_where_wcs_says(client: Client) -> None:
 
 
 def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(
-    client: Client, mixed: surveys.HipsSurvey
+    client: Client, mixed_survey: surveys.HipsSurvey
 ) -> None:
     tile = int(healpix.compute_cell_indexes(3, [45.0], [10.0])[0])
-    coarse = fits.getdata(mixed.place / "Norder3" / "Dir0" / f"Npix{tile}.fits")
-    parts = [mixed.place / "Norder4" / f"Dir{(4 * tile + at) // 10_000 * 10_000}" / f"Npix{4 * tile + at}.fits" for at in range(4)]  # fmt: skip
+    coarse = fits.getdata(mixed_survey.place / "Norder3" / "Dir0" / f"Npix{tile}.fits")
+    parts = [mixed_survey.place / "Norder4" / f"Dir{(4 * tile + at) // 10_000 * 10_000}" / f"Npix{4 * tile + at}.fits" for at in range(4)]  # fmt: skip
     fine = [fits.getdata(path) if path.exists() else np.full((512, 512), np.nan) for path in parts]
     # rows of FITS run against x, columns with y; bit 0 of a child is x
     whole = np.block([[fine[1], fine[3]], [fine[0], fine[2]]]).reshape(512, 2, 512, 2)
@@ -211,18 +211,18 @@ def test_it_is_listed_said_and_offered_to_maps(client: Client) -> None:
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
 
 
-def test_registries_are_told_of_the_list(mixed: surveys.HipsSurvey, around: ServiceContext) -> None:
-    assert mixed
-    told = registry_validation.build_draft_records(replace(around, faces=load_service_faces()))
+def test_registries_are_told_of_the_list(mixed_survey: surveys.HipsSurvey, service_context: ServiceContext) -> None:
+    assert mixed_survey
+    told = registry_validation.build_draft_records(replace(service_context, faces=load_service_faces()))
     (one,) = (one for found in told.values() for one in found if one.ivoid.endswith("/hips"))
     assert one.kind == "vs:DataService"
     assert 'standardID="ivo://ivoa.net/std/hips#hipslist-1.0"' in one.body
     assert "/hipslist</accessURL>" in one.body
 
 
-def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, around: ServiceContext) -> None:
+def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, service_context: ServiceContext) -> None:
     """Whose values, times and places alike, are those of the cube; each order above is half as fine in both."""
-    made = surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
+    made = surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
     said = made.properties
     assert (said["dataproduct_type"], said["hips_tile_depth"], made.files) == ("spectral-cube", "16", ("images/deep.fits",))  # fmt: skip
     order, fine = int(said["hips_order"]), int(said["hips_order_freq"])
@@ -268,12 +268,14 @@ def test_nothing_else_is_given(client: Client, path: str) -> None:
     assert client.get(f"/collections/..%2Fsky/hips/mixed/{path}").status == 404
 
 
-def test_who_may_not_take_the_images_does_not_know_of_it(client: Client, site: Site, around: ServiceContext) -> None:
-    surveys.build_hips_survey(around, OWNER_PRINCIPAL, "shut", "dark", order=3)
+def test_who_may_not_take_the_images_does_not_know_of_it(
+    client: Client, site: Site, service_context: ServiceContext
+) -> None:
+    surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "shut", "dark", order=3)
     at = "/collections/shut/hips/dark/properties"
     assert client.get(at).status == 404
     assert "dark" not in client.get("/hipslist").text
-    assert surveys.is_visible(around, OWNER_PRINCIPAL, next(surveys.list_hips_surveys(site.settings, "shut")))
+    assert surveys.is_visible(service_context, OWNER_PRINCIPAL, next(surveys.list_hips_surveys(site.settings, "shut")))
 
 
 def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
@@ -293,23 +295,31 @@ def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
     assert client.get("/collections/sky/hips/job/properties").status == 200
 
 
-def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: ServiceContext) -> None:
+def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, service_context: ServiceContext) -> None:
     home = site.settings.var_directory / "hips" / "sky"
     old = surveys.build_hips_survey(
-        around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=3, look=PictureStyle(colours="viridis")
+        service_context,
+        OWNER_PRINCIPAL,
+        "sky",
+        "kept",
+        patterns=["*/slope.fits"],
+        order=3,
+        look=PictureStyle(colours="viridis"),
     )
     shares: list[float] = []
     with pytest.raises(OperationCancelledError):
-        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
+        surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope*"], order=3, progress=ProgressMonitor(shares.append, lambda: bool(shares) and shares[-1] > 0.3))  # fmt: skip
     with pytest.raises(SourceError, match="none of 1"):
-        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
+        surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
     with pytest.raises(TooLargeError):
-        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
+        surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
     for words in ({"name": "../up"}, {"name": ""}, {"name": "kept", "patterns": ["*.png"]}):
         with pytest.raises(ParamError):
-            surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
+            surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
     (home / ".999999-dead.0").mkdir()  # of a process that died
-    again = surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope2.fits"], order=3)
+    again = surveys.build_hips_survey(
+        service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope2.fits"], order=3
+    )
     assert again.place != old.place
     assert not old.place.exists()
     names = {path.name for path in home.iterdir()}
@@ -320,9 +330,15 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, around: Ser
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: ServiceContext) -> None:
+def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, service_context: ServiceContext) -> None:
     made = surveys.build_hips_survey(
-        around, OWNER_PRINCIPAL, "sky", "gen", patterns=["*/slope.fits", "*/cut.fits"], order=3, program="hipsgen"
+        service_context,
+        OWNER_PRINCIPAL,
+        "sky",
+        "gen",
+        patterns=["*/slope.fits", "*/cut.fits"],
+        order=3,
+        program="hipsgen",
     )
     assert (made.files, [*made.left_out]) == (("images/slope.fits",), ["images/cut.fits"])
     tile = int(healpix.compute_cell_indexes(3, [45.0], [10.0])[0])
@@ -334,8 +350,8 @@ def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, around: 
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.HipsSurvey, tmp_path: Path) -> None:
-    shutil.copytree(mixed.place, tmp_path / "hips")
+def test_lint_of_hipsgen_finds_no_error(client: Client, mixed_survey: surveys.HipsSurvey, tmp_path: Path) -> None:
+    shutil.copytree(mixed_survey.place, tmp_path / "hips")
     (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/properties").text)
     java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.HIPSGEN_JAR]
     done = subprocess.run([*java, "-hipsgen", f"out={tmp_path / 'hips'}", "LINT"], capture_output=True, text=True, check=False)  # fmt: skip
@@ -345,7 +361,7 @@ def test_lint_of_hipsgen_finds_no_error(client: Client, mixed: surveys.HipsSurve
     assert "is not IVOA" not in told
 
 
-def test_hipsgen_that_is_not_there_is_told(around: ServiceContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hipsgen_that_is_not_there_is_told(service_context: ServiceContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surveys, "HIPSGEN_JAR", Path(os.devnull) / "aladin.jar")
     with pytest.raises(UserError, match="not installed"):
-        surveys.build_hips_survey(around, OWNER_PRINCIPAL, "sky", "gen", program="hipsgen")
+        surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "gen", program="hipsgen")

@@ -152,7 +152,7 @@ def _epn() -> str:
     return file.getvalue()
 
 
-def _written(directory: Path, name: str, text: str) -> None:
+def _write_collection(directory: Path, name: str, text: str) -> None:
     folder = directory / "collections" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.yaml").write_text(text)
@@ -160,11 +160,11 @@ def _written(directory: Path, name: str, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def oai_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("oai")
     (directory / "hven.toml").write_text(TOML)
     for name, text in SITE.items():
-        _written(directory, name, text)
+        _write_collection(directory, name, text)
     with Site(settings.load_settings(directory)) as site:
         for name in SITE:
             ingest_collection(site, name)
@@ -172,8 +172,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def harvester(made: Site) -> Client:
-    return Client(create_application(made))
+def harvester(oai_site: Site) -> Client:
+    return Client(create_application(oai_site))
 
 
 def fetch_document(client: Client, verb: str, path: str = "/oai", **more: str) -> etree._Element:
@@ -313,33 +313,33 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
     assert high == pytest.approx(2 * low)
 
 
-def test_a_face_brings_its_own(made: Site) -> None:
+def test_a_face_brings_its_own(oai_site: Site) -> None:
     """What a plug-in says of itself stands in the registry as what is built in does."""
     own = replace(load_service_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
     around = replace(
-        ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "own": own}
+        ServiceContext.create_for_principal(oai_site, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "own": own}
     )
     PublishingRegistry(around).refresh()
-    told = made.store.registry.find_record("ivo://tycho.example/own")
+    told = oai_site.store.registry.find_record("ivo://tycho.example/own")
     assert told is not None
     assert "ivo://x.example/std/own" in told.body
     PublishingRegistry(replace(around, faces=load_service_faces())).refresh()
-    gone = made.store.registry.find_record("IVO://Tycho.example/own")
+    gone = oai_site.store.registry.find_record("IVO://Tycho.example/own")
     assert gone is not None
     assert gone.deleted
 
 
-def test_a_face_that_fails_takes_no_other_away(made: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_face_that_fails_takes_no_other_away(oai_site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def fails(*_: object) -> list[Capability]:
         raise ZeroDivisionError("never mind")
 
     bad = replace(load_service_faces()["hapi"], name="bad", list_capabilities=fails)
     around = replace(
-        ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "bad": bad}
+        ServiceContext.create_for_principal(oai_site, ANONYMOUS_PRINCIPAL), faces={**load_service_faces(), "bad": bad}
     )
-    before = {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted}
+    before = {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted}
     PublishingRegistry(around).refresh()
-    assert {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted} == before
+    assert {one.ivoid for one in oai_site.store.registry.list_records(0, 1_000) if not one.deleted} == before
     assert "the face bad does not say what it can do: never mind" in caplog.text
 
 

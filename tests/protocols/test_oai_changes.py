@@ -182,7 +182,7 @@ def test_an_authority_that_changes(tmp_path: Path) -> None:
 WORDS = string.ascii_letters + string.digits + " <>&\"'{}[]#%/\\?:;,=+~^`|()éß漢\u200b\u0007\ufffe\U0001d49c"
 
 
-def generated(rng: random.Random, number: int) -> dict[str, object]:
+def generate_descriptor(rng: random.Random, number: int) -> dict[str, object]:
     """Make a descriptor that says anything that a descriptor may."""
 
     def words(most: int = 30) -> str:
@@ -215,14 +215,14 @@ def test_generated_collections(tmp_path: Path) -> None:
     site = Site(settings.load_settings(tmp_path))
     with site:
         most = 40 if EXAMPLES_FACTOR == 1 else 1_000  # the more in scripts/proof
-        assert judged(site, tmp_path, rng, most) >= 0.8 * most  # the others cannot be read
+        assert judge_generated_collections(site, tmp_path, rng, most) >= 0.8 * most  # the others cannot be read
 
 
-def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
+def judge_generated_collections(site: Site, directory: Path, rng: random.Random, most: int) -> int:
     """Publish generated collections as tables that are read from their descriptors, and judge what is told of them."""
     resources, published, schemas = {}, {}, []
     for number in range(most):
-        said = generated(rng, number)
+        said = generate_descriptor(rng, number)
         folder = directory / "collections" / str(said["collection"])
         folder.mkdir(parents=True)
         (folder / "rows.csv").write_text("id,ra,dec\na,1,2\n")

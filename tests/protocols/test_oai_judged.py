@@ -72,7 +72,7 @@ def harvester(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
-def judged(client: Client, old: str = "", new: str = "", address: str = BASE) -> dict[str, list[str]]:
+def judge_answers(client: Client, old: str = "", new: str = "", address: str = BASE) -> dict[str, list[str]]:
     """Judge what is answered, with one thing in it changed."""
     changed = 0
 
@@ -93,7 +93,7 @@ def judged(client: Client, old: str = "", new: str = "", address: str = BASE) ->
 
 
 def test_each_code_is_asked_and_nothing_is_refused(harvester: Client) -> None:
-    told = judged(harvester)
+    told = judge_answers(harvester)
     assert set(told) == CODES
     assert {code: wrong for code, wrong in told.items() if wrong} == {}
 
@@ -124,8 +124,8 @@ def test_each_code_is_asked_and_nothing_is_refused(harvester: Client) -> None:
     ],
 )  # fmt: skip
 def test_each_code_can_fail(harvester: Client, code: str, old: str, new: str) -> None:
-    assert judged(harvester, old, new)[code]
+    assert judge_answers(harvester, old, new)[code]
 
 
 def test_another_address_is_told(harvester: Client) -> None:
-    assert judged(harvester, address=f"{BASE}?")["RI3.1.5a"]
+    assert judge_answers(harvester, address=f"{BASE}?")["RI3.1.5a"]

@@ -78,7 +78,7 @@ TABLE = "  {name}:\n    primary: [c0]\n    max_rejects: 1\n    source: {{kind: c
 NUMBERS = {"many": 5, "one": 1, "none": 0}
 
 
-def made() -> list[dict[str, Any]]:
+def build_observations() -> list[dict[str, Any]]:
     """Give 60 observations of one to three files, an id that comes back at another time, and five rows without an id."""
     rows = []
     for at in range(60):
@@ -100,7 +100,7 @@ def made() -> list[dict[str, Any]]:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     directory = tmp_path_factory.mktemp("lines")
     (directory / "hven.toml").write_text('title = "Uraniborg"\n')
-    rows = made()
+    rows = build_observations()
     wide = WIDE
     files = {"cubes/a.csv": [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]}
     for name, number in NUMBERS.items():
@@ -116,7 +116,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     wide += "  regions:\n    primary: [id]\n    source: {kind: csv, files: regions.csv}\n    columns:\n      id: {type: int32}\n"
     wide += "      obs_id: {type: string}\n      access_url: {type: string, ucd: meta.ref.url;meta.file}\n"
     files["wide/regions.csv"] = [regions]
-    files["said/a.csv"] = ["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in keyed())]
+    files["said/a.csv"] = ["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in build_orbit_files())]
     texts = (("cubes/cubes.yaml", CUBES), ("wide/wide.yaml", wide), ("said/said.yaml", SAID))
     for path, text in (*files.items(), *((path, [text]) for path, text in texts)):
         place = directory / "collections" / path
@@ -130,7 +130,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def keyed() -> list[tuple[object, ...]]:
+def build_orbit_files() -> list[tuple[object, ...]]:
     """Give 40 files of 20 orbits by two cameras; two of no orbit."""
     rows: list[tuple[object, ...]] = [
         (
@@ -164,13 +164,17 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
         "_q": lambda row: "fits" in row["granule"],
         "begins": lambda row: row["begins"] >= "2004-02",
     }
-    rows = [row for row in made() if all(chosen[name](row) for name in asked)]
+    rows = [row for row in build_observations() if all(chosen[name](row) for name in asked)]
     wanted = groups(rows)
     found = fetch_page(client, "cubes/main/rows", _size="200", **asked)
     assert [json.loads(key)[0] for key in found["keys"]] == [min(one["granule"] for one in some) for some in wanted]
     assert (found["total"], found["of_rows"]) == (len(wanted), len(rows))
     counted = fetch_page(client, "cubes/main/count", **asked)
-    assert (counted["total"], counted["of"], counted["of_rows"]) == (len(wanted), len(groups(made())), len(rows))
+    assert (counted["total"], counted["of"], counted["of_rows"]) == (
+        len(wanted),
+        len(groups(build_observations())),
+        len(rows),
+    )
     for files, some in zip(found["files"], wanted, strict=True):
         if some[0]["obs_id"]:
             assert {json.loads(one["key"])[0] for one in files} == {one["granule"] for one in some}
@@ -184,7 +188,7 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
 
 @pytest.mark.parametrize("asked", [{}, {"_q": "fits"}])
 def test_texts_that_differ_among_the_files_of_a_line_are_counted(client: Client, asked: dict[str, str]) -> None:
-    wanted = groups([row for row in made() if not asked or "fits" in row["granule"]])
+    wanted = groups([row for row in build_observations() if not asked or "fits" in row["granule"]])
     found = fetch_page(client, "cubes/main/rows", _size="200", _cols="instrument_name,quantity", **asked)
     at = [one["name"] for one in found["columns"]].index("quantity")
     assert max(map(len, wanted)) == (1 if asked else 3)
@@ -210,7 +214,7 @@ def test_what_was_found_in_one_file_stays_rows(client: Client) -> None:
 def test_a_descriptor_says_what_names_an_observation(client: Client) -> None:
     found = fetch_page(client, "said/keyed/rows", _size="100")
     groups_: dict[tuple[object, ...], list[int]] = defaultdict(list)
-    for number, orbit, camera, *_ in keyed():
+    for number, orbit, camera, *_ in build_orbit_files():
         groups_[(orbit, camera, number if orbit == "" else "")].append(int(str(number)))
     assert sorted(json.loads(key)[0] for key in found["keys"]) == sorted(map(min, groups_.values()))
     assert (found["total"], found["of_rows"]) == (len(groups_), 40)
@@ -232,7 +236,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text('title = "T"\n', encoding="utf-8")
     (place / "a.csv").write_text(
-        "\n".join(["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in keyed())])
+        "\n".join(["id,orbit,camera,seen,access_url", *(",".join(map(str, row)) for row in build_orbit_files())])
     )
     file = place / "said.yaml"
     file.write_text(SAID, encoding="utf-8")
@@ -274,32 +278,32 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
         assert strip["time"]["total"] == rows["total"]
         assert sum(strip["time"]["counts"]) == rows["total"]
     each = fetch_page(client, "cubes/main/strip", _files="each")
-    assert (each["rows"], each["observations"]) == (len(made()), False)
-    number = len(groups(made()))
+    assert (each["rows"], each["observations"]) == (len(build_observations()), False)
+    number = len(groups(build_observations()))
     page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
-    assert f"<b>{number}</b> observations, {len(made())} files" in page
+    assert f"<b>{number}</b> observations, {len(build_observations())} files" in page
     head = page[: page.index("</ul>")]  # of the collection, before its tables
     assert f"<b>{number}</b> observations" in head
-    assert f"<b>{len(made())}</b> rows" not in page, "its rows are files"
+    assert f"<b>{len(build_observations())}</b> rows" not in page, "its rows are files"
     home = client.ask("GET", "/", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations" in home
-    assert f"<b>{len(made())}</b> rows" not in home
+    assert f"<b>{len(build_observations())}</b> rows" not in home
     assert (
         f"<b>{number}</b> observations" in client.ask("GET", "/statistics/cubes", headers={"accept": "text/html"}).text
     )
     for path in ("/statistics/cubes", "/collections/cubes/downloads"):
         each = client.ask("GET", path, headers={"accept": "text/html"}).text
-        assert re.search(rf"<b>{len(made())}</b>\s+files", each), path
-        assert not re.search(rf"<b>{len(made())}</b>\s+rows", each), path
+        assert re.search(rf"<b>{len(build_observations())}</b>\s+files", each), path
+        assert not re.search(rf"<b>{len(build_observations())}</b>\s+rows", each), path
     release = client.ask("GET", "/collections/cubes/releases/R1", headers={"accept": "text/html"}).text
-    assert re.search(rf"<b>{len(made())}</b>\s+files", release)
+    assert re.search(rf"<b>{len(build_observations())}</b>\s+files", release)
     twin = json.loads(client.get("/collections/cubes/releases/R1.json").body)
-    assert [(one["rows"], one["noun"]) for one in twin["tables"]] == [(len(made()), "files")]
+    assert [(one["rows"], one["noun"]) for one in twin["tables"]] == [(len(build_observations()), "files")]
     for path in ("changes.atom", "changes.rss"):
-        assert f"main: {len(made())} files<" in client.get(f"/collections/cubes/{path}").text, path
+        assert f"main: {len(build_observations())} files<" in client.get(f"/collections/cubes/{path}").text, path
     for path in ("", "/releases/R1"):  # as OAI-PMH has it, too
         sizes = json.loads(client.get(f"/collections/cubes{path}/cite/datacite.json").body)["sizes"]
-        assert sizes[0] == f"main: {len(made())} files", path
+        assert sizes[0] == f"main: {len(build_observations())} files", path
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
     drawn = fetch_page(client, "cubes/main/strip", _only="drawn")["html"]
@@ -325,7 +329,7 @@ def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:
 
 def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
     found = fetch_page(client, "cubes/main/rows", _size="500", _files="each")
-    assert found["total"] == len(made())
+    assert found["total"] == len(build_observations())
     assert "files" not in found
     page = client.ask("GET", "/collections/cubes/main", headers={"accept": "text/html"}).text
     assert "?_files=each" in page
@@ -339,12 +343,14 @@ def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
 
 def test_rows_come_by_time_where_nobody_says_how(client: Client) -> None:
     keys = [json.loads(key)[0] for key in fetch_page(client, "cubes/main/rows", _files="each", _size="500")["keys"]]
-    assert keys == [row["granule"] for row in sorted(made(), key=lambda row: (row["begins"], row["granule"]))]
+    assert keys == [
+        row["granule"] for row in sorted(build_observations(), key=lambda row: (row["begins"], row["granule"]))
+    ]
     keys = [
         json.loads(key)[0]
         for key in fetch_page(client, "cubes/main/rows", _files="each", _size="500", _sort="-granule")["keys"]
     ]
-    assert keys == sorted((row["granule"] for row in made()), reverse=True)
+    assert keys == sorted((row["granule"] for row in build_observations()), reverse=True)
 
 
 def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -> None:

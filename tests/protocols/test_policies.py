@@ -63,7 +63,7 @@ def site(place: Path, policy: str = POLICY, rows: str = ROWS) -> Site:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def policy_site(tmp_path: Path) -> Iterator[Site]:
     with site(tmp_path) as made:
         yield made
 
@@ -106,8 +106,8 @@ def test_release_dates_are_those_of_the_policy(tmp_path: Path) -> None:
         assert told == text.splitlines()[1:]
 
 
-def seen(here: Site, who: Principal, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
-    with query.run_query(text, who, site=here) as result:
+def query_values(policy_site: Site, who: Principal, text: str = "SELECT id FROM night.main ORDER BY id") -> list[Any]:
+    with query.run_query(text, who, site=policy_site) as result:
         return [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()]
 
 
@@ -129,9 +129,9 @@ def reader(name: str, *aliases: str, groups: Sequence[str] = ()) -> Principal:
         (OWNER_PRINCIPAL, [1, 2, 3, 4, 5, 6]),
     ],
 )
-def test_readers_see_their_rows(here: Site, who: Principal, rows: list[int]) -> None:
-    assert seen(here, who) == rows
-    assert seen(here, who, "SELECT COUNT(*) FROM night.main") == [len(rows)]
+def test_readers_see_their_rows(policy_site: Site, who: Principal, rows: list[int]) -> None:
+    assert query_values(policy_site, who) == rows
+    assert query_values(policy_site, who, "SELECT COUNT(*) FROM night.main") == [len(rows)]
 
 
 def test_who_sees_no_row_at_all_has_the_columns_of_the_others(tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: MovableClock) -> N
     rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,{later.isoformat()},,,,\n3,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
         begun = here.get_published_state()
-        assert seen(here, ANONYMOUS_PRINCIPAL) == []
+        assert query_values(here, ANONYMOUS_PRINCIPAL) == []
         keys = {here.get_published_state().find_access_key()}
         for to_it, before, ids in ((2, [], [1]), (1, [1], [1, 2])):
             clock.move(to_it - 1e-6)
-            assert seen(here, ANONYMOUS_PRINCIPAL) == before
+            assert query_values(here, ANONYMOUS_PRINCIPAL) == before
             clock.move(1e-6)
-            assert seen(here, ANONYMOUS_PRINCIPAL) == ids
+            assert query_values(here, ANONYMOUS_PRINCIPAL) == ids
             keys.add(here.get_published_state().find_access_key())
         assert len(keys) == 3
         assert here.get_published_state() is begun  # nothing was published, nobody was told
@@ -214,7 +214,7 @@ def test_faults_have_their_place(tmp_path: Path, policy: str, column: int, messa
     assert remedy in first.remedy
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("policy_site")
 def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
     assert (
         'night.main: a row is seen by everybody, once release has come; whoever is named in "pi" or coi; members of the group spica;'
@@ -246,19 +246,19 @@ def test_what_a_policy_meant_holds_when_its_descriptor_is_gone(tmp_path: Path) -
     site(tmp_path).close()
     (tmp_path / "collections" / "night" / "night.yaml").unlink()
     with Site(settings.load_settings(tmp_path)) as here:
-        assert seen(here, ANONYMOUS_PRINCIPAL) == [1, 4]
-        assert seen(here, reader("bo")) == [1, 4, 6]
+        assert query_values(here, ANONYMOUS_PRINCIPAL) == [1, 4]
+        assert query_values(here, reader("bo")) == [1, 4, 6]
 
 
-def test_the_policy_of_now_holds_for_snapshots_of_then(here: Site, tmp_path: Path) -> None:
-    run = here.get_published_state().tables_by_name["night.main"].run_id
+def test_the_policy_of_now_holds_for_snapshots_of_then(policy_site: Site, tmp_path: Path) -> None:
+    run = policy_site.get_published_state().tables_by_name["night.main"].run_id
     path = tmp_path / "collections" / "night" / "night.yaml"
     path.write_text(DESCRIPTOR.format(policy="category = 'CALIB'"))
     (tmp_path / "collections" / "night" / "rows.csv").write_text(ROWS + "7,,,,,CALIB\n")
-    ingest_collection(here, "night")
-    here.refresh_published_state()
-    assert seen(here, ANONYMOUS_PRINCIPAL) == [4, 7]
-    with query.run_query("SELECT id FROM night.main", ANONYMOUS_PRINCIPAL, site=here, as_of=run) as result:
+    ingest_collection(policy_site, "night")
+    policy_site.refresh_published_state()
+    assert query_values(policy_site, ANONYMOUS_PRINCIPAL) == [4, 7]
+    with query.run_query("SELECT id FROM night.main", ANONYMOUS_PRINCIPAL, site=policy_site, as_of=run) as result:
         assert [value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()] == [4]
 
 

@@ -84,13 +84,13 @@ def moment_of(now: datetime) -> int:
     return (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
 
-def compared(op: str, a: Any, b: Any) -> Truth:
+def compare_values(op: str, a: Any, b: Any) -> Truth:
     if a is None or b is None:
         return None
     return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]
 
 
-def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Principal, datetime], Truth]:
+def build_name_rule(*columns: str, also: str = "") -> Callable[[dict[str, Any], Principal, datetime], Truth]:
     def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
         there = set.union(*(people(row[column]) for column in columns))
         given = {
@@ -105,22 +105,22 @@ def named(*columns: str, also: str = "") -> Callable[[dict[str, Any], Principal,
 
 ATOMS = [
     *(
-        Atom(f"release {op} now", lambda row, _, now, op=op: compared(op, row["release"], now))
+        Atom(f"release {op} now", lambda row, _, now, op=op: compare_values(op, row["release"], now))
         for op in ("<", "<=", ">", ">=")
     ),
     *(
-        Atom(f"now {op} release", lambda row, _, now, op=op: compared(op, now, row["release"]))
+        Atom(f"now {op} release", lambda row, _, now, op=op: compare_values(op, now, row["release"]))
         for op in ("<", "<=", ">", ">=")
     ),
     Atom(
         "release BETWEEN CAST('2030-01-01T00:00:00.5' AS TIMESTAMP) AND now",
         lambda row, _, now: None if row["release"] is None else BEGIN + timedelta(seconds=0.5) <= row["release"] <= now,
     ),
-    Atom("reader in (pi, coi)", named("pi", "coi")),
-    Atom("reader = pi", named("pi")),
-    Atom("reader <> coi", lambda row, who, now: not named("coi")(row, who, now)),
-    Atom("reader not in (coi)", lambda row, who, now: not named("coi")(row, who, now)),
-    Atom("reader in ('BOB', coi)", named("coi", also="bob")),
+    Atom("reader in (pi, coi)", build_name_rule("pi", "coi")),
+    Atom("reader = pi", build_name_rule("pi")),
+    Atom("reader <> coi", lambda row, who, now: not build_name_rule("coi")(row, who, now)),
+    Atom("reader not in (coi)", lambda row, who, now: not build_name_rule("coi")(row, who, now)),
+    Atom("reader in ('BOB', coi)", build_name_rule("coi", also="bob")),
     Atom("'spica' in groups", lambda _row, who, _: "spica" in who.groups),
     Atom("project in groups", lambda row, who, _: row["project"] in who.groups),
     Atom("project not in groups", lambda row, who, _: row["project"] not in who.groups),
@@ -130,7 +130,7 @@ ATOMS = [
 ]
 
 
-def negated(one: Atom) -> Atom:
+def negate_rule(one: Atom) -> Atom:
     def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
         found = one.means(row, who, now)
         return None if found is None else not found
@@ -138,7 +138,7 @@ def negated(one: Atom) -> Atom:
     return Atom(f"NOT ({one.text})", means)
 
 
-def joined(word: str, parts: list[Atom]) -> Atom:
+def join_rules(word: str, parts: list[Atom]) -> Atom:
     ends = word == "OR"
 
     def means(row: dict[str, Any], who: Principal, now: datetime) -> Truth:
@@ -151,7 +151,8 @@ def joined(word: str, parts: list[Atom]) -> Atom:
 POLICIES = st.recursive(
     st.sampled_from(ATOMS),
     lambda inner: (
-        inner.map(negated) | st.builds(joined, st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=3))
+        inner.map(negate_rule)
+        | st.builds(join_rules, st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=3))
     ),
     max_leaves=6,
 )
@@ -180,7 +181,7 @@ ENGINES = ["embedded", "postgres", *(["copied"] if os.environ.get("HVEN_PROOF") 
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def rights_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("rights")
     folder = place / "collections" / "night"
     folder.mkdir(parents=True)
@@ -213,15 +214,15 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @settings(max_examples=60, deadline=None)
 @given(policy=POLICIES, readers=st.lists(WHO, min_size=1, max_size=3), times=TIMES)
 def test_readers_see_what_the_policy_says(
-    here: Site, policy: Atom, readers: list[Principal], times: list[datetime]
+    rights_site: Site, policy: Atom, readers: list[Principal], times: list[datetime]
 ) -> None:
-    item = here.get_published_state().tables_by_name["night.main"]
+    item = rights_site.get_published_state().tables_by_name["night.main"]
     published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=policy.text)))}
-    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
     holdings = replace(
-        here.get_published_state(),
+        rights_site.get_published_state(),
         tables_by_name=published,
-        version=f"{here.get_published_state().version}{policy.text}",
+        version=f"{rights_site.get_published_state().version}{policy.text}",
         _access_keys={},
         _catalogues={},
         _owner_catalogues={},
@@ -235,7 +236,7 @@ def test_readers_see_what_the_policy_says(
             for who in readers:
                 wanted = [row["id"] for row in ROWS if policy.means(row, who, now) is True]
                 with query.run_query(
-                    "SELECT id FROM night.main ORDER BY id", who, site=here, published_state=holdings
+                    "SELECT id FROM night.main ORDER BY id", who, site=rights_site, published_state=holdings
                 ) as result:
                     assert [
                         value for batch in result.iterate_batches() for value in batch.column(0).to_pylist()
@@ -253,17 +254,20 @@ def test_readers_see_what_the_policy_says(
     times=TIMES,
 )
 def test_levels_of_files(
-    here: Site, levels: tuple[Atom | None, Atom | None, Atom | None], readers: list[Principal], times: list[datetime]
+    rights_site: Site,
+    levels: tuple[Atom | None, Atom | None, Atom | None],
+    readers: list[Principal],
+    times: list[datetime],
 ) -> None:
-    item = here.get_published_state().tables_by_name["night.main"]
+    item = rights_site.get_published_state().tables_by_name["night.main"]
     rows, files, take = (None if one is None else one.text for one in levels)
     policy = RowAccessPolicy(rows=rows, files=files, take=take, path="path", contact="the observatory")
     published = {"night.main": replace(item, table=item.table.copy_with(policy=policy))}
-    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
     holdings = replace(
-        here.get_published_state(),
+        rights_site.get_published_state(),
         tables_by_name=published,
-        version=f"{here.get_published_state().version}{levels}",
+        version=f"{rights_site.get_published_state().version}{levels}",
         _access_keys={},
         _catalogues={},
         _owner_catalogues={},
@@ -294,11 +298,11 @@ def test_levels_of_files(
                         )
                         wanted.append((row["id"], f"https://x/{row['path']}" if known else None, data))
                 text = "SELECT id, access_url, data_rights FROM night.main ORDER BY id"
-                with query.run_query(text, who, site=here, published_state=holdings) as result:
+                with query.run_query(text, who, site=rights_site, published_state=holdings) as result:
                     found = [tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()]
                 assert found == wanted, (policy, who, now)
                 grouped = "SELECT data_rights, COUNT(access_url) AS n FROM night.main WHERE access_url <> 'x' GROUP BY data_rights"
-                with query.run_query(grouped, who, site=here, published_state=holdings) as result:
+                with query.run_query(grouped, who, site=rights_site, published_state=holdings) as result:
                     found = sorted(
                         tuple(row.values()) for batch in result.iterate_batches() for row in batch.to_pylist()
                     )
@@ -310,12 +314,12 @@ def test_levels_of_files(
                     assert locked is None or locked.contact == "the observatory"
 
 
-def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) -> None:
-    item = here.get_published_state().tables_by_name["night.main"]
+def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(rights_site: Site) -> None:
+    item = rights_site.get_published_state().tables_by_name["night.main"]
     published = {"night.main": replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows="release <= now")))}
-    assert AccessPolicyBinder(here.engines.find_engine).bind_policies(published) == []
+    assert AccessPolicyBinder(rights_site.engines.find_engine).bind_policies(published) == []
     holdings = replace(
-        here.get_published_state(),
+        rights_site.get_published_state(),
         tables_by_name=published,
         version="planned",
         _access_keys={},
@@ -334,7 +338,9 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) 
         return apply_access_control(*given)
 
     def rows() -> int:
-        with query.run_query("SELECT id FROM night.main WHERE id >= 0", site=here, published_state=holdings) as result:
+        with query.run_query(
+            "SELECT id FROM night.main WHERE id >= 0", site=rights_site, published_state=holdings
+        ) as result:
             return sum(batch.num_rows for batch in result.iterate_batches())
 
     with (
@@ -349,8 +355,8 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) 
         assert rows() == 8
 
 
-def test_an_engine_that_is_away_makes_no_table_private(here: Site) -> None:
-    item = here.get_published_state().tables_by_name["night.main"]
+def test_an_engine_that_is_away_makes_no_table_private(rights_site: Site) -> None:
+    item = rights_site.get_published_state().tables_by_name["night.main"]
 
     def away(_: Snapshot) -> StorageEngine:
         raise StorageUnavailableError("the database does not answer")

@@ -39,7 +39,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def named_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     tables = {
         f"odd.{name}": pa.table({"number": list(range(at + 1)), "named": [name] * (at + 1)})
         for at, name in enumerate(NAMES)
@@ -49,18 +49,18 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_table_has_its_page_and_its_panes(named: Client, name: str) -> None:
+def test_every_table_has_its_page_and_its_panes(named_tables: Client, name: str) -> None:
     # a server hands the path on as it was meant
     here = unquote(build_table_address("", Table(schema="odd", name=name, columns=())))
-    page = named.get(here)
+    page = named_tables.get(here)
     assert page.status == 200
     assert page.headers["content-type"].startswith("text/html")
     told = unescape(re.search(r'data-here="([^"]*)"', page.text)[1])  # type: ignore[index]
     assert unquote(urlsplit(told).path) == here
-    rows = named.get(f"{here}/rows")
+    rows = named_tables.get(f"{here}/rows")
     assert rows.status == 200
     assert {row[1] for row in json.loads(rows.body)["rows"]} == {name}
-    assert named.get(f"{here}.json").headers["content-type"] == "application/json"
+    assert named_tables.get(f"{here}.json").headers["content-type"] == "application/json"
 
 
 def test_what_stands_below_a_collection_is_known_to_be_taken() -> None:

@@ -258,7 +258,7 @@ def test_a_basket_stays_with_its_account_and_takes_up_what_was_ticked_before(ann
     assert Reader(anna.client).twin()["entries"] == 0  # nobody else's
 
 
-def shared(reader: Reader) -> str:
+def share_basket(reader: Reader) -> str:
     """Share a reader's basket; gives the address."""
     return reader.post(SHARE="1").headers["location"].removeprefix("http://vo.example")
 
@@ -267,7 +267,7 @@ def test_a_shared_basket_shows_what_its_reader_may_see(
     place: tuple[Client, dict[str, str], Site], anna: Reader
 ) -> None:
     anna.post(SET=text(ALL))
-    there = shared(anna)
+    there = share_basket(anna)
     assert there.startswith("/basket/~")
     bert = Reader(place[0], place[1]["bert"])
     mine, his, nobody = anna.twin(there), bert.twin(there), Reader(place[0]).twin(there)

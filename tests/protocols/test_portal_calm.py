@@ -73,14 +73,14 @@ def rows() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def published_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(tmp_path_factory.mktemp("calm"), {"mars.cubes": (TABLE, rows())}) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def reader(published: Site) -> Client:
-    return Client(create_application(published))
+def reader(published_site: Site) -> Client:
+    return Client(create_application(published_site))
 
 
 def ask(client: Client, path: str) -> Any:
@@ -94,14 +94,14 @@ def heads(page: str) -> list[str]:
     return re.findall(r'<th scope="col"[^>]*>(?:<a[^>]*>)?([^<]+)', grid[: grid.index("</thead>")])
 
 
-def said(page: str) -> str:
+def read_alike_line(page: str) -> str:
     line = re.search(r'<p class="alike" data-alike>(.*?)</p>', page, re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", line[1]).split()) if line else ""
 
 
 def test_what_all_rows_say_is_said_once(reader: Client) -> None:
     page = reader.get(HERE).text
-    assert said(page) == "All rows: target_name Mars level 3 m Without values: nothing"
+    assert read_alike_line(page) == "All rows: target_name Mars level 3 m Without values: nothing"
     assert heads(page) == ["id", "mixed", "kind", "label", "s_region", "taken", "mass"]
     assert page.count('<td class="n">7') > 0, "a number and NaN are two values"
     told = ask(reader, f"{HERE}/rows")
@@ -111,23 +111,23 @@ def test_what_all_rows_say_is_said_once(reader: Client) -> None:
 def test_it_is_the_table_that_decides_not_what_is_found(reader: Client) -> None:
     page = reader.get(HERE, kind="nc", mass="..20").text
     assert "kind" in heads(page), "columns stay where they are while a reader narrows down"
-    assert said(page).startswith("All rows: target_name Mars")
-    assert said(reader.get(HERE, mass="..0").text) == "", "of no rows nothing is said"
+    assert read_alike_line(page).startswith("All rows: target_name Mars")
+    assert read_alike_line(reader.get(HERE, mass="..0").text) == "", "of no rows nothing is said"
 
 
 def test_a_reader_has_the_columns_that_they_choose(reader: Client) -> None:
     page = reader.get(HERE, _cols="target_name,kind").text
     assert heads(page) == ["target_name", "kind"]
-    assert said(page) == ""
+    assert read_alike_line(page) == ""
     ticked = re.findall(r'name="_cols" value="(\w+)"( checked)?', reader.get(HERE).text)
     assert {name for name, on in ticked if on} == {"id", "mixed", "kind", "label", "s_region", "taken", "mass"}
     assert "target_name" in heads(reader.get(HERE, _sort="target_name").text), "what is sorted by stays"
 
 
-def test_what_is_counted_over_hidden_rows_is_not_told(published: Site) -> None:
-    page = Client(create_application(published, policies=build_odd_rows_hidden_policies("orbit"))).get(HERE).text
+def test_what_is_counted_over_hidden_rows_is_not_told(published_site: Site) -> None:
+    page = Client(create_application(published_site, policies=build_odd_rows_hidden_policies("orbit"))).get(HERE).text
     assert "200</b> of 200" in page
-    assert said(page) == ""
+    assert read_alike_line(page) == ""
     assert "target_name" in heads(page)
 
 

@@ -165,7 +165,7 @@ def test_statistics_count_by_time_and_value(reader: Client) -> None:
     assert reader.get("/statistics/nothing").status == 404
 
 
-def inside(x: float, y: float, path: str) -> bool:
+def is_in_path(x: float, y: float, path: str) -> bool:
     """Whether a point is in one of the closed pieces of a path."""
     for piece in path.split("z")[:-1]:
         corners = [tuple(map(float, pair.split())) for pair in piece.removeprefix("M").split("L")]
@@ -195,7 +195,7 @@ def test_the_small_sky_shows_where_a_moc_is() -> None:
     half, up = np.radians(-((lon + 180) % 360 - 180)) / 2, np.radians(lat)
     root = np.sqrt(1 + np.cos(up) * np.cos(half))
     xs, ys = 2 * np.sqrt(2) * np.cos(up) * np.sin(half) / root, -np.sqrt(2) * np.sin(up) / root
-    found = np.array([inside(x, y, path) for x, y in zip(xs, ys, strict=True)])
+    found = np.array([is_in_path(x, y, path) for x, y in zip(xs, ys, strict=True)])
     assert there.sum() > 10
     assert found[there].mean() > 0.9, "corners are joined by straight lines"
     assert not found[~near].any()

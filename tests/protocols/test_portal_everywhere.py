@@ -59,16 +59,16 @@ def rows(made: Table, count: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def remote_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     far = table("far")
     with open_tiny_site(tmp_path_factory.mktemp("there"), {"far.epn_core": (far, rows(far, 90))}) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def services(there: Site) -> Iterator[tuple[tuple[RemoteTapService, ...], list[str]]]:
+def services(remote_site: Site) -> Iterator[tuple[tuple[RemoteTapService, ...], list[str]]]:
     with contextlib.ExitStack() as stack:
-        good, seen = stack.enter_context(serve_site(there))
+        good, seen = stack.enter_context(serve_site(remote_site))
         silent, odd, gone = (
             stack.enter_context(one()) for one in (open_hanging_server, serve_nonsense, reserve_closed_address)
         )
@@ -91,7 +91,7 @@ def services(there: Site) -> Iterator[tuple[tuple[RemoteTapService, ...], list[s
 
 
 @pytest.fixture(scope="module")
-def here(
+def local_site(
     tmp_path_factory: pytest.TempPathFactory, services: tuple[tuple[RemoteTapService, ...], list[str]]
 ) -> Iterator[Site]:
     one, two, hidden = (
@@ -109,8 +109,8 @@ def here(
 
 
 @pytest.fixture(scope="module")
-def reader(here: Site) -> Client:
-    return Client(create_application(here))
+def reader(local_site: Site) -> Client:
+    return Client(create_application(local_site))
 
 
 def lines(reader: Client, path: str) -> dict[str, dict[str, object]]:
@@ -151,8 +151,8 @@ def test_all_are_asked_at_once_and_each_says_how_it_went(reader: Client) -> None
     assert "IVO_HASHLIST_HAS" in str(found["good/far.epn_core"]["adql"])
 
 
-def test_the_counts_are_those_of_a_query(there: Site, here: Site) -> None:
-    for site, name, wanted in ((there, "far", 21), (here, "two", 21), (here, "one", 20)):
+def test_the_counts_are_those_of_a_query(remote_site: Site, local_site: Site) -> None:
+    for site, name, wanted in ((remote_site, "far", 21), (local_site, "two", 21), (local_site, "one", 20)):
         text = f"SELECT COUNT(*) FROM {name}.epn_core WHERE (target_name = 'Mars' OR target_name = 'Venus#Mars') AND time_max >= 2453005.5 AND time_min < 2453036.5"
         with query.run_query(text, site=site) as result:
             assert result.read_table().column(0)[0].as_py() == wanted
@@ -187,9 +187,9 @@ def test_the_page_without_scripts(reader: Client) -> None:
     assert "<b>CAM" not in text
 
 
-def test_the_query_it_stands_for_runs_and_finds_as_many(here: Site, reader: Client) -> None:
+def test_the_query_it_stands_for_runs_and_finds_as_many(local_site: Site, reader: Client) -> None:
     answer = json.loads(reader.ask("GET", "/search/epn?target_name=Mars", headers={"accept": "application/json"}).body)
-    with query.run_query(answer["adql"], site=here) as result:
+    with query.run_query(answer["adql"], site=local_site) as result:
         found = result.read_table()
     assert found.num_rows == sum(line["rows"] for line in answer["lines"] if "/" not in line["key"])
     assert set(found.column("source_table").to_pylist()) == {"one.epn_core", "two.epn_core"}
@@ -263,7 +263,7 @@ def test_a_form_over_all_tables_that_was_sent_has_an_address_of_its_own(reader: 
 # --- rows of all at once, with pictures
 
 
-def here_of(address: str) -> str:
+def to_local_path(address: str) -> str:
     """Give the path of an address of the site."""
     return address.removeprefix("http://vo.example")
 
@@ -327,7 +327,7 @@ def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tupl
     assert page.index('data-key="near.epn_core"') < folded < page.index('data-key="none.epn_core"'), (
         "what has no rows is folded"
     )
-    shots = [here_of(row["picture"]) for row in answer["rows"]][:6]
+    shots = [to_local_path(row["picture"]) for row in answer["rows"]][:6]
     assert seen == [], "and nothing is fetched that nobody looks at"
     good = reader.ask("GET", shots[0])
     assert (good.status, good.headers["content-type"]) == (200, "image/png")
@@ -343,7 +343,7 @@ def test_what_is_no_picture_is_told_and_not_asked_for_again(sights: tuple[Client
         reader.ask("GET", "/search/epn?dataproduct_type=im", headers={"accept": "application/json"}).body
     )["answer"]
     for row in answer["rows"][1:6]:
-        assert [reader.ask("GET", here_of(row["picture"])).status for _ in range(2)] == [404, 404], row["picture"]
+        assert [reader.ask("GET", to_local_path(row["picture"])).status for _ in range(2)] == [404, 404], row["picture"]
     assert len(seen) == len(set(seen))
 
 
@@ -359,7 +359,7 @@ def test_only_addresses_that_we_wrote_are_fetched(sights: tuple[Client, list[str
 def test_examples_are_of_what_is_here(sights: tuple[Client, list[str], str], reader: Client) -> None:
     page = sights[0].get("/search/epn").text
     found = re.findall(r'<li><a href="([^"]*)">([^<]*)</a> <span class="soft">(\d+)</span>', page)
-    assert [(here_of(url), label, int(rows)) for url, label, rows in found] == [
+    assert [(to_local_path(url), label, int(rows)) for url, label, rows in found] == [
         ("/search/epn?target_name=Mars", "Mars", 4), ("/search/epn?target_name=Moon", "Moon", 2), ("/search/epn?target_name=Venus", "Venus", 2),
         ("/search/epn?dataproduct_type=im", "image", 6),
     ]  # fmt: skip

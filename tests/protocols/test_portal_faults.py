@@ -73,14 +73,14 @@ def fields(template: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forgotten() -> Iterator[None]:
+def _clear_tree_cache() -> Iterator[None]:
     """Leave no trees of the whole source to whatever this process tests next."""
     yield
     list_nodes.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def told_here() -> dict[str, str]:
+def portal_messages() -> dict[str, str]:
     """Give all that the rooms tell, and where."""
     return {
         text: f"{path.relative_to(SOURCE)}:{line}: {text}"
@@ -90,11 +90,11 @@ def told_here() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_every_message_has_a_translation(told_here: dict[str, str], language: str) -> None:
-    assert len(told_here) > 900
-    assert set(UNTRANSLATED) <= set(told_here), "an exception that is not needed"
+def test_every_message_has_a_translation(portal_messages: dict[str, str], language: str) -> None:
+    assert len(portal_messages) > 900
+    assert set(UNTRANSLATED) <= set(portal_messages), "an exception that is not needed"
     known = load_page_translations(language, "faults")
-    assert [where for text, where in told_here.items() if text not in known and text not in UNTRANSLATED] == []
+    assert [where for text, where in portal_messages.items() if text not in known and text not in UNTRANSLATED] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)
@@ -117,7 +117,7 @@ def test_a_catalogue_is_whole(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_values_are_the_same(told_here: dict[str, str], language: str) -> None:
+def test_values_are_the_same(portal_messages: dict[str, str], language: str) -> None:
     templates = {text for path in list_files(ROOMS) for _, text, count in iterate_format_calls(path) if count}
     for english, other in load_page_translations(language, "faults").items():
         if english in templates:

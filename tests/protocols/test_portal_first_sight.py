@@ -74,7 +74,7 @@ tables:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def sight_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     root = tmp_path_factory.mktemp("sight")
     (root / "hven.toml").write_text('title = "Sight"\n', encoding="utf-8")
     cubes = ["uid,start,lon,lat,ls,orbit,quality,ice"]
@@ -113,118 +113,118 @@ def words(found: Any) -> list[str]:
     return [" ".join(one.text_content().split()) for one in found]
 
 
-def test_heads_are_words_and_pairs_stand_once(made: Client) -> None:
-    found = page(made, HERE)
+def test_heads_are_words_and_pairs_stand_once(sight_client: Client) -> None:
+    found = page(sight_client, HERE)
     assert words(found.xpath("//thead//th")) == ["Granule", "Time UTC", "Longitude °", "Latitude °", "orbit", "quality", EVIL, "Wavelength µm", "Data"]  # fmt: skip
     assert found.xpath("//thead//th/@title")[0].startswith("granule_uid: ")
     assert words(found.xpath("//tbody/tr[contains(., '2004-01-02 03:00')]/td"))[1:4] == ["2004-01-02 03:00:00 \u2013 03:14:24", "5.123 \u2013 6.123", "-29 \u2013 -27.5"]  # fmt: skip
     assert not found.xpath("//b[text()='Ice']"), "a label is text"
 
 
-def test_names_as_queries_write_them_on_request(made: Client) -> None:
-    found = page(made, f"{HERE}?_names=raw&lang=fr")
+def test_names_as_queries_write_them_on_request(sight_client: Client) -> None:
+    found = page(sight_client, f"{HERE}?_names=raw&lang=fr")
     assert words(found.xpath("//thead//th"))[:3] == ["granule_uid", "time_min d", "time_max d"]
     assert found.xpath("//a[@data-names='']"), "and the way back"
     assert "_names=raw" in found.xpath("//thead//th/a/@href")[0], "kept along"
 
 
-def test_all_words_are_in_the_readers_language(made: Client) -> None:
-    found = page(made, f"{HERE}?lang=fr")
+def test_all_words_are_in_the_readers_language(sight_client: Client) -> None:
+    found = page(sight_client, f"{HERE}?lang=fr")
     assert words(found.xpath("//thead//th"))[1:3] == ["Temps UTC", "Longitude °"]
     assert "cube spectral" in found.xpath("//p[@data-alike]")[0].text_content()
 
 
-def test_the_form_begins_as_people_ask_and_leaves_out_what_nothing_is_found_by(made: Client) -> None:
-    found = page(made, HERE)
+def test_the_form_begins_as_people_ask_and_leaves_out_what_nothing_is_found_by(sight_client: Client) -> None:
+    found = page(sight_client, HERE)
     first = found.xpath("//form[@data-pane='form']//details[1]")[0]
     assert first.get("open") is not None
     assert words(first.xpath("summary | .//legend | .//label/span")) == ["Main columns", "Time UTC", "Longitude", "Latitude", "Ls", "orbit", "quality", EVIL]  # fmt: skip
     assert not found.xpath("//form//*[@name='target_name']"), "all rows are of Mars"
-    assert page(made, f"{HERE}?target_name=Venus").xpath("//form//*[@name='target_name']"), "unless it is asked"
+    assert page(sight_client, f"{HERE}?target_name=Venus").xpath("//form//*[@name='target_name']"), "unless it is asked"
     assert {one.get("open") for one in found.xpath("//form[@data-pane='form']//details")[1:]} == {None}
 
 
-def test_a_descriptor_orders_the_form(made: Client) -> None:
-    found = page(made, "/collections/plain/main")
+def test_a_descriptor_orders_the_form(sight_client: Client) -> None:
+    found = page(sight_client, "/collections/plain/main")
     first = found.xpath("//form[@data-pane='form']//details[1]")[0]
     assert words(first.xpath(".//legend | .//label/span")) == ["size", "who", "t", "id"]
     assert first.xpath(".//select[@name='_as.size']/option[@selected]")[0].text_content().strip() == "km"
 
 
-def test_light_is_asked_in_the_unit_of_its_size(made: Client) -> None:
-    (field,) = page(made, HERE).xpath("//fieldset[@data-ask='spectral_range']")
+def test_light_is_asked_in_the_unit_of_its_size(sight_client: Client) -> None:
+    (field,) = page(sight_client, HERE).xpath("//fieldset[@data-ask='spectral_range']")
     assert words(field.xpath("legend")) == ["Wavelength"]
     (chosen,) = field.xpath(".//option[@selected]")
     assert chosen.get("value") == "um" == field.get("data-unit")
     assert chosen.text_content().strip() == "µm"
 
 
-def test_units_are_typeset_in_forms_answers_and_lists_of_columns(made: Client) -> None:
+def test_units_are_typeset_in_forms_answers_and_lists_of_columns(sight_client: Client) -> None:
     said = "10¹⁴ M☉"
-    (field,) = page(made, "/collections/plain/main").xpath("//fieldset[@data-ask='mass']")
+    (field,) = page(sight_client, "/collections/plain/main").xpath("//fieldset[@data-ask='mass']")
     options = field.xpath(".//select/option")
     assert [one.text_content().strip() for one in options] == [said, "kg", "g", "M☉"]
     assert [one.get("value") for one in options] == ["", "kg", "g", "solMass"], "an address has the unit's name"
     assert options[0].get("data-unit") == "10**14solMass"
     asked = "QUERY=SELECT+mass+FROM+plain.main"
-    assert words(page(made, f"/adql/answer?{asked}").xpath("//th/small")) == [said]
-    assert ask(made, f"/adql/histogram?{asked}&_x=mass")["unit"] == said
-    assert said in words(page(made, "/adql").xpath("//li/small"))
-    (column,) = ask(made, "/collections/plain/main/rows?_cols=mass")["columns"]
+    assert words(page(sight_client, f"/adql/answer?{asked}").xpath("//th/small")) == [said]
+    assert ask(sight_client, f"/adql/histogram?{asked}&_x=mass")["unit"] == said
+    assert said in words(page(sight_client, "/adql").xpath("//li/small"))
+    (column,) = ask(sight_client, "/collections/plain/main/rows?_cols=mass")["columns"]
     assert (column["unit"], column["stored_unit"], column["stored_text"]) == ("10**14solMass", "10**14solMass", said)
     assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"
 
 
-def test_few_choices_stand_in_their_field_by_value(made: Client) -> None:
-    found = {one["column"]: one for one in ask(made, f"{HERE}/facets?orbit=..20")["facets"]}
+def test_few_choices_stand_in_their_field_by_value(sight_client: Client) -> None:
+    found = {one["column"]: one for one in ask(sight_client, f"{HERE}/facets?orbit=..20")["facets"]}
     assert [(one["value"], one["label"]) for one in found["quality"]["choices"]] == [("0", "bad"), ("1", "fair"), ("2", "good")]  # fmt: skip
     assert found["quality"]["field"]
     assert not found["orbit"]["field"]
     assert found["orbit"]["more"]
     assert not {"access_estsize", "access_format", "access_url", "target_name"} & set(found), "files, constants"
-    assert page(made, HERE).xpath("//*[@data-choices='quality']")
-    many = ask(made, "/collections/plain/main/facets")["facets"]
+    assert page(sight_client, HERE).xpath("//*[@data-choices='quality']")
+    many = ask(sight_client, "/collections/plain/main/facets")["facets"]
     assert [(one["column"], one["field"], len(one["choices"])) for one in many if one["column"] == "who"] == [("who", False, 12)]  # fmt: skip
 
 
-def test_what_is_searched_becomes_a_column(made: Client) -> None:
-    assert "Ls °" not in words(page(made, HERE).xpath("//thead//th"))
-    found = page(made, f"{HERE}?solar_longitude=350..10")
+def test_what_is_searched_becomes_a_column(sight_client: Client) -> None:
+    assert "Ls °" not in words(page(sight_client, HERE).xpath("//thead//th"))
+    found = page(sight_client, f"{HERE}?solar_longitude=350..10")
     assert "Ls °" in words(found.xpath("//thead//th"))
-    assert "solar_longitude_min" in ask(made, f"{HERE}/rows?solar_longitude=350..10")["adql"]
-    chosen = page(made, f"{HERE}?solar_longitude=350..10&_cols=granule_uid")
+    assert "solar_longitude_min" in ask(sight_client, f"{HERE}/rows?solar_longitude=350..10")["adql"]
+    chosen = page(sight_client, f"{HERE}?solar_longitude=350..10&_cols=granule_uid")
     assert words(chosen.xpath("//thead//th")) == ["Granule"], "who chooses columns has those"
-    plain = page(made, "/collections/plain/main?deep=1..5")
+    plain = page(sight_client, "/collections/plain/main?deep=1..5")
     assert "deep" in words(plain.xpath("//thead//th"))
 
 
-def test_where_nothing_is_found_the_next_step_is_proposed(made: Client) -> None:
+def test_where_nothing_is_found_the_next_step_is_proposed(sight_client: Client) -> None:
     asked = "orbit=99999&quality=0,1&_q=nowhere"
-    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    (one,) = ask(sight_client, f"{HERE}/count?{asked}")["without"]
     assert [each["name"] for each in one["left"]] == ["orbit", "_q"], "neither alone would help"
     asked = "orbit=99999&quality=0"
-    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    (one,) = ask(sight_client, f"{HERE}/count?{asked}")["without"]
     assert one["rows"] == ROWS // 3
     (one,) = one["left"]
     assert (one["name"], one["label"], one["value"]) == ("orbit", "orbit", "99999")
-    found = page(made, f"{HERE}?{asked}")
+    found = page(sight_client, f"{HERE}?{asked}")
     assert words(found.xpath("//ul[@data-without]/li")) == ["without orbit 99999: 20 rows orbit there: 0 – 28"]  # noqa: RUF001
     assert one["range"] == "0 – 28"  # noqa: RUF001
     assert found.xpath("//ul[@data-without]//a/@href")[0].endswith("?quality=0")
-    assert ask(made, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
-    assert ask(made, f"{HERE}/count?orbit=1")["without"] == []
-    both = ask(made, f"{HERE}/count?orbit=0&quality=2")["without"]
+    assert ask(sight_client, f"{HERE}/count?orbit=99999")["without"][0]["rows"] == ROWS
+    assert ask(sight_client, f"{HERE}/count?orbit=1")["without"] == []
+    both = ask(sight_client, f"{HERE}/count?orbit=0&quality=2")["without"]
     assert [(one["left"][0]["name"], one["rows"]) for one in both] == [("quality", 2), ("orbit", 20)], (
         "the nearest first"
     )
 
 
-def test_conditions_that_no_row_meets_are_left_out_together(made: Client) -> None:
+def test_conditions_that_no_row_meets_are_left_out_together(sight_client: Client) -> None:
     asked = "orbit=99999&time=1999&quality=0"
-    (one,) = ask(made, f"{HERE}/count?{asked}")["without"]
+    (one,) = ask(sight_client, f"{HERE}/count?{asked}")["without"]
     assert [each["name"] for each in one["left"]] == ["orbit", "time"]
     assert (one["rows"], one["observations"]) == (ROWS // 3, False)
-    said = words(page(made, f"{HERE}?{asked}").xpath("//ul[@data-without]/li"))
+    said = words(page(sight_client, f"{HERE}?{asked}").xpath("//ul[@data-without]/li"))
     wanted = "without orbit 99999, Time 1999: 20 rows orbit there: 0 – 28 Time there: 2004-01-01 03:00:00 – 2004-01-28 03:14:24 UTC"  # noqa: RUF001
     assert said == [wanted]
 
@@ -241,42 +241,44 @@ def test_conditions_that_no_row_meets_are_left_out_together(made: Client) -> Non
         ("obs_id=nobody", ""),
     ],
 )
-def test_where_nothing_is_found_the_range_that_there_is_stands_beside_it(made: Client, asked: str, said: str) -> None:
-    found = ask(made, f"{HERE}/count?{asked}")
+def test_where_nothing_is_found_the_range_that_there_is_stands_beside_it(
+    sight_client: Client, asked: str, said: str
+) -> None:
+    found = ask(sight_client, f"{HERE}/count?{asked}")
     assert (found["total"], found["faults"]) == (0, [])
     name = asked.partition("=")[0]
     assert next(each["range"] for one in found["without"] for each in one["left"] if each["name"] == name) == said
 
 
-def test_plots_are_in_the_units_that_people_read(made: Client) -> None:
-    found = ask(made, f"{HERE}/points?_x=spectral_range_max&_y=access_estsize&quality=1")
+def test_plots_are_in_the_units_that_people_read(sight_client: Client) -> None:
+    found = ask(sight_client, f"{HERE}/points?_x=spectral_range_max&_y=access_estsize&quality=1")
     assert [(one["label"], one["unit"]) for one in found["axes"]] == [
         ("Shortest wavelength", "µm"),
         ("Size", "MB"),
     ]
     assert found["values"][0] == pytest.approx([299792458 / (8.226e14 + 1) * 1e6] * 20)
     assert set(found["values"][1]) <= {50.0, 50.001, 50.002}
-    found = ask(made, f"{HERE}/histogram?_x=access_estsize")
+    found = ask(sight_client, f"{HERE}/histogram?_x=access_estsize")
     assert (found["unit"], found["low"], found["high"]) == ("MB", 50, pytest.approx(50.002))
-    chosen = ask(made, f"{HERE}/histogram?_x=access_estsize&_unit.access_estsize=kbyte")
+    chosen = ask(sight_client, f"{HERE}/histogram?_x=access_estsize&_unit.access_estsize=kbyte")
     assert (chosen["unit"], chosen["low"]) == ("kB", 50_000)
-    assert ask(made, f"{HERE}/histogram?_x=access_estsize&_names=raw")["unit"] == "kbyte"
-    offered = page(made, HERE).xpath("//div[@data-pane='plot']/script/text()")[0]
+    assert ask(sight_client, f"{HERE}/histogram?_x=access_estsize&_names=raw")["unit"] == "kbyte"
+    offered = page(sight_client, HERE).xpath("//div[@data-pane='plot']/script/text()")[0]
     assert {"name": "access_estsize", "label": "Size", "unit": "MB"} in json.loads(offered)
 
 
-def test_the_strip_calls_pairs_by_their_word(made: Client) -> None:
-    assert ask(made, f"{HERE}/strip")["time"]["label"] == "Time"
-    assert ask(made, f"{HERE}/strip?lang=fr")["time"]["label"] == "Temps"
-    assert ask(made, f"{HERE}/strip?_names=raw")["time"]["label"] == "time_min"
-    (part, *_) = ask(made, "/collections/plain/main/strip?_names=raw")["parts"]
-    (plain, *_) = ask(made, "/collections/plain/main/strip")["parts"]
+def test_the_strip_calls_pairs_by_their_word(sight_client: Client) -> None:
+    assert ask(sight_client, f"{HERE}/strip")["time"]["label"] == "Time"
+    assert ask(sight_client, f"{HERE}/strip?lang=fr")["time"]["label"] == "Temps"
+    assert ask(sight_client, f"{HERE}/strip?_names=raw")["time"]["label"] == "time_min"
+    (part, *_) = ask(sight_client, "/collections/plain/main/strip?_names=raw")["parts"]
+    (plain, *_) = ask(sight_client, "/collections/plain/main/strip")["parts"]
     assert plain["label"] == part["label"] == plain["column"], "without a word it has its name"
 
 
-def test_an_axis_of_light_has_no_infinite_end(made: Client) -> None:
+def test_an_axis_of_light_has_no_infinite_end(sight_client: Client) -> None:
     """Frequencies from 6e14 Hz on are counted in bins from 0 on: wavelengths that have no longest one."""
-    drawn = html.fromstring(ask(made, "/collections/plain/main/strip?_only=drawn")["html"])
+    drawn = html.fromstring(ask(sight_client, "/collections/plain/main/strip?_only=drawn")["html"])
     (found,) = drawn.xpath("//figure[@data-column='light']")
     assert words(found.xpath("figcaption/small")) == ["nm"]
     assert found.get("data-lows").startswith("0 1000000000000000.0 ")
@@ -285,25 +287,27 @@ def test_an_axis_of_light_has_no_infinite_end(made: Client) -> None:
     assert "∞" not in drawn.text_content()
 
 
-def test_choices_and_chips_have_words(made: Client) -> None:
-    found = page(made, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
+def test_choices_and_chips_have_words(sight_client: Client) -> None:
+    found = page(sight_client, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
     assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001
 
 
-def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_for_programs(made: Client) -> None:
+def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_for_programs(
+    sight_client: Client,
+) -> None:
     for path in (HERE, "/collections/cubes", "/"):
-        french, english = (made.ask("GET", f"{path}?lang={language}").text for language in ("fr", "en"))
+        french, english = (sight_client.ask("GET", f"{path}?lang={language}").text for language in ("fr", "en"))
         assert "Les &lt;i&gt;cubes&lt;/i&gt;" in french
         assert "Les &lt;i&gt;" not in english
-    cards = page(made, "/?lang=fr").xpath("string(//ul[@class='cards'])")
+    cards = page(sight_client, "/?lang=fr").xpath("string(//ul[@class='cards'])")
     assert "Des cubes of Mars" in cards
     assert "Made cubes" not in cards
-    found = page(made, f"{HERE}?lang=fr")
+    found = page(sight_client, f"{HERE}?lang=fr")
     assert "Glace" in words(found.xpath("//thead//th"))
     assert "ice: Profondeur" in found.xpath("//thead//th/@title")
     assert "Une ligne est un fichier" in found.text_content()
-    assert ask(made, f"{HERE}/rows?lang=fr")["columns"][-1]["label"] == "Glace"
-    twin = ask(made, "/collections/cubes.json")
+    assert ask(sight_client, f"{HERE}/rows?lang=fr")["columns"][-1]["label"] == "Glace"
+    twin = ask(sight_client, "/collections/cubes.json")
     assert (twin["title"], twin["description"]) == ("Cubes", f"Made cubes{LONG}")
     for query in (
         "SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'cubes.epn_core' AND column_name = 'ice'",
@@ -312,17 +316,17 @@ def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_fo
         sent = urlencode(
             {"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "application/x-votable+xml;serialization=tabledata"}
         )
-        answer = made.ask("GET", f"/tap/sync?{sent}", headers={"accept-language": "fr"}).text
+        answer = sight_client.ask("GET", f"/tap/sync?{sent}", headers={"accept-language": "fr"}).text
         assert "Depth" in answer
         assert "Profondeur" not in answer
 
 
-def test_one_line_says_what_the_table_is(made: Client) -> None:
+def test_one_line_says_what_the_table_is(sight_client: Client) -> None:
     told = "Mars Express / OMEGA, {}, Mars, 0.36\u20135.1 µm, 2004"
     for language, kind in (("en", "spectral cubes, calibrated"), ("fr", "cubes spectraux, étalonné")):
-        (line,) = words(page(made, f"{HERE}?lang={language}").xpath("//details[@class='sentence']/summary"))
+        (line,) = words(page(sight_client, f"{HERE}?lang={language}").xpath("//details[@class='sentence']/summary"))
         assert line == told.format(kind)
-    assert page(made, HERE).xpath("//details[@class='sentence']/p[@data-alike]"), "the rest is after it"
-    plain = page(made, "/collections/plain/main")
+    assert page(sight_client, HERE).xpath("//details[@class='sentence']/p[@data-alike]"), "the rest is after it"
+    plain = page(sight_client, "/collections/plain/main")
     assert not plain.xpath("//details[@class='sentence']"), "nothing is known of it"
     assert plain.xpath("//p[@data-alike]")

@@ -82,7 +82,7 @@ def hostile_rows() -> pa.Table:
     )
 
 
-def decoded(app: Any) -> Any:
+def decode_paths(app: Any) -> Any:
     """Give an application its paths as a server does: without percents."""
 
     async def one(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -107,7 +107,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     ) as site:
         ingest_collection(site, "evil")
         site.refresh_published_state()
-        yield Client(decoded(create_application(site)))
+        yield Client(decode_paths(create_application(site)))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
         )
     with open_tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
-        yield Client(decoded(create_application(site)))
+        yield Client(decode_paths(create_application(site)))
 
 
 def harmless(answer: Answer) -> html.HtmlElement:
@@ -239,46 +239,46 @@ def test_faults_and_errors_quote_what_was_asked_as_text(evil: Client) -> None:
 # --- names -----------------------------------------------------------------------------------------------------
 
 
-def at(name: str, pane: str = "") -> str:
+def build_path(name: str, pane: str = "") -> str:
     return f"/collections/cat/{quote(name)}" + (f"/{pane}" if pane else "")
 
 
 def test_a_table_of_any_name_has_a_page_whose_links_lead_back_to_it(odd: Client) -> None:
-    page = harmless(odd.get(at(ODD)))
+    page = harmless(odd.get(build_path(ODD)))
     form = page.xpath("//form[@data-pane='form']")[0]
     where = urlsplit(form.get("action"))
-    assert where.path == at(ODD), "a name is one part of a path"
+    assert where.path == build_path(ODD), "a name is one part of a path"
     assert not where.query
     for link in page.xpath("//div[@data-pane='take']//a/@href"):
-        assert f"{urlsplit(link).path}/".startswith(at(ODD) + "/"), link
+        assert f"{urlsplit(link).path}/".startswith(build_path(ODD) + "/"), link
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_column_of_any_name_is_searched_sorted_and_chosen(odd: Client, name: str) -> None:
     value = "1" if NAMES.index(name) % 2 else "v1"
     told = json.loads(
-        odd.get(at(ODD, "rows"), **{f'"{name}"' if name in search.PORTAL_PARAMETERS else name: value}).body
+        odd.get(build_path(ODD, "rows"), **{f'"{name}"' if name in search.PORTAL_PARAMETERS else name: value}).body
     )
     assert told["faults"] == []
     assert told["total"] == 10
     listed = search.quote_listed_name(name)
     for state in ({"_sort": listed}, {"_sort": f"-{listed}"}, {"_cols": f"id,{listed}"}):
-        answer = odd.get(at(ODD, "rows"), **state)
+        answer = odd.get(build_path(ODD, "rows"), **state)
         told = json.loads(answer.body)
         assert told["faults"] == [], told["faults"]
         assert told["total"] == 50
-        harmless(odd.get(at(ODD), **state))
-    sorted_ = json.loads(odd.get(at(ODD, "rows"), _sort=f"-{listed}", _cols=f"id,{listed}").body)["rows"]
+        harmless(odd.get(build_path(ODD), **state))
+    sorted_ = json.loads(odd.get(build_path(ODD, "rows"), _sort=f"-{listed}", _cols=f"id,{listed}").body)["rows"]
     assert [row[1] for row in sorted_] == sorted((row[1] for row in sorted_), reverse=True)
-    asked = json.loads(odd.get(at(ODD, "rows"), _cols=f"id,{listed}").body)["adql"]
+    asked = json.loads(odd.get(build_path(ODD, "rows"), _cols=f"id,{listed}").body)["adql"]
     assert odd.get("/tap/sync", LANG="ADQL", QUERY=asked, RESPONSEFORMAT="json").status == 200, asked
     if NAMES.index(name) % 2:
-        assert sum(json.loads(odd.get(at(ODD, "histogram"), _x=name).body)["counts"]) == 50
-    assert len(json.loads(odd.get(at(ODD, "points"), _x=name, _y="id").body)["values"][0]) == 50
-    page = harmless(odd.get(at(ODD), _sort=listed))
+        assert sum(json.loads(odd.get(build_path(ODD, "histogram"), _x=name).body)["counts"]) == 50
+    assert len(json.loads(odd.get(build_path(ODD, "points"), _x=name, _y="id").body)["values"][0]) == 50
+    page = harmless(odd.get(build_path(ODD), _sort=listed))
     following = [link for link in page.xpath("//thead//a/@href") if "_sort=-" in link]
     assert following, "a second click turns the order round"
-    assert json.loads(odd.get(at(ODD, "rows") + following[0]).body)["rows"][0][1:] != []
+    assert json.loads(odd.get(build_path(ODD, "rows") + following[0]).body)["rows"][0][1:] != []
 
 
 # --- addresses that were tampered with ---------------------------------------------------------------------------

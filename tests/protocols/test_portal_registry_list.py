@@ -72,7 +72,7 @@ def lines(site: Site, path: str, wanted: str = "far.epn_core") -> dict[str, dict
 
 
 @pytest.fixture(scope="module")
-def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
+def far_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
     made = table("far")
     with (
         open_tiny_site(tmp_path_factory.mktemp("far"), {"far.epn_core": (made, rows(made, 9))}) as site,
@@ -82,8 +82,13 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[st
 
 
 @pytest.fixture(scope="module")
-def listing(tmp_path_factory: pytest.TempPathFactory, far: tuple[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
-    with open_tiny_site(tmp_path_factory.mktemp("registry"), registry(far[0])) as site, serve_site(site) as found:
+def listing(
+    tmp_path_factory: pytest.TempPathFactory, far_server: tuple[str, list[str]]
+) -> Iterator[tuple[str, list[str]]]:
+    with (
+        open_tiny_site(tmp_path_factory.mktemp("registry"), registry(far_server[0])) as site,
+        serve_site(site) as found,
+    ):
         yield found
 
 
@@ -98,7 +103,7 @@ def asking(folder: Path, said: str, *, tables: Any = None, **more: Any) -> Itera
 
 
 def test_what_a_registry_lists_is_asked_if_it_may_have_it(
-    tmp_path: Path, listing: tuple[str, list[str]], far: tuple[str, list[str]]
+    tmp_path: Path, listing: tuple[str, list[str]], far_server: tuple[str, list[str]]
 ) -> None:
     with asking(tmp_path, listing[0]) as site:
         found = lines(site, "/search/epn?target_name=Mars&time=2004-01&_wait=1")
@@ -107,10 +112,10 @@ def test_what_a_registry_lists_is_asked_if_it_may_have_it(
         }  # fmt: skip
         assert "coverage" in found["later.epn_core"]["message"]
         asked = len(listing[1])
-        far[1].clear()
+        far_server[1].clear()
         lines(site, "/search/epn?target_name=Mars&_wait=1")
         assert len(listing[1]) == asked, "once for all readers"
-        assert any("later.epn_core" in body for body in far[1]), "without a time nothing speaks against it"
+        assert any("later.epn_core" in body for body in far_server[1]), "without a time nothing speaks against it"
         assert set(lines(site, "/search/obscore?target_name=M31&_wait=1", "ivoa.obscore")) >= {"ivoa.obscore"}
     listing[1].clear()
     with asking(tmp_path / "again", listing[0]) as site:
@@ -121,15 +126,15 @@ def test_what_a_registry_lists_is_asked_if_it_may_have_it(
         assert listing[1] == [], "another process, or another start, knows it from the disk"
 
 
-def test_a_collection_here_may_be_the_registry(tmp_path: Path, far: tuple[str, list[str]]) -> None:
-    with asking(tmp_path, "rr", tables=registry(far[0])) as site:
+def test_a_collection_here_may_be_the_registry(tmp_path: Path, far_server: tuple[str, list[str]]) -> None:
+    with asking(tmp_path, "rr", tables=registry(far_server[0])) as site:
         assert lines(site, "/search/epn?target_name=Mars&_wait=1")["far.epn_core"]["rows"] == 6
 
 
 def test_what_hven_toml_names_is_not_asked_twice(
-    tmp_path: Path, listing: tuple[str, list[str]], far: tuple[str, list[str]]
+    tmp_path: Path, listing: tuple[str, list[str]], far_server: tuple[str, list[str]]
 ) -> None:
-    named = RemoteTapService(name="mine", title="Mine", url=far[0], tables=("far.epn_core",), seconds=60.0)
+    named = RemoteTapService(name="mine", title="Mine", url=far_server[0], tables=("far.epn_core",), seconds=60.0)
     with asking(tmp_path, listing[0], remote=(named,)) as site:
         page = json.loads(
             Client(create_application(site)).ask("GET", "/search/epn", headers={"accept": "application/json"}).body
@@ -154,16 +159,20 @@ def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_pa
 
 
 def test_coverage_is_compared_in_the_registry_s_units() -> None:
-    def asked(kind: str, *pairs: tuple[str, str]) -> dict[str, tuple[float, float]]:
+    def find_search_ranges(kind: str, *pairs: tuple[str, str]) -> dict[str, tuple[float, float]]:
         return {
             axis: (low, high)
             for axis, low, high in _extract_search_ranges(parse_search(pairs, load_standard_table(kind)))
         }
 
-    assert asked("epn", ("time", "2004-01-02..2004-01-03"))["times"] == (53006.0, 53008.0)
-    assert asked("epn", ("spectral_range", "1..2 um"))["energies"] == pytest.approx((9.93e-20, 1.986e-19), rel=1e-3)
-    assert asked("obscore", ("em", "1..2 um"))["energies"] == pytest.approx((9.93e-20, 1.986e-19), rel=1e-3)
-    assert asked("obscore", ("t", "..2004-01-02"))["times"][0] == float("-inf")
+    assert find_search_ranges("epn", ("time", "2004-01-02..2004-01-03"))["times"] == (53006.0, 53008.0)
+    assert find_search_ranges("epn", ("spectral_range", "1..2 um"))["energies"] == pytest.approx(
+        (9.93e-20, 1.986e-19), rel=1e-3
+    )
+    assert find_search_ranges("obscore", ("em", "1..2 um"))["energies"] == pytest.approx(
+        (9.93e-20, 1.986e-19), rel=1e-3
+    )
+    assert find_search_ranges("obscore", ("t", "..2004-01-02"))["times"][0] == float("-inf")
     said = {"tables": [{"ivoid": "a", "access_url": "http://x.y/tap", "table_name": "ivoa.obscore", "res_title": "", "standard_id": ""}], "times": [], "energies": [["a", 1e-19, 1.5e-19]], "places": [["a", "6/20000-20010"]]}  # fmt: skip
     (one,) = _parse_registered_tables(said, "obscore")
     lon, lat = _centre(20005)

@@ -117,7 +117,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def fetched(script: bytes, directory: Path, program: str) -> list[list[str]]:
+def run_script(script: bytes, directory: Path, program: str) -> list[list[str]]:
     """Run a script in a real shell with a program of ours in place of wget or curl; gives the words of each call."""
     fake = directory / "bin"
     fake.mkdir()
@@ -146,7 +146,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
     answer = client.get("/collections/cat/granules/script", _as=program)
     assert answer.status == 200
     assert "attachment" in answer.headers["content-disposition"]
-    calls = fetched(answer.body, tmp_path, program)
+    calls = run_script(answer.body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("http")) for call in calls]
     assert asked == [scripts.escape_address(text) for text in HOSTILE] + [
         "https://example.org/dir/plain.fits",
@@ -165,7 +165,7 @@ def test_a_script_fetches_hostile_addresses_and_nothing_else(client: Client, tmp
 
 def test_a_script_is_run_again_without_fetching_twice(client: Client, tmp_path: Path) -> None:
     script = client.get("/collections/cat/granules/script", _as="wget", id="0").body
-    assert len(fetched(script, tmp_path, "wget")) == 1
+    assert len(run_script(script, tmp_path, "wget")) == 1
     (tmp_path / "calls").write_text("")
     subprocess.run(["sh", "script.sh"], cwd=tmp_path, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}, check=True)
     assert (tmp_path / "calls").read_text() == ""
@@ -207,7 +207,7 @@ def test_links_of_a_template_are_in_the_cart(client: Client, tmp_path: Path, pro
     assert [one["name"] for one in told["links"]] == ["id"], (
         "neither what is not an address, nor what a hidden column would show"
     )
-    calls = fetched(client.get("/collections/cat/linked/script", _as=program, _sort="id").body, tmp_path, program)
+    calls = run_script(client.get("/collections/cat/linked/script", _as=program, _sort="id").body, tmp_path, program)
     asked = [next(word for word in call if word.startswith("https:")) for call in calls]
     assert asked == [
         f"https://example.org/{folder}/{number}.fits"

@@ -33,17 +33,17 @@ def test_validity_is_counted_by_rule_and_instrument_over_published_runs(tmp_path
     place.mkdir(parents=True)
     (place / "logs.yaml").write_text(TEXT)
 
-    def written(*heights: int) -> None:
+    def write_rows(*heights: int) -> None:
         (place / "logs.csv").write_text(
             "id,instrument,height\n" + "".join(f"{n},{'AB'[n % 2]},{height}\n" for n, height in enumerate(heights))
         )
 
     with Site(load_settings(tmp_path)) as site:
-        written(1, 2, 3, -4)
+        write_rows(1, 2, 3, -4)
         assert ingest_collection(site, "logs").published
-        written(-1, -2, -3, -4)
+        write_rows(-1, -2, -3, -4)
         ingest_collection(site, "logs", dry_run=True)  # not published: no part of the trend
-        written(1, 2, -3, 95)
+        write_rows(1, 2, -3, 95)
         assert ingest_collection(site, "logs").published
         (table,) = json.loads(Client(create_application(site)).get("/statistics/logs.json").body)["tables"]
         found = table["validity"]

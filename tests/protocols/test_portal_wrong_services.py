@@ -62,7 +62,7 @@ def plain(body: bytes, status: int = 200, **headers: str) -> Said:
     return status, {"Content-Type": "application/x-votable+xml", **headers}, body
 
 
-def only(part: str, body: bytes, status: int = 200) -> object:
+def spoil_queries_with(part: str, body: bytes, status: int = 200) -> object:
     """Be wrong where a query has `part` in it, and right elsewhere."""
     return lambda query: plain(body, status) if part in query else plain(right(query))
 
@@ -88,17 +88,17 @@ WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is tol
     "bytes": (right("TAP_SCHEMA").replace(b"granule_uid", b"gran\xff\xfe\xe9"), "not UTF-8"),
     "encoded": (b'<?xml version="1.0" encoding="klingon"?>' + right("TAP_SCHEMA")[21:], "klingon"),
     "entities": (b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><VOTABLE>&b;</VOTABLE>', "entities"),
-    "uncounted": (only("COUNT", votable("n:c", ("many",))), "a count without a number"),
-    "uncountable": (only("COUNT", votable("n:d", ("+Inf",))), "a count without a number"),
-    "negative": (only("COUNT", votable("n:l", (-1,))), "a count without a number"),
-    "countless": (only("COUNT", votable("n:l")), "a count without a number"),
-    "listed": (only("COUNT", votable("n:a", ("1 2",))), "a count without a number"),
-    "rowless": (only("TOP", votable("granule_uid:c", ("x",))), "lacks the requested columns: target_name"),
-    "mistyped": (only("TOP", right("TOP").replace(b"<TD>1</TD>", b"<TD>one</TD>")), "one"),
+    "uncounted": (spoil_queries_with("COUNT", votable("n:c", ("many",))), "a count without a number"),
+    "uncountable": (spoil_queries_with("COUNT", votable("n:d", ("+Inf",))), "a count without a number"),
+    "negative": (spoil_queries_with("COUNT", votable("n:l", (-1,))), "a count without a number"),
+    "countless": (spoil_queries_with("COUNT", votable("n:l")), "a count without a number"),
+    "listed": (spoil_queries_with("COUNT", votable("n:a", ("1 2",))), "a count without a number"),
+    "rowless": (spoil_queries_with("TOP", votable("granule_uid:c", ("x",))), "lacks the requested columns: target_name"),
+    "mistyped": (spoil_queries_with("TOP", right("TOP").replace(b"<TD>1</TD>", b"<TD>one</TD>")), "one"),
 }  # fmt: skip
 ODD = {  # strange, and yet an answer
-    "typed": only("TOP", votable(" ".join(f"{name.upper()}:{'a' if name.startswith(('c', 't')) else 'c'}" for name in SHOWN), tuple("1 2" for _ in SHOWN))),
-    "many": only("TOP", votable(" ".join(f"{name}:c" for name in SHOWN), *[("<i>x</i>".replace("<", "&lt;"),) * len(SHOWN)] * 500)),
+    "typed": spoil_queries_with("TOP", votable(" ".join(f"{name.upper()}:{'a' if name.startswith(('c', 't')) else 'c'}" for name in SHOWN), tuple("1 2" for _ in SHOWN))),
+    "many": spoil_queries_with("TOP", votable(" ".join(f"{name}:c" for name in SHOWN), *[("<i>x</i>".replace("<", "&lt;"),) * len(SHOWN)] * 500)),
     "shouting": lambda query: plain(right(query).replace(b'name="table_name"', b'name="TABLE_NAME"').replace(b'name="ucd"', b'name="OTHER"')),
 }  # fmt: skip
 
@@ -145,14 +145,16 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def asked(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
+def search_client(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(global_search, "SEARCH_TIMEOUT_SECONDS", 100.0)
     monkeypatch.setattr(global_search, "MAX_RESPONSE_BYTES", 300_000)
     return Client(create_application(wrong_site))
 
 
-def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client) -> None:
-    answer = asked.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*", headers={"accept": "application/json"})
+def test_each_wrong_service_has_its_own_line_and_the_others_answer(search_client: Client) -> None:
+    answer = search_client.ask(
+        "GET", "/search/epn?target_name=Mars&_wait=1&_of=*", headers={"accept": "application/json"}
+    )
     assert answer.status == 200, answer.text[:2000]
     told = json.loads(answer.body)
     lines = {line["key"].partition("/")[0]: line for line in told["lines"]}
@@ -166,13 +168,13 @@ def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client
     seen = [row["from"] for row in told["answer"]["rows"]]
     assert {"good", *ODD, "one.epn_core", "two.epn_core"} == set(seen), "and their rows are shown"
     assert seen.count("many") == global_search.MAX_SHARED_TABLE_ROWS
-    page = asked.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*")
+    page = search_client.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*")
     assert page.status == 200
     assert "<i>x" not in page.text
 
 
 def test_a_fault_that_nobody_thought_of_is_a_line_too(
-    asked: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    search_client: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a service elsewhere, and of a table here."""
     well = global_search._query_tap_service
@@ -189,7 +191,7 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
         return count(self, query, **rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(QueryRunner, "fetch_number", number)
-    answer = asked.ask("GET", "/search/epn?target_name=Moon&_wait=1", headers={"accept": "application/json"})
+    answer = search_client.ask("GET", "/search/epn?target_name=Moon&_wait=1", headers={"accept": "application/json"})
     lines = {line["key"].partition("/")[0]: line for line in json.loads(answer.body)["lines"]}
     for name, kind in (("good", "KeyError"), ("one.epn_core", "ZeroDivisionError")):
         assert lines[name]["status"] == "failed"
@@ -198,7 +200,9 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     assert "good/a.epn_core could not be asked" in caplog.text, "and the log has where it was"
 
 
-def test_a_field_is_completed_from_the_tables_that_answer(asked: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_is_completed_from_the_tables_that_answer(
+    search_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = global_search.facets.count_facet
 
     def facet(search: global_search.TableSearch, *rest: object, **options: object) -> object:
@@ -207,5 +211,7 @@ def test_a_field_is_completed_from_the_tables_that_answer(asked: Client, monkeyp
         return well(search, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(global_search.facets, "count_facet", facet)
-    found = json.loads(asked.ask("GET", "/search/epn/facets?_of=target_name&_like=mars").body)["facets"][0]["choices"]
+    found = json.loads(search_client.ask("GET", "/search/epn/facets?_of=target_name&_like=mars").body)["facets"][0][
+        "choices"
+    ]
     assert found[0] == {"value": "Mars", "label": "Mars", "rows": 20}

@@ -97,7 +97,7 @@ def fetch_body(client: Client, path: str, **params: str) -> bytes:
     return found.body
 
 
-def looked(client: Client) -> dict[str, bytes]:
+def fetch_cube_answers(client: Client) -> dict[str, bytes]:
     """Ask all that reads cubes: spectra, means, slices, cuts."""
     found = {}
     for name, part in (("parts.fits", "SCI"), ("whole.fits", "0"), ("packed.fits", "SCI"), ("maps.nc", "flux")):
@@ -113,7 +113,7 @@ def looked(client: Client) -> dict[str, bytes]:
 def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
     client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
-    before = looked(client)
+    before = fetch_cube_answers(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
         with open_product(site.settings.collections_directory / "cubes" / path) as product:
             arrays, _ = rotations.choose_arrays_to_rotate(product)
@@ -127,7 +127,7 @@ def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
         first = next(one for one in copies if one.with_name("3-0.npy").exists() and one.name == "1-0.npy")
         assert np.load(first).tobytes() == np.ascontiguousarray(np.moveaxis(file[1].data, 0, -1)).tobytes()
         assert first.stat().st_size <= 1.001 * file[1].data.nbytes
-    assert looked(client) == before
+    assert fetch_cube_answers(client) == before
     values = np.load(first, mmap_mode="r+")
     values[4, 5, 7] = 77.0
     values.flush()

@@ -72,7 +72,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def seen(answer) -> np.ndarray:
+def read_grey_pixels(answer) -> np.ndarray:
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
     return np.asarray(Image.open(io.BytesIO(answer.body)).convert("L"), np.float64)
@@ -83,11 +83,11 @@ def ask(client: Client, path: str, query: str = "", **headers: str):
 
 
 def test_a_thumbnail_is_small_and_the_right_way_up(client):
-    picture = seen(ask(client, "data/a.fits", "size=200"))
+    picture = read_grey_pixels(ask(client, "data/a.fits", "size=200"))
     assert picture.shape == (100, 200)
     assert picture[75, 50] == 255  # the first row of FITS is the lowest
     assert picture[25, 50] == picture[75, 150] == 0
-    big = seen(ask(client, "data/a.fits"))
+    big = read_grey_pixels(ask(client, "data/a.fits"))
     assert max(big.shape) == 800
 
 

@@ -41,7 +41,7 @@ def fetch_rows(client: Client, query: str) -> list[list[object]]:
 
 
 @pytest.fixture(scope="module")
-def halved(site: Site) -> Client:
+def odd_rows_client(site: Site) -> Client:
     return Client(create_application(site, policies=build_odd_rows_hidden_policies("number")))
 
 
@@ -71,9 +71,9 @@ def owner(site: Site) -> Client:
         "SELECT MAX(n) AS n FROM (SELECT ROW_NUMBER() OVER (ORDER BY id) AS n FROM stars.main) AS w",
     ],
 )
-def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owner: Client, query: str) -> None:
+def test_counts_are_of_the_rows_one_may_see(client: Client, odd_rows_client: Client, owner: Client, query: str) -> None:
     assert fetch_rows(client, query) == [[2000]]
-    assert fetch_rows(halved, query) == [[1000]]
+    assert fetch_rows(odd_rows_client, query) == [[1000]]
     assert fetch_rows(owner, query) == [[2000]]
 
 
@@ -89,28 +89,28 @@ def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owne
         "SELECT b.number FROM stars.main AS a LEFT JOIN stars.main AS b ON b.number = a.number + 1 WHERE b.number IS NOT NULL",
     ],
 )
-def test_hidden_rows_are_found_by_no_road(halved: Client, client: Client, query: str) -> None:
+def test_hidden_rows_are_found_by_no_road(odd_rows_client: Client, client: Client, query: str) -> None:
     assert fetch_rows(client, query)
-    assert fetch_rows(halved, query) == []
+    assert fetch_rows(odd_rows_client, query) == []
 
 
-def test_extremes_and_groups_are_of_the_rows_one_may_see(halved: Client) -> None:
-    assert fetch_rows(halved, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
+def test_extremes_and_groups_are_of_the_rows_one_may_see(odd_rows_client: Client) -> None:
+    assert fetch_rows(odd_rows_client, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
     assert fetch_rows(
-        halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)"
+        odd_rows_client, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)"
     ) == [[0, 1000]]
 
 
-def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None:
+def test_cones_have_the_rows_one_may_see(client: Client, odd_rows_client: Client) -> None:
     def numbers(asking: Client) -> set[int]:
         text = asking.get("/cone/stars.main", RA=100, DEC=20, SR=40, VERB=1, RESPONSEFORMAT="csv").text
         return {int(line.split(",")[3]) for line in text.splitlines()[1:]}
 
     whole = numbers(client)
-    assert numbers(halved) == {number for number in whole if number % 2 == 0} < whole
+    assert numbers(odd_rows_client) == {number for number in whole if number % 2 == 0} < whole
 
 
-def shown(client: Client, path: str) -> set[str]:
+def list_shown_numbers(client: Client, path: str) -> set[str]:
     """The numbers of rows that a page shows."""
     text = client.get(path).text
     return {number.replace(",", "") for number in re.findall(r"([0-9,]+)(?:</b> rows|</td><td class=\"n wide)", text)}
@@ -119,10 +119,10 @@ def shown(client: Client, path: str) -> set[str]:
 def test_pages_count_the_rows_that_their_reader_may_see(counting: tuple[Client, Client, Client]) -> None:
     everybody, half, owner = counting
     for path in ("/", "/collections/stars"):
-        assert shown(everybody, path) == {"2000"}
-        assert shown(half, path) == {"1000"}
-        assert shown(owner, path) == {"2000"}
-        assert shown(half, path) == {"1000"}, "what another reader saw was remembered"
+        assert list_shown_numbers(everybody, path) == {"2000"}
+        assert list_shown_numbers(half, path) == {"1000"}
+        assert list_shown_numbers(owner, path) == {"2000"}
+        assert list_shown_numbers(half, path) == {"1000"}, "what another reader saw was remembered"
 
 
 def test_a_page_of_one_reader_is_not_anothers(counting: tuple[Client, Client, Client]) -> None:
@@ -156,10 +156,10 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
         )
 
 
-def test_one_readers_tag_is_not_anothers(client: Client, halved: Client) -> None:
+def test_one_readers_tag_is_not_anothers(client: Client, odd_rows_client: Client) -> None:
     query = b"LANG=ADQL&QUERY=SELECT+COUNT(*)+AS+n+FROM+stars.main"
     whole = client.ask("GET", "/tap/sync", query).headers
-    half = halved.ask("GET", "/tap/sync", query, headers={"if-none-match": whole["etag"]})
+    half = odd_rows_client.ask("GET", "/tap/sync", query, headers={"if-none-match": whole["etag"]})
     assert half.status == 200
     assert half.headers["cache-control"].startswith("private")
     assert whole["cache-control"].startswith("public")
@@ -182,12 +182,12 @@ def test_a_private_table_is_not_in_tap_schema_but_for_its_owner(client: Client, 
 
 
 def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
-    def told(name: str) -> str:
+    def fetch_error(name: str) -> str:
         return client.get("/tap/sync", LANG="ADQL", QUERY=f"SELECT * FROM {name}").text.replace(name, "NAME")
 
     for name in ("secret.main", "secret.mian", "secre.main", "secret.x", "secret"):
-        assert "no table 'NAME'" in told(name)
-        assert "secret" not in told(name).lower()
+        assert "no table 'NAME'" in fetch_error(name)
+        assert "secret" not in fetch_error(name).lower()
 
 
 def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 from asgi_client import Client
 from lxml import etree
 from star_tables import COLUMNS, build_rows
-from test_async import made
+from test_async import create_job
 from test_privacy import (  # noqa: F401  (the same tests, over the sites of this module)
     fetch_rows,
-    halved,
+    list_shown_numbers,
+    odd_rows_client,
     owner,
-    shown,
     test_a_private_table_is_named_nowhere,
     test_a_private_table_is_not_in_tap_schema_but_for_its_owner,
     test_cones_have_the_rows_one_may_see,
@@ -97,21 +97,21 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def test_a_job_sees_the_rows_that_its_owner_may(site: Site, halved: Client) -> None:  # noqa: F811  (the fixture)
+def test_a_job_sees_the_rows_that_its_owner_may(site: Site, odd_rows_client: Client) -> None:  # noqa: F811  (the fixture)
     for query, found in (
         ("SELECT COUNT(*) AS n FROM stars.main", "1000"),
         ("SELECT COUNT(*) AS n FROM stars.main WHERE number = 7", "0"),
     ):
-        path = made(halved, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
+        path = create_job(odd_rows_client, QUERY=query, RESPONSEFORMAT="csv", PHASE="RUN")
         run_next_job(site, policies=build_odd_rows_hidden_policies("number"))
-        assert halved.get(f"{path}/results/result").text.split() == ["n", found]
-    path = made(halved, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
+        assert odd_rows_client.get(f"{path}/results/result").text.split() == ["n", found]
+    path = create_job(odd_rows_client, QUERY="SELECT COUNT(*) AS n FROM secret.main", RESPONSEFORMAT="csv", PHASE="RUN")
     run_next_job(site, policies=build_odd_rows_hidden_policies("number"))
-    assert halved.get(f"{path}/phase").text == "ERROR"
-    assert "no table 'secret.main'" in halved.get(f"{path}/error").text
+    assert odd_rows_client.get(f"{path}/phase").text == "ERROR"
+    assert "no table 'secret.main'" in odd_rows_client.get(f"{path}/error").text
 
 
-def test_a_join_with_an_upload_meets_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+def test_a_join_with_an_upload_meets_no_hidden_row(client: Client, odd_rows_client: Client) -> None:  # noqa: F811  (the fixture)
     text = "SELECT u.k, s.number FROM TAP_UPLOAD.mine AS u LEFT JOIN stars.main AS s ON s.id = u.k ORDER BY u.k"
     files = {"mine": b"k\ns6\ns7\ns8\n"}
     assert json.loads(send(client, text, files, RESPONSEFORMAT="json").body)["data"] == [
@@ -119,45 +119,49 @@ def test_a_join_with_an_upload_meets_no_hidden_row(client: Client, halved: Clien
         ["s7", 7],
         ["s8", 8],
     ]
-    assert json.loads(send(halved, text, files, RESPONSEFORMAT="json").body)["data"] == [
+    assert json.loads(send(odd_rows_client, text, files, RESPONSEFORMAT="json").body)["data"] == [
         ["s6", 6],
         ["s7", None],
         ["s8", 8],
     ]
 
 
-def test_functions_that_are_computed_here_meet_no_hidden_row(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+def test_functions_that_are_computed_here_meet_no_hidden_row(client: Client, odd_rows_client: Client) -> None:  # noqa: F811  (the fixture)
     """The detour is given the rows that one may see, and no condition looks at others."""
     for text in (
         "SELECT number FROM stars.main WHERE IVO_HASHLIST_HAS(id, 's7') = 1 AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
         "SELECT number FROM stars.main WHERE id = 's7' AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
     ):
         assert fetch_rows(client, text) == [[7]]
-        assert fetch_rows(halved, text) == []
+        assert fetch_rows(odd_rows_client, text) == []
     # CAST fails for every row: who sees some of them learns of an error for those alone, and not of which value
     text = "SELECT COUNT(*) AS n FROM stars.main WHERE number > {} AND CAST(id AS INTEGER) > 0"
-    assert fetch_rows(halved, text.format(1998)) == [[0]]
-    failed = halved.get("/tap/sync", LANG="ADQL", QUERY=text.format(1996))
+    assert fetch_rows(odd_rows_client, text.format(1998)) == [[0]]
+    failed = odd_rows_client.get("/tap/sync", LANG="ADQL", QUERY=text.format(1996))
     assert failed.status == 400
     assert "s199" not in failed.text
 
 
-def test_estimates_are_not_told_to_those_from_whom_rows_are_hidden(client: Client, halved: Client) -> None:  # noqa: F811  (the fixture)
+def test_estimates_are_not_told_to_those_from_whom_rows_are_hidden(client: Client, odd_rows_client: Client) -> None:  # noqa: F811  (the fixture)
     given = {"LANG": "ADQL", "QUERY": "SELECT id FROM stars.main WHERE number < 500", "EXPLAIN": "true"}
     assert "PostgreSQL expects about" in client.get("/tap/sync", **given).text
-    assert "estimate" not in halved.get("/tap/sync", **given).text
+    assert "estimate" not in odd_rows_client.get("/tap/sync", **given).text
 
 
-def test_what_is_said_of_tables_tells_nothing_of_hidden_rows(client: Client, halved: Client, owner: Client) -> None:  # noqa: F811
+def test_what_is_said_of_tables_tells_nothing_of_hidden_rows(
+    client: Client,
+    odd_rows_client: Client,  # noqa: F811
+    owner: Client,  # noqa: F811
+) -> None:
     """VOSI tables have the columns for all, and numbers of rows for who sees all of them, if for anybody."""
     for path in ("/tap/tables", "/tap/tables/stars.main"):
-        for reader in (client, halved, owner):
+        for reader in (client, odd_rows_client, owner):
             found = etree.fromstring(reader.get(path).body)
             names = {column.findtext("name") for column in found.iter("{*}column")}
             assert {column.name for column in COLUMNS} <= names
-        assert "2000" not in halved.get(path).text
-    for reader in (client, halved):
+        assert "2000" not in odd_rows_client.get(path).text
+    for reader in (client, odd_rows_client):
         assert reader.get("/tap/tables/secret.main").status == 404
     for path in ("/", "/collections/stars"):
-        assert "2000" not in shown(halved, path)
-        assert shown(halved, path) <= {"1000"}
+        assert "2000" not in list_shown_numbers(odd_rows_client, path)
+        assert list_shown_numbers(odd_rows_client, path) <= {"1000"}

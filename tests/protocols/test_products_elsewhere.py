@@ -63,7 +63,7 @@ def image() -> bytes:
     return body.getvalue()
 
 
-def packed() -> bytes:
+def build_compressed_fits() -> bytes:
     body = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(IMAGE[:500, :500].astype("i4"), tile_shape=(50, 50))]).writeto(
         body
@@ -79,7 +79,7 @@ def cube() -> bytes:
 
 FILES = {
     "image.fits": image(),
-    "packed.fits": packed(),
+    "packed.fits": build_compressed_fits(),
     "cube.fits": cube(),
     "label.lbl": LABEL,
     "beside.dat": np.arange(12, dtype="<i2").tobytes(),
@@ -89,7 +89,7 @@ FILES = {
 
 
 @pytest.fixture
-def opened(tmp_path):
+def open_far_client(tmp_path):
     """Open a site whose files are those below an address."""
     with ExitStack() as stack:
 
@@ -113,7 +113,7 @@ def opened(tmp_path):
 
 
 @pytest.fixture(params=["disk", "http", "ftp", "memory", "s3"])
-def kept(request, tmp_path):
+def stored_root(request, tmp_path):
     """Keep the files on a server, or on the disk; gives the root's address and what is said with it, and the server."""
     if request.param == "disk":
         (tmp_path / "archive").mkdir()
@@ -145,10 +145,10 @@ def cut(client: Client, ident: str = "image", **more: str):
     return client.get("/soda/sync", TABLE="far.main", ID=ident, **more)
 
 
-def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
+def test_they_are_looked_into_as_if_they_lay_here(open_far_client, stored_root):
     """Wherever they lie, and where readers are led to the server as well."""
-    said, there = kept
-    client = opened(**said)
+    said, there = stored_root
+    client = open_far_client(**said)
     found = cut(client, PIXELS_1="1001 1010", PIXELS_2="1501 1503")
     assert found.status == 200, found.text
     assert np.array_equal(fits.open(io.BytesIO(found.body))[0].data, IMAGE[1500:1503, 1000:1010])
@@ -178,11 +178,11 @@ def test_they_are_looked_into_as_if_they_lay_here(opened, kept):
         assert (bad.status, words in bad.text) == (400, True), bad.text
 
 
-@pytest.mark.parametrize("kept", ["http", "s3"], indirect=True)
-def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
+@pytest.mark.parametrize("stored_root", ["http", "s3"], indirect=True)
+def test_surveys_and_cuts_of_sia_are_made_of_them(open_far_client, stored_root, monkeypatch):
     """A HiPS of images elsewhere has the values of the image; SIA 1.0 lists their cuts; what is no image is left out, a server that is away ends it."""
-    said, there = kept
-    client = opened(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
+    said, there = stored_root
+    client = open_far_client(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
     around = ServiceContext.create_for_principal(client.site, OWNER_PRINCIPAL)
     spectrum = client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body
     assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "far", "cube.fits").bytes == CUBE.nbytes
@@ -225,10 +225,10 @@ def members(client: Client, **more: str) -> tuple[dict[str, bytes], dict[str, di
     return found, {line["address"].rpartition("/")[2]: line for line in lines}
 
 
-def test_archives_have_them(opened, kept):
-    said, there = kept
+def test_archives_have_them(open_far_client, stored_root):
+    said, there = stored_root
     gone = () if said["root"].startswith("/") else ("never.fits",)  # on the disk it is not listed
-    client = opened(
+    client = open_far_client(
         **({"options": ", proxied: true"} if said["root"].startswith("http") else {}) | said, names=(*FILES, *gone)
     )
     found, told = members(client)
@@ -251,11 +251,11 @@ def test_archives_have_them(opened, kept):
 
 
 @pytest.mark.parametrize("form", ["zip", "tar"])
-def test_small_files_come_several_at_once_into_an_archive(opened, form):
+def test_small_files_come_several_at_once_into_an_archive(open_far_client, form):
     """A server far away takes its time for each answer: an archive that asked one after the other took that time twenty times."""
     files = {f"{number:02}.dat": bytes([number]) * 1000 for number in range(20)}
     with serve_http(ServedFiles({f"/{name}": body for name, body in files.items()})) as there:
-        client = opened(there.address, names=tuple(files), options=", proxied: true")
+        client = open_far_client(there.address, names=tuple(files), options=", proxied: true")
         waiting = most = 0
         lock = threading.Lock()
 
@@ -280,10 +280,10 @@ def test_small_files_come_several_at_once_into_an_archive(opened, form):
     assert most >= 4
 
 
-def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
+def test_what_breaks_off_in_an_archive_is_told_by_the_next(open_far_client):
     """Sizes are said beforehand: the connection is cut, and who asks again gets the others, with the reason."""
     with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
-        client = opened(
+        client = open_far_client(
             there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
         )
         there.cut = 100_000
@@ -297,12 +297,12 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
 
 
 @pytest.mark.parametrize("fault", ["gone", "changed", "cut", "slow", "refused"])
-def test_a_server_that_fails_is_told_as_one(opened, fault):
+def test_a_server_that_fails_is_told_as_one(open_far_client, fault):
     """While a file is looked into: 502, 503, 504; never as a damaged file, nor by the server's name; and what comes after is served."""
     with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         seconds = 0.4 if fault == "slow" else 60  # others must not be slow by chance, on a machine that is busy
         more = f"[files]\nseconds = {seconds}\nfresh = 60\n"
-        client = opened(there.address, names=("image.fits",), options=", proxied: true", more=more)
+        client = open_far_client(there.address, names=("image.fits",), options=", proxied: true", more=more)
         assert client.ask("HEAD", "/collections/far/files/image.fits").status == 200  # what it is is known now
         if fault == "gone":
             del there.files["/image.fits"]
@@ -329,7 +329,7 @@ def test_a_server_that_fails_is_told_as_one(opened, fault):
             assert not re.search(r"127\.0|169\.254|damaged", bad.text), bad.text
 
 
-def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeypatch, caplog):
+def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client, monkeypatch, caplog):
     """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
     monkeypatch.setattr(s3_store, "FILES_PER_LIST_PAGE", 7)
     with serve_s3(
@@ -365,7 +365,7 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeyp
         with pytest.raises(UserError, match="no option 'acl' of S3"):
             asked(acl="x")
         options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
-        client = opened("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")
+        client = open_far_client("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")
         for path in ("files", "preview", "headers"):
             bad = client.get(f"/collections/far/{path}/image+ü.fits")
             assert (bad.status, "does not give it" in bad.text) == (502, True)

@@ -462,7 +462,7 @@ def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
+def build_zip(members: dict[str, bytes]) -> bytes:
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, one in members.items():
@@ -479,7 +479,7 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
         there = site.settings.collections_directory / "oidb" / "data"
         good = {"2026/b.fits": second.read_bytes(), "a.fits": first.read_bytes(), "__MACOSX/x": b"x", ".DS_Store": b"x"}
         name = "/push/oidb.files?filename=night.zip"
-        made = anna("POST", name, zipped(good), content_type="application/zip", accept="application/xml")
+        made = anna("POST", name, build_zip(good), content_type="application/zip", accept="application/xml")
         assert made.status == 201, made.text
         assert "<id>data/2026/b.fits</id><id>data/a.fits</id>" in made.text
         text = anna.client.get("/tap/sync", LANG="ADQL", QUERY="SELECT path, n FROM oidb.counts ORDER BY path", RESPONSEFORMAT="csv").text  # fmt: skip
@@ -487,7 +487,7 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
             f"{path},{oi_target(file)}"
             for path, file in (("data/2026/b.fits", second), ("data/a.fits", first), ("data/first.fits", first))
         ]
-        assert anna("POST", name, zipped(good), content_type="application/zip").status == 201, "the same again"
+        assert anna("POST", name, build_zip(good), content_type="application/zip").status == 201, "the same again"
         before = sorted(str(path) for path in there.rglob("*"))
         for members, status, words in (
             ({"c.fits": second.read_bytes(), "a.fits": second.read_bytes()}, 409, "there is a file"),
@@ -497,14 +497,14 @@ def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
             ({"sub/": b""}, 400, "has no file"),
             ({f"{n}.fits": b"" for n in range(1001)}, 413, "1,000 files"),
         ):
-            bad = anna("POST", name, zipped(members), content_type="application/zip")
+            bad = anna("POST", name, build_zip(members), content_type="application/zip")
             assert (bad.status, words in bad.text) == (status, True), bad.text
             assert sorted(str(path) for path in there.rglob("*")) == before
-        torn = bytearray(zipped({"c.fits": second.read_bytes()}))
+        torn = bytearray(build_zip({"c.fits": second.read_bytes()}))
         torn[5000] ^= 255
         assert "cannot be unpacked" in anna("POST", name, bytes(torn), content_type="application/zip").text
         site.settings = replace(site.settings, limits=replace(site.settings.limits, upload=100_000))
-        bomb = zipped({"c.fits": bytes(50_000_000)})
+        bomb = build_zip({"c.fits": bytes(50_000_000)})
         assert len(bomb) < 100_000
         assert anna("POST", name, bomb, content_type="application/zip").status == 413
         assert sorted(str(path) for path in there.rglob("*")) == before

@@ -64,18 +64,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(place: Path) -> Iterator[Site]:
+def referee_site(place: Path) -> Iterator[Site]:
     with Site(settings.load_settings(place)) as made:
         yield made
 
 
 @pytest.fixture
-def client(here: Site) -> Client:
-    return Client(create_application(here))
+def client(referee_site: Site) -> Client:
+    return Client(create_application(referee_site))
 
 
-def come(client: Client, here: Site, name: str, **more: object) -> dict[str, str]:
-    _, secret = here.store.grants.add_grant("referee", object=name, actor="owner", with_secret=True, **more)  # type: ignore[arg-type]
+def come(client: Client, referee_site: Site, name: str, **more: object) -> dict[str, str]:
+    _, secret = referee_site.store.grants.add_grant("referee", object=name, actor="owner", with_secret=True, **more)  # type: ignore[arg-type]
     answer = client.ask("GET", f"/referee/{secret}")
     assert answer.status == 303
     assert answer.headers["location"] == f"http://vo.example/collections/{name}"
@@ -91,9 +91,9 @@ def rows(client: Client, table: str, headers: dict[str, str] | None = None, form
 
 
 @pytest.mark.parametrize("name", ["night", "guarded"])
-def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> None:
+def test_one_collection_and_no_other(referee_site: Site, client: Client, name: str) -> None:
     before = [client.ask("GET", path).text for path in ("/", "/tap/tables", f"/collections/{name}/files/a.txt")]
-    headers = come(client, here, name)
+    headers = come(client, referee_site, name)
     assert rows(client, f"{name}.main", headers).split() == ["id", "1", "2"]
     for path in (f"/collections/{name}", f"/collections/{name}/main", f"/collections/{name}/files"):
         answer = client.ask("GET", path, headers=headers)
@@ -112,16 +112,18 @@ def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> N
     assert client.ask("GET", f"/collections/{name}/files/a.txt").status in {401, 404}
 
 
-def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client, clock: MovableClock) -> None:
-    headers = come(client, here, "night", expiry_time=clock.stop_time() + 1.5)
+def test_it_ends_at_its_second_and_when_it_is_taken_back(
+    referee_site: Site, client: Client, clock: MovableClock
+) -> None:
+    headers = come(client, referee_site, "night", expiry_time=clock.stop_time() + 1.5)
     clock.move(1.499)
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
     clock.move(0.001)
     assert "night" in rows(client, "night.main", headers)
     assert "1" not in rows(client, "night.main", headers).split()
-    headers = come(client, here, "night")
+    headers = come(client, referee_site, "night")
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
-    here.store.grants.revoke_grant(headers["cookie"].partition("=")[2].partition(".")[0], actor="owner")
+    referee_site.store.grants.revoke_grant(headers["cookie"].partition("=")[2].partition(".")[0], actor="owner")
     assert "1" not in rows(client, "night.main", headers).split()
     for secret in ("x", "abc.def", headers["cookie"].partition("=")[2]):
         answer = client.ask("GET", f"/referee/{secret}")
@@ -130,13 +132,13 @@ def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Cli
 
 
 def test_anonymised(
-    here: Site, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    referee_site: Site, client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("hven.access"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("hven"), "propagate", True)
     caplog.set_level(logging.INFO, "hven.access")
-    seen = come(client, here, "night")
-    headers = come(client, here, "night", facts={"anonymous": True})
+    seen = come(client, referee_site, "night")
+    headers = come(client, referee_site, "night", facts={"anonymous": True})
     secret = headers["cookie"].partition("=")[2]
     for path in (
         "/collections/night",
@@ -163,10 +165,10 @@ def test_anonymised(
     assert lines[2]["client"] == "127.0.0.1"
 
 
-def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableClock) -> None:
+def test_from_the_shell(place: Path, referee_site: Site, client: Client, clock: MovableClock) -> None:
     soon = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%d")
     address = run_hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
-    path = address.removeprefix(here.settings.site_url)
+    path = address.removeprefix(referee_site.settings.site_url)
     assert path.startswith("/referee/")
     assert client.ask("GET", path).status == 303
     (listed,) = [

@@ -87,7 +87,7 @@ def test_other_faces_have_them_too(client: Client, world: HapiServer) -> None:
     assert len(found.splitlines()) == 2
 
 
-def turned(answer: HapiAnswer) -> None:
+def swap_halves(answer: HapiAnswer) -> None:
     answer.body = b"".join(reversed([answer.body[at : at + len(answer.body) // 2] for at in (0, len(answer.body) // 2)]))  # fmt: skip
 
 
@@ -95,11 +95,11 @@ def broken(answer: HapiAnswer) -> None:
     answer.body = answer.body[:-3]
 
 
-def away(answer: HapiAnswer) -> None:
+def answer_unavailable(answer: HapiAnswer) -> None:
     answer.status, answer.body = 503, b"{}"
 
 
-@pytest.mark.parametrize(("spoil", "words"), [(turned, "not in the order of time"), (broken, "not a whole number"), (away, "answers 503")])  # fmt: skip
+@pytest.mark.parametrize(("spoil", "words"), [(swap_halves, "not in the order of time"), (broken, "not a whole number"), (answer_unavailable, "answers 503")])  # fmt: skip
 def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiServer, spoil: Any, words: str) -> None:
     world.alter_answer = lambda endpoint, _given, answer: spoil(answer) if endpoint == "data" else None
     answer = client.get("/hapi/data", **DATA)
@@ -110,7 +110,7 @@ def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiServer
 
 
 def test_a_server_that_is_away_has_no_data_set_until_it_is_back(client: Client, world: HapiServer, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    world.alter_answer = lambda _endpoint, _given, answer: away(answer)
+    world.alter_answer = lambda _endpoint, _given, answer: answer_unavailable(answer)
     answer = client.get("/hapi/info", dataset="rays")
     assert (answer.status, json.loads(answer.body)["status"]["code"]) == (500, 1501)
     assert json.loads(client.get("/hapi/catalog").body)["catalog"] == []

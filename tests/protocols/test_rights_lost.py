@@ -289,7 +289,7 @@ KEPT = {
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site of which each test has a copy."""
     directory = tmp_path_factory.mktemp("lost") / "site"
     directory.mkdir()
@@ -317,8 +317,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(filled: Path, tmp_path: Path, clock: MovableClock) -> Iterator[World]:
-    shutil.copytree(filled, tmp_path / "site", symlinks=True)
+def world(template_site: Path, tmp_path: Path, clock: MovableClock) -> Iterator[World]:
+    shutil.copytree(template_site, tmp_path / "site", symlinks=True)
     with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=True) as site:
         tokens = {name: site.store.users.add_account(name) for name in ("karl", "hana", "mia", "gerd", "sven", "olga")}
         made = World(site, Client(create_application(site)), clock, tokens)
@@ -330,13 +330,13 @@ def world(filled: Path, tmp_path: Path, clock: MovableClock) -> Iterator[World]:
         yield made
 
 
-def shown(answer: Answer, word: str) -> str:
+def find_shown_words(answer: Answer, word: str) -> str:
     """Return what an answer shows of a collection, in its body or its head."""
     text = answer.body.decode("utf-8", "replace") + json.dumps(answer.headers)
     return ", ".join(sorted(set(re.findall(rf"sesame {word}[ \w]*", text))))
 
 
-def of_job(world: World, line: Line, ident: str) -> list[str]:
+def list_job_addresses(world: World, line: Line, ident: str) -> list[str]:
     """List all addresses of a job: the routes of the application, filled with all that it has."""
     job = world.site.store.jobs.get_job(ident)
     holes = {"parameters": [name for name, _ in job.parameters] or ["QUERY"], "results": [one["id"] for one in job.results] or ["result"]}  # fmt: skip
@@ -357,7 +357,7 @@ def test_every_kind_has_a_line(world: World) -> None:
 
 
 @dataclass
-class Made:
+class RecordedJob:
     """A job, and what its addresses answered as long as its maker had the right."""
 
     kind: str
@@ -383,7 +383,7 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
     headers = loser.begin(world)
     idents = list(make_jobs(world, loser, headers))
     world.run_jobs()
-    jobs = [Made(kind, ident, of_job(world, JOBS[kind], ident)) for kind, ident in idents]
+    jobs = [RecordedJob(kind, ident, list_job_addresses(world, JOBS[kind], ident)) for kind, ident in idents]
     for one in jobs:
         line, job = JOBS[one.kind], world.site.store.jobs.get_job(one.ident)
         assert job.owner == (loser.account or f"invitation:{ending(headers)}")
@@ -391,12 +391,12 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
         assert one.ident in world.ask(line.path, headers).text
         if line.shows:
             assert job.phase == "COMPLETED", job.error
-            assert shown(world.ask(f"{line.path}/{one.ident}/results/result", headers), loser.collection)
+            assert find_shown_words(world.ask(f"{line.path}/{one.ident}/results/result", headers), loser.collection)
         for who, others in world.strangers.items():
             for address in one.addresses[::3]:
                 answer = world.ask(address, others)
                 assert answer.status in {403, 404, *line.closed}, (who, address, answer.status)
-                assert not shown(answer, loser.collection)
+                assert not find_shown_words(answer, loser.collection)
             assert one.ident not in world.ask(line.path, others).text, who
 
     world.lose(loser, headers)
@@ -413,7 +413,7 @@ def test_a_job_ends_with_the_right_by_which_it_was_made(world: World, loser: Los
                 answer = world.ask(address, these)
                 wanted = {401, 403, 404} if loser.account else {404, *JOBS[one.kind].closed}
                 assert answer.status in wanted, (who, address, answer.status)
-                assert not shown(answer, loser.collection), (who, address)
+                assert not find_shown_words(answer, loser.collection), (who, address)
                 assert own or loser.collection not in answer.text, (who, address)
             listed = world.ask(JOBS[one.kind].path, these)
             assert one.ident not in listed.text or own, who
@@ -452,7 +452,7 @@ def test_what_the_owner_needs_no_right_for_stays_theirs(world: World) -> None:
         _take("member", "hana")(world, headers)
         answer = world.ask(f"{line.path}/{made.headers['location'].rpartition('/')[2]}/results/result", headers)
         assert answer.status == 200
-        assert shown(answer, "free")
+        assert find_shown_words(answer, "free")
 
 
 @pytest.mark.parametrize("kind", [name for name, line in JOBS.items() if line.shows])
@@ -463,7 +463,7 @@ def test_a_job_of_nobody_closes_with_its_table(world: World, kind: str, access: 
     ident = made.headers["location"].rpartition("/")[2]
     world.run_jobs()
     there = f"{line.path}/{ident}/results/result"
-    assert shown(world.ask(there, {}), "free")
+    assert find_shown_words(world.ask(there, {}), "free")
     place = world.site.settings.directory / "collections" / "free" / "free.yaml"
     before = place.read_text()
     place.write_text(DESCRIPTOR.format(name="free", access=access, level=""))
@@ -471,10 +471,10 @@ def test_a_job_of_nobody_closes_with_its_table(world: World, kind: str, access: 
     for address in (there, f"{line.path}/{ident}", f"/jobs/shown/download?job={ident}"):
         answer = world.ask(address, {})
         assert answer.status == 403, address
-        assert not shown(answer, "free")
+        assert not find_shown_words(answer, "free")
     place.write_text(before)
     world.site.refresh_published_state()
-    assert shown(world.ask(there, {}), "free"), "it is open again"
+    assert find_shown_words(world.ask(there, {}), "free"), "it is open again"
 
 
 def test_a_persistent_address_closes_with_its_table(world: World) -> None:
@@ -491,7 +491,7 @@ def test_a_persistent_address_closes_with_its_table(world: World) -> None:
         for rest in ("", ".json", "/rows"):
             answer = world.ask(f"{address}{rest}", {})
             if (rest, access) == ("/rows", "access: \"'spica' in groups\""):
-                assert not shown(answer, "free")  # the rows that everybody sees now: none
+                assert not find_shown_words(answer, "free")  # the rows that everybody sees now: none
             else:
                 assert answer.status in {400, 404}, (access, rest, answer.text)
 
@@ -506,9 +506,9 @@ def test_a_signed_address_shows_what_its_reader_may_see_now(world: World, loser:
         return
     address = json.loads(signed.body)["url"].partition("vo.example")[2]
     if "referee" not in loser.name:  # what the account sees, and not what the invitation does
-        assert shown(world.ask(address, {}), loser.collection)
+        assert find_shown_words(world.ask(address, {}), loser.collection)
     world.lose(loser, headers)
-    assert not shown(world.ask(address, {}), loser.collection), loser.name
+    assert not find_shown_words(world.ask(address, {}), loser.collection), loser.name
 
 
 def test_own_tables_are_their_owners(world: World) -> None:
@@ -544,7 +544,7 @@ def test_a_basket_shows_what_its_reader_may_see(world: World, loser: Loser) -> N
         )
     )
     addresses = [f"/basket/{basket.to_inline_token()}", *(f"/basket/{basket.to_inline_token()}/{rest}" for rest in ("files?_as=links", f"table?_of={quote(loser.collection)}/main&_as=csv"))]  # fmt: skip
-    assert shown(world.ask(addresses[-1], headers), loser.collection)
+    assert find_shown_words(world.ask(addresses[-1], headers), loser.collection)
     world.lose(loser, headers)
     for who, these in {"themself": headers, **world.strangers}.items():
         for address in addresses:
@@ -575,7 +575,7 @@ def test_states_and_files_are_asked_anew(world: World, loser: Loser) -> None:
             for more in ({}, tag):
                 answer = world.ask(address, {**these, **more})
                 assert answer.status != 304, (who, address)
-                assert not shown(answer, name), (who, address)
+                assert not find_shown_words(answer, name), (who, address)
                 if "/hats/" in address or name != "zqnight":
                     assert answer.status in {400, 401, 403, 404, 410} or b"sesame" not in answer.body, (who, address)
                 assert answer.body != before[address].body or answer.status >= 400, (who, address)

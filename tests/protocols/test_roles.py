@@ -27,7 +27,7 @@ Served = tuple[Site, Client, dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def roles_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("roles") / "site"
     shutil.copytree(prepare_example("17-roles"), place)
     with Site(settings.load_settings(place)) as made:
@@ -40,25 +40,27 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         )
 
 
-def seen(here: Served, name: str, text: str = "SELECT name FROM spica.targets ORDER BY name") -> list[str]:
-    _, client, tokens = here
+def query_visible_rows(
+    roles_site: Served, name: str, text: str = "SELECT name FROM spica.targets ORDER BY name"
+) -> list[str]:
+    _, client, tokens = roles_site
     asked = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": text})
     headers = {"authorization": f"Bearer {tokens[name]}"} if name else {}
     return client.ask("GET", f"/tap/sync?{asked}", headers=headers).text.splitlines()[1:]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_who_sees_what(here: Served, name: str) -> None:
-    assert seen(here, name) == [f"HD {number}" for number in TARGETS[name].split()]
-    assert len(seen(here, name, "SELECT night FROM spica.nights")) == NIGHTS[name]
-    assert "people.members" not in seen(here, name, "SELECT table_name FROM TAP_SCHEMA.tables")
+def test_who_sees_what(roles_site: Served, name: str) -> None:
+    assert query_visible_rows(roles_site, name) == [f"HD {number}" for number in TARGETS[name].split()]
+    assert len(query_visible_rows(roles_site, name, "SELECT night FROM spica.nights")) == NIGHTS[name]
+    assert "people.members" not in query_visible_rows(roles_site, name, "SELECT table_name FROM TAP_SCHEMA.tables")
 
 
-def test_a_role_that_is_taken_away_is_gone_with_the_sync(here: Served) -> None:
-    site = here[0]
+def test_a_role_that_is_taken_away_is_gone_with_the_sync(roles_site: Served) -> None:
+    site = roles_site[0]
     file = site.settings.collections_directory / "people" / "members.csv"
     file.write_text(file.read_text().replace("bob,,p1.wp2\n", "eve,,p1.wp2\n"))
     with Site(site.settings) as other:  # as another process
         ingest_collection(other, "people")
-    wait_until(lambda: seen(here, "bob") == ["HD 3", "HD 5"])
-    wait_until(lambda: seen(here, "eve") == ["HD 2", "HD 3", "HD 5"])
+    wait_until(lambda: query_visible_rows(roles_site, "bob") == ["HD 3", "HD 5"])
+    wait_until(lambda: query_visible_rows(roles_site, "eve") == ["HD 2", "HD 3", "HD 5"])

@@ -80,7 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(place: Path) -> Iterator[Site]:
+def roles_site(place: Path) -> Iterator[Site]:
     with Site(settings.load_settings(place), watch_for_changes=False) as made:
         for name in NAMES:
             made.store.users.add_account(name)
@@ -92,19 +92,19 @@ def here(place: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def client(here: Site) -> Client:
-    return Client(create_application(here))
+def client(roles_site: Site) -> Client:
+    return Client(create_application(roles_site))
 
 
-def session(here: Site, name: str, seconds: float = 60) -> dict[str, str]:
-    return {"cookie": f"hven_session={here.store.sessions.begin_session(name, seconds)}"}
+def session(roles_site: Site, name: str, seconds: float = 60) -> dict[str, str]:
+    return {"cookie": f"hven_session={roles_site.store.sessions.begin_session(name, seconds)}"}
 
 
 def look(client: Client, who: dict[str, str], whom: str, **more: str) -> Answer:
     return client.ask("POST", "/access/as", body=urlencode({"AS": whom}).encode(), headers={**FORM, **who, **more})
 
 
-def seen(client: Client, who: dict[str, str], whom: str) -> dict[str, str]:
+def see_as(client: Client, who: dict[str, str], whom: str) -> dict[str, str]:
     answer = look(client, who, whom)
     assert answer.status == 303, answer.text
     assert "HttpOnly; SameSite=Lax" in answer.headers["set-cookie"]
@@ -118,8 +118,8 @@ def ids(client: Client, headers: dict[str, str], table: str = "night.main") -> l
     return answer.text.split()[1:] if answer.status == 200 else [str(answer.status)]
 
 
-def test_an_operator_sees_what_another_sees_and_nothing_mixes(here: Site, client: Client) -> None:
-    olga, anna = session(here, "olga"), session(here, "anna")
+def test_an_operator_sees_what_another_sees_and_nothing_mixes(roles_site: Site, client: Client) -> None:
+    olga, anna = session(roles_site, "olga"), session(roles_site, "anna")
     expected = {
         "anna": ["1", "3"],
         "carl": ["2"],
@@ -130,9 +130,9 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(here: Site, client
     for _ in range(2):  # what was remembered for one is not another's
         assert ids(client, olga) == []
         for whom, rows in expected.items():
-            assert ids(client, seen(client, olga, whom)) == rows, whom
+            assert ids(client, see_as(client, olga, whom)) == rows, whom
         assert ids(client, anna) == ["1", "3"]
-    mine = seen(client, olga, "anna")
+    mine = see_as(client, olga, "anna")
     for path in ("/", "/collections/night", "/collections/night/main", "/access", "/adql", "/jobs", "/health", "/no"):
         answer = client.ask("GET", path, headers={**mine, "accept": "text/html"})
         assert "You see this site as anna does" in answer.text, path
@@ -144,11 +144,11 @@ def test_an_operator_sees_what_another_sees_and_nothing_mixes(here: Site, client
     page = client.ask("GET", "/access", headers=mine)
     assert '<td class="code">night.main</td><td class="n">2</td>' in page.text
     assert "Log of rights" not in page.text
-    lines = here.store.grants.list_audit_entries(by="olga", object="anna")
+    lines = roles_site.store.grants.list_audit_entries(by="olga", object="anna")
     assert lines
     assert lines[0].what == "sees as"
     assert lines[0].facts["until"].endswith(" UTC")
-    assert "who is not logged in" in client.ask("GET", "/", headers=seen(client, olga, "anonymous")).text
+    assert "who is not logged in" in client.ask("GET", "/", headers=see_as(client, olga, "anonymous")).text
 
 
 def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
         client = Client(create_application(at.site))
         otto = session(at.site, "otto", 1e6)
         for who in [one for one in PEOPLE if one.account in {"anna", "ines", "gerd"}]:
-            mine = seen(client, otto, str(who.account))
+            mine = see_as(client, otto, str(who.account))
             theirs = {"authorization": f"Bearer {at.tokens[str(who.account)]}"}
             for path, lines in QUERY_STRINGS.items():
                 if path in OF_THE_ACCOUNT:
@@ -183,13 +183,13 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
     assert answered > 150
 
 
-def test_nothing_is_changed_and_nothing_of_theirs_is_shown(here: Site, client: Client) -> None:
-    anna, olga = session(here, "anna"), session(here, "olga")
+def test_nothing_is_changed_and_nothing_of_theirs_is_shown(roles_site: Site, client: Client) -> None:
+    anna, olga = session(roles_site, "anna"), session(roles_site, "olga")
     assert client.ask("PUT", "/tap/user_tables/list", body=b"id\n1\n", headers=anna).status == 201
     body = urlencode({"LANG": "ADQL", "QUERY": "SELECT id FROM night.main"}).encode()
     made = client.ask("POST", "/tap/async", body=body, headers={**FORM, **anna})
     assert made.status == 303
-    mine = seen(client, olga, "anna")
+    mine = see_as(client, olga, "anna")
     for method, path in (
         ("POST", "/tap/async"),
         ("POST", "/jobs"),
@@ -221,53 +221,53 @@ def test_nothing_is_changed_and_nothing_of_theirs_is_shown(here: Site, client: C
     assert client.ask("POST", "/logout", headers=mine).status == 303
 
 
-def test_nobody_gets_more_than_they_have(here: Site, client: Client) -> None:
-    ines, rena, anna = (session(here, name) for name in ("ines", "rena", "anna"))
+def test_nobody_gets_more_than_they_have(roles_site: Site, client: Client) -> None:
+    ines, rena, anna = (session(roles_site, name) for name in ("ines", "rena", "anna"))
     assert ids(client, ines, "psz.main") == ["1", "2", "3", "4", "5"]
     assert ids(client, ines) == ["4", "5"]
-    as_reader = seen(client, ines, "project:hesiod:reader")
+    as_reader = see_as(client, ines, "project:hesiod:reader")
     assert ids(client, as_reader, "psz.main") == ["1", "2", "3", "4", "5"]
     assert ids(client, as_reader) == ["4"]
-    assert ids(client, seen(client, ines, "anonymous"), "psz.main") == ["400"]
+    assert ids(client, see_as(client, ines, "anonymous"), "psz.main") == ["400"]
     for who, whom in (
         (ines, "rena"), (ines, "project:hesiod:owner"), (ines, "group:spica"), (ines, "project:other:reader"), (ines, "project:hesiod"),
         (rena, "anonymous"), (rena, "project:hesiod:reader"), (anna, "carl"), ({}, "anonymous"),
     ):  # fmt: skip
         assert look(client, who, whom).status == 403, whom
-    olga = session(here, "olga")
+    olga = session(roles_site, "olga")
     for whom in ("nobody", "group:owner", "group:", "group:a:b", "referee:night", "project:hesiod:", "owner"):
         assert look(client, olga, whom).status == 403, whom
     evil = look(client, olga, "anna", origin="https://evil.example")
     assert evil.status in {401, 403}
-    token = here.store.users.renew_token("olga")
+    token = roles_site.store.users.renew_token("olga")
     assert look(client, {"authorization": f"Bearer {token}"}, "anna").status == 303
     given = client.ask("POST", "/login/tokens", body=b"scope=all", headers={**FORM, "authorization": f"Bearer {token}", "accept": "application/json"})  # fmt: skip
     personal = {"authorization": f"Bearer {json.loads(given.body)['token']}"}
     assert look(client, personal, "anna").status == 403, "a token that leaked opens no more"
     for page, names in (("olga", ("anna", "group:spica", "project:hesiod:owner")), ("ines", ("project:hesiod:reader",)), ("anna", ())):  # fmt: skip
-        text = client.ask("GET", "/access", headers=session(here, page)).text
+        text = client.ask("GET", "/access", headers=session(roles_site, page)).text
         assert ("See as somebody else" in text) == bool(names)
         assert all(f'<option value="{name}">' in text for name in names)
     assert '<option value="anna">' not in client.ask("GET", "/access", headers=ines).text
 
 
-def test_the_cookie_is_good_for_its_account_and_its_hour(here: Site, client: Client) -> None:
-    olga, carl = session(here, "olga"), session(here, "carl")
-    mine = seen(client, olga, "anna")
+def test_the_cookie_is_good_for_its_account_and_its_hour(roles_site: Site, client: Client) -> None:
+    olga, carl = session(roles_site, "olga"), session(roles_site, "carl")
+    mine = see_as(client, olga, "anna")
     proof = mine["cookie"].partition("hven_as=")[2]
     assert ids(client, {"cookie": f"{carl['cookie']}; hven_as={proof}"}) == ["2"]
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={proof.replace(b'anna'.hex(), b'carl'.hex())}"}) == []
     for wrong in ("x", "..", f"{proof}0", proof.partition(".")[2], "1.zz.3"):
         assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={wrong}"}) == [], wrong
-    past = impersonation.sign_impersonation_cookie(here.store, "olga", "anna", int(time.time()) - 1)
+    past = impersonation.sign_impersonation_cookie(roles_site.store, "olga", "anna", int(time.time()) - 1)
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={past}"}) == []
     anonymous = client.ask("GET", "/", headers={"cookie": f"hven_as={proof}"})
     assert "You see this site" not in anonymous.text
-    here.store.users.renew_token("olga")
-    assert ids(client, {"cookie": f"{session(here, 'olga')['cookie']}; hven_as={proof}"}) == []
+    roles_site.store.users.renew_token("olga")
+    assert ids(client, {"cookie": f"{session(roles_site, 'olga')['cookie']}; hven_as={proof}"}) == []
 
 
-def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, here: Site) -> None:
+def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, roles_site: Site) -> None:
     text = SETTINGS.replace("see_as = true\n", "")
     try:
         (place / "hven.toml").write_text(text)
@@ -275,15 +275,15 @@ def test_operators_see_nobodys_rows_unless_the_owner_says_so(place: Path, here: 
             client, olga = Client(create_application(closed)), session(closed, "olga")
             assert look(client, olga, "anna").status == 403
             assert "see_as" in look(client, olga, "group:spica").text
-            assert ids(client, seen(client, olga, "anonymous")) == []
+            assert ids(client, see_as(client, olga, "anonymous")) == []
     finally:
         (place / "hven.toml").write_text(SETTINGS)
 
 
-def test_a_closed_site_shows_nobody_anything_but_the_way_back(here: Site) -> None:
-    here.settings = replace(here.settings, login=replace(here.settings.login, required=True))
-    client = Client(create_application(here))
-    mine = {**seen(client, session(here, "olga"), "anonymous"), "accept": "text/html"}
+def test_a_closed_site_shows_nobody_anything_but_the_way_back(roles_site: Site) -> None:
+    roles_site.settings = replace(roles_site.settings, login=replace(roles_site.settings.login, required=True))
+    client = Client(create_application(roles_site))
+    mine = {**see_as(client, session(roles_site, "olga"), "anonymous"), "accept": "text/html"}
     away = client.ask("GET", "/collections/night", headers=mine)
     assert (away.status, "/login?next=" in away.headers["location"]) == (303, True)
     page = client.ask("GET", "/login", headers=mine).text
@@ -292,10 +292,12 @@ def test_a_closed_site_shows_nobody_anything_but_the_way_back(here: Site) -> Non
     assert client.ask("POST", "/access/as", headers={**FORM, **mine}).status == 303
 
 
-def test_files_are_looked_at_on_record(here: Site, client: Client) -> None:
-    before = len(here.store.grants.list_audit_entries())
-    mine = seen(client, session(here, "olga"), "rena")
+def test_files_are_looked_at_on_record(roles_site: Site, client: Client) -> None:
+    before = len(roles_site.store.grants.list_audit_entries())
+    mine = see_as(client, session(roles_site, "olga"), "rena")
     assert client.ask("GET", "/collections/psz/files/a.txt", headers=mine).text == "words\n"
-    told = [(one.by, one.what, one.object, one.facts) for one in here.store.grants.list_audit_entries(row_limit=1)]
+    told = [
+        (one.by, one.what, one.object, one.facts) for one in roles_site.store.grants.list_audit_entries(row_limit=1)
+    ]
     assert told == [("olga", "file taken", "psz", {"file": "a.txt", "as": "as rena"})]
-    assert len(here.store.grants.list_audit_entries()) == before + 2
+    assert len(roles_site.store.grants.list_audit_entries()) == before + 2

@@ -80,7 +80,9 @@ def minutes(day: str, count: int = 1440) -> npt.NDArray[np.int64]:
     return tt2000(day) + np.arange(count, dtype="i8") * 60_000_000_000 + 123_456_789
 
 
-def made(directory: Path, series: str, *, source: str = "{kind: granules, files: data/*}", more: str = "") -> Path:
+def write_series_site(
+    directory: Path, series: str, *, source: str = "{kind: granules, files: data/*}", more: str = ""
+) -> Path:
     home = directory / "collections" / "nda"
     (home / "data").mkdir(parents=True, exist_ok=True)
     text = f"collection: nda\ntitle: Radio\ndescription: Spectra\nlicence_url: https://licence.example\nfiles: data/*\ntables:\n  days:\n    source: {source}\n    follow: true\n{more}    series: {series}\n"  # fmt: skip
@@ -113,7 +115,7 @@ ROUTINE = '{file: "{target.path}", cadence: 1 min}'
 @pytest.fixture(scope="module")
 def nda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path]]:
     directory = tmp_path_factory.mktemp("nda")
-    data = made(directory, ROUTINE)
+    data = write_series_site(directory, ROUTINE)
     for number, day in enumerate(("2016-12-30", "2016-12-31", "2017-01-01")):
         cdf(data / f"orn_nda_{day.replace('-', '')}_V01.cdf", minutes(day, 1440 + (day[:4] == "2016" and day[8:] == "31")), [10, 20, 30], number)  # fmt: skip
     site, client = open_client(directory)
@@ -160,7 +162,7 @@ def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) 
     assert info(client)["x_availability"] == "nda_days_availability"
     name = "nda_days_availability"
     assert rows(client, name=name) == [["2016-12-30T00:00:00.123456Z", "2017-01-02T00:00:00.123456Z", "200", "samples"]]
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     for number, (day, count) in enumerate((("2020-01-01", 1439), ("2020-01-02", 10), ("2020-01-04", 20))):
         cdf(data / f"x_{day.replace('-', '')}_v01.cdf", minutes(day, count), [10, 20], number)
     cdf(data / "x_20200104_v02.cdf", minutes("2020-01-04", 5), [10, 20], 9)
@@ -239,7 +241,7 @@ ORFEES = f"""
 
 @pytest.mark.parametrize("late", [0.0, 0.03, 0.07])
 def test_bands_with_clocks_of_their_own_are_one_spectrogram(tmp_path: Path, late: float) -> None:
-    data = made(tmp_path, ORFEES)
+    data = write_series_site(tmp_path, ORFEES)
     there = orfees(data / "int_orf20140418_080000_0.1.fts", "2014-04-18", late)
     site, client = open_client(tmp_path)
     with site:
@@ -270,7 +272,7 @@ def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
         ("callisto", """{file: "{target.path}", cadence: 0.25 s, time: {of: TIME, unit: s, since: DATE-OBS TIME-OBS}, parameters: [intensity], variables: {intensity: {of: "0"}}, bins: {intensity: {name: frequency, unit: MHz, centers: FREQUENCY}}}""", callisto),
         ("goes", """{file: "{target.path}", time: {of: TIME, since: TIMEZERO}, part: FLUXES, parameters: [FLUX], variables: {FLUX: {fill: -99999}}}""", goes),
     ):  # fmt: skip
-        data = made(tmp_path / folder, series)
+        data = write_series_site(tmp_path / folder, series)
         shutil.copy(path, data)
         site, client = open_client(tmp_path / folder)
         with site, fits.open(path) as hdus:
@@ -292,7 +294,7 @@ def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
 
 def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> None:
     paths = [*sorted(shared("data/helio/cdf").glob("*.cdf")), *sorted(shared("data/helio/timeseries").glob("*.nc"))]
-    data = made(tmp_path, "[]")
+    data = write_series_site(tmp_path, "[]")
     tables = [f'  t{at}: {{source: {{kind: granules, files: "data/{path.name}"}}, follow: true, series: {{file: "{{target.path}}", id: t{at}}}}}' for at, path in enumerate(paths)]  # fmt: skip
     home = data.parent / "nda.yaml"
     home.write_text(home.read_text().partition("  days:")[0] + "\n".join(tables))
@@ -311,10 +313,14 @@ def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> Non
             dtype = np.dtype([(one["name"], kinds.get(one["type"], f"S{one.get('length')}"), tuple(one.get("size", ()))) for one in said["parameters"]])  # fmt: skip
             answer = client.get("/hapi/data", dataset=f"t{at}", start=said["startDate"], stop=said["stopDate"], format="binary")  # fmt: skip
             found = np.frombuffer(answer.body, dtype)
-            assert (_as_cdflib(path, names, found) if path.suffix == ".cdf" else _as_h5py(path, names, found)) > 0
+            assert (
+                _compare_with_cdflib(path, names, found)
+                if path.suffix == ".cdf"
+                else _compare_with_h5py(path, names, found)
+            ) > 0
 
 
-def _as_cdflib(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
+def _compare_with_cdflib(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
     source = cdflib.CDF(str(path))
     clock = source.varget(names[0])
     order = np.argsort(clock.real.ravel(), kind="stable")
@@ -338,7 +344,7 @@ def _as_cdflib(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int
     return checked
 
 
-def _as_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
+def _compare_with_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
     with h5py.File(path) as file:
         clock = file[names[0]]
         unit = clock.attrs["units"]
@@ -357,7 +363,7 @@ def _as_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]) -> int:
 
 
 def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V9.cdf", minutes("2020-01-01", 100), [1, 2], 1)
     late = minutes("2020-01-01", 60)[30:]
     cdf(data / "x_20200101b_V10.cdf", np.delete(late, 5), [1, 2], 2)  # with a gap, which stays one
@@ -374,7 +380,7 @@ def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
 
 
 def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1, 2, 3], 1)
     cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 3), [10, 20], 2)
     cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03", 3), [10, 20], 3)
@@ -396,7 +402,7 @@ def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> 
 
 
 def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     times = minutes("2020-01-01", 1000)
     odd = times.copy()
     odd[500:600] = times[300:400] + 30_000_000_000  # runs back, in between
@@ -417,7 +423,7 @@ def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Pa
 def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS]}')
+    data = write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS]}')
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 500), [1, 2], 1)
     site, client = open_client(tmp_path)
     with site:
@@ -440,7 +446,7 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
 
 
 def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) -> None:
-    data = made(
+    data = write_series_site(
         tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS, ODD]}', more="    max_rejects: 1\n"
     )
     for day in (1, 2, 3):
@@ -466,7 +472,7 @@ def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) 
 
 
 def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
-    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, NOT]}')
+    data = write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, NOT]}')
     for day, unit in ((1, "mV"), (2, "V"), (3, "")):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}", 2), [1], day, unit=unit or " ")
     site, client = open_client(tmp_path)
@@ -499,7 +505,7 @@ LEVELS = """\
 
 
 def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE, more=LEVELS)
+    data = write_series_site(tmp_path, ROUTINE, more=LEVELS)
     for day in (1, 2, 3):
         cdf(data / f"x_2020010{day}_V{1 + (day == 3)}.cdf", minutes(f"2020-01-0{day}", 2), [1], day)
     # a newer version that is locked hides nothing
@@ -510,16 +516,16 @@ def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None
     with site:
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "carl")}
 
-        def asked(who: str | None, path: str, **given: str) -> Any:
+        def ask_as(who: str | None, path: str, **given: str) -> Any:
             headers = {"authorization": f"Bearer {tokens[who]}"} if who else {}
             return client.ask("GET", path, urlencode(given).encode(), headers=headers)
 
         for who, days, status in ((None, [1000, 1001, 2000, 2001], 1), ("carl", [1000, 1001, 2000, 2001], 1), ("anna", [1000, 1001, 5000, 5001, 3000, 3001], 3)):  # fmt: skip
-            said = json.loads(asked(who, "/hapi/info", dataset="nda_days").body)
+            said = json.loads(ask_as(who, "/hapi/info", dataset="nda_days").body)
             assert said["stopDate"][:10] == ("2020-01-03" if who == "anna" else "2020-01-02")
-            answer = asked(who, "/hapi/data", dataset="nda_days", start=said["startDate"], stop=said["stopDate"], parameters="STATUS")  # fmt: skip
+            answer = ask_as(who, "/hapi/data", dataset="nda_days", start=said["startDate"], stop=said["stopDate"], parameters="STATUS")  # fmt: skip
             assert [int(line.split(",")[1]) for line in answer.text.splitlines()] == days
-            late = asked(who, "/hapi/data", dataset="nda_days", start="2020-01-03", stop="2020-01-03T00:02Z")
+            late = ask_as(who, "/hapi/data", dataset="nda_days", start="2020-01-03", stop="2020-01-03T00:02Z")
             assert late.status == (200 if status == 3 else 400)
 
 
@@ -527,7 +533,7 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytes
     """And is the only one that is read."""
     seen: list[str] = []
     monkeypatch.setattr(granules, "open_product", lambda path, name, **more: (seen.append(name), open_product(path, name, **more))[1])  # fmt: skip
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1], 1)
     site, client = open_client(tmp_path)
     with site:
@@ -555,7 +561,7 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytes
 def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> None:
     """SILSO's sunspots, 75,422 days without a line of names; Parquet with arrays."""
     silso = shared("data/helio/sunspots/silso_SN_d_tot_V2.0.csv.gz")
-    data = made(tmp_path / "csv", '{file: "{target.path}", time: {of: column_4, unit: d, since: MJD}, parameters: [spots], variables: {spots: {of: column_5, fill: -1}}}')  # fmt: skip
+    data = write_series_site(tmp_path / "csv", '{file: "{target.path}", time: {of: column_4, unit: d, since: MJD}, parameters: [spots], variables: {spots: {of: column_5, fill: -1}}}')  # fmt: skip
     lines = [line.split(";") for line in gzip.decompress(silso.read_bytes()).decode().splitlines()]
     days = [int(np.datetime64("-".join(line[:3]), "D").astype(int)) + 40_587 for line in lines]
     (data / "spots_V2.csv").write_text("".join(f"{';'.join(line[:3])};{day};{line[4]}\n" for line, day in zip(lines, days, strict=True)))  # fmt: skip
@@ -564,7 +570,7 @@ def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> N
         found = rows(client)
         assert [row[0][:10] for row in found] == ["-".join(line[:3]) for line in lines]
         assert [row[1] for row in found] == ["NaN" if int(line[4]) < 0 else str(int(line[4])) for line in lines]
-    data = made(tmp_path / "parquet", '{file: "{target.path}"}')
+    data = write_series_site(tmp_path / "parquet", '{file: "{target.path}"}')
     moments = np.datetime64("2020-01-01", "us") + np.arange(3000).astype("m8[s]")
     table = pa.table(
         {
@@ -584,7 +590,7 @@ def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> N
 
 def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01"), [1, 2], 1)
     site, client = open_client(tmp_path)
 
@@ -610,7 +616,7 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
 def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bins of the days before are those that are kept; what they say is what samples say."""
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     for day in (1, 2, 4):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}"), [1, 2], day)
     site, client = open_client(tmp_path)
@@ -658,7 +664,7 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(("free", "there"), [(20_000, 0), (300_000, 1)])  # a bin for each sample would take 690,000
 def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, there: int) -> None:  # fmt: skip
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     for year in (2001, 2021):
         cdf(data / f"x_{year}0101_V1.cdf", minutes(f"{year}-01-01"), [1, 2], 1)
     site, _ = open_client(tmp_path)
@@ -704,7 +710,7 @@ def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
     """NDA's newer receivers: frequencies in a table of their own, a Julian date and all polarisations in each row; a date in two parts."""
     polarised = '{of: DATA, element: %d, unit: "V**2.Hz**-1"}'
     both = f"variables: {{ll: {polarised % 0}, rr: {polarised % 1}}}, bins: {{ll: {{name: frequency, centers: 1.FREQ}}, rr: {{name: frequency, centers: 1.FREQ}}}}"  # fmt: skip
-    data = made(
+    data = write_series_site(
         tmp_path,
         f"""
       - {{file: "{{target.path}}", time: {{of: jd, unit: d, since: JD}}, parameters: [ll, rr], {both}}}
@@ -750,7 +756,7 @@ def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client
 
 def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_people(tmp_path: Path) -> None:
     """Two data sets of the same files: each row has both, each with its own name and span, by HAPI and by das2."""
-    data = made(tmp_path, '[{id: left, das2: NDA/left, file: "{target.path}", cadence: 1 min, parameters: [LL]}, {id: state, das2: NDA/state, file: "{target.path}", cadence: 1 min, parameters: [STATUS]}]')  # fmt: skip
+    data = write_series_site(tmp_path, '[{id: left, das2: NDA/left, file: "{target.path}", cadence: 1 min, parameters: [LL]}, {id: state, das2: NDA/state, file: "{target.path}", cadence: 1 min, parameters: [STATUS]}]')  # fmt: skip
     for number, day in enumerate(("2020-01-01", "2020-01-02", "2020-01-03")):
         cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number)
     site, client = open_client(tmp_path)
@@ -782,7 +788,7 @@ def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_peop
 def test_data_sets_of_one_table_have_their_own_files_and_spans(tmp_path: Path) -> None:
     """A file that has nothing of a data set is another one's; a data set with a clock of its own begins with its own first sample."""
     said = ", ".join(f'{{id: {name}, file: "{{target.path}}", cadence: 1 min, {keys}}}' for name, keys in (("left", "parameters: [LL]"), ("house", "parameters: [HK]"), ("late", "parameters: [SLOW], time: Epoch2"), ("every", "time: Epoch")))  # fmt: skip
-    data = made(tmp_path, f"[{said}]")
+    data = write_series_site(tmp_path, f"[{said}]")
     for number, day in enumerate(("2020-01-01", "2020-01-02")):
         late = {
             "Epoch2": (minutes(day, 5) + 10 * 60_000_000_000, {}),
@@ -835,7 +841,7 @@ def test_rows_of_files_lead_to_their_file_its_picture_and_its_samples(nda: tuple
 
 
 def test_rows_of_files_that_are_not_published_lead_to_none(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE, source="{kind: granules, files: data/*.cdf}")
+    data = write_series_site(tmp_path, ROUTINE, source="{kind: granules, files: data/*.cdf}")
     page = tmp_path / "collections" / "nda" / "nda.yaml"
     page.write_text(page.read_text().replace("files: data/*\ntables", "files: data/*.txt\ntables"))
     (data / "readme.txt").write_text("The only file that is published")
@@ -851,13 +857,13 @@ def test_rows_of_files_that_are_not_published_lead_to_none(tmp_path: Path) -> No
 
 def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
     """Record variance is mixed in a file: a gain that stands once is none of the samples, unless it is said that it is; then that is told."""
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
     with open_client(tmp_path)[0] as site:
         client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
         assert len(rows(client)) == 3
-    made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
+    write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
     with open_client(tmp_path)[0] as site:
         client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL"]
@@ -866,7 +872,7 @@ def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
 
 def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
     """Samples within one microsecond, in files that meet within one: sent in each format, cut at the nanosecond; one length of texts over all files."""
-    data = made(tmp_path, '{file: "{target.path}", cadence: 1 min}')
+    data = write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min}')
     step = minutes("2017-01-01", 1) + np.arange(10, dtype="i8") * 333
     cdf(data / "fine_a_v01.cdf", step[[0, 1, 3, 2, 4]], [10, 20], 0)
     cdf(data / "fine_b_v01.cdf", step[5:], [10, 20], 1)
@@ -898,7 +904,7 @@ def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
 
 def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
     """Below a nanosecond, and below a microsecond in years that no count of nanoseconds reaches: the report says where; none is rounded up."""
-    data = made(tmp_path, "{file: '{target.path}', time: T}")
+    data = write_series_site(tmp_path, "{file: '{target.path}', time: T}")
     for name, times in {
         "fine": ["2017-01-01T00:00:00.1234567899"],
         "plain": ["2017-01-01T00:01:00.123456789"],
@@ -920,7 +926,7 @@ def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
 
 
 def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
-    data = made(tmp_path, ROUTINE)
+    data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3)[[0, 1, 1]], [10, 20], 0)
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         assert any(
@@ -938,7 +944,7 @@ def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_nanoseconds_of_texts_and_numbers(tmp_path: Path, values: list[Any], series: str) -> None:
-    data = made(tmp_path, series)
+    data = write_series_site(tmp_path, series)
     pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         assert not any("digits" in one for one in warnings_of(ingest_collection(site, "nda")))

@@ -98,7 +98,9 @@ def spectra(path: Path, day: int, count: int = 300) -> npt.NDArray[Any]:
     return found
 
 
-def made(directory: Path, reader: str = "spectra", more: str = "", *, series: str = "", days: int = 2) -> Path:
+def write_series_site(
+    directory: Path, reader: str = "spectra", more: str = "", *, series: str = "", days: int = 2
+) -> Path:
     home = directory / "collections" / "nda"
     (home / "data").mkdir(parents=True)
     text = f"collection: nda\ntitle: Radio\ndescription: Spectra\nlicence_url: https://licence.example\nfiles: data/*\ntables:\n  days:\n    source: {{kind: granules, files: data/*}}\n    follow: true\n    series: {{file: '{{target.path}}', cadence: 1 min, reader: {reader}{series}}}\n"  # fmt: skip
@@ -118,7 +120,7 @@ def open_client(directory: Path) -> tuple[Site, Client]:
     return site, Client(create_application(site))
 
 
-def sent(found: npt.NDArray[Any]) -> list[list[object]]:
+def format_samples(found: npt.NDArray[Any]) -> list[list[object]]:
     return [[f"{one['time']}Z", *one["flux"].tolist()] for one in found]
 
 
@@ -129,7 +131,7 @@ def numbers(lines: list[list[str]]) -> list[list[object]]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path]]:
     directory = tmp_path_factory.mktemp("readers")
-    made(directory)
+    write_series_site(directory)
     site, client = open_client(directory)
     with site:
         yield client, directory
@@ -143,9 +145,9 @@ def test_samples_are_those_of_the_file(world: tuple[Client, Path]) -> None:
     assert said["parameters"][1]["bins"] == [{"name": "frequency", "units": "MHz", "centers": np.linspace(10, 80, 5).tolist()}]  # fmt: skip
     assert (said["startDate"], said["stopDate"]) == ("2020-01-01T00:00:00.000000Z", "2020-01-02T05:00:00.000000Z")
     there = [np.load(directory / f"collections/nda/data/x_{day}.npy") for day in range(2)]
-    assert numbers(rows(client)) == sent(np.concatenate(there))
+    assert numbers(rows(client)) == format_samples(np.concatenate(there))
     some = rows(client, "2020-01-01T04:58Z", "2020-01-02T00:02Z")
-    assert numbers(some) == sent(np.concatenate([there[0][298:], there[1][:2]]))
+    assert numbers(some) == format_samples(np.concatenate([there[0][298:], there[1][:2]]))
     # one process has answered all of it
     assert len(running(directory)) == 1
 
@@ -219,7 +221,7 @@ def test_it_sees_nothing_of_the_server(world: tuple[Client, Path], monkeypatch: 
 
 
 def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
-    made(tmp_path, days=1)
+    write_series_site(tmp_path, days=1)
     site, _ = open_client(tmp_path)
     site.close()
     text = (tmp_path / "hven.toml").read_text()
@@ -242,7 +244,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
     [("./lost", "it said: the program cannot be started: No such file or directory"), ("hven-lost", "there is no program 'hven-lost'")],
 )  # fmt: skip
 def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words: str) -> None:
-    home = made(tmp_path, days=1)
+    home = write_series_site(tmp_path, days=1)
     open_client(tmp_path)[0].close()
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
@@ -257,7 +259,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words
 
 def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) -> None:
     client, directory = world
-    expected = sent(np.load(directory / "collections/nda/data/x_1.npy"))[:60]
+    expected = format_samples(np.load(directory / "collections/nda/data/x_1.npy"))[:60]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # numbers of files that `select` does not know
@@ -273,7 +275,7 @@ def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) ->
 
 
 def test_one_that_nobody_asks_ends(tmp_path: Path) -> None:
-    made(tmp_path, more="idle = 0.1\n", days=1)
+    write_series_site(tmp_path, more="idle = 0.1\n", days=1)
     site, client = open_client(tmp_path)
     with site:
         wait_until(lambda: not running(tmp_path))
@@ -281,7 +283,7 @@ def test_one_that_nobody_asks_ends(tmp_path: Path) -> None:
 
 
 def test_times_that_run_back_are_put_in_order_and_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    home = made(tmp_path, days=0)
+    home = write_series_site(tmp_path, days=0)
     text = (home / "nda.yaml").read_text()
     (home / "nda.yaml").write_text(text.replace("    follow", "    max_rejects: 1\n    follow"))
     there = spectra(home / "data/a.npy", 0)
@@ -298,7 +300,7 @@ def test_times_that_run_back_are_put_in_order_and_files_that_cannot_be_read_are_
             if table.rejects
             else ""
         )
-        assert numbers(rows(Client(create_application(site)))) == sent(there)
+        assert numbers(rows(Client(create_application(site)))) == format_samples(there)
 
 
 FUNCTION = """\
@@ -313,20 +315,20 @@ def routine(path):
 
 
 def test_a_function_beside_the_descriptor(tmp_path: Path) -> None:
-    home = made(tmp_path, "own.py:routine", series=", variables: {flux: {unit: Jy}}, bins: {flux: {name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5]}}")  # fmt: skip
+    home = write_series_site(tmp_path, "own.py:routine", series=", variables: {flux: {unit: Jy}}, bins: {flux: {name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5]}}")  # fmt: skip
     (home / "own.py").write_text(FUNCTION.replace("FACTOR", "1"))
     site, client = open_client(tmp_path)
     with site:
         said = info(client)["parameters"][1]
         assert (said["units"], said["bins"][0]["centers"]) == ("Jy", [1.0, 2.0, 3.0, 4.0, 5.0])
         whole = np.load(home / "data/x_0.npy")
-        assert numbers(rows(client, stop="2020-01-02")) == sent(whole)
+        assert numbers(rows(client, stop="2020-01-02")) == format_samples(whole)
         # another function reads other things, of all files
         (home / "own.py").write_text(FUNCTION.replace("FACTOR", "2"))
         spectra(home / "data/x_2.npy", 2)
         assert sync_collection(site, "nda").published
         whole["flux"] *= 2
-        assert numbers(rows(client, stop="2020-01-02")) == sent(whole)
+        assert numbers(rows(client, stop="2020-01-02")) == format_samples(whole)
         assert len(rows(client, "2020-01-03", "2020-01-03T05:00Z")) == 300
         (home / "own.py").write_text(FUNCTION.replace("FACTOR", "len(1)"))
         with pytest.raises(
@@ -345,7 +347,7 @@ def test_a_function_beside_the_descriptor(tmp_path: Path) -> None:
     ],
 )
 def test_check_names_a_reader_that_is_not_there(tmp_path: Path, reader: str, words: str) -> None:
-    home = made(tmp_path, reader, days=1)
+    home = write_series_site(tmp_path, reader, days=1)
     (home / "own.py").write_text(FUNCTION)
     (home / "bad.py").write_text("def read(path:\n")
     faults = [
@@ -356,7 +358,7 @@ def test_check_names_a_reader_that_is_not_there(tmp_path: Path, reader: str, wor
 
 
 def test_a_reader_needs_files(tmp_path: Path) -> None:
-    home = made(tmp_path, days=1)
+    home = write_series_site(tmp_path, days=1)
     text = (home / "nda.yaml").read_text()
     (home / "nda.yaml").write_text(text.replace("file: '{target.path}', ", ""))
     assert any("series.reader: the samples are the table's rows" in one.message for one in check_descriptor(home / "nda.yaml", settings.load_settings(tmp_path)))  # fmt: skip

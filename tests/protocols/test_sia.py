@@ -88,7 +88,7 @@ def found(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> list[
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def inside(ra: float, dec: float, width: float, height: float, grow: float) -> set[str]:
+def find_images_in_box(ra: float, dec: float, width: float, height: float, grow: float) -> set[str]:
     """Find the images whose centre is in a box that is larger by `grow` on each side, in right ascension and declination."""
     given = ROWS["one"]
     east = np.abs((given["ra"] - ra + 180) % 360 - 180)
@@ -106,9 +106,9 @@ def test_boxes(client: Client, ra: float, dec: float, size: tuple[float, ...]) -
     ids = {how: {row["title"] for row in found(client, *said, f"INTERSECT={how}")} for how in ("OVERLAPS", "ENCLOSED")}
     assert ids["ENCLOSED"] <= ids["OVERLAPS"]
     # circles of half a degree near corners: those between a box that is a little smaller and one that is a little larger are either
-    assert inside(*box, grow=0.3) <= ids["OVERLAPS"] <= inside(*box, grow=0.56)
-    assert inside(*box, grow=-0.56) <= ids["ENCLOSED"] <= inside(*box, grow=-0.49)
-    assert len(inside(*box, grow=-0.56)) > 3
+    assert find_images_in_box(*box, grow=0.3) <= ids["OVERLAPS"] <= find_images_in_box(*box, grow=0.56)
+    assert find_images_in_box(*box, grow=-0.56) <= ids["ENCLOSED"] <= find_images_in_box(*box, grow=-0.49)
+    assert len(find_images_in_box(*box, grow=-0.56)) > 3
 
 
 def test_images_that_hold_a_place(client: Client) -> None:

@@ -86,7 +86,7 @@ def found(site: Site, *pairs: str) -> set[str]:
     return {row["obs_id"] for row in csv.DictReader(io.StringIO(answer.text))}
 
 
-def wanted(condition: object, *, of: tuple[str, ...] = ("one", "two")) -> set[str]:
+def find_expected_ids(condition: object, *, of: tuple[str, ...] = ("one", "two")) -> set[str]:
     every = set()
     for name in of:
         given = ROWS[name]
@@ -96,7 +96,7 @@ def wanted(condition: object, *, of: tuple[str, ...] = ("one", "two")) -> set[st
     return every
 
 
-def near(ra: float, dec: float, radius: float) -> object:
+def touches_circle(ra: float, dec: float, radius: float) -> object:
     """Touch the circle: with an outline of half a degree, or with the centre where there is none."""
 
     def condition(name: str, given: dict[str, np.ndarray]) -> np.ndarray:
@@ -108,13 +108,15 @@ def near(ra: float, dec: float, radius: float) -> object:
 
 @pytest.mark.parametrize(("ra", "dec", "radius"), [(10, 10, 8), (0.1, -5, 9), (120, 89, 7), (250, -60, 4)])
 def test_positions(site: Site, ra: float, dec: float, radius: float) -> None:
-    assert found(site, f"POS=CIRCLE {ra} {dec} {radius}") == wanted(near(ra, dec, radius))
+    assert found(site, f"POS=CIRCLE {ra} {dec} {radius}") == find_expected_ids(touches_circle(ra, dec, radius))
 
 
 def test_ranges_may_be_open_and_values_of_a_parameter_are_alternatives(site: Site) -> None:
-    band = wanted(lambda name, given: (given["dec"] + (0.5 if name == "one" else 0.0)) >= 70)
+    band = find_expected_ids(lambda name, given: (given["dec"] + (0.5 if name == "one" else 0.0)) >= 70)
     assert found(site, "POS=RANGE -Inf +Inf 70 Inf") == band
-    assert found(site, "POS=RANGE -Inf +Inf 70 Inf", "POS=circle 10 10 8") == band | wanted(near(10, 10, 8))
+    assert found(site, "POS=RANGE -Inf +Inf 70 Inf", "POS=circle 10 10 8") == band | find_expected_ids(
+        touches_circle(10, 10, 8)
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,12 @@ def test_ranges_may_be_open_and_values_of_a_parameter_are_alternatives(site: Sit
     ],
 )  # fmt: skip
 def test_parameters(site: Site, pairs: list[str], condition: object) -> None:
-    assert found(site, *pairs) == wanted(lambda _, given: condition(given))  # type: ignore[operator]
+    assert found(site, *pairs) == find_expected_ids(lambda _, given: condition(given))  # type: ignore[operator]
 
 
 def test_what_is_not_known_matches_nothing(site: Site) -> None:
     assert found(site, "FOV=0 Inf") == found(site, "EXPTIME=-Inf Inf") == found(site, "POL=V") == set()
-    assert found(site, "COLLECTION=two", "FACILITY=two telescope") == wanted(
+    assert found(site, "COLLECTION=two", "FACILITY=two telescope") == find_expected_ids(
         lambda _, given: given["calib"] >= 0, of=("two",)
     )
 

@@ -58,7 +58,7 @@ PEOPLE = '\n[people]\ngroups = {spica = ["anna"]}\n'
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Site]:
+def night_site(tmp_path: Path) -> Iterator[Site]:
     folder = tmp_path / "collections" / "night"
     folder.mkdir(parents=True)
     (tmp_path / "hven.toml").write_text(f'name = "signed"\n{PEOPLE}')
@@ -70,13 +70,13 @@ def here(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def client(here: Site) -> Client:
-    return Client(create_application(here))
+def client(night_site: Site) -> Client:
+    return Client(create_application(night_site))
 
 
 @pytest.fixture
-def token(here: Site) -> str:
-    return here.store.users.add_account("anna")
+def token(night_site: Site) -> str:
+    return night_site.store.users.add_account("anna")
 
 
 def request_signature(client: Client, url: str, token: str = "", **headers: str) -> Answer:
@@ -86,7 +86,7 @@ def request_signature(client: Client, url: str, token: str = "", **headers: str)
     return client.ask("POST", "/sign", body=urlencode({"url": url}).encode(), headers=given)
 
 
-def made(client: Client, url: str, token: str) -> str:
+def sign_address(client: Client, url: str, token: str) -> str:
     answer = request_signature(client, url, token)
     assert answer.status == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
@@ -99,30 +99,30 @@ def test_one_address_for_one_reader(client: Client, token: str) -> None:
     assert client.ask("GET", QUERY).text.split() == ["id", "1"]
     assert client.ask("GET", FILE).status == 404
     for url in (QUERY, f"http://vo.example{QUERY}", f"http://vo.example{QUERY}#row"):
-        answer = client.ask("GET", made(client, url, token))
+        answer = client.ask("GET", sign_address(client, url, token))
         assert answer.text.split() == ["id", "1", "2"]
         assert answer.headers["cache-control"] == "private, no-store"
         assert answer.headers["referrer-policy"] == "no-referrer"
-    address = made(client, FILE, token)
+    address = sign_address(client, FILE, token)
     assert client.ask("GET", address).text == "hidden words\n"
     part = client.ask("GET", address, headers={"range": "bytes=7-"})
     assert (part.status, part.text) == (206, "words\n")
     assert client.ask("HEAD", address).status == 200
     assert client.ask("GET", f"{address}&x=1").status == 403
     # another way to write the same: names in another order, other escapes
-    path, _, query = made(client, QUERY, token).partition("?")
+    path, _, query = sign_address(client, QUERY, token).partition("?")
     turned = "&".join(reversed(query.replace("+", "%20").split("&")))
     assert client.ask("GET", f"{path}?{turned}").text.split() == ["id", "1", "2"]
 
 
-def test_groups_of_a_provider_count_as_in_the_session(here: Site) -> None:
+def test_groups_of_a_provider_count_as_in_the_session(night_site: Site) -> None:
     ours = IdentityProviderSettings(name="ours", issuer="x", client_id="y")
-    here.settings = replace(here.settings, identity=(ours,), people=AccountGroupSettings())
+    night_site.settings = replace(night_site.settings, identity=(ours,), people=AccountGroupSettings())
     facts = {"provider": "ours", "groups": ["spica"], "seen": time.time()}
-    token = here.store.users.add_account("bob")
-    here.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)
-    client = Client(create_application(here))
-    assert client.ask("GET", made(client, QUERY, token)).text.split() == ["id", "1", "2"]
+    token = night_site.store.users.add_account("bob")
+    night_site.store.grants.add_grant("identity", subject="bob", object="x bob", actor="ours", facts=facts)
+    client = Client(create_application(night_site))
+    assert client.ask("GET", sign_address(client, QUERY, token)).text.split() == ["id", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_groups_of_a_provider_count_as_in_the_session(here: Site) -> None:
 def test_what_is_not_signed_is_refused_and_never_answered_in_part(
     client: Client, token: str, change: Callable[[str], str], method: str
 ) -> None:
-    address = change(made(client, QUERY, token))
+    address = change(sign_address(client, QUERY, token))
     answer = client.ask(method, address)
     assert answer.status == 403
     assert answer.headers["cache-control"] == "private, no-store"
@@ -154,8 +154,8 @@ def test_what_is_not_signed_is_refused_and_never_answered_in_part(
     assert client.ask(method, address, headers={"authorization": f"Bearer {token}"}).status == 403
 
 
-def test_its_time(here: Site, client: Client, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = made(client, QUERY, token)
+def test_its_time(night_site: Site, client: Client, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = sign_address(client, QUERY, token)
     begun = time.time()
     for seconds, status in ((0, 200), (595, 200), (601, 403), (-90_000, 403)):
         monkeypatch.setattr(signed_addresses.time, "time", lambda moment=begun + seconds: moment)
@@ -165,30 +165,30 @@ def test_its_time(here: Site, client: Client, token: str, monkeypatch: pytest.Mo
     assert "log in, and send or copy it again" in answer.text
 
 
-def test_it_dies_with_the_right(here: Site, client: Client, token: str) -> None:
-    address = made(client, QUERY, token)
+def test_it_dies_with_the_right(night_site: Site, client: Client, token: str) -> None:
+    address = sign_address(client, QUERY, token)
     assert client.ask("GET", address).text.split() == ["id", "1", "2"]
-    (here.settings.directory / "hven.toml").write_text('name = "signed"\n')
-    with Site(settings.load_settings(here.settings.directory)) as later:
+    (night_site.settings.directory / "hven.toml").write_text('name = "signed"\n')
+    with Site(settings.load_settings(night_site.settings.directory)) as later:
         assert Client(create_application(later)).ask("GET", address).text.split() == ["id", "1"]
 
 
 @pytest.mark.parametrize("end", ["renew", "remove", "anew"])
-def test_it_dies_with_the_account(here: Site, client: Client, token: str, end: str) -> None:
-    address = made(client, FILE, token)
+def test_it_dies_with_the_account(night_site: Site, client: Client, token: str, end: str) -> None:
+    address = sign_address(client, FILE, token)
     if end == "renew":
-        here.store.users.renew_token("anna")
+        night_site.store.users.renew_token("anna")
     else:
-        here.store.users.remove_account("anna")
+        night_site.store.users.remove_account("anna")
         if end == "anew":
-            here.store.users.add_account("anna")
+            night_site.store.users.add_account("anna")
     assert client.ask("GET", address).status == 403
 
 
 def test_another_site_signs_nothing_for_this_one(client: Client, token: str, tmp_path: Path) -> None:
     with open_tiny_site(tmp_path / "other", {}) as other:
         foreign = Client(create_application(other))
-        address = made(foreign, FILE, other.store.users.add_account("anna"))
+        address = sign_address(foreign, FILE, other.store.users.add_account("anna"))
     assert client.ask("GET", address).status == 403
 
 
@@ -201,7 +201,7 @@ def test_who_may_sign_what(client: Client, token: str) -> None:
         assert "is not an address of this site" in answer.text
     assert client.ask("GET", "/sign").status == 405
     # nobody signs by a signature
-    assert client.ask("POST", made(client, "/sign", token), body=b"url=/").status == 403
+    assert client.ask("POST", sign_address(client, "/sign", token), body=b"url=/").status == 403
 
 
 def test_no_log_and_no_face_sees_it(
@@ -223,7 +223,7 @@ def test_no_log_and_no_face_sees_it(
         "/tap/capabilities",
     ]
     for url in addresses:
-        address = made(client, url, token)
+        address = sign_address(client, url, token)
         answer = client.ask("GET", address, headers={"accept": "text/html"})
         secret = address.rpartition("=")[2]
         seen = answer.text + repr(answer.headers) + caplog.text
@@ -238,7 +238,7 @@ def test_no_log_and_no_face_sees_it(
 def test_answers_are_those_of_the_reader_with_a_token(client: Client, token: str) -> None:
     for url in (QUERY, "/collections/night/main/rows", "/collections/night/main/take", "/tap/tables", "/tap/sync"):
         mine = client.ask("GET", url, headers={"authorization": f"Bearer {token}"})
-        signed_ = client.ask("GET", made(client, url, token))
+        signed_ = client.ask("GET", sign_address(client, url, token))
         assert (signed_.status, signed_.headers.get("content-type")) == (mine.status, mine.headers.get("content-type"))
         if mine.status == 200 and "take" not in url:
             assert signed_.body == mine.body
@@ -256,13 +256,13 @@ def test_the_query_without_its_signature() -> None:
         assert remove_signature(query) == (rest, found)
 
 
-def test_lists_of_files_have_signed_lines(here: Site, client: Client, token: str) -> None:
+def test_lists_of_files_have_signed_lines(night_site: Site, client: Client, token: str) -> None:
     mine = {"authorization": f"Bearer {token}"}
     listed = client.ask("GET", "/collections/night/files", headers=mine)
     assert listed.headers["cache-control"] == "private, no-store"
     line = listed.text.split()
-    assert line[1].startswith(f"{here.settings.site_url}{FILE}?hven-signed=")
-    assert client.ask("GET", line[1].removeprefix(here.settings.site_url)).text == "hidden words\n"
+    assert line[1].startswith(f"{night_site.settings.site_url}{FILE}?hven-signed=")
+    assert client.ask("GET", line[1].removeprefix(night_site.settings.site_url)).text == "hidden words\n"
     for kind in ("wget", "curl", "aria2", "links"):
         script = client.ask("GET", f"/collections/night/images/script?_as={kind}", headers=mine)
         assert script.headers["cache-control"] == "private, no-store"
@@ -273,14 +273,14 @@ def test_lists_of_files_have_signed_lines(here: Site, client: Client, token: str
         assert "out=a.txt" in script.text if kind == "aria2" else kind == "links" or "a.txt\n" in script.text
         assert client.ask("GET", address[1]).text == "hidden words\n"
     # a list that is asked for by a signed address is of the same reader
-    assert "hven-signed=" in client.ask("GET", made(client, "/collections/night/files", token)).text
+    assert "hven-signed=" in client.ask("GET", sign_address(client, "/collections/night/files", token)).text
 
 
-def test_what_everybody_may_have_is_not_signed(here: Site, token: str) -> None:
-    place = here.settings.collections_directory / "night" / "night.yaml"
+def test_what_everybody_may_have_is_not_signed(night_site: Site, token: str) -> None:
+    place = night_site.settings.collections_directory / "night" / "night.yaml"
     place.write_text(DESCRIPTOR.replace("access: \"'spica' in groups\"\n", "", 1))
     mine = {"authorization": f"Bearer {token}"}
-    with Site(settings.load_settings(here.settings.directory)) as later:
+    with Site(settings.load_settings(night_site.settings.directory)) as later:
         changed = Client(create_application(later))
         assert changed.ask("GET", FILE).status == 200
         for url in ("/collections/night/files", "/collections/night/images/script?_as=wget"):

@@ -29,7 +29,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def said(body: bytes) -> str:
+def read_error_message(body: bytes) -> str:
     info = etree.fromstring(body).find(".//{*}INFO[@name='QUERY_STATUS']")
     assert info is not None
     assert info.get("value") == "ERROR"
@@ -61,7 +61,7 @@ def test_alike(client: Client, site: Site, query: str, words: str) -> None:
     document = client.get(location)
     assert etree.fromstring(document.body).findtext("{*}phase") == "ERROR"
     later = client.get(f"{location}/error")
-    assert said(later.body) == said(at_once.body)
-    assert words in said(at_once.body)
+    assert read_error_message(later.body) == read_error_message(at_once.body)
+    assert words in read_error_message(at_once.body)
     summary = etree.fromstring(document.body).findtext("{*}errorSummary/{*}message")
-    assert summary == said(at_once.body)
+    assert summary == read_error_message(at_once.body)

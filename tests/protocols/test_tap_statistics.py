@@ -64,7 +64,7 @@ tables:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def counted_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("counted")
     (directory / "hven.toml").touch()
     for name, text in SITE.items():
@@ -92,8 +92,8 @@ def options(stats: etree._Element) -> dict[str | None, float]:
     return {one.text: float(str(one.get("freq"))) for one in stats.iterfind("option")}
 
 
-def test_it_is_what_the_rows_have(made: Site) -> None:
-    main = fetch_table_elements(Client(create_application(made)))["stars.main"]
+def test_it_is_what_the_rows_have(counted_site: Site) -> None:
+    main = fetch_table_elements(Client(create_application(counted_site)))["stars.main"]
     assert main.findtext("nrows") == "8"
     found = columns(main)
     band, mag, number = found["band"], found["mag"], found["number"]
@@ -116,8 +116,8 @@ def test_it_is_what_the_rows_have(made: Site) -> None:
     assert found["id"].find("option") is None  # names are no distribution
 
 
-def test_one_table_and_other_details(made: Site) -> None:
-    client = Client(create_application(made))
+def test_one_table_and_other_details(counted_site: Site) -> None:
+    client = Client(create_application(counted_site))
     assert (
         columns(fetch_table_elements(client, "/tap/tables/stars.main?detail=stats")["stars.main"])["band"] is not None
     )
@@ -131,10 +131,10 @@ def test_one_table_and_other_details(made: Site) -> None:
     assert "min, max or stats" in wrong.text
 
 
-def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
+def test_of_rows_that_somebody_does_not_see_nothing_is_told(counted_site: Site) -> None:
     everybody, owner = (
-        Client(create_application(made)),
-        Client(create_application(made, identify_principal=lambda _: OWNER_PRINCIPAL)),
+        Client(create_application(counted_site)),
+        Client(create_application(counted_site, identify_principal=lambda _: OWNER_PRINCIPAL)),
     )
     for path in ("/tap/tables?detail=stats", "/tap/tables", "/tap/tables?detail=min"):
         few = fetch_table_elements(everybody, path)["stars.few"]
@@ -144,18 +144,18 @@ def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
     assert fetch_table_elements(owner)["stars.few"].findtext("nrows") == "8"
     assert fetch_table_elements(owner)["stars.closed"].findtext("nrows") == "8"
     assert list(fetch_table_elements(owner)["stars.few"].iter("stats"))
-    halved = fetch_table_elements(Client(create_application(made, policies=build_odd_rows_hidden_policies("number"))))[
-        "stars.main"
-    ]
+    halved = fetch_table_elements(
+        Client(create_application(counted_site, policies=build_odd_rows_hidden_policies("number")))
+    )["stars.main"]
     assert halved.find("nrows") is None
     assert not list(halved.iter("stats"))
-    records = Client(create_application(made)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
+    records = Client(create_application(counted_site)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
     assert "<name>stars.main</name>" not in records or "<nrows>8</nrows>" in records
 
 
-def test_it_is_valid(made: Site, tmp_path: Path) -> None:
+def test_it_is_valid(counted_site: Site, tmp_path: Path) -> None:
     """The usual document by the recommendation, and the one with statistics by the draft, in which alone they are."""
-    client, schemas = Client(create_application(made)), shared("xsd/all.xsd")
+    client, schemas = Client(create_application(counted_site)), shared("xsd/all.xsd")
     given = schemas.with_name("catalog.xml").read_text(encoding="utf-8").replace('uri="', f'uri="{schemas.parent}/')
     drafted = given.replace("VODataService-v1.2.xsd", "VODataService-v1.3-draft.xsd")
     for catalogue, queries, valid in (
@@ -172,9 +172,9 @@ def test_it_is_valid(made: Site, tmp_path: Path) -> None:
             assert (done.returncode == 0) == valid, done.stderr[-2000:]
 
 
-def test_pyvo_reads_past_it(made: Site) -> None:
+def test_pyvo_reads_past_it(counted_site: Site) -> None:
     """With a warning: it is no element of the recommendation, which is why it must be asked for."""
-    body = Client(create_application(made)).get("/tap/tables?detail=stats").body
+    body = Client(create_application(counted_site)).get("/tap/tables?detail=stats").body
     with pytest.warns(UnknownElementWarning, match="Unknown element"):
         found = {one.name: one for one in vosi.parse_tables(io.BytesIO(body)).iter_tables()}
     assert {one.name for one in found["stars.main"].columns} == {"id", "band", "mag", "number", "t", "flag"}

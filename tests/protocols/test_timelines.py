@@ -142,7 +142,7 @@ def tile(client: Client, **given: object) -> tuple[Any, Any]:
     return np.load(io.BytesIO(answer.body)), answer.headers
 
 
-def binned(source: dict[str, Any], values: Any, width: int, number: int) -> tuple[Any, Any, Any]:
+def compute_bins(source: dict[str, Any], values: Any, width: int, number: int) -> tuple[Any, Any, Any]:
     """Reduce with numpy: lowest, mean and highest value of each bin, shape (elements, bins)."""
     place = (source["moment"] - number * BINS_PER_TILE * width) // width
     found = np.full((3, values.shape[1], BINS_PER_TILE), np.nan)
@@ -159,12 +159,12 @@ def binned(source: dict[str, Any], values: Any, width: int, number: int) -> tupl
 def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width: int) -> None:
     number = (START + 20_000 * SECOND) // (BINS_PER_TILE * width)
     found, _ = tile(client, parameter="total", width=width, tile=number)
-    low, mean, high = binned(source, source["total"][:, None], width, number)
+    low, mean, high = compute_bins(source, source["total"][:, None], width, number)
     assert found.dtype == np.float32
     assert np.isfinite(found).any()
     assert np.allclose(found, np.concatenate([low, mean, high]), rtol=1e-6, equal_nan=True)
     found, _ = tile(client, parameter="field", width=width, tile=number)
-    _, mean, _ = binned(source, source["field"], width, number)
+    _, mean, _ = compute_bins(source, source["field"], width, number)
     assert np.allclose(found.reshape(3, 3, BINS_PER_TILE), mean[:, None], rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
@@ -181,7 +181,7 @@ def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], sho
     codes, headers = tile(client, parameter="flux", width=width, tile=number, show=show, rows=rows)
     together = int(headers["x-together"])
     assert together == -(-WIDE // rows)
-    _, mean, high = binned(source, source["flux"], width, number)
+    _, mean, high = compute_bins(source, source["flux"], width, number)
     whole = mean if show == "mean" else high
     parts = [whole[at : at + together] for at in range(0, WIDE, together)]
     with warnings.catch_warnings():

@@ -22,7 +22,7 @@ STARS = b"id,RAJ2000 (deg),DEJ2000 (deg),Vmag\nHD1,10.5,20.25,5.1\nHD2,11.5,-20.
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def trial_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))  # others may try files at the same time
     monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 600.0)  # a machine may have much else to do
@@ -33,11 +33,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def people(here: Site) -> dict[str, dict[str, str]]:
+def people(trial_site: Site) -> dict[str, dict[str, str]]:
     for name, role in (("cleo", "curator"), ("rita", "contributor")):
-        here.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
+        trial_site.store.grants.add_grant("member", subject=name, object="hesiod", role=role, actor="olga")
     told = {
-        name: {"authorization": f"Bearer {here.store.users.add_account(name)}"}
+        name: {"authorization": f"Bearer {trial_site.store.users.add_account(name)}"}
         for name in ("olga", "cleo", "rita", "bob")
     }
     return {**told, "nobody": {}}
@@ -48,8 +48,8 @@ def give(client: Client, content: bytes, name: str, headers: dict[str, str], fie
     return client.ask("POST", "/trial", body=b"\r\n".join(parts), headers={"content-type": "multipart/form-data; boundary=mark", **headers})  # fmt: skip
 
 
-def test_curators_alone_are_asked_for_a_file(here: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create_application(here))
+def test_curators_alone_are_asked_for_a_file(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
+    client = Client(create_application(trial_site))
     statuses = {name: client.ask("GET", "/trial", headers=headers).status for name, headers in people.items()}
     assert statuses == {"olga": 200, "cleo": 200, "rita": 403, "bob": 403, "nobody": 401}
     for name, status in (("rita", 403), ("bob", 403), ("nobody", 401)):
@@ -63,8 +63,8 @@ def test_curators_alone_are_asked_for_a_file(here: Site, people: dict[str, dict[
     assert "/trial" not in client.ask("GET", "/projects/hesiod", headers={**people["rita"], "accept": "text/html"}).text
 
 
-def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str, str]]) -> None:
-    client = Client(create_application(here))
+def test_what_each_face_would_make_of_it(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
+    client = Client(create_application(trial_site))
     answer = give(client, STARS, "../../stars.csv", {**people["cleo"], "accept": "application/json"})
     assert (answer.status, answer.headers["cache-control"]) == (200, "private, no-store")
     said = json.loads(answer.text)
@@ -84,7 +84,7 @@ def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str,
     assert "ne peut pas : il manque à la table" in page
     without = give(client, b"n,word\n1,a\n2,b\n", "a.csv", {**people["cleo"], "accept": "application/json"})
     assert not next(one for one in json.loads(without.text)["told"]["tables"][0]["faces"] if one["name"] == "cone")["serves"]  # fmt: skip
-    assert not list(here.settings.collections_directory.iterdir()), "nothing of it is kept"
+    assert not list(trial_site.settings.collections_directory.iterdir()), "nothing of it is kept"
     assert not list(Path(tempfile.gettempdir()).glob("hven-trial-*"))
 
 
@@ -96,8 +96,10 @@ def test_what_each_face_would_make_of_it(here: Site, people: dict[str, dict[str,
         (b"<?xml version='1.0'?><VOTABLE><RESOURCE><TABLE>", "a.vot", ""),
     ],
 )
-def test_what_is_no_table_is_told(here: Site, people: dict[str, dict[str, str]], content: bytes, name: str, message: str) -> None:  # fmt: skip
-    answer = give(Client(create_application(here)), content, name, {**people["olga"], "accept": "application/json"})
+def test_what_is_no_table_is_told(trial_site: Site, people: dict[str, dict[str, str]], content: bytes, name: str, message: str) -> None:  # fmt: skip
+    answer = give(
+        Client(create_application(trial_site)), content, name, {**people["olga"], "accept": "application/json"}
+    )
     said = json.loads(answer.text)
     assert "hven-trial-" not in answer.text
     if message:
@@ -107,9 +109,9 @@ def test_what_is_no_table_is_told(here: Site, people: dict[str, dict[str, str]],
 
 
 def test_a_file_has_little_time_and_room(
-    here: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    trial_site: Site, people: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(create_application(here))
+    client = Client(create_application(trial_site))
     monkeypatch.setattr(trial, "TRIAL_TIMEOUT_SECONDS", 0.05)
     answer = give(client, STARS, "a.csv", {**people["olga"], "accept": "application/json"})
     assert "takes more than 0.05 s" in json.loads(answer.text)["message"]

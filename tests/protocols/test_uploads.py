@@ -92,7 +92,7 @@ def table_of(answer: Answer) -> Table:
     return parse(io.BytesIO(answer.body)).get_first_table().to_table(use_names_over_ids=True)
 
 
-def made() -> Table:
+def build_upload_table() -> Table:
     table = Table(
         {
             "name": ["Ça va", "", "it's <b>", "d"],
@@ -116,7 +116,7 @@ def made() -> Table:
 @pytest.mark.parametrize("form", ["tabledata", "binary", "binary2"])
 @pytest.mark.parametrize("back", ["votable/td", "votable/b2"])
 def test_values_come_back_as_they_went(client: Client, form: str, back: str) -> None:
-    one = made()
+    one = build_upload_table()
     if form == "binary":
         one.remove_column("count")
     two = table_of(send(client, ALL, {"t": votable(one, form)}, RESPONSEFORMAT=back))
@@ -165,7 +165,7 @@ def test_units_ucds_utypes_and_xtypes_are_kept(client: Client) -> None:
 
 
 def test_no_rows_are_rows_too(client: Client) -> None:
-    answer = send(client, ALL, {"t": votable(made()[:0])})
+    answer = send(client, ALL, {"t": votable(build_upload_table()[:0])})
     assert len(table_of(answer)) == 0
     assert send(
         client, "SELECT COUNT(*) AS n FROM tap_upload.T", {"t": b"a,b\n"}, RESPONSEFORMAT="csv"
@@ -174,7 +174,7 @@ def test_no_rows_are_rows_too(client: Client) -> None:
 
 def test_delimited_names_can_be_asked(client: Client) -> None:
     query = 'SELECT "of the day" AS o, t."SELECT" FROM TAP_UPLOAD.t AS t WHERE "of the day" < 2 ORDER BY o'
-    assert list(table_of(send(client, query, {"t": votable(made())}))["o"]) == [0.0, 1.5]
+    assert list(table_of(send(client, query, {"t": votable(build_upload_table())}))["o"]) == [0.0, 1.5]
 
 
 def test_several_tables_join_with_each_other_and_with_ours(client: Client) -> None:
@@ -302,7 +302,7 @@ def test_names_that_differ_in_case_alone_are_told_apart(client: Client, content:
 
 @pytest.mark.parametrize("form", ["tabledata", "binary", "binary2"])
 def test_a_truncated_votable_is_refused_wherever_it_ends(client: Client, form: str) -> None:
-    whole = votable(made()["name", "ra", "mag", "SELECT"], form)
+    whole = votable(build_upload_table()["name", "ra", "mag", "SELECT"], form)
     for end in range(len(whole) // 7, len(whole) - 20, len(whole) // 7):
         answer = send(client, ALL, {"t": whole[:end]})
         assert answer.status == 400, end
@@ -377,7 +377,7 @@ def test_a_site_may_offer_none(tmp_path: Path) -> None:
 # --- by address
 
 
-class Far(http.server.BaseHTTPRequestHandler):
+class UploadHandler(http.server.BaseHTTPRequestHandler):
     over = threading.Event()
 
     def do_GET(self) -> None:
@@ -415,12 +415,12 @@ class Far(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Far)
+def upload_server() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), UploadHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
-    Far.over.set()
+    UploadHandler.over.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -433,8 +433,8 @@ def fetch(client: Client, url: str) -> Answer:
 
 
 @pytest.mark.parametrize("path", ["/t.csv", "/moved", "/t.csv.gz", "/t.csv?a=1,2;b=3"])
-def test_tables_are_fetched(small: Client, far: str, path: str) -> None:
-    assert fetch(small, far + path).text.split() == ["x", "7"]
+def test_tables_are_fetched(small: Client, upload_server: str, path: str) -> None:
+    assert fetch(small, upload_server + path).text.split() == ["x", "7"]
 
 
 @pytest.mark.parametrize(
@@ -445,16 +445,16 @@ def test_tables_are_fetched(small: Client, far: str, path: str) -> None:
         ("/endless", 413, "200,000 bytes"),
     ],
 )
-def test_addresses_that_give_no_table(small: Client, far: str, path: str, status: int, word: str) -> None:
-    answer = fetch(small, far + path)
+def test_addresses_that_give_no_table(small: Client, upload_server: str, path: str, status: int, word: str) -> None:
+    answer = fetch(small, upload_server + path)
     assert answer.status == status
     assert word in parse_error_message(answer)
 
 
-def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
+def test_an_address_that_drips_is_given_up(tmp_path: Path, upload_server: str) -> None:
     limits = QueryLimits(upload=200_000, upload_rows=500, seconds=2)
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=limits, allow_private=True) as site:
-        answer = fetch(Client(create_application(site)), f"{far}/drip")
+        answer = fetch(Client(create_application(site)), f"{upload_server}/drip")
     assert answer.status == 400
     assert "within" in parse_error_message(answer)
 

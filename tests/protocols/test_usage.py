@@ -125,10 +125,10 @@ def sums(site: Site) -> dict[tuple[str, ...], dict[str, int]]:
 
 
 def report(site: Site, *args: str, **more: object) -> usage_reports.UsageReport:
-    return usage_reports.read_usage_report(around(site), *args, **more)  # type: ignore[arg-type]
+    return usage_reports.read_usage_report(build_context(site), *args, **more)  # type: ignore[arg-type]
 
 
-def around(site: Site) -> ServiceContext:
+def build_context(site: Site) -> ServiceContext:
     return replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_service_faces())
 
 
@@ -180,9 +180,11 @@ def test_two_clicks_within_thirty_seconds_are_one(site: Site) -> None:
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     times = [0.0, 20.0, 45.0, 80.0]  # each within 30 s of the one before, but for the last
     for now in times:
-        site.usage_counter.record_request(_noted(use, now))
-    site.usage_counter.record_request(_noted(use, 81.0, user="address 5.6.7.8"))  # somebody else
-    site.usage_counter.record_request(_noted(use, 82.0, target="/collections/stars/files/two.txt?"))  # something else
+        site.usage_counter.record_request(_build_request(use, now))
+    site.usage_counter.record_request(_build_request(use, 81.0, user="address 5.6.7.8"))  # somebody else
+    site.usage_counter.record_request(
+        _build_request(use, 82.0, target="/collections/stars/files/two.txt?")
+    )  # something else
     whole = sums(site)["stars", "", "", "regular"]
     assert (whole["requests"], whole["unique_requests"], whole["files"]) == (4, 2, 6)
 
@@ -191,7 +193,7 @@ def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     begin = 1_767_225_600.0  # 2026-01-01
     for at, now in ((begin, 0.0), (begin + 1800, 1800.0), (begin + 3600, 3600.0), (begin - 3600, 3700.0)):
-        site.usage_counter.record_request(_noted(use, now, at=at))
+        site.usage_counter.record_request(_build_request(use, now, at=at))
     site.usage_counter.count_pending_requests()
     site.usage_counter.write_sums()
     found = {one.month: values for one, values in site.store.uses.read_usage_sums().items() if not one.service}
@@ -200,7 +202,7 @@ def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -
     assert tuple(found["2025-12"][one] for one in names) == (1, 1)
 
 
-def _noted(use: RequestUsage, now: float, *, at: float = 1_767_225_600.0, user: str = "address 1.2.3.4", target: str = "/collections/stars/files/one.txt?") -> AnsweredRequest:  # fmt: skip
+def _build_request(use: RequestUsage, now: float, *, at: float = 1_767_225_600.0, user: str = "address 1.2.3.4", target: str = "/collections/stars/files/one.txt?") -> AnsweredRequest:  # fmt: skip
     return AnsweredRequest(use, at, 1e6 + now, "GET", target, 200, 5, lambda: user, FIREFOX, "")
 
 
@@ -228,7 +230,7 @@ def test_robots_are_apart_and_in_no_report_of_counter(site: Site, client: Client
     assert request_status(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert request_status(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert sums(site)["stars", "", "", "robot"]["investigations"] == 2
-    assert usage_reports.build_counter_dataset_report(report(site), around(site))["report-datasets"] == []
+    assert usage_reports.build_counter_dataset_report(report(site), build_context(site))["report-datasets"] == []
 
 
 def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Client) -> None:
@@ -345,14 +347,14 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
 @pytest.mark.parametrize(("since", "until"), [("2026-13", None), ("26-01", None), ("2026-05", "2026-04"), ("x' OR 1", None), (None, "2026-00")])  # fmt: skip
 def test_wrong_months(site: Site, since: str | None, until: str | None) -> None:
     with pytest.raises(ParamError):
-        usage_reports.read_usage_report(around(site), since, until)
+        usage_reports.read_usage_report(build_context(site), since, until)
 
 
 def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site) -> None:
     _put(site, "2026-02", "planets")
     found = report(site, "2026-01", "2026-03", today=date(2026, 4, 1))
     assert any("planets: no longer published" in note for note in found.notes)
-    dataset = usage_reports.build_counter_dataset_report(found, around(site))["report-datasets"][0]
+    dataset = usage_reports.build_counter_dataset_report(found, build_context(site))["report-datasets"][0]
     assert dataset["dataset-title"] == "planets"
     assert dataset["dataset-id"] == [{"type": "proprietary", "value": "planets"}]
     assert "uri" not in dataset
@@ -372,7 +374,7 @@ def test_the_report_of_counter(site: Site) -> None:
     _put(site, "2026-03", access="machine", requests=7)
     _put(site, "2026-03", access="robot", requests=900)
     found = usage_reports.build_counter_dataset_report(
-        report(site, "2026-02", "2026-03", today=date(2026, 3, 20)), around(site)
+        report(site, "2026-02", "2026-03", today=date(2026, 3, 20)), build_context(site)
     )
     head = found["report-header"]
     assert (head["report-name"], head["report-id"], head["release"]) == ("dataset report", "DSR", "rd1")
@@ -393,7 +395,7 @@ def test_the_report_of_counter(site: Site) -> None:
 
 def test_the_report_of_counter_as_text(site: Site) -> None:
     _put(site, "2026-02")
-    rows = list(csv.reader(io.StringIO(usage_reports.write_counter_report_tsv(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), around(site))), delimiter="\t"))  # fmt: skip
+    rows = list(csv.reader(io.StringIO(usage_reports.write_counter_report_tsv(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), build_context(site))), delimiter="\t"))  # fmt: skip
     assert [row[0] for row in rows[:10]] == ["Report_Name", "Report_ID", "Release", "Metric_Types", "Report_Filters", "Report_Attributes", "Exceptions", "Reporting_Period", "Created", "Created_By"]  # fmt: skip
     assert rows[0][1] == "Dataset Master Report"
     assert rows[6][1].startswith("3040: Partial Data Returned (")
@@ -408,7 +410,7 @@ def test_the_report_of_counter_as_text(site: Site) -> None:
 
 def test_an_empty_report_says_so(site: Site) -> None:
     found = usage_reports.build_counter_dataset_report(
-        report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), around(site)
+        report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), build_context(site)
     )
     assert found["report-header"]["exceptions"][0]["code"] == 3030
 

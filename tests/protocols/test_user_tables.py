@@ -45,15 +45,15 @@ class Person:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Site]:
+def star_site(tmp_path: Path) -> Iterator[Site]:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}, limits=QueryLimits(user_tables=3)) as site:
         yield site
 
 
 @pytest.fixture
-def people(kept: Site) -> tuple[Person, Person, Person]:
-    client = Client(create_application(kept))
-    anna, bert = (Person(client, kept.store.users.add_account(name)) for name in ("anna", "bert"))
+def people(star_site: Site) -> tuple[Person, Person, Person]:
+    client = Client(create_application(star_site))
+    anna, bert = (Person(client, star_site.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     return anna, bert, Person(client, None)
 
@@ -133,15 +133,15 @@ def test_nobody_else_learns_of_it(people: tuple[Person, Person, Person], who: st
     assert gone.text.split("[request")[0] == told.text.split("[request")[0], "the same words whether it is there or not"
 
 
-def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(kept: Site) -> None:
-    client = Client(create_application(kept, policies=build_odd_rows_hidden_policies("number")))
-    anna, bert = (Person(client, kept.store.users.add_account(name)) for name in ("anna", "bert"))
+def test_policies_of_the_site_do_not_open_it_and_hold_beside_it(star_site: Site) -> None:
+    client = Client(create_application(star_site, policies=build_odd_rows_hidden_policies("number")))
+    anna, bert = (Person(client, star_site.store.users.add_account(name)) for name in ("anna", "bert"))
     assert anna.ask("PUT", "/tap/user_tables/list", CSV).status == 201
     assert anna.rows("SELECT number FROM stars.main AS s JOIN tap_user.list AS l ON s.id = l.id") == [[2]]
     assert bert.query("SELECT * FROM tap_user.list").status == 400
 
 
-def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Person, Person], kept: Site) -> None:
+def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Person, Person], star_site: Site) -> None:
     anna, _, nobody = people
     token = anna.headers["authorization"].removeprefix("Bearer ")
     good = base64.b64encode(f"anna:{token}".encode()).decode()
@@ -164,11 +164,11 @@ def test_bad_credentials_are_refused_and_none_are_fine(people: tuple[Person, Per
     assert nobody.ask("PUT", "/tap/user_tables/x", CSV).status == 401
     assert not any(
         token.partition(".")[2].encode() in path.read_bytes()
-        for path in (kept.settings.var_directory).glob("hven.sqlite*")
+        for path in (star_site.settings.var_directory).glob("hven.sqlite*")
     )
 
 
-def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> None:
+def test_quota_and_names(people: tuple[Person, Person, Person], star_site: Site) -> None:
     anna, bert, _ = people
     assert anna.ask("PUT", "/tap/user_tables/LIST", CSV).status == 201, "the same table, written anew"
     for name in ("b", "c"):
@@ -183,22 +183,22 @@ def test_quota_and_names(people: tuple[Person, Person, Person], kept: Site) -> N
         assert anna.ask("PUT", "/tap/user_tables/b", body).status == 400
     assert anna.ask("POST", "/tap/load/b", b"id,strange\n1,2\n").status == 400
     assert anna.rows("SELECT COUNT(*) FROM tap_user.b") == [[3]]
-    assert len(kept.store.list_kept_snapshot_paths()) == 6, (
+    assert len(star_site.store.list_kept_snapshot_paths()) == 6, (
         "one snapshot for each table, the site's, and the one before the present one of what was replaced"
     )
-    assert kept.embedded_engine.remove_leftovers(kept.store.list_kept_snapshot_paths()) == []
+    assert star_site.embedded_engine.remove_leftovers(star_site.store.list_kept_snapshot_paths()) == []
 
 
-def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], kept: Site) -> None:
+def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], star_site: Site) -> None:
     anna, _, _ = people
-    ((record, expires),) = kept.store.user_tables.list_owner_tables("anna")
+    ((record, expires),) = star_site.store.user_tables.list_owner_tables("anna")
     wanted = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
-    kept.store.user_tables.set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
-    kept._own_tables_by_owner.clear()
+    star_site.store.user_tables.set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
+    star_site._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
-    assert user_tables.delete_expired_user_tables(kept) == 1
-    assert kept.store.user_tables.list_user_tables() == []
+    assert user_tables.delete_expired_user_tables(star_site) == 1
+    assert star_site.store.user_tables.list_user_tables() == []
 
 
 def test_a_vosi_table_is_made_without_rows_and_then_loaded(people: tuple[Person, Person, Person]) -> None:

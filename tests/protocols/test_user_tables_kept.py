@@ -46,7 +46,7 @@ FLUX = MADE.uniform(0, 1, NUMBER)
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def star_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     limits = QueryLimits(user_tables=40, user_rows=50_000, user_bytes=20_000_000, upload=4_000_000)
     # there is one process here, which looks often: nobody waits for others to know
     with pytest.MonkeyPatch.context() as patch:
@@ -59,8 +59,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def client(kept: Site) -> Client:
-    return Client(create_application(kept))
+def client(star_site: Site) -> Client:
+    return Client(create_application(star_site))
 
 
 class Person:
@@ -86,16 +86,16 @@ class Person:
 
 
 @pytest.fixture(scope="module")
-def anna(client: Client, kept: Site) -> Person:
-    return Person(client, kept.store.users.add_account("anna"))
+def anna(client: Client, star_site: Site) -> Person:
+    return Person(client, star_site.store.users.add_account("anna"))
 
 
 @pytest.fixture(scope="module")
-def bert(client: Client, kept: Site) -> Person:
-    return Person(client, kept.store.users.add_account("bert"))
+def bert(client: Client, star_site: Site) -> Person:
+    return Person(client, star_site.store.users.add_account("bert"))
 
 
-def described() -> AstropyTable:
+def build_described_table() -> AstropyTable:
     table = AstropyTable({"star": [f"s{n:04d}" for n in range(NUMBER)], "ra": RA, "dec": DEC, "Flux 1": FLUX})
     table["ra"].unit = table["dec"].unit = units.deg
     table["Flux 1"].unit = units.Jy
@@ -117,38 +117,38 @@ def votable(table: AstropyTable, form: str = "tabledata") -> bytes:
     return file.getvalue()
 
 
-def as_arrow() -> pa.Table:
-    table = described()
+def build_arrow_table() -> pa.Table:
+    table = build_described_table()
     return pa.table({name: table[name].tolist() for name in table.colnames})
 
 
 def parquet() -> bytes:
     file = io.BytesIO()
-    pq.write_table(as_arrow(), file)
+    pq.write_table(build_arrow_table(), file)
     return file.getvalue()
 
 
 def arrow() -> bytes:
     file = io.BytesIO()
-    feather.write_feather(as_arrow(), file, compression="uncompressed")
+    feather.write_feather(build_arrow_table(), file, compression="uncompressed")
     return file.getvalue()
 
 
 def fits() -> bytes:
     file = io.BytesIO()
-    described().write(file, format="fits")
+    build_described_table().write(file, format="fits")
     return file.getvalue()
 
 
 def text(form: str) -> bytes:
     file = io.StringIO()
-    described().write(file, format=form, **({"delimiter": "\t"} if form == "ascii.basic" else {}))
+    build_described_table().write(file, format=form, **({"delimiter": "\t"} if form == "ascii.basic" else {}))
     return file.getvalue().encode()
 
 
 FORMS = {
-    "VOTable": lambda: votable(described()),
-    "BINARY2": lambda: votable(described(), "binary2"),
+    "VOTable": lambda: votable(build_described_table()),
+    "BINARY2": lambda: votable(build_described_table(), "binary2"),
     "FITS": fits,
     "Parquet": parquet,
     "Arrow": arrow,
@@ -182,7 +182,7 @@ def test_every_format_is_kept_and_its_position_indexed(anna: Person, form: str) 
 
 
 def test_names_units_and_ucds_stay(anna: Person) -> None:
-    assert anna.ask("PUT", "/tap/user_tables/sky", votable(described())).status == 201
+    assert anna.ask("PUT", "/tap/user_tables/sky", votable(build_described_table())).status == 201
     told = anna.rows(
         "SELECT column_name, unit, ucd, description, indexed FROM TAP_SCHEMA.columns WHERE table_name = 'tap_user.sky'"
     )
@@ -203,11 +203,11 @@ def test_names_units_and_ucds_stay(anna: Person) -> None:
     )
 
 
-def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, kept: Site) -> None:
+def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, star_site: Site) -> None:
     from mocpy import MOC
 
     assert anna.ask("PUT", "/tap/user_tables/sky", parquet()).status == 201
-    found = own.find_user_table(kept, Principal(name="anna"), "sky").snapshot
+    found = own.find_user_table(star_site, Principal(name="anna"), "sky").snapshot
     assert found.statistics["ra"]["minimum"] == RA.min()
     assert found.statistics["dec"]["maximum"] == DEC.max()
     assert MOC.from_string(found.coverage).contains_lonlat(RA * units.deg, DEC * units.deg).all()
@@ -215,7 +215,7 @@ def test_statistics_and_coverage_are_those_of_the_rows(anna: Person, kept: Site)
 
 
 def test_positions_that_are_not_degrees_are_not_indexed(anna: Person) -> None:
-    table = described()
+    table = build_described_table()
     table["ra"] = table["ra"] / 15
     table["ra"].unit = units.hourangle
     table["ra"].meta["ucd"] = "pos.eq.ra;meta.main"
@@ -228,7 +228,7 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b 
 <!ENTITY d "&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;"><!ENTITY e "&d;&d;&d;&d;&d;&d;&d;&d;&d;&d;"><!ENTITY f "&e;&e;&e;&e;&e;&e;&e;&e;&e;&e;"><!ENTITY g "&f;&f;&f;&f;&f;&f;&f;&f;&f;&f;">]>"""
 
 
-def zipped() -> bytes:
+def build_zip() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.csv", "a\n1\n")
@@ -239,9 +239,9 @@ BAD = {
     "nothing": (b"", 400, "empty"),
     "HTML": (b"<!DOCTYPE html><html><body>log in</body></html>", 400, "HTML page"),
     "JSON": (b'{"a": 1}', 400, "JSON"),
-    "a ZIP archive": (zipped(), 400, "ZIP"),
+    "a ZIP archive": (build_zip(), 400, "ZIP"),
     "noise": (bytes(range(256)) * 4, 400, "not a table"),
-    "a truncated VOTable": (votable(described())[:100_000], 400, "cannot be read"),
+    "a truncated VOTable": (votable(build_described_table())[:100_000], 400, "cannot be read"),
     "a truncated FITS file": (fits()[:30_000], 400, "cannot be read"),
     "a truncated Parquet file": (parquet()[:30_000], 400, "Parquet"),
     "a truncated gzip stream": (gzip.compress(text("ascii.csv"))[:20_000], 400, "breaks off"),
@@ -260,7 +260,7 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("how", ["PUT", "POST"])
-def test_what_is_no_table_changes_nothing(anna: Person, what: str, how: str, kept: Site) -> None:
+def test_what_is_no_table_changes_nothing(anna: Person, what: str, how: str, star_site: Site) -> None:
     body, status, why = BAD[what]
     assert anna.ask("PUT", "/tap/user_tables/good", b"n\n1\n").status == 201
     told = anna.ask(how, "/tap/user_tables/good" if how == "PUT" else "/tap/load/good", body)
@@ -272,7 +272,7 @@ def test_what_is_no_table_changes_nothing(anna: Person, what: str, how: str, kep
     new = anna.ask("PUT", "/tap/user_tables/never", body)
     assert new.status == status
     assert anna.ask("GET", "/tap/user_tables/never").status == 404
-    assert not list((kept.settings.var_directory / "snapshots").glob("tap_user.never/*")), "no files stay"
+    assert not list((star_site.settings.var_directory / "snapshots").glob("tap_user.never/*")), "no files stay"
 
 
 @pytest.mark.parametrize(
@@ -372,16 +372,16 @@ def test_no_collection_has_a_name_that_is_taken(tmp_path: Path, name: str) -> No
         descriptor.load_descriptor(place, Settings(directory=tmp_path))
 
 
-def test_no_tables_at_all_where_the_site_wants_none(kept: Site, anna: Person) -> None:
-    settings = kept.settings
-    kept.settings = replace(settings, limits=replace(settings.limits, user_tables=0))
+def test_no_tables_at_all_where_the_site_wants_none(star_site: Site, anna: Person) -> None:
+    settings = star_site.settings
+    star_site.settings = replace(settings, limits=replace(settings.limits, user_tables=0))
     try:
         told = anna.ask("PUT", "/tap/user_tables/x", b"n\n1\n")
         assert told.status == 413
         assert "keeps no tables" in told.text
         assert b"table-load" not in anna.ask("GET", "/tap/capabilities").body
     finally:
-        kept.settings = settings
+        star_site.settings = settings
 
 
 def test_another_users_name_is_as_no_name(anna: Person, bert: Person) -> None:
@@ -413,9 +413,9 @@ def test_another_users_name_is_as_no_name(anna: Person, bert: Person) -> None:
     assert bert.ask("DELETE", "/tap/user_tables/secret_list").status == 200
 
 
-def test_one_writer_at_a_time(anna: Person, kept: Site) -> None:
+def test_one_writer_at_a_time(anna: Person, star_site: Site) -> None:
     assert anna.ask("PUT", "/tap/user_tables/busy", b"n\n1\n").status == 201
-    with kept.store.leases.hold_lease("table of anna: busy", description="a change"):
+    with star_site.store.leases.hold_lease("table of anna: busy", description="a change"):
         for method, path in (("PUT", "user_tables"), ("DELETE", "user_tables"), ("POST", "load")):
             told = anna.ask(method, f"/tap/{path}/busy", b"n\n2\n")
             assert told.status == 409
@@ -426,9 +426,9 @@ def test_one_writer_at_a_time(anna: Person, kept: Site) -> None:
     assert anna.ask("DELETE", "/tap/user_tables/busy").status == 200
 
 
-def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(anna: Person, star_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert anna.ask("PUT", "/tap/user_tables/brim", b"n\n1\n").status == 201
-    before = kept.store.list_kept_snapshot_paths()
+    before = star_site.store.list_kept_snapshot_paths()
 
     def finish(_: DuckSnapshotStaging) -> None:
         raise StorageError("the disk is full")
@@ -439,20 +439,20 @@ def test_a_full_disk(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) 
             told = anna.ask(method, f"/tap/{path}/brim", b"n\n2\n")
             assert told.status == 503
             assert "the disk is full" in told.text
-    assert kept.store.list_kept_snapshot_paths() == before
-    assert not list((kept.settings.var_directory / "snapshots").glob("tap_user.brim/*.staging"))
+    assert star_site.store.list_kept_snapshot_paths() == before
+    assert not list((star_site.settings.var_directory / "snapshots").glob("tap_user.brim/*.staging"))
     assert anna.rows("SELECT n FROM tap_user.brim") == [[1]]
     assert anna.ask("POST", "/tap/load/brim", b"n\n2\n").status == 200
 
 
-def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, kept: Site) -> None:
+def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, star_site: Site) -> None:
     from hven import query
     from hven.site.auth.local import build_principal
 
     body = b"n\n" + b"".join(b"%d\n" % n for n in range(20_000))
     assert anna.ask("PUT", "/tap/user_tables/long", body).status == 201
     with query.run_query(
-        "SELECT n FROM tap_user.long", build_principal("anna", kept.store, kept.settings), site=kept
+        "SELECT n FROM tap_user.long", build_principal("anna", star_site.store, star_site.settings), site=star_site
     ) as waiting:
         assert anna.ask("PUT", "/tap/user_tables/long", b"n\n1\n").status == 201
         assert anna.ask("DELETE", "/tap/user_tables/long").status == 200
@@ -460,30 +460,32 @@ def test_a_query_that_began_before_a_change_ends_with_what_it_saw(anna: Person, 
     assert anna.query("SELECT n FROM tap_user.long").status == 400
 
 
-def test_files_go_when_nobody_can_begin_to_read_them(anna: Person, kept: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = kept.settings.var_directory / "snapshots" / "tap_user.gone"
+def test_files_go_when_nobody_can_begin_to_read_them(
+    anna: Person, star_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = star_site.settings.var_directory / "snapshots" / "tap_user.gone"
     assert anna.ask("PUT", "/tap/user_tables/gone", b"n\n1\n").status == 201
     for _ in range(3):
         assert anna.ask("POST", "/tap/load/gone", b"n\n1\n").status == 200
     assert len(list(folder.iterdir())) == 2, "the present state and the one before"
-    assert kept.embedded_engine.remove_leftovers(kept.store.list_kept_snapshot_paths()) == [], (
+    assert star_site.embedded_engine.remove_leftovers(star_site.store.list_kept_snapshot_paths()) == [], (
         "an ingest's sweep leaves both"
     )
     monkeypatch.setattr(user_tables, "RETIREMENT_SECONDS", 0.0)
     assert anna.ask("DELETE", "/tap/user_tables/gone").status == 200
-    own.delete_expired_user_tables(kept)
+    own.delete_expired_user_tables(star_site)
     assert len(list(folder.iterdir())) == 1
-    (row,) = [path for path in kept.store.list_kept_snapshot_paths() if path.startswith("tap_user.gone/")]
-    assert (kept.settings.var_directory / "snapshots" / row).is_dir()
+    (row,) = [path for path in star_site.store.list_kept_snapshot_paths() if path.startswith("tap_user.gone/")]
+    assert (star_site.settings.var_directory / "snapshots" / row).is_dir()
 
 
-def test_an_upload_that_is_published_while_others_sweep(anna: Person, kept: Site) -> None:
+def test_an_upload_that_is_published_while_others_sweep(anna: Person, star_site: Site) -> None:
     """A sweep between the look at the store and the look at the files must not take a new table away."""
     over = threading.Event()
 
     def sweep() -> None:
         while not over.is_set():
-            own.delete_user_table_leftovers(kept)
+            own.delete_user_table_leftovers(star_site)
             time.sleep(0.01)
 
     thread = threading.Thread(target=sweep)
@@ -529,7 +531,7 @@ def test_a_parquet_footer_of_lies(anna: Person) -> None:
     assert "Parquet" in told.text
 
 
-def test_a_reader_who_leaves_in_the_middle(kept: Site, anna: Person) -> None:
+def test_a_reader_who_leaves_in_the_middle(star_site: Site, anna: Person) -> None:
     """Half a body is no table."""
     import asyncio
 
@@ -549,5 +551,5 @@ def test_a_reader_who_leaves_in_the_middle(kept: Site, anna: Person) -> None:
         "headers": [(b"host", b"vo.example"), (b"authorization", anna.headers["authorization"].encode())],
     }  # fmt: skip
     with contextlib.suppress(Exception):
-        asyncio.run(create_application(kept)(scope, receive, send))
+        asyncio.run(create_application(star_site)(scope, receive, send))
     assert anna.ask("GET", "/tap/user_tables/half").status == 404

@@ -47,7 +47,7 @@ def day(hours: np.ndarray) -> np.ndarray:
     return np.datetime64("2014-09-10T00:00:00") + (hours * 3600).astype("timedelta64[s]")
 
 
-def made() -> dict[str, dict[str, np.ndarray]]:
+def build_tables() -> dict[str, dict[str, np.ndarray]]:
     random = np.random.default_rng(22)
     sky = {"ra": random.uniform(100, 104, 400), "dec": random.uniform(-2, 2, 400)}
     body = {
@@ -69,7 +69,7 @@ def made() -> dict[str, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, dict[str, np.ndarray]]:
-    return made()
+    return build_tables()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def fetch_related(client: Client, table: str, key: int, **more: str) -> dict[str
     return found
 
 
-def apart(rows: dict[str, np.ndarray], lon: float, lat: float) -> np.ndarray:
+def compute_distances(rows: dict[str, np.ndarray], lon: float, lat: float) -> np.ndarray:
     """Give degrees between a point of the sky and all rows."""
     a, d, x, y = (np.radians(one) for one in (rows["ra"], rows["dec"], lon, lat))
     return np.degrees(np.arccos(np.clip(np.sin(d) * np.sin(y) + np.cos(d) * np.cos(y) * np.cos(a - x), -1, 1)))
@@ -115,8 +115,10 @@ def test_counts_are_those_of_all_tables_that_overlap_in_time_and_place(
     low, high = plates["seen"][at] - HALF, plates["seen"][at] + HALF
     place = plates["ra"][at], plates["dec"][at]
     wanted = {
-        "plates.main": int(((plates["seen"] >= low) & (plates["seen"] <= high) & (apart(plates, *place) <= 0.5)).sum()),
-        "objects.main": int((apart(objects, *place) <= 0.5).sum()),
+        "plates.main": int(
+            ((plates["seen"] >= low) & (plates["seen"] <= high) & (compute_distances(plates, *place) <= 0.5)).sum()
+        ),
+        "objects.main": int((compute_distances(objects, *place) <= 0.5).sum()),
         "bursts.main": int(((bursts["began"] <= high) & (bursts["ended"] >= low)).sum()),
         "frames.main": int(((frames["seen"] >= low) & (frames["seen"] <= high)).sum()),
     }

@@ -48,23 +48,23 @@ whole = st.sampled_from(EXTREMES) | st.integers(LOW, HIGH)
 rows = st.lists(st.tuples(whole, st.none() | whole, st.none() | whole), min_size=1, max_size=30)
 
 
-def of_text(text: str, separator: str) -> list[tuple[int | None, ...]]:
+def read_delimited(text: str, separator: str) -> list[tuple[int | None, ...]]:
     return [
         tuple(int(cell) if cell else None for cell in row)
         for row in list(csv.reader(io.StringIO(text), delimiter=separator))[1:]
     ]
 
 
-def of_table(table: pa.Table) -> list[tuple[int | None, ...]]:
+def read_table(table: pa.Table) -> list[tuple[int | None, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def of_votable(body: bytes) -> list[tuple[int | None, ...]]:
+def read_votable(body: bytes) -> list[tuple[int | None, ...]]:
     read = formats.load_format("votable").read(io.BytesIO(body))
-    return [row for batch in read.batches for row in of_table(pa.Table.from_batches([batch]))]
+    return [row for batch in read.batches for row in read_table(pa.Table.from_batches([batch]))]
 
 
-def of_fits(body: bytes) -> list[tuple[int | None, ...]]:
+def read_fits(body: bytes) -> list[tuple[int | None, ...]]:
     with fits.open(io.BytesIO(body)) as file:
         table = file[1]
         nulls = [column.null for column in table.columns]
@@ -78,15 +78,15 @@ def of_fits(body: bytes) -> list[tuple[int | None, ...]]:
 
 
 READERS = {
-    "votable/td": of_votable,
-    "votable/b": of_votable,
-    "votable/b2": of_votable,
-    "csv": lambda body: of_text(body.decode(), ","),
-    "tsv": lambda body: of_text(body.decode(), "\t"),
+    "votable/td": read_votable,
+    "votable/b": read_votable,
+    "votable/b2": read_votable,
+    "csv": lambda body: read_delimited(body.decode(), ","),
+    "tsv": lambda body: read_delimited(body.decode(), "\t"),
     "json": lambda body: [tuple(row) for row in json.loads(body)["data"]],
-    "arrow": lambda body: of_table(pyarrow.ipc.open_stream(body).read_all()),
-    "parquet": lambda body: of_table(pq.read_table(io.BytesIO(body))),
-    "fits": of_fits,
+    "arrow": lambda body: read_table(pyarrow.ipc.open_stream(body).read_all()),
+    "parquet": lambda body: read_table(pq.read_table(io.BytesIO(body))),
+    "fits": read_fits,
 }
 
 
@@ -150,7 +150,7 @@ def test_through_ingest_and_out_of_tap(site, given_rows):
             )
             assert all(
                 other == {HIGH - 1: BEYOND, BEYOND: HIGH - 1}.get(ident, ident)
-                for ident, other in of_text(turned.text, ",")
+                for ident, other in read_delimited(turned.text, ",")
             )
         for word, reader in READERS.items():
             answer = client.get(

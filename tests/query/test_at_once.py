@@ -17,7 +17,7 @@ COLUMNS = (Column(name="n", type=parse_type("int32")),)
 BATCH = pa.record_batch({"n": pa.array([1, 2, 3], pa.int32())})
 
 
-class Near(QueryExecution):
+class BatchExecution(QueryExecution):
     """An execution of an engine that gives record batches only."""
 
     schema, small = BATCH.schema, True
@@ -29,7 +29,7 @@ class Near(QueryExecution):
         pass
 
 
-class Here(QueryExecution):
+class CompletedExecution(QueryExecution):
     """An execution whose rows have come."""
 
     schema = BATCH.schema
@@ -54,7 +54,7 @@ class Here(QueryExecution):
         self.closed = True
 
 
-def made(execution, limit=10, counters=None):
+def begin_result(execution, limit=10, counters=None):
     result = QueryResult(
         columns=COLUMNS,
         tables=(),
@@ -69,19 +69,21 @@ def made(execution, limit=10, counters=None):
     return result
 
 
-def said(rows):
+def encode_rows(rows):
     return repr(rows).encode()
 
 
 @pytest.mark.parametrize("turn", [False, True])
 def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
-    here = Here()
+    here = CompletedExecution()
     counters = ProcessCounters()
     told = []
     monkeypatch.setattr(counters, "count_query_end", lambda rows, seconds, error: told.append((rows, error)))
-    result = made(QueuedExecution(QueryQueue(1), here.schema, lambda: here, here) if turn else here, counters=counters)
+    result = begin_result(
+        QueuedExecution(QueryQueue(1), here.schema, lambda: here, here) if turn else here, counters=counters
+    )
     assert not turn or result.has_answer_arrived()
-    assert result.write_small_answer(said) == b"[(1,), (2,), (3,)]"
+    assert result.write_small_answer(encode_rows) == b"[(1,), (2,), (3,)]"
     assert here.closed
     assert (result.row_count, result.build_status().overflow, result.build_status().error_message) == (3, False, None)
     assert told == [(3, None)]
@@ -91,16 +93,16 @@ def test_rows_that_are_here_are_written_counted_and_closed(turn, monkeypatch):
     "why", ["too many", "written otherwise", "another form", "cancelled", "not here", "no such engine"]
 )
 def test_what_is_not_written_at_once_is_still_there(why):
-    here = Near() if why == "no such engine" else Here()
-    result = made(here, limit=2 if why == "too many" else 10)
+    here = BatchExecution() if why == "no such engine" else CompletedExecution()
+    result = begin_result(here, limit=2 if why == "too many" else 10)
     if why == "another form":
         result.replace_column_metadata((Column(name="n", type=parse_type("int64")),))
     if why == "cancelled":
         result.cancel()
     if why == "not here":
         result.small = False
-    assert result.write_small_answer(lambda rows: None if why == "written otherwise" else said(rows)) is None
-    if isinstance(here, Here):
+    assert result.write_small_answer(lambda rows: None if why == "written otherwise" else encode_rows(rows)) is None
+    if isinstance(here, CompletedExecution):
         assert not here.closed
         assert [row for batch in result.iterate_batches() for row in batch.to_pylist()] == [
             {"n": n + 1} for n in range(result.row_limit)

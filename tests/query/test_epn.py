@@ -41,20 +41,20 @@ def table(schema, *, less=()):
     )
 
 
-def made(rows, table):
+def build_arrow_rows(rows, table):
     filled = [{column.name: row.get(column.name) for column in table.columns} for row in rows]
     return pa.Table.from_pylist(
         filled, pa.schema([pa.field(column.name, column.type.arrow) for column in table.columns])
     )
 
 
-def jd(text):
+def to_julian_date(text):
     return Time(text, scale="utc").jd
 
 
 ROWS = [
-    {"granule_uid": "a", "target_name": "Mars", "dataproduct_type": "im", "instrument_name": "OMEGA", "processing_level": 3, "time_min": jd("2004-01-14T00:00:00"), "time_max": jd("2004-01-14T01:00:00"), "c1min": 350.0, "c1max": 10.0, "spectral_range_min": 1e14, "spectral_range_max": 3e14, "incidence_min": 0.0, "incidence_max": 40.0, "creation_date": dt.datetime(2020, 1, 1)},
-    {"granule_uid": "b", "target_name": "Mars#Phobos", "dataproduct_type": "sp#im", "instrument_name": "HRSC", "processing_level": 2, "time_min": jd("2005-06-01T00:00:00"), "time_max": jd("2005-06-02T00:00:00"), "c1min": 30.0, "c1max": 60.0, "spectral_range_min": 4e14, "spectral_range_max": 7e14, "creation_date": dt.datetime(2021, 6, 1)},
+    {"granule_uid": "a", "target_name": "Mars", "dataproduct_type": "im", "instrument_name": "OMEGA", "processing_level": 3, "time_min": to_julian_date("2004-01-14T00:00:00"), "time_max": to_julian_date("2004-01-14T01:00:00"), "c1min": 350.0, "c1max": 10.0, "spectral_range_min": 1e14, "spectral_range_max": 3e14, "incidence_min": 0.0, "incidence_max": 40.0, "creation_date": dt.datetime(2020, 1, 1)},
+    {"granule_uid": "b", "target_name": "Mars#Phobos", "dataproduct_type": "sp#im", "instrument_name": "HRSC", "processing_level": 2, "time_min": to_julian_date("2005-06-01T00:00:00"), "time_max": to_julian_date("2005-06-02T00:00:00"), "c1min": 30.0, "c1max": 60.0, "spectral_range_min": 4e14, "spectral_range_max": 7e14, "creation_date": dt.datetime(2021, 6, 1)},
     {"granule_uid": "c", "target_name": "Venus", "dataproduct_type": "ds", "processing_level": 5, "creation_date": dt.datetime(2021, 12, 31, 23, 59, 59)},
 ]  # fmt: skip
 
@@ -66,9 +66,9 @@ def site(tmp_path_factory):
     with open_tiny_site(
         tmp_path_factory.mktemp("epn"),
         {
-            "omega.epn_core": (one, made(ROWS[:2], one)),
-            "venus.epn_core": (two, made(ROWS[2:], two)),
-            "secret.epn_core": (hidden, made([{**ROWS[0], "granule_uid": "x"}], hidden)),
+            "omega.epn_core": (one, build_arrow_rows(ROWS[:2], one)),
+            "venus.epn_core": (two, build_arrow_rows(ROWS[2:], two)),
+            "secret.epn_core": (hidden, build_arrow_rows([{**ROWS[0], "granule_uid": "x"}], hidden)),
         },
     ) as made_site:
         yield made_site
@@ -98,7 +98,7 @@ def find(site):
         ("", "abc"), ("target_name=Mars", "ab"), ("target_name=mars", "ab"), ("target_name=Phobos", "b"), ("target_name=Pho*", "b"), ("target_name!=Mars", "c"), ("target_name=Venus,Phobos", "bc"),
         ("dataproduct_type=im,sp", "ab"), ("dataproduct_type=ds", "c"), ("service_title=x", ""), ("instrument_name=omega", "a"), ("granule_uid=a", "a"), ("granule_uid=A", ""),
         ("time=2004", "a"), ("time=2004-01-01/2005-01-01", "a"), ("time=2004-01-14T00:30:00/2005-06-01", "ab"), ("time=..2004-01", "a"), ("time>=2005", "b"), ("time>2004-01-13", "ab"), ("time>2004-01-14", "b"), ("time<2004-01-14", ""),
-        ("time=2004-014", "a"), ("time=2004-013", ""), (f"time={jd('2004-01-14T00:10:00')}", "a"), ("time=53018mjd/53019mjd", "a"), ("time=2004-01-14T01:00:00", "a"), ("time=2004-01-14T01:00:01/2004-02", ""),
+        ("time=2004-014", "a"), ("time=2004-013", ""), (f"time={to_julian_date('2004-01-14T00:10:00')}", "a"), ("time=53018mjd/53019mjd", "a"), ("time=2004-01-14T01:00:00", "a"), ("time=2004-01-14T01:00:01/2004-02", ""),
         ("c1=0/5", "a"), ("c1=-5/5", "a"), ("c1=5/40", "ab"), ("c1=350/35", "ab"), ("c1=11/29", ""), ("c1=0/360", "ab"), ("c1=200/355", "a"), ("c1=60/70", "b"), ("c1=0.6..0.7rad", "b"), ("c1=30/", "ab"),
         ("spectral_range=1..2um", "a"), ("spectral_range=..0.7um", "b"), ("spectral_range=2um/", "a"), ("spectral_range=500nm", "b"), ("spectral_range=2eV..", "b"), ("spectral_range=3e14/4e14", "ab"), ("spectral_range=3.1e14/3.9e14", ""),
         ("processing_level=3", "a"), ("processing_level=2,5", "bc"), ("processing_level>=3", "ac"), ("processing_level<3", "b"), ("processing_level=2/3", "ab"),
@@ -217,8 +217,8 @@ def test_a_moment_and_what_is_around_it(value, first, last):
             r"\d+\.\d+", write_adql(epn_conditions.build_parameter_condition(table("omega"), "time", "=", value))
         )
     )
-    assert low == pytest.approx(jd(first), abs=1e-8)
-    assert high == pytest.approx(jd(last), abs=1e-8)
+    assert low == pytest.approx(to_julian_date(first), abs=1e-8)
+    assert high == pytest.approx(to_julian_date(last), abs=1e-8)
 
 
 @pytest.mark.parametrize(

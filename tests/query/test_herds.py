@@ -48,7 +48,7 @@ class Clock:
         return self.now
 
 
-def eventually(true: Callable[[], bool]) -> None:
+def wait_until_true(true: Callable[[], bool]) -> None:
     for _ in range(12_000):
         if true():
             return
@@ -66,7 +66,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield made
 
 
-class Held:
+class PolicyRowsGate:
     """Holds up what finds the rows of a policy, and counts how often that is done."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +121,10 @@ def test_a_herd_is_answered_after_a_change(
     threads[0].join(60)
     assert found == [1000]
     wanted = change(site)
-    held = Held(monkeypatch)
+    held = PolicyRowsGate(monkeypatch)
     of = site.get_or_create(_pipeline._build_query_queue, site)
     threads, found = ask_all(site, HERD)
-    eventually(lambda: (len(of._followers) == HERD - 1 and held.begun == 1) or bool(found))
+    wait_until_true(lambda: (len(of._followers) == HERD - 1 and held.begun == 1) or bool(found))
     assert held.begun == 1
     others, other = ask_all(site, 1, "SELECT COUNT(*) AS n FROM TAP_SCHEMA.schemas")
     others[0].join(60)

@@ -183,13 +183,13 @@ SEED = pa.table(
 )
 
 
-def _written(form: str) -> bytes:
+def _write_seed_file(form: str) -> bytes:
     columns = [Column(name=item.name, type=build_type_from_arrow(item.type)) for item in SEED.schema]
     head = TableMetadata(columns=columns, name="seed", description=None)
     return b"".join(load_format(form).write(head, iter(SEED.to_batches()), ResultStatus, {}))
 
 
-def _changed(data: bytes, chance: random.Random) -> bytes:
+def _damage_bytes(data: bytes, chance: random.Random) -> bytes:
     """Change, drop, double or cut some bytes, as lines and discs do; more often near the head."""
     text = bytearray(data)
     for _ in range(chance.randint(1, 6)):
@@ -213,14 +213,14 @@ def _changed(data: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("form", ["votable", "fits", "parquet", "arrow", "csv"])
 def test_changed_bytes_are_read_or_refused_in_words(form: str, tmp_path: Path) -> None:
-    changed_bytes(form, tmp_path, [*range(40), *KEPT.get(form, ())])
+    read_damaged_files(form, tmp_path, [*range(40), *KEPT.get(form, ())])
 
 
-def changed_bytes(form: str, place: Path, rounds: Iterable[int]) -> None:
+def read_damaged_files(form: str, place: Path, rounds: Iterable[int]) -> None:
     """Read what is left of a good file, so many times; each round's seed is its number."""
-    seed, path = _written(form), place / "mine"
+    seed, path = _write_seed_file(form), place / "mine"
     for number in rounds:
-        data = _changed(seed, random.Random(f"{form} {number}"))
+        data = _damage_bytes(seed, random.Random(f"{form} {number}"))
         path.write_bytes(data)
         try:
             with contextlib.suppress(SourceError, TooLargeError), open_table_file(path) as (_, rows):

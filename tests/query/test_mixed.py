@@ -28,7 +28,7 @@ NUMBERS = np.random.default_rng(4)
 STARS, LOGS, GRANULES = 5000, 2000, 700
 
 
-def made() -> dict[str, pa.Table]:
+def build_tables() -> dict[str, pa.Table]:
     stars = pa.table(
         {
             "star": np.arange(STARS),
@@ -54,7 +54,7 @@ def made() -> dict[str, pa.Table]:
     return {"sky.stars": stars, "obs.logs": logs, "data.granules": granules}
 
 
-TABLES = made()
+TABLES = build_tables()
 
 
 def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None, **limits: Any) -> Site:
@@ -79,13 +79,13 @@ def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None,
 
 
 @pytest.fixture(scope="module")
-def other() -> Iterator[Any]:
+def other_engine() -> Iterator[Any]:
     with register_other_engine() as module:
         yield module
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Iterator[Site]:
+def alone(tmp_path_factory: pytest.TempPathFactory, other_engine: Any) -> Iterator[Site]:
     with site_of(tmp_path_factory.mktemp("alone"), {}) as site:
         yield site
 
@@ -113,7 +113,9 @@ def database() -> Iterator[str]:
     params=HOMES,
     ids=lambda homes: "+".join((*(name.partition(".")[2] for name in homes), *set(homes.values()))),
 )
-def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, other: Any) -> Iterator[Site]:
+def mixed_site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, other_engine: Any
+) -> Iterator[Site]:
     postgres = request.getfixturevalue("database") if "postgres" in request.param.values() else None
     with site_of(tmp_path_factory.mktemp("mixed"), request.param, postgres) as site:
         yield site
@@ -162,25 +164,25 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("text", QUERIES)
-def test_the_answer_is_that_of_one_engine(alone: Site, mixed: Site, text: str) -> None:
+def test_the_answer_is_that_of_one_engine(alone: Site, mixed_site: Site, text: str) -> None:
     expected = rows(alone, text)
-    assert rows(mixed, text) == expected
+    assert rows(mixed_site, text) == expected
 
 
 @pytest.mark.parametrize("text", QUERIES[:4])
-def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text: str) -> None:
+def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed_site: Site, text: str) -> None:
     policies = build_odd_rows_hidden_policies("star")
     expected = rows(alone, text, policies=policies)
-    assert rows(mixed, text, policies=policies) == expected
+    assert rows(mixed_site, text, policies=policies) == expected
     # what a reader is told is the plan without the policy; what is copied is in the plan that runs
-    assert query.explain_query(text, ANONYMOUS_PRINCIPAL, site=mixed, policies=policies).startswith(
+    assert query.explain_query(text, ANONYMOUS_PRINCIPAL, site=mixed_site, policies=policies).startswith(
         "rows that you may not see"
     )
-    now = mixed.get_published_state()
+    now = mixed_site.get_published_state()
     request = _pipeline._QueryRequest(
         query=text,
         principal=ANONYMOUS_PRINCIPAL,
-        site=mixed,
+        site=mixed_site,
         published_state=now,
         access_key=now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
         uploads=None,
@@ -191,22 +193,22 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text:
     assert filtered == any(f": {name} (" in told for name in ("sky.stars", "obs.logs"))
 
 
-def test_a_plan_is_used_again_with_other_values(alone: Site, mixed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_used_again_with_other_values(alone: Site, mixed_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"SELECT s.star, l.night, g.granule FROM {ALL} WHERE 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE({{}}, {{}}, 15)) AND g.bulk > {{}}"
-    first = rows(mixed, text.format(40, 0, 2))
+    first = rows(mixed_site, text.format(40, 0, 2))
     monkeypatch.setattr(FederatedPlan, "__init__", None)  # nothing is planned any more
-    assert rows(mixed, text.format(200, 30, 1)) == rows(alone, text.format(200, 30, 1)) != first
+    assert rows(mixed_site, text.format(200, 30, 1)) == rows(alone, text.format(200, 30, 1)) != first
 
 
-def test_uploads_join_tables_of_both_engines(alone: Site, mixed: Site) -> None:
+def test_uploads_join_tables_of_both_engines(alone: Site, mixed_site: Site) -> None:
     mine = pa.table({"id": pa.array([5, 80, 1200, 3], pa.int64())})
     described = Table(schema="TAP_UPLOAD", name="mine", columns=tuple(build_columns_from_arrow(mine.schema)))
     text = "SELECT m.id, s.mag, l.night FROM TAP_UPLOAD.mine AS m JOIN sky.stars AS s ON s.star = m.id LEFT JOIN obs.logs AS l ON l.star = s.star JOIN data.granules AS g ON g.entry = l.entry"
     uploads = {"TAP_UPLOAD.mine": (described, mine)}
-    assert rows(mixed, text, uploads=uploads) == rows(alone, text, uploads=uploads)
+    assert rows(mixed_site, text, uploads=uploads) == rows(alone, text, uploads=uploads)
 
 
-def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> None:
+def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other_engine: Any) -> None:
     text = f"SELECT s.star, l.night FROM {JOIN} WHERE {CONE}"
     with site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_rows=400) as site, site_of(tmp_path / "x", {}) as whole:
         assert rows(site, text) == rows(whole, text)
@@ -220,13 +222,13 @@ def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> N
             rows(site, f"SELECT s.star, l.night FROM {JOIN}")
 
 
-def test_more_keys_than_allowed_are_not_sent(tmp_path: Path, other: Any) -> None:
+def test_more_keys_than_allowed_are_not_sent(tmp_path: Path, other_engine: Any) -> None:
     text = f"SELECT s.star, l.night FROM {JOIN} WHERE {CONE}"
     with site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_keys=10) as site, site_of(tmp_path / "x", {}) as whole:
         assert rows(site, text) == rows(whole, text)
 
 
-def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
+def test_bytes_are_limited_too(tmp_path: Path, other_engine: Any) -> None:
     with (
         site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_bytes=1000) as site,
         pytest.raises(TooLargeError, match="1,000 bytes"),
@@ -235,12 +237,12 @@ def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
 
 
 def test_an_engine_that_is_away_stops_its_own_tables_only(
-    tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, other_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hven.site._engine_registry.REOPEN_DELAY_SECONDS", 600.0)
     with site_of(tmp_path, {"obs.logs": OTHER_NAME}):
         pass
-    other.away = True
+    other_engine.away = True
     try:
         with Site(Settings(directory=tmp_path)) as site:
             assert len(rows(site, "SELECT star FROM sky.stars")) == STARS
@@ -248,22 +250,22 @@ def test_an_engine_that_is_away_stops_its_own_tables_only(
                 rows(site, "SELECT entry FROM obs.logs")
             with pytest.raises(HvenError, match="does not answer"):
                 rows(site, QUERIES[0])
-            opened = other.opened
+            opened = other_engine.opened
             with pytest.raises(StorageError, match="does not answer"):
                 rows(site, "SELECT night FROM obs.logs")
-            assert other.opened == opened, "it is not tried again at once"
+            assert other_engine.opened == opened, "it is not tried again at once"
     finally:
-        other.away = False
+        other_engine.away = False
 
 
-def test_a_mixed_query_can_be_stopped(mixed: Site) -> None:
-    result = query.run_query(QUERIES[0], site=mixed)
+def test_a_mixed_query_can_be_stopped(mixed_site: Site) -> None:
+    result = query.run_query(QUERIES[0], site=mixed_site)
     execution = result.begin_execution()
     execution.cancel()
     with pytest.raises(HvenError):
         list(result.iterate_batches())
 
 
-def test_a_time_limit_is_that_of_the_whole(mixed: Site) -> None:
+def test_a_time_limit_is_that_of_the_whole(mixed_site: Site) -> None:
     with pytest.raises(HvenError, match="time limit of"):
-        rows(mixed, QUERIES[0], timeout_seconds=1e-9)
+        rows(mixed_site, QUERIES[0], timeout_seconds=1e-9)

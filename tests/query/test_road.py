@@ -39,7 +39,7 @@ ROWS = 100_000
 ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b WHERE a.n + b.n < -1"
 
 
-def made(number: int = ROWS) -> pa.Table:
+def build_rows(number: int = ROWS) -> pa.Table:
     return pa.table(
         {
             "n": np.arange(number, dtype=np.int32),
@@ -53,7 +53,7 @@ def made(number: int = ROWS) -> pa.Table:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(
-        tmp_path_factory.mktemp("road"), {"s.t": made()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)
+        tmp_path_factory.mktemp("road"), {"s.t": build_rows()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)
     ) as opened:
         yield opened
 
@@ -63,7 +63,7 @@ def ask(site: Site, text: str, **more: object) -> list[dict[str, object]]:
         return result.read_table().to_pylist()
 
 
-def eventually(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until_true(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -143,9 +143,9 @@ def test_long_lists_are_answered_and_not_kept(site: Site) -> None:
 
 
 def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path, {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path, {"s.t": build_rows(10)}) as site:
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "ra", "dec", "word"]
-        fewer = made(10).select(["n", "word"])
+        fewer = build_rows(10).select(["n", "word"])
         publish_rows(site, build_table_from_arrow("s.t", fewer), fewer)
         site.refresh_published_state()
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "word"]
@@ -154,7 +154,7 @@ def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
 
 
 def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path, {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path, {"s.t": build_rows(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
         site.store.unpublish_collection("s")
         site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("s"))
@@ -162,7 +162,7 @@ def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path)
             RowsReplacedError, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"
         ):
             waiting.read_table()
-    with open_tiny_site(tmp_path / "other", {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path / "other", {"s.t": build_rows(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
         site.engines.drop_snapshots([record.snapshot for record in site.store.read_published_records()[1].values()])
         with pytest.raises(StorageUnavailableError, match="damaged"):
@@ -251,7 +251,7 @@ def stopping(result: query.QueryResult) -> tuple[threading.Thread, list[BaseExce
 def test_a_cancelled_query_ends_soon_and_gives_its_turn_back(site: Site) -> None:
     result = query.run_query(ENDLESS, site=site)
     thread, raised = stopping(result)
-    eventually(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
+    wait_until_true(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
     time.sleep(0.2)
     result.cancel()
     thread.join(60)
@@ -267,9 +267,9 @@ def test_one_runs_one_waits_the_third_is_sent_away_and_small_ones_pass(
     monkeypatch.setattr(site.get_or_create(road._build_query_queue, site), "_place_count", 1)
     running, waiting = query.run_query(ENDLESS, site=site), query.run_query(ENDLESS, site=site)
     first = stopping(running)
-    eventually(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
+    wait_until_true(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
     second = stopping(waiting)
-    eventually(lambda: site.get_or_create(road._build_query_queue, site)._waiting_turns)
+    wait_until_true(lambda: site.get_or_create(road._build_query_queue, site)._waiting_turns)
     with pytest.raises(OverloadedError, match="try again"):
         ask(site, ENDLESS)
     assert ask(site, "SELECT COUNT(*) AS n FROM s.t") == [{"n": ROWS}]
@@ -286,7 +286,7 @@ def test_who_waits_too_long_is_sent_away(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.2)
     running = query.run_query(ENDLESS, site=site)
     thread, _ = stopping(running)
-    eventually(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
+    wait_until_true(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
     with pytest.raises(OverloadedError):
         ask(site, ENDLESS)
     running.cancel()
@@ -297,7 +297,7 @@ def test_the_waiting_query_runs_when_its_turn_comes(site: Site, monkeypatch: pyt
     monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 60.0)
     running = query.run_query(ENDLESS, site=site)
     thread, _ = stopping(running)
-    eventually(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
+    wait_until_true(lambda: site.get_or_create(road._build_query_queue, site).running_count == 1)
     threading.Timer(0.3, running.cancel).start()
     assert ask(site, "SELECT MAX(n) AS m FROM s.t WHERE word LIKE '1%'") == [{"m": ROWS - 2}]
     thread.join(60)

@@ -47,7 +47,7 @@ def query(of: QueryQueue, steps: Steps) -> QueuedExecution:
     return QueuedExecution(of, SCHEMA, lambda: steps)
 
 
-def eventually(true: Callable[[], bool]) -> None:
+def wait_until_true(true: Callable[[], bool]) -> None:
     for _ in range(12_000):
         if true():
             return
@@ -74,10 +74,10 @@ def test_an_idle_reader_stands_aside_and_misses_nothing(monkeypatch: pytest.Monk
     other.go_on.clear()
     computing = threading.Thread(target=lambda: list(other_reader))
     computing.start()
-    eventually(lambda: not one._idle_turns)  # it computes: its turn is not to be had
+    wait_until_true(lambda: not one._idle_turns)  # it computes: its turn is not to be had
     coming_back = threading.Thread(target=lambda: rest.extend(batch["n"][0].as_py() for batch in slow))
     coming_back.start()
-    eventually(lambda: one._returning_count == 1)
+    wait_until_true(lambda: one._returning_count == 1)
     monkeypatch.setattr(query_queue, "QUEUE_TIMEOUT_SECONDS", 0.05)
     with pytest.raises(OverloadedError):  # who is new waits behind those who come back
         next(iter(query(one, Steps())))
@@ -143,7 +143,7 @@ def test_who_comes_back_can_be_stopped(monkeypatch: pytest.MonkeyPatch, stop: st
     busy.go_on.clear()
     computing = threading.Thread(target=lambda: next(busy_reader))
     computing.start()
-    eventually(lambda: not one._idle_turns)
+    wait_until_true(lambda: not one._idle_turns)
     raised: list[Exception] = []
 
     def come_back() -> None:
@@ -154,7 +154,7 @@ def test_who_comes_back_can_be_stopped(monkeypatch: pytest.MonkeyPatch, stop: st
 
     coming = threading.Thread(target=come_back)
     coming.start()
-    eventually(lambda: one._returning_count == 1)
+    wait_until_true(lambda: one._returning_count == 1)
     getattr(aside, stop)()
     coming.join(60)
     assert len(raised) == 1
@@ -189,7 +189,7 @@ class Clock:
         return self.now
 
 
-def taken(of: QueryQueue, who: str = "") -> QueryTurn:
+def take_turn(of: QueryQueue, who: str = "") -> QueryTurn:
     turn = QueryTurn(who)
     of.wait_for_turn(turn, lambda: False)
     return turn
@@ -207,7 +207,7 @@ def waits(of: QueryQueue, who: str) -> tuple[QueryTurn, threading.Thread, list[E
 
     thread = threading.Thread(target=wait)
     thread.start()
-    eventually(lambda: turn in of._waiting_turns or not thread.is_alive())
+    wait_until_true(lambda: turn in of._waiting_turns or not thread.is_alive())
     return turn, thread, told
 
 
@@ -215,14 +215,14 @@ def test_who_would_wait_in_vain_is_refused_at_once() -> None:
     clock = Clock()
     one = QueryQueue(2, clock)
     for _ in range(20):  # turns are held for 8 s
-        running = [taken(one), taken(one)]
+        running = [take_turn(one), take_turn(one)]
         clock.now += 8
         for turn in running:
             one.end_turn(turn)
-    running = [taken(one), taken(one)]
+    running = [take_turn(one), take_turn(one)]
     waiting = waits(one, "")[1:]  # one ends every 4 s: the first who waits will have its turn ..
     with pytest.raises(OverloadedError, match="try again") as told:  # .. and the second would not within WAIT
-        taken(one)
+        take_turn(one)
     assert 7 < told.value.retry_after_seconds < 14
     assert waiting[0].is_alive()
     clock.now += 60  # they do not end, so that the one who waits is told as well, without a notice
@@ -236,7 +236,7 @@ def test_who_would_wait_in_vain_is_refused_at_once() -> None:
 def test_turns_that_are_short_are_waited_for() -> None:
     clock = Clock()
     one = QueryQueue(4, clock)
-    running = [taken(one) for _ in range(4)]
+    running = [take_turn(one) for _ in range(4)]
     clock.now += 1
     waiting = [waits(one, "") for _ in range(4)]
     assert all(thread.is_alive() for _, thread, _ in waiting)
@@ -252,7 +252,7 @@ def test_turns_that_are_short_are_waited_for() -> None:
 def test_nobody_takes_all_turns_from_others() -> None:
     clock = Clock()
     one = QueryQueue(4, clock)
-    alone = [taken(one, "greedy") for _ in range(4)]  # nobody else is there
+    alone = [take_turn(one, "greedy") for _ in range(4)]  # nobody else is there
     crowd = [waits(one, "greedy") for _ in range(4)]
     other = waits(one, "other")  # the last one of the crowd makes room
     crowd[3][1].join(60)
@@ -263,14 +263,14 @@ def test_nobody_takes_all_turns_from_others() -> None:
     assert other[0].is_held
     one.end_turn(other[0])
     assert one.running_count == 3  # the fourth turn is kept for others
-    late = taken(one, "other")
+    late = take_turn(one, "other")
     one.end_turn(late)
     clock.now += 2 * query_queue.REQUESTER_MEMORY_SECONDS  # those who wait are told, and nobody else is there any more
     for _, thread, _ in crowd:
         thread.join(60)
     for turn in alone:
         one.end_turn(turn)
-    assert len([taken(one, "greedy") for _ in range(4)]) == 4
+    assert len([take_turn(one, "greedy") for _ in range(4)]) == 4
 
 
 def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> None:
@@ -295,7 +295,7 @@ def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> Non
 
 def test_a_place_is_taken_without_waiting_and_given_back() -> None:
     one = QueryQueue(1, Clock())
-    holding = taken(one)
+    holding = take_turn(one)
     placed = query(one, Steps())
     placed.request_turn(lambda: None)
     with pytest.raises(OverloadedError):  # no thread is needed to tell
@@ -311,7 +311,7 @@ def test_a_place_is_taken_without_waiting_and_given_back() -> None:
 
 def test_who_is_next_is_told_and_nobody_else() -> None:
     one = QueryQueue(1, Clock(), place_count=8)
-    running = taken(one)
+    running = take_turn(one)
     told: list[int] = []
     waiting = [QueryTurn(str(number)) for number in range(4)]
     for number, turn in enumerate(waiting):
@@ -331,13 +331,13 @@ def test_who_is_next_is_told_and_nobody_else() -> None:
 def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
     clock = Clock()
     one = QueryQueue(1, clock, place_count=32)
-    running = taken(one)
+    running = take_turn(one)
     for _ in range(32):
         one.request_turn(QueryTurn(), lambda: None)
     with pytest.raises(OverloadedError):  # there is no place
         one.request_turn(QueryTurn(), lambda: None)
     one = QueryQueue(1, clock, place_count=32)
-    running = taken(one)
+    running = take_turn(one)
     clock.now += 1  # what runs takes long: less than five of its kind would be through within WAIT
     for _ in range(4):
         one.request_turn(QueryTurn(), lambda: None)
@@ -347,19 +347,19 @@ def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def single_watchdog(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody else watches while such a test measures memory as it likes, and nobody of it does afterwards."""
 
     def watchers() -> list[threading.Thread]:
         return [one for one in threading.enumerate() if one.name == "hven-ceiling"]
 
     monkeypatch.setattr(memory_watchdog, "CHECK_INTERVAL_SECONDS", 0.001)
-    eventually(lambda: not watchers())
+    wait_until_true(lambda: not watchers())
     yield
-    eventually(lambda: not watchers())
+    wait_until_true(lambda: not watchers())
 
 
-@pytest.mark.usefixtures("watched")
+@pytest.mark.usefixtures("single_watchdog")
 def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     held = [0]
     monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: held[0])
@@ -375,7 +375,7 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
 
 
-@pytest.mark.usefixtures("watched")
+@pytest.mark.usefixtures("single_watchdog")
 def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     held, looked = {"self": 100, 7: 500}, set()
 
@@ -389,13 +389,13 @@ def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch
     ended: SimpleQueue[float] = SimpleQueue()
     ceiling.watch_query("one", lambda: ended.put(held[7]))
     beside[7] = 500  # begun since; what it holds at first is not the query's
-    eventually(lambda: 7 in looked)
+    wait_until_true(lambda: 7 in looked)
     held[7] = 1700
     assert ended.get(timeout=60) == 1700
     beside.clear()
 
 
-@pytest.mark.usefixtures("watched")
+@pytest.mark.usefixtures("single_watchdog")
 @pytest.mark.parametrize("held", [2001, 1300])
 def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
@@ -414,7 +414,7 @@ def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, mo
 def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
     clock = Clock()
     one = QueryQueue(1, clock, place_count=32)
-    running = taken(one, "a")
+    running = take_turn(one, "a")
     waiting = [QueryTurn(f"w{number}") for number in range(12)]
     for turn in waiting:
         one.request_turn(turn, lambda: None)

@@ -36,7 +36,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield opened
 
 
-class Looked:
+class ScanCounter:
     """Counts the rows that are read by number, and the queries that DuckDB runs."""
 
     rows = 0
@@ -44,8 +44,8 @@ class Looked:
 
 
 @pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> Looked:
-    found = Looked()
+def scan_counter(monkeypatch: pytest.MonkeyPatch) -> ScanCounter:
+    found = ScanCounter()
     take, span, run = ColumnProjection.take_ascending_rows, ColumnProjection.iterate_row_range, DuckEngine.run_sql
 
     def taken(self: ColumnProjection, rows: np.ndarray) -> pa.RecordBatch:
@@ -73,7 +73,7 @@ def ask(site: Site, text: str, *, half: bool) -> list[dict[str, object]]:
         return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
-def said(site: Site, text: str, *, half: bool) -> str:
+def explain_query(site: Site, text: str, *, half: bool) -> str:
     if not half:
         return query.explain_query(text, ANONYMOUS_PRINCIPAL, site=site)
     policies, now = (
@@ -95,30 +95,32 @@ def said(site: Site, text: str, *, half: bool) -> str:
 COUNT = "SELECT COUNT(*) AS c FROM s.t"
 
 
-def test_count_is_known(site: Site, looked: Looked) -> None:
+def test_count_is_known(site: Site, scan_counter: ScanCounter) -> None:
     assert ask(site, COUNT, half=False) == [{"c": ROWS}]
-    assert (looked.rows, looked.queries) == (0, 0)
-    assert said(site, COUNT, half=False).startswith("without DuckDB: the number of rows is known, none is read\n")
+    assert (scan_counter.rows, scan_counter.queries) == (0, 0)
+    assert explain_query(site, COUNT, half=False).startswith(
+        "without DuckDB: the number of rows is known, none is read\n"
+    )
 
 
-def test_count_of_who_sees_half_is_counted(site: Site, looked: Looked) -> None:
+def test_count_of_who_sees_half_is_counted(site: Site, scan_counter: ScanCounter) -> None:
     """What is known of all rows is not told to who sees some of them."""
     assert ask(site, COUNT, half=True) == [{"c": ROWS // 2}]
-    assert looked.queries == 1
-    assert "is known" not in said(site, COUNT, half=True)
+    assert scan_counter.queries == 1
+    assert "is known" not in explain_query(site, COUNT, half=True)
 
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("condition", ["", " WHERE mag IS NOT NULL", " WHERE mag > 50", " WHERE other < 0.5"])
 def test_the_top_by_an_index_reads_few_rows(
-    site: Site, looked: Looked, half: bool, direction: str, condition: str
+    site: Site, scan_counter: ScanCounter, half: bool, direction: str, condition: str
 ) -> None:
     text = f"SELECT TOP 10 n, mag, other FROM s.t{condition} ORDER BY mag {direction}"
     found = ask(site, text, half=half)
-    assert looked.queries == 0
-    assert 10 <= looked.rows < 5000
-    assert said(site, text, half=half).startswith(
+    assert scan_counter.queries == 0
+    assert 10 <= scan_counter.rows < 5000
+    assert explain_query(site, text, half=half).startswith(
         "without DuckDB: rows in the order of the index of mag, until there are enough\n"
     )
     site.embedded_engine.uses_indexes = False  # type: ignore[attr-defined]
@@ -126,14 +128,14 @@ def test_the_top_by_an_index_reads_few_rows(
         assert found == ask(site, text, half=half)
     finally:
         site.embedded_engine.uses_indexes = True  # type: ignore[attr-defined]
-    assert looked.queries == 1
+    assert scan_counter.queries == 1
     assert len(found) == 10
     assert not half or all(row["n"] % 2 == 0 for row in found)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_the_top_by_another_column_looks_at_all(site: Site, looked: Looked, half: bool) -> None:
+def test_the_top_by_another_column_looks_at_all(site: Site, scan_counter: ScanCounter, half: bool) -> None:
     text = "SELECT TOP 10 n, other FROM s.t ORDER BY other"
     assert len(ask(site, text, half=half)) == 10
-    assert looked.queries == 1
-    assert "in the order of the index" not in said(site, text, half=half)
+    assert scan_counter.queries == 1
+    assert "in the order of the index" not in explain_query(site, text, half=half)

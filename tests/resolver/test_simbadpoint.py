@@ -31,7 +31,7 @@ M33 = SkyCoord("01h33m50.8965749232s +30d39m36.630403128s")
 CONE = "SELECT id FROM s.t WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(ivo_simbadpoint('{}'), {}))"
 
 
-def known(*places: tuple[str, SkyCoord]) -> pa.Table:
+def build_places(*places: tuple[str, SkyCoord]) -> pa.Table:
     return pa.table(
         {
             "name": [name for name, _ in places],
@@ -52,7 +52,7 @@ def stars() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, stars: pa.Table) -> Iterator[Site]:
-    tables = {"sky.objects": known(("M  31", M31), ("M  33", M33)), "s.t": stars}
+    tables = {"sky.objects": build_places(("M  31", M31), ("M  33", M33)), "s.t": stars}
     with open_tiny_site(
         tmp_path_factory.mktemp("s"), tables, resolver=NameResolverSettings(table="sky.objects")
     ) as made:
@@ -98,11 +98,11 @@ def test_it_is_a_point_like_any_other(site: Site) -> None:
 
 def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
     with open_tiny_site(
-        tmp_path, {"sky.objects": known(("A", M31))}, resolver=NameResolverSettings(table="sky.objects")
+        tmp_path, {"sky.objects": build_places(("A", M31))}, resolver=NameResolverSettings(table="sky.objects")
     ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
         assert ask(site, text) == ask(site, text) == [(pytest.approx(M31.ra.deg),)]
-        publish_rows(site, build_table_from_arrow("sky.objects", known(("A", M33))), known(("A", M33)))
+        publish_rows(site, build_table_from_arrow("sky.objects", build_places(("A", M33))), build_places(("A", M33)))
         site.refresh_published_state()
         assert ask(site, text) == [(pytest.approx(M33.ra.deg),)]
 

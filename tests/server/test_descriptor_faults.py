@@ -14,29 +14,29 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def faulty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     site = build_star_site(tmp_path_factory.mktemp("faulty") / "site", 50)
     (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR.replace("title:", "titel:"))
     with serve_site(site, workers=2) as server:
         yield server
 
 
-def test_the_collection_keeps_its_page(restarted: ServerProcess) -> None:
-    assert restarted.get("/collections/stars")[0] == 200
-    assert b"Made-up stars" in restarted.get("/")[2]
-    assert restarted.ask("SELECT COUNT(*) FROM stars.main") == [[50]]
+def test_the_collection_keeps_its_page(faulty_server: ServerProcess) -> None:
+    assert faulty_server.get("/collections/stars")[0] == 200
+    assert b"Made-up stars" in faulty_server.get("/")[2]
+    assert faulty_server.ask("SELECT COUNT(*) FROM stars.main") == [[50]]
 
 
-def test_the_log_says_the_fault_once(restarted: ServerProcess) -> None:
-    wait_until(lambda: "titel" in restarted.log.read_text())
-    lines = [line for line in restarted.log.read_text().splitlines() if "stars.yaml:2:1" in line]
+def test_the_log_says_the_fault_once(faulty_server: ServerProcess) -> None:
+    wait_until(lambda: "titel" in faulty_server.log.read_text())
+    lines = [line for line in faulty_server.log.read_text().splitlines() if "stars.yaml:2:1" in line]
     assert len(lines) == 1
     assert "the last good descriptor of stars" in lines[0]
     assert "WARNING" in lines[0]
 
 
-def test_health_says_it(restarted: ServerProcess) -> None:
-    status, _, body = restarted.get("/health?format=json")
+def test_health_says_it(faulty_server: ServerProcess) -> None:
+    status, _, body = faulty_server.get("/health?format=json")
     (check,) = (one for one in json.loads(body)["checks"] if one["name"] == "descriptors")
     assert status == 200
     assert check == {
@@ -46,8 +46,8 @@ def test_health_says_it(restarted: ServerProcess) -> None:
     }
 
 
-def test_the_operator_reads_which_one(restarted: ServerProcess) -> None:
-    site = restarted.log.parent
+def test_the_operator_reads_which_one(faulty_server: ServerProcess) -> None:
+    site = faulty_server.log.parent
     said = json.loads(run_hven("status", "--site", site, "--json").stdout)
     (check,) = (one for one in said["checks"] if one["name"] == "descriptors")
     assert "stars: collections/stars/stars.yaml:2:1" in check["message"]

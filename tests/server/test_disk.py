@@ -76,7 +76,7 @@ def status_of(server: ServerProcess) -> str:
     return str(json.loads(server.get("/health.json")[2])["status"])
 
 
-def done(server: ServerProcess, job: str) -> bool:
+def is_job_done(server: ServerProcess, job: str) -> bool:
     path = job.removeprefix(server.url)
     return server.get(f"{path}/phase")[2] == b"COMPLETED" and server.get(f"{path}/results/result")[2].split() == [
         b"n",
@@ -85,7 +85,7 @@ def done(server: ServerProcess, job: str) -> bool:
 
 
 @contextlib.contextmanager
-def filled(disk: Path) -> Iterator[None]:
+def fill_disk(disk: Path) -> Iterator[None]:
     """Leave no byte."""
     with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
         while True:
@@ -98,7 +98,7 @@ def filled(disk: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crowded(disk: Path) -> Iterator[None]:
+def use_all_inodes(disk: Path) -> Iterator[None]:
     """Leave no inode."""
     (disk / "crowd").mkdir()
     with contextlib.suppress(OSError):
@@ -108,14 +108,14 @@ def crowded(disk: Path) -> Iterator[None]:
     shutil.rmtree(disk / "crowd")
 
 
-@pytest.mark.parametrize("fault", [filled, crowded], ids=["no room", "no inodes"])
+@pytest.mark.parametrize("fault", [fill_disk, use_all_inodes], ids=["no room", "no inodes"])
 def test_a_disk_without_room(
     server: ServerProcess, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]
 ) -> None:
     site = disk / "site"
     before = begun(server)
     assert before[0] == 303
-    wait_until(lambda: done(server, before[1]))
+    wait_until(lambda: is_job_done(server, before[1]))
     with fault(disk):
         refused = 0
         for _ in range(6):
@@ -127,11 +127,11 @@ def test_a_disk_without_room(
             assert server.get("/health/live")[0] == 200
         verb = run_hven("ingest", "stars", "--site", site, expected_code=3, in_subprocess=True)
         assert "hven: " in verb.stderr
-        assert done(server, before[1]), "nothing is lost"
+        assert is_job_done(server, before[1]), "nothing is lost"
     found: list[str] = []
     wait_until(lambda: (answer := begun(server))[0] == 303 and not found.append(answer[1]), 60)
-    wait_until(lambda: done(server, found[-1]), 60)
-    assert done(server, before[1])
+    wait_until(lambda: is_job_done(server, found[-1]), 60)
+    assert is_job_done(server, before[1])
     run_hven("verify", "--site", site)
 
 
@@ -166,7 +166,7 @@ def test_no_open_files_are_left(server: ServerProcess) -> None:
         wait_until(lambda: server.get("/health/live")[0] == 200, 60)
         status, job, words = begun(server)
         assert status == 303, words
-        wait_until(lambda: done(server, job), 60)
+        wait_until(lambda: is_job_done(server, job), 60)
         for pid, limit in limits.items():
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
@@ -215,7 +215,7 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
     with serve_site(site, workers=1, through=bounded) as server:
         before = begun(server)
         assert before[0] == 303
-        wait_until(lambda: done(server, before[1]))
+        wait_until(lambda: is_job_done(server, before[1]))
         assert server.ask(COUNT) == [[3]]
         try:
             for path in reversed(places):
@@ -246,8 +246,8 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
             assert server.ask(f"SELECT COUNT(*) AS n FROM stars.{table}") == [[3]], "well again without repair"
         status, job, words = begun(server)
         assert status == 303, words
-        wait_until(lambda: done(server, job), 60)
-        assert done(server, before[1])
+        wait_until(lambda: is_job_done(server, job), 60)
+        assert is_job_done(server, before[1])
 
 
 def test_a_disk_that_cannot_be_written(disk: Path) -> None:
@@ -268,12 +268,12 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
             assert server.ask(COUNT) == [[3]]
             status, job, words = begun(server)
             assert status == 303, words
-            wait_until(lambda: done(server, job), 60)
+            wait_until(lambda: is_job_done(server, job), 60)
     finally:
         subprocess.run(["umount", "--lazy", view], check=True)
 
 
-def fixed(place: Path, sign: str) -> bool:
+def set_immutable(place: Path, sign: str) -> bool:
     """Let nothing below a place be written, not even by who has it open, as where a disk has failed (``+``); or let it again (``-``)."""
     for path in place.rglob("*"):
         if path.is_file():
@@ -292,10 +292,10 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     with serve_site(site, workers=1) as server:
         before = begun(server)
         assert before[0] == 303
-        wait_until(lambda: done(server, before[1]))
+        wait_until(lambda: is_job_done(server, before[1]))
         workers = server.list_workers()
         try:
-            if not fixed(site, "+"):
+            if not set_immutable(site, "+"):
                 pytest.skip("this file system knows no files that nobody can write")
             for _ in range(3):
                 status, _, words = begun(server)
@@ -310,11 +310,11 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
             verb = run_hven("ingest", "stars", "--site", site, expected_code=3, in_subprocess=True)
             assert "can only be read" in verb.stderr, verb.stderr
         finally:
-            fixed(site, "-")
+            set_immutable(site, "-")
         found: list[tuple[int, str, str]] = []
 
         def begins() -> bool:
-            fixed(site, "-")  # once more: a file that is put in another's place meanwhile is passed over
+            set_immutable(site, "-")  # once more: a file that is put in another's place meanwhile is passed over
             found.append(begun(server))
             return found[-1][0] == 303
 
@@ -322,9 +322,9 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
             wait_until(begins, 60)
         except AssertionError:
             pytest.fail(f"no job begins: {found[-1:]}\n{server.log.read_text()[-3000:]}")
-        wait_until(lambda: done(server, found[-1][1]), 60)
+        wait_until(lambda: is_job_done(server, found[-1][1]), 60)
         wait_until(lambda: status_of(server) == "ok")
-        assert done(server, before[1])
+        assert is_job_done(server, before[1])
 
 
 def test_an_index_for_which_there_is_no_room_is_told(disk: Path) -> None:
@@ -334,7 +334,7 @@ def test_an_index_for_which_there_is_no_room_is_told(disk: Path) -> None:
         "try: index_building._write_values_in_order(Path(sys.argv[1]), None, numpy.arange(200_000))\n"
         "except OSError as error: sys.exit(7 if error.errno == errno.ENOSPC else 1)"
     )
-    with filled(disk):
+    with fill_disk(disk):
         with (disk / "filler").open("r+b") as file:
             file.truncate((disk / "filler").stat().st_size - 500_000)
         assert subprocess.run([sys.executable, "-c", line, disk / "index.npy"], check=False).returncode == 7

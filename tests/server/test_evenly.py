@@ -34,7 +34,7 @@ class Time:
         return self.now * self.busy
 
 
-def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds: int = 10) -> list[int]:
+def balance_workers(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds: int = 10) -> list[int]:
     """Let workers be asked on so many connections, again and again; of those that are closed, a part comes back to who closed them."""
     time = Time(busy)
     shares = WorkerConnectionCounts(len(counts), time.clock, time.spent)
@@ -57,18 +57,18 @@ def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds
 
 @pytest.mark.parametrize("back", [0.0, 0.5, 0.8])
 def test_connections_become_even(back: float) -> None:
-    few, many = sorted(balanced([32, 0], back=back))
+    few, many = sorted(balance_workers([32, 0], back=back))
     assert few + many == 32
     assert few >= 12
-    assert sum(balanced([40, 0, 0, 0], back=back)) == 40
-    assert max(balanced([40, 0, 0, 0], back=back, seconds=20)) <= 15
+    assert sum(balance_workers([40, 0, 0, 0], back=back)) == 40
+    assert max(balance_workers([40, 0, 0, 0], back=back, seconds=20)) <= 15
 
 
 def test_who_has_time_or_little_over_its_share_closes_none() -> None:
-    assert balanced([32, 0], busy=0.05) == [32, 0]
-    assert balanced([3, 0]) == [3, 0]
-    assert balanced([18, 14]) == [18, 14]
-    assert balanced([9]) == [9]
+    assert balance_workers([32, 0], busy=0.05) == [32, 0]
+    assert balance_workers([3, 0]) == [3, 0]
+    assert balance_workers([18, 14]) == [18, 14]
+    assert balance_workers([9]) == [9]
 
 
 def test_nothing_is_left_to_workers_that_say_nothing() -> None:

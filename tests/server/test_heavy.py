@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
             yield made
 
 
-def held(pid: int) -> int:
+def measure_private_bytes(pid: int) -> int:
     """Bytes that a process has for itself."""
     pages = Path(f"/proc/{pid}/statm").read_text().split()
     return (int(pages[1]) - int(pages[2])) * 4096
@@ -85,31 +85,31 @@ def ask(server: ServerProcess, told: list[int]) -> None:
         told.append(server.get("/tap/sync", LANG="ADQL", QUERY=LONG)[0])
 
 
-def replaced(server: ServerProcess, worker: int, before: int, said: int) -> None:
+def check_replacement(server: ServerProcess, worker: int, before: int, said: int) -> None:
     """Look at the worker that is there instead; nobody was turned away meanwhile."""
     wait_until(lambda: is_gone(worker))
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]
     (following,) = server.list_workers()
     assert following != worker
-    assert held(following) < before + MEMORY / 2
+    assert measure_private_bytes(following) < before + MEMORY / 2
     assert server.log.read_text().count(ANEW) == said + 1
 
 
 def test_a_worker_that_holds_twice_what_queries_may_use_is_replaced_at_once(server: ServerProcess) -> None:
     (worker,) = server.list_workers()
-    before, said = held(worker), server.log.read_text().count(ANEW)
+    before, said = measure_private_bytes(worker), server.log.read_text().count(ANEW)
     told: list[int] = []
     asking = threading.Thread(target=ask, args=(server, told))
     asking.start()
     say(server, f"at once {int(2.5 * MEMORY)}")
-    replaced(server, worker, before, said)
+    check_replacement(server, worker, before, said)
     asking.join()
     assert told == [], "its connection ends with it"
 
 
 def test_a_worker_that_holds_too_much_for_long_is_replaced(server: ServerProcess) -> None:
     (worker,) = server.list_workers()
-    before, said = held(worker), server.log.read_text().count(ANEW)
+    before, said = measure_private_bytes(worker), server.log.read_text().count(ANEW)
     told: list[int] = []
     asking = threading.Thread(target=ask, args=(server, told))
     asking.start()
@@ -117,4 +117,4 @@ def test_a_worker_that_holds_too_much_for_long_is_replaced(server: ServerProcess
     asking.join()
     assert told == [413], "the query goes first; the worker only if that does not help"
     say(server, "stubborn 0.1")
-    replaced(server, worker, before, said)
+    check_replacement(server, worker, before, said)

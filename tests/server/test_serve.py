@@ -38,7 +38,7 @@ def site_of(server: ServerProcess) -> Path:
     return server.log.parent
 
 
-def within(seconds: float, true: object, times: int = 12) -> float:
+def wait_until_stable(seconds: float, true: object, times: int = 12) -> float:
     """Wait until a call is true `times` times running (so in every process); give the seconds it took."""
     begun = time.perf_counter()
     running = 0
@@ -71,7 +71,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
                 and f"table of {words}".encode() in server.get("/collections/stars")[2]
             )
 
-        seconds.append(within(1.0, seen))
+        seconds.append(wait_until_stable(1.0, seen))
     assert min(seconds) < 1.0
 
 
@@ -80,11 +80,11 @@ def test_a_broken_edit_leaves_the_last_good_one_and_health_says_so(server: Serve
     good = descriptor.read_text()
     descriptor.write_text("collection: [")
     try:
-        within(1.0, lambda: b'"degraded"' in server.get("/health")[2])
+        wait_until_stable(1.0, lambda: b'"degraded"' in server.get("/health")[2])
         assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
     finally:
         descriptor.write_text(good)
-    within(1.0, lambda: b'"ok"' in server.get("/health")[2])
+    wait_until_stable(1.0, lambda: b'"ok"' in server.get("/health")[2])
 
 
 def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: ServerProcess) -> None:
@@ -92,21 +92,21 @@ def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: ServerProcess) -> N
     rows = (site / "collections" / "stars" / "stars.csv").read_text()
     (site / "collections" / "stars" / "stars.csv").write_text(rows + "extra,1,1,1\n")
     run_hven("ingest", "stars", "--site", site)
-    within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_001]])
+    wait_until_stable(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_001]])
     run_hven("rollback", "stars", "--site", site)
-    within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]])
+    wait_until_stable(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]])
     run_hven("remove", "stars", "--site", site)
-    within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 404)
+    wait_until_stable(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 404)
     run_hven("rollback", "stars", "--site", site)
-    within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 200)
+    wait_until_stable(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 200)
 
 
 def test_many_readers_at_once_each_get_their_own(server: ServerProcess) -> None:
-    def one(number: int) -> bool:
+    def ask_for_star(number: int) -> bool:
         return server.ask(f"SELECT id FROM stars.main WHERE id = 's{number}'") == [[f"s{number}"]]
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(one, range(200)))
+        assert all(pool.map(ask_for_star, range(200)))
 
 
 def test_a_reader_who_leaves_cancels_the_query(server: ServerProcess) -> None:
@@ -159,7 +159,7 @@ def test_a_worker_that_dies_is_replaced(server: ServerProcess) -> None:
     os.kill(before[0], signal.SIGKILL)
     wait_until(lambda: before[0] not in server.list_workers())
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
-    within(10.0, lambda: server.get("/health")[0] == 200)
+    wait_until_stable(10.0, lambda: server.get("/health")[0] == 200)
     wait_until(lambda: len(server.list_workers()) == len(before))
 
 

@@ -209,7 +209,7 @@ def test_every_setting_has_a_key_and_a_word():
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Far:
+class SecretHandler:
     url: str | None = define_setting(None, "where it is", pattern="^far://", example="an address such as 'far://x'")
     memory: int = define_setting(1024, "bytes that it may use", ge=1, size=True)
     tags: tuple[str, ...] = define_setting((), "words")
@@ -226,7 +226,11 @@ def engine(monkeypatch):
     kind = EnginePluginRecord(
         settings=(
             SettingsSection(
-                name="far", settings_class=Far, doc="the engine far", previous_setting="data", template_text="# [far]\n"
+                name="far",
+                settings_class=SecretHandler,
+                doc="the engine far",
+                previous_setting="data",
+                template_text="# [far]\n",
             ),
             SettingsSection(
                 name="node", settings_class=Node, doc="its machines", is_repeated=True, previous_setting="far"
@@ -254,11 +258,11 @@ def test_an_engine_brings_its_settings(tmp_path):
     assert "# [far]\n" in file.read_text()
     assert "postgres" not in collect_setting_docs()
     assert collect_setting_docs()["far.url"] == "where it is"
-    assert load_settings(tmp_path, {}).brought == {"far": Far(), "node": ()}
+    assert load_settings(tmp_path, {}).brought == {"far": SecretHandler(), "node": ()}
     file.write_text('[far]\nurl = "far://a"\nmemory = "2k"\n[[node]]\nname = "one"\n[[node]]\nname = "two"\n')
     found = load_settings(tmp_path, {"HVEN_FAR_URL": "far://b", "HVEN_FAR_TAGS": "x,y"})
     assert found.brought == {
-        "far": Far(url="far://b", memory=2048, tags=("x", "y")),
+        "far": SecretHandler(url="far://b", memory=2048, tags=("x", "y")),
         "node": (Node(name="one"), Node(name="two")),
     }
     now = ReloadableSettings(found)

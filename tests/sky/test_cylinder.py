@@ -14,7 +14,7 @@ Chart = contours.CylindricalMap
 COUNT = 400 if os.environ.get("HVEN_PROOF") == "full" else 16
 
 
-def s2(regions):
+def list_s2_faults(regions):
     """What S2 finds wrong with parts, each with the inside to the left."""
     found = []
     for row in range(len(regions)):
@@ -85,7 +85,7 @@ def test_every_pixel_of_a_map_that_goes_all_round(step_x, step_y, height, equal,
         found = contours.build_regions_from_labels(mask.astype(int), [1], chart)
         assert list(found.iterate_faults()) == []
         regions = found.regions
-        assert s2(regions) == []
+        assert list_s2_faults(regions) == []
         assert number % 8 or regions.is_valid().all()
         assert found.pixels[0] == mask.sum()
         assert regions.compute_areas()[0] == pytest.approx(cell[mask].sum(), rel=4e-4)
@@ -166,6 +166,6 @@ def test_the_whole_body_and_all_but_a_pixel():
         image[:] = 1
         image[hole] = 0
         found = contours.build_regions_from_labels(image, [1], chart).regions
-        assert s2(found) == []
+        assert list_s2_faults(found) == []
         assert not found.contains([5 + 10 * hole[1]], [-85 + 10 * hole[0]])[0]
         assert found.contains([200.0], [33.0])[0]

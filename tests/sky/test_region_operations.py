@@ -25,7 +25,7 @@ def divide(regions, step):
     return regions.densify_edges(np.full(len(regions.lon), np.radians(step)))
 
 
-def s2(regions):
+def to_s2(regions):
     """Read by S2, which refuses what is not valid, with exact arithmetic."""
     return spherely.from_wkb(np.array(regions.to_wkb(), dtype=object), oriented=True)
 
@@ -86,7 +86,7 @@ def test_edge_cases(name):
     for other in (mended.compute_convex_hulls(), mended.simplify(1.0), mended.union(Regions.from_lists([[[SQUARE]]]))):
         assert other.find_faults() == [""]
     if name != "the whole sphere":
-        s2(mended)
+        to_s2(mended)
 
 
 def test_a_column_is_what_its_rows_are():
@@ -120,13 +120,13 @@ def test_unions_and_intersections_are_those_of_s2(seed, size, away):
     a, b = a.take(good), b.take(good)
     if not len(a):
         return
-    ga, gb = s2(a), s2(b)
+    ga, gb = to_s2(a), to_s2(b)
     assert a.compute_areas() == pytest.approx(spherely.area(ga, radius=1), rel=1e-9, abs=1e-13)
     for how in ("union", "intersection", "difference"):
         mine, theirs = getattr(a, how)(b), getattr(spherely, how)(ga, gb)
         wanted = spherely.area(theirs, radius=1)
         assert mine.compute_areas() == pytest.approx(wanted, rel=1e-6, abs=1e-7 if size > 30 else 1e-10 * size)
-        s2(mine)
+        to_s2(mine)
     assert (a.intersects(b) == spherely.intersects(ga, gb)).all()
     assert a.compute_distances(b) == pytest.approx(np.degrees(spherely.distance(ga, gb, radius=1)), abs=1e-6)
 
@@ -150,7 +150,7 @@ def test_rings_that_cross_are_what_they_wind_around(seed, size):
     lon, lat = placed(x, y)
     mended = Regions(lon, lat, np.array([0, corners]), np.array([0, 1]), np.array([0, 1])).make_valid()
     assert mended.find_faults() == [""]
-    s2(mended)
+    to_s2(mended)
     px, py = np.radians(rng.uniform(-size, size, (2, 2000)))
     x2, y2 = np.roll(x, -1), np.roll(y, -1)
     left = (x2 - x) * (py[:, None] - y) - (px[:, None] - x) * (y2 - y)
@@ -167,7 +167,7 @@ def test_edges_that_nearly_coincide(by):
     b = Regions(a.lon + by, a.lat, a.rings, a.parts, a.rows).make_valid()
     for how in ("union", "intersection", "difference"):
         found = getattr(a, how)(b)
-        s2(found.take(np.diff(found.rows) > 0))
+        to_s2(found.take(np.diff(found.rows) > 0))
         assert found.compute_areas() == pytest.approx(
             0.0 if how == "difference" else a.compute_areas(), abs=1e-2 * by + 1e-12
         )
@@ -177,7 +177,7 @@ def test_slivers():
     count = 1000 if EXAMPLES_FACTOR > 1 else 250
     thin = slivers(count)
     assert thin.is_valid().all()
-    area = spherely.area(s2(thin), radius=1)
+    area = spherely.area(to_s2(thin), radius=1)
     assert thin.compute_areas() == pytest.approx(area, rel=1e-7)
     other = thin.take(np.roll(np.arange(count), 1))
     both, all_ = thin.intersection(other), thin.union(other)
@@ -188,15 +188,15 @@ def test_slivers():
     )
     moved = Regions(thin.lon + 1e-4, thin.lat, thin.rings, thin.parts, thin.rows)
     both = thin.intersection(moved)
-    s2(both.take(both.compute_areas() > 0))
+    to_s2(both.take(both.compute_areas() > 0))
     assert both.compute_areas() == pytest.approx(
-        spherely.area(spherely.intersection(s2(thin), s2(moved)), radius=1), rel=1e-5, abs=1e-12
+        spherely.area(spherely.intersection(to_s2(thin), to_s2(moved)), radius=1), rel=1e-5, abs=1e-12
     )
     crossed = np.arange(4 * count).reshape(-1, 4)[:, [0, 1, 3, 2]].ravel()
     mended = Regions(thin.lon[crossed], thin.lat[crossed], thin.rings, thin.parts, thin.rows).make_valid()
     assert mended.is_valid().all()
     assert (np.diff(mended.rows) == 2).all()
-    assert mended.compute_areas() == pytest.approx(spherely.area(s2(mended), radius=1), rel=1e-7)
+    assert mended.compute_areas() == pytest.approx(spherely.area(to_s2(mended), radius=1), rel=1e-7)
     assert mended.compute_areas() == pytest.approx(area / 2, rel=1e-2)
 
 
@@ -206,7 +206,7 @@ def test_points_are_where_s2_has_them():
         one.lon.mean() + RNG.uniform(-25, 25, 4000),
         np.clip(one.lat.mean() + RNG.uniform(-25, 25, 4000), -90, 90),
     )
-    wanted = spherely.intersects(s2(one)[0], spherely.points(lon, lat))
+    wanted = spherely.intersects(to_s2(one)[0], spherely.points(lon, lat))
     assert (one.contains(lon, lat) == wanted).all()
     assert (one.take(np.zeros(4000, int)).contains(lon, lat) == wanted).all()
     fit = ALL.make_valid()
@@ -240,7 +240,7 @@ def test_middles_hulls_and_fewer_vertices():
         ]
         assert max(gap) <= 0.5
     hull = few.compute_convex_hulls()
-    assert hull.compute_areas() == pytest.approx(spherely.area(spherely.convex_hull(s2(few)), radius=1), rel=1e-9)
+    assert hull.compute_areas() == pytest.approx(spherely.area(spherely.convex_hull(to_s2(few)), radius=1), rel=1e-9)
     assert Regions.from_lists([[[HALF]], [[CAP[::-1]]]]).compute_convex_hulls().compute_areas() == pytest.approx(
         [4 * math.pi, 4 * math.pi]
     )
@@ -395,7 +395,7 @@ def test_a_corner_at_a_pole_has_any_longitude():
         ring = [(210, pole), (225, math.copysign(89, pole)), (300, math.copysign(80, pole))]
         region = Regions.from_lists([[[ring[::-1] if pole > 0 else ring]]])
         lon, lat = np.arange(2.5, 360, 5), np.full(72, math.copysign(89.5, pole))
-        wanted = spherely.intersects(s2(region)[0], spherely.points(lon, lat))
+        wanted = spherely.intersects(to_s2(region)[0], spherely.points(lon, lat))
         assert (region.contains(lon, lat) == wanted).all()
 
 

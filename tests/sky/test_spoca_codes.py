@@ -34,7 +34,7 @@ class Region:
         self.mask = image[self.low[1] : high[1], self.low[0] : high[0]] == colour
         self.corners = corners - self.low
         radius, centre = float(head["R_SUN"]), np.array([head["CRPIX1"], head["CRPIX2"]]) - 1
-        column, row = _projected((x - centre[0]) / radius, (y - centre[1]) / radius)
+        column, row = _project((x - centre[0]) / radius, (y - centre[1]) / radius)
         first = np.array([column.min(), row.min()], int) - 60
         size = np.array([column.max(), row.max()], int) + 61 - first
         # the projection, each of its pixels from the nearest of the image
@@ -52,19 +52,19 @@ class Region:
         there = [
             (one + low - middle) / radius for one, low, middle in zip((columns, rows), self.low, centre, strict=True)
         ]
-        column, row = (np.rint(one).astype(int) - begin for one, begin in zip(_projected(*there), first, strict=True))
+        column, row = (np.rint(one).astype(int) - begin for one, begin in zip(_project(*there), first, strict=True))
         inside = (np.hypot(*there) <= 1) & (column >= 0) & (row >= 0) & (column < size[0]) & (row < size[1])
         found = np.zeros(self.mask.shape, bool)
         found[inside] = closed[row[inside], column[inside]]
         parts = ndimage.label(found, np.ones((3, 3)))[0]
         self.closed = parts == 1 + np.bincount(parts[parts > 0] - 1).argmax()
 
-    def apart(self, mask):
+    def measure_corner_distances(self, mask):
         """Return how far each corner is from the outline of a mask, pixels."""
         return ndimage.distance_transform_edt(~_rim(mask))[self.corners[:, 1], self.corners[:, 0]]
 
 
-def _projected(x, y):
+def _project(x, y):
     lat = np.arcsin(np.clip(y, -1, 1))
     lon = np.arcsin(np.clip(x / np.cos(lat), -1, 1))
     return (lon * np.cos(lat) / np.pi + 0.5) * 2 * HALF, (lat / np.pi + 0.5) * 2 * HALF
@@ -74,7 +74,7 @@ def _rim(mask):
     return mask & ~ndimage.binary_erosion(mask)
 
 
-def _scanned(corners, shape):
+def _fill_polygon(corners, shape):
     """Fill a polygon by the crossings of its edges with each row of pixels' centres, an edge a time."""
     inside = np.zeros(shape, bool)
     columns = np.arange(shape[1])
@@ -105,7 +105,7 @@ def regions():
 
 
 def test_the_corners_lie_on_the_outline_of_the_mask_closed_as_its_header_says(regions):
-    apart = np.concatenate([one.apart(one.closed) for one in regions])
+    apart = np.concatenate([one.measure_corner_distances(one.closed) for one in regions])
     assert (len(regions), len(apart), (apart <= PIXEL).sum()) == (18, 225, 223)
     assert apart.max() <= 2.0
     # what the header says is told apart from half and twice as much, and from no closing at all
@@ -113,8 +113,8 @@ def test_the_corners_lie_on_the_outline_of_the_mask_closed_as_its_header_says(re
     assert sum(len(one.corners) for one in some) == 125
     for arcsec, most in ((16.0, 118), (64.0, 95)):
         other = [Region(*one, closing=arcsec) for name in MAPS for one in read(name) if small(one)]
-        assert sum((one.apart(one.closed) <= PIXEL).sum() for one in other) <= most
-    plain = [one.apart(one.mask) for one in regions]
+        assert sum((one.measure_corner_distances(one.closed) <= PIXEL).sum() for one in other) <= most
+    plain = [one.measure_corner_distances(one.mask) for one in regions]
     assert sum((far <= PIXEL).sum() for far in plain) == 201
     assert sum(far.max() <= PIXEL for far in plain) == 10
     assert max(far.max() for far in plain) == pytest.approx(16.3, abs=0.1)
@@ -130,7 +130,7 @@ def test_edges_leave_that_outline_by_no_more_than_the_catalogue_allows(regions):
     # the mask, too, is nowhere farther outside of its code than that; where the code holds what the mask does not, blobs were joined
     beyond, joined = [], []
     for one in regions:
-        drawn = _scanned(one.corners, one.mask.shape)
+        drawn = _fill_polygon(one.corners, one.mask.shape)
         y, x = np.nonzero(one.mask & ~drawn)
         beyond.append(shapely.distance(shapely.points(x, y), shapely.Polygon(one.corners)).max() * one.scale)
         joined.append(drawn.sum() / one.mask.sum() - 1)
@@ -144,7 +144,7 @@ def test_both_ways_to_draw_a_code_agree(regions):
         shape = shapely.Polygon(one.corners)
         y, x = np.mgrid[: one.mask.shape[0], : one.mask.shape[1]]
         other = shapely.contains_xy(shape, x, y)
-        differs = np.argwhere(_scanned(one.corners, one.mask.shape) != other)
+        differs = np.argwhere(_fill_polygon(one.corners, one.mask.shape) != other)
         assert (shapely.distance(shapely.points(differs[:, ::-1]), shape.exterior) < 1e-9).all()
 
 
@@ -155,7 +155,7 @@ def test_the_mask_of_another_hour_is_not_meant():
     assert len(both) == 4
     own = [Region(*now[colour]) for colour in both]
     other = [Region(*later[colour][:4], now[colour][4]) for colour in both]
-    assert max(one.apart(one.closed).max() for one in own) <= 1
+    assert max(one.measure_corner_distances(one.closed).max() for one in own) <= 1
     # an hour is 15 pixels in the middle of the disc, and less at the limb, where one of the holes is
-    assert sorted(round(np.median(one.apart(one.closed))) for one in other) == [1, 9, 9, 9]
-    assert min(one.apart(one.closed).max() for one in other) > 2.5
+    assert sorted(round(np.median(one.measure_corner_distances(one.closed))) for one in other) == [1, 9, 9, 9]
+    assert min(one.measure_corner_distances(one.closed).max() for one in other) > 2.5

@@ -50,7 +50,7 @@ def check_against(path, table, **options):
     assert not wrong
 
 
-def made_table(seed, rows=40, columns=12):
+def build_masked_table(seed, rows=40, columns=12):
     """Make a table of names with blanks, masked numbers, integers and flags."""
     draw = np.random.default_rng(seed)
     table = Table(masked=True)
@@ -92,7 +92,7 @@ def vizier_text(table):
 
 @pytest.mark.parametrize("columns", range(1, 13))
 def test_tab_separated_values_of_vizier(tmp_path, columns):
-    table = made_table(columns, columns=columns)
+    table = build_masked_table(columns, columns=columns)
     if columns == 1:  # a line of blanks is no row of a single column
         table["name_0"].mask = False
     path = tmp_path / "asu.tsv"
@@ -112,7 +112,7 @@ def test_what_vizier_calls_text_stays_text(tmp_path):
 
 def test_two_tables_in_one_answer_of_vizier_are_refused(tmp_path):
     path = tmp_path / "asu.tsv"
-    one = vizier_text(made_table(1, columns=2))
+    one = vizier_text(build_masked_table(1, columns=2))
     path.write_text(one + one)
     with pytest.raises(SourceError, match=r"asu.tsv:\d+: another table begins here"):
         open_table(path).list_columns()
@@ -126,7 +126,7 @@ def test_two_tables_in_one_answer_of_vizier_are_refused(tmp_path):
     ["basic", "commented_header", "csv", "ecsv", "fixed_width", "fixed_width_two_line", "ipac", "mrt", "rdb", "rst", "tab"],
 )  # fmt: skip
 def test_what_astropy_writes_is_read_back(tmp_path, form):
-    table = made_table(7)
+    table = build_masked_table(7)
     path = tmp_path / "a.txt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -250,7 +250,7 @@ def test_what_is_not_read_is_called_by_its_name(tmp_path, form, said):
     path = tmp_path / "a.txt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made_table(3).write(path, format=f"ascii.{form}")
+        build_masked_table(3).write(path, format=f"ascii.{form}")
     with pytest.raises(SourceError, match=said):
         open_table(path).list_columns()
 

@@ -189,11 +189,11 @@ tables:
 """
 
 
-def described(world, more=""):
+def write_descriptor(world, more=""):
     return DESCRIPTOR.format(url=world.url, columns=json.dumps(COLUMNS), more=more)
 
 
-def listed(*rows):
+def write_list(*rows):
     return "dp_id,changed\n" + "".join(f"{name},{changed}\n" for name, changed in rows)
 
 
@@ -204,7 +204,7 @@ def table(site):
         return {row["dp_id"]: row for batch in result.iterate_batches() for row in batch.to_pylist()}
 
 
-def kept(site):
+def find_document_store(site):
     (path,) = (site.settings.data_directory / "documents" / "eso").glob("*.sqlite")
     return path
 
@@ -213,7 +213,7 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
     rows = [("A", "2024-01-01"), ("BB", "2025-01-01"), ("C:1", "2026-01-01"), ("DDD", "2023-01-01")]
     archive.answers["DDD"] = (404, b"no")
     with open_site_with_descriptor(
-        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+        tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
         assert archive.asked == [f"/hdr?id={name}" for name in ("C:1", "BB", "A", "DDD")]
@@ -228,7 +228,7 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
         assert found["DDD"]["pbl"] is None
         assert {name: row["quality_flags"] for name, row in found.items() if row["quality_flags"]} == {"DDD": 1}
         assert any("1 document is missing: localhost answers 404 (first: DDD)" in text for text in report.warnings)
-        with sqlite3.connect(kept(site)) as file:  # the text as it came
+        with sqlite3.connect(find_document_store(site)) as file:  # the text as it came
             (body,) = file.execute("SELECT body FROM documents WHERE id = 'A'").fetchone()
             assert zlib.decompress(body) == page(header(1))
         archive.asked.clear()
@@ -242,7 +242,7 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
     monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 1)
     clock = SimpleNamespace(now=0.0)
     with open_site_with_descriptor(
-        tmp_path, described(archive, "total: 50"), {"rows.csv": listed(*rows)}, allow_private=True
+        tmp_path, write_descriptor(archive, "total: 50"), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         real = document_fetch.time
 
@@ -291,7 +291,7 @@ def test_people_see_how_far_the_documents_are(monkeypatch):
 
 def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, archive, monkeypatch):
     monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 5)
-    (tmp_path / "rows.csv").write_text(listed(*((f"E{number:03}", "1") for number in range(200))))
+    (tmp_path / "rows.csv").write_text(write_list(*((f"E{number:03}", "1") for number in range(200))))
     context = SourceContext(directory=tmp_path, cache_directory=tmp_path / "kept", allow_private=True)
     source = csv.open(csv.Options(files="rows.csv"), context)
     said = DocumentEnrichmentOptions.model_validate(
@@ -312,11 +312,11 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
 
 def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_path, archive):
     with open_site_with_descriptor(
-        tmp_path, described(archive), {"rows.csv": listed(("A", "1"), ("B", "1"))}, allow_private=True
+        tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"), ("B", "1"))}, allow_private=True
     ) as site:
         ingest_collection(site, "eso")
         archive.answers |= {"A": (200, page(header(5))), "B": (500, b"oops")}
-        (tmp_path / "collections/eso/rows.csv").write_text(listed(("A", "2"), ("B", "2")))
+        (tmp_path / "collections/eso/rows.csv").write_text(write_list(("A", "2"), ("B", "2")))
         archive.asked.clear()
         sync_collection(site, "eso")
         assert sorted(set(archive.asked)) == ["/hdr?id=A", "/hdr?id=B"]
@@ -329,7 +329,7 @@ def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_
 
 
 def test_a_watermark_holds_again_when_nothing_waits(tmp_path, archive):
-    text = described(archive).replace(
+    text = write_descriptor(archive).replace(
         "kind: csv\n      files: rows.csv", "kind: sql\n      file: raw.sqlite\n      table: raw"
     )
     text = text.replace("sync: {}", "sync: {watermark: changed, deletions: none}")
@@ -372,7 +372,7 @@ def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
     tricks = ["..", "../../etc/passwd", "a?b=c&d", "%2e%2e", "x#y", "http://evil.example/"]
     rows = [*((name, "1") for name in BAD), *((trick, "1") for trick in tricks), ("FINE", "1")]
     with open_site_with_descriptor(
-        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+        tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
         found = table(site)
@@ -390,7 +390,7 @@ def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
     rows = [(f"E{number}", "1") for number in range(40)]
     archive.answers |= dict.fromkeys((name for name, _ in rows), (503, b"maintenance"))
     with open_site_with_descriptor(
-        tmp_path, described(archive), {"rows.csv": listed(*rows)}, allow_private=True
+        tmp_path, write_descriptor(archive), {"rows.csv": write_list(*rows)}, allow_private=True
     ) as site:
         report = ingest_collection(site, "eso")
         assert len(archive.asked) <= 2 * (3 + 8)
@@ -402,7 +402,7 @@ def test_a_server_that_is_down_is_left_in_peace(tmp_path, archive, monkeypatch):
 
 def test_an_address_that_is_not_public_is_refused(tmp_path, archive):
     with (
-        open_site_with_descriptor(tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}) as site,
+        open_site_with_descriptor(tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}) as site,
         pytest.raises(Exception, match="not on the public internet"),
     ):
         ingest_collection(site, "eso")
@@ -441,7 +441,7 @@ def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
 
 def test_what_is_taken_may_change_without_fetching(tmp_path, archive):
     with open_site_with_descriptor(
-        tmp_path, described(archive), {"rows.csv": listed(("A", "1"))}, allow_private=True
+        tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}, allow_private=True
     ) as site:
         ingest_collection(site, "eso")
         archive.asked.clear()

@@ -26,7 +26,7 @@ def table(source, columns=None, limit=None):
     return pa.Table.from_batches(list(source.read_batches(columns, limit)))
 
 
-def same(ours, value, null):
+def is_same_cell(ours, value, null):
     """Compare one cell of ours with astropy's."""
     if isinstance(value, (str, np.str_)):
         return ours == (value.rstrip() or None)
@@ -57,7 +57,7 @@ def differences(path, hdu, found):
             for column in unit.columns:
                 values = found.column(column.name).to_pylist()
                 result += [
-                    (column.name, row) for row, value in enumerate(unit.data[column.name]) if not same(values[row], value, column.null)
+                    (column.name, row) for row, value in enumerate(unit.data[column.name]) if not is_same_cell(values[row], value, column.null)
                 ]  # fmt: skip
     return result
 

@@ -35,7 +35,7 @@ def moment(at: int) -> dt.datetime:
     return dt.datetime(2003, 10, 28) + dt.timedelta(seconds=4 * at)
 
 
-def expected(at: int) -> dict[str, Any]:
+def compute_expected_row(at: int) -> dict[str, Any]:
     flux = at / 4 if at % 7 else None
     return {"Time": moment(at), "flux": flux, "spectrum": [at, at + 0.5, -at], "flag": f"a,{at % 3}", "count": at}
 
@@ -56,7 +56,7 @@ class TestHapi(SourceContract):
     kind = "hapi"
     has_files = False
     key: ClassVar[list[str]] = ["Time"]
-    rows: ClassVar[list[dict[str, Any]]] = [expected(at) for at in range(ROWS)]
+    rows: ClassVar[list[dict[str, Any]]] = [compute_expected_row(at) for at in range(ROWS)]
 
     @pytest.fixture(autouse=True)
     def _served(self, url: str) -> None:
@@ -83,7 +83,9 @@ def test_samples_in_each_format(url: str, world: HapiServer, options: dict[str, 
     assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [
         ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
     ]  # fmt: skip
-    assert rows_of(source) == [expected(at) if at else {**expected(at), "flux": None} for at in range(ROWS)]
+    assert rows_of(source) == [
+        compute_expected_row(at) if at else {**compute_expected_row(at), "flux": None} for at in range(ROWS)
+    ]
     assert rows_of(open_source(url, **options, columns=["count"])) == [
         {"Time": moment(at), "count": at} for at in range(ROWS)
     ]
@@ -141,7 +143,7 @@ def moment_text(at: int) -> str:
 
 
 def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiServer) -> None:
-    world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
+    world.alter_answer = spoil_data(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
     with pytest.raises(SourceError, match="sends 1e400, which is too large"):
         rows_of(open_source(url, format="csv"))
 
@@ -176,7 +178,7 @@ def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiSer
     assert [row["count"] for row in rows_of(open_source(url), ["count"])] == list(range(ROWS))
 
 
-def spoiled(change: Callable[[HapiAnswer], object]) -> Callable[[str, dict[str, str], HapiAnswer], None]:
+def spoil_data(change: Callable[[HapiAnswer], object]) -> Callable[[str, dict[str, str], HapiAnswer], None]:
     return lambda endpoint, _given, answer: change(answer) if endpoint == "data" else None  # type: ignore[return-value, func-returns-value]
 
 
@@ -211,13 +213,13 @@ def test_bad_answers_are_told(
 ) -> None:
     source = open_source(url, format=format_)
     source.list_columns()
-    world.alter_answer = spoiled(change)
+    world.alter_answer = spoil_data(change)
     with pytest.raises(SourceError, match=words):
         rows_of(source)
 
 
 def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiServer) -> None:
-    world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
+    world.alter_answer = spoil_data(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
     refused: list[Any] = []
     source = open_source(url, SourceContext(allow_private=True, on_reject=refused.append), format="csv")
     assert len(rows_of(source)) == ROWS - 1

@@ -353,7 +353,7 @@ def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     assert corners[2][:, 1].min() == pytest.approx(-80.0, abs=0.1)
 
 
-def boxed(kind, *inner):
+def build_box(kind, *inner):
     body = b"".join(inner)
     return (len(body) + 8).to_bytes(4, "big") + kind + body
 
@@ -376,12 +376,12 @@ def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
         "4": (grid(urn, "19.75 100.25", "0.1 0.5", "-0.5 0.1"),),  # turned
         "5": (b"<not-xml", b""),
     }
-    size = boxed(b"ihdr", (20).to_bytes(4, "big"), (40).to_bytes(4, "big"), b"\0\1\7\7\0\0")
+    size = build_box(b"ihdr", (20).to_bytes(4, "big"), (40).to_bytes(4, "big"), b"\0\1\7\7\0\0")
     for name, documents in said.items():
-        parts = [boxed(b"asoc", boxed(b"lbl ", b"x"), boxed(b"xml ", one)) for one in documents]
-        body = boxed(b"jP  ", b"\r\n\x87\n") + boxed(b"ftyp", b"jp2 ") + boxed(b"jp2h", size)
+        parts = [build_box(b"asoc", build_box(b"lbl ", b"x"), build_box(b"xml ", one)) for one in documents]
+        body = build_box(b"jP  ", b"\r\n\x87\n") + build_box(b"ftyp", b"jp2 ") + build_box(b"jp2h", size)
         (tmp_path / f"{name}.jp2").write_bytes(
-            body + boxed(b"asoc", boxed(b"lbl ", b"gml.data"), *parts) + boxed(b"jp2c", b"x")
+            body + build_box(b"asoc", build_box(b"lbl ", b"gml.data"), *parts) + build_box(b"jp2c", b"x")
         )
     rows = read(open_source("product", tmp_path, files="*.jp2", mode="images"), ["file.stem", "width", "height", "CTYPE1", "file.footprint"])  # fmt: skip
     assert [(row["file.stem"], row["width"], row["height"], row["CTYPE1"]) for row in rows] == [
@@ -598,11 +598,11 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
         gone = there.address
     rejects.clear()
     with pytest.raises(SourceError, match=r"cannot be reached"):
-        read(opened_far(tmp_path, gone, names, rejects))
+        read(open_far_source(tmp_path, gone, names, rejects))
     assert rejects == []
 
 
-def opened_far(directory, address, names, rejects):
+def open_far_source(directory, address, names, rejects):
     module = plugins.load_plugin("sources", "fits")
     context = SourceContext(directory=directory, on_reject=rejects.append, allow_private=True)
     return module.open(module.Options.model_validate({"files": names, "root": address, "mode": "header", "cards": ["N"]}), context)  # fmt: skip

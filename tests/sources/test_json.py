@@ -421,7 +421,7 @@ def test_boxes_stand_for_geometries_that_are_not_there(tmp_path):
 # --- real files --------------------------------------------------------------------------------------------------
 
 
-def unpacked(name, directory, match):
+def unpack_files(name, directory, match):
     with tarfile.open(shared(f"data/planetary/psup/{name}")) as archive:
         for member in archive:
             if member.isfile() and match(member.name):
@@ -478,7 +478,9 @@ def test_records_of_their_own_say_their_frame_and_unknown_ones_are_told(tmp_path
 
 
 def test_omega_cubes_of_psup(tmp_path):
-    unpacked("omega_catalogs.tar.xz", tmp_path, lambda name: "omega_data_cubes/0" in name and name.endswith(".json"))
+    unpack_files(
+        "omega_catalogs.tar.xz", tmp_path, lambda name: "omega_data_cubes/0" in name and name.endswith(".json")
+    )
     items = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
     read = Read(tmp_path, "*.json")
     assert len(read.rows) == len(items) == 10
@@ -493,7 +495,7 @@ def test_omega_cubes_of_psup(tmp_path):
 
 
 def test_craters_of_psup(tmp_path):
-    unpacked("ias_costard_craters.tar.xz", tmp_path, lambda name: name.endswith("7.json"))
+    unpack_files("ias_costard_craters.tar.xz", tmp_path, lambda name: name.endswith("7.json"))
     read = Read(tmp_path, "*.json", ["geometry", "properties.lat", "properties.lon_earth", "file.path"])
     assert len(read.rows) == 256
     assert read.rejects == []

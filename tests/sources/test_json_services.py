@@ -273,7 +273,7 @@ def after(page: int, change: Any) -> Any:
     return spoil
 
 
-def replaced(**said: Any) -> Any:
+def replace_fields(**said: Any) -> Any:
     def change(reply: Reply) -> None:
         for name, value in said.items():
             setattr(reply, name, value)
@@ -281,7 +281,7 @@ def replaced(**said: Any) -> Any:
     return change
 
 
-def edited(change: Any) -> Any:
+def edit_body(change: Any) -> Any:
     def spoil(reply: Reply) -> None:
         found = json.loads(reply.body)
         change(found)
@@ -296,12 +296,12 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (replaced(status=404, body=LOST), "lost the place at page 2"),
-        (edited(lambda page: page.update(timed_out=True)), "page 2 is not whole: it ran out of time"),
-        (edited(lambda page: page["_shards"].update(failed=1)), "page 2 is not whole: 1 of its 1 shards failed"),
-        (replaced(body=b"<html><script>x</script><h1>Log in</h1></html>"), "sends no JSON: Log in"),
-        (replaced(status=400, body=b'{"error": {"type": "parsing_exception", "reason": "unknown query [mach_all]"}}'), "unknown query"),
-        (edited(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
+        (replace_fields(status=404, body=LOST), "lost the place at page 2"),
+        (edit_body(lambda page: page.update(timed_out=True)), "page 2 is not whole: it ran out of time"),
+        (edit_body(lambda page: page["_shards"].update(failed=1)), "page 2 is not whole: 1 of its 1 shards failed"),
+        (replace_fields(body=b"<html><script>x</script><h1>Log in</h1></html>"), "sends no JSON: Log in"),
+        (replace_fields(status=400, body=b'{"error": {"type": "parsing_exception", "reason": "unknown query [mach_all]"}}'), "unknown query"),
+        (edit_body(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
     ],
 )  # fmt: skip
 def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: str):
@@ -312,7 +312,7 @@ def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: st
         read(source, "_id")
 
 
-@pytest.mark.parametrize("change", [replaced(status=500), replaced(status=503), replaced(cut=40), replaced(status=429, headers={"Retry-After": "0"})])  # fmt: skip
+@pytest.mark.parametrize("change", [replace_fields(status=500), replace_fields(status=503), replace_fields(cut=40), replace_fields(status=429, headers={"Retry-After": "0"})])  # fmt: skip
 def test_what_a_pause_mends_is_asked_for_again(change: Any):
     # a scroll has moved on when its answer is lost: only a point in time can be asked again
     with serve(world := ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
@@ -355,7 +355,7 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
     with serve(world) as url:
         source = open_source("elastic", url, index="nrh", page=2)
         assert source.list_columns()
-        world.alter_reply = after(2, replaced(cut=40))
+        world.alter_reply = after(2, replace_fields(cut=40))
         with pytest.raises(SourceError, match="says that there are 7 records, and gave 5"):
             read(source, "_source.n")
 

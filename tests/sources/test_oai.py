@@ -163,7 +163,7 @@ def spoilt(
     return spoil
 
 
-def swapped(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+def replace_bytes(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     def change(body: bytes) -> bytes:
         assert old in body
         return body.replace(old, new)
@@ -188,10 +188,10 @@ RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
     "other XML": (spoilt(lambda _: b"<VOTABLE/>"), "is not OAI-PMH, but VOTABLE"),
     "a bomb": (spoilt(lambda _: BOMB), "is not XML|is not OAI-PMH"),
     "no list": (spoilt(lambda body: body.replace(b"ListRecords", b"ListSets")), "with none"),
-    "a record without a name": (spoilt(swapped(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
+    "a record without a name": (spoilt(replace_bytes(b"<identifier>ivo://Example/r3</identifier><dat", b"<dat")), "no identifier"),
     "an error": (spoilt(lambda body: body[: body.index(b"<ListRecords>")] + b'<error code="badArgument">what?</error></OAI-PMH>'), "refuses: badArgument what\\?"),
-    "another version": (spoilt(swapped(b">2.0<", b">1.1<"), "Identify", 1), "version 1.1"),
-    "no identity": (spoilt(swapped(b"Identify>", b"Other>"), "Identify", 1), "what it is"),
+    "another version": (spoilt(replace_bytes(b">2.0<", b">1.1<"), "Identify", 1), "version 1.1"),
+    "no identity": (spoilt(replace_bytes(b"Identify>", b"Other>"), "Identify", 1), "what it is"),
     "a wheel": (lambda asked, reply: setattr(reply, "body", wheel(asked, reply.body)), "its pages repeat"),
 }  # fmt: skip
 

@@ -194,7 +194,7 @@ def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
 CADC = 'Bearer, ivoa_bearer standard_id="ivo://ivoa.net/sso#OpenID", access_url="https://a.example/", ivoa_bearer standard_id="ivo://ivoa.net/sso#tls-with-password", access_url="{0}/login", ivoa_x509 standard_id="ivo://ivoa.net/sso#BasicAA", access_url="https://c.example"'
 
 
-def _asked(fake, service):
+def _request_service(fake, service):
     with contextlib.closing(http_client.HttpConnections(20)), service.request("GET", f"{fake}/tap") as answer:
         return answer.status, b"".join(answer.parts)
 
@@ -210,7 +210,7 @@ def test_a_challenge_for_a_token_is_answered(fake):
         options=ONE_ATTEMPT,
         authorization=f"Basic {login}",
     )
-    assert [_asked(fake, service) for _ in range(3)] == [(200, b"rows")] * 3
+    assert [_request_service(fake, service) for _ in range(3)] == [(200, b"rows")] * 3
     assert [(path, secret) for _, path, secret, _ in Fake.asked] == [
         ("/tap", f"Basic {login}"), ("/login", ""), ("/tap", "Bearer first"), ("/tap", "Bearer first"),
         ("/tap", "Bearer first"), ("/login", ""), ("/tap", "Bearer second"),
@@ -228,7 +228,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         authorization="Basic YTpi",
     )
     with pytest.raises(SourceError, match="gives no token: it answers 401"):
-        _asked(fake, service)
+        _request_service(fake, service)
     service._allow_private = False
     with pytest.raises(SourceError, match="over http, where all can read"):
         service._request_bearer_token(
@@ -242,7 +242,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
         options=ONE_ATTEMPT,
         authorization="Bearer x",
     )
-    assert _asked(fake, bearer)[0] == 401
+    assert _request_service(fake, bearer)[0] == 401
 
 
 def test_challenges_as_they_are_written():
@@ -270,7 +270,7 @@ def test_hosts_that_were_found_are_forgotten_and_their_queries_never_kept(monkey
 
 
 @pytest.fixture
-def certified(tmp_path):
+def certified_server(tmp_path):
     """Serve by https with a certificate that the system does not know; give the address and the certificate."""
     words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own -addext subjectAltName=DNS:localhost"
     pem, key = tmp_path / "ca.pem", tmp_path / "key.pem"
@@ -292,9 +292,9 @@ def certified(tmp_path):
     server.server_close()
 
 
-def test_certificates_are_checked(certified, monkeypatch):
+def test_certificates_are_checked(certified_server, monkeypatch):
     """One that nobody vouches for, and one of another name, are refused before anything is sent; an institute's own is trusted where SSL_CERT_FILE names it."""
-    port, pem = certified
+    port, pem = certified_server
     http_client._load_tls_context.cache_clear()
     with pytest.raises(UserError, match="certificate") as caught:
         http_client.fetch_bytes(f"https://localhost:{port}/a", allow_private=True)

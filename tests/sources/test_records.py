@@ -19,7 +19,7 @@ class Text(TextBlockReader):
         self.remainder = text.encode()
 
 
-def end_of_the_last_record(text: str) -> int:
+def find_last_record_end(text: str) -> int:
     """Read as RFC 4180 says; quotes that do not begin a field are ordinary characters."""
     found = at = 0
     begins = True
@@ -61,7 +61,7 @@ def test_both_ways_end_where_the_last_whole_record_ends(monkeypatch: pytest.Monk
     monkeypatch.setattr(TextBlockReader, "_find_last_record_end_fast", lambda _self, _end: None)
     slow = [Text(text)._find_last_record_end() for text in made]
     for text, one, other in zip(made, quick, slow, strict=True):
-        assert one == other == end_of_the_last_record(text), repr(text)
+        assert one == other == find_last_record_end(text), repr(text)
 
 
 def test_a_line_end_inside_a_value_is_no_end_of_a_record_even_if_other_values_follow() -> None:

@@ -70,7 +70,7 @@ tables:
 """
 
 
-def many():
+def build_many_rows():
     start = dt.datetime(2026, 1, 1)
     return pa.table(
         {
@@ -98,7 +98,7 @@ def server(tmp_path_factory):
     place.mkdir(parents=True)
     (place / "far.yaml").write_text(DESCRIPTOR)
     pq.write_table(pa.Table.from_pylist(ROWS), place / "stars.parquet")
-    pq.write_table(many(), place / "many.parquet")
+    pq.write_table(build_many_rows(), place / "many.parquet")
     run_hven("ingest", "far", "--site", site)
     with serve_site(site) as running:
         yield running
@@ -170,7 +170,7 @@ class TestHven(TestTap):
         return SourceContext(directory=directory, allow_private=True, key_columns=["n"])
 
 
-EXPECTED = sorted(many()["id"].to_pylist())
+EXPECTED = sorted(build_many_rows()["id"].to_pylist())
 
 
 # -- what comes -----------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
 def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
     source = open_source(proxy.url, table="far.many", page=200)
     # the key: an indexed meta.id;meta.main
-    assert rows(source) == sorted(many().to_pylist(), key=lambda row: row["id"])
+    assert rows(source) == sorted(build_many_rows().to_pylist(), key=lambda row: row["id"])
     asked = [query for query in proxy.queries if "TOP 200" in query]
     assert len(asked) == 12
     assert all("ORDER BY id" in query for query in asked)
@@ -218,7 +218,7 @@ def test_in_another_context_nothing_is_asked_anew(proxy):
     )
     assert later.list_columns() == columns
     assert len(proxy.requests) == asked
-    assert ids(later) == many()["id"].to_pylist()
+    assert ids(later) == build_many_rows()["id"].to_pylist()
     assert sum(query.startswith("SELECT TOP 400 ") and "ORDER BY number" in query for query in proxy.queries) == 6
 
 
@@ -323,7 +323,7 @@ def test_watermarks(server, expression, value, newer):
     source = open_source(f"{server.url}/tap", table="far.many", page=450)
     assert source.can_filter_by(expression)
     part = source.select_since(expression, value)
-    assert sorted(ids(part)) == sorted(row["id"] for row in many().to_pylist() if newer(row))
+    assert sorted(ids(part)) == sorted(row["id"] for row in build_many_rows().to_pylist() if newer(row))
     assert part.estimate_size() == len(ids(part))
 
 

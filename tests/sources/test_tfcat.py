@@ -445,12 +445,12 @@ FEATURES = st.builds(
 )  # fmt: skip
 
 
-def dumped(value):
+def dump_json(value):
     """Write JSON with decimals as they are."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)} : {dumped(one)}" for name, one in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)} : {dump_json(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list):
-        return "[ " + ",\n".join(dumped(one) for one in value) + "]"
+        return "[ " + ",\n".join(dump_json(one) for one in value) + "]"
     return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
 
 
@@ -459,7 +459,7 @@ def dumped(value):
 def test_what_is_read_is_served_again(tmp_path_factory, features, about):
     """Number by number, whatever the blanks."""
     given = catalogue(*features, properties=about)
-    rows = source(tmp_path_factory.mktemp("trip") / "a.tfcat", dumped(given))
+    rows = source(tmp_path_factory.mktemp("trip") / "a.tfcat", dump_json(given))
     told = exact(write_source_rows(rows))
     assert told["crs"] == CRS
     assert told["fields"] == {name: {"datatype": "str", **one} for name, one in FIELDS.items()}

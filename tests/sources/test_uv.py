@@ -40,18 +40,18 @@ def rows(site: Site, text: str) -> list[dict[str, Any]]:
         return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
-def turned(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
+def rotate_vector(vector: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
     """Turn a vector about an axis (Rodrigues)."""
     across = np.cross(axis, vector)
     return vector * math.cos(angle) + across * math.sin(angle) + axis * (axis @ vector) * (1 - math.cos(angle))
 
 
-def by_vectors(baseline: np.ndarray, hour: float, dec: float) -> tuple[float, float]:
+def project_by_vectors(baseline: np.ndarray, hour: float, dec: float) -> tuple[float, float]:
     """Project (east, north, up) onto the sky at a star that was turned there from the meridian."""
     phi = math.radians(LATITUDE)
     pole = np.array([0.0, math.cos(phi), math.sin(phi)])
-    star = turned(pole, np.array([-1.0, 0, 0]), -math.radians(90 - dec))  # on the meridian
-    star = turned(star, pole, -math.radians(hour))  # the sky turns to the west
+    star = rotate_vector(pole, np.array([-1.0, 0, 0]), -math.radians(90 - dec))  # on the meridian
+    star = rotate_vector(star, pole, -math.radians(hour))  # the sky turns to the west
     east = np.cross(pole, star)
     east /= np.linalg.norm(east)
     return float(baseline @ east), float(baseline @ np.cross(star, east))
@@ -114,7 +114,7 @@ def test_the_geometry_is_that_of_vectors(real, name):
         begin, end = (places[word] for word in row["baseline"].split("-"))
         baseline = (end - begin) * [-1, -1, 1]  # the file counts to the west and to the south
         hour = primary["LST"] / 240 + 360.98564736629 * (row["mjd"] - primary["MJD-OBS"]) - ra
-        u, v = by_vectors(baseline, hour, dec)
+        u, v = project_by_vectors(baseline, hour, dec)
         assert (row["u_array"], row["v_array"]) == pytest.approx((u, v), rel=1e-6, abs=1e-6)
 
 
@@ -133,7 +133,7 @@ def test_points_are_those_of_the_files(real, name):
 
 
 def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> None:
-    module = made()
+    module = load_example_module()
     with warnings.catch_warnings():  # of its VOTable
         warnings.simplefilter("ignore")
         exposures = parse_single_table(
@@ -144,7 +144,7 @@ def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> No
         for pair, facts in ast.literal_eval(row["exp_projected_baselines"]).items():
             for end in ("start", "end"):
                 hour = module.sidereal(row[f"exp_mjd_{end}"]) - row["target_ra"]
-                length, angle = module.projected(pair.split("-"), (1, 2), hour, row["target_dec"])
+                length, angle = module.project_baseline(pair.split("-"), (1, 2), hour, row["target_dec"])
                 off = (angle - float(facts["angle"][end]) + 180) % 360 - 180
                 found.append((abs(length - float(facts["length"][end])), abs(off)))
     assert len(found) == 372
@@ -152,7 +152,7 @@ def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> No
     assert max(angle for _, angle in found) < 0.25  # degrees: the header says the mean place, to a tenth
 
 
-def made() -> Any:
+def load_example_module() -> Any:
     """Load what makes the example's data: its formula is another one than that of the descriptor."""
     spec = importlib.util.spec_from_file_location("make_data", EXAMPLES / "24-obsportal/make_data.py")
     found = importlib.util.module_from_spec(spec)
@@ -181,7 +181,7 @@ def as_it_should_be(site: Site) -> None:
         "SELECT MAX(ABS(u - u_array)) AS u, MAX(ABS(v - v_array)) AS v FROM obsportal.uv WHERE quality_flags = 0",
     )
     assert max(off.values()) < 0.01  # what three decimals of the header leave
-    module = made()
+    module = load_example_module()
     bare = rows(
         site,
         "SELECT uv.*, target_ra, target_dec, instrument_em_min AS low, instrument_em_max AS high FROM obsportal.uv AS uv JOIN obsportal.main USING (exp_id) WHERE exp_header NOT IN ('here', 'old')",
@@ -189,7 +189,7 @@ def as_it_should_be(site: Site) -> None:
     assert len(bare) == 18
     for row in bare:
         hour = module.sidereal(row["mjd"]) - row["target_ra"]
-        length, angle = module.projected(row["baseline"].split("-"), (1, 2), hour, row["target_dec"])
+        length, angle = module.project_baseline(row["baseline"].split("-"), (1, 2), hour, row["target_dec"])
         u, v = length * math.sin(math.radians(angle)), length * math.cos(math.radians(angle))
         assert (row["u"], row["v"], row["origin"]) == (pytest.approx(u, abs=1e-3), pytest.approx(v, abs=1e-3), "array")
         assert row["u_wave"] == pytest.approx(row["u"] * 2 / (row["low"] + row["high"]))

@@ -183,13 +183,13 @@ def document(*values):
     return f'<VOTABLE version="1.4"><RESOURCE><TABLE>{fields}<DATA><TABLEDATA>{rows}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'.encode()
 
 
-def opened_far(there, path="/a.vot", private=True, **options):
+def open_far_votable(there, path="/a.vot", private=True, **options):
     said = votable.Options.model_validate({"url": f"{there.address}{path}", "tries": 2, **options})
     return votable.open(said, SourceContext(allow_private=private))
 
 
 @pytest.fixture
-def far(monkeypatch):
+def far_server(monkeypatch):
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
     with serve_http(
         ServedFiles({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})
@@ -197,24 +197,24 @@ def far(monkeypatch):
         yield there
 
 
-def test_a_votable_behind_an_address(far):
-    source = opened_far(far)
+def test_a_votable_behind_an_address(far_server):
+    source = open_far_votable(far_server)
     assert [(column.name, column.unit) for column in source.list_columns()] == [("n", None), ("half", "mag")]
     assert table(source, ["n", "file.path", "file.name", "file.size", ROW_NUMBER_COLUMN]).to_pylist() == [
-        {"n": n, "file.path": f"{far.address}/a.vot", "file.name": "a.vot", "file.size": len(document(1, 2, 3)), ROW_NUMBER_COLUMN: n} for n in (1, 2, 3)
+        {"n": n, "file.path": f"{far_server.address}/a.vot", "file.name": "a.vot", "file.size": len(document(1, 2, 3)), ROW_NUMBER_COLUMN: n} for n in (1, 2, 3)
     ]  # fmt: skip
     (pin,) = source.list_input_versions()
-    assert (pin.name, pin.sha256, pin.detail) == (f"{far.address}/a.vot", hashlib.sha256(document(1, 2, 3)).hexdigest(), far.tag)  # fmt: skip
+    assert (pin.name, pin.sha256, pin.detail) == (f"{far_server.address}/a.vot", hashlib.sha256(document(1, 2, 3)).hexdigest(), far_server.tag)  # fmt: skip
     assert pin.modified == "2026-01-02T03:04:05+00:00"
-    assert far.asked == ["GET /a.vot", "GET /a.vot"]  # its head, and all of it
-    assert table(opened_far(far, "/a.vot.gz"), ["n"]).column("n").to_pylist() == list(range(5000))
-    assert [str(one) for one in votable.list_source_tables({"url": f"{far.address}/a.vot"}, SourceContext(allow_private=True))] == ["0"]  # fmt: skip
+    assert far_server.asked == ["GET /a.vot", "GET /a.vot"]  # its head, and all of it
+    assert table(open_far_votable(far_server, "/a.vot.gz"), ["n"]).column("n").to_pylist() == list(range(5000))
+    assert [str(one) for one in votable.list_source_tables({"url": f"{far_server.address}/a.vot"}, SourceContext(allow_private=True))] == ["0"]  # fmt: skip
 
 
-def test_what_it_says_before_it_is_read_is_asked_by_head(far):
-    (said,) = opened_far(far).list_files().to_pylist()
-    assert far.asked == ["HEAD /a.vot"]
-    assert said == {"name": f"{far.address}/a.vot", "bytes": len(document(1, 2, 3)), "modified": "2026-01-02T03:04:05+00:00", "sha256": None, "detail": far.tag}  # fmt: skip
+def test_what_it_says_before_it_is_read_is_asked_by_head(far_server):
+    (said,) = open_far_votable(far_server).list_files().to_pylist()
+    assert far_server.asked == ["HEAD /a.vot"]
+    assert said == {"name": f"{far_server.address}/a.vot", "bytes": len(document(1, 2, 3)), "modified": "2026-01-02T03:04:05+00:00", "sha256": None, "detail": far_server.tag}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_what_it_says_before_it_is_read_is_asked_by_head(far):
         ({"files": {"/a.vot": document(1, 2, 3)[:-40]}}, {}, "(?i)break|end|well-formed"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_an_address_is_told(far, spoil, options, message):
+def test_what_is_wrong_with_an_address_is_told(far_server, spoil, options, message):
     for name, value in spoil.items():
-        setattr(far, name, value)
+        setattr(far_server, name, value)
     with pytest.raises(UserError, match=message):
-        table(opened_far(far, **options))
+        table(open_far_votable(far_server, **options))
 
 
 def test_either_files_or_an_address():
@@ -241,25 +241,25 @@ def test_either_files_or_an_address():
             votable.Options.model_validate(said)
 
 
-def test_a_sync_fetches_it_if_it_has_another_tag(far, tmp_path):
+def test_a_sync_fetches_it_if_it_has_another_tag(far_server, tmp_path):
     run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     (tmp_path / "collections/x").mkdir()
     (tmp_path / "collections/x/x.yaml").write_text(
-        f"collection: x\ntitle: X\ntables:\n  main:\n    primary: n\n    source: {{kind: votable, url: '{far.address}/a.vot'}}\n"
+        f"collection: x\ntitle: X\ntables:\n  main:\n    primary: n\n    source: {{kind: votable, url: '{far_server.address}/a.vot'}}\n"
         "    sync: {}\n    columns: {n: {type: int32, description: N}, half: {type: float64, unit: mag, description: Half}}\n"
     )
     assert ": 0 errors" in run_hven("check", "x", "--site", tmp_path).stdout
     run_hven("ingest", "x", "--site", tmp_path)
-    whole = len(far.asked)
-    far.files["/a.vot"] = document(1, 2, 3).replace(
+    whole = len(far_server.asked)
+    far_server.files["/a.vot"] = document(1, 2, 3).replace(
         b"<TD>1</TD>", b"<TD>7</TD>"
     )  # as long as before, under the same tag
     assert "0 of 1 file" in run_hven("sync", "x", "--site", tmp_path).stdout
-    assert len(far.asked) - whole < whole
+    assert len(far_server.asked) - whole < whole
     rows = ["query", "-f", "csv", "SELECT n FROM x.main ORDER BY n", "--site", tmp_path]
     assert run_hven(*rows).stdout.split()[1:] == ["1", "2", "3"]
-    far.tag = '"two"'
+    far_server.tag = '"two"'
     assert "1 of 1 file" in run_hven("sync", "x", "--site", tmp_path).stdout
     assert run_hven(*rows).stdout.split()[1:] == ["2", "3", "7"]

@@ -9,6 +9,6 @@ from hven.site.store._database import StateDatabase
 
 
 @pytest.fixture(autouse=True)
-def uncopied_states(monkeypatch):
+def fresh_states(monkeypatch):
     """Create each state with the code of Hven only."""
     monkeypatch.setattr(StateDatabase, "_open_or_create", state_templates.make_state)

@@ -117,13 +117,13 @@ def test_who_stalls_in_a_transaction_does_not_stop_the_others(
         with pytest.raises(HvenError, match="has been busy"):
             two.leases.acquire_lease("x")
         stalled.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout TO DEFAULT"))
-        wait_until(lambda: _taken(two))
+        wait_until(lambda: _can_take_lease(two))
         stalled.invalidate()
     one.close()
     two.close()
 
 
-def _taken(store: StateStore) -> bool:
+def _can_take_lease(store: StateStore) -> bool:
     try:
         store.leases.release_lease(store.leases.acquire_lease("x"))
     except HvenError:

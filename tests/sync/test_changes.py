@@ -33,7 +33,7 @@ tables:
 """
 
 
-def listed(rows):
+def list_changes(rows):
     return sorted((row["id"], row[CHANGE_COLUMN], row[CHANGED_COLUMNS_COLUMN]) for row in rows.to_pylist())
 
 
@@ -50,7 +50,7 @@ def test_each_publication_leaves_one(tmp_path):
             sync_collection(site, "stars")
             ids.append(site.store.read_published_snapshot_ids()[1]["stars.main"])
         assert [one.after for one in change_sets.list_change_sets(site, "stars.main")] == ids[:0:-1]
-        assert listed(change_sets.find_changes_between(site, "stars.main", ids[2])) == [
+        assert list_changes(change_sets.find_changes_between(site, "stars.main", ids[2])) == [
             (1, "changed", ["mag"]),
             (2, "added", []),
             (4, "removed", []),
@@ -58,7 +58,7 @@ def test_each_publication_leaves_one(tmp_path):
         ]
         # the snapshots are pruned, the change sets lead back all the same; row 2 went and came back
         whole = change_sets.find_changes_between(site, "stars.main", first)
-        assert listed(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [
+        assert list_changes(whole.filter(pa.compute.not_equal(whole["id"], 2))) == [
             (1, "changed", ["mag", "name"]),
             (5, "added", []),
         ]
@@ -67,7 +67,7 @@ def test_each_publication_leaves_one(tmp_path):
         ]
         assert change_sets.find_changes_between(site, "stars.main", ids[3]).num_rows == 0
         site.store.roll_back("stars")
-        assert listed(change_sets.find_changes_between(site, "stars.main", ids[3])) == [
+        assert list_changes(change_sets.find_changes_between(site, "stars.main", ids[3])) == [
             (1, "changed", ["mag"]),
             (2, "removed", []),
             (4, "added", []),

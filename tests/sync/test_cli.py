@@ -31,17 +31,17 @@ def home(tmp_path):
     return tmp_path
 
 
-def said(home, *words, code=0):
+def run_command(home, *words, code=0):
     done = CliRunner().invoke(build_typer_app(), ["--site", str(home), *words])
     assert done.exit_code == code, (done.output, done.exception)
     return done.stdout
 
 
 def test_from_the_first_sync_to_a_look_back(home):
-    assert "stars.main: 3 rows, all new" in said(home, "sync", "stars")
-    first = json.loads(said(home, "history", "stars", "--json"))["snapshots"][0]["snapshot"]
+    assert "stars.main: 3 rows, all new" in run_command(home, "sync", "stars")
+    first = json.loads(run_command(home, "history", "stars", "--json"))["snapshots"][0]["snapshot"]
     (home / "collections" / "stars" / "a.csv").write_text("id,name,mag\n1,a,1.5\n3,c,4.5\n4,d,9.5\n")
-    shown = said(home, "sync", "stars", "--dry-run")
+    shown = run_command(home, "sync", "stars", "--dry-run")
     for words in (
         "added    4    name d, mag 9.5",
         "removed  2    name b, mag 2.5",
@@ -49,24 +49,24 @@ def test_from_the_first_sync_to_a_look_back(home):
         "nothing was published (dry run)",
     ):
         assert all(word in shown for word in words.split()), words
-    tried = json.loads(said(home, "sync", "stars", "--dry-run", "--json"))
+    tried = json.loads(run_command(home, "sync", "stars", "--dry-run", "--json"))
     assert (tried["published"], tried["changed"]) == (False, True)
     assert {sample["change"] for sample in tried["changes"]["stars.main"]["samples"]} == {"added", "removed", "changed"}
-    assert "1 added, 1 changed, 1 removed, 3 rows" in said(home, "sync", "stars")
-    assert "nothing to publish" in said(home, "sync", "stars")
-    history = said(home, "history", "stars")
+    assert "1 added, 1 changed, 1 removed, 3 rows" in run_command(home, "sync", "stars")
+    assert "nothing to publish" in run_command(home, "sync", "stars")
+    history = run_command(home, "history", "stars")
     assert "main +1 ~1 -1" in history
     assert "no change" in history
-    (found,) = json.loads(said(home, "diff", "stars", first, "--json"))
+    (found,) = json.loads(run_command(home, "diff", "stars", first, "--json"))
     assert (found["added"], found["changed"], found["removed"], found["columns"]) == (1, 1, 1, {"mag": 1})
-    assert "stars.main: no change" in said(home, "diff", "stars.main", first, first)
-    assert said(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv").split() == [
+    assert "stars.main: no change" in run_command(home, "diff", "stars.main", first, first)
+    assert run_command(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv").split() == [
         "id",
         "1",
         "3",
         "4",
     ]
-    before = said(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv", "--as-of", first)
+    before = run_command(home, "query", "SELECT id FROM stars.main ORDER BY id", "--format", "csv", "--as-of", first)
     assert before.split() == ["id", "1", "2", "3"]
 
 

@@ -51,7 +51,7 @@ def rows(site, name, what="*"):
 
 
 @pytest.fixture
-def opened(tmp_path):
+def open_database_site(tmp_path):
     """Give a function that opens a site with a database of 1,000 rows whose watermark is their number."""
     made = []
 
@@ -79,8 +79,8 @@ def change(report):
     return report.changes["s.main"]
 
 
-def test_since_the_watermark(opened):
-    site, database = opened("{watermark: t, overlap: 10}")
+def test_since_the_watermark(open_database_site):
+    site, database = open_database_site("{watermark: t, overlap: 10}")
     database.execute("UPDATE t SET mag = 2, t = 1001 WHERE id = 5")
     database.execute("INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)")
     database.execute("DELETE FROM t WHERE id = 7")
@@ -93,15 +93,15 @@ def test_since_the_watermark(opened):
     assert (done.has_changes, done.how) == (False, "since 992.0")
 
 
-def test_a_row_that_was_edited_behind_the_watermark_is_found_by_a_full_reading(opened):
-    site, database = opened("{watermark: t, full: 7 d}")
+def test_a_row_that_was_edited_behind_the_watermark_is_found_by_a_full_reading(open_database_site):
+    site, database = open_database_site("{watermark: t, full: 7 d}")
     database.execute("UPDATE t SET mag = 2 WHERE id = 5")
     assert not sync_collection(site, "s").has_changes
     assert change(sync_collection(site, "s", read_everything=True)).changed == 1
 
 
-def test_deletions_none_leaves_them(opened):
-    site, database = opened("{watermark: t, deletions: none}")
+def test_deletions_none_leaves_them(open_database_site):
+    site, database = open_database_site("{watermark: t, deletions: none}")
     database.execute("DELETE FROM t WHERE id = 7")
     database.execute("UPDATE t SET id = 8000, t = 2000 WHERE id = 9")
     done = change(sync_collection(site, "s"))
@@ -109,8 +109,8 @@ def test_deletions_none_leaves_them(opened):
     assert change(sync_collection(site, "s", read_everything=True)).removed == 2
 
 
-def test_tombstones(opened):
-    site, database = opened("""{watermark: t, deletions: {column: "status = 'deleted'"}}""")
+def test_tombstones(open_database_site):
+    site, database = open_database_site("""{watermark: t, deletions: {column: "status = 'deleted'"}}""")
     database.execute("UPDATE t SET status = 'deleted', t = 2000 WHERE id = 9")
     done = change(sync_collection(site, "s"))
     assert (done.removed, done.changed, done.added) == (1, 0, 0)
@@ -119,8 +119,8 @@ def test_tombstones(opened):
 
 
 @pytest.mark.parametrize("deletions", ["none", "compare"])
-def test_several_rows_of_one_key_of_which_one_is_published(opened, deletions):
-    site, database = opened(f"{{watermark: t, deletions: {deletions}}}")
+def test_several_rows_of_one_key_of_which_one_is_published(open_database_site, deletions):
+    site, database = open_database_site(f"{{watermark: t, deletions: {deletions}}}")
     database.execute("INSERT INTO t SELECT id, 'skip', 1, 'old', -1 FROM t WHERE id < 4")
     sync_collection(site, "s", read_everything=True)
     database.execute(
@@ -133,8 +133,8 @@ def test_several_rows_of_one_key_of_which_one_is_published(opened, deletions):
     assert len(rows(site, "s")) == 1000
 
 
-def test_a_watermark_that_goes_backwards(opened):
-    site, database = opened("{watermark: t}")
+def test_a_watermark_that_goes_backwards(open_database_site):
+    site, database = open_database_site("{watermark: t}")
     database.execute("UPDATE t SET t = t - 500, mag = 3 WHERE id > 990")
     report = sync_collection(site, "s")
     assert change(report).changed == 10
@@ -144,17 +144,17 @@ def test_a_watermark_that_goes_backwards(opened):
     assert not sync_collection(site, "s").has_changes
 
 
-def test_rows_without_a_watermark_are_always_read(opened):
-    site, database = opened("{watermark: t}")
+def test_rows_without_a_watermark_are_always_read(open_database_site):
+    site, database = open_database_site("{watermark: t}")
     database.execute("UPDATE t SET t = NULL, mag = 3 WHERE id = 4")
     assert change(sync_collection(site, "s")).changed == 1
     database.execute("UPDATE t SET mag = 4 WHERE id = 4")
     assert change(sync_collection(site, "s")).changed == 1
 
 
-def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, monkeypatch):
+def test_what_is_written_between_two_questions_is_found_by_the_next_run(open_database_site, monkeypatch):
     """A row that came meanwhile is seen among the keys, and does not hide an edit that was written before it."""
-    site, database = opened("{watermark: t}")
+    site, database = open_database_site("{watermark: t}")
     sifted, edits = (
         IncrementalSourceReader._read_unknown_rows,
         ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"],
@@ -174,8 +174,8 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
     assert change(sync_collection(site, "s")).how == "since 1002.0"
 
 
-def test_a_time_that_is_still_to_come_is_not_believed(opened):
-    site, database = opened("{watermark: status, overlap: 1 d}")  # a text
+def test_a_time_that_is_still_to_come_is_not_believed(open_database_site):
+    site, database = open_database_site("{watermark: status, overlap: 1 d}")  # a text
     database.execute("UPDATE t SET status = '2026-01-01T00:00:00Z'")
     database.execute("UPDATE t SET status = '2026-03-01T12:00:00Z' WHERE id = 4")
     database.execute("UPDATE t SET status = '2999-01-01T00:00:00Z' WHERE id = 9")
@@ -186,8 +186,8 @@ def test_a_time_that_is_still_to_come_is_not_believed(opened):
     assert any("1 row has a watermark in the future" in one for one in report.warnings)
 
 
-def test_a_source_that_is_empty_by_mistake(opened):
-    site, database = opened("{watermark: t}")
+def test_a_source_that_is_empty_by_mistake(open_database_site):
+    site, database = open_database_site("{watermark: t}")
     database.execute("DELETE FROM t")
     with pytest.raises(DataError, match=r"1,000 of 1,000 rows of s\.main would be removed"):
         sync_collection(site, "s")
@@ -197,8 +197,8 @@ def test_a_source_that_is_empty_by_mistake(opened):
     assert len(rows(site, "s")) == 1000
 
 
-def test_another_column_in_the_source(opened):
-    site, database = opened("{watermark: t}")
+def test_another_column_in_the_source(open_database_site):
+    site, database = open_database_site("{watermark: t}")
     database.execute("ALTER TABLE t ADD COLUMN extra TEXT")
     report = sync_collection(site, "s")
     assert (report.has_changes, change(report).why) == (False, "the source has other columns: with extra")
@@ -208,8 +208,8 @@ def test_another_column_in_the_source(opened):
     assert len(rows(site, "s")) == 1000
 
 
-def test_a_key_that_is_there_twice(opened):
-    site, database = opened("{watermark: t}")
+def test_a_key_that_is_there_twice(open_database_site):
+    site, database = open_database_site("{watermark: t}")
     database.execute("INSERT INTO t VALUES (5, 'again', 1, 'ok', 5000)")
     with pytest.raises(DataError, match="primary key"):
         sync_collection(site, "s")

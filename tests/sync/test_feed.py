@@ -98,7 +98,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 how(source, "stars")
                 wait_until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
 
-            def same(site):
+            def check_same_rows(site):
                 wanted = [(n, f"p{n % 3}", ra / 15, name.upper()) for n, (ra, name) in sorted(facts.items())]
                 assert rows(site, "SELECT id, part, hours, who FROM copy.main ORDER BY id") == wanted
 
@@ -107,7 +107,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
             )
             with open_site_with_descriptor(tmp_path / "here", text, allow_private=True, **ours) as site:
                 sync_collection(site, "copy")
-                same(site)
+                check_same_rows(site)
                 for how in (sync_collection, ingest_collection, sync_collection):
                     gone, new, other = (
                         dice.sample(sorted(facts), 7),
@@ -118,7 +118,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                     facts = {n: fact for n, fact in facts.items() if n not in gone}
                     publish(how)
                     change = sync_collection(site, "copy").changes["copy.main"]
-                    same(site)
+                    check_same_rows(site)
                     assert change.how.endswith("by the source's own word")
                     assert change.removed == 7
                     assert change.read == change.added + change.changed
@@ -134,7 +134,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                     )
                 )
                 sync_collection(site, "copy")
-                same(site)
+                check_same_rows(site)
                 # two publications behind, and nothing is kept of how they came to be: everything is read
                 for _ in range(3):
                     facts |= {n: (dice.random() * 360, "again") for n in dice.sample(sorted(facts), 5)}
@@ -147,13 +147,13 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 assert server.get("/changes/stars.main", since=state)[0] == 410
                 # the edits did not move the watermark: whoever was told of edits must not miss them now
                 assert sync_collection(site, "copy").changes["copy.main"].how == "everything"
-                same(site)
+                check_same_rows(site)
                 assert not sync_collection(site, "copy").has_changes
                 assert sync_collection(site, "copy").changes["copy.main"].how == "nothing: the source is as it was"
 
 
 @contextmanager
-def received(monkeypatch):
+def count_received_bytes(monkeypatch):
     """Count the bytes of answers of services."""
     stream, sizes = http_client.stream_answer, []
 
@@ -186,17 +186,17 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
             with open_site_with_descriptor(
                 tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True
             ) as site:
-                with received(monkeypatch) as all_of_it:
+                with count_received_bytes(monkeypatch) as all_of_it:
                     sync_collection(site, "copy")
                 facts |= {n: (1.5, f"edited {n}") for n in random.Random(1).sample(range(many), few)}
                 write(source, facts)
                 sync_collection(source, "stars")
                 wait_until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
-                with received(monkeypatch) as some:
+                with count_received_bytes(monkeypatch) as some:
                     change = sync_collection(site, "copy").changes["copy.main"]
                 assert (change.changed, change.read, change.mapped) == (few, few, few)
                 assert sum(some) < 10 * sum(all_of_it) * few / many + 60_000
-                with received(monkeypatch) as nothing:
+                with count_received_bytes(monkeypatch) as nothing:
                     assert not sync_collection(site, "copy").has_changes
                 assert sum(nothing) < 30_000
                 # more than half of the rows: they are not asked for one by one

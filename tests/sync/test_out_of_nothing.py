@@ -43,7 +43,7 @@ def edit(home, before, after):
     path.write_text(path.read_text().replace(before, after))
 
 
-def how(report):
+def list_change_kinds(report):
     return {name: (change.how, change.why) for name, change in report.changes.items()}
 
 
@@ -58,12 +58,14 @@ def test_a_table_that_stays_is_not_stale_after_its_input_changed(tmp_path):
         ingest_collection(site, "e")
         made = site.store.read_published_records()[1]["c.byg"].id, site.store.read_published_records()[1]["e.groups"].id
         edit(tmp_path, "3,b,3", "3,b,9")
-        said = how(sync_collection(site, "c"))
+        said = list_change_kinds(sync_collection(site, "c"))
         assert (said["c.byg"], said.get("e.groups", ("1 key", None))) == (("1 key", None), ("1 key", None))
         assert lines(site) == []
         version = site.store.get_version()
         report = sync_collection(site, "c")
-        assert {name: said[0] for name, said in how(report).items() if name != "c.base"} == {"c.byg": "nothing"}
+        assert {name: said[0] for name, said in list_change_kinds(report).items() if name != "c.base"} == {
+            "c.byg": "nothing"
+        }
         assert (report.published, site.store.get_version()) == (False, version), "nothing is written"
         now = site.store.read_published_records()[1]
         assert made == (now["c.byg"].id, now["e.groups"].id), "and no new rows were published of what stays"
@@ -92,7 +94,7 @@ def test_a_descriptor_that_says_the_same_of_a_table_is_known_afterwards(tmp_path
         path = tmp_path / "collections/c/c.yaml"
         path.write_text(path.read_text().replace("title: C", "title: Other"))
         site.refresh_published_state()
-        first, second = (how(sync_collection(site, "c")) for _ in range(2))
+        first, second = (list_change_kinds(sync_collection(site, "c")) for _ in range(2))
         assert first["c.byg"][0] == "everything"
         assert (second["c.byg"], second["c.base"][1]) == (("nothing", None), None)
 
@@ -191,7 +193,7 @@ def test_an_edit_of_the_site_file_counts_where_rows_are_made_with_it(tmp_path):
         sync_collection(site, "w")
     with open_site_with_descriptor(tmp_path, SITE, FILES, authority="two.example", title="Another title") as site:
         report = sync_collection(site, "w", accept_changes=True)
-        assert how(report)["w.main"][1] is None
-        assert how(report)["w.linked"] == ("everything", "hven.toml has another authority")
+        assert list_change_kinds(report)["w.main"][1] is None
+        assert list_change_kinds(report)["w.linked"] == ("everything", "hven.toml has another authority")
         assert (report.changes["w.main"].has_changes, report.changes["w.linked"].changed) == (False, 3)
-        assert [why for _, why in how(sync_collection(site, "w")).values()] == [None, None]
+        assert [why for _, why in list_change_kinds(sync_collection(site, "w")).values()] == [None, None]

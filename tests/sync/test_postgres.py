@@ -45,7 +45,7 @@ def database():
 
 
 @pytest.fixture
-def opened(database, tmp_path, monkeypatch):
+def open_synced_site(database, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE", database.replace("postgresql://", "postgresql+psycopg://"))
     monkeypatch.setenv("KEPT", database)
     made = []
@@ -94,9 +94,9 @@ EDITS = (
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres"])
 @pytest.mark.parametrize("how", ["{}", "{watermark: t, overlap: 5}", "{deletions: blocks}"])
-def test_same_rows_as_an_ingest(opened, engine, how):
+def test_same_rows_as_an_ingest(open_synced_site, engine, how):
     name = "r" + "".join(letter for letter in how if letter.isalpha())[:9] + engine
-    site, connection = opened(name, engine, how)
+    site, connection = open_synced_site(name, engine, how)
     ingest_collection(site, name)
     sync_collection(site, name)
     for edit in EDITS:
@@ -114,9 +114,9 @@ def test_same_rows_as_an_ingest(opened, engine, how):
     assert len(found) == 3000
 
 
-def test_a_snapshot_without_cells_is_computed_anew(opened, monkeypatch):
+def test_a_snapshot_without_cells_is_computed_anew(open_synced_site, monkeypatch):
     """An older version kept none: nothing can be merged into it, which is told, and mended by the run."""
-    site, connection = opened("old", "postgres", "{}")
+    site, connection = open_synced_site("old", "postgres", "{}")
     real = PostgresEngine.stage_snapshot
     with monkeypatch.context() as patch:  # each snapshot was a table of its own
         patch.setattr(PostgresEngine, "stage_snapshot", lambda self, table, snapshot, **_: real(self, table, snapshot))
@@ -134,9 +134,9 @@ def test_a_snapshot_without_cells_is_computed_anew(opened, monkeypatch):
     assert (change.changed, change.why, change.mapped) == (1, None, 1)
 
 
-def test_states_of_one_table_are_followed_pruned_and_rolled_back(opened):
+def test_states_of_one_table_are_followed_pruned_and_rolled_back(open_synced_site):
     """The days after the first sync share a table; every state that is kept stays what it was, and what no state shows is removed."""
-    site, connection = opened("days", "postgres", "{}")
+    site, connection = open_synced_site("days", "postgres", "{}")
 
     def bases():
         found = connection.execute(

@@ -27,7 +27,7 @@ TABLES = (
 )
 
 
-def followed(adql, changed, primary=("k",), settings=()):
+def trace_changes(adql, changed, primary=("k",), settings=()):
     target = table("t", "k", "n", "x").copy_with(primary=primary)
     spec = TableSpec(
         table=target,
@@ -58,7 +58,7 @@ def followed(adql, changed, primary=("k",), settings=()):
     ],
 )
 def test_followed(adql, changed, expected):
-    assert followed(adql, changed) == {"k": expected}
+    assert trace_changes(adql, changed) == {"k": expected}
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_followed(adql, changed, expected):
     ],
 )
 def test_computed_anew(adql, changed):
-    assert followed(adql, changed) is None
+    assert trace_changes(adql, changed) is None
 
 
 def test_part_of_a_key_is_enough():
-    assert followed("SELECT a.k, b.y AS n FROM s.a JOIN s.b ON a.b_k = b.k", "a", primary=("k", "n")) == {
+    assert trace_changes("SELECT a.k, b.y AS n FROM s.a JOIN s.b ON a.b_k = b.k", "a", primary=("k", "n")) == {
         "k": {"a": "k"}
     }
 
 
 def test_what_the_mapping_makes_of_the_key():
-    assert followed("SELECT k AS other FROM s.a", "a", settings=[("k", "map", "other")]) == {"k": {"a": "k"}}
-    assert followed("SELECT k AS other FROM s.a", "a", settings=[("k", "map", "other + 1")]) is None
-    assert followed("SELECT k FROM s.a", "a", settings=[("k", "text", "{k}_x")]) is None
-    assert followed("SELECT k FROM s.a", "a", primary=()) is None
+    assert trace_changes("SELECT k AS other FROM s.a", "a", settings=[("k", "map", "other")]) == {"k": {"a": "k"}}
+    assert trace_changes("SELECT k AS other FROM s.a", "a", settings=[("k", "map", "other + 1")]) is None
+    assert trace_changes("SELECT k FROM s.a", "a", settings=[("k", "text", "{k}_x")]) is None
+    assert trace_changes("SELECT k FROM s.a", "a", primary=()) is None

@@ -54,7 +54,7 @@ def read(directory, **options):
 
 
 @pytest.fixture
-def mixed(tmp_path):
+def hdf5_directory(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["wave"], file["flux"] = np.arange(7.0), np.arange(7.0)
         file.create_dataset("group/catalog", data=records(), chunks=(2,), compression="gzip")
@@ -62,8 +62,8 @@ def mixed(tmp_path):
 
 
 @pytest.mark.parametrize("part", [None, "group/catalog", 0])
-def test_a_compound_table_beside_loose_arrays(mixed, part):
-    columns, rows, told = read(mixed, **({} if part is None else {"part": part}))
+def test_a_compound_table_beside_loose_arrays(hdf5_directory, part):
+    columns, rows, told = read(hdf5_directory, **({} if part is None else {"part": part}))
     expected = records()
     assert [row["id"] for row in rows] == expected["id"].tolist()
     assert [row["name"] for row in rows] == ["a", "bb", None, "é", "ffffff"]
@@ -76,15 +76,15 @@ def test_a_compound_table_beside_loose_arrays(mixed, part):
     assert others == ([(DeviationKind.OTHER_TABLE, "phony")] if part is None else [])
 
 
-def test_the_draft_takes_the_table_and_names_the_others(mixed):
-    text = write_table_draft("x", "product", {"files": "a.h5"}, mixed)
+def test_the_draft_takes_the_table_and_names_the_others(hdf5_directory):
+    text = write_table_draft("x", "product", {"files": "a.h5"}, hdf5_directory)
     assert "part: 0" in text
     assert "0 group/catalog (5 rows)" in text
     assert "phony_dim" in text
 
 
-def test_loose_arrays_can_be_chosen(mixed):
-    _, rows, _ = read(mixed, part=1)
+def test_loose_arrays_can_be_chosen(hdf5_directory):
+    _, rows, _ = read(hdf5_directory, part=1)
     assert rows == [{"flux": float(at), "wave": float(at)} for at in range(7)]
 
 
@@ -136,10 +136,10 @@ def test_texts_of_any_length_and_what_no_table_holds(tmp_path):
     ]
 
 
-def test_a_chunk_that_unpacks_to_too_much_is_refused(mixed, monkeypatch):
+def test_a_chunk_that_unpacks_to_too_much_is_refused(hdf5_directory, monkeypatch):
     monkeypatch.setattr("hven.formats.media._compound_tables.MAX_UNPACKED_BYTES", 100)
     with pytest.raises(TooLargeError, match="unpacks to more"):
-        open_product(mixed / "a.h5")
+        open_product(hdf5_directory / "a.h5")
 
 
 def test_tables_in_other_files_are_refused(tmp_path):

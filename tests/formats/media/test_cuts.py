@@ -29,7 +29,7 @@ IMAGES = {
 }
 
 
-def made(found) -> fits.HDUList:
+def open_cutout(found) -> fits.HDUList:
     body = b"".join(found.read_chunks())
     assert len(body) == found.size
     assert len(body) % 2880 == 0
@@ -70,7 +70,7 @@ def test_pixels_of_a_cut_are_where_they_were(tmp_path, name):
             scale = np.sqrt(abs(np.linalg.det(before.celestial.pixel_scale_matrix)))
             wanted = CutoutSelection(shape=Circle(place.ra.deg, place.dec.deg, 0.1 * min(width, height) * scale))
             with open_product(path) as product:
-                found = made(cut_product(product, wanted, part_name=str(hdu)))
+                found = open_cutout(cut_product(product, wanted, part_name=str(hdu)))
             piece = next(one for one in found if one.data is not None)
             after = WCS(piece.header)
             rows, columns = piece.data.shape[-2:]

@@ -73,7 +73,7 @@ def read(body: bytes) -> list[fits.FitsHeader] | None:
         return None
 
 
-def by_astropy(body: bytes) -> tuple[object, ...]:
+def list_cards_with_astropy(body: bytes) -> tuple[object, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return fits._list_cards(astropy.Header.fromstring(body))
@@ -84,8 +84,8 @@ def test_cards_are_those_of_astropy(cards):
     body = format_cards(cards)
     found = read(body)
     if found is not None:
-        assert repr(found[0].cards) == repr(by_astropy(body))  # the types, too, and -0.0
-        assert found[0].values == fits.map_card_values(by_astropy(body))
+        assert repr(found[0].cards) == repr(list_cards_with_astropy(body))  # the types, too, and -0.0
+        assert found[0].values == fits.map_card_values(list_cards_with_astropy(body))
 
 
 @given(st.lists(SPOILT, min_size=1, max_size=3))
@@ -93,7 +93,7 @@ def test_what_is_spoilt_is_read_as_astropy_does_or_left_to_it(cards):
     body = format_cards(cards)
     found = read(body)
     if found is not None:
-        assert repr(found[0].cards) == repr(by_astropy(body))
+        assert repr(found[0].cards) == repr(list_cards_with_astropy(body))
 
 
 @given(st.lists(st.tuples(WORDS, TEXTS, st.text(PRINTED, max_size=20)), max_size=20))
@@ -126,7 +126,7 @@ def test_long_texts_go_on_in_further_cards(cards):
     body = header.tostring().encode()
     found = read(body)
     assert found is not None
-    assert found[0].cards == by_astropy(body)
+    assert found[0].cards == list_cards_with_astropy(body)
     assert all(len(str(one.value)) >= 70 for one in found[0].cards[3:])
 
 
@@ -227,7 +227,7 @@ def outcome(path: Path) -> object:
         return str(fault)
 
 
-def alike(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def check_same_outcome(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     here = outcome(path)
     with monkeypatch.context() as patch:
         patch.setattr(fits, "_read_standard_headers", lambda *_: [])
@@ -237,7 +237,7 @@ def alike(path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 def test_real_files_are_what_they_were(monkeypatch):
     paths = [path for path in sorted(shared("data").rglob("*.fits")) if path.stat().st_size < 64 << 20]
-    here = [path for path in paths if not isinstance(alike(path, monkeypatch), str)]
+    here = [path for path in paths if not isinstance(check_same_outcome(path, monkeypatch), str)]
     assert len(here) > 10
     plain = 0
     for path in here:
@@ -271,11 +271,11 @@ def test_images_need_no_astropy(tmp_path, monkeypatch):
     path = tmp_path / "a.fits"
     image(path)
 
-    def refused(*_: object) -> None:
+    def refuse_astropy(*_: object) -> None:
         raise AssertionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "_open_hdus", refused)
+        patch.setattr(fits, "_open_hdus", refuse_astropy)
         with open_product(path) as product:
             assert [(part.name, part.shape, part.role) for part in product.parts] == [
                 ("PRIMARY", (2, 40, 50), "data"),
@@ -283,7 +283,7 @@ def test_images_need_no_astropy(tmp_path, monkeypatch):
             ]
             assert product.parts[0].read([slice(1, 2), slice(0, 1), slice(0, 3)]).tolist() == [[[2000, 2001, 2002]]]
             assert np.allclose(product.parts[0].axes[0].read_values(), 5e-7 * np.exp(1e-9 * np.arange(2) / 5e-7))
-    assert isinstance(alike(path, monkeypatch), list)
+    assert isinstance(check_same_outcome(path, monkeypatch), list)
 
 
 def test_damage_is_told_as_before(tmp_path, monkeypatch):
@@ -299,7 +299,7 @@ def test_damage_is_told_as_before(tmp_path, monkeypatch):
     said = []
     for bytes_of in spoilt:
         path.write_bytes(bytes_of)
-        said.append(alike(path, monkeypatch))
+        said.append(check_same_outcome(path, monkeypatch))
     assert sum(isinstance(one, str) for one in said) > 8
 
 
@@ -309,7 +309,7 @@ def test_tables_beside_images_are_read(tmp_path, monkeypatch):
     astropy.HDUList(
         [astropy.PrimaryHDU(np.ones((4, 5))), table, astropy.CompImageHDU(np.ones((40, 50), "i2"), name="C")]
     ).writeto(path)
-    alike(path, monkeypatch)
+    check_same_outcome(path, monkeypatch)
     with open_product(path) as product:
         assert [type(part) for part in product.parts] == [ArrayPart, TablePart, ArrayPart]
         assert product.parts[2].read([slice(0, 1), slice(0, 2)]).tolist() == [[1, 1]]

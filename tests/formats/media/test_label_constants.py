@@ -47,7 +47,7 @@ CASES = [
 ]  # fmt: skip
 
 
-def stored(kind, missing):
+def build_stored_values(kind, missing):
     values = np.array([5, missing, 6], kind)
     return values, [5, None, 6]
 
@@ -62,7 +62,7 @@ def flat(part):
     [(kind, word, missing, constant) for kind, word, _, missing, constants in CASES for constant in constants],
 )
 def test_constants_of_pds4(tmp_path, kind, word, missing, constant):
-    values, expected = stored(kind, missing)
+    values, expected = build_stored_values(kind, missing)
     (tmp_path / "a.img").write_bytes(values.tobytes())
     (tmp_path / "a.xml").write_text(LABEL4.format(kind=word, constant=constant, count=3, size=values.itemsize))
     with open_product(tmp_path / "a.xml") as product:
@@ -81,7 +81,7 @@ def test_constants_of_pds4(tmp_path, kind, word, missing, constant):
     ],
 )
 def test_constants_of_pds3(tmp_path, kind, word, missing, constant):
-    values, expected = stored(kind, missing)
+    values, expected = build_stored_values(kind, missing)
     (tmp_path / "a.img").write_bytes(values.tobytes())
     (tmp_path / "a.lbl").write_text(LABEL3.format(kind=word, bits=8 * values.itemsize, constant=constant, count=3))
     with open_product(tmp_path / "a.lbl") as product:

@@ -125,7 +125,7 @@ def test_maps_of_gaia_dem(tmp_path):
     assert all(name.name in four.text["Description"] for name, _ in names)
 
 
-def said(path: Path) -> str:
+def draw_and_read_description(path: Path) -> str:
     return Image.open(io.BytesIO(draw_files([(path, path.name)], PictureStyle(size=300)))).text["Description"]
 
 
@@ -190,7 +190,7 @@ def test_images_of_nrh(tmp_path):
     assert WCS(header, fix=False).wcs_pix2world([[1, 1, 1, 1]], 1)[0][2] + header["MJDREF"] == pytest.approx(begin + 20 / 86_400, abs=1e-9)  # fmt: skip
     assert not any(word.startswith(("TTYPE", "TDIM", "TFORM")) for word in header)
     assert np.array_equal(rows[1].data["STOKESV"], images[1:3] / 10)
-    assert "polarization I, plane 3 of 5 (2011-06-01 10:00:20)" in said(path)
+    assert "polarization I, plane 3 of 5 (2011-06-01 10:00:20)" in draw_and_read_description(path)
 
 
 def test_spectra_of_orfees(tmp_path):
@@ -218,7 +218,7 @@ def test_spectra_of_orfees(tmp_path):
     world = WCS(part[1].header, fobj=part, fix=False).wcs_pix2world([[1, 1, 1], [whole.stop - whole.start, 4, 2]], 1)
     assert 299.792458 / world[:, 0] == pytest.approx(waves[whole][[0, -1]], rel=1e-12)
     assert world[:, 1] + part[1].header["MJDREF"] == pytest.approx(begin + np.array([8.5, 8.8]) / 86_400, abs=1e-9)
-    assert "STOKES, polarization I, logarithms" in said(path)
+    assert "STOKES, polarization I, logarithms" in draw_and_read_description(path)
 
 
 def test_receivers_that_do_not_go_together(tmp_path):

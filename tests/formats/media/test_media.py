@@ -91,7 +91,7 @@ def open_converted(made) -> fits.HDUList:
     return fits.open(io.BytesIO(body))
 
 
-def whole(array: ArrayPart) -> np.ndarray:
+def read_whole_array(array: ArrayPart) -> np.ndarray:
     return array.read([slice(0, size) for size in array.shape])
 
 
@@ -111,7 +111,7 @@ def test_all_products_convert(medium, origin, tmp_path):
             for hdu, part in zip(hdus, written, strict=True):
                 assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, path.name
                 if isinstance(part, ArrayPart):
-                    assert np.array_equal(hdu.data, whole(part), equal_nan=True), (path.name, hdu.name)
+                    assert np.array_equal(hdu.data, read_whole_array(part), equal_nan=True), (path.name, hdu.name)
                 else:
                     assert len(hdu.data) == part.row_count
             tables = [part for part in product.parts if isinstance(part, TablePart) and part.row_count]
@@ -166,12 +166,12 @@ def test_bands_of_a_cube_with_suffixes():
     background = stored[:, :, 24:].copy().view(">i4")[..., 0]
     with open_product(path) as product:
         cube, side = product.arrays
-        assert np.array_equal(whole(cube), core)
-        assert np.array_equal(whole(side)[0], background)
+        assert np.array_equal(read_whole_array(cube), core)
+        assert np.array_equal(read_whole_array(side)[0], background)
         assert cube.axes[0].read_values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
         assert (cube.axes[0].read_file_values()[0], cube.axes[0].unit) == (0.35054, "um")
         found = open_converted(cut_product(product, CutoutSelection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
-        spectrum = whole(cube)[:, 3, 4]
+        spectrum = read_whole_array(cube)[:, 3, 4]
     header = found[0].header
     wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]
     assert [wave[0], wave[-1]] == pytest.approx([2.00167e-6, 2.10034e-6])
@@ -224,7 +224,7 @@ End
         array = product.arrays[0]
         wanted = pixels * 0.5 + 1.5
         wanted[0, 0, 0] = np.nan
-        assert np.array_equal(whole(array), wanted, equal_nan=True)
+        assert np.array_equal(read_whole_array(array), wanted, equal_nan=True)
         assert np.array_equal(array.read([slice(1, 2), slice(1, 5), slice(3, 6)]), wanted[1:2, 1:5, 3:6])
         lon, lat = array.create_sky_mapping()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
         assert lon == pytest.approx([180.0, 180.0], abs=1e-3)
@@ -348,7 +348,7 @@ def test_epochs_with_leap_seconds():
     assert convert_epochs_to_mjd(pairs, EPOCH16_TYPE) == pytest.approx(days + 0.5 / 86_400.0, abs=1e-9)
 
 
-def written_tt2000(moments):
+def encode_tt2000(moments):
     """Encode UTC as the library of CDF does."""
     cdfepoch = pytest.importorskip("cdflib").cdfepoch
     found = []
@@ -380,7 +380,7 @@ def test_utc_before_1972_is_that_of_the_standards():
     )
 
 
-def compressed_cdf(path, compression, body=None, *, level=9):
+def write_compressed_cdf(path, compression, body=None, *, level=9):
     """Write a CDF, and compress it as a whole: a CCR with what follows its first eight bytes, and a CPR (CDF Internal Format Description 2.1, 2.3)."""
     cdfwrite = pytest.importorskip("cdflib.cdfwrite")
     plain = path.with_name("plain.cdf")
@@ -402,7 +402,7 @@ def compressed_cdf(path, compression, body=None, *, level=9):
 
 @pytest.mark.parametrize("compression", [5, 1])
 def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch):
-    plain = compressed_cdf(tmp_path / "a.cdf", compression)
+    plain = write_compressed_cdf(tmp_path / "a.cdf", compression)
     before = set(Path(tempfile.gettempdir()).glob("hven-cdf-*"))
     with open_product(tmp_path / "a.cdf") as product, open_product(plain) as other:
         assert next(product.parts[0].read_batches(0, 3000)) == next(other.parts[0].read_batches(0, 3000))
@@ -416,7 +416,7 @@ def test_a_cdf_that_is_compressed_as_a_whole(tmp_path, compression, monkeypatch)
 
 def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatch):
     """20 MB of zeros behind a label that promises a few KB."""
-    compressed_cdf(tmp_path / "a.cdf", 5, bytes(20_000_000))
+    write_compressed_cdf(tmp_path / "a.cdf", 5, bytes(20_000_000))
     monkeypatch.setattr("hven.formats.media._compressed_cdf.MAX_UNPACKED_BYTES", 1 << 22)
     with pytest.raises(TooLargeError, match="unpacks to more"):
         open_product(tmp_path / "a.cdf")
@@ -427,7 +427,7 @@ def test_a_cdf_that_unpacks_to_more_than_it_says_is_bounded(tmp_path, monkeypatc
     [(12, b"\xff" * 8, "damaged|promises|none"), (-16, b"\0\0\0\2", "in a way that is not read: 2")],
 )
 def test_damaged_records_of_the_compression_are_told(tmp_path, at, word, message):
-    compressed_cdf(tmp_path / "a.cdf", 5)
+    write_compressed_cdf(tmp_path / "a.cdf", 5)
     data = bytearray((tmp_path / "a.cdf").read_bytes())
     data[at : at + len(word)] = word
     (tmp_path / "a.cdf").write_bytes(data)
@@ -454,7 +454,7 @@ def test_nanoseconds_are_those_that_cdflib_writes():
         np.datetime64("1972-01-01", "ns"),
         np.timedelta64(37 * 3600 * 10**9 + 7, "ns"),
     )
-    for moment, micro, nano in zip(early, *convert_epochs_to_instants(written_tt2000(early), TT2000_TYPE), strict=True):
+    for moment, micro, nano in zip(early, *convert_epochs_to_instants(encode_tt2000(early), TT2000_TYPE), strict=True):
         assert abs((np.datetime64(int(micro), "us").astype("M8[ns]") + int(nano) - moment).astype(int)) <= 1, moment
     leap = np.arange(536_500_868_184_000_000 - 1_200_000_000, 536_500_868_184_000_000 + 1_200_000_000, 999_983)
     micros, nanos = convert_epochs_to_instants(leap, TT2000_TYPE)
@@ -515,7 +515,7 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
         table = next(part for part in product.parts if isinstance(part, TablePart))
         rows = pa.Table.from_batches(table.read_batches(0, 3)).to_pylist()
         array = next(part for part in product.arrays if part.name == "model/t")
-        values = whole(array)
+        values = read_whole_array(array)
         lon, lat = array.create_sky_mapping()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
         assert array.axes[0].read_values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
         found = open_converted(
@@ -564,7 +564,7 @@ def test_vicar(tmp_path):
     (tmp_path / "a.img").write_bytes(label.encode().ljust(200) + bytes(8) + pixels.tobytes())
     with open_product(tmp_path / "a.img") as product:
         assert product.medium == "vicar"
-        assert np.array_equal(whole(product.arrays[0]), pixels)
+        assert np.array_equal(read_whole_array(product.arrays[0]), pixels)
 
 
 def test_arrays_of_pds4(tmp_path):
@@ -581,7 +581,7 @@ def test_arrays_of_pds4(tmp_path):
     (tmp_path / "a.img").write_bytes(bytes(4) + pixels.tobytes())
     (tmp_path / "a.xml").write_text(label.format(name="a.img", size=4))
     with open_product(tmp_path / "a.img") as product:
-        values = whole(product.arrays[0])
+        values = read_whole_array(product.arrays[0])
     wanted = np.where(pixels == 5, np.nan, pixels * 0.5 + 1)
     assert np.array_equal(values, wanted, equal_nan=True)
     for name, size, why in (("../a.img", 4, "points to"), ("b.img", 4, "not there"), ("a.img", 10**15, "promises"), ("a.img", -3, "no size")):  # fmt: skip
@@ -657,7 +657,7 @@ def test_bombs_in_files(tmp_path, monkeypatch):
         open_product(tmp_path / "a.sav")
 
 
-class Away:
+class RemoteFile:
     """A file of this machine as if it lay on another: read by ranges alone, and what was read is counted."""
 
     def __init__(self, path):
@@ -670,9 +670,9 @@ class Away:
             yield body[offset : offset + span_bytes]
 
 
-def away(path):
+def open_as_remote(path):
     """Return the same file on another server, and those beside it."""
-    known = {one.name: Away(one) for one in path.parent.iterdir() if one.is_file()}
+    known = {one.name: RemoteFile(one) for one in path.parent.iterdir() if one.is_file()}
     return RemotePath(PurePosixPath("data") / path.name, lambda path: known.get(path.removeprefix("data/"))), known
 
 
@@ -685,7 +685,7 @@ def test_files_from_elsewhere(medium, origin, tmp_path):
     path = products(medium, origin, tmp_path / "made")[-1] if medium in REAL else tmp_path / "a.fits"
     if medium == "compressed":
         fits.CompImageHDU(np.arange(250_000, dtype="i4").reshape(500, 500)).writeto(path)
-    place, known = away(path)
+    place, known = open_as_remote(path)
     with open_product(place) as product, open_product(path) as other:
         assert [part.name for part in product.parts] == [part.name for part in other.parts]
         assert [one.name for one in product.companion_files] == [one.name for one in other.companion_files]
@@ -705,8 +705,8 @@ def test_files_from_elsewhere(medium, origin, tmp_path):
 @ORIGINS
 def test_servers_that_fail_are_no_damaged_files(medium, after, origin, monkeypatch, tmp_path):
     """Whatever library reads: the fault of the server comes through, while a file is opened and while it is read."""
-    place, _ = away(max(products(medium, origin, tmp_path / "made"), key=lambda path: path.stat().st_size))
-    spans, asked = Away.read_spans, []
+    place, _ = open_as_remote(max(products(medium, origin, tmp_path / "made"), key=lambda path: path.stat().st_size))
+    spans, asked = RemoteFile.read_spans, []
 
     def failing(self, span_bytes, offsets, *, read_ahead=False):
         asked.append(span_bytes)
@@ -714,7 +714,7 @@ def test_servers_that_fail_are_no_damaged_files(medium, after, origin, monkeypat
             raise UpstreamError("it is away", remedy="")
         return spans(self, span_bytes, offsets)
 
-    monkeypatch.setattr(Away, "read_spans", failing)
+    monkeypatch.setattr(RemoteFile, "read_spans", failing)
 
     def read():
         with open_product(place) as product:

@@ -36,12 +36,12 @@ def _quiet():
         yield
 
 
-def drawn(path: Path, look: PictureStyle = PLAIN) -> Image.Image:
+def draw_picture(path: Path, look: PictureStyle = PLAIN) -> Image.Image:
     return Image.open(io.BytesIO(draw_files([(path, path.name)], look)))
 
 
 def gray(path: Path, look: PictureStyle = PLAIN) -> np.ndarray:
-    return np.asarray(drawn(path, look).convert("L"), np.float64)
+    return np.asarray(draw_picture(path, look).convert("L"), np.float64)
 
 
 def write_image(tmp_path: Path, data: np.ndarray, **cards: object) -> Path:
@@ -115,7 +115,7 @@ def test_zero_is_in_the_middle_for_fields_and_what_has_no_value_is_transparent(t
     data = rng.normal(0.0, 50.0, (64, 64))
     data[:, :16] = 0.0
     data[:, 48:] = np.nan
-    picture = np.asarray(drawn(write_image(tmp_path, data), PictureStyle(size=64, axes=False)))
+    picture = np.asarray(draw_picture(write_image(tmp_path, data), PictureStyle(size=64, axes=False)))
     assert abs(int(picture[30, 8, 0]) - 128) <= 1
     assert (picture[:, 50:, 3] == 0).all()
     assert (picture[:, :40, 3] == 255).all()
@@ -168,7 +168,7 @@ def test_of_large_images_a_part_is_read(shape):
     "look", [PLAIN, PictureStyle(size=640), PictureStyle(size=16), PictureStyle(size=16, axes=False, plane=99)]
 )
 def test_odd_images_are_drawn_within_their_size(tmp_path, data, look):
-    picture = drawn(write_image(tmp_path, data), look)
+    picture = draw_picture(write_image(tmp_path, data), look)
     assert max(picture.size) <= max(look.size, 250)
     assert min(picture.size) >= 1
 
@@ -206,7 +206,7 @@ def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
     dark = np.argwhere(picture < 200)
     top = dark[dark[:, 0] < 60]
     assert abs(top[:, 1].mean() / 200 - 0.75) < 0.03  # the line, at three quarters of the width
-    assert "part 0 PRIMARY" in drawn(path, PictureStyle(size=640)).text["Description"]
+    assert "part 0 PRIMARY" in draw_picture(path, PictureStyle(size=640)).text["Description"]
 
 
 def test_series_and_spectra_in_tables(tmp_path):
@@ -217,13 +217,13 @@ def test_series_and_spectra_in_tables(tmp_path):
     )  # fmt: skip
     table.header["MJDREFI"], table.header["MJDREFF"] = 58000, 0.5
     table.writeto(tmp_path / "series.fits")
-    told = drawn(tmp_path / "series.fits", PictureStyle(size=500)).text["Description"]
+    told = draw_picture(tmp_path / "series.fits", PictureStyle(size=500)).text["Description"]
     assert told == "part 1 , without 100 values that QUALITY flags".replace(" ,", ",")
     wave = fits.BinTableHDU.from_columns(
         [fits.Column("WAVE", "300D", "nm", array=[np.arange(300.0)]), fits.Column("FLUX", "300E", array=[np.ones(300)])]
     )
     wave.writeto(tmp_path / "vector.fits")
-    assert drawn(tmp_path / "vector.fits").size == (200, 133)
+    assert draw_picture(tmp_path / "vector.fits").size == (200, 133)
     fits.BinTableHDU.from_columns([fits.Column("NAME", "5A", array=["a"])]).writeto(tmp_path / "names.fits")
     with pytest.raises(SourceError, match="nothing that can be drawn"):
         draw_files([(tmp_path / "names.fits", "names.fits")], PLAIN)
@@ -239,7 +239,8 @@ def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_p
         columns = gray(path, look)[100]
         assert np.argmax(columns) // 40 == plane
     assert (
-        "plane 4 of 5 (330 MHz)" in drawn(path, PictureStyle(size=200, without=((390.0, 390.0),))).text["Description"]
+        "plane 4 of 5 (330 MHz)"
+        in draw_picture(path, PictureStyle(size=200, without=((390.0, 390.0),))).text["Description"]
     )
 
 
@@ -276,7 +277,7 @@ def test_where_nobody_could_read_why_stands_a_neutral_sign():
     assert not np.array_equal(np.asarray(large), np.asarray(another))
 
 
-def packed_png(pixels):
+def write_png(pixels):
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
@@ -285,20 +286,20 @@ def packed_png(pixels):
 def test_what_is_of_one_colour_shows_nothing():
     black = np.zeros((80, 100, 3), np.uint8)
     for level in (0, 128, 255):
-        assert not has_contrast(packed_png(black + np.uint8(level)))
+        assert not has_contrast(write_png(black + np.uint8(level)))
     noise = np.random.default_rng(1).integers(0, 6, black.shape).astype(np.uint8)
-    assert not has_contrast(packed_png(noise)), "nobody sees that"
+    assert not has_contrast(write_png(noise)), "nobody sees that"
     disc = black.copy()
     disc[30:50, 40:60] = 200
-    assert has_contrast(packed_png(disc))
-    assert not has_contrast(packed_png(disc)[:100])
+    assert has_contrast(write_png(disc))
+    assert not has_contrast(write_png(disc)[:100])
     assert not has_contrast(b"not a picture")
 
 
 def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp_path):
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    picture = drawn(tmp_path / "a.gif")
+    picture = draw_picture(tmp_path / "a.gif")
     assert picture.convert("RGB").getpixel((20, 15)) == (0, 255, 0)
     assert picture.text["Description"] == "frame 2 of 3, 40 x 30 pixels"
     bright = tmp_path / "bright.fits"
@@ -324,7 +325,7 @@ def film(path, frames=20, size=(64, 48), codec="mpeg4"):
 
 @pytest.mark.parametrize(("ending", "codec"), [("mp4", "mpeg4"), ("mov", "mpeg4"), ("avi", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx")])  # fmt: skip
 def test_films_are_shown_by_their_middle(tmp_path, ending, codec):
-    picture = drawn(film(tmp_path / f"a.{ending}", codec=codec))
+    picture = draw_picture(film(tmp_path / f"a.{ending}", codec=codec))
     red, _, blue = picture.convert("RGB").getpixel((20, 15))
     assert (red < 60, blue > 200) == (True, True)
     assert picture.text["Description"].startswith("64 x 48 pixels, 1.")
@@ -375,8 +376,8 @@ REAL = [
 @pytest.mark.parametrize(("name", "words"), REAL)
 def test_real_files(name, words):
     path = shared(f"data/{name}")
-    assert words in drawn(path, PictureStyle(size=640)).text["Description"]
-    assert max(drawn(path).size) == 200
+    assert words in draw_picture(path, PictureStyle(size=640)).text["Description"]
+    assert max(draw_picture(path).size) == 200
 
 
 def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path):
@@ -469,5 +470,5 @@ def test_a_file_of_thousands_of_parts(tmp_path):
     body = (tmp_path / "one.fits").read_bytes()
     (tmp_path / "many.fits").write_bytes(body[:-5760] + body[-5760:] * 3000)
     begun = time.perf_counter()
-    assert drawn(tmp_path / "many.fits").size == (200, 200)
+    assert draw_picture(tmp_path / "many.fits").size == (200, 200)
     assert time.perf_counter() - begun < 20  # of a thousand that are looked at
