@@ -10,7 +10,7 @@ from pathlib import Path
 
 POSTGRES = Path("/usr/lib/postgresql")
 ENVIRONMENT = "`.venv/bin/python -m pip install --group test` brings it"
-# what -> how one gets it: a program of the PATH, a package of Python, or something that `there` looks at
+# what -> how one gets it: a program of the PATH, a package of Python, or something that `is_available` looks at
 THINGS = {
     "wrk": "apt-get install wrk",
     "psql": "apt-get install postgresql-client",

@@ -42,7 +42,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
             opened = SparkCluster(running.url)
             opened.get_session()  # the version decides how SQL is written
 
-            def asked(bound: Any, pairs: Any) -> pa.Table:
+            def run_on_cluster(bound: Any, pairs: Any) -> pa.Table:
                 relations = {table.qualified_name: MemoryRelation(rows) for table, rows in pairs}
                 try:
                     plan = SparkClusterPlan(opened, bound)
@@ -52,7 +52,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
                     elsewhere[str(reason)] += 1
                     return adql_runner.run_in_duckdb(bound, pairs)
 
-            adql_runner.OTHER_RUNNERS.append(asked)
+            adql_runner.OTHER_RUNNERS.append(run_on_cluster)
             yield opened
             adql_runner.OTHER_RUNNERS.pop()
             opened.close()

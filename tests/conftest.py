@@ -56,13 +56,13 @@ def pytest_runtest_setup(item):
         return
     send = requests.Session.send
 
-    def watched(self, request, **options):
+    def send_and_record(self, request, **options):
         answer = send(self, request, **options)
         _open_answers.append(answer)
         return answer
 
-    watched.unwatched = send
-    requests.Session.send = watched
+    send_and_record.unwatched = send
+    requests.Session.send = send_and_record
 
 
 @pytest.hookimpl(wrapper=True)

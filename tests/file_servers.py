@@ -52,23 +52,23 @@ def serve_http(there: ServedFiles) -> Iterator[ServedFiles]:
             time.sleep(there.pause)
             there.hold(line)
             if there.token and self.headers.get("authorization") != there.token:
-                return self.told(401, b"who are you?")
+                return self.send_answer(401, b"who are you?")
             if path in there.moved:
-                return self.told(302, b"", location=there.moved[path])
+                return self.send_answer(302, b"", location=there.moved[path])
             body = there.files.get(path)
             if body is None:
-                return self.told(404, b"not here")
+                return self.send_answer(404, b"not here")
             wanted = self.headers.get("if-match", there.tag)
             if wanted != there.tag:
-                return self.told(412, b"")
+                return self.send_answer(412, b"")
             if said is None or not there.ranges:
-                return self.told(200, body, etag=there.tag, **{"last-modified": HTTP_TIME})
+                return self.send_answer(200, body, etag=there.tag, **{"last-modified": HTTP_TIME})
             begin, end = (int(part) for part in said.removeprefix("bytes=").split("-"))
             place = f"bytes {begin}-{min(end, len(body) - 1)}/{len(body)}"
             headers = {"etag": there.tag, "last-modified": HTTP_TIME, "content-range": place}
-            return self.told(206, body[begin : end + 1], **headers)
+            return self.send_answer(206, body[begin : end + 1], **headers)
 
-        def told(self, status: int, body: bytes, **headers: str) -> None:
+        def send_answer(self, status: int, body: bytes, **headers: str) -> None:
             self.send_response(status)
             for name, value in {**headers, "content-length": str(len(body))}.items():
                 self.send_header(name, value)
@@ -101,7 +101,7 @@ def serve_ftp(there: ServedFiles) -> Iterator[ServedFiles]:
     """Serve files by FTP: the parts of RFC 959 and 3659 for reading in passive mode."""
     listening = socket.create_server(("127.0.0.1", 0))
 
-    def accepted() -> None:
+    def accept_sessions() -> None:
         while True:
             try:
                 connection, _ = listening.accept()
@@ -109,7 +109,7 @@ def serve_ftp(there: ServedFiles) -> Iterator[ServedFiles]:
                 return
             threading.Thread(target=_run_ftp_session, args=(there, connection), daemon=True).start()
 
-    threading.Thread(target=accepted, daemon=True).start()
+    threading.Thread(target=accept_sessions, daemon=True).start()
     there.address = f"ftp://127.0.0.1:{listening.getsockname()[1]}"
     try:
         yield there

@@ -40,11 +40,11 @@ def close_supervisors(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> It
     """Close the stores of the job supervisors that the tests of a module create."""
     made: list[JobSupervisor] = []
 
-    def kept(*words: Any, **options: Any) -> JobSupervisor:
+    def create_supervisor(*words: Any, **options: Any) -> JobSupervisor:
         made.append(JobSupervisor(*words, **options))
         return made[-1]
 
-    monkeypatch.setattr(module, "JobSupervisor", kept)
+    monkeypatch.setattr(module, "JobSupervisor", create_supervisor)
     yield
     for one in made:
         if one._store is not None:

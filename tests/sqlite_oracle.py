@@ -167,15 +167,15 @@ def compute_healpix_index(order: int, lon: float, lat: float) -> int:
 
 
 def build_frame_conversion(frame: str, axis: int) -> Callable[[float, float], float]:
-    def of(lon: float, lat: float) -> float:
+    def convert(lon: float, lat: float) -> float:
         there = SkyCoord(lon, lat, unit="deg").transform_to(frame)
         return float((there.spherical.lon, there.spherical.lat)[axis].deg)
 
-    return of
+    return convert
 
 
 def build_motion_function(axis: int) -> Callable[..., float]:
-    def of(
+    def move(
         ra: float, dec: float, parallax: float, pmra: float, pmdec: float, rv: float, start: float, end: float
     ) -> float:
         here = SkyCoord(
@@ -185,7 +185,7 @@ def build_motion_function(axis: int) -> Callable[..., float]:
         there = here.apply_space_motion(new_obstime=Time(end, format="jyear", scale="tdb"))
         return float((there.ra, there.dec)[axis].deg)
 
-    return of
+    return move
 
 
 class Aggregate:

@@ -29,11 +29,11 @@ _Test = TypeVar("_Test", bound=Callable[..., None])
 def use_engines(*names: str) -> Callable[[_Test], _Test]:
     """Set the engines of a test: only one where nothing depends on the engine."""
 
-    def marked(test: _Test) -> _Test:
+    def mark_test(test: _Test) -> _Test:
         test.keepers = names  # type: ignore[attr-defined]
         return test
 
-    return marked
+    return mark_test
 
 
 @dataclass(frozen=True)

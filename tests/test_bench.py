@@ -20,11 +20,11 @@ def bench(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     program = importlib.import_module("bench.__main__")
 
-    def asked(*words: str) -> int:
+    def run_bench(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["bench", *words])
         return program.main()
 
-    return asked
+    return run_bench
 
 
 def test_what_is_missing_is_told_with_its_remedy(bench, capsys: pytest.CaptureFixture[str]) -> None:

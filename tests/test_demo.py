@@ -241,11 +241,11 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
     assert len(lines) == 3
     with serve_site(demo / "demo-site", workers=2) as server:
 
-        def here(text: str) -> str:
+        def set_server_address(text: str) -> str:
             return text.replace("127.0.0.1:$port", f"127.0.0.1:{server.port}")
 
-        assert len(run_stilts("cone", *map(here, line), "ofmt=csv").stdout.splitlines()) > 3
-        python = [sys.executable, "-c", here("\n".join(lines))]
+        assert len(run_stilts("cone", *map(set_server_address, line), "ofmt=csv").stdout.splitlines()) > 3
+        python = [sys.executable, "-c", set_server_address("\n".join(lines))]
         assert "Sirius" in subprocess.run(python, capture_output=True, text=True, timeout=900, check=True).stdout
         told = run_stilts(
             "taplint",

@@ -82,13 +82,13 @@ class Browser:
     def ask(self, path: str, **headers: str) -> httpx.Response:
         import asyncio
 
-        async def asked() -> httpx.Response:
+        async def send_request() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.site)
             async with httpx.AsyncClient(transport=transport, base_url="http://vo.example") as client:
                 cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
                 return await client.get(path, headers={"accept": "text/html", "cookie": cookie, **headers})
 
-        answer = asyncio.run(asked())
+        answer = asyncio.run(send_request())
         for said in answer.headers.get_list("set-cookie"):
             name, _, value = said.partition(";")[0].partition("=")
             self.cookies[name] = value
@@ -299,12 +299,12 @@ def test_claims_with_surprises(provider: OpenIdProvider, site: Site) -> None:
 def test_a_provider_is_not_asked_by_everybody(provider: OpenIdProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[str]()
 
-    def away(_: str, url: str) -> dict[str, Any]:
+    def fail_to_answer(_: str, url: str) -> dict[str, Any]:
         asked.append(url)
         raise StorageUnavailableError("away")
 
     provider.verify_token(sign_token())
-    monkeypatch.setattr(provider, "_request_json", away)
+    monkeypatch.setattr(provider, "_request_json", fail_to_answer)
     for _ in range(5):
         with pytest.raises(UnauthenticatedError):
             provider.verify_token(sign_token(OTHER))

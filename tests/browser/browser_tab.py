@@ -124,7 +124,7 @@ def open_tab(browser: Browser, server: Server, **options: Any) -> Iterator[Brows
     tab = BrowserTab(page=page, base=server.url, allowed=(PREVIEW_ORIGIN.removeprefix("https://"),))
     home = urlsplit(server.url).netloc
 
-    def asked(request: Any) -> None:
+    def note_foreign_request(request: Any) -> None:
         address = urlsplit(request.url)
         if (
             address.scheme in {"http", "https", "ws", "wss"}
@@ -133,7 +133,7 @@ def open_tab(browser: Browser, server: Server, **options: Any) -> Iterator[Brows
         ):
             tab.foreign.append(request.url)
 
-    page.on("request", asked)
+    page.on("request", note_foreign_request)
     page.on(
         "console",
         lambda message: tab.errors.append(f"{message.type}: {message.text}") if message.type == "error" else None,

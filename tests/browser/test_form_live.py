@@ -92,11 +92,11 @@ def test_a_question_that_is_overtaken_leaves_nothing_waiting(tab: BrowserTab) ->
 def test_a_number_that_rows_did_not_wait_for_comes_later(tab: BrowserTab) -> None:
     held: list[Any] = []
 
-    def hurried(route: Any) -> None:
+    def remove_total(route: Any) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "total": None, "exact": False})
 
-    tab.page.route("**/stars/main/rows?*", hurried)
+    tab.page.route("**/stars/main/rows?*", remove_total)
 
     def hold(route: Any) -> None:
         held.append(route)
@@ -120,12 +120,12 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: BrowserTab) -> Non
 
 
 def test_rows_that_nobody_could_count_have_no_number(tab: BrowserTab) -> None:
-    def uncounted(route: Any) -> None:
+    def remove_total(route: Any) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "total": None, "exact": False})
 
-    tab.page.route("**/stars/main/rows?*", uncounted)
-    tab.page.route("**/stars/main/count?*", uncounted)
+    tab.page.route("**/stars/main/rows?*", remove_total)
+    tab.page.route("**/stars/main/count?*", remove_total)
     page = tab.open_page("/collections/stars/main?vmag=..8")
     page.wait_for_selector("[data-count]:has-text('more than 100 rows, counting them takes too long')")
 

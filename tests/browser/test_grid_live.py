@@ -87,11 +87,11 @@ def test_no_column_lies_over_the_next_one(tab: BrowserTab) -> None:
     for keyed in (True, False):
         if not keyed:  # as a table without a key answers
 
-            def without(route: Route) -> None:
+            def remove_keys(route: Route) -> None:
                 told = route.fetch().json()
                 route.fulfill(json={**told, "keys": [""] * len(told["keys"])})
 
-            tab.page.route("**/rows?*", without)
+            tab.page.route("**/rows?*", remove_keys)
         page = tab.open_page("/collections/stars/main")
         page.wait_for_selector("table.live tr[data-at='0'] td:nth-child(3)")
         assert (page.locator("table.live tr[data-at] input").count() > 0) == keyed
@@ -108,7 +108,7 @@ def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(ta
     asked: list[str] = []
     swept = False
 
-    def answered(route: Route) -> None:
+    def answer_with_state(route: Route) -> None:
         state = parse_qs(urlsplit(route.request.url).query).get("_asof", [""])[0]
         asked.append(state)
         told = route.fetch().json()
@@ -117,7 +117,7 @@ def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(ta
         else:
             route.fulfill(json={**told, "lost": False, "state": state or ("second" if swept else "first")})
 
-    tab.page.route("**/rows?*", answered)
+    tab.page.route("**/rows?*", answer_with_state)
     # some rows were added before it
     tab.page.route("**/place?*", lambda route: route.fulfill(json={"key": "", "place": 2_037}))
     page = tab.open_page("/collections/stars/main?_sort=star")

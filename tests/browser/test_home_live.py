@@ -33,10 +33,10 @@ def test_a_phone_shows_it_without_scrolling_sideways(phone_tab: BrowserTab) -> N
 def test_the_first_page_is_light(tab: BrowserTab) -> None:
     had: list[Any] = []
 
-    def finished(request: Any) -> None:
+    def note_request(request: Any) -> None:
         had.append(request)
 
-    tab.page.on("requestfinished", finished)
+    tab.page.on("requestfinished", note_request)
     for path in ("/", "/collections/stars"):
         had.clear()
         tab.open_page(path).wait_for_load_state("networkidle")
@@ -133,13 +133,13 @@ def test_data_are_found_while_one_writes(tab: BrowserTab) -> None:
     tab.wait_for_panes("finder")
     field = page.locator("main input[name=q]")
 
-    def offered() -> bool:
+    def is_offered() -> bool:
         field.fill("")
         field.fill("OMEGA")
         page.wait_for_selector(".found a, .found[hidden]", state="attached")
         return page.locator(".found a:has-text('500')").count() > 0
 
-    wait_until(offered, pause_seconds=0.5)  # values are counted after the start
+    wait_until(is_offered, pause_seconds=0.5)  # values are counted after the start
     field.press("ArrowDown")
     assert page.locator(".found a[aria-selected=true]").count() == 1
     assert page.get_attribute("main input[name=q]", "aria-activedescendant") == "found-0"

@@ -346,11 +346,11 @@ def test_a_long_table_from_its_beginning_to_its_end(tab: BrowserTab) -> None:
 
 
 def test_a_count_that_is_an_estimate_is_marked(tab: BrowserTab) -> None:
-    def estimated(route: Any) -> None:
+    def mark_as_estimate(route: Any) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "exact": False})
 
-    tab.page.route(re.compile(r"/epn_core/(rows|count)(\?|$)"), estimated)
+    tab.page.route(re.compile(r"/epn_core/(rows|count)(\?|$)"), mark_as_estimate)
     page = tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
     page.wait_for_selector(f"[data-count] b:text-is('~{REGION_COUNT:,}')")

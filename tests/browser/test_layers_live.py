@@ -59,14 +59,14 @@ def test_layers_of_the_sky(tab: BrowserTab) -> None:
 def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> None:
     page = tab.page
 
-    def surveyed(route: Any) -> None:
+    def add_missing_survey(route: Any) -> None:
         answer = route.fetch()
         body = answer.text().replace(
             "data-sky=", f'data-surveys="{tab.base}/assets/nothing {tab.base}/assets/sky" data-sky=', 1
         )
         route.fulfill(response=answer, body=body)
 
-    page.route("**/collections/stars/main?_map=*", surveyed)
+    page.route("**/collections/stars/main?_map=*", add_missing_survey)
     tab.expected = ("404",)
     open_map(tab, "/collections/stars/main?_map=80,0,60")
     page.wait_for_selector(".map .lacking:has-text('nothing cannot be read')")
@@ -106,20 +106,20 @@ def test_all_rows_under_a_point_of_mars(tab: BrowserTab) -> None:
     assert "longitude, to the east" in page.inner_text(".map .told")
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
 
-    def under(lon: float, lat: float) -> list[str]:
+    def list_keys_at(lon: float, lat: float) -> list[str]:
         return [one["key"] for one in every if one["area"].contains(shapely.Point(lon, lat))]
 
     lon, lat = next(
         (x, y)
         for one in every
         for x, y in [one["area"].representative_point().coords[0]]
-        if len(under(x, y)) > 1
-        and len(under(x, y)) == len(under(x + 0.3, y + 0.3)) == len(under(x - 0.3, y - 0.3))
+        if len(list_keys_at(x, y)) > 1
+        and len(list_keys_at(x, y)) == len(list_keys_at(x + 0.3, y + 0.3)) == len(list_keys_at(x - 0.3, y - 0.3))
         and 5 < x < 355
         and abs(y) < 85
     )
     press(page, lon, lat)
-    wanted = {" ".join(key.strip('[]"').split('","')) for key in under(lon, lat)}
+    wanted = {" ".join(key.strip('[]"').split('","')) for key in list_keys_at(lon, lat)}
     page.wait_for_selector(f".under b:has-text('{len(wanted)} rows under this point')")
     assert set(page.locator(".under li").all_inner_texts()) == wanted
     last = page.locator(".under li").last.inner_text()

@@ -302,28 +302,28 @@ def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Browse
     page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
     page.wait_for_selector(".map .told:has-text('rows')")
 
-    def under(lon: float, lat: float) -> set[str]:
-        def away(ra: float, dec: float) -> float:
+    def list_fields_at(lon: float, lat: float) -> set[str]:
+        def compute_distance(ra: float, dec: float) -> float:
             a, b, width = np.radians(dec), np.radians(lat), np.radians(ra - lon)
             return float(np.degrees(np.arccos(np.sin(a) * np.sin(b) + np.cos(a) * np.cos(b) * np.cos(width))))
 
-        return {name for name, (ra, dec, radius) in fields().items() if away(ra, dec) < radius}
+        return {name for name, (ra, dec, radius) in fields().items() if compute_distance(ra, dec) < radius}
 
-    lon, lat = next((x, y) for x in np.arange(51.5, 52.5, 0.07) for y in np.arange(30.5, 31.5, 0.07) if 3 < len(under(x, y)) == len(under(x + 0.05, y)) == len(under(x, y + 0.05)) == len(under(x - 0.05, y)) == len(under(x, y - 0.05)) and min(abs(ra - x) + abs(dec - y) for ra, dec, _ in fields().values()) > 0.15)  # fmt: skip
+    lon, lat = next((x, y) for x in np.arange(51.5, 52.5, 0.07) for y in np.arange(30.5, 31.5, 0.07) if 3 < len(list_fields_at(x, y)) == len(list_fields_at(x + 0.05, y)) == len(list_fields_at(x, y + 0.05)) == len(list_fields_at(x - 0.05, y)) == len(list_fields_at(x, y - 0.05)) and min(abs(ra - x) + abs(dec - y) for ra, dec, _ in fields().values()) > 0.15)  # fmt: skip
     x, y = page.evaluate("(at) => window.hven.aladin.world2pix(...at)", [float(lon), float(lat)])
     box = page.locator("[data-pane=sky] .drawn-map").bounding_box()
     assert box
     page.mouse.move(box["x"] + x, box["y"] + y)
     page.mouse.click(box["x"] + x, box["y"] + y)
-    page.wait_for_selector(f".under b:has-text('{len(under(lon, lat))} rows under this point')")
-    assert set(page.locator(".under li").all_inner_texts()) == under(lon, lat)
+    page.wait_for_selector(f".under b:has-text('{len(list_fields_at(lon, lat))} rows under this point')")
+    assert set(page.locator(".under li").all_inner_texts()) == list_fields_at(lon, lat)
     page.click(".under button:text-is('All rows whose footprint holds this point')")
     page.wait_for_function("() => new URLSearchParams(location.search).get('_in')?.startsWith('POINT ')")
     point = page.evaluate("new URLSearchParams(location.search).get('_in')").split()[1:]
     query = f"SELECT name FROM clouds.fields WHERE 1 = CONTAINS(POINT({', '.join(point)}), s_region)"
     asked = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}
-    assert set(page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1:]) == under(lon, lat)
-    page.wait_for_selector(f"[data-count] b:text-is('{len(under(lon, lat))}')")
+    assert set(page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1:]) == list_fields_at(lon, lat)
+    page.wait_for_selector(f"[data-count] b:text-is('{len(list_fields_at(lon, lat))}')")
     assert tab.find_accessibility_faults() == []
 
 

@@ -106,7 +106,7 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
     assert "hven-signed=" in sent["url"]
     assert "hven-signed=" not in sent["table-id"]
 
-    def pointed(row: int) -> str:
+    def highlight_row(row: int) -> str:
         message = {"samp.mtype": "table.highlight.row", "samp.params": {"table-id": sent["table-id"], "row": str(row)}}
         for _ in range(10):
             # one that comes while TOPCAT loads the table, or opens a window, may never be answered
@@ -115,9 +115,9 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
         return "no answer"
 
     # TOPCAT knows the table, and all three of its rows
-    wait_until(lambda: pointed(0) == "samp.ok", 300)
-    assert pointed(2) == "samp.ok"
-    assert pointed(3) not in {"samp.ok", "no answer"}
+    wait_until(lambda: highlight_row(0) == "samp.ok", 300)
+    assert highlight_row(2) == "samp.ok"
+    assert highlight_row(3) not in {"samp.ok", "no answer"}
     log = (restricted_site[0].site / "serve.log").read_text()
     assert "hven-signed" not in log
     assert "/sign" in log

@@ -156,7 +156,7 @@ def test_rows_side_by_side(tab: BrowserTab) -> None:
 def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: BrowserTab) -> None:
     pictures = [f"{tab.base}/logo.png?{number}" for number in range(3)]
 
-    def with_pictures(route: Any) -> None:
+    def add_pictures(route: Any) -> None:
         answer = route.fetch()
         told = json.loads(answer.body())
         for number, href in enumerate(pictures):
@@ -174,7 +174,7 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Br
         route.fulfill(response=answer, body=json.dumps(told))
 
     dot = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle cx="4" cy="4" r="4"/></svg>'
-    tab.page.route("**/main/row?*", with_pictures)
+    tab.page.route("**/main/row?*", add_pictures)
     tab.page.route("**/logo.png?*", lambda route: route.fulfill(body=dot, content_type="image/svg+xml"))
     page = open_table_page(tab)
     page.locator('tr[data-key="[7]"] td').nth(2).click()
@@ -208,7 +208,7 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Br
 
 
 def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: BrowserTab) -> None:
-    def with_pictures(route: Any) -> None:
+    def add_pictures(route: Any) -> None:
         answer = route.fetch()
         told = json.loads(answer.body())
         for row in told["rows"]:
@@ -217,7 +217,7 @@ def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: BrowserTab
         route.fulfill(response=answer, body=json.dumps(told))
 
     dot = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle cx="4" cy="4" r="4"/></svg>'
-    tab.page.route("**/main/rows?*", with_pictures)
+    tab.page.route("**/main/rows?*", add_pictures)
     tab.page.route("**/small.png", lambda route: route.fulfill(body=dot, content_type="image/svg+xml"))
     page = open_table_page(tab)
     image = f"{GRID} .thumbnail img"

@@ -23,36 +23,38 @@ def test_from_a_token_to_its_end(
 ) -> None:
     create_site_directory(tmp_path / "site")
 
-    def told(*words: str, besides: str = "") -> str:
+    def run_command(*words: str, besides: str = "") -> str:
         code = main([*words, "--site", str(tmp_path / "site")])
         out = capsys.readouterr()
         assert code == 0, out.err
         assert besides in out.err
         return out.out.strip()
 
-    assert re.fullmatch(r"anna\.\S+", told("user", "add", "anna", besides="this is the token of anna, shown only now"))
-    token = told("token", "add", "anna", "--days", "2", "--for", "a notebook")
-    (one,) = json.loads(told("token", "list", "--json"))
+    assert re.fullmatch(
+        r"anna\.\S+", run_command("user", "add", "anna", besides="this is the token of anna, shown only now")
+    )
+    token = run_command("token", "add", "anna", "--days", "2", "--for", "a notebook")
+    (one,) = json.loads(run_command("token", "list", "--json"))
     assert (one["account"], one["scope"], one["purpose"], one["by"]) == ("anna", "read", "a notebook", "owner")
     settings = load_settings(tmp_path / "site", {})
     store = StateStore(settings.var_directory)
     accounts = LocalIdentityProvider(store, settings)
     who = accounts.verify_credentials("anna", token)
     assert (who.name, "scope:read" in who.groups) == ("anna", True)
-    told("token", "end", one["id"])
-    assert json.loads(told("token", "list", "anna", "--json")) == []
+    run_command("token", "end", one["id"])
+    assert json.loads(run_command("token", "list", "anna", "--json")) == []
     monkeypatch.setattr("sys.stdin", io.StringIO("four words are enough\n"))
-    assert "new password" in told("user", "password", "anna")
+    assert "new password" in run_command("user", "password", "anna")
     clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert accounts.verify_credentials("anna", "four words are enough").name == "anna"
-    again = told("token", "add", "anna")
-    old = told("user", "token", "anna", besides="still valid: hven user token anna --all")
-    new = told("user", "token", "anna", "--all", besides=") are ended, too")
+    again = run_command("token", "add", "anna")
+    old = run_command("user", "token", "anna", besides="still valid: hven user token anna --all")
+    new = run_command("user", "token", "anna", "--all", besides=") are ended, too")
     clock.move(POLL_INTERVAL_SECONDS)
     for word in (again, old, "four words are enough"):
         with pytest.raises(UnauthenticatedError):
             accounts.verify_credentials("anna", word)
     assert accounts.verify_credentials("anna", new).name == "anna"
-    told("token", "add", "anna")
-    assert "no password" in told("user", "password", "anna", "--remove")
+    run_command("token", "add", "anna")
+    assert "no password" in run_command("user", "password", "anna", "--remove")
     store.close()

@@ -69,12 +69,12 @@ def test_so_many_big_bodies_at_once() -> None:
 
 
 def test_small_pieces_are_given_together() -> None:
-    async def given() -> list[bytes]:
+    async def read_pieces() -> list[bytes]:
         return [
             chunk async for chunk in request_bodies.read_chunks(request([b"%05d" % n for n in range(30_000)]), 10**6)
         ]
 
-    chunks = asyncio.run(given())
+    chunks = asyncio.run(read_pieces())
     assert b"".join(chunks) == b"".join(b"%05d" % n for n in range(30_000))
     assert len(chunks) == 3
 
@@ -86,11 +86,11 @@ def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_line_takes_nothing_of_the_requests_time() -> None:
-    async def slowly() -> float:
+    async def measure_deadline_shift() -> float:
         running = deadlines.Deadline(60)
         deadlines.CURRENT_DEADLINE.set(running)
         until = running.expiry_time
         await request_bodies.read_body(request([PIECE, PIECE]), 10**6)
         return running.expiry_time - until
 
-    assert asyncio.run(slowly()) > 0
+    assert asyncio.run(measure_deadline_shift()) > 0

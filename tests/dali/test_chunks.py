@@ -66,7 +66,7 @@ def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
     ended, told = threading.Event(), []
     result = SimpleNamespace(is_computed=False, deadline=Deadline(0.01), cancel=lambda: told.append("cancel"))
 
-    async def asked():
+    async def read_opening():
         try:
             turn = TurnWaiter(lambda _: None, lambda: True)
             with pytest.raises(TimeLimitError, match="time limit"):
@@ -77,5 +77,5 @@ def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
         finally:
             ended.set()
 
-    asyncio.run(asked())
+    asyncio.run(read_opening())
     assert told == ["cancel", "told"]

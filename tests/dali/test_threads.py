@@ -99,17 +99,17 @@ def test_long_computing_goes_after_the_loop_and_what_holds_the_interpreter_does_
 def test_computing_for_another_thread_is_as_computing_there() -> None:
     word: ContextVar[str] = ContextVar("word", default="none")
 
-    def over() -> None:
+    def raise_stop() -> None:
         raise StopIteration
 
-    def asked() -> tuple[str, str]:
+    def compute_in_thread() -> tuple[str, str]:
         word.set("mine")
         try:
-            deadlines.offload_computation(over)
+            deadlines.offload_computation(raise_stop)
         except StopIteration:
             return deadlines.offload_computation(word.get), threading.current_thread().name
         return "", ""
 
-    found, name = asyncio.run(call_in_thread(asked))
+    found, name = asyncio.run(call_in_thread(compute_in_thread))
     assert found == "mine"
     assert name.startswith("hven-query")

@@ -609,7 +609,7 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
     snapshot = write(engine, make_star_table())
     places = [(row["ra"], row["dec"]) for row in make_star_table().to_pylist()[::531] if row["ra"] is not None]
 
-    def asked() -> tuple[list[bool], list[Any]]:
+    def query_cones() -> tuple[list[bool], list[Any]]:
         small, found = [], []
         for lon, lat in places:
             bound = bind_query(parse_query(CONE.format(lon, lat)), StaticTableCatalogue([STARS_TABLE]))
@@ -621,10 +621,10 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
             execution.close()
         return small, found
 
-    first, wanted = asked()
+    first, wanted = query_cones()
     assert not first[0]  # footers and columns of words are known then
     assert all(wanted)
-    now, again = asked()
+    now, again = query_cones()
     assert any(now) == waits_for_nothing(tmp_path)
     assert again == wanted
     for what, value in (
@@ -634,13 +634,13 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
     ):
         with monkeypatch.context() as patch:
             patch.setattr(f"hven.engines.hats.{what}", value)
-            now, again = asked()
+            now, again = query_cones()
             assert not any(now)
             assert again == wanted
     for path in (tmp_path / "hats" / snapshot.path / "dataset").rglob("Npix=*.parquet"):
         os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(StorageError, match="is another one now"):
-        asked()
+        query_cones()
     engine.close()
 
 

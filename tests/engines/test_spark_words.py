@@ -241,11 +241,11 @@ def pieces_of(*parts: Part) -> tuple[ReattachableResponseStream, list[str]]:
     asked: list[str] = []
     left = list(parts[1:])
 
-    def again(last: str) -> Part:
+    def ask_again(last: str) -> Part:
         asked.append(last)
         return left.pop(0)
 
-    return ReattachableResponseStream(lambda: parts[0], again), asked
+    return ReattachableResponseStream(lambda: parts[0], ask_again), asked
 
 
 def test_an_answer_in_parts_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

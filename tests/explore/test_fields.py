@@ -173,15 +173,15 @@ def test_a_form_with_few_fields_begins_with_light_too() -> None:
 
 
 def test_a_place_without_a_radius_has_a_degree() -> None:
-    def near(text: str) -> tuple[float, float, float, str]:
+    def parse_place(text: str) -> tuple[float, float, float, str]:
         found = parse_search([("_near", text)], TABLE, locate=lambda name: (226.2, 18.6)).near
         assert found is not None, text
         return (found.longitude, found.latitude, found.radius_degrees, found.name)
 
-    assert near("Olympus Mons") == (226.2, 18.6, 1.0, "Olympus Mons")
-    assert near("Olympus Mons,0.5") == (226.2, 18.6, 0.5, "Olympus Mons")
-    assert near("83.63 22.01") == (83.63, 22.01, 1.0, "")
-    assert near("83.63,22.01,0.5") == (83.63, 22.01, 0.5, "")
+    assert parse_place("Olympus Mons") == (226.2, 18.6, 1.0, "Olympus Mons")
+    assert parse_place("Olympus Mons,0.5") == (226.2, 18.6, 0.5, "Olympus Mons")
+    assert parse_place("83.63 22.01") == (83.63, 22.01, 1.0, "")
+    assert parse_place("83.63,22.01,0.5") == (83.63, 22.01, 0.5, "")
 
 
 def test_a_form_without_scripts_asks_for_the_same() -> None:

@@ -172,7 +172,7 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
 def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     road = asking(site)
 
-    def near(text: str, table: Table, *more: tuple[str, str]) -> TableSearch:
+    def parse_near(text: str, table: Table, *more: tuple[str, str]) -> TableSearch:
         pairs = [("_near", text), *more]
         return parse_search(
             pairs,
@@ -182,19 +182,19 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
         )
 
     one_degree = math.pi * 3396.19 / 180
-    search = near(f"11, 1.5, {one_degree:.6f} km", CUBES)  # the only body of the table
+    search = parse_near(f"11, 1.5, {one_degree:.6f} km", CUBES)  # the only body of the table
     assert search.near is not None
     assert search.near.radius_degrees == pytest.approx(1.0)
     assert ("_near", f"11.0,1.5,{one_degree:.6f} km") in search.list_parameters(), "the address says what was written"
-    assert near(f"Vieta (Mars), {one_degree * 1000:.3f} km", GAZETTEER).near is None, "farther than half round"
+    assert parse_near(f"Vieta (Mars), {one_degree * 1000:.3f} km", GAZETTEER).near is None, "farther than half round"
     for found in (
-        near(f"Vieta (Mars), {one_degree:.6f}km", GAZETTEER),
-        near(f"1, 2, {one_degree} km", GAZETTEER, ("body", "mars")),
+        parse_near(f"Vieta (Mars), {one_degree:.6f}km", GAZETTEER),
+        parse_near(f"1, 2, {one_degree} km", GAZETTEER, ("body", "mars")),
     ):
         assert found.near is not None
         assert found.near.radius_degrees == pytest.approx(1.0)
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
-        (fault,) = near(text, table).faults
+        (fault,) = parse_near(text, table).faults
         assert fault.message == (
             "a radius of 200 km needs a known body" if text.endswith("km") else "'200 kHz' is not a radius"
         )

@@ -218,11 +218,11 @@ def texts(site, text, monkeypatch):
     found = []
     made = DuckPlan._get_sql
 
-    def seen(plan, reduced):
+    def note_text(plan, reduced):
         found.append(made(plan, reduced))
         return found[-1]
 
-    monkeypatch.setattr(DuckPlan, "_get_sql", seen)
+    monkeypatch.setattr(DuckPlan, "_get_sql", note_text)
     answer = ask(site, text)
     return answer, [item.sql for item in found[-1:]]
 

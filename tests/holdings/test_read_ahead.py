@@ -28,11 +28,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     load = descriptor.load_descriptor
 
-    def noted(path: Path, site: settings.Settings) -> CollectionSpec:
+    def load_and_note(path: Path, site: settings.Settings) -> CollectionSpec:
         found.append(path.stem)
         return load(path, site)
 
-    monkeypatch.setattr(descriptor, "load_descriptor", noted)
+    monkeypatch.setattr(descriptor, "load_descriptor", load_and_note)
     monkeypatch.setattr(descriptor_watch, "_PREREAD_DESCRIPTORS", None)
     return found
 

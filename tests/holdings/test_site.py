@@ -442,12 +442,14 @@ def test_who_may_see_the_tables_sees_the_view(tmp_path):
         publish_rows(site, TABLE, ROWS)
         holdings = site.refresh_published_state()
 
-        def seen(who, policies=policies):
+        def list_visible_tables(who, policies=policies):
             return [name for name in holdings.get_catalogue(who, policies).list_names() if name.startswith("cat.")]
 
-        assert seen(ANONYMOUS_PRINCIPAL) == seen(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES) == []
-        assert seen(Principal(name="ann")) == ["cat.stars", "cat.bright", "cat.brighter"]
-        assert seen(OWNER_PRINCIPAL) == ["cat.stars", "cat.bright", "cat.own", "cat.brighter"]
+        assert (
+            list_visible_tables(ANONYMOUS_PRINCIPAL) == list_visible_tables(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES) == []
+        )
+        assert list_visible_tables(Principal(name="ann")) == ["cat.stars", "cat.bright", "cat.brighter"]
+        assert list_visible_tables(OWNER_PRINCIPAL) == ["cat.stars", "cat.bright", "cat.own", "cat.brighter"]
         with query.run_query(
             "SELECT id FROM cat.brighter", Principal(name="ann"), site=site, policies=policies
         ) as result:

@@ -213,7 +213,7 @@ def test_a_hole_leads_to_itself_on_other_days(ingest_example):
     site, _, _ = ingest_example("09-hfc-features")
     client = Client(create_application(site))
 
-    def same(address):
+    def fetch_links(address):
         there = urlsplit(address)
         answer = client.ask("GET", f"{there.path}?{there.query}&RESPONSEFORMAT=csv")
         assert answer.status == 200
@@ -224,13 +224,13 @@ def test_a_hole_leads_to_itself_on_other_days(ingest_example):
     days = rows(site, "SELECT * FROM hfc1ch.epn_core WHERE track = 7 ORDER BY time_min")
     assert len(days) > 5
     names = [day["granule_uid"] for day in days]
-    found = same(days[3]["datalink_url"])
+    found = fetch_links(days[3]["datalink_url"])
     assert [*found] == [name for name in days[3]["internal_reference"].split("#") if name in found]
     assert [*found] == [name for name in names if name != names[3]]
     for day in days:
         if (link := found.get(day["granule_uid"])) is not None:
             assert f"JD {day['time_min']:.4f}" in link["description"]
-            assert names[3] in same(link["access_url"])
+            assert names[3] in fetch_links(link["access_url"])
 
 
 def test_aia(ingest_example):

@@ -352,7 +352,7 @@ def test_a_second_ingest_is_told_who_runs(tmp_path):
     with open_site_with_descriptor(tmp_path, STARS, {"stars.csv": ROWS}) as site:
         tried: list[str] = []
 
-        def again(_progress: IngestProgress) -> None:
+        def ingest_again(_progress: IngestProgress) -> None:
             if not tried:
                 with (
                     Site(site.settings) as other,
@@ -363,7 +363,7 @@ def test_a_second_ingest_is_told_who_runs(tmp_path):
                     ingest_collection(other, "cat")
                 tried.append(str(caught.value))
 
-        ingest_collection(site, "cat", progress=again)
+        ingest_collection(site, "cat", progress=ingest_again)
         assert tried
         ingest_collection(site, "cat")
 

@@ -355,10 +355,10 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
             {"body": str(archive)},
         )
 
-        def there() -> dict[str, str]:
+        def read_files() -> dict[str, str]:
             return {str(path.relative_to(data)): path.read_text() for path in data.rglob("*") if path.is_file()}
 
-        def published() -> dict[str, int]:
+        def count_published_rows() -> dict[str, int]:
             site.refresh_published_state()
             return dict(rows(site, "SELECT path, COUNT(*) FROM oidb.lines GROUP BY path"))
 
@@ -374,25 +374,29 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
 
             noted = 0
             for number, request in enumerate(requests):
-                before = there()
+                before = read_files()
                 after = before | ({"a.csv": new} if "key" in request else {"sub/b.csv": new, "sub/c.csv": new})
                 calls = order(0, f"count{number}", {**request, "dry_run": True})["calls"]
                 for step in range(1, KILLS):
                     order(calls * (KILLS + 4 * step) // (5 * KILLS), f"k{number}.{step}", request)
-                    assert {*there().values()} <= {old, new}, "a file is as it was, or as it is to be"
+                    assert {*read_files().values()} <= {old, new}, "a file is as it was, or as it is to be"
                     noted += (left := len(list(spool.glob("*.undo"))))
                     if left and step == KILLS - 1:  # the next push meets what the one before left
                         assert order(0, f"last{number}", request)["ids"]
-                        assert there() == after
-                        assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in after.items()}
+                        assert read_files() == after
+                        assert count_published_rows() == {
+                            f"data/{name}": text.count("\n") - 1 for name, text in after.items()
+                        }
                     sync_collection(site, "oidb")
-                    state = there()
+                    state = read_files()
                     assert state in (before, after)
-                    assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in state.items()}
+                    assert count_published_rows() == {
+                        f"data/{name}": text.count("\n") - 1 for name, text in state.items()
+                    }
                     assert [one for one in spool.iterdir() if "oidb" in one.name] == [], "nothing is left of it"
                 assert order(0, f"last{number}", request)["ids"]
-                assert there() == after
-                assert published() == {f"data/{name}": text.count("\n") - 1 for name, text in after.items()}
+                assert read_files() == after
+                assert count_published_rows() == {f"data/{name}": text.count("\n") - 1 for name, text in after.items()}
             assert noted, "some were killed while files lay at their places"
             child.stdin.close()
 
@@ -434,7 +438,7 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
     with open_site_with_descriptor(tmp_path, LOG) as site:
         place = site.settings.collections_directory / "night" / "night.yaml"
 
-        def told(*changes: tuple[str, str]) -> str:
+        def check_changed_descriptor(*changes: tuple[str, str]) -> str:
             text = LOG
             for before, after in changes:
                 assert before in text
@@ -442,8 +446,8 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
             place.write_text(text)
             return "\n".join(map(str, check_descriptor(place, site.settings)))
 
-        assert "source" not in told()
-        assert "with a key alone" in told(("    primary: id\n", ""))
-        assert "ids: id is no part of the primary key" in told(("primary: id", "primary: time"))
-        assert "nobody may write" in told(("      writers: [anna, observers]\n", ""))
-        assert "'int46'" in told(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))
+        assert "source" not in check_changed_descriptor()
+        assert "with a key alone" in check_changed_descriptor(("    primary: id\n", ""))
+        assert "ids: id is no part of the primary key" in check_changed_descriptor(("primary: id", "primary: time"))
+        assert "nobody may write" in check_changed_descriptor(("      writers: [anna, observers]\n", ""))
+        assert "'int46'" in check_changed_descriptor(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))

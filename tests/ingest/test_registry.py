@@ -306,7 +306,7 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
     )
     with hven_serving(site.settings.directory) as server:
 
-        def asked(*words: str) -> list[list[str]]:
+        def search_in_topcat(*words: str) -> list[list[str]]:
             done = subprocess.run(
                 [require_program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
                 capture_output=True, text=True, check=False, timeout=120,
@@ -315,10 +315,10 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
             found = [line.split("\t") for line in done.stdout.splitlines()]
             return [[",".join(sorted(word.split(","))) for word in words] for words in found]
 
-        assert asked("tap") == [
+        assert search_in_topcat("tap") == [
             ["tap", "ivo://example/tap", "All tables", "An Observatory", "catalogs,planets", "https://example.org/tap"]
         ]
-        assert asked("cone", "bright stars") == [
+        assert search_in_topcat("cone", "bright stars") == [
             [
                 "cone",
                 "ivo://example/stars",
@@ -328,8 +328,8 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
                 "https://c.example/cone?",
             ]
         ]
-        assert asked("cone", "moons") == []
-        assert [line[:2] for line in asked("ids", "ivo://example/stars ivo://example/tap")] == [
+        assert search_in_topcat("cone", "moons") == []
+        assert [line[:2] for line in search_in_topcat("ids", "ivo://example/stars ivo://example/tap")] == [
             ["cone", "ivo://example/stars"],
             ["tap", "ivo://example/tap"],
         ]

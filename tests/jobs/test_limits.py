@@ -168,7 +168,7 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
         seen.append(clock[0])
         return clock[0]
 
-    def passed(seconds: float) -> None:
+    def advance_clock(seconds: float) -> None:
         clock[0] = seconds
         wait_until(lambda: seen.count(seconds) > 6 or not running.is_alive())  # it has looked at least twice
 
@@ -180,9 +180,9 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
     running.start()
     wait_until(lambda: client.get(f"{path}/phase").text == "EXECUTING")
     assert client.post(f"{path}/executionduration", EXECUTIONDURATION=5).status == 303
-    passed(4)
+    advance_clock(4)
     assert client.get(f"{path}/phase").text == "EXECUTING"
-    passed(6)
+    advance_clock(6)
     running.join(60)
     found = json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body)
     assert found["phase"] == "ABORTED"

@@ -288,12 +288,12 @@ def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
 ) -> None:
     finish, seen = site.store.jobs.finish_job, []
 
-    def watched(held: JobRecord, *rest: Any, **more: Any) -> bool:
+    def finish_and_note(held: JobRecord, *rest: Any, **more: Any) -> bool:
         seen.append(phase(remote_server, path))
         return finish(held, *rest, **more)
 
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
-    monkeypatch.setattr(site.store.jobs, "finish_job", watched)
+    monkeypatch.setattr(site.store.jobs, "finish_job", finish_and_note)
     (tmp_path / "bell").touch()
     wait_until(lambda: phase(remote_server, path) == "404")
     assert seen == ["COMPLETED"]

@@ -104,7 +104,7 @@ def test_hapiclient(url: str, source: pa.Table, tmp_path: Path, format_: str) ->
 def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
     """Its `process` writes names of parameters in capitals, which HAPI does not know: what pyvo says of the services is asked by another client."""
 
-    def asked(one: Any) -> bytes:
+    def fetch_samples(one: Any) -> bytes:
         (at,) = (str(each.value) for each in one.params if each.name == "accessURL")
         given = {each.name: each.value for each in one.input_params if isinstance(each.value, str) and each.value}
         return httpx.get(at, params=given).content
@@ -112,9 +112,9 @@ def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
     (row,) = pyvo.dal.TAPService(f"{url}/tap").search("SELECT * FROM goes.epn_core")
     every = {one["local_semantics"]: one for one in row.getdatalink() if one.semantics == "#proc"}
     assert set(every) == {"hapi", "das2"}
-    found = [line.split(",") for line in asked(every["hapi"]).decode().splitlines()]
+    found = [line.split(",") for line in fetch_samples(every["hapi"]).decode().splitlines()]
     assert [int(one[2]) for one in found] == source["number"].to_pylist()
-    packet = next(one for one in parse_stream(asked(every["das2"])).packets if "number" in one.values())
+    packet = next(one for one in parse_stream(fetch_samples(every["das2"])).packets if "number" in one.values())
     np.testing.assert_array_equal(packet.values()["number"][:, 0], source["number"].to_numpy())
 
 

@@ -83,13 +83,13 @@ def image_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_stilts_asks_for_images_and_spectra(image_server: Server, table: str) -> None:
     place = ["lon=10", "lat=5", "radius=1", "ofmt=csv"]
 
-    def asked(kind: str, name: str) -> list[dict[str, str]]:
+    def query_with_stilts(kind: str, name: str) -> list[dict[str, str]]:
         answer = run_stilts("cone", f"servicetype={kind}", f"serviceurl={image_server.url}/{name}/{table}", *place)
         return list(csv.DictReader(io.StringIO(answer.stdout)))
 
-    assert sorted(row["title"] for row in asked("sia1", "sia")) == ["a", "b"]
-    assert sorted(row["obs_id"] for row in asked("sia2", "sia2")) == ["a", "b"]
-    assert [row["DataID_Title"] for row in asked("ssa", "ssa")] == ["c"]
+    assert sorted(row["title"] for row in query_with_stilts("sia1", "sia")) == ["a", "b"]
+    assert sorted(row["obs_id"] for row in query_with_stilts("sia2", "sia2")) == ["a", "b"]
+    assert [row["DataID_Title"] for row in query_with_stilts("ssa", "ssa")] == ["c"]
 
 
 def test_pyvo_asks_for_images_of_old(image_server: Server) -> None:

@@ -66,18 +66,20 @@ def machines() -> Iterator[tuple[Machine, Machine, str]]:
     with contextlib.ExitStack() as stack:
         tag, net = f"hv{os.getpid() % 100_000}", free_net()
 
-        def made(undo: tuple[object, ...], *words: object) -> None:
+        def add_and_schedule_removal(undo: tuple[object, ...], *words: object) -> None:
             run_ip(*words)
             stack.callback(run_ip, *undo)
 
         found = []
         try:
-            made(("addr", "del", f"{net}.0.1/32", "dev", "lo"), "addr", "add", f"{net}.0.1/32", "dev", "lo")
+            add_and_schedule_removal(
+                ("addr", "del", f"{net}.0.1/32", "dev", "lo"), "addr", "add", f"{net}.0.1/32", "dev", "lo"
+            )
             for number in (1, 2):
                 name, here, there = f"{tag}-{number}", f"{tag}h{number}", f"{tag}n{number}"
                 machine = Machine(name, f"{net}.{number}.2", f"{net}.{number}.1")
                 # its end of the cable goes with it, and so does ours
-                made(("netns", "del", name), "netns", "add", name)
+                add_and_schedule_removal(("netns", "del", name), "netns", "add", name)
                 run_ip("link", "add", here, "type", "veth", "peer", "name", there)
                 run_ip("link", "set", there, "netns", name)
                 run_ip("addr", "add", f"{machine.gateway}/24", "dev", here)

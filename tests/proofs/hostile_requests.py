@@ -76,7 +76,7 @@ def repeat_piece(piece: bytes, size: int, before: bytes = b"", after: bytes = b"
 def write_compressed_table(form: str) -> Callable[[], Iterator[bytes]]:
     """Return a small file that is large when it is read: a dictionary of one long text."""
 
-    def made() -> Iterator[bytes]:
+    def write_body() -> Iterator[bytes]:
         table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * MIB]))})
         file = io.BytesIO()
         if form == "parquet":
@@ -87,7 +87,7 @@ def write_compressed_table(form: str) -> Callable[[], Iterator[bytes]]:
                 stream.write_table(table)
         yield file.getvalue()
 
-    return made
+    return write_body
 
 
 def iterate_small_tables() -> Iterator[bytes]:
@@ -126,7 +126,7 @@ def iterate_small_tables() -> Iterator[bytes]:
 def write_lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
     """Return a file of lists of long texts, or of compressed buffers of zeros."""
 
-    def made() -> Iterator[bytes]:
+    def write_body() -> Iterator[bytes]:
         file = io.BytesIO()
         rows = pa.nulls(40_000_000, pa.int64()) if compressed else pa.array([["x" * 100_000] * 50] * 4)
         table = pa.table({"a": rows})
@@ -134,7 +134,7 @@ def write_lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
             stream.write_table(table)
         yield file.getvalue()
 
-    return made
+    return write_body
 
 
 def nest_replacements(deep: int) -> str:

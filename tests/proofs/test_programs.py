@@ -156,13 +156,13 @@ class Screen:
         self.client.connect(hub=hub)
         self.ident = ""
 
-        def there() -> bool:
+        def is_registered() -> bool:
             for ident in self.client.get_registered_clients():
                 if name in str(self.client.get_metadata(ident).get("samp.name", "")).lower():
                     self.ident = ident
             return bool(self.ident)
 
-        wait_until(there, 120, 0.5)
+        wait_until(is_registered, 120, 0.5)
         wait_until(lambda: self.client.get_subscriptions(self.ident), 60, 0.5)
 
     def call(self, mtype: str, **params: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def fetch_served_rows(server: Server) -> pa.Table:
     }
     found: list[bytes] = []
 
-    def asked() -> bool:
+    def request_changes() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         with contextlib.closing(connection):  # one connection is answered by one process
             connection.request("GET", "/changes/hfc1ar.epn_core")
@@ -94,7 +94,7 @@ def fetch_served_rows(server: Server) -> pa.Table:
             assert answer.status == 200, found[0][:500]
             return True
 
-    wait_until(asked, 300)
+    wait_until(request_changes, 300)
     return pq.read_table(io.BytesIO(found[-1]))
 
 

@@ -291,13 +291,13 @@ def _record_parameter_names(hear: Callable[[str], object]) -> Iterator[None]:
     def heard(kind: type, way: str) -> Any:
         plain = getattr(kind, way)
 
-        def asked(self: Any, name: str, *args: Any, **options: Any) -> Any:
+        def call_and_record(self: Any, name: str, *args: Any, **options: Any) -> Any:
             hear(name)
             return plain(self, name, *args, **options)
 
-        return mock.patch.object(kind, way, asked)
+        return mock.patch.object(kind, way, call_and_record)
 
-    def checked(self: RequestParams, known: Iterable[Param]) -> None:
+    def check_and_record(self: RequestParams, known: Iterable[Param]) -> None:
         params = list(known)
         for param in params:
             hear(param.name)
@@ -305,7 +305,7 @@ def _record_parameter_names(hear: Callable[[str], object]) -> Iterator[None]:
 
     check = RequestParams.check_values
     ways = [
-        mock.patch.object(RequestParams, "check_values", checked),
+        mock.patch.object(RequestParams, "check_values", check_and_record),
         *(heard(RequestParams, way) for way in ("read_one", "read_all", "read_number", "read_integer")),
     ]
     ways += [

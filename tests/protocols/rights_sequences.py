@@ -246,10 +246,10 @@ class ChangingSite:
     def fetch_all(self, browser: CachingClient) -> list[tuple[str, int, str]]:
         """Request all addresses in one event loop, whose threads start once."""
 
-        async def every_answer() -> list[tuple[str, int, str]]:
+        async def fetch_every_address() -> list[tuple[str, int, str]]:
             return [(address, *await browser.fetch(address)) for address in PARSERS_BY_ADDRESS]
 
-        return self.runner.run(every_answer())
+        return self.runner.run(fetch_every_address())
 
     def run_step(self) -> str:
         """Change something, refresh the site, and check the answers of all users."""

@@ -513,7 +513,7 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
     """Somebody read QUEUED, the job was aborted and those who waited were told: who comes only then may not wait for ever."""
     jobs = [create_job(Client(create_application(site)), PHASE="RUN").rpartition("/")[2] for _ in range(2)]
 
-    async def seen() -> None:
+    async def wait_for_left_phase() -> None:
         waiting = PhaseChangeWaiter(site, CapacityLimiter(2))
         other = asyncio.create_task(waiting.wait_for_change(jobs[1], "QUEUED"))  # so that the looks go on
         first = asyncio.create_task(waiting.wait_for_change(jobs[0], "QUEUED"))
@@ -524,7 +524,7 @@ def test_who_comes_with_a_phase_that_was_left_is_told_at_once(site: Site) -> Non
         assert not other.done()
         other.cancel()
 
-    asyncio.run(seen())
+    asyncio.run(wait_for_left_phase())
 
 
 # --- whose --------------------------------------------------------------------------------------------------------------

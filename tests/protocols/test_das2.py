@@ -347,12 +347,12 @@ def test_kept_reductions_say_the_same(
     read = threading.Event()
     inner = pyramids.iterate_bin_chunks
 
-    def seen(bins: object, width: int, *args: object) -> object:
+    def note_reduction(bins: object, width: int, *args: object) -> object:
         assert width == 60 * SECOND_MICROSECONDS
         read.set()
         return inner(bins, width, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pyramids, "iterate_bin_chunks", seen)
+    monkeypatch.setattr(pyramids, "iterate_bin_chunks", note_reduction)
     monkeypatch.setattr(pyramids, "read_samples", None)  # none of them is read
     after = data(client, LH, **given)
     assert read.is_set()
@@ -396,17 +396,17 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
     reads: list[int] = []
     inner = pyramids.read_samples
 
-    def seen(*args: object, **more: object) -> Iterator[pa.RecordBatch]:
+    def note_read_rows(*args: object, **more: object) -> Iterator[pa.RecordBatch]:
         for batch in inner(*args, **more):  # type: ignore[arg-type]
             if threading.current_thread().name == "reductions":
                 reads.extend(batch.column(0).to_pylist())
             yield batch
 
-    monkeypatch.setattr(pyramids, "read_samples", seen)
+    monkeypatch.setattr(pyramids, "read_samples", note_read_rows)
     with open_site_with_descriptor(tmp_path, GROWING, {}) as site:
         place, client = site.settings.var_directory / "reductions", Client(create_application(site))
 
-        def kept() -> dict[int, np.ndarray]:
+        def load_levels() -> dict[int, np.ndarray]:
             reads.clear()
             for _ in range(2):  # the second time they are there
                 data(client, "grow/main", start_time="2016", end_time="2018", resolution=60)
@@ -416,13 +416,13 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
 
         write(np.arange(30_000))
         ingest_collection(site, "grow")
-        first = kept()
+        first = load_levels()
         assert len(reads) == 30_000
         mag[100] = 1e6
         keep = np.delete(np.arange(many), [5, 9_000])
         write(keep)
         sync_collection(site, "grow")
-        again = kept()
+        again = load_levels()
     assert list(first) == list(again)[: len(first)]  # a wider level is worth it now
     widest = max(again) // SECOND_MICROSECONDS
     assert 10_000 < len(reads) < 10_000 + 4 * widest < 25_000  # of 40,000

@@ -313,7 +313,7 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
     names = ("ra", "dec", "radius", "interferometer", "date_updated_from", "all_fields", "MAXREC", "RESPONSEFORMAT")
     words = [value.decode("utf-8", "replace")[:2000] for value in VALUES]
 
-    async def every() -> list[str]:
+    async def list_server_faults() -> list[str]:
         asked = [
             ("/search.votable", urlencode({"ra": 1, "dec": 2, name: word})) for name in names for word in words
         ] + [(f"/detail/exposure/{word}", "") for word in words]
@@ -323,4 +323,4 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
             if (answer := await client.ask_async("GET", path, query.encode())).status >= 500
         ]
 
-    assert asyncio.run(every()) == []
+    assert asyncio.run(list_server_faults()) == []

@@ -416,7 +416,7 @@ def test_rights_of_rows_hold_for_files_elsewhere(open_far_site, root):
         site, client = open_far_site(line + LEVELS, rows, more)
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
 
-        def told(who: str | None, path: str) -> list[int]:
+        def list_statuses(who: str | None, path: str) -> list[int]:
             headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
             found = []
             for name in names:
@@ -430,9 +430,9 @@ def test_rights_of_rows_hold_for_files_elsewhere(open_far_site, root):
 
         fine = 307 if led else 200
         for path in ("/collections/far/files", "/old"):
-            assert told(None, path) == [fine, 404, 404]
-            assert told("anna", path) == [fine, 403, 404]
-            assert told("bert", path) == [fine, 404, fine]
+            assert list_statuses(None, path) == [fine, 404, 404]
+            assert list_statuses("anna", path) == [fine, 403, 404]
+            assert list_statuses("bert", path) == [fine, 404, fine]
         assert not any("RETR" in line and "anna" in line for line in there.asked)
 
 

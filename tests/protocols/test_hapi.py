@@ -745,7 +745,7 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setattr(series, "read_samples", endless)
     sent: list[bytes] = []
 
-    async def left() -> None:
+    async def leave_midway() -> None:
         gone = asyncio.Event()
         first = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -764,7 +764,7 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
         scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": "/hapi/data", "raw_path": b"/hapi/data", "root_path": "", "query_string": query, "headers": [(b"host", b"vo.example")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}  # fmt: skip
         await asyncio.wait_for(create_application(site)(scope, receive, send), 60)
 
-    asyncio.run(left())
+    asyncio.run(leave_midway())
     gc.collect()
     assert ended.wait(10)
     assert all(line.count(b",") == 1 for body in sent for line in body.splitlines())  # no part of a line

@@ -188,14 +188,14 @@ def generate_descriptor(rng: random.Random, number: int) -> dict[str, object]:
     def words(most: int = 30) -> str:
         return "".join(rng.choice(WORDS) for _ in range(rng.randint(1, most))).strip() or "x"
 
-    def some(make: object, most: int = 3) -> list[object]:
+    def draw_list(make: object, most: int = 3) -> list[object]:
         return [make() for _ in range(rng.randint(1, most))]  # type: ignore[operator]
 
     own: dict[str, object] = {
-        "title": words(), "description": words(300), "short_name": words(16), "subjects": some(words), "licence": words(), "licence_url": words(),
-        "creators": some(lambda: {"name": words(), "orcid": words()}), "contact": {"name": words(), "email": words(), "orcid": "https://orcid.org/0000-0002-1825-0097"},
-        "publisher": words(), "citation": words(), "bibcode": words(), "doi": words(), "reference_url": words(), "facility": some(words),
-        "instrument": some(words), "waveband": some(words), "content_level": some(words), "type": some(words), "created": words(),
+        "title": words(), "description": words(300), "short_name": words(16), "subjects": draw_list(words), "licence": words(), "licence_url": words(),
+        "creators": draw_list(lambda: {"name": words(), "orcid": words()}), "contact": {"name": words(), "email": words(), "orcid": "https://orcid.org/0000-0002-1825-0097"},
+        "publisher": words(), "citation": words(), "bibcode": words(), "doi": words(), "reference_url": words(), "facility": draw_list(words),
+        "instrument": draw_list(words), "waveband": draw_list(words), "content_level": draw_list(words), "type": draw_list(words), "created": words(),
     }  # fmt: skip
     kept = {key: value for key, value in own.items() if rng.random() < 0.6}
     columns = {f"c{at}": {"type": rng.choice(["int32", "string", "float64[3]", "boolean", "timestamp"]), "description": words(60)} for at in range(3)}  # fmt: skip

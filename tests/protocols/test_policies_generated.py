@@ -358,12 +358,12 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(rights_site:
 def test_an_engine_that_is_away_makes_no_table_private(rights_site: Site) -> None:
     item = rights_site.get_published_state().tables_by_name["night.main"]
 
-    def away(_: Snapshot) -> StorageEngine:
+    def fail_to_answer(_: Snapshot) -> StorageEngine:
         raise StorageUnavailableError("the database does not answer")
 
     levels = RowAccessPolicy(rows="release <= now or reader in (pi)")
     published = {"night.main": replace(item, table=item.table.copy_with(policy=levels))}
-    assert AccessPolicyBinder(away).bind_policies(published) == []
+    assert AccessPolicyBinder(fail_to_answer).bind_policies(published) == []
     table = published["night.main"].table
     assert (table.access, table.policy) == ("public", levels)
     with pytest.raises(StorageUnavailableError):  # and nobody sees a row of it meanwhile

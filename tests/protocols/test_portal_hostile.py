@@ -85,10 +85,10 @@ def hostile_rows() -> pa.Table:
 def decode_paths(app: Any) -> Any:
     """Give an application its paths as a server does: without percents."""
 
-    async def one(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def decode_scope(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await app({**scope, "path": unquote(scope["path"])}, receive, send)
 
-    return one
+    return decode_scope
 
 
 def parquet(rows: pa.Table) -> bytes:

@@ -341,29 +341,29 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
     ):
         root = FileRoot(address="s3://observatory", options={"endpoint_url": address, "key": key, "secret": "$S"})
 
-        def asked(**options):
+        def open_bucket(**options):
             said = {**root.options, **options}
             return open_remote_store(
                 replace(root, options=said), resolve_secret=lambda _: secret, allow_private=True, timeout_seconds=5.0
             )
 
-        fact = asked().fetch_facts("a/image+ü.fits")
-        assert b"".join(asked().read_range("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
-        listed = list(asked().list_files(["many/*.txt", "**/*.fits"], ["01.txt"]))
+        fact = open_bucket().fetch_facts("a/image+ü.fits")
+        assert b"".join(open_bucket().read_range("a/image+ü.fits", 5, 20, fact)) == LABEL[5:20]
+        listed = list(open_bucket().list_files(["many/*.txt", "**/*.fits"], ["01.txt"]))
         assert (len(listed), listed[0]) == (20, ("a/image+ü.fits", fact))
         with pytest.raises(UpstreamError, match="it was changed while it was read"):
-            list(asked().read_range("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
+            list(open_bucket().read_range("a/image+ü.fits", 5, 20, replace(fact, tag='"other"')))
         with pytest.raises(UpstreamError, match="has it no more"):
-            asked().fetch_facts("a/never.fits")
+            open_bucket().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
             with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its operators"):
-                asked(**wrong).fetch_facts("a/image+ü.fits")
+                open_bucket(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
             with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; tell its operators"):
-                list(asked(**wrong).list_files(["**/*.fits"], []))
+                list(open_bucket(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="no option 'acl' of S3"):
-            asked(acl="x")
+            open_bucket(acl="x")
         options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
         client = open_far_client("s3://observatory/a", names=("image+ü.fits",), options=options, secret="WRONG/+SECRET")
         for path in ("files", "preview", "headers"):
@@ -373,9 +373,9 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
         from moto import settings as moto_settings
 
         moto_settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")  # everybody may read what is public
-        assert asked(anon="true").fetch_facts("a/open.txt").bytes == 4
+        assert open_bucket(anon="true").fetch_facts("a/open.txt").bytes == 4
         with pytest.raises(UpstreamError, match="it answers 403"):
-            asked(anon="true").fetch_facts("a/image+ü.fits")
+            open_bucket(anon="true").fetch_facts("a/image+ü.fits")
 
 
 def test_where_a_bucket_is_asked():

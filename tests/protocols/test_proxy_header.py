@@ -71,10 +71,10 @@ def test_a_header_that_is_sent_twice(site: Site) -> None:
     told = client(site, "127.0.0.1")
     app = told._app
 
-    async def twice(scope: dict[str, object], *rest: object) -> None:
+    async def repeat_header(scope: dict[str, object], *rest: object) -> None:
         await app({**scope, "headers": [*scope["headers"], (b"x-remote-user", b"bob")]}, *rest)  # type: ignore[misc]
 
-    told._app = twice
+    told._app = repeat_header
     assert told.ask("GET", "/tap/tables", headers={"x-remote-user": "anna"}).status == 401
 
 

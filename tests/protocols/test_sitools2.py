@@ -293,7 +293,7 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
         *((name, "{}") for name in ("p[0]", "c[0]", "sort", "colModel", "start", "limit")),
     )
 
-    async def every() -> list[str]:
+    async def list_faults() -> list[str]:
         wrong = []
         for name, form in forms:
             for word in words:
@@ -303,4 +303,4 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
                     wrong.append(f"{query[:300]!r}: {answer.status} {answer.text[:300]}")
         return wrong
 
-    assert asyncio.run(every()) == []
+    assert asyncio.run(list_faults()) == []

@@ -173,15 +173,15 @@ def test_one_log_in_is_for_all_hosts_below_one_domain(site: Site, client: Client
 
 
 def test_administrators_see_their_own_portal_alone(site: Site, client: Client) -> None:
-    def seen(**headers: str) -> set[str]:
+    def list_seen_collections(**headers: str) -> set[str]:
         told = json.loads(client.ask("GET", "/health.json", headers=headers).text)
         assert "words" not in told, "those are the site's operators'"
         return {one["collection"] for one in told["collections"]}
 
-    assert seen() == {*COLLECTIONS}
+    assert list_seen_collections() == {*COLLECTIONS}
     for name, private in PRIVATE.items():
         token = site.store.users.add_account(f"{name}_admin")
-        assert seen(authorization=f"Bearer {token}") == {*COLLECTIONS, private}
+        assert list_seen_collections(authorization=f"Bearer {token}") == {*COLLECTIONS, private}
 
 
 def test_administrators_prepare_files_of_their_own_portal_alone(site: Site) -> None:

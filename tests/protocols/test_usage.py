@@ -310,12 +310,12 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
     request_status(client, "/collections/stars")
     add, failing = site.store.uses.add_counts, [True]
 
-    def added(given: object) -> None:
+    def add_or_fail(given: object) -> None:
         if failing[0]:
             raise StorageError("the disk is full")
         add(given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(site.store.uses, "add_counts", added)
+    monkeypatch.setattr(site.store.uses, "add_counts", add_or_fail)
     with caplog.at_level(logging.WARNING):
         assert sums(site) == {}
         assert sums(site) == {}

@@ -166,12 +166,12 @@ def test_what_lies_at_other_times_and_what_is_hidden_is_not_asked(client: Client
 def test_who_is_late_is_told_to_be_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     released, ask = threading.Event(), global_search.query_searchable_table
 
-    def slowly(target: Any, *given: Any, **more: Any) -> Any:
+    def ask_after_release(target: Any, *given: Any, **more: Any) -> Any:
         if target.name == "bursts.main":
             released.wait(20)
         return ask(target, *given, **more)
 
-    monkeypatch.setattr(global_search, "query_searchable_table", slowly)
+    monkeypatch.setattr(global_search, "query_searchable_table", ask_after_release)
     try:
         late = [one["key"] for one in fetch_related(client, "frames", 5)["lines"] if one["late"]]
     finally:

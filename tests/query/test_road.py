@@ -317,13 +317,13 @@ def test_a_stop_while_the_engine_begins_is_not_lost(site: Site, stop: str) -> No
     result = query.run_query("SELECT n FROM s.t WHERE n < 5", site=site)
     begin = result._start_execution
 
-    def slowly() -> object:
+    def begin_and_stop() -> object:
         assert begin is not None
         execution = begin()
         getattr(result, stop)()  # another thread, just now: it saw nothing to stop
         return execution
 
-    result._start_execution = slowly  # type: ignore[assignment]
+    result._start_execution = begin_and_stop  # type: ignore[assignment]
     with pytest.raises(OperationCancelledError):
         list(result.iterate_batches())
 

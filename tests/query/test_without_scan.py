@@ -48,11 +48,11 @@ def scan_counter(monkeypatch: pytest.MonkeyPatch) -> ScanCounter:
     found = ScanCounter()
     take, span, run = ColumnProjection.take_ascending_rows, ColumnProjection.iterate_row_range, DuckEngine.run_sql
 
-    def taken(self: ColumnProjection, rows: np.ndarray) -> pa.RecordBatch:
+    def count_taken_rows(self: ColumnProjection, rows: np.ndarray) -> pa.RecordBatch:
         found.rows += len(rows)
         return take(self, rows)
 
-    def spanned(self: ColumnProjection, begin: int, end: int) -> Iterator[pa.RecordBatch]:
+    def count_spanned_rows(self: ColumnProjection, begin: int, end: int) -> Iterator[pa.RecordBatch]:
         found.rows += end - begin
         return span(self, begin, end)
 
@@ -60,8 +60,8 @@ def scan_counter(monkeypatch: pytest.MonkeyPatch) -> ScanCounter:
         found.queries += 1
         return run(self, *given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ColumnProjection, "take_ascending_rows", taken)
-    monkeypatch.setattr(ColumnProjection, "iterate_row_range", spanned)
+    monkeypatch.setattr(ColumnProjection, "take_ascending_rows", count_taken_rows)
+    monkeypatch.setattr(ColumnProjection, "iterate_row_range", count_spanned_rows)
     monkeypatch.setattr(DuckEngine, "run_sql", ran)
     return found
 

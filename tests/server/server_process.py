@@ -61,7 +61,7 @@ class ServerProcess:
         beside = {"hven-jobs", "hven-schedule"}
         found: dict[int, str] = {}
 
-        def known() -> bool:
+        def are_workers_known() -> bool:
             found.clear()
             for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
                 with contextlib.suppress(OSError):  # the process has ended
@@ -73,7 +73,7 @@ class ServerProcess:
                     )
             return beside <= set(found.values()) and len(found) > len(beside)
 
-        wait_until(known)
+        wait_until(are_workers_known)
         return [pid for pid, name in found.items() if name not in beside]
 
     def lines(self) -> list[dict[str, object]]:

@@ -193,13 +193,13 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: ServerP
 def test_who_leaves_in_the_middle_gives_the_turn_back(server: ServerProcess, form: str) -> None:
     """There is one turn: if a reader who left kept it, whoever comes in the next two minutes would wait and be sent away."""
 
-    def left() -> bool:
+    def leave_in_the_middle() -> bool:
         with socket.create_connection(("127.0.0.1", server.port), timeout=120) as reader:
             reader.sendall(f"GET {address(DUMP, form)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             return reader.recv(1000).startswith(b"HTTP/1.1 200")
 
     for _ in range(3):
-        wait_until(left)
+        wait_until(leave_in_the_middle)
     wait_until(lambda: server.get(address(SOME))[0] == 200)
 
 

@@ -91,13 +91,13 @@ def test_the_cheap_pass_and_the_dear_are_told(server: ServerProcess) -> None:
         asked = [crowd.enter_context(asking(server, ENDLESS)) for _ in range(CROWD)]
         told: list[bytes] = []
 
-        def refused() -> bool:
+        def are_most_refused() -> bool:
             for connection in select.select(asked, [], [], 0.1)[0]:
                 asked.remove(connection)
                 told.append(read(connection))
             return len(told) >= CROWD - 33  # one runs, 32 wait at most
 
-        wait_until(refused)
+        wait_until(are_most_refused)
         for answer in told:
             head, _, body = answer.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 503 ")

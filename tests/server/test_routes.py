@@ -83,10 +83,10 @@ def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
     """What has been remembered of one holds no longer than what it stands for."""
     now = {"/old": "/a/1", "/b": "/a/2"}
 
-    def named(scope: Scope) -> Scope | None:
+    def rename_path(scope: Scope) -> Scope | None:
         return {**scope, "path": now[scope["path"]]} if scope["path"] in now else None
 
-    router = RouteCachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=named)
+    router = RouteCachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=rename_path)
     for _ in range(2):
         assert send_request(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
     assert send_request(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"

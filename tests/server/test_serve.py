@@ -61,7 +61,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
         words = f"words that were written {len(seconds) + 1} times"
         descriptor.write_text(DESCRIPTOR.replace("the first words", words).replace("as it was", f"table of {words}"))
 
-        def seen(words: str = words) -> bool:
+        def is_description_seen(words: str = words) -> bool:
             told = server.ask(
                 "SELECT description FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND column_name = 'id'"
             )
@@ -71,7 +71,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
                 and f"table of {words}".encode() in server.get("/collections/stars")[2]
             )
 
-        seconds.append(wait_until_stable(1.0, seen))
+        seconds.append(wait_until_stable(1.0, is_description_seen))
     assert min(seconds) < 1.0
 
 
@@ -181,14 +181,14 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         )
         told: list[tuple[int, str | None]] = []
 
-        def asked() -> bool:
+        def is_worker_replaced() -> bool:
             # one may be with the worker that is killed
             with contextlib.suppress(ConnectionError, http.client.HTTPException):
                 status, headers, _ = server.get("/health/live")
                 told.append((status, headers.get("retry-after")))
             return (503, "5") in told and told[-1][0] == 200
 
-        wait_until(asked, 120)
+        wait_until(is_worker_replaced, 120)
         assert {status for status, _ in told} == {200, 503}
         assert worker not in server.list_workers()
         assert "has sent no heartbeat" in server.log.read_text()

@@ -49,18 +49,18 @@ def charm():
         at = names == name
         lon, lat = degrees[at][:, [0, 2]], degrees[at][:, [1, 3]]
 
-        def far(count):
+        def measure_longitude_error(count):
             return np.abs(-80 + box[at][:, [0, 2]] * 160 / count - lon).max()  # noqa: B023
 
-        wide[at] = min(range(980, 1060), key=far)
+        wide[at] = min(range(980, 1060), key=measure_longitude_error)
         sine = np.sin(np.radians(80))
         ideal = 2 * sine * wide[at][0] / np.radians(160)
 
-        def off(count):
+        def count_latitude_errors(count):
             there = np.degrees(np.arcsin(np.clip(box[at][:, [1, 3]] * 2 * sine / count - sine, -1, 1)))  # noqa: B023
             return (np.abs(there - lat) > 0.501).sum(), abs(count - ideal)  # noqa: B023
 
-        high[at] = min(range(int(ideal) - 2, int(ideal) + 3), key=off)
+        high[at] = min(range(int(ideal) - 2, int(ideal) + 3), key=count_latitude_errors)
     grid = Chart(0.0, 0.0, 160 / wide, 2 * np.sin(np.radians(80)) / high, -80.0, -80.0, equal=True)
     start = numbers(rows, "CC_PIX_XY", int)
     found = contours.build_regions_from_chain_codes(found_codes(rows), *start.T, grid)

@@ -143,11 +143,11 @@ def test_rings_that_cross_are_what_they_wind_around(seed, size):
     e = np.array([-np.sin(np.radians(lon0)), np.cos(np.radians(lon0)), 0.0])
     n = np.cross(c, e)
 
-    def placed(x, y):
+    def project_to_sphere(x, y):
         v = c + x[:, None] * e + y[:, None] * n
         return np.degrees(np.arctan2(v[:, 1], v[:, 0])), np.degrees(np.arctan2(v[:, 2], np.hypot(v[:, 0], v[:, 1])))
 
-    lon, lat = placed(x, y)
+    lon, lat = project_to_sphere(x, y)
     mended = Regions(lon, lat, np.array([0, corners]), np.array([0, 1]), np.array([0, 1])).make_valid()
     assert mended.find_faults() == [""]
     to_s2(mended)
@@ -157,7 +157,7 @@ def test_rings_that_cross_are_what_they_wind_around(seed, size):
     up, down = (y <= py[:, None]) & (y2 > py[:, None]), (y > py[:, None]) & (y2 <= py[:, None])
     winds = (up & (left > 0)).sum(1) - (down & (left < 0)).sum(1)
     near = (np.abs(left) / np.hypot(x2 - x, y2 - y)).min(1) < 1e-9
-    inside = mended.contains(*placed(px, py))
+    inside = mended.contains(*project_to_sphere(px, py))
     assert (inside == (winds != 0))[~near].all()
 
 

@@ -298,15 +298,15 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
         {"url": f"{archive.url}/hdr?id={{dp_id}}", "id": "dp_id", "at_once": 1, "columns": COLUMNS}
     )
 
-    def around():
+    def wrap_source():
         return RowDocuments(said, source.list_columns(), context).wrap_source(source)
 
-    reading = around().read_batches()
+    reading = wrap_source().read_batches()
     assert next(reading).num_rows == 0
     reading.close()
     some = len(archive.asked)
     assert 5 <= some <= 10 + document_fetch.PREFETCH_FACTOR
-    assert sum(batch.num_rows for batch in around().read_batches()) == 200
+    assert sum(batch.num_rows for batch in wrap_source().read_batches()) == 200
     assert len(archive.asked) <= 200 + document_fetch.PREFETCH_FACTOR  # what was under way, and nothing else, twice
 
 

@@ -361,7 +361,7 @@ def test_decimal_points_that_tform_places(tmp_path):
     body = header.tostring().encode() + rows.ljust(2880)
     (tmp_path / "a.fits").write_bytes(theirs.PrimaryHDU().header.tostring().encode() + body)
 
-    def meant(text, form):
+    def parse_expected_value(text, form):
         text = text.strip().upper().replace("D", "E")
         if text in {"", "-999"}:
             return None
@@ -373,7 +373,7 @@ def test_decimal_points_that_tform_places(tmp_path):
     context = SourceContext(directory=tmp_path, on_notice=told.append)
     found = table(fits.open(fits.Options.model_validate({"files": "a.fits"}), context))
     for form, column in texts.items():
-        assert found.column(form).to_pylist() == [meant(text, form) for text in column], form
+        assert found.column(form).to_pylist() == [parse_expected_value(text, form) for text in column], form
     assert [(one.column, one.count, one.row, one.value) for one in told] == [
         ("F8.3", 4, 1, "12345"),
         ("E10.2", 5, 1, "1234E3"),

@@ -166,7 +166,7 @@ def test_a_coarser_data_set_is_followed(url: str, world: HapiServer) -> None:
 
 
 def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiServer) -> None:
-    def few(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
+    def refuse_long_windows(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if (
             endpoint == "data"
             and parse_instants(np.array([given["stop"].encode()])) - parse_instants(np.array([given["start"].encode()]))
@@ -174,7 +174,7 @@ def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiSer
         ):
             answer.status, answer.body = 400, b'{"HAPI": "3.3", "status": {"code": 1408, "message": "too much"}}'
 
-    world.alter_answer = few
+    world.alter_answer = refuse_long_windows
     assert [row["count"] for row in rows_of(open_source(url), ["count"])] == list(range(ROWS))
 
 

@@ -73,21 +73,21 @@ def test_the_next_reading_opens_what_changed(tmp_path, monkeypatch):
         header(data / f"{number:02}.fits", N=number)
         os.utime(data / f"{number:02}.fits", (1e9, 1e9))
 
-    def again(**options):
+    def read_again(**options):
         source = open_source("fits", data, kept=kept, files="*.fits", mode="header", cards=["N"], **options)
         names = record_opened_files(source, monkeypatch)
         return [row["N"] for row in read(source)], [*dict.fromkeys(names)]
 
-    assert again() == ([*range(30)], [f"{number:02}.fits" for number in range(30)])
-    assert again() == ([*range(30)], [])
+    assert read_again() == ([*range(30)], [f"{number:02}.fits" for number in range(30)])
+    assert read_again() == ([*range(30)], [])
     header(data / "07.fits", N=700)  # of the same size, at another time
     os.utime(data / "07.fits", (1e9, 1e9 + 1))
     header(data / "08.fits", N=800)  # a moment ago: it may change again within a tick of the clock
-    assert again() == ([*range(7), 700, 800, *range(9, 30)], ["07.fits", "08.fits"])
-    assert again()[1] == ["08.fits"]
-    assert again(hdu=[0, 1])[1] == [f"{number:02}.fits" for number in range(30)], "read in another way"
+    assert read_again() == ([*range(7), 700, 800, *range(9, 30)], ["07.fits", "08.fits"])
+    assert read_again()[1] == ["08.fits"]
+    assert read_again(hdu=[0, 1])[1] == [f"{number:02}.fits" for number in range(30)], "read in another way"
     (kept / "heads.sqlite").write_bytes(b"no database at all" * 1000)
-    assert again() == ([*range(7), 700, 800, *range(9, 30)], [f"{number:02}.fits" for number in range(30)])
+    assert read_again() == ([*range(7), 700, 800, *range(9, 30)], [f"{number:02}.fits" for number in range(30)])
 
 
 def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatch):
@@ -576,7 +576,7 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
         names = [*(f"data/{number}.fits" for number in range(12)), "data/bad.fits", "data/gone.fits"]
         options = {"files": names, "root": there.address, "mode": "header", "cards": ["N", "NAXIS1"]}
 
-        def again(rejects, **more):
+        def read_again(rejects, **more):
             module = plugins.load_plugin("sources", "fits")
             context = SourceContext(
                 directory=tmp_path, on_reject=rejects.append, allow_private=True, cache_directory=tmp_path / "kept"
@@ -587,13 +587,13 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
             return read(source, ["N", "NAXIS1", "file.size", "file.url"]), [*there.asked]
 
         rejects = []
-        found, asked = again(rejects)
+        found, asked = read_again(rejects)
         assert [row["N"] for row in found] == [*range(12)]
         assert found[3] == {"N": 3, "NAXIS1": 300, "file.size": len(bodies["/data/3.fits"]), "file.url": f"{there.address}/data/3.fits"}  # fmt: skip
         assert {one.file.rpartition("/")[2] for one in rejects} == {"bad.fits", "gone.fits"}
         assert {line.rpartition("bytes=")[2] for line in asked if "GET" in line} == {"0-32767"}
         assert len([line for line in asked if "/data/3.fits" in line]) == 1
-        again([])
+        read_again([])
         assert all(line.startswith("GET") for line in asked if "gone" not in line)
         gone = there.address
     rejects.clear()
@@ -618,27 +618,27 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
         bodies[f"/night/{name}"] = (shared("data/planetary/pds4") / name).read_bytes()
     with file_servers.serve_ftp(file_servers.ServedFiles(bodies)) as there:
 
-        def far(kind, files, **more):
+        def open_far_source_of_kind(kind, files, **more):
             module = plugins.load_plugin("sources", kind)
             context = SourceContext(directory=tmp_path, allow_private=True, cache_directory=tmp_path / "kept")
             return module.open(module.Options.model_validate({"files": files, "root": there.address, **more}), context)
 
-        source = far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits")
+        source = open_far_source_of_kind("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits")
         assert read(source, ["N", "file.path"]) == [
             {"N": number, "file.path": f"night/{number}.fits"} for number in range(4)
         ]
         assert {(one["modified"], one["bytes"]) for one in source.list_files().to_pylist()} == {("2026-01-02T03:04:05.000000000Z", 2880)}  # fmt: skip
         there.asked.clear()
-        assert read(far("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits"), ["N"]) == [
-            {"N": number} for number in range(4)
-        ]
+        assert read(
+            open_far_source_of_kind("fits", "**/*.fits", mode="header", cards=["N"], ignore="4.fits"), ["N"]
+        ) == [{"N": number} for number in range(4)]
         assert not [line for line in there.asked if line.startswith("RETR")], (
             "what was listed as it was is not asked for"
         )
-        (row,) = read(far("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
+        (row,) = read(open_far_source_of_kind("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
         assert row == {"value": "Properties of Comet Nuclei - Colors"}
         with pytest.raises(SourceError, match=r"no file matches .*\*\.jpg"):
-            far("fits", "*.jpg", mode="header")
+            open_far_source_of_kind("fits", "*.jpg", mode="header")
 
 
 def test_heads_in_a_bucket(tmp_path, monkeypatch):
@@ -658,7 +658,7 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
     monkeypatch.setattr(header_cache, "RECENT_CHANGE_SECONDS", -2.0)  # they were put there just now
     with file_servers.serve_s3(bodies) as (address, key, secret):
 
-        def far(kind, files, said=secret, **more):
+        def open_bucket_source(kind, files, said=secret, **more):
             module = plugins.load_plugin("sources", kind)
             context = SourceContext(
                 directory=tmp_path, allow_private=True, cache_directory=tmp_path / "kept", resolve_secret=lambda _: said
@@ -670,25 +670,25 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
             )
 
         cards = {"mode": "header", "cards": ["N"]}
-        source = far("fits", "night/*.fits", **cards, ignore="3.fits")
+        source = open_bucket_source("fits", "night/*.fits", **cards, ignore="3.fits")
         found = read(source, ["N", "file.path", "file.size", "file.url"])
         assert [(row["N"], row["file.path"], row["file.size"]) for row in found] == [
             (number, f"night/{number}.fits", 2880) for number in range(3)
         ]
         assert [row["file.url"] for row in found] == [f"s3://observatory/night/{number}.fits" for number in range(3)]
-        again = far("fits", "night/*.fits", **cards, ignore="3.fits")
+        again = open_bucket_source("fits", "night/*.fits", **cards, ignore="3.fits")
         names = record_opened_files(again, monkeypatch)
         assert [row["N"] for row in read(again, ["N"])] == [0, 1, 2]
         assert names == []
-        (row,) = read(far("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
+        (row,) = read(open_bucket_source("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
         assert row == {"value": "Properties of Comet Nuclei - Colors"}
-        assert read(far("oifits", "oi/*.oifits"), ["target_name", "nb_vis2"]) == read(
+        assert read(open_bucket_source("oifits", "oi/*.oifits"), ["target_name", "nb_vis2"]) == read(
             open_source("oifits", path.parent, files=path.name), ["target_name", "nb_vis2"]
         )
-        (row,) = read(far("fits", "*.zip", **cards), ["N", "file.path"])
+        (row,) = read(open_bucket_source("fits", "*.zip", **cards), ["N", "file.path"])
         assert row == {"N": 1, "file.path": "packed.zip/in/1.fits"}
         with pytest.raises(SourceError, match="it answers 403"):
-            read(far("fits", "night/*.fits", said="wrong", **cards))
+            read(open_bucket_source("fits", "night/*.fits", said="wrong", **cards))
 
 
 def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):

@@ -542,7 +542,7 @@ def test_who_leaves_early_waits_for_what_is_being_read(tmp_path, monkeypatch):
     begun, left = threading.Event(), threading.Event()
     started, done, early = [], [], []
 
-    def slowly(self, group):
+    def parse_slowly(self, group):
         started.append(group)
         if group[0][0].name != "0.json":  # one that nobody wants any more
             begun.set()
@@ -556,7 +556,7 @@ def test_who_leaves_early_waits_for_what_is_being_read(tmp_path, monkeypatch):
         left.set()
         return leave(self, *given)
 
-    monkeypatch.setattr(JsonRecordReader, "parse_records", slowly)
+    monkeypatch.setattr(JsonRecordReader, "parse_records", parse_slowly)
     monkeypatch.setattr(JsonRecordReader, "__exit__", leaves)
     rows = source.read_batches()
     assert next(rows).to_pylist() == [{"a": 0}]

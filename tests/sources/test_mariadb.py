@@ -214,13 +214,13 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
     source = open_source(maria, road, table="summed")
     columns = [column.name for column in source.list_columns()]
 
-    def looked():
+    def compute_checksums():
         return {
             row["block"]: (row["rows"], row["checksum"])
             for row in open_source(maria, road, table="summed").compute_block_checksums(key, columns).to_pylist()
         }
 
-    before = looked()
+    before = compute_checksums()
     assert sum(count for count, _ in before.values()) == 500
     for change, touched in (
         ("UPDATE summed SET chain = CONCAT(chain, 'x') WHERE n = 5", [5]),
@@ -230,7 +230,7 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
         ("INSERT INTO summed (n, big, name) VALUES (501, 501, 'new'), (502, NULL, NULL)", [501, 502]),
     ):
         maria.execute(change, database="test")
-        now = looked()
+        now = compute_checksums()
         other = [block for block in now if before.get(block) != now[block]]
         assert other or set(before) - set(now)
         assert len(other) <= max(1, len(touched))

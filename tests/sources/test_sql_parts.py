@@ -197,14 +197,14 @@ def test_blocks_tell_which_rows_changed(cluster, postgres, key):
     source = open_source(cluster)
     columns = [column.name for column in source.list_columns()]
 
-    def looked():
+    def compute_checksums():
         found = open_source(cluster).compute_block_checksums(key, columns)
         assert sum(found["rows"].to_pylist()) == postgres.execute("SELECT count(*) FROM regions").fetchone()[0]
         return {row["block"]: (row["rows"], row["checksum"]) for row in found.to_pylist()}
 
-    before = looked()
+    before = compute_checksums()
     postgres.execute("SET datestyle = 'German'; SET extra_float_digits = 0")
-    assert looked() == before
+    assert compute_checksums() == before
     for change, touched in (
         ("UPDATE regions SET chain = chain || 'x' WHERE n = 5", [5]),
         ("UPDATE regions SET flux = flux + 1e-5 WHERE n = 6", [6]),
@@ -218,7 +218,7 @@ def test_blocks_tell_which_rows_changed(cluster, postgres, key):
         ),
     ):
         postgres.execute(change)
-        now = looked()
+        now = compute_checksums()
         other = [block for block in now if before.get(block) != now[block]]
         gone = [block for block in before if block not in now]
         assert other or gone

@@ -431,17 +431,17 @@ def test_errors_are_the_services_own_words(proxy):
 def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
     """Neither OVERFLOW nor a round number: its own COUNT(*) tells."""
 
-    def unflagged(answer):
+    def remove_overflow_flag(answer):
         return type(answer)(answer.status, answer.headers, answer.body.replace(b'value="OVERFLOW"', b'value="OK"'))
 
     source = open_source(proxy.url, table="far.many", page=100_000)
     source.list_columns()
-    proxy.default_change = unflagged
+    proxy.default_change = remove_overflow_flag
     assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
 
     def shorter(answer):
         return (
-            unflagged(answer)
+            remove_overflow_flag(answer)
             if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body
             else replace_answer(EMPTY)(answer)
         )
@@ -670,10 +670,10 @@ def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
     assert {column.name: column.unit for column in source.list_columns()}["ra"] == "deg"
     source = open_source(proxy.url, table="far.stars", tell=told.append)
 
-    def only_schema(answer):
+    def overflow_schema_queries(answer):
         return overflowing(answer) if "TAP_SCHEMA.columns" in proxy.queries[-1] else answer
 
-    proxy.default_change = only_schema
+    proxy.default_change = overflow_schema_queries
     assert [column.name for column in source.list_columns()] == ["name", "ra", "n"]
     assert any("columns have no metadata of TAP_SCHEMA" in str(one) for one in told)
 

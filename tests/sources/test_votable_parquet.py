@@ -140,7 +140,7 @@ def test_a_query_runs_once_for_columns_and_rows(tmp_path):
 def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
     from astropy.table import Table
 
-    def made(name, unit):
+    def write_file(name, unit):
         if kind is parquet:
             field = pa.field("flux", pa.float64(), metadata={"unit": unit})
             pq.write_table(pa.table([pa.array([1.0])], schema=pa.schema([field])), tmp_path / name)
@@ -150,10 +150,10 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
             one.write(tmp_path / name, format=kind.__name__.rpartition(".")[2], overwrite=True)
 
     source = lambda: kind.open(kind.Options.model_validate({"files": "*.x"}), SourceContext(directory=tmp_path))  # noqa: E731
-    made("a.x", "W / m2")
-    made("b.x", "W m**-2")
+    write_file("a.x", "W / m2")
+    write_file("b.x", "W m**-2")
     assert table(source()).num_rows == 2, "one unit, spelt in two ways"
-    made("b.x", "mW / m2")
+    write_file("b.x", "mW / m2")
     with pytest.raises(
         SourceError, match=r"b\.x: flux is in .*mW.*, and in .*W.* in a\.x; make it a source entry of its own"
     ):

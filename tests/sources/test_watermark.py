@@ -42,7 +42,7 @@ def sums(depth=2):
     if not depth:
         return leaf
 
-    def both(pair):
+    def combine_pair(pair):
         (left, left_of), (right, right_of), sign = pair
 
         def value(row):
@@ -53,7 +53,7 @@ def sums(depth=2):
 
         return f"({left} {sign} {right})", value
 
-    return st.one_of(leaf, st.tuples(sums(depth - 1), sums(depth - 1), st.sampled_from("+-*")).map(both))
+    return st.one_of(leaf, st.tuples(sums(depth - 1), sums(depth - 1), st.sampled_from("+-*")).map(combine_pair))
 
 
 def choices():
@@ -64,14 +64,14 @@ def choices():
         "COALESCE": lambda values: next((one for one in values if one is not None), None),
     }
 
-    def made(drawn):
+    def build_choice(drawn):
         name, parts = drawn
         return f"{name}({', '.join(text for text, _ in parts)})", lambda row: words[name](
             [value(row) for _, value in parts]
         )
 
     return st.one_of(
-        sums(), st.tuples(st.sampled_from(sorted(words)), st.lists(sums(1), min_size=2, max_size=3)).map(made)
+        sums(), st.tuples(st.sampled_from(sorted(words)), st.lists(sums(1), min_size=2, max_size=3)).map(build_choice)
     )
 
 

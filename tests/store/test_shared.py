@@ -154,20 +154,20 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
 
 
 def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> None:
-    def opened(name: str, data: str | None) -> None:
+    def open_and_close(name: str, data: str | None) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
         Site(Settings(directory=tmp_path / name, store=url, data=data)).close()
 
-    opened("a", str(tmp_path / "shared"))
-    opened("b", str(tmp_path / "shared"))
+    open_and_close("a", str(tmp_path / "shared"))
+    open_and_close("b", str(tmp_path / "shared"))
     with pytest.raises(
         StorageError, match=r"has none of its data; machines with one store share one directory: set data in hven\.toml"
     ):
-        opened("c", None)
+        open_and_close("c", None)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".hven-data").write_text("0123\n")
     with pytest.raises(StorageError, match="has other data"):
-        opened("a", str(tmp_path / "other"))
+        open_and_close("a", str(tmp_path / "other"))
 
 
 # --- two servers -----------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def count_received_bytes(monkeypatch):
     """Count the bytes of answers of services."""
     stream, sizes = http_client.stream_answer, []
 
-    def counted(parts):
+    def count_parts(parts):
         for part in parts:
             sizes.append(len(part))
             yield part
@@ -165,7 +165,7 @@ def count_received_bytes(monkeypatch):
     @contextmanager
     def listening(*given, **named):
         with stream(*given, **named) as answer:
-            yield replace(answer, parts=counted(answer.parts))
+            yield replace(answer, parts=count_parts(answer.parts))
 
     with monkeypatch.context() as patched:
         patched.setattr(http_client, "stream_answer", listening)

@@ -144,12 +144,12 @@ def test_cells_are_means_of_all_their_values():
 def test_of_large_images_a_part_is_read(shape):
     read = []
 
-    def some(window):
+    def read_window(window):
         sizes = [one.stop - one.start for one in window]
         read.append(np.prod(sizes))
         return np.ones(sizes, "f4")
 
-    array = ArrayPart(index=0, axes=tuple(Axis(name="", size=n) for n in shape), dtype=np.dtype("f4"), read=some)
+    array = ArrayPart(index=0, axes=tuple(Axis(name="", size=n) for n in shape), dtype=np.dtype("f4"), read=read_window)
     means, _ = read_cell_means(array, 1, 0, {}, (200, 200))
     assert means.shape == tuple(min(200, n) for n in shape)
     assert (means == 1.0).all()
@@ -387,16 +387,16 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
     path = shared("data/interferometry/oifits/2012-03-24_ALL_oiDataCalib.fits")
     if path.exists():
 
-        def told(**look: object) -> str:
+        def read_description(**look: object) -> str:
             body = draw_files([(path, path.name)], PictureStyle(size=500, show="transfer", **look))
             return Image.open(io.BytesIO(body)).text["Description"]
 
-        assert "180 measurements of 6 pairs" in told(diameters=(1.0,))
-        assert told(stars=("hd 33802", "HD77450"), diameters=(0.4,)) == (
+        assert "180 measurements of 6 pairs" in read_description(diameters=(1.0,))
+        assert read_description(stars=("hd 33802", "HD77450"), diameters=(0.4,)) == (
             "transfer function: 18 measurements of 6 pairs of telescopes; HD33802 0.4 mas, HD_77450 as a point"
         )
         with pytest.raises(SourceError, match="no star of these names: Vega"):
-            told(stars=("Vega",))
+            read_description(stars=("Vega",))
     other = write_image(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="not an OIFITS file"):
         draw_files([(other, "made.fits")], PictureStyle(show="transfer"))
