@@ -59,6 +59,7 @@ def _adopt_tests(name: str) -> None:
                 for word in (
                     "run(",
                     "run_query(",
+                    "query_rows(",
                     "value(",
                     "evaluate_expression(",
                     "same(",
