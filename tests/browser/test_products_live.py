@@ -412,7 +412,7 @@ def test_the_links_of_a_row_on_a_phone(phone_tab: BrowserTab) -> None:
 def test_files_of_all_kinds_are_sent_as_what_programs_read(
     tab: BrowserTab, topcat: TopcatClient, ident: str, mtype: str, address: str
 ) -> None:
-    topcat.client.bind_receive_notification("table.load.fits", topcat.take)
+    topcat.client.bind_receive_notification("table.load.fits", topcat.receive_message)
     tab.allowed = (HUB_ADDRESS,)
     page = tab.open_page("/collections/clouds/main?_row=" + quote(json.dumps([ident])))
     page.wait_for_selector(".detail .leads")

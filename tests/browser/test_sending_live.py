@@ -80,7 +80,7 @@ def test_the_result_of_a_job(tab: BrowserTab, topcat: TopcatClient) -> None:
 
 
 def test_regions_are_mocs(tab: BrowserTab, topcat: TopcatClient, tmp_path: Path) -> None:
-    topcat.client.bind_receive_notification("coverage.load.moc.fits", topcat.take)
+    topcat.client.bind_receive_notification("coverage.load.moc.fits", topcat.receive_message)
     page = connect_samp(tab, "/collections/stars/main?_near=83.6,22,10&vmag=..9", GRID)
     page.click("text=The region of the search")
     region = moc(topcat.wait_for_message("coverage.load.moc.fits")["url"], tmp_path)

@@ -84,9 +84,9 @@ def test_the_second_answer_needs_no_thread(engine, snapshot, patient):
     first = asked.rows()
     assert asked.plan.is_quick
     again = asked.run()
-    assert not again.is_quick
+    assert not again.small
     assert again.awaited_file_descriptor is not None
-    assert wait_for_answer(again).is_quick
+    assert wait_for_answer(again).small
     assert again.awaited_file_descriptor is None
     assert again.has_answer_arrived()
     assert [row for batch in again for row in batch.to_pylist()] == first
@@ -144,7 +144,7 @@ def test_many_rows_are_not_for_the_spot(engine, snapshot, patient):
     asked = PlannedQuery(engine, snapshot, MANY)
     wanted = asked.rows()
     found = wait_for_answer(asked.run())
-    assert not found.is_quick
+    assert not found.small
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     assert len(wanted) > query_execution.MAX_INLINE_ROWS
 
@@ -153,7 +153,7 @@ def test_arithmetic_that_may_leave_the_range_is_waited_for_alike(engine, snapsho
     asked = PlannedQuery(engine, snapshot, "SELECT id, ra * 2 AS x FROM sky.stars WHERE id = 17")
     wanted = asked.rows()
     again = wait_for_answer(asked.run())
-    assert again.is_quick
+    assert again.small
     assert [row for batch in again for row in batch.to_pylist()] == wanted
     beyond = PlannedQuery(engine, snapshot, "SELECT id, 1e200 * id * 1e200 AS x FROM sky.stars WHERE id = 17")
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_late_answer_comes_to_who_iterates(engine, snapshot, patient):
     with engine.query_pool.borrow_connection() as connection:
         pid = connection.info.backend_pid
     late = asked.run()
-    assert not late.is_quick
+    assert not late.small
     assert [row for batch in late for row in batch.to_pylist()] == wanted
     with engine.query_pool.borrow_connection() as connection:
         assert connection.info.backend_pid == pid
@@ -196,7 +196,7 @@ def test_an_error_is_told_by_who_iterates(engine, snapshot, patient):
     found = wait_for_answer(
         asked.plan.execute(failing.bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
     )
-    assert not found.is_quick
+    assert not found.small
     with pytest.raises(EvaluationError):
         list(found)
     assert asked.rows() == [{"x": 18}]
@@ -208,12 +208,12 @@ def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot,
     machine.stop()
     machine.start()
     found = wait_for_answer(asked.run())
-    assert not found.is_quick
+    assert not found.small
     assert [row for batch in found for row in batch.to_pylist()] == wanted
     machine.stop()
     try:
         gone = wait_for_answer(asked.run())
-        assert not gone.is_quick
+        assert not gone.small
         with pytest.raises(StorageError):
             list(gone)
     finally:
@@ -254,7 +254,7 @@ def test_to_look_never_waits(engine, snapshot, machine):
         assert late.awaited_file_descriptor is not None
         assert not late.has_answer_arrived()
         assert late.awaited_file_descriptor is not None
-        assert not late.is_quick
+        assert not late.small
         late.close()
         assert late.awaited_file_descriptor is None
     assert len(asked.rows()) == 1

@@ -236,7 +236,7 @@ def test_what_cannot_begin_keeps_no_name(engine, monkeypatch, how):
             return engine.stage_merge(STARS_TABLE, name, base)
         return engine.stage_snapshot(STARS_TABLE, name, expects_merges=how == "followed")
 
-    def broken(*_):
+    def broken(*_, **__):
         raise DataError("the disk is on fire")
 
     with pytest.raises(StorageError, match="cannot be the id of a snapshot"):

@@ -625,11 +625,11 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
 # --- killed ---------------------------------------------------------------------------------------------------------------------
 
 WHERE = {
-    "rows are marked and added": "snapshot_merging.TableMerge, '_write_view_statements'",
-    "it is committed and not published": "snapshot_merging.TableMerge, '_vacuum_if_stale'",
-    "rows are copied": "snapshot_merging.TableMerge, '_copy_all_rows'",
-    "a copy is being indexed": "snapshot_merging.TableMerge, '_build_indexes'",
-    "changes were sent": "snapshot_merging.TableMerge, '_check_key_nulls'",
+    "rows are marked and added": "snapshot_merging.TableMergeStaging, '_write_view_statements'",
+    "it is committed and not published": "snapshot_merging.TableMergeStaging, '_vacuum_if_stale'",
+    "rows are copied": "snapshot_merging.TableMergeStaging, '_copy_all_rows'",
+    "a copy is being indexed": "snapshot_merging.TableMergeStaging, '_build_indexes'",
+    "changes were sent": "snapshot_merging.TableMergeStaging, '_check_key_nulls'",
 }
 
 
@@ -643,7 +643,7 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
         import os, signal, sys
         sys.path[:0] = {[str(Path(__file__).parent)]!r}
         from pathlib import Path
-        from rows import STARS, sky
+        from engine_tables import STARS, build_sky
         from hven.engines import Snapshot, postgres
         from hven.engines.postgres import snapshot_merging
         owner, name = {WHERE[where]}
@@ -657,7 +657,7 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
         engine = postgres.open(Path({str(tmp_path)!r}), memory=256 * 1024**2, threads=1, url={database!r}, schema={engine.schema!r}, position="healpix")
         base = Snapshot(id="base", table="sky.stars", path={kept.path!r}, rows=4_000, engine="postgres", statistics={dict(kept.statistics)!r})
         staging = engine.stage_merge(STARS, "killed", base)
-        for batch in sky(4_000).slice(50, 60).to_batches():
+        for batch in build_sky(4_000).slice(50, 60).to_batches():
             staging.write(batch)
         staging.finish()
         """

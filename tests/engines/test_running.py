@@ -315,14 +315,14 @@ BROKEN_OFF = """
 import sys
 import pyarrow as pa
 from pathlib import Path
-from rows import STARS, answer, plan, sky
+from engine_tables import STARS, build_sky, plan_query, run_query
 from hven.engines import ExecutionLimits, MemoryRelation, duckdb
 
 engine = duckdb.open(Path(sys.argv[1]), memory=2**30, threads=2)
-rows = pa.Table.from_batches(sky(250_000).to_batches(max_chunksize=20_000))  # several batches: a scan has several tasks
+rows = pa.Table.from_batches(build_sky(250_000).to_batches(max_chunksize=20_000))  # several batches: a scan has several tasks
 relations = {STARS.qualified_name: MemoryRelation(rows, is_reused=True)}
 for number in range(12):
-    bound, prepared = plan(engine, "SELECT AREA(CIRCLE(ra, dec, 1)) AS f, ra FROM sky.stars WHERE ra >= 0 AND ABS(dec) < 80", [STARS])
+    bound, prepared = plan_query(engine, "SELECT AREA(CIRCLE(ra, dec, 1)) AS f, ra FROM sky.stars WHERE ra >= 0 AND ABS(dec) < 80", [STARS])
     first = prepared.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=10))
     found = iter(first)
     assert next(found).num_rows
@@ -335,7 +335,7 @@ for number in range(12):
         found.close()
     del first, found
     other = MemoryRelation(rows.slice(number), is_reused=True)  # which its cursor has not seen yet
-    assert answer(engine, "SELECT id, name FROM sky.stars WHERE mag + colour < 16.5 ORDER BY name", {STARS.qualified_name: other}).num_rows
+    assert run_query(engine, "SELECT id, name FROM sky.stars WHERE mag + colour < 16.5 ORDER BY name", {STARS.qualified_name: other}).num_rows
 engine.close()
 print("done")
 """

@@ -49,7 +49,7 @@ ABOUT = {
     "params": [(Column(name="radius", type=parse_type("float64"), unit="deg", ucd="phys.angSize"), 0.5)],
     "links": ["https://example.org/"],
     "enums": {"sizes": {"1": "small", "3": "big"}},
-    "descriptors": [
+    "descriptors_xml": [
         (
             '<RESOURCE type="meta" utype="adhoc:service"><PARAM name="accessURL" datatype="char" arraysize="*" value="https://example.org/dl"/>'
             '<GROUP name="inputParams"><PARAM name="ID" datatype="char" arraysize="*" value="" ref="text"/></GROUP></RESOURCE>\n'

@@ -169,7 +169,7 @@ def features(site, base, reports):
     assert f"{sum(row['region_quality'] == 'exact' for row in found.values())} rows with an exact region" in text
     assert "row 26: contour = character 41 of the chain code is not a digit from 0 to 7" in text
     said = r"the contour ends \.\. pixels from where it begins, and does not close; correct .*: 1 row"
-    assert re.search(said, reports["hfc1fi"].text())
+    assert re.search(said, reports["hfc1fi"].format_text())
     for row in rows(site, "SELECT * FROM hfc1fi.epn_core WHERE s_region IS NOT NULL"):
         source = base.execute("SELECT * FROM FILAMENTS WHERE ID_FIL = ?", [row["granule_uid"][3:]]).fetchone()
         assert (source["FEAT_CARR_LONG_DEG"] - row["c1min"]) % 360 < (row["c1max"] - row["c1min"]) % 360 < 60
@@ -177,7 +177,7 @@ def features(site, base, reports):
     images = {row["obs_id"]: row for row in rows(site, "SELECT * FROM hfc1im.epn_core")}
     assert {row["obs_id"] for row in found.values()} < images.keys()
     assert all(row["c1min"] is row["s_region"] is None for row in images.values())
-    assert "3 rows whose region is cut at the limb" in reports["hfc1rs"].text()
+    assert "3 rows whose region is cut at the limb" in reports["hfc1rs"].format_text()
     assert {row["fault"] for row in rows(site, "SELECT * FROM hfc1pr.blobs")} == {
         "the contour lies wholly beyond the limb"
     }

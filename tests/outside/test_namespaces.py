@@ -103,7 +103,7 @@ def database(machines: tuple[Machine, Machine, str]) -> Iterator[str]:
         options = f"-c listen_addresses={address} -c port=5432 -c unix_socket_directories={self.directory} -c fsync=off"
         with (self.directory / "data" / "pg_hba.conf").open("a") as file:
             file.write("host all all 10.0.0.0/8 trust\n")
-        self.do("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
+        self.run_program("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PostgresCluster, "start", listening)

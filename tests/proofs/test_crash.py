@@ -69,7 +69,7 @@ VERBS = {
     "rollback": lambda site, order: site.store.roll_back("cat"),
     "backup": lambda site, order: write_backup(site, pathlib.Path(order["archive"])),
     "restore": lambda site, order: restore_archive(pathlib.Path(order["archive"]), pathlib.Path(order["place"])),
-    "gc": lambda site, order: (user_tables.delete_expired_tables(site), _disk_space.delete_leftovers(site)),
+    "gc": lambda site, order: (user_tables.delete_expired_user_tables(site), _disk_space.delete_ingest_leftovers(site)),
 }
 
 def work(order):

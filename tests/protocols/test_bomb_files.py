@@ -25,7 +25,7 @@ files: [data/*]
 ASK = """
 import json, resource, sys
 from pathlib import Path
-from asking import Client
+from asgi_client import Client
 from hven.app._server import create_application
 from hven.formats.pictures import _downsampling
 from hven.ingest import ingest_collection

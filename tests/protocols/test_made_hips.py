@@ -313,7 +313,7 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, service_con
         surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/blank.fits"], order=3)
     with pytest.raises(TooLargeError):
         surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "kept", patterns=["*/slope.fits"], order=20)
-    for words in ({"name": "../up"}, {"name": ""}, {"name": "kept", "patterns": ["*.png"]}):
+    for words in ({"survey_name": "../up"}, {"survey_name": ""}, {"survey_name": "kept", "patterns": ["*.png"]}):
         with pytest.raises(ParamError):
             surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", **words)  # type: ignore[arg-type]
     (home / ".999999-dead.0").mkdir()  # of a process that died

@@ -46,7 +46,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["pgsphere", "healpix"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
-    rows = road.made()
+    rows = road.build_rows()
     described = build_table_from_arrow("s.t", rows)
     described = described.copy_with(
         columns=tuple(column.copy_with(indexed=column.name == "n") for column in described.columns)

@@ -15,7 +15,7 @@ from hven.site import Site
 from hven.site.store import StateStore
 found = settings.load_settings(Path(sys.argv[1]))
 StateStore(found.var_directory, found.store).close()  # as `serve` looks whether it can be opened
-processes._preload_modules(found)
+processes._preload_worker_modules(found)
 before = set(sys.modules)
 with Site(found) as site:
     site.get_published_state()

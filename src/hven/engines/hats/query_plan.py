@@ -256,7 +256,7 @@ class HatsPlan(QueryPlan):
         """The plan for the cluster, or a plan over rows that the cluster fetches."""
         cluster_module = _import_cluster_plan_module()
         try:
-            return cluster_module.ClusterPlan(self._engine.cluster, self._bound_query)
+            return cluster_module.SparkClusterPlan(self._engine.cluster, self._bound_query)
         except cluster_module.UnsupportedBySparkError as reason:
             if self._is_table_fetch:
                 raise
