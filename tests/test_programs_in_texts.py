@@ -38,9 +38,8 @@ def can_import(module_name: str, name: str) -> bool:
 @pytest.mark.parametrize("folder", ["src/hven", "tests", "bench", "demo"])
 def test_names_that_programs_in_texts_import_exist(folder: str) -> None:
     paths = [path for path in (ROOT / folder).rglob("*.py") if "corpus" not in path.parts]
-    imports = {(module, name): path for path in paths for module, name in find_imports(path)}
-    missing = [f"{path.relative_to(ROOT)}: {module}.{name}" for (module, name), path in imports.items()]
-    missing = [text for text, (module, name) in zip(missing, imports, strict=True) if not can_import(module, name)]
+    imports = {pair: path for path in paths for pair in find_imports(path)}
+    missing = [f"{path.relative_to(ROOT)}: {'.'.join(pair)}" for pair, path in imports.items() if not can_import(*pair)]
     assert missing == []
 
 

@@ -330,7 +330,7 @@ def browse_long_table(tab: BrowserTab) -> None:
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
     assert read_count(page) == REGION_COUNT
-    assert not page.inner_text("[data-count] b").startswith("~"), "what is known is not a estimate"
+    assert not page.inner_text("[data-count] b").startswith("~"), "what is known is not an estimate"
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
     page.wait_for_selector(f'tr[data-at="{REGION_COUNT - 1}"][data-key]')

@@ -71,9 +71,7 @@ def test_every_form_uses_the_members_indexes(engine, relations, text):
         "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
     )
     reduced = prepared._candidate_finder.find_candidate_rows(engine, bound.literal_values, relations, ExecutionLimits())
-    assert any(side.union_members for _, side in reduced.match_sides), (
-        "the pairs were not looked up in the members"
-    )
+    assert any(side.union_members for _, side in reduced.match_sides), "the pairs were not looked up in the members"
     indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
     assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 5

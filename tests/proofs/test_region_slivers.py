@@ -106,7 +106,9 @@ def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
     inner, outer = few.intersection(half), few.difference(half)
     for made in (inner, outer, inner.union(outer), few.hull()):
         assert made.valid().all()
-    assert (inner.compute_areas() + outer.compute_areas()) / few.compute_areas() == pytest.approx(np.ones(len(some)), rel=1e-3)
+    assert (inner.compute_areas() + outer.compute_areas()) / few.compute_areas() == pytest.approx(
+        np.ones(len(some)), rel=1e-3
+    )
 
 
 def test_cells_of_slivers_leave_nothing_out(slivers):

@@ -356,11 +356,15 @@ def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client
         with pytest.raises(UpstreamError, match="has it no more"):
             open_bucket().fetch_facts("a/never.fits")
         for wrong in ({"secret": "WRONG"}, {"key": "WRONG"}, {"anon": "true"}, {"token": "WRONG"}):
-            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"):
+            with pytest.raises(
+                UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"
+            ):
                 open_bucket(**wrong).fetch_facts("a/image+ü.fits")
             if "anon" in wrong:  # of which moto makes a fault of its own
                 continue
-            with pytest.raises(UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"):
+            with pytest.raises(
+                UpstreamError, match=r"does not give it: it answers 40[03]; report this to its operators"
+            ):
                 list(open_bucket(**wrong).list_files(["**/*.fits"], []))
         with pytest.raises(UserError, match="no option 'acl' of S3"):
             open_bucket(acl="x")

@@ -502,7 +502,7 @@ def test_a_signed_address_shows_what_its_reader_may_see_now(world: World, loser:
     query = f"/tap/sync?{urlencode(_query(loser.collection))}"
     signed = world.ask("/sign", headers, "POST", urlencode({"url": query}))
     if not loser.account:
-        assert signed.status in {401, 403}, "an invitation is not a account"
+        assert signed.status in {401, 403}, "an invitation is not an account"
         return
     address = json.loads(signed.body)["url"].partition("vo.example")[2]
     if "referee" not in loser.name:  # what the account sees, and not what the invitation does
