@@ -101,11 +101,11 @@ def test_slivers_are_valid_and_as_large_as_s2_says(slivers):
     # what is made of them is valid, too: each half, united with the other one
     some = np.arange(0, COUNT, COUNT // 30)
     few = slivers.take(some)
-    lon, lat = few.centroid()
+    lon, lat = few.compute_centroids()
     half = Regions.from_circles(lon, lat, np.degrees(np.sqrt(few.compute_areas() * ASPECT)) / 4)
     inner, outer = few.intersection(half), few.difference(half)
-    for made in (inner, outer, inner.union(outer), few.hull()):
-        assert made.valid().all()
+    for made in (inner, outer, inner.union(outer), few.compute_convex_hulls()):
+        assert made.is_valid().all()
     assert (inner.compute_areas() + outer.compute_areas()) / few.compute_areas() == pytest.approx(
         np.ones(len(some)), rel=1e-3
     )
@@ -172,7 +172,7 @@ def test_every_point_beside_an_edge_is_decided_as_s2_decides(slivers):
         theirs += time.process_time() - begun
         odd = np.flatnonzero(inside != held)
         if len(odd):  # of points on the rounding of another edge, nobody can say
-            gap = np.array([one.prepared_rings.gap(*np.full((2, len(one.rings) - 1), [[lon[at]], [lat[at]]])).min() for at in odd])  # fmt: skip
+            gap = np.array([one.prepared_rings.compute_boundary_distances(*np.full((2, len(one.rings) - 1), [[lon[at]], [lat[at]]])).min() for at in odd])  # fmt: skip
             near += int((gap < ROUNDING / 2).sum())
             wrong += int((gap >= ROUNDING / 2).sum())
         judged += len(lon)
