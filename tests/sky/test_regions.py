@@ -131,6 +131,10 @@ def test_convex_polygons_are_those_that_geos_finds_valid(corners: int, monkeypat
         assert (found.is_valid() == expected).all()
         assert (found.is_self_crossing() == crossing).all()
         assert not (_projection_planes.are_regions_convex(found) & ~expected).any()
+        # as a column of polygons, before they become regions with the smaller side inside
+        starts = np.arange(rows + 1) * 2 * corners
+        is_convex = _projection_planes.are_polygons_convex(starts, places.reshape(-1))
+        assert (is_convex == _projection_planes.are_regions_convex(found)).all()
         certain += int(_projection_planes.are_regions_convex(found).sum())
     assert certain > rows  # most are large enough, though half of the quadrilaterals cross themselves
 

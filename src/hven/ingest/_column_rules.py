@@ -56,6 +56,7 @@ class ColumnRuleChecker:
     seen_hashes: dict[str, SeenRowHashes] = field(default_factory=dict)
     _results_by_value: dict[str, dict[str, bool]] = field(default_factory=dict)
     # by column, of the present batch
+    _simple_shapes: dict[str, shape_columns.SimpleShapes] = field(default_factory=dict)
     _polygons: dict[str, shape_columns.PolygonColumn] = field(default_factory=dict)
 
     def iterate_broken_rules(
@@ -65,6 +66,7 @@ class ColumnRuleChecker:
 
         If the columns are `constant_columns`, one row stands for all.
         """
+        self._simple_shapes.clear()
         self._polygons.clear()
         for rule, columns, values in self._iterate_rules(rows, select_unique=False):
             for names, failing_mask, reason in self._find_rule_failures(rule, columns, values, constant_columns):
@@ -133,7 +135,8 @@ class ColumnRuleChecker:
         for name in columns:
             values = rows[name].slice(0, 1) if name in constant_columns else rows[name]
             if rule.check == "region" and pa.types.is_string(values.type):
-                for reason, failing_mask in self._find_invalid_regions(rule, values):
+                shapes = self._parse_simple_shapes_once(values, name)
+                for reason, failing_mask in self._find_invalid_regions(rule, values, shapes):
                     yield (name,), failing_mask, f"{name}: {reason}"
             elif values.null_count < len(values):
                 failing_mask = self._find_failing_values(rule, values, name)
@@ -182,8 +185,14 @@ class ColumnRuleChecker:
     def _parse_polygons_once(self, values: pa.Array, column_name: str) -> shape_columns.PolygonColumn:
         """Parse the polygons of a column, once for all rules about them."""
         if column_name not in self._polygons:
-            self._polygons[column_name] = shape_columns.parse_polygons(values)
+            shapes = self._parse_simple_shapes_once(values, column_name)
+            self._polygons[column_name] = shape_columns.parse_polygons(values, shapes)
         return self._polygons[column_name]
+
+    def _parse_simple_shapes_once(self, values: pa.Array, column_name: str) -> shape_columns.SimpleShapes:
+        if column_name not in self._simple_shapes:
+            self._simple_shapes[column_name] = shape_columns.parse_simple_shapes(values)
+        return self._simple_shapes[column_name]
 
     def _find_unknown_words(self, rule: ValidationRule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
@@ -194,7 +203,9 @@ class ColumnRuleChecker:
         is_known = pc.is_in(values, value_set=pa.array(words, pa.string()))
         return pc.and_(pc.invert(is_known), pc.is_valid(values))
 
-    def _find_invalid_regions(self, rule: ValidationRule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    def _find_invalid_regions(
+        self, rule: ValidationRule, values: pa.Array, shapes: shape_columns.SimpleShapes
+    ) -> Iterator[tuple[str, pa.Array]]:
         """Yield each reason why texts are no regions, with the mask of its rows; results of texts are cached."""
 
         def find_reasons(texts: pa.Array) -> list[str]:
@@ -208,7 +219,7 @@ class ColumnRuleChecker:
                 return [reasons_by_text.get(text, "") for text in texts.to_pylist()]
             return [""] * len(texts)
 
-        for reason, failing_mask in shape_columns.find_invalid_region_texts(values, find_reasons):
+        for reason, failing_mask in shape_columns.find_invalid_region_texts(values, find_reasons, shapes):
             yield reason, pa.array(failing_mask)
 
     def _find_invalid_distinct_values(

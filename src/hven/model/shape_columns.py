@@ -16,6 +16,7 @@ from hven.model import literal
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky._footprints import find_oriented_corner_order, is_clockwise
 from hven.model.sky._moc import Moc
+from hven.model.sky._projection_planes import are_polygons_convex
 from hven.model.sky._region_texts import parse_region_texts
 from hven.model.sky._regions import Regions
 
@@ -307,7 +308,9 @@ def find_invalid_shapes(array: pa.Array, column_type: ColumnType) -> Iterator[tu
 
 
 def find_invalid_region_texts(
-    texts: pa.Array, explain_texts: Callable[[pa.Array], Sequence[str]] | None = None
+    texts: pa.Array,
+    explain_texts: Callable[[pa.Array], Sequence[str]] | None = None,
+    shapes: SimpleShapes | None = None,
 ) -> Iterator[tuple[str, Flags]]:
     """Find the texts that are not a region; circles and polygons are parsed as a column, other texts one by one.
 
@@ -318,13 +321,16 @@ def find_invalid_region_texts(
     explain_texts
         Returns for texts of shape (m,), in their order, why they are not regions (empty if they are), as
         `explain_invalid_region_text` does; a caller may use a cache.
+    shapes
+        What `parse_simple_shapes` made of the texts; None: parse them here.
 
     Yields
     ------
     reason, flags
         The fault, and the rows that have it, shape (n,).
     """
-    shapes = parse_simple_shapes(texts)
+    if shapes is None:
+        shapes = parse_simple_shapes(texts)
     size = shapes.lengths
     starts = shapes.starts
     has_wrong_polygon_size = (size < 6) | (size % 2 == 1)
@@ -580,27 +586,35 @@ class PolygonColumn:
         has_bad_latitude = np.zeros(len(size), bool)
         owner = np.repeat(np.arange(len(size)), size)[1::2]
         has_bad_latitude[owner[np.abs(self.numbers[1::2]) > 90.0]] = True
-        regions = Regions.from_polygons(self.starts, self.numbers)
-        wrong_rows = self.rows[~has_bad_latitude & regions.is_self_crossing()]
+        # most footprints are convex, and need no regions
+        candidates = np.flatnonzero(~has_bad_latitude & ~are_polygons_convex(self.starts, self.numbers))
         is_self_crossing = np.zeros(self.row_count, bool)
-        is_self_crossing[wrong_rows] = True
+        if len(candidates):
+            is_candidate = np.zeros(len(size), bool)
+            is_candidate[candidates] = True
+            ends = np.append(0, np.cumsum(size[candidates]))
+            regions = Regions.from_polygons(ends, self.numbers[np.repeat(is_candidate, size)])
+            is_self_crossing[self.rows[candidates[regions.is_self_crossing()]]] = True
         return is_self_crossing
 
 
-def parse_polygons(texts: pa.Array) -> PolygonColumn:
+def parse_polygons(texts: pa.Array, shapes: SimpleShapes | None = None) -> PolygonColumn:
     """Parse the polygons of a column of regions.
 
     Parameters
     ----------
     texts
         Strings, shape (n,).
+    shapes
+        What `parse_simple_shapes` made of the texts; None: parse them here.
 
     Returns
     -------
     polygons
         The polygons of all rows; those of rows that are a single polygon come first.
     """
-    shapes = parse_simple_shapes(texts)
+    if shapes is None:
+        shapes = parse_simple_shapes(texts)
     simple_polygons = shapes.select_rows(~shapes.is_circle)
     is_other = np.ones(len(texts), bool)
     is_other[shapes.rows] = False

@@ -1,6 +1,6 @@
 """Places on a sphere: shapes, MOCs, HEALPix covers, and the frames they are said in. All angles in degrees.
 
-Import is light (numpy and Arrow); the modules among the names are namespaces of this door.
+The import is light: it needs numpy and Arrow only. Some of the names are modules.
 """
 
 from hven.model.sky import _bodies as bodies

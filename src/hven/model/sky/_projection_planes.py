@@ -30,6 +30,7 @@ from hven.model.sky._sphere import (
     dot_vectors,
     to_lon_lat,
     to_unit_vectors,
+    to_vector_components,
 )
 
 if TYPE_CHECKING:
@@ -412,6 +413,71 @@ def find_region_faults(regions: R, *, with_details: bool) -> list[str]:
     return list(reasons)
 
 
+def are_corners_convex(lon: Numbers, lat: Numbers) -> Flags:
+    """Return which polygons of three or four corners are certainly convex, in either direction.
+
+    Parameters
+    ----------
+    lon, lat
+        Corners in degrees, shape (n, 3) or (n, 4), not closed.
+
+    Returns
+    -------
+    certain
+        Shape (n,); other polygons may be convex, too. Latitudes beyond 90 degrees are not detected.
+    """
+    # columns of one corner each: numpy is slow over axes of three elements
+    x, y, z = to_vector_components(np.ascontiguousarray(lon.T), np.ascontiguousarray(lat.T))
+    count = len(x)
+    largest_turn = np.full(x.shape[1], -np.inf)
+    smallest_turn = np.full(x.shape[1], np.inf)
+    longest_edge_squared = np.zeros(x.shape[1])
+    diameter_squared = np.zeros(x.shape[1])
+    for i in range(count):
+        j = (i + 1) % count
+        k = (i + 2) % count
+        turn = (y[i] * z[j] - z[i] * y[j]) * x[k]
+        turn += (z[i] * x[j] - x[i] * z[j]) * y[k]
+        turn += (x[i] * y[j] - y[i] * x[j]) * z[k]
+        np.maximum(largest_turn, turn, out=largest_turn)
+        np.minimum(smallest_turn, turn, out=smallest_turn)
+        edge_squared = (x[j] - x[i]) ** 2 + (y[j] - y[i]) ** 2 + (z[j] - z[i]) ** 2
+        np.maximum(longest_edge_squared, edge_squared, out=longest_edge_squared)
+        distance_squared = (x[i] - x[0]) ** 2 + (y[i] - y[0]) ** 2 + (z[i] - z[0]) ** 2
+        np.maximum(diameter_squared, distance_squared, out=diameter_squared)
+    # each corner stands out so far that no rounding changes its turn, here (4e-16) and on the plane
+    min_turn = np.maximum(1000.0 * GRID_SIZE_RADIANS * np.sqrt(longest_edge_squared), 1e-14)
+    turns = (smallest_turn > min_turn) | (largest_turn < -min_turn)
+    # within 60 degrees of a corner, great circles are straight lines on one plane; a polygon with more than four
+    # corners may go round twice
+    certain: Flags = turns & (diameter_squared < 1.0)
+    return certain
+
+
+def are_polygons_convex(starts: Indexes, numbers: Numbers) -> Flags:
+    """Return which polygons of a column are certainly convex (see `are_corners_convex`).
+
+    Parameters
+    ----------
+    starts
+        Where in `numbers` each polygon begins, and the end; shape (n + 1,).
+    numbers
+        Longitudes and latitudes alternating, degrees.
+
+    Returns
+    -------
+    certain
+        Shape (n,). Polygons of more than four corners, and closed ones, are not looked at.
+    """
+    certain = np.zeros(len(starts) - 1, np.bool_)
+    sizes = np.diff(starts)
+    for corners in (3, 4):
+        rows = np.flatnonzero(sizes == 2 * corners)
+        at = starts[rows][:, None] + 2 * np.arange(corners)
+        certain[rows] = are_corners_convex(numbers[at], numbers[at + 1])
+    return certain
+
+
 def are_regions_convex(regions: RegionColumn) -> Flags:
     """Return which regions are certainly valid: convex triangles and quadrilaterals, decided by their corners alone.
 
@@ -439,22 +505,7 @@ def are_regions_convex(regions: RegionColumn) -> Flags:
         at = regions.rings[ring[is_this_size]][:, None] + np.arange(corners)
         if not len(rows):
             continue
-        corner = to_unit_vectors(regions.lon[at], regions.lat[at])
-        after = np.roll(corner, -1, axis=1)
-        after_next = np.roll(corner, -2, axis=1)
-        turn = dot_vectors(np.cross(corner, after), after_next)
-        edge = np.linalg.norm(after - corner, axis=2)
-        distances = np.linalg.norm(corner - corner[:, :1], axis=2)
-        diameter = distances.max(axis=1)
-        # each corner stands out so far that no rounding changes its turn, here (4e-16) and on the plane
-        longest_edge = edge.max(axis=1)[:, None]
-        min_turn = np.maximum(1000.0 * GRID_SIZE_RADIANS * longest_edge, 1e-14)
-        turns_left = (turn > min_turn).all(axis=1)
-        turns_right = (turn < -min_turn).all(axis=1)
-        turns = turns_left | turns_right
-        # within 60 degrees of a corner, great circles are straight lines on one plane; a polygon with more than four
-        # corners may go round twice
-        certain[rows] = turns & (diameter < 1.0)
+        certain[rows] = are_corners_convex(regions.lon[at], regions.lat[at])
     return certain
 
 
