@@ -451,3 +451,28 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
     ]
     with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):
         mappings.compile_mapping(resource.tables[0], [Column(name="B"), Column(name="b")], resource)
+
+
+def test_usual_times_and_numbers_of_columns_are_read_as_those_of_expressions(engine, directory):
+    """A column in the most frequent form takes a shorter way than an expression; both must give the same values."""
+    hours = ["00:00:00", "23:59:59", "24:00:00", "23:59:60", "25:00:00", "12:60:00", "7:00:00", "12:00"]
+    ends = ["", ".5", ".123456", ".1234567", "Z", "+01:00", " "]
+    days = ["2004-01-10", "2004-02-30", "1999-12-31", "0999-01-01", "2004-1-1"]
+    texts = [f"{day}{mark}{hour}{end}" for day in days for mark in "T " for hour in hours for end in ends]
+    texts += ["2004-001", "2004/01/10", "20040110", "", "soon", None]
+    numbers = [float("nan"), -float("nan"), -0.0, 1e300, -1e-300, 0.1, float("inf"), None]
+    values = pa.array([numbers[at % len(numbers)] for at in range(len(texts))], pa.float64())
+    batch = pa.record_batch({"text": pa.array(texts, pa.string()), "x": values, "y": values.cast(pa.float32())})
+    resource = descriptor(
+        directory,
+        "    columns: {a: timestamp, b: timestamp, c: string, d: string, e: string, f: string}\n    map:\n"
+        "      a: parse_time(text)\n      b: parse_time(text || '')\n      c: CAST(x AS VARCHAR)\n"
+        "      d: CAST(x * 1 AS VARCHAR)\n      e: CAST(y AS VARCHAR)\n      f: CAST(-(-y) AS VARCHAR)\n",
+    )
+    _, _, (table,) = map_batch(engine, resource, batch)
+    rows = table.to_pydict()
+    assert rows["a"] == rows["b"]
+    assert sum(value is not None for value in rows["a"]) > 100
+    assert rows["c"] == rows["d"]
+    assert rows["e"] == rows["f"]
+    assert set(rows["c"]) >= {"1e+300", "inf", None}

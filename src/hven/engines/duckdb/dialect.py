@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,7 +27,7 @@ from hven.engines._dialect import FUNCTION_TEMPLATES, TOLERANCE_DEGREES, WHITESP
 from hven.engines._sky_functions import FUNCTION_SIGNATURES
 from hven.engines.duckdb import contour_functions, mapping_functions, time_functions
 from hven.engines.duckdb.exact_comparisons import ExactComparisonDialect
-from hven.model.types import FLOAT64, POLYGON, ColumnType
+from hven.model.types import FLOAT32, FLOAT64, POLYGON, ColumnType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,6 +138,8 @@ UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     **time_functions.TIME_SIGNATURES,
 }
 
+_COLUMN_PATTERN = re.compile(r'(?:\w+\.)?"(?:[^"]|"")+"')  # SQL that is a column and nothing else
+_USUAL_TIME_PATTERN = r"[12]\d{3}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
 _VARYING_FUNCTIONS = frozenset({"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"})
 _JD_SQL = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD_SQL = "(40587e0 + epoch_us({0}) / 86400000000e0)"
@@ -222,6 +225,10 @@ class DuckDBDialect(
 
     def write_float_text(self, sql: str, type_: ColumnType) -> str:
         """Write a floating-point number as text; NaN has no sign."""
+        if _COLUMN_PATTERN.fullmatch(sql):  # a test of the number takes a third of the time of one of its text
+            sql_type = "FLOAT" if type_ == FLOAT32 else "DOUBLE"
+            unsigned_sql = f"CASE WHEN isnan({sql}) THEN CAST('NaN' AS {sql_type}) ELSE {sql} END"
+            return super().write_float_text(unsigned_sql, type_)
         return f"replace({super().write_float_text(sql, type_)}, '-nan', 'nan')"
 
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
@@ -444,9 +451,17 @@ class DuckDBDialect(
         # other forms than ISO 8601's: without a zone, which they would lose
         carried_sql = f"regexp_replace({text_sql}, ':60(\\.\\d*)?$', ':59\\1')"
         plain_sql, late_sql = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (text_sql, carried_sql))
-        return (
+        parsed_sql = (
             f"coalesce(hven_time_or_null({text}), CASE WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL "
             f"1 SECOND ELSE {plain_sql} END)"
+        )
+        if not _COLUMN_PATTERN.fullmatch(text):
+            return parsed_sql
+        # The most frequent form needs no function of Python. DuckDB computes common parts of a CASE only when it needs
+        # them, those of other expressions before.
+        return (
+            f"CASE WHEN regexp_full_match({text}, {self.quote_string(_USUAL_TIME_PATTERN)}) "
+            f"THEN TRY_CAST({text} AS TIMESTAMP) ELSE {parsed_sql} END"
         )
 
     def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
