@@ -190,9 +190,16 @@ def words() -> Iterator[Journey]:
         reach = holdings.find_access_key()
 
         def prepare(sentence: str) -> None:
-            road._get_or_plan_query(
-                sentence, ANONYMOUS_PRINCIPAL, site, holdings, reach, None, DEFAULT_POLICIES, None, None
+            request = road._QueryRequest(
+                query=sentence,
+                principal=ANONYMOUS_PRINCIPAL,
+                site=site,
+                published_state=holdings,
+                access_key=reach,
+                uploads=None,
+                policies=DEFAULT_POLICIES,
             )
+            road._get_or_plan_query(request)
 
         numbers = iter(range(10_000_000))
         # another output name makes another shape: nothing is remembered

@@ -210,7 +210,13 @@ def _samples(directory: Path, only: str, rows: int) -> Iterator[Journey]:
             def write(sink: Any) -> None:
                 nonlocal most
                 batches = series.read_samples(
-                    around, ANONYMOUS_PRINCIPAL, one, NAMES, span.start or 0, span.stop or 0, holdings
+                    around,
+                    ANONYMOUS_PRINCIPAL,
+                    one,
+                    NAMES,
+                    start=span.start or 0,
+                    stop=span.stop or 0,
+                    published_state=holdings,
                 )
                 for at, piece in enumerate(OUTPUT_FORMATS[kind][1](batches, [one.time, *one.parameters], None)):
                     sink.write(piece)

@@ -139,7 +139,13 @@ def files(only: str = "", *, big: bool = False) -> Iterator[Journey]:
 
             def ours(sink: Any) -> None:
                 batches = series.read_samples(
-                    around, ANONYMOUS_PRINCIPAL, one, list("abc"), whole.start or 0, whole.stop or 0, holdings
+                    around,
+                    ANONYMOUS_PRINCIPAL,
+                    one,
+                    list("abc"),
+                    start=whole.start or 0,
+                    stop=whole.stop or 0,
+                    published_state=holdings,
                 )
                 for piece in OUTPUT_FORMATS["binary"][1](batches, [one.time, *one.parameters], None):
                     sink.write(piece)
