@@ -315,14 +315,14 @@ def _choose_text_arraysize(column_type: ColumnType, values: pa.Array | None) -> 
     has_several_strings = "x" in size
     if has_several_strings and shape[0] is not None:
         return column_type.arraysize
+    if not has_several_strings and shape == (None,):  # the length of the strings does not matter
+        return column_type.arraysize
     longest = 0
     if values is not None and len(values):
         longest = pc.max(pc.utf8_length(values)).as_py() or 0
     if has_several_strings:
         other_lengths = size.split("x")[1:]
         return "x".join([str(choose_text_width(longest)), *other_lengths])
-    if shape == (None,):
-        return column_type.arraysize
     declared_length = 1
     if shape:
         declared_length = shape[0] or 1
