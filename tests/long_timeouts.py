@@ -2,54 +2,80 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from functools import cache
+from types import FunctionType, ModuleType
+from typing import Any
+
 import pytest
 
+import hven.portal
 from hven.jobs.health import SiteHealthMonitor
-from hven.portal._explore import count_trees as trees
-from hven.portal._explore import (
-    coverage,
-    facets,
-    global_search,
-    map_places,
-    place_names,
-    plots,
-    row_pages,
-    search_regions,
-    table_summary,
-)
-from hven.portal._explore import page_queries as asking
-from hven.portal._views import editor, home
-from hven.portal._views import global_search_pages as page
 
-LONG_SECONDS = 100.0  # seconds
-LIMITS = {
-    "QUERY_TIMEOUT_SECONDS": (coverage, place_names, map_places, plots, search_regions, table_summary),
-    "COUNT_TIMEOUT_SECONDS": (facets, row_pages),
-    "TABLE_TIMEOUT_SECONDS": (trees,),
-    "TREE_WAIT_SECONDS": (home,),
-    "SEARCH_TIMEOUT_SECONDS": (global_search,),
-    "ANSWER_WAIT_SECONDS": (editor,),
-    "LOCAL_TIMEOUT_SECONDS": (page,),
-}
-CALLS = {
-    "timeout_seconds": (
-        row_pages.count_rows,
-        asking.QueryRunner.run_query,
-        asking.QueryRunner.fetch_table,
-        asking.QueryRunner.fetch_sample,
-        asking.QueryRunner.fetch_number,
-    ),
-    "wait_seconds": (SiteHealthMonitor.get_status,),
-}
+LONG_SECONDS = 100.0
+CONSTANT_PATTERN = re.compile(r"[A-Z_]*(WAIT|TIMEOUT)_SECONDS")
+PARAMETER_NAMES = ("timeout_seconds", "wait_seconds")
+# these do not leave out a part of a page: they end a program, a download or the wait for a lease
+OTHER_CONSTANTS = frozenset(
+    [
+        "GIT_TIMEOUT_SECONDS",
+        "IDLE_TIMEOUT_SECONDS",
+        "LEASE_TIMEOUT_SECONDS",
+        "TOTAL_TIMEOUT_SECONDS",
+        "TRIAL_TIMEOUT_SECONDS",
+    ]
+)
+
+
+def iterate_modules() -> Iterator[ModuleType]:
+    for module in pkgutil.walk_packages(hven.portal.__path__, "hven.portal."):
+        yield importlib.import_module(module.name)
+
+
+def iterate_functions(module: ModuleType) -> Iterator[FunctionType]:
+    """Yield the functions of a module, and the methods of its classes."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        members = vars(value).values() if inspect.isclass(value) else [value]
+        for member in members:
+            function = inspect.unwrap(getattr(member, "__func__", member))
+            if isinstance(function, FunctionType):
+                yield function
+
+
+@cache
+def list_constants() -> list[tuple[ModuleType, str]]:
+    """List the constants of the portal that are a time after which a page goes without something."""
+    return [
+        (module, name)
+        for module in iterate_modules()
+        for name in vars(module)
+        if CONSTANT_PATTERN.fullmatch(name) and name not in OTHER_CONSTANTS
+    ]
+
+
+@cache
+def list_defaults() -> list[tuple[dict[str, Any], str]]:
+    """List the defaults of keyword-only parameters that are such a time."""
+    functions = [function for module in iterate_modules() for function in iterate_functions(module)]
+    functions.append(SiteHealthMonitor.get_status)
+    return [
+        (function.__kwdefaults__, name)
+        for function in functions
+        for name in PARAMETER_NAMES
+        if isinstance((function.__kwdefaults__ or {}).get(name), float | int)
+    ]
 
 
 @pytest.fixture(autouse=True)
 def long_page_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set long timeouts; a test of a timeout sets its own."""
-    for name, modules in LIMITS.items():
-        for module in modules:
-            monkeypatch.setattr(module, name, LONG_SECONDS)
-    for name, calls in CALLS.items():
-        for call in calls:
-            assert call.__kwdefaults__ is not None
-            monkeypatch.setitem(call.__kwdefaults__, name, LONG_SECONDS)
+    for module, name in list_constants():
+        monkeypatch.setattr(module, name, LONG_SECONDS)
+    for defaults, name in list_defaults():
+        monkeypatch.setitem(defaults, name, LONG_SECONDS)

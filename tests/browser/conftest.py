@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from browser_tab import BrowserTab, open_tab
 from pyvo.samp import SAMPHubServer
 from samp_hub import ConsentDialog, TopcatClient
 
+from network_lock import keep_network
 from process_runner import Server, find_chromium, serve_site
 from requirements import require
 
@@ -39,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.outside)
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Chromium gives up its requests when the machine gets another network."""
+    with keep_network():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from network_lock import change_network
 from postgres_cluster import PostgresCluster, run_cluster
 from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
 from requirements import require
@@ -64,34 +65,43 @@ def machines() -> Iterator[tuple[Machine, Machine, str]]:
     """Make two namespaces, each with a cable to this one, and an address of the database's own; skip where that is not allowed."""
     require("ip", "root")
     with contextlib.ExitStack() as stack:
-        tag, net = f"hv{os.getpid() % 100_000}", free_net()
+        with change_network():
+            found, database_address = _join_machines(stack)
+        yield found[0], found[1], database_address
+        with change_network():
+            stack.close()
 
-        def add_and_schedule_removal(undo: tuple[object, ...], *words: object) -> None:
-            run_ip(*words)
-            stack.callback(run_ip, *undo)
 
-        found = []
-        try:
-            add_and_schedule_removal(
-                ("addr", "del", f"{net}.0.1/32", "dev", "lo"), "addr", "add", f"{net}.0.1/32", "dev", "lo"
-            )
-            for number in (1, 2):
-                name, here, there = f"{tag}-{number}", f"{tag}h{number}", f"{tag}n{number}"
-                machine = Machine(name, f"{net}.{number}.2", f"{net}.{number}.1")
-                # its end of the cable goes with it, and so does ours
-                add_and_schedule_removal(("netns", "del", name), "netns", "add", name)
-                run_ip("link", "add", here, "type", "veth", "peer", "name", there)
-                run_ip("link", "set", there, "netns", name)
-                run_ip("addr", "add", f"{machine.gateway}/24", "dev", here)
-                run_ip("link", "set", here, "up")
-                run_ip("-n", name, "addr", "add", f"{machine.address}/24", "dev", there)
-                for device in (there, "lo"):
-                    run_ip("-n", name, "link", "set", device, "up")
-                run_ip("-n", name, "route", "add", "default", "via", machine.gateway)
-                found.append(machine)
-        except (subprocess.CalledProcessError, OSError) as error:
-            pytest.skip(f"network namespaces cannot be made here: {getattr(error, 'stderr', b'') or error}")
-        yield found[0], found[1], f"{net}.0.1"
+def _join_machines(stack: contextlib.ExitStack) -> tuple[list[Machine], str]:
+    """Make the namespaces and cables; the stack removes them. Return the machines and the database's address."""
+    tag, net = f"hv{os.getpid() % 100_000}", free_net()
+
+    def add_and_schedule_removal(undo: tuple[object, ...], *words: object) -> None:
+        run_ip(*words)
+        stack.callback(run_ip, *undo)
+
+    found = []
+    try:
+        add_and_schedule_removal(
+            ("addr", "del", f"{net}.0.1/32", "dev", "lo"), "addr", "add", f"{net}.0.1/32", "dev", "lo"
+        )
+        for number in (1, 2):
+            name, here, there = f"{tag}-{number}", f"{tag}h{number}", f"{tag}n{number}"
+            machine = Machine(name, f"{net}.{number}.2", f"{net}.{number}.1")
+            # its end of the cable goes with it, and so does ours
+            add_and_schedule_removal(("netns", "del", name), "netns", "add", name)
+            run_ip("link", "add", here, "type", "veth", "peer", "name", there)
+            run_ip("link", "set", there, "netns", name)
+            run_ip("addr", "add", f"{machine.gateway}/24", "dev", here)
+            run_ip("link", "set", here, "up")
+            run_ip("-n", name, "addr", "add", f"{machine.address}/24", "dev", there)
+            for device in (there, "lo"):
+                run_ip("-n", name, "link", "set", device, "up")
+            run_ip("-n", name, "route", "add", "default", "via", machine.gateway)
+            found.append(machine)
+    except (subprocess.CalledProcessError, OSError) as error:
+        pytest.skip(f"network namespaces cannot be made here: {getattr(error, 'stderr', b'') or error}")
+    return found, f"{net}.0.1"
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.portal._explore import global_search
+from hven.portal._views import coincident_rows_data
 from hven.site import Site
 
 TIME = "{type: timestamp, ucd: time.start}"
@@ -172,6 +173,7 @@ def test_who_is_late_is_told_to_be_so(client: Client, monkeypatch: pytest.Monkey
         return ask(target, *given, **more)
 
     monkeypatch.setattr(global_search, "query_searchable_table", ask_after_release)
+    monkeypatch.setattr(coincident_rows_data, "QUICK_TIMEOUT_SECONDS", 3.0)
     try:
         late = [one["key"] for one in fetch_related(client, "frames", 5)["lines"] if one["late"]]
     finally:
