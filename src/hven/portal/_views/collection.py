@@ -166,10 +166,10 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
     example_queries = site_package.list_example_queries(
         page_context.published_state, page_context.principal, page_context.context.policies, description["name"]
     )
-    examples = [
-        {"name": example.name, "query": example.query, "description": example.description or ""}
-        for example in example_queries
-    ]
+    examples = []
+    for example in example_queries:
+        example_facts = {"name": example.name, "query": example.query, "description": example.description or ""}
+        examples.append(example_facts)
     timing = build_recurrence(resource)
     publications = list_publications(page_context, description["name"], table_names)
 
@@ -318,17 +318,22 @@ def describe_collection(
         tables.append(table_facts)
     resource = page_context.published_state.resources[schema.name]
     row_counts = [table["rows"] for table in tables]
-    has_counts = any(row_count is not None for row_count in row_counts)
+    known_row_counts = [row_count for row_count in row_counts if row_count is not None]
+    total_rows = sum(known_row_counts) if known_row_counts else None
+    newest_update = max((table["updated"] for table in tables), default=None)
+    service_kinds: dict[str, None] = {}
+    for table_facts in tables:
+        service_kinds |= dict.fromkeys(table_facts["kinds"])
     amounts = () if lines is None else sum_amounts(_list_amount_facts(table_facts) for table_facts in tables)
     return {
         "name": schema.name,
         "resource": resource,
         "mirror_of": list_mirrored_site_addresses(resource),
         "tables": tables,
-        "rows": sum(row_count or 0 for row_count in row_counts) if has_counts else None,
+        "rows": total_rows,
         "amounts": amounts,
-        "updated": max((table["updated"] for table in tables), default=None),
-        "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
+        "updated": newest_update,
+        "kinds": list(service_kinds),
     }
 
 
@@ -358,23 +363,25 @@ def collection_to_json(description: Mapping[str, Any], page_context: PageContext
 
 
 def _table_to_json(table_facts: Mapping[str, Any]) -> dict[str, Any]:
-    columns = [
-        {
-            "name": column_facts["column"].name,
+    columns = []
+    for column_facts in table_facts["columns"]:
+        column = column_facts["column"]
+        json_column = {
+            "name": column.name,
             "type": column_facts["type"],
-            "unit": column_facts["column"].unit,
-            "ucd": column_facts["column"].ucd,
-            "description": column_facts["column"].description,
+            "unit": column.unit,
+            "ucd": column.ucd,
+            "description": column.description,
         }
-        for column_facts in table_facts["columns"]
-    ]
+        columns.append(json_column)
+    service_links = [{"title": usage_example.title, "url": usage_example.url} for usage_example in table_facts["ways"]]
     return {
         "name": table_facts["name"],
         "title": table_facts["table"].title,
         "description": table_facts["table"].description,
         "rows": table_facts["rows"],
         "updated": table_facts["updated"],
-        "services": [{"title": way.title, "url": way.url} for way in table_facts["ways"]],
+        "services": service_links,
         "series": table_facts["series"],
         "columns": columns,
     }
@@ -393,10 +400,13 @@ def _describe_table(
     forms = [
         {"title": face.title, "url": f"{table_address}/services/{face.name}"} for face in faces if face.is_table_service
     ]
+    quoted_schema = adql.quote_adql_name(table.schema)
+    quoted_name = adql.quote_adql_name(table.name)
+    column_facts = [_describe_column(column) for column in table.columns if not column.hidden]
     return {
-        "name": f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}",
+        "name": f"{quoted_schema}.{quoted_name}",
         "table": table,
-        "columns": [_describe_column(column) for column in table.columns if not column.hidden],
+        "columns": column_facts,
         "address": table_address,
         "rows": rows,
         "updated": published_table.updated,

@@ -193,6 +193,9 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     wait_query = urlencode([*parameters, (WAIT_PARAMETER, "1")])
     all_query = urlencode([*parameters, (TABLE_PARAMETER, "*"), (WAIT_PARAMETER, "1")])
     other_kind = "obscore" if kind == "epn" else "epn"
+    search_faults = [
+        {"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults
+    ]
     content: dict[str, Any] = {
         "kind": kind,
         "heading": TITLES[kind],
@@ -201,20 +204,15 @@ def _build_search_page(page_context: PageContext) -> PageContent:
         "sections": _group_form_fields(search_form["fields"], sections),
         "chips": build_condition_chips(search, labels),
         "examples": examples,
-        "lines": [line for line in lines if not _is_table_line_collapsed(line)],
-        "folded": [line for line in lines if _is_table_line_collapsed(line)],
         "asked": has_conditions,
-        "total": sum(line["rows"] or 0 for line in lines),
-        "complete": all(line["status"] in {"ok", "other"} for line in lines),
-        "missing": sum(line["status"] in {"late", "failed", "busy"} for line in lines),
-        "waiting": has_conditions and any(line["status"] == "waiting" for line in lines),
+        **_summarize_table_lines(lines, has_conditions=has_conditions),
         "wait_url": f"{page_address}?{wait_query}",
         "all_url": f"{page_address}?{all_query}",
         "state": urlencode(parameters),
         "adql": adql,
         "adql_url": adql_address,
         "answer": answer,
-        "faults": [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults],
+        "faults": search_faults,
         "map": global_search_map.classify_search_map(kind, search) if has_conditions else "",
         "has_map": page_context.request.query_params.get("_map") is not None,
         "surveys": " ".join(page_context.context.site.settings.surveys),
@@ -226,6 +224,25 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     shared_names = ("kind", "total", "complete", "adql", "faults", "answer")
     json_content = {**{name: content[name] for name in shared_names}, "lines": lines}
     return PageContent(template="everywhere.html", template_values=content, json_content=json_content)
+
+
+def _summarize_table_lines(lines: Sequence[dict[str, Any]], *, has_conditions: bool) -> dict[str, Any]:
+    """Summarize the lines of the tables: those to show, their rows, and whether all tables have answered."""
+    open_lines = [line for line in lines if not _is_table_line_collapsed(line)]
+    collapsed_lines = [line for line in lines if _is_table_line_collapsed(line)]
+    statuses = [line["status"] for line in lines]
+    total_rows = sum(line["rows"] or 0 for line in lines)
+    is_complete = all(status in {"ok", "other"} for status in statuses)
+    missing_count = sum(status in {"late", "failed", "busy"} for status in statuses)
+    is_waiting = has_conditions and "waiting" in statuses
+    return {
+        "lines": open_lines,
+        "folded": collapsed_lines,
+        "total": total_rows,
+        "complete": is_complete,
+        "missing": missing_count,
+        "waiting": is_waiting,
+    }
 
 
 def _redirect_to_search(search: TableSearch, kind: str, page_context: PageContext) -> PageContent:
@@ -255,7 +272,8 @@ def _describe_registry_fault(runner: QueryRunner, page_context: PageContext) -> 
     """Return why the registry could not be read; empty if it was read, or is not to be read."""
     if not runner.site.settings.everywhere.registry:
         return ""
-    return page_context.translator(global_search.get_registered_table_cache(runner.site).fault)
+    registered_tables = global_search.get_registered_table_cache(runner.site)
+    return page_context.translator(registered_tables.fault)
 
 
 def _is_table_line_collapsed(line: dict[str, Any]) -> bool:
@@ -272,14 +290,12 @@ def _list_example_searches(
     page_address = f"{page_context.base}/search/{kind}"
     standard_table = load_standard_table(kind)
     labels = page_context.build_column_labels(standard_table)
-    examples = [
-        {
-            "label": labels.translate_code(standard_table.find_column(name), value),
-            "rows": rows,
-            "address": f"{page_address}?{urlencode({name: value})}",
-        }
-        for name, value, rows in global_search.list_example_values(runner, tables)
-    ]
+    examples: list[dict[str, Any]] = []
+    for name, value, rows in global_search.list_example_values(runner, tables):
+        column = standard_table.find_column(name)
+        label = labels.translate_code(column, value)
+        query = urlencode({name: value})
+        examples.append({"label": label, "rows": rows, "address": f"{page_address}?{query}"})
     if examples:
         return examples
     translations = load_page_translations(page_context.language)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hven.jobs import JobDefinition
     from hven.model.params import Param, RequestParams, UploadedFile
@@ -27,20 +27,32 @@ def build_job_form(
     fault
         The reason: ``name`` of the parameter, ``message``, ``remedy``.
     """
+    form_fields = [_build_form_field(param, job_type, sent_params) for param in job_type.params]
+    needs_login = job_type.access != "public" and principal.name is None
     return {
         "kind": job_type.name,
         "title": job_type.title,
         "description": job_type.description or "",
-        "params": [_build_form_field(param, job_type, sent_params) for param in job_type.params],
+        "params": form_fields,
         "files": bool(job_type.files),
-        "closed": job_type.access != "public" and principal.name is None,
+        "closed": needs_login,
         "fault": fault,
     }
 
 
 def _build_form_field(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, Any]:
     is_file = param.name in job_type.files
-    texts = () if sent_params is None or is_file else sent_params.read_all(param.name)
+    sent_texts: Sequence[str] = ()
+    if sent_params is not None and not is_file:
+        sent_texts = sent_params.read_all(param.name)
+    field_text = param.default or ""
+    selected_choices: Sequence[str] = ()
+    if sent_texts:
+        field_text = "\n".join(sent_texts)
+        selected_choices = sent_texts
+    elif param.default:
+        selected_choices = (param.default,)
+    is_number = param.type.is_numeric and not param.type.is_array
     return {
         "name": param.name,
         "unit": param.unit,
@@ -52,9 +64,9 @@ def _build_form_field(param: Param, job_type: JobDefinition, sent_params: Reques
         "minimum": param.minimum,
         "maximum": param.maximum,
         "file": is_file,
-        "value": "\n".join(texts) if texts else param.default or "",
-        "chosen": texts or ((param.default,) if param.default else ()),
-        "kind": "number" if param.type.is_numeric and not param.type.is_array else "text",
+        "value": field_text,
+        "chosen": selected_choices,
+        "kind": "number" if is_number else "text",
         "step": "1" if param.type.is_integer else "any",
         "truth": param.type.is_boolean,
     }
@@ -72,7 +84,8 @@ def read_job_params(
         texts = sent_params.read_all(param.name)
         is_multiline = param.many and not param.allowed
         values = "\n".join(texts).splitlines() if is_multiline else list(texts)
-        pairs += [(param.name, value.strip()) for value in values if value.strip()]
+        stripped_values = [value.strip() for value in values]
+        pairs += [(param.name, value) for value in stripped_values if value]
     job_files = {name: file for name, file in sent_params.files.items() if name in job_type.files}
     files = {name: file for name, file in job_files.items() if file.filename or file.size}
     return pairs, files

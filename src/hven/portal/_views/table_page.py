@@ -80,8 +80,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def build_map_header_options(settings: Settings) -> dict[str, Any]:
     """Return the header options of a page with a map."""
-    survey_origins = ["/".join(survey.split("/")[:3]) for survey in settings.surveys]
-    origins = tuple(dict.fromkeys([*settings.origins, *survey_origins]))
+    address_parts = [survey.split("/") for survey in settings.surveys]
+    survey_origins = ["/".join(parts[:3]) for parts in address_parts]
+    distinct_origins = dict.fromkeys([*settings.origins, *survey_origins])
+    origins = tuple(distinct_origins)
     return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
 
 
@@ -159,6 +161,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
     plottable_columns = [column for column in informative_columns if is_plottable(column)]
     plot_scales = [choose_plot_unit_scale(column, table_view.labels, search.units) for column in plottable_columns]
     plot_axes = axes_to_json(plottable_columns, table_view.labels, plot_scales)
+    plotted_axes = [{name: axis[name] for name in ("name", "label", "unit")} for axis in plot_axes]
     collection = _find_collection_name(table_view)
     resource = page_context.published_state.resources.get(collection)
     resource_title = resource.title if resource is not None else None
@@ -209,7 +212,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         "end": offset + len(cell_rows),
         "pages": _build_page_links(table_view, row_page, size, total.rows),
         "lost": table_view.is_state_lost,
-        "plotted": [{name: axis[name] for name in ("name", "label", "unit")} for axis in plot_axes],
+        "plotted": plotted_axes,
         "plot_first": strip_data.choose_default_plot_columns(table_view),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
         "map": _classify_map(table_view),
@@ -239,7 +242,8 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
             table_view.table, resource, table_view.published.updated, page_context, downloads=downloads
         ),
     }
-    release_links = [{name: entry[name] for name in ("label", "day", "url")} for entry in releases]
+    release_links = [{name: release[name] for name in ("label", "day", "url")} for release in releases]
+    query_string = search.write_query_string()
     json_content = {
         "table": table_view.table.qualified_name,
         "releases": release_links,
@@ -247,7 +251,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         "total": total.rows,
         "adql": search.write_adql(),
         "faults": list_search_faults(search),
-        "rows_url": f"{content['here']}/rows?{search.write_query_string()}",
+        "rows_url": f"{table_address}/rows?{query_string}",
     }
     return PageContent(template="workspace.html", template_values=content, json_content=json_content)
 
@@ -255,12 +259,15 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
 def _list_allowed_picture_addresses(rows: list[list[Any]], page_context: PageContext) -> list[str]:
     """List the pictures that a page without scripts may show: those of this site and of its allowed origins."""
     base_parts = urlsplit(page_context.base)
-    is_allowed = build_picture_origin_check(
-        page_context.context.site.settings.origins, f"{base_parts.scheme}://{base_parts.netloc}"
-    )
-    cells = [cell for row in rows for cell in row]
-    picture_addresses = [cell.href for cell in cells if isinstance(cell, TextCell) and cell.picture and cell.href]
-    return [href for href in dict.fromkeys(picture_addresses) if is_allowed(href)]
+    site_origin = f"{base_parts.scheme}://{base_parts.netloc}"
+    allowed_origins = page_context.context.site.settings.origins
+    is_allowed = build_picture_origin_check(allowed_origins, site_origin)
+    picture_addresses: dict[str, None] = {}
+    for row in rows:
+        for cell in row:
+            if isinstance(cell, TextCell) and cell.picture and cell.href:
+                picture_addresses[cell.href] = None
+    return [address for address in picture_addresses if is_allowed(address)]
 
 
 def _list_release_links(name: str, table_view: TableView, page_context: PageContext) -> list[dict[str, Any]]:
@@ -270,23 +277,27 @@ def _list_release_links(name: str, table_view: TableView, page_context: PageCont
     """
     tables_by_name = {table.qualified_name: table for table in page_context.catalogue.iterate_tables()}
     states = [("", "", name)]
-    for item in page_context.published_state.tables_by_release.get(name, ()):
-        if item.release is not None:
-            day = item.release.created[:10]
-            states.append((item.table.release or "", day, item.table.qualified_name))
+    released_tables = page_context.published_state.tables_by_release.get(name, ())
+    for released_table in released_tables:
+        if released_table.release is not None:
+            label = released_table.table.release or ""
+            day = released_table.release.created[:10]
+            states.append((label, day, released_table.table.qualified_name))
     current_name = table_view.table.qualified_name
-    release_links = [
-        {
+    release_links = []
+    for state_number, (label, day, release_name) in enumerate(states):
+        if release_name not in tables_by_name:
+            continue
+        table_address = build_table_address(page_context.base, tables_by_name[release_name])
+        link_facts = {
             "label": label,
             "day": day,
-            "url": build_table_address(page_context.base, tables_by_name[release_name]),
+            "url": table_address,
             "here": release_name == current_name,
             "newest": state_number == 1,
         }
-        for state_number, (label, day, release_name) in enumerate(states)
-        if release_name in tables_by_name
-    ]
-    return release_links if release_links[1:] else []
+        release_links.append(link_facts)
+    return release_links if len(release_links) > 1 else []
 
 
 def _build_headline(table: Table, title: str | None, name: str) -> str:
@@ -358,7 +369,9 @@ def build_cell_rows(
         line = []
         for column_or_pair in order:
             if isinstance(column_or_pair, RangeColumnPair):
-                line.append(join_range_cells(row[column_or_pair.low_number], row[column_or_pair.high_number]))
+                low_cell = row[column_or_pair.low_number]
+                high_cell = row[column_or_pair.high_number]
+                line.append(join_range_cells(low_cell, high_cell))
             else:
                 line.append(row[column_or_pair])
         lines.append(line)
@@ -389,7 +402,8 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColum
     """Build the heading of a column: a click sorts by it, a second click in the opposite order."""
     sorted_by = dict(search.order)
     name = heading.column.name
-    next_order = [(name, name in sorted_by and not sorted_by[name])]
+    is_next_descending = name in sorted_by and not sorted_by[name]
+    next_search = search.copy_with(order=((name, is_next_descending),))
     if name not in sorted_by:
         sort_direction = ""
     elif sorted_by[name]:
@@ -403,7 +417,7 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: RangeColum
         "title": heading.title if pair is None else pair.title,
         "numeric": heading.numeric or heading.kind == "time",
         "sorted": sort_direction,
-        "address": search.copy_with(order=tuple(next_order)).write_query_string(),
+        "address": next_search.write_query_string(),
     }
 
 

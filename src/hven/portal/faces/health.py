@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site import PublishedState
     from hven.site.auth import Principal
+    from hven.site.store import CollectionAlert
 
 MAX_FOOT_REASONS = 5  # reasons of one kind in the foot of a page
 FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # HTTP status of `/health/fresh` by state; otherwise 200
@@ -97,34 +98,32 @@ class _HealthEndpoints:
         has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
         if state == "ok" and has_problems:
             state = "degraded"
-        visible_items = [item for name, item in published_state.tables_by_name.items() if name in visible_names]
+        visible_tables = []
+        for name, published_table in published_state.tables_by_name.items():
+            if name in visible_names:
+                visible_tables.append(published_table)
+        current_table_count = sum(table.release is None for table in visible_tables)
+        newest_update = max((table.updated for table in visible_tables), default=None)
+        check_facts = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
+        collection_facts = [status.to_json() for status in collections]
         body: dict[str, Any] = {
             "status": state,
             "version": __version__,
             "variant": self.site.settings.variant,
             "since": self.start_time,
             "at": picture.at,
-            "tables": sum(item.release is None for item in visible_items),
-            "newest": max((item.updated for item in visible_items), default=None),
+            "tables": current_table_count,
+            "newest": newest_update,
             "problems": len(published_state.problems),
-            "checks": [_health_check_to_json(check, has_messages=sees_all) for check in checks],
-            "collections": [item.to_json() for item in collections],
+            "checks": check_facts,
+            "collections": collection_facts,
         }
         if sees_all:
-            scored_collections = [
-                {**item.to_json(), **_score_metadata(item.collection, self.site.settings, published_state)}
-                for item in collections
-            ]
-            alerts = [
-                {
-                    "at": alert.at,
-                    "collection": alert.collection,
-                    "kind": alert.kind,
-                    "message": alert.message,
-                    "undelivered": alert.delivery_problem,
-                }
-                for alert in picture.alerts
-            ]
+            scored_collections = []
+            for status, status_facts in zip(collections, collection_facts, strict=True):
+                score_facts = _score_metadata(status.collection, self.site.settings, published_state)
+                scored_collections.append({**status_facts, **score_facts})
+            alerts = [_alert_to_json(alert) for alert in picture.alerts]
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
@@ -145,7 +144,8 @@ class _HealthEndpoints:
         answer_format = choose_answer_format(request)
         if answer_format == "prometheus":
             return await self.send_metrics(request)
-        body = await anyio.to_thread.run_sync(self.gather_health, self.context.identify_principal(request))
+        principal = self.context.identify_principal(request)
+        body = await anyio.to_thread.run_sync(self.gather_health, principal)
         if answer_format == "foot":
             frame = build_page_frame_values(request, self.context)
             foot_html = render_page(
@@ -155,16 +155,17 @@ class _HealthEndpoints:
                 reasons=STATE_REASONS,
                 most=MAX_FOOT_REASONS,
             )
-            return services.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_security_headers()})
+            headers = {**HEALTH_HEADERS, **build_page_security_headers()}
+            return services.answer_with_body(request, foot_html, headers)
         if body["status"] == "down":
             status = 503
         else:
             status = 200
         if answer_format == "html":
-            page = render_page(
-                "health.html", build_page_frame_values(request, self.context), health=body, reasons=STATE_REASONS
-            )
-            return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_security_headers()}, status)
+            frame = build_page_frame_values(request, self.context)
+            page = render_page("health.html", frame, health=body, reasons=STATE_REASONS)
+            headers = {**HEALTH_HEADERS, **build_page_security_headers()}
+            return services.answer_with_body(request, page, headers, status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     @staticmethod
@@ -173,12 +174,11 @@ class _HealthEndpoints:
 
     async def send_readiness(self, request: Request) -> Response:
         checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
-        with_messages = can_see_all_health(self.context.identify_principal(request), self.context)
+        principal = self.context.identify_principal(request)
+        has_messages = can_see_all_health(principal, self.context)
         worst_state = find_worst_check_state(checks)
-        body = {
-            "status": STATUS_WORDS[worst_state],
-            "checks": [_health_check_to_json(check, has_messages=with_messages) for check in checks],
-        }
+        check_facts = [_health_check_to_json(check, has_messages=has_messages) for check in checks]
+        body = {"status": STATUS_WORDS[worst_state], "checks": check_facts}
         http_status = 503 if worst_state == "failed" else 200
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
@@ -257,7 +257,6 @@ def choose_answer_format(request: Request) -> str:
 
 
 def can_see_all_health(principal: Principal, context: ServiceContext) -> bool:
-    """Return whether somebody may see everything here."""
     """Return whether a user may see everything here."""
     health_settings = context.site.settings.health
     if health_settings.open or "owner" in principal.groups:
@@ -276,11 +275,10 @@ def _select_visible_statuses(
     Users see everything of the collections that they administer.
     """
     administered = context.site.settings.list_administered_collections(principal.name)
-    visible_tables = {
-        table.qualified_name: table
-        for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
-    }
-    filtered_names = set(collect_row_filters(list(visible_tables.values()), principal, context.policies))
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    visible_tables = {table.qualified_name: table for table in catalogue.iterate_tables()}
+    row_filters = collect_row_filters(list(visible_tables.values()), principal, context.policies)
+    filtered_names = set(row_filters)
     visible_collections = []
     for item in collections:
         if item.collection in administered:
@@ -317,8 +315,20 @@ def _score_metadata(collection: str, settings: Settings, published_state: Publis
     if resource is None:
         return {}
     names = [f"{collection}.{spec.table.name}" for spec in resource.tables]
-    tables = [published_state.tables_by_name[name].table for name in names if name in published_state.tables_by_name]
-    return {"metadata": descriptor.score_collection_metadata(resource, settings, tables).total}
+    tables_by_name = published_state.tables_by_name
+    tables = [tables_by_name[name].table for name in names if name in tables_by_name]
+    metadata_score = descriptor.score_collection_metadata(resource, settings, tables)
+    return {"metadata": metadata_score.total}
+
+
+def _alert_to_json(alert: CollectionAlert) -> dict[str, Any]:
+    return {
+        "at": alert.at,
+        "collection": alert.collection,
+        "kind": alert.kind,
+        "message": alert.message,
+        "undelivered": alert.delivery_problem,
+    }
 
 
 def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> dict[str, Any]:
